@@ -1,0 +1,253 @@
+"""The decision record: what was asked, what was decided, and by which steps.
+
+A record is one JSON object in canonical form: UTF-8, keys sorted, no spaces. It holds no time of
+its own making, no id and no secret, so equal arguments give equal bytes. Its shape is published as
+``schemas/record.schema.json``.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from policy_router.domain import Level, frozen
+from policy_router.errors import RecordError
+
+SCHEMA: Final = "policy-router/record/v1"
+
+
+class ReasonCode(StrEnum):
+    """Why a candidate was not admitted, a request refused, or a warning given."""
+
+    OUTSIDE_POOL = "outside_pool"
+    NOT_ALLOWED = "not_allowed"
+    FORBIDDEN = "forbidden"
+    LACKS_CAPABILITY = "lacks_capability"
+    CONTEXT_TOO_SMALL = "context_too_small"
+    INCOMPLETE = "incomplete"
+    PARAMETER_NOT_ALLOWED = "parameter_not_allowed"
+    EVALUATION_ERROR = "evaluation_error"
+    NO_TARGET = "no_target"
+    PARAMETER_LIMITED = "parameter_limited"
+    PICK_ERROR = "pick_error"
+
+
+class Result(StrEnum):
+    """What became of a precedence rule."""
+
+    SKIPPED = "skipped"
+    """Its ``when`` is false."""
+    ERROR = "error"
+    """Its ``when`` cannot be evaluated."""
+    NO_PROPOSAL = "no_proposal"
+    """Its level had nothing to propose."""
+    VIOLATED = "violated"
+    """Nothing that it proposed was admitted."""
+    SELECTED = "selected"
+    """It decided."""
+    NOT_REACHED = "not_reached"
+    """An earlier rule ended the walk."""
+
+
+class Verdict(StrEnum):
+    """What became of a candidate."""
+
+    SELECTED = "selected"
+    REJECTED = "rejected"
+
+
+class _Part(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=False):
+    """A part of a record: frozen; an unset field does not appear in JSON."""
+
+
+class Requested(_Part):
+    """What an agent wished for."""
+
+    model: str | UnsetType = UNSET
+    provider: str | UnsetType = UNSET
+    reasoning_effort: str | UnsetType = UNSET
+
+
+class Target(_Part, omit_defaults=False):
+    """What a task runs on.
+
+    Attributes:
+        model: the model's id at its provider.
+        provider: the provider's name; ``""`` where nothing named one.
+        parameters: parameters of the model call.
+        entry: the name of the pool entry, unset where the target is in no pool.
+    """
+
+    model: str
+    provider: str
+    parameters: dict[str, Any]
+    entry: str | UnsetType = UNSET
+
+
+class DecisionWarning(_Part):
+    """Something that went otherwise than wished, without ending the decision.
+
+    Attributes:
+        code: what happened.
+        rule: the id of the precedence rule at which it did.
+        requested: the wish that was not followed.
+        entry: the name of the pool entry it is about.
+        parameter: the name of the parameter it is about.
+    """
+
+    code: ReasonCode
+    rule: str
+    requested: Requested | UnsetType = UNSET
+    entry: str | UnsetType = UNSET
+    parameter: str | UnsetType = UNSET
+
+
+class Refusal(_Part):
+    """Why a request was refused, and what may be asked for instead.
+
+    Attributes:
+        code: the reason.
+        rule: the id of the precedence rule that refused; None where none did.
+        message: for the agent, without any value of a fact.
+        permitted: names that may be asked for, in file order; unset where there is no pool.
+    """
+
+    code: ReasonCode
+    message: str
+    rule: str | None
+    permitted: tuple[str, ...] | UnsetType = UNSET
+
+
+class Candidate(_Part):
+    """What a rule proposed, and the verdict.
+
+    Attributes:
+        verdict: whether it was selected.
+        entry: the name of its pool entry; a candidate without one has a model instead.
+        model: the model's id.
+        provider: the provider, where model or entry alone do not tell.
+        code: why it was rejected.
+        forbid: the id of the rule that forbids it.
+    """
+
+    verdict: Verdict
+    entry: str | UnsetType = UNSET
+    model: str | UnsetType = UNSET
+    provider: str | UnsetType = UNSET
+    code: ReasonCode | UnsetType = UNSET
+    forbid: str | UnsetType = UNSET
+
+
+class Step(_Part):
+    """What became of one precedence rule.
+
+    Attributes:
+        rule: its id.
+        level: the level it uses.
+        result: what became of it.
+        code: why it is violated.
+        requested: what was wished for at its level.
+        candidates: what it proposed, as far as it was looked at.
+    """
+
+    rule: str
+    level: Level
+    result: Result
+    code: ReasonCode | UnsetType = UNSET
+    requested: Requested | UnsetType = UNSET
+    candidates: tuple[Candidate, ...] | UnsetType = UNSET
+
+
+class Decision(_Part):
+    """The outcome.
+
+    Attributes:
+        outcome: ``selected`` or ``refused``.
+        warnings: what went otherwise than wished.
+        level: the level that decided, where something was selected.
+        rule: the id of the precedence rule that decided, where something was selected.
+        target: what the task runs on, where something was selected.
+        fallbacks: what to go on with where the target fails, in order.
+        refusal: why nothing was selected.
+    """
+
+    outcome: Literal["selected", "refused"]
+    warnings: tuple[DecisionWarning, ...]
+    level: Level | UnsetType = UNSET
+    rule: str | UnsetType = UNSET
+    target: Target | UnsetType = UNSET
+    fallbacks: tuple[Target, ...] | UnsetType = UNSET
+    refusal: Refusal | UnsetType = UNSET
+
+
+class PolicyName(_Part):
+    """Which policy decided: its name and its revision."""
+
+    name: str
+    revision: str
+
+
+class EngineName(_Part):
+    """What evaluated: the version of policy-router and the name of the CEL engine."""
+
+    version: str
+    cel: str
+
+
+class DecisionRecord(Struct, frozen=True, forbid_unknown_fields=False):
+    """A decision with all that it takes to make it again.
+
+    Attributes:
+        policy: which policy decided.
+        engine: what evaluated its conditions.
+        now: the time of the decision as it was given, RFC 3339 in UTC.
+        request: the request, without what was not given.
+        decision: the outcome.
+        steps: one step a precedence rule, in their order.
+        schema: which version of the record this is.
+    """
+
+    policy: PolicyName
+    engine: EngineName
+    now: str
+    request: dict[str, Any]
+    decision: Decision
+    steps: tuple[Step, ...]
+    schema: str = SCHEMA
+
+    def to_json(self) -> bytes:
+        """Return the canonical JSON: UTF-8, keys sorted, no spaces."""
+        return _ENCODER.encode(self)
+
+    @classmethod
+    def from_json(cls, content: bytes | str) -> DecisionRecord:
+        """Read a record back.
+
+        Args:
+            content: what :meth:`to_json` gave; other fields, of later minor versions, are left out.
+
+        Raises:
+            RecordError: it is not a record, or one of a newer schema.
+        """
+        try:
+            schema = _SCHEMA_DECODER.decode(content).schema
+            if schema != SCHEMA:
+                message = f"this is no record of the schema {SCHEMA}; a newer version may read it"
+                raise RecordError(message)
+            record = _DECODER.decode(content)
+        except (msgspec.DecodeError, UnicodeError) as problem:
+            message = f"not a decision record: {problem}"
+            raise RecordError(message) from None
+        return msgspec.structs.replace(record, request=frozen(record.request))
+
+
+class _SchemaOnly(Struct):
+    schema: str
+
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
+_DECODER = msgspec.json.Decoder(DecisionRecord)
+_SCHEMA_DECODER = msgspec.json.Decoder(_SchemaOnly)

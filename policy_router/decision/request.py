@@ -1,0 +1,264 @@
+"""A request: what the agent wishes and the facts that the host states."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from policy_router.diagnostics import did_you_mean, json_path, quote
+from policy_router.domain import FrozenDict, Policy
+from policy_router.errors import RequestError
+from policy_router.expressions.tree import BOOL, DOUBLE, INT, STRING, STRINGS, Type
+from policy_router.expressions.vocabulary import SECTIONS, default_of
+
+MAX_BYTES = 1024 * 1024
+"""The longest request in JSON, in bytes."""
+MAX_ITEMS = 1000
+"""The most items in a list of a request."""
+MAX_CHARACTERS = 65_536
+"""The longest string in a request."""
+
+NOTHING_GIVEN: Mapping[str, Any] = FrozenDict()
+_INT64 = 2**63
+_WANTED = {
+    STRING: "a string",
+    INT: "an int",
+    DOUBLE: "a number",
+    BOOL: "true or false",
+    STRINGS: "a list of strings",
+}
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    section: {key: default_of(name) for key, name in names.items() if not name.optional}
+    for section, names in SECTIONS.items()
+}
+_TIMESTAMP = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+class Request:
+    """What is to be decided: checked in shape, immutable, good for any policy.
+
+    The sections and their keys are those of ``schemas/request.schema.json``. What is not given
+    stays away; it is not the same as a value.
+
+    >>> Request(task={"kind": "coding"}, parent={"model": "glm-5", "provider": "zai"})
+    Request(task={'kind': 'coding'}, parent={'model': 'glm-5', 'provider': 'zai'})
+    """
+
+    __slots__ = ("_given",)
+
+    def __init__(self, **sections: Mapping[str, Any]) -> None:
+        """Make a request of its sections.
+
+        Args:
+            sections: any of ``call``, ``task``, ``parent``, ``caller``, ``budget`` and ``facts``.
+
+        Raises:
+            RequestError: an unknown section or key, a wrong type, or a number that is not finite.
+        """
+        given = {section: _section(section, content) for section, content in sections.items()}
+        self._given = FrozenDict(given)
+
+    @classmethod
+    def from_mapping(cls, content: Mapping[str, Any]) -> Request:
+        """Make a request of plain data, such as decoded JSON.
+
+        Raises:
+            RequestError: as for the constructor, or it is no mapping.
+        """
+        if not isinstance(content, Mapping):
+            raise RequestError("$", f"a mapping is wanted, not {_kind_of(content)}")
+        for key in content:
+            if not isinstance(key, str):
+                raise RequestError("$", "a key must be a string")
+        return cls(**content)
+
+    @classmethod
+    def from_json(cls, content: bytes | str) -> Request:
+        """Read a request from JSON.
+
+        Raises:
+            RequestError: as for the constructor, or it is not JSON, or longer than 1 MiB.
+        """
+        if len(content) > MAX_BYTES:
+            raise RequestError("$", f"the request is longer than {MAX_BYTES:,} bytes")
+        try:
+            return cls.from_mapping(msgspec.json.decode(content))
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            raise RequestError("$", "the request is not JSON") from None
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """What was given, section by section; lists are tuples."""
+        return self._given
+
+    def __repr__(self) -> str:
+        """Show the sections that were given."""
+        return f"Request({', '.join(f'{key}={value!r}' for key, value in self._given.items())})"
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what was given."""
+        return isinstance(other, Request) and self._given == other._given
+
+    def __hash__(self) -> int:
+        """Hash what was given, in any order."""
+        return hash(msgspec.json.encode(self._given, order="sorted"))
+
+
+def checked(policy: Policy, request: Request | Mapping[str, Any]) -> Request:
+    """Return a request that fits a policy; whole numbers given for doubles become doubles.
+
+    Raises:
+        RequestError: it is malformed, gives a fact that the policy does not declare or one of the
+            wrong type, or a ``task.kind`` outside the policy's closed set.
+    """
+    if not isinstance(request, Request):
+        request = Request.from_mapping(request)
+    kind = request.given.get("task", NOTHING_GIVEN).get("kind", "")
+    if kind and policy.kinds is not None and kind not in policy.kinds:
+        remedy = did_you_mean(kind, policy.kinds) or f"one of {', '.join(policy.kinds[:8])}"
+        raise RequestError("$.task.kind", "the kind is none that the policy knows", remedy)
+    facts = request.given.get("facts")
+    if not facts:
+        return request
+    fitting = {name: _fact(policy, name, value) for name, value in facts.items()}
+    return Request(**{**request.given, "facts": fitting})
+
+
+def _fact(policy: Policy, name: str, value: Any) -> Any:
+    declared = policy.facts.get(name)
+    if declared is None:
+        remedy = did_you_mean(name, policy.facts) or "declare it in the policy under `facts`"
+        path = json_path("facts", name)
+        raise RequestError(path, f"the policy declares no fact {quote(name)}", remedy)
+    return _value(value, declared.type, ("facts", name))
+
+
+def values_of(policy: Policy, request: Request) -> dict[str, dict[str, Any]]:
+    """Return the values of all names of a checked request, with defaults for what is absent."""
+    given = request.given
+    values = {
+        section: {**defaults, **given.get(section, NOTHING_GIVEN)}
+        for section, defaults in _DEFAULTS.items()
+    }
+    defaults = {
+        name: fact.default for name, fact in policy.facts.items() if fact.default is not None
+    }
+    return {**values, "facts": {**defaults, **given.get("facts", NOTHING_GIVEN)}}
+
+
+def moment(now: datetime.datetime | str) -> datetime.datetime:
+    """Return the time of a decision in UTC.
+
+    Args:
+        now: an aware datetime, or a timestamp of RFC 3339 with at most microseconds.
+
+    Raises:
+        RequestError: it is naive, malformed, or outside the years 1 to 9999.
+    """
+    if isinstance(now, str):
+        if not _TIMESTAMP.fullmatch(now):
+            raise RequestError("now", "a time such as 2026-01-31T09:00:00Z is wanted")
+        try:
+            now = datetime.datetime.fromisoformat(now)
+        except ValueError:
+            raise RequestError("now", "there is no such time") from None
+    if not isinstance(now, datetime.datetime):
+        raise RequestError("now", f"a datetime is wanted, not {_kind_of(now)}")
+    if now.utcoffset() is None:
+        raise RequestError("now", "the time has no time zone", "give an aware datetime")
+    try:
+        return now.astimezone(datetime.UTC)
+    except OverflowError:
+        raise RequestError("now", "the time is outside the years 1 to 9999") from None
+
+
+def spelt(now: datetime.datetime) -> str:
+    """Return a time in UTC as RFC 3339, without trailing zeros: ``2026-01-31T09:00:00Z``."""
+    text = now.replace(tzinfo=None).isoformat()
+    return f"{text.rstrip('0') if '.' in text else text}Z"
+
+
+def _section(section: str, content: Any) -> FrozenDict:
+    if section not in SECTIONS and section != "facts":
+        remedy = did_you_mean(section, [*SECTIONS, "facts"])
+        raise RequestError(json_path(section), f"unknown key {quote(section)}", remedy)
+    if not isinstance(content, Mapping):
+        reason = f"a mapping is wanted, not {_kind_of(content)}"
+        raise RequestError(json_path(section), reason)
+    return FrozenDict({key: _given(section, key, value) for key, value in content.items()})
+
+
+def _given(section: str, key: Any, value: Any) -> Any:
+    if not isinstance(key, str):
+        raise RequestError(json_path(section), "a key must be a string")
+    if section == "facts":
+        return _value(value, _type_of(value), (section, key))
+    name = SECTIONS[section].get(key)
+    if name is None:
+        remedy = did_you_mean(key, SECTIONS[section])
+        raise RequestError(json_path(section, key), f"unknown key {quote(key)}", remedy)
+    return _value(value, name.type, (section, key))
+
+
+def _type_of(value: Any) -> Type | None:
+    """Return the type of a fact's value by itself; None where no fact can have it."""
+    for kind, type_ in ((bool, BOOL), (str, STRING), (int, INT), (float, DOUBLE)):
+        if isinstance(value, kind):
+            return type_
+    return STRINGS if isinstance(value, list | tuple) else None
+
+
+def _value(value: Any, wanted: Type | None, path: tuple[str, ...]) -> Any:
+    """Return a value of a type, with tuples for lists and a double for a whole number."""
+    found = _type_of(value)
+    if wanted is None or found is None or (found != wanted and (found, wanted) != (INT, DOUBLE)):
+        reason = f"{_WANTED[wanted] if wanted else 'a plain value'} is wanted"
+        raise RequestError(json_path(*path), f"{reason}, not {_kind_of(value)}")
+    if found == STRINGS:
+        return _strings(value, path)
+    if found == STRING:
+        return _string(value, path)
+    if found == INT and not -_INT64 <= value < _INT64:
+        raise RequestError(json_path(*path), "the number does not fit in 64 bits")
+    if found == DOUBLE and not math.isfinite(value):
+        raise RequestError(json_path(*path), "a finite number is wanted")
+    return float(value) if wanted == DOUBLE else value
+
+
+def _strings(items: list[Any] | tuple[Any, ...], path: tuple[str, ...]) -> tuple[str, ...]:
+    if len(items) > MAX_ITEMS:
+        raise RequestError(json_path(*path), f"the list has more than {MAX_ITEMS:,} items")
+    return tuple(_string(item, (*path, position)) for position, item in enumerate(items))
+
+
+def _string(value: Any, path: tuple[str | int, ...]) -> str:
+    if not isinstance(value, str):
+        raise RequestError(json_path(*path), f"a string is wanted, not {_kind_of(value)}")
+    if len(value) > MAX_CHARACTERS:
+        reason = f"the string has more than {MAX_CHARACTERS:,} characters"
+        raise RequestError(json_path(*path), reason)
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise RequestError(json_path(*path), "the string is not valid Unicode")
+    return str(value)
+
+
+def _kind_of(value: Any) -> str:
+    """Name the kind of a value, never the value."""
+    for kind, word in (
+        (bool, "true or false"),
+        (str, "a string"),
+        (int, "an int"),
+        (float, "a number with a fraction"),
+        (list | tuple, "a list"),
+        (Mapping, "a mapping"),
+    ):
+        if isinstance(value, kind):
+            return word
+    return "null" if value is None else "something else"

@@ -1,0 +1,329 @@
+"""What is wrong with a rule file, as values: where, which rule of the language, and the remedy.
+
+A :class:`Diagnostic` has a stable code that starts with ``PR1`` (YAML), ``PR2`` (schema), ``PR3``
+(expressions) or ``PR4`` (policy). Each code has a page in ``docs/diagnostics/``.
+"""
+
+from __future__ import annotations
+
+import bisect
+import difflib
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from policy_router.redaction import redact, secret_spans
+
+SHOWN = 100
+"""The most diagnostics that are kept; the rest is counted."""
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_WIDEST_LINE = 160
+
+
+class Severity(StrEnum):
+    """Whether a finding makes a policy unusable."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Code(StrEnum):
+    """The stable codes of the diagnostics. A code is never given a second meaning."""
+
+    # YAML
+    NOT_UTF8 = "PR101"
+    FILE_TOO_LARGE = "PR102"
+    YAML_SYNTAX = "PR103"
+    EMPTY_FILE = "PR104"
+    DUPLICATE_KEY = "PR105"
+    ANCHOR_OR_ALIAS = "PR106"
+    TAG = "PR107"
+    MERGE_KEY = "PR108"
+    TOO_DEEP = "PR109"
+    TOO_MANY_NODES = "PR110"
+    MANY_DOCUMENTS = "PR111"
+    KEY_NOT_A_STRING = "PR112"
+    UNREADABLE = "PR113"
+    NO_RULE_FILES = "PR114"
+    # Schema
+    UNKNOWN_KEY = "PR201"
+    WRONG_TYPE = "PR202"
+    MISSING_KEY = "PR203"
+    NOT_ALLOWED = "PR204"
+    BAD_VALUE = "PR205"
+    UNSUPPORTED_VERSION = "PR206"
+    # Expressions
+    UNKNOWN_NAME = "PR301"
+    CEL_SYNTAX = "PR302"
+    TYPE_MISMATCH = "PR303"
+    NOT_A_CONDITION = "PR304"
+    INT_WITH_DOUBLE = "PR305"
+    UNGUARDED = "PR306"
+    ALWAYS_PRESENT = "PR307"
+    OUTSIDE_CLOSED_SET = "PR308"
+    LIMIT_EXCEEDED = "PR309"
+    OUTSIDE_PROFILE = "PR310"
+    BAD_PATTERN = "PR311"
+    BAD_LITERAL = "PR312"
+    # Policy
+    DUPLICATE_NAME = "PR401"
+    UNKNOWN_PROVIDER = "PR402"
+    UNKNOWN_FALLBACK = "PR403"
+    UNKNOWN_ENTRY = "PR404"
+    SAME_TARGET = "PR405"
+    ALIKE_BUT_FOR_NAME = "PR406"
+    UNREACHABLE_RULE = "PR407"
+    DEFAULT_OUTSIDE_POOL = "PR408"
+    INLINE_SECRET = "PR409"  # noqa: S105 - the code of the diagnostic
+    EMPTY_POOL = "PR410"
+    UNKNOWN_PROFILE = "PR411"
+    GIVEN_TWICE = "PR412"
+    AMBIGUOUS_ENTRY = "PR413"
+    NO_EFFECT = "PR414"
+    SHADOWED_ALIAS = "PR415"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A text with a name, in which places can be pointed at.
+
+    Attributes:
+        name: how the text is called in diagnostics: a path as the user gave it.
+        text: the decoded text.
+    """
+
+    name: str
+    text: str = field(repr=False)
+
+    @cached_property
+    def _line_starts(self) -> tuple[int, ...]:
+        return (0, *(match.end() for match in _LINE_END.finditer(self.text)))
+
+    @cached_property
+    def _secrets(self) -> tuple[tuple[int, int], ...]:
+        return secret_spans(self.text)
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Return the line and the column of an offset, both counted from 1, in characters."""
+        line = bisect.bisect_right(self._line_starts, offset)
+        return line, offset - self._line_starts[line - 1] + 1
+
+    def line_bounds(self, line: int) -> tuple[int, int]:
+        """Return the offsets between which a line stands, its line end left out."""
+        start = self._line_starts[line - 1]
+        match = _LINE_END.search(self.text, start)
+        return start, match.start() if match else len(self.text)
+
+    def masked(self, start: int, end: int) -> str:
+        """Return a stretch of the text with a star for each character of a secret."""
+        stretch = list(self.text[start:end])
+        for first, last in self._secrets:
+            for offset in range(max(first, start), min(last, end)):
+                stretch[offset - start] = "*"
+        return "".join(stretch)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a source file, from ``start`` up to but without ``end`` (offsets)."""
+
+    source: SourceFile
+    start: int
+    end: int
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """The line and column of the first character, from 1."""
+        return self.source.position(self.start)
+
+    @property
+    def end_position(self) -> tuple[int, int]:
+        """The line and column after the last character, from 1."""
+        return self.source.position(max(self.start, self.end))
+
+    def __str__(self) -> str:
+        """Return ``file:line:column``."""
+        line, column = self.position
+        return f"{printable(self.source.name)}:{line}:{column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One finding.
+
+    Attributes:
+        code: which rule of the language is broken.
+        severity: an error makes the policy unusable, a warning does not.
+        message: one line, lower-case, without a final full stop.
+        span: where.
+        path: the YAML path from the root of the file, such as ``$.pool[0].pick``.
+        help: the remedy, or None.
+    """
+
+    code: Code
+    severity: Severity
+    message: str
+    span: Span
+    path: str = "$"
+    help: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding for JSON, with lines and columns counted from 1."""
+        line, column = self.span.position
+        end_line, end_column = self.span.end_position
+        return {
+            "code": self.code.value,
+            "severity": self.severity.value,
+            "message": self.message,
+            "file": self.span.source.name,
+            "line": line,
+            "column": column,
+            "end_line": end_line,
+            "end_column": end_column,
+            "path": self.path,
+            "help": self.help,
+        }
+
+    def to_text(self, paint: Paint | None = None) -> str:
+        """Return the finding for a person: place, message, source line, caret, remedy."""
+        paint = paint or _plain
+        head = f"{paint(f'{self.severity}[{self.code}]', self.severity)}: {self.message}"
+        lines = [f"{self.span}: {head}", *_snippet(self.span, paint)]
+        if self.help:
+            lines.append(f"   = help: {self.help}")
+        lines.append(f"   = path: {self.path}")
+        return "\n".join(lines)
+
+
+Paint = Callable[[str, str], str]
+"""Colours a text for a role: ``error``, ``warning``, ``good``, ``dim`` or ``strong``."""
+
+
+def _plain(text: str, _role: str) -> str:
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """Everything found in one run: sorted by place, without repeats, at most :data:`SHOWN`.
+
+    Attributes:
+        items: the findings that are kept, errors before warnings where there are too many.
+        errors: how many errors were found, kept or not.
+        warnings: how many warnings were found, kept or not.
+    """
+
+    items: tuple[Diagnostic, ...] = ()
+    errors: int = 0
+    warnings: int = 0
+
+    @classmethod
+    def of(cls, found: Iterable[Diagnostic]) -> Diagnostics:
+        """Sort, deduplicate, count and cut what was found."""
+        unique = sorted(set(found), key=_order)
+        errors = [item for item in unique if item.severity is Severity.ERROR]
+        warnings = [item for item in unique if item.severity is Severity.WARNING]
+        kept = sorted((errors + warnings)[:SHOWN], key=_order)
+        return cls(tuple(kept), len(errors), len(warnings))
+
+    def __iter__(self) -> Iterator[Diagnostic]:
+        """Iterate over the findings that are kept."""
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        """Return how many findings are kept."""
+        return len(self.items)
+
+    @property
+    def omitted(self) -> int:
+        """How many findings were counted but not kept."""
+        return self.errors + self.warnings - len(self.items)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the findings for JSON; ``omitted`` is there only where some were."""
+        counts = {"errors": self.errors, "warnings": self.warnings}
+        rest = {"omitted": self.omitted} if self.omitted else {}
+        return {"diagnostics": [item.to_dict() for item in self.items], **counts, **rest}
+
+    def to_json(self) -> str:
+        """Return the findings as JSON text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=2)
+
+    def to_text(self, paint: Paint | None = None) -> str:
+        """Return the findings for a person."""
+        blocks = [item.to_text(paint) for item in self.items]
+        if self.omitted:
+            blocks.append(f"... and {self.omitted} more")
+        return "\n".join(blocks)
+
+
+def quote(text: str, limit: int = 60) -> str:
+    """Put a user's text in backticks: safe to print, no secret in it, and cut where long."""
+    safe = printable(redact(text))
+    return f"`{safe[:limit]}...`" if len(safe) > limit else f"`{safe}`"
+
+
+def printable(text: str) -> str:
+    """Replace what a terminal would act on: control, formatting and surrogate characters."""
+    return "".join("\ufffd" if unicodedata.category(c)[0] == "C" else c for c in text)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """Return the remedy for a misspelt word, or None where nothing known is like it."""
+    close = difflib.get_close_matches(word[:100], list(known), n=1, cutoff=0.6)
+    return f"did you mean `{close[0]}`?" if close else None
+
+
+def json_path(*parts: str | int, base: str = "$") -> str:
+    """Spell the path to a value: ``$.pool[0].pick``, or ``$["odd key"]``."""
+    for part in parts:
+        if isinstance(part, int):
+            base += f"[{part}]"
+        elif re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", part):
+            base += f".{part}"
+        else:
+            base += f"[{json.dumps(printable(redact(part))[:60], ensure_ascii=False)}]"
+    return base
+
+
+def _order(item: Diagnostic) -> tuple[Any, ...]:
+    span = item.span
+    return (span.source.name, span.start, span.end, item.code, item.message, item.path)
+
+
+def _snippet(span: Span, paint: Paint) -> list[str]:
+    source, (line, _) = span.source, span.position
+    start, end = source.line_bounds(line)
+    if start == end:
+        return []
+    shown, first = _window(start, end, span.start)
+    marked = max(1, min(span.end, shown) - span.start)
+    text = source.masked(start, end)
+    before = _displayed(text[first - start : span.start - start])
+    under = _displayed(text[span.start - start : span.start - start + marked])
+    pointer = " " * _width(before) + paint("^" * max(1, _width(under)), "error")
+    return [f"   | {_displayed(text[first - start : shown - start])}", f"   | {pointer}"]
+
+
+def _window(start: int, end: int, caret: int) -> tuple[int, int]:
+    """Cut a very long line around the caret."""
+    if end - start <= _WIDEST_LINE:
+        return end, start
+    first = max(start, min(caret - _WIDEST_LINE // 2, end - _WIDEST_LINE))
+    return min(end, first + _WIDEST_LINE), first
+
+
+def _displayed(text: str) -> str:
+    return printable(text.replace("\t", " "))
+
+
+def _width(text: str) -> int:
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    combining = sum(unicodedata.combining(character) != 0 for character in text)
+    return len(text) + wide - combining

@@ -1,0 +1,246 @@
+"""The nouns of a compiled policy. All are frozen; the evaluator reads nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NoReturn
+
+from policy_router.diagnostics import Diagnostics, Span
+from policy_router.expressions.condition import Condition
+from policy_router.expressions.engine import Engine
+from policy_router.expressions.tree import Type
+
+
+class Level(StrEnum):
+    """Who proposes a target."""
+
+    CALL = "call"
+    """What the delegating agent asked for, for the whole call."""
+    TASK = "task"
+    """What the delegating agent asked for, for this task of a batch."""
+    POOL = "pool"
+    """The administrator's list of models."""
+    CONFIG = "config"
+    """The administrator's default."""
+    PARENT = "parent"
+    """The delegating agent's own model."""
+
+
+WISHES = (Level.CALL, Level.TASK)
+"""The levels at which an agent wishes; the others are the administrator's and the host's."""
+
+
+class FrozenDict(dict[str, Any]):
+    """A dict that cannot be changed: it has a hash, and encodes to JSON like any other."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        """Hash the items, in any order."""
+        return hash(frozenset(self.items()))
+
+    def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
+        message = "a policy and its records cannot be changed"
+        raise TypeError(message)
+
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __ior__ = _refuse  # type: ignore[assignment]
+
+
+def frozen(value: Any) -> Any:
+    """Return a deeply frozen copy of plain JSON data: tuples for lists, frozen dicts for dicts."""
+    if isinstance(value, Mapping):
+        return FrozenDict({key: frozen(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return tuple(frozen(item) for item in value)
+    return value
+
+
+NOTHING = FrozenDict()
+"""The empty mapping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What tokens cost, in US dollars per million; None is unknown, never free."""
+
+    input: float | None = None
+    output: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What may be wished for a parameter.
+
+    Attributes:
+        allowed: the values that may be wished, or None where any may.
+        least: the smallest number, or None.
+        greatest: the largest number, or None.
+    """
+
+    allowed: tuple[Any, ...] | None = None
+    least: float | None = None
+    greatest: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An endpoint.
+
+    Attributes:
+        base_url: its address, or None for the provider's usual one.
+        api_key: where its key is, ``env:NAME`` or ``file:PATH``; never the key.
+    """
+
+    base_url: str | None = None
+    api_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A fact that a policy declares.
+
+    Attributes:
+        name: what follows ``facts.``.
+        type: the type of its value.
+        default: its value where it is not given; None where it is optional.
+    """
+
+    name: str
+    type: Type
+    default: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A named expression, usable as ``variables.NAME``."""
+
+    name: str
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class PoolEntry:
+    """A model that may be used.
+
+    Attributes:
+        name: what agents see and ask for.
+        model: the model's id at its provider.
+        provider: its provider or the policy's; ``""`` stands for the parent's.
+        aliases: other names to ask for it by.
+        strengths: what it is good at.
+        supports: its capabilities, or None where they are not declared.
+        price: what its tokens cost.
+        context_window: in tokens, or None where unknown.
+        parameters: its own parameters.
+        limits: parameter to what may be wished for it.
+        fallback: names of the entries to go on with.
+        allow: it may be used only where this is true.
+        pick: the pool chooses it where this is true.
+        label: how a record names it: its name, with the provider where the name is shared.
+        span: where it was written.
+    """
+
+    name: str
+    model: str
+    provider: str = ""
+    aliases: tuple[str, ...] = ()
+    strengths: tuple[str, ...] = ()
+    supports: tuple[str, ...] | None = None
+    price: Price = Price()
+    context_window: int | None = None
+    parameters: Mapping[str, Any] = NOTHING
+    limits: Mapping[str, Limit] = NOTHING
+    fallback: tuple[str, ...] = ()
+    allow: Condition | None = None
+    pick: Condition | None = None
+    label: Mapping[str, str] = NOTHING
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ForbidRule:
+    """A rule that no level overrides.
+
+    Attributes:
+        id: its name in records.
+        when: a candidate is forbidden where this is true or cannot be evaluated.
+        message: what the agent is told, or None.
+        span: where it was written.
+    """
+
+    id: str
+    when: Condition
+    message: str | None = None
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PrecedenceRule:
+    """Which level proposes next, and when.
+
+    Attributes:
+        id: its name in records.
+        use: the level.
+        when: the rule is skipped where this is false; None is always true.
+        entry: for level ``pool``: the name of the only entry proposed.
+        order_by: for level ``pool``: a number for each candidate; the smallest comes first.
+        reject: whether a violation refuses the request (``on_violation: reject``).
+        in_pool: whether a candidate must be in the pool.
+        fallback: whether fallbacks are planned.
+        span: where it was written.
+    """
+
+    id: str
+    use: Level
+    when: Condition | None = None
+    entry: str | None = None
+    order_by: Condition | None = None
+    reject: bool = False
+    in_pool: bool = False
+    fallback: bool = True
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """A compiled policy: immutable, safe to share between threads.
+
+    Make one with :func:`policy_router.load` or :func:`policy_router.loads`.
+
+    Attributes:
+        name: its name in records.
+        revision: ``sha256:`` and the digest of the canonical form, which tells policies apart.
+        canonical: the canonical form, itself a policy in JSON: profile written out, places and
+            comments left out.
+        model: the default model, or None.
+        provider: the default provider, or None.
+        parameters: parameters of every target.
+        providers: endpoints by name.
+        facts: the facts it declares, by name.
+        kinds: the closed set of ``task.kind``, or None.
+        variables: named expressions, each using only the ones before it.
+        pool: the models that may be used; None is no restriction, empty is nothing.
+        forbid: what no level overrides.
+        precedence: the order of the levels.
+        engine: what evaluates the conditions.
+        warnings: what the checks found that is not an error.
+    """
+
+    name: str
+    revision: str
+    canonical: bytes = field(repr=False)
+    engine: Engine = field(repr=False)
+    precedence: tuple[PrecedenceRule, ...]
+    model: str | None = None
+    provider: str | None = None
+    parameters: Mapping[str, Any] = NOTHING
+    providers: Mapping[str, Provider] = NOTHING
+    facts: Mapping[str, Fact] = NOTHING
+    kinds: tuple[str, ...] | None = None
+    variables: tuple[Variable, ...] = ()
+    pool: tuple[PoolEntry, ...] | None = None
+    forbid: tuple[ForbidRule, ...] = ()
+    warnings: Diagnostics = field(default_factory=Diagnostics)

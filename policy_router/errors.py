@@ -1,0 +1,88 @@
+"""Exceptions, named by whose fault it is.
+
+::
+
+    PolicyRouterError
+    ├── PolicyError    the admin's: a rule file has errors; carries the diagnostics
+    ├── RequestError   the agent's or the host's: JSON path and reason
+    ├── RecordError    the stored record's: unreadable, of a newer schema, of another policy
+    └── NoTarget       a refusal where a target was needed: carries the record
+
+Anything else that escapes from this package is a bug of ours. No message ever holds the value
+of a fact.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import UnsetType
+
+if TYPE_CHECKING:
+    from policy_router.decision.record import DecisionRecord
+    from policy_router.diagnostics import Diagnostics
+
+
+class PolicyRouterError(Exception):
+    """The base of every exception that this package raises on purpose."""
+
+
+class PolicyError(PolicyRouterError):
+    """A policy that cannot be used, because its files have errors.
+
+    Attributes:
+        diagnostics: everything found, warnings included, sorted by place.
+    """
+
+    def __init__(self, diagnostics: Diagnostics) -> None:
+        """Make the error of what was found."""
+        super().__init__(diagnostics)
+        self.diagnostics = diagnostics
+
+    def __str__(self) -> str:
+        """Return the findings as the command line prints them."""
+        return self.diagnostics.to_text()
+
+
+class RequestError(PolicyRouterError, ValueError):
+    """A request that does not fit the policy it meets.
+
+    Attributes:
+        path: the JSON path of what is wrong, such as ``$.task.kind``.
+        reason: what was found there and what was wanted, without the value.
+        help: what to do about it, or None.
+    """
+
+    def __init__(self, path: str, reason: str, help: str | None = None) -> None:  # noqa: A002 - the word that diagnostics use too
+        """Make the error of a place and a reason."""
+        super().__init__(path, reason, help)
+        self.path = path
+        self.reason = reason
+        self.help = help
+
+    def __str__(self) -> str:
+        """Return place, reason and remedy on one line."""
+        remedy = f"; {self.help}" if self.help else ""
+        return f"{self.path}: {self.reason}{remedy}"
+
+
+class RecordError(PolicyRouterError, ValueError):
+    """A stored decision record that cannot be read, or is not of the policy at hand."""
+
+
+class NoTarget(PolicyRouterError):  # noqa: N818 - names the situation; the error is nobody's
+    """A refusal met where a target was needed.
+
+    Attributes:
+        record: the decision record that refuses.
+    """
+
+    def __init__(self, record: DecisionRecord) -> None:
+        """Make the error of the record that refuses."""
+        super().__init__(record)
+        self.record = record
+
+    def __str__(self) -> str:
+        """Return the code and the message of the refusal."""
+        refusal = self.record.decision.refusal
+        return "no target" if isinstance(refusal, UnsetType) else f"{refusal.code}: {refusal.message}"

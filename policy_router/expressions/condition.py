@@ -1,0 +1,34 @@
+"""A condition as the rest of the product holds it: its text, its tree, its program, its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from policy_router.diagnostics import Span
+from policy_router.expressions.engine import Program
+from policy_router.expressions.tree import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A checked and compiled CEL expression.
+
+    Attributes:
+        text: what the rule author wrote.
+        tree: the checked tree.
+        program: the expression, compiled for the policy's engine.
+        span: where it was written.
+        reads: the names it uses, ``has()`` included, and those its variables use.
+        variables: the variables it uses, directly or not, each after the ones that it uses.
+    """
+
+    text: str
+    tree: Node
+    program: Program = field(compare=False, repr=False)
+    span: Span = field(compare=False, repr=False)
+    reads: frozenset[str] = frozenset()
+    variables: tuple[str, ...] = ()
+
+    def text_of(self, node: Node) -> str:
+        """Return the text of a piece of the expression."""
+        return self.text[node.start : node.end]

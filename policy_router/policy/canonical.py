@@ -1,0 +1,143 @@
+"""The canonical form of a policy: the same policy, without places, comments and ways of writing.
+
+It is itself a policy in JSON, so it can be stored beside decision records and loaded again. Its
+SHA-256 digest is the policy's revision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from policy_router.domain import (
+    Fact,
+    ForbidRule,
+    Level,
+    Limit,
+    Policy,
+    PoolEntry,
+    PrecedenceRule,
+    Provider,
+)
+from policy_router.expressions.condition import Condition
+from policy_router.expressions.tree import Type
+from policy_router.expressions.vocabulary import FACT_TYPES
+
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""What JSON may hold as it is and YAML may not."""
+
+
+def with_revision(policy: Policy) -> Policy:
+    """Return a policy with its canonical form and its revision."""
+    text = msgspec.json.encode(_policy(policy)).decode()
+    canonical = _NOT_IN_YAML.sub(lambda match: f"\\u{ord(match.group()):04x}", text).encode()
+    revision = f"sha256:{hashlib.sha256(canonical).hexdigest()}"
+    return replace(policy, canonical=canonical, revision=revision)
+
+
+def form_but_for_name(policy: Policy, entry: PoolEntry) -> bytes:
+    """Return what an entry is apart from its name, to find entries that are alike."""
+    form = {key: value for key, value in _entry(policy, entry).items() if key != "name"}
+    return msgspec.json.encode(form, order="sorted")
+
+
+def _policy(policy: Policy) -> dict[str, Any]:
+    """Return a policy as plain data: keys sorted, but variables in their order, which counts."""
+    sections = {
+        "version": 1,
+        "name": policy.name,
+        "model": policy.model,
+        "provider": policy.provider,
+        "parameters": policy.parameters or None,
+        "providers": _each(policy.providers, _provider),
+        "facts": _each(policy.facts, _fact),
+        "kinds": policy.kinds,
+        "pool": None if policy.pool is None else [_entry(policy, item) for item in policy.pool],
+        "forbid": [_forbid(rule) for rule in policy.forbid] or None,
+        "precedence": [_rule(rule) for rule in policy.precedence],
+    }
+    variables = {item.name: item.condition.text.strip() for item in policy.variables}
+    plain = {key: _sorted(value) for key, value in _given(sections).items()}
+    return dict(sorted({**plain, **({"variables": variables} if variables else {})}.items()))
+
+
+def _entry(policy: Policy, entry: PoolEntry) -> dict[str, Any]:
+    return _given(
+        {
+            "name": entry.name if entry.name != entry.model else None,
+            "model": entry.model,
+            "provider": entry.provider if entry.provider != (policy.provider or "") else None,
+            "aliases": entry.aliases or None,
+            "strengths": entry.strengths or None,
+            "supports": entry.supports,
+            "price": _given({"input": entry.price.input, "output": entry.price.output}) or None,
+            "context_window": entry.context_window,
+            "parameters": entry.parameters or None,
+            "limits": _each(entry.limits, _limit),
+            "fallback": entry.fallback or None,
+            "allow": _text(entry.allow),
+            "pick": _text(entry.pick),
+        }
+    )
+
+
+def _rule(rule: PrecedenceRule) -> dict[str, Any]:
+    return _given(
+        {
+            "use": rule.use.value,
+            "id": rule.id,
+            "when": _text(rule.when),
+            "entry": rule.entry,
+            "order_by": _text(rule.order_by),
+            "on_violation": "reject" if rule.reject else "next",
+            "in_pool": rule.in_pool if rule.use is not Level.POOL else None,
+            "fallback": rule.fallback,
+        }
+    )
+
+
+def _forbid(rule: ForbidRule) -> dict[str, Any]:
+    return _given({"id": rule.id, "when": _text(rule.when), "message": rule.message})
+
+
+def _provider(provider: Provider) -> dict[str, Any]:
+    return _given({"base_url": provider.base_url, "api_key": provider.api_key})
+
+
+def _fact(fact: Fact) -> dict[str, Any]:
+    return _given({"type": _fact_type(fact.type), "default": fact.default})
+
+
+def _fact_type(type_: Type) -> str:
+    return next(word for word, known in FACT_TYPES.items() if known == type_)
+
+
+def _limit(limit: Limit) -> Any:
+    if limit.allowed is not None:
+        return limit.allowed
+    return _given({"min": limit.least, "max": limit.greatest})
+
+
+def _text(condition: Condition | None) -> str | None:
+    return condition.text.strip() if condition else None
+
+
+def _each(items: Mapping[str, Any], plain: Any) -> dict[str, Any] | None:
+    return {key: plain(item) for key, item in items.items()} or None
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [_sorted(item) for item in value]
+    return value

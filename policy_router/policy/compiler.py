@@ -1,0 +1,358 @@
+"""Documents to a policy: what the sections say, as nouns, with everything wrong with them.
+
+All problems are found in one run: a piece that is wrong is reported and left out, and the rest is
+read on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from policy_router.diagnostics import Code, Diagnostic, Diagnostics, did_you_mean, quote
+from policy_router.domain import (
+    NOTHING,
+    WISHES,
+    Fact,
+    ForbidRule,
+    FrozenDict,
+    Level,
+    Limit,
+    Policy,
+    PoolEntry,
+    PrecedenceRule,
+    Price,
+    Provider,
+    Variable,
+    frozen,
+)
+from policy_router.errors import PolicyError
+from policy_router.expressions.engine import Engine
+from policy_router.expressions.tree import DOUBLE
+from policy_router.expressions.vocabulary import FACT_TYPES, Name
+from policy_router.policy import lint
+from policy_router.policy.canonical import with_revision
+from policy_router.policy.conditions import ConditionReader, Vocabularies
+from policy_router.policy.schema import PolicySchema
+from policy_router.policy.sections import Piece, Sections
+from policy_router.policy.source import Document, MappingNode, plain, read
+
+DEFAULT_PROFILE = "delegation"
+"""The precedence of a policy that writes none: the original order of resolution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a policy is made from; texts, since reading files is the caller's business.
+
+    Attributes:
+        name: the policy's name where it writes none.
+        files: name and content of each rule file, in order.
+        profiles: name of each shipped precedence profile to the name and text of its file.
+        schema: the decoded ``policy.schema.json``.
+        engine: what evaluates conditions.
+    """
+
+    name: str
+    files: Sequence[tuple[str, str | bytes]]
+    profiles: Mapping[str, tuple[str, str]]
+    schema: Mapping[str, Any]
+    engine: Engine
+
+
+def compile_policy(sources: Sources) -> Policy:
+    """Compile a policy.
+
+    Returns:
+        The policy, with the warnings that were found.
+
+    Raises:
+        PolicyError: there are errors; it carries all that was found.
+    """
+    policy, found = examine(sources)
+    if policy is None:
+        raise PolicyError(found)
+    return policy
+
+
+def examine(sources: Sources) -> tuple[Policy | None, Diagnostics]:
+    """Compile a policy as far as possible, and return it (None where there are errors)."""
+    found: list[Diagnostic] = []
+    documents = _documents(sources, found)
+    unread = len(documents) < len(sources.files)
+    reader = _Reader(Sections(documents), sources, found)
+    policy = reader.policy() if documents else None
+    diagnostics = Diagnostics.of(found)
+    if policy is None or diagnostics.errors or unread:
+        return None, diagnostics
+    return with_revision(replace(policy, warnings=diagnostics)), diagnostics
+
+
+def _documents(sources: Sources, found: list[Diagnostic]) -> list[Document]:
+    schema = PolicySchema(sources.schema)
+    documents = []
+    for name, content in sources.files:
+        document, problems = read(name, content)
+        found.extend(problems)
+        if document is not None:
+            found.extend(schema.violations(document))
+            documents.append(document)
+    return documents
+
+
+class _Reader:
+    """Reads the sections of one policy."""
+
+    def __init__(self, sections: Sections, sources: Sources, found: list[Diagnostic]) -> None:
+        self.sections, self.sources, self.found = sections, sources, found
+
+    def policy(self) -> Policy:
+        """Read everything; the result counts only where nothing is wrong."""
+        self.found.extend(self.sections.repeats())
+        facts = self.facts()
+        kinds = self.kinds()
+        names = [
+            Name(f"facts.{fact.name}", fact.type, optional=fact.default is None)
+            for fact in facts.values()
+        ]
+        self.reader = ConditionReader(
+            self.sources.engine, Vocabularies.of(names, kinds, tuple(Level))
+        )
+        variables = self.variables()
+        pool = self.pool()
+        policy = Policy(
+            name=self.text("name") or self.sources.name,
+            revision="",
+            canonical=b"",
+            engine=self.sources.engine,
+            model=self.text("model"),
+            provider=self.text("provider"),
+            parameters=self.parameters(),
+            providers=FrozenDict(self.providers()),
+            facts=FrozenDict(facts),
+            kinds=kinds,
+            variables=variables,
+            pool=pool,
+            forbid=self.forbid(),
+            precedence=self.precedence(),
+        )
+        self.found.extend(self.reader.found)
+        self.found.extend(lint.findings(policy, self.sections, self.own_precedence))
+        return policy
+
+    def text(self, key: str) -> str | None:
+        piece = self.sections.one(key)
+        return piece.text() if piece else None
+
+    # Sections without conditions.
+
+    def facts(self) -> dict[str, Fact]:
+        facts: dict[str, Fact] = {}
+        for name, piece in self.sections.united("facts"):
+            kind = piece.get("type")
+            type_ = FACT_TYPES.get(kind.text() or "") if kind else None
+            if type_ is not None:
+                default = self.default_of(piece, type_.name)
+                facts[name.text] = Fact(name.text, type_, default)
+        return facts
+
+    def default_of(self, fact: Piece, wanted: str) -> Any:
+        """Return the default of a fact, and report one that is not of its type."""
+        piece = fact.get("default")
+        if piece is None:
+            return None
+        value = plain(piece.node)
+        kinds: dict[str, tuple[type, ...]] = {
+            "string": (str,),
+            "int": (int,),
+            "double": (int, float),
+            "bool": (bool,),
+            "list": (list,),
+        }
+        if not isinstance(value, kinds[wanted]) or (isinstance(value, bool) != (wanted == "bool")):
+            message = f"the default of a fact of type {wanted} is of another type"
+            self.found.append(piece.error(Code.WRONG_TYPE, message))
+            return None
+        return float(value) if wanted == DOUBLE.name else frozen(value)
+
+    def kinds(self) -> tuple[str, ...] | None:
+        pieces = self.sections.joined("kinds")
+        if pieces is None:
+            return None
+        return tuple(text for piece in pieces if (text := piece.text()) is not None)
+
+    def providers(self) -> dict[str, Provider]:
+        return {
+            name.text: Provider(_text(piece, "base_url"), _text(piece, "api_key"))
+            for name, piece in self.sections.united("providers")
+        }
+
+    def parameters(self) -> Mapping[str, Any]:
+        found = {
+            name.text: plain(piece.node) for name, piece in self.sections.united("parameters")
+        }
+        short = self.sections.one("reasoning_effort")
+        if short is None:
+            return frozen(found) or NOTHING  # type: ignore[no-any-return]
+        if "reasoning_effort" in found:
+            message = "`reasoning_effort` is given here and under `parameters`"
+            self.found.append(short.error(Code.GIVEN_TWICE, message, "leave one of them out"))
+        return FrozenDict({**frozen(found), "reasoning_effort": short.text()})
+
+    # Sections with conditions.
+
+    def variables(self) -> tuple[Variable, ...]:
+        pairs = [
+            (name.text, self.reader.variable(name.text, piece))
+            for name, piece in self.sections.united("variables")
+        ]
+        return tuple(Variable(name, condition) for name, condition in pairs if condition)
+
+    def pool(self) -> tuple[PoolEntry, ...] | None:
+        pieces = self.sections.joined("pool")
+        if pieces is None:
+            return None
+        entries = [self.entry(piece) for piece in pieces]
+        return _labelled([entry for entry in entries if entry is not None])
+
+    def entry(self, piece: Piece) -> PoolEntry | None:
+        model = _text(piece, "model")
+        allow = self.reader.condition(piece.get("allow"), candidate=True)
+        pick = self.reader.condition(piece.get("pick"), candidate=True)
+        if model is None:
+            return None
+        supports = piece.get("supports")
+        price, window = piece.get("price"), _number(piece, "context_window")
+        return PoolEntry(
+            name=_text(piece, "name") or model,
+            model=model,
+            provider=_text(piece, "provider") or self.text("provider") or "",
+            aliases=_texts(piece, "aliases"),
+            strengths=_strengths(piece.get("strengths")),
+            supports=supports.texts() if supports else None,
+            price=Price(_price(price, "input"), _price(price, "output")),
+            context_window=window if isinstance(window, int) else None,
+            parameters=_parameters(piece.get("parameters")),
+            limits=_limits(piece.get("limits")),
+            fallback=_texts(piece, "fallback"),
+            allow=allow,
+            pick=pick,
+            span=piece.span,
+        )
+
+    def forbid(self) -> tuple[ForbidRule, ...]:
+        rules = []
+        for number, piece in enumerate(self.sections.joined("forbid") or (), start=1):
+            when = self.reader.condition(piece.get("when"), candidate=True)
+            if when is not None:
+                id_ = _text(piece, "id") or f"forbid-{number}"
+                rules.append(ForbidRule(id_, when, _text(piece, "message"), piece.span))
+        return tuple(rules)
+
+    def precedence(self) -> tuple[PrecedenceRule, ...]:
+        piece = self.sections.one("precedence")
+        self.own_precedence = piece is not None and piece.text() is None
+        if not self.own_precedence:
+            piece = self.profile(piece)
+        rules = [self.rule(item) for item in piece.items()] if piece else []
+        return tuple(rule for rule in rules if rule is not None)
+
+    def profile(self, piece: Piece | None) -> Piece | None:
+        """Return the rules of a shipped profile."""
+        name = (piece.text() if piece else None) or DEFAULT_PROFILE
+        shipped = self.sources.profiles.get(name)
+        if shipped is None:
+            if piece is not None:
+                known = sorted(self.sources.profiles)
+                remedy = did_you_mean(name, known) or f"shipped: {', '.join(known)}"
+                message = f"there is no precedence profile {quote(name)}"
+                self.found.append(piece.error(Code.UNKNOWN_PROFILE, message, remedy))
+            return None
+        document, _ = read(*shipped)
+        return Sections([document]).one("precedence") if document else None
+
+    def rule(self, piece: Piece) -> PrecedenceRule | None:
+        when = piece.get("when")
+        condition = self.reader.condition(when, candidate=False)
+        order_by = self.reader.number(piece.get("order_by"))
+        word = _text(piece, "use")
+        if word not in set(Level) or (when is not None and condition is None):
+            return None
+        use = Level(word)
+        return PrecedenceRule(
+            id=_text(piece, "id") or use.value,
+            use=use,
+            when=condition,
+            entry=_text(piece, "entry") if use is Level.POOL else None,
+            order_by=order_by if use is Level.POOL else None,
+            reject=_text(piece, "on_violation") == "reject",
+            in_pool=_flag(piece, "in_pool", default=use in WISHES),
+            fallback=_flag(piece, "fallback", default=use not in WISHES),
+            span=piece.span,
+        )
+
+
+def _labelled(entries: list[PoolEntry]) -> tuple[PoolEntry, ...]:
+    """Give every entry the words that a record names it by."""
+    shared = Counter(entry.name for entry in entries)
+    return tuple(
+        replace(
+            entry,
+            label=FrozenDict(
+                {"entry": entry.name, "provider": entry.provider}
+                if shared[entry.name] > 1
+                else {"entry": entry.name}
+            ),
+        )
+        for entry in entries
+    )
+
+
+def _text(piece: Piece, key: str) -> str | None:
+    inner = piece.get(key)
+    return inner.text() if inner else None
+
+
+def _texts(piece: Piece, key: str) -> tuple[str, ...]:
+    inner = piece.get(key)
+    return inner.texts() if inner else ()
+
+
+def _number(piece: Piece, key: str) -> int | float | None:
+    inner = piece.get(key)
+    return inner.number() if inner else None
+
+
+def _flag(piece: Piece, key: str, *, default: bool) -> bool:
+    inner = piece.get(key)
+    flag = inner.flag() if inner else None
+    return default if flag is None else flag
+
+
+def _price(piece: Piece | None, key: str) -> float | None:
+    number = _number(piece, key) if piece else None
+    return None if number is None else float(number)
+
+
+def _parameters(piece: Piece | None) -> Mapping[str, Any]:
+    return frozen(plain(piece.node)) if piece and piece.pairs() else NOTHING  # type: ignore[no-any-return]
+
+
+def _strengths(piece: Piece | None) -> tuple[str, ...]:
+    """Return strengths, which may be a list or one string with commas."""
+    if piece is None:
+        return ()
+    words = piece.texts() or (piece.text() or "").split(",")
+    return tuple(word.strip() for word in words if word.strip())
+
+
+def _limits(piece: Piece | None) -> Mapping[str, Limit]:
+    limits: dict[str, Limit] = {}
+    for name, inner in piece.pairs() if piece else []:
+        if isinstance(inner.node, MappingNode):
+            limits[name.text] = Limit(None, _number(inner, "min"), _number(inner, "max"))
+        else:
+            limits[name.text] = Limit(tuple(plain(item.node) for item in inner.items()))
+    return FrozenDict(limits)

@@ -1,0 +1,278 @@
+"""What is wrong with a policy as a whole: names that lead nowhere, rules that never decide."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from policy_router.diagnostics import Code, Diagnostic, did_you_mean, quote
+from policy_router.domain import Level, Policy, PoolEntry, PrecedenceRule
+from policy_router.expressions.condition import Condition
+from policy_router.expressions.tree import Literal
+from policy_router.policy.canonical import form_but_for_name
+from policy_router.policy.sections import Piece, Sections
+from policy_router.policy.source import ScalarNode
+from policy_router.redaction import KEY_SHAPE, REFERENCE
+
+
+def findings(policy: Policy, sections: Sections, own_precedence: bool) -> Iterator[Diagnostic]:  # noqa: FBT001 - read once, by name
+    """Yield what is wrong.
+
+    Args:
+        policy: what was read; where there are errors already, as far as it was.
+        sections: where it was read from.
+        own_precedence: whether the precedence rules are the policy's own, not a profile's.
+    """
+    for check in (_names, _targets, _references, _providers, _aliases, _pool, _secrets):
+        yield from check(policy, sections)
+    yield from _default(policy, sections)
+    if own_precedence:
+        yield from _rules(policy, sections)
+        yield from _without_effect(sections)
+
+
+# Names.
+
+
+def _names(_policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
+    yield from _repeats(sections.joined("pool"), "name", "entries")
+    yield from _repeats(sections.joined("forbid"), "id", "forbid rules")
+    yield from _repeats(sections.joined("precedence"), "id", "precedence rules")
+    yield from _unnamed_rules(sections)
+
+
+def _repeats(pieces: list[Piece] | None, key: str, what: str) -> Iterator[Diagnostic]:
+    """Yield an error for every name that is written twice."""
+    seen: dict[str, Piece] = {}
+    for piece in pieces or ():
+        name = piece.get(key)
+        text = name.text() if name else None
+        if name is None or text is None:
+            continue
+        first = seen.setdefault(text, name)
+        if first is not name:
+            message = f"two {what} have the {key} {quote(text)}"
+            yield name.error(Code.DUPLICATE_NAME, message, f"first given at {first.span}")
+
+
+def _unnamed_rules(sections: Sections) -> Iterator[Diagnostic]:
+    """Yield a warning for precedence rules that records cannot tell apart."""
+    seen: dict[str, Piece] = {}
+    for piece in sections.joined("precedence") or ():
+        id_, use = piece.get("id"), piece.get("use")
+        name = (id_ or use or piece).text()
+        if name is None:
+            continue
+        first = seen.setdefault(name, piece)
+        if first is not piece and (id_ is None or first.get("id") is None):
+            message = f"two precedence rules are called {quote(name)} in records"
+            remedy = f"give one of them an `id`; the other is at {first.span}"
+            yield piece.warning(Code.DUPLICATE_NAME, message, remedy)
+
+
+def _written(policy: Policy, sections: Sections) -> list[tuple[Piece, PoolEntry]]:
+    """Return each pool entry with the piece it was read from."""
+    pieces = [piece for piece in sections.joined("pool") or () if _text(piece, "model")]
+    return list(zip(pieces, policy.pool or (), strict=True))
+
+
+def _targets(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
+    """Yield what is wrong with entries that are alike."""
+    names: dict[str, tuple[Piece, PoolEntry]] = {}
+    targets: dict[tuple[str, str, str], PoolEntry] = {}
+    forms: dict[bytes, PoolEntry] = {}
+    for piece, entry in _written(policy, sections):
+        first_piece, first = names.setdefault(entry.name, (piece, entry))
+        same = targets.setdefault((entry.name, entry.model, entry.provider), entry)
+        twin = forms.setdefault(form_but_for_name(policy, entry), entry)
+        both_named = piece.get("name") is not None and first_piece.get("name") is not None
+        if same is not entry and not both_named:
+            message = f"two entries are the same target under the name {quote(entry.name)}"
+            remedy = f"the other is at {same.span}; join them, or give one a `name`"
+            yield piece.error(Code.SAME_TARGET, message, remedy)
+        elif first is not entry and not both_named and first.model != entry.model:
+            message = f"the name {quote(entry.name)} is another entry's too"
+            yield piece.error(Code.DUPLICATE_NAME, message, f"the other is at {first.span}")
+        elif twin.name != entry.name:
+            message = f"this entry and {quote(twin.name)} are alike in all but name"
+            remedy = f"the other is at {twin.span}; one entry can have several `aliases`"
+            yield piece.warning(Code.ALIKE_BUT_FOR_NAME, message, remedy)
+
+
+# References.
+
+
+def _references(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
+    known = [entry.name for entry in policy.pool or ()]
+    shared = {name for name, count in Counter(known).items() if count > 1}
+    for piece, entry in _written(policy, sections):
+        names = piece.get("fallback")
+        for item in names.items() if names else ():
+            name = item.text()
+            if name is not None and name not in shared.union(known):
+                remedy = did_you_mean(name, known) or "name an entry of the pool"
+                message = f"there is no entry {quote(name)} to fall back to"
+                yield item.error(Code.UNKNOWN_FALLBACK, message, remedy)
+            elif name == entry.name:
+                yield item.warning(Code.NO_EFFECT, "the entry is its own fallback")
+    for rule in sections.joined("precedence") or ():
+        piece_, name = rule.get("entry"), _text(rule, "entry")
+        if piece_ is None or name is None:
+            continue
+        if name not in known:
+            remedy = did_you_mean(name, known) or "name an entry of the pool"
+            message = f"there is no entry {quote(name)} in the pool"
+            yield piece_.error(Code.UNKNOWN_ENTRY, message, remedy)
+        elif name in shared:
+            message = f"more than one entry has the name {quote(name)}"
+            yield piece_.error(Code.AMBIGUOUS_ENTRY, message, "give each a `name` of its own")
+
+
+def _providers(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
+    """Yield an error for a provider outside ``providers``, where that section is given."""
+    if not sections.all("providers"):
+        return
+    pieces = [*sections.all("provider")]
+    pieces += [name for entry in sections.joined("pool") or () if (name := entry.get("provider"))]
+    for piece in pieces:
+        name = piece.text()
+        if name is not None and name not in policy.providers:
+            remedy = did_you_mean(name, policy.providers) or "declare it under `providers`"
+            message = f"there is no provider {quote(name)}"
+            yield piece.error(Code.UNKNOWN_PROVIDER, message, remedy)
+
+
+def _aliases(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
+    """Yield a warning for an alias that is another entry's name, which goes first."""
+    names = {entry.name for entry in policy.pool or ()}
+    for piece, entry in _written(policy, sections):
+        aliases = piece.get("aliases")
+        for item in aliases.items() if aliases else ():
+            alias = item.text()
+            if alias in names and alias != entry.name:
+                message = f"the alias {quote(alias or '')} is another entry's name, which goes first"
+                yield item.warning(Code.SHADOWED_ALIAS, message)
+
+
+# The pool and the default.
+
+
+def _pool(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
+    piece = sections.one("pool")
+    if piece is not None and policy.pool == () and not sections.joined("pool"):
+        message = "the pool is empty: nothing may be asked for"
+        yield piece.warning(Code.EMPTY_POOL, message, "to restrict nothing, leave `pool` out")
+
+
+def _default(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
+    piece = sections.one("model")
+    if piece is None or policy.model is None or not policy.pool:
+        return
+    if not any(_may_equal(policy, entry) for entry in policy.pool):
+        message = f"the default {quote(policy.model)} is outside the policy's own pool"
+        remedy = "add it to the pool, or set `in_pool: true` on the rule that uses `config`"
+        yield piece.warning(Code.DEFAULT_OUTSIDE_POOL, message, remedy)
+
+
+def _may_equal(policy: Policy, entry: PoolEntry) -> bool:
+    """Tell whether the default can be an entry; an unknown provider may be any."""
+    provider = policy.provider or ""
+    same_provider = entry.provider == provider or not entry.provider or not provider
+    return entry.model == policy.model and same_provider
+
+
+# Secrets.
+
+
+def _secrets(_policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
+    """Yield an error for every secret that is written where a reference belongs."""
+    remedy = "write `env:NAME` or `file:PATH`, and take the key out of the file and its history"
+    for name, provider in sections.united("providers"):
+        key = provider.get("api_key")
+        if key is not None and not _is_reference(key):
+            message = f"the key of {quote(name.text)} is written out"
+            yield key.error(Code.INLINE_SECRET, message, remedy)
+    for root in sections.roots:
+        for piece in _scalars(root):
+            if isinstance(piece.node, ScalarNode) and KEY_SHAPE.search(piece.node.text):
+                message = "this looks like a secret, written out"
+                if not piece.path.endswith(".api_key"):
+                    yield piece.error(Code.INLINE_SECRET, message, remedy)
+
+
+def _is_reference(piece: Piece) -> bool:
+    text = piece.text()
+    return text is None or REFERENCE.fullmatch(text) is not None
+
+
+def _scalars(piece: Piece) -> Iterator[Piece]:
+    if isinstance(piece.node, ScalarNode):
+        yield piece
+    inner = [value for _, value in piece.pairs()] + piece.items()
+    for child in inner:
+        yield from _scalars(child)
+
+
+# Precedence rules.
+
+
+def _rules(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
+    """Yield a warning for every rule after one that always decides."""
+    pieces = {piece.span: piece for piece in sections.joined("precedence") or ()}
+    decider: PrecedenceRule | None = None
+    for rule in policy.precedence:
+        if decider is not None and rule.span in pieces:
+            message = f"the rule {quote(rule.id)} is never reached: `{decider.id}` always decides"
+            remedy = f"the deciding rule is at {decider.span}"
+            yield pieces[rule.span].warning(Code.UNREACHABLE_RULE, message, remedy)
+        elif _always_decides(policy, rule):
+            decider = rule
+
+
+def _always_decides(policy: Policy, rule: PrecedenceRule) -> bool:
+    if not _constantly_true(rule.when):
+        return False
+    proposed = _always_proposed(policy, rule)
+    if proposed is None:
+        return False
+    return rule.reject or (not policy.forbid and all(map(_unguarded, proposed)))
+
+
+def _always_proposed(policy: Policy, rule: PrecedenceRule) -> list[PoolEntry] | None:
+    """Return the entries that a rule always proposes (none: a target in no pool), or None."""
+    pool = policy.pool or ()
+    if rule.use is Level.CONFIG and policy.model is not None:
+        equal = [entry for entry in pool if _may_equal(policy, entry)]
+        return None if rule.in_pool and policy.pool is not None and not equal else equal
+    if rule.use is Level.POOL and rule.entry is not None:
+        return [entry for entry in pool if entry.name == rule.entry] or None
+    if rule.use is Level.POOL and rule.order_by is None:
+        sure = [entry for entry in pool if entry.pick and _constantly_true(entry.pick)]
+        return sure or None
+    return None
+
+
+def _unguarded(entry: PoolEntry) -> bool:
+    free = entry.supports is None and entry.context_window is None
+    return free and _constantly_true(entry.allow)
+
+
+def _constantly_true(condition: Condition | None) -> bool:
+    if condition is None:
+        return True
+    return isinstance(condition.tree, Literal) and condition.tree.value is True
+
+
+def _without_effect(sections: Sections) -> Iterator[Diagnostic]:
+    for rule in sections.joined("precedence") or ():
+        use = _text(rule, "use")
+        useless = ("in_pool",) if use == Level.POOL else ("entry", "order_by")
+        for key in useless:
+            if (piece := rule.get(key)) is not None and use is not None:
+                message = f"`{key}` has no effect on a rule that uses `{use}`"
+                yield piece.warning(Code.NO_EFFECT, message)
+
+
+def _text(piece: Piece, key: str) -> str | None:
+    inner = piece.get(key)
+    return inner.text() if inner else None

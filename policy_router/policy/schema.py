@@ -1,0 +1,177 @@
+"""The shape of a policy: JSON Schema, with its complaints put where the rule author wrote them.
+
+This is the only door to jsonschema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jsonschema import Draft7Validator
+from jsonschema.exceptions import ValidationError
+
+from policy_router.diagnostics import (
+    Code,
+    Diagnostic,
+    Severity,
+    Span,
+    did_you_mean,
+    json_path,
+    quote,
+)
+from policy_router.policy.source import Document, MappingNode, Node, ScalarNode, at, plain
+
+_WORDS = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "a string",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "nothing",
+}
+
+
+class PolicySchema:
+    """The schema of policies, ready to be held against documents."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        """Prepare a schema.
+
+        Args:
+            schema: the decoded ``policy.schema.json``.
+        """
+        self._validator = Draft7Validator(schema)
+
+    def violations(self, document: Document) -> Iterator[Diagnostic]:
+        """Yield what in a document does not have the shape of a policy."""
+        for error in self._validator.iter_errors(plain(document.root)):
+            for cause in _causes(error):
+                yield from _diagnostics(document, cause)
+
+
+def _causes(error: ValidationError) -> Iterator[ValidationError]:
+    """Replace a failed choice by the failures of the branch that the author meant."""
+    if error.validator != "oneOf" or not error.context:
+        yield error
+        return
+    branches: dict[int, list[ValidationError]] = {}
+    for inner in error.context:
+        branches.setdefault(int(inner.schema_path[0]), []).append(inner)
+    for inners in branches.values():
+        if not any(inner.validator == "type" and not inner.path for inner in inners):
+            for inner in inners:
+                yield from _causes(inner)
+            return
+    yield error
+
+
+def _diagnostics(document: Document, error: ValidationError) -> Iterator[Diagnostic]:
+    parts = list(error.absolute_path)
+    node = at(document.root, parts)
+    path = json_path(*parts, base=document.path)
+    match error.validator:
+        case "additionalProperties" if isinstance(node, MappingNode):
+            yield from _unknown_keys(document, error, node, path)
+        case "required" if isinstance(node, MappingNode):
+            yield from _missing_keys(error, node, path)
+        case "propertyNames" if isinstance(node, MappingNode):
+            yield from _bad_key(error, node, path)
+        case _:
+            code, message, remedy = _explained(error, node, parts)
+            yield Diagnostic(code, Severity.ERROR, message, node.span, path, remedy)
+
+
+def _unknown_keys(
+    document: Document, error: ValidationError, node: MappingNode, path: str
+) -> Iterator[Diagnostic]:
+    known = error.schema.get("properties", {})
+    severity = Severity.WARNING if document.embedded else Severity.ERROR
+    for pair in node.pairs:
+        key = pair.key.text
+        if key not in known:
+            remedy = did_you_mean(key, known) or f"known here: {', '.join(sorted(known)[:16])}"
+            message = f"unknown key {quote(key)}"
+            where = json_path(key, base=path)
+            yield Diagnostic(Code.UNKNOWN_KEY, severity, message, pair.key.span, where, remedy)
+
+
+def _missing_keys(error: ValidationError, node: MappingNode, path: str) -> Iterator[Diagnostic]:
+    for key in error.validator_value:
+        if node.get(key) is None:
+            message = f"the key `{key}` is missing"
+            span = _beginning(node)
+            yield Diagnostic(Code.MISSING_KEY, Severity.ERROR, message, span, path)
+
+
+def _bad_key(error: ValidationError, node: MappingNode, path: str) -> Iterator[Diagnostic]:
+    pair = node.pair(str(error.instance))
+    if pair is not None:
+        message = f"{quote(pair.key.text)} cannot be used as a name"
+        remedy = "a name is letters, digits and underscores, and no word of CEL"
+        where = json_path(pair.key.text, base=path)
+        yield Diagnostic(
+            Code.BAD_VALUE, Severity.ERROR, message, pair.key.span, where, remedy
+        )
+
+
+def _explained(
+    error: ValidationError, node: Node, parts: list[str | int]
+) -> tuple[Code, str, str | None]:
+    """Return code, message and remedy; a value is quoted only where a word of a set is wanted."""
+    wanted = error.validator_value
+    match error.validator:
+        case "type":
+            return _wrong_type(wanted if isinstance(wanted, list) else [wanted], error)
+        case "oneOf":
+            return _wrong_type([branch["type"] for branch in _resolved(error)], error)
+        case "enum":
+            text = node.text if isinstance(node, ScalarNode) else ""
+            remedy = did_you_mean(text, wanted) or f"one of {', '.join(wanted)}"
+            return Code.NOT_ALLOWED, f"{quote(text)} is not a value of this key", remedy
+        case "const" if parts == ["version"]:
+            message = "this version of the policy language is not supported"
+            return Code.UNSUPPORTED_VERSION, message, "write `version: 1`"
+        case "pattern" if parts and parts[-1] == "base_url":
+            return Code.BAD_VALUE, "an address begins with http:// or https://", None
+        case "minimum":
+            return Code.BAD_VALUE, f"the number is less than {wanted}", None
+        case "minLength":
+            return Code.BAD_VALUE, "the text is empty", None
+        case "maxLength":
+            return Code.BAD_VALUE, f"the text is longer than {wanted} characters", None
+    return Code.BAD_VALUE, "the text has control characters", None
+
+
+def _resolved(error: ValidationError) -> list[Mapping[str, Any]]:
+    """Return the branches of a choice; one that is a reference is always to a list here."""
+    return [branch if "type" in branch else {"type": "array"} for branch in error.validator_value]
+
+
+def _wrong_type(wanted: list[str], error: ValidationError) -> tuple[Code, str, str | None]:
+    names = " or ".join(dict.fromkeys(_WORDS[word] for word in wanted))
+    found = _word_for(error.instance)
+    remedy = None
+    if error.instance is None:
+        remedy = "write `[]` for an empty list" if "array" in wanted else "leave the key out"
+    return Code.WRONG_TYPE, f"found {found}, wanted {names}", remedy
+
+
+def _word_for(value: object) -> str:
+    for kind, word in (
+        (bool, "true or false"),
+        (str, "a string"),
+        (int, "a whole number"),
+        (float, "a number"),
+        (list, "a list"),
+        (dict, "a mapping"),
+    ):
+        if isinstance(value, kind):
+            return word
+    return "nothing"
+
+
+def _beginning(node: MappingNode) -> Span:
+    """Return the first key of a mapping: where to look for one that is missing."""
+    return node.pairs[0].key.span if node.pairs else node.span

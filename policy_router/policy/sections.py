@@ -1,0 +1,129 @@
+"""The sections of a policy, whichever file each piece of it stands in.
+
+Lists are joined and mappings united; what may stand once is an error the second time, and the
+error shows both places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from policy_router.diagnostics import Code, Diagnostic, Severity, Span, json_path, quote
+from policy_router.policy.source import Document, MappingNode, Node, ScalarNode, SequenceNode
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A value in a file, with its YAML path."""
+
+    node: Node
+    path: str
+
+    @property
+    def span(self) -> Span:
+        """Where it stands."""
+        return self.node.span
+
+    def get(self, key: str) -> Piece | None:
+        """Return the value of a key; None where there is none, or this is no mapping."""
+        node = self.node.get(key) if isinstance(self.node, MappingNode) else None
+        return None if node is None else Piece(node, json_path(key, base=self.path))
+
+    def items(self) -> list[Piece]:
+        """Return the items of a list; nothing where this is no list."""
+        if not isinstance(self.node, SequenceNode):
+            return []
+        return [
+            Piece(item, json_path(position, base=self.path))
+            for position, item in enumerate(self.node.items)
+        ]
+
+    def pairs(self) -> list[tuple[ScalarNode, Piece]]:
+        """Return the keys and values of a mapping; nothing where this is no mapping."""
+        if not isinstance(self.node, MappingNode):
+            return []
+        return [
+            (pair.key, Piece(pair.value, json_path(pair.key.text, base=self.path)))
+            for pair in self.node.pairs
+        ]
+
+    def text(self) -> str | None:
+        """Return a non-empty string; None where this is something else."""
+        value = self.node.value if isinstance(self.node, ScalarNode) else None
+        return value if isinstance(value, str) and value else None
+
+    def texts(self) -> tuple[str, ...]:
+        """Return the strings of a list."""
+        return tuple(text for item in self.items() if (text := item.text()) is not None)
+
+    def number(self) -> int | float | None:
+        """Return a number; None where this is something else."""
+        value = self.node.value if isinstance(self.node, ScalarNode) else None
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        return value if numeric else None  # type: ignore[return-value]
+
+    def flag(self) -> bool | None:
+        """Return true or false; None where this is something else."""
+        value = self.node.value if isinstance(self.node, ScalarNode) else None
+        return value if isinstance(value, bool) else None
+
+    def error(self, code: Code, message: str, help_: str | None = None) -> Diagnostic:
+        """Return an error at this place."""
+        return Diagnostic(code, Severity.ERROR, message, self.span, self.path, help_)
+
+    def warning(self, code: Code, message: str, help_: str | None = None) -> Diagnostic:
+        """Return a warning at this place."""
+        return Diagnostic(code, Severity.WARNING, message, self.span, self.path, help_)
+
+
+class Sections:
+    """The root mappings of all documents of a policy, seen as one."""
+
+    def __init__(self, documents: Iterable[Document]) -> None:
+        """Look at documents in their order."""
+        self.roots = tuple(Piece(document.root, document.path) for document in documents)
+
+    def all(self, key: str) -> list[Piece]:
+        """Return every value of a root key, in the order of the files."""
+        return [piece for root in self.roots if (piece := root.get(key)) is not None]
+
+    def one(self, key: str) -> Piece | None:
+        """Return the first value of a root key."""
+        return next(iter(self.all(key)), None)
+
+    def joined(self, key: str) -> list[Piece] | None:
+        """Return the items of a list that may stand in several files; None where none has it."""
+        lists = self.all(key)
+        return [item for piece in lists for item in piece.items()] if lists else None
+
+    def united(self, key: str) -> list[tuple[ScalarNode, Piece]]:
+        """Return the pairs of a mapping that may stand in several files, first ones only."""
+        seen: dict[str, tuple[ScalarNode, Piece]] = {}
+        for piece in self.all(key):
+            for name, value in piece.pairs():
+                seen.setdefault(name.text, (name, value))
+        return list(seen.values())
+
+    def repeats(self) -> Iterator[Diagnostic]:
+        """Yield an error for everything that is given twice in different files."""
+        for key in ("name", "model", "provider", "reasoning_effort", "precedence"):
+            first, *others = self.all(key) or [None]
+            for other in others:
+                if first is not None and other is not None:
+                    message = f"`{key}` is given twice"
+                    yield other.error(Code.GIVEN_TWICE, message, f"first given at {first.span}")
+        for key in ("providers", "facts", "variables", "parameters"):
+            yield from self._repeated_names(key)
+
+    def _repeated_names(self, key: str) -> Iterator[Diagnostic]:
+        seen: dict[str, ScalarNode] = {}
+        for piece in self.all(key):
+            for name, value in piece.pairs():
+                first = seen.setdefault(name.text, name)
+                if first is not name:
+                    message = f"{quote(name.text)} is given twice under `{key}`"
+                    remedy = f"first given at {first.span}"
+                    yield Diagnostic(
+                        Code.DUPLICATE_NAME, Severity.ERROR, message, name.span, value.path, remedy
+                    )

@@ -1,0 +1,173 @@
+"""Rule files to policies: the part that reads files.
+
+What ships with the package (profiles, schemas) is found in a wheel under ``policy_router/_data``,
+and in a checkout or an editable install beside the package.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from policy_router.diagnostics import Code, Diagnostic, Diagnostics, Severity, SourceFile, Span
+from policy_router.domain import Policy
+from policy_router.errors import PolicyError
+
+if TYPE_CHECKING:
+    from policy_router.expressions.engine import Engine
+    from policy_router.policy.compiler import Sources
+
+_PACKAGE = Path(__file__).parent.parent
+
+
+def load(path: str | Path) -> Policy:
+    """Read and compile a policy.
+
+    Args:
+        path: a rule file, or a folder of them: its ``*.yaml`` and ``*.yml`` files, but not
+            ``*_test.yaml``, are read in the order of their paths and taken as one policy.
+
+    Returns:
+        The policy; what the checks found that is no error is in its ``warnings``.
+
+    Raises:
+        PolicyError: the policy has errors or cannot be read; it carries the diagnostics.
+    """
+    policy, found = check(path)
+    if policy is None:
+        raise PolicyError(found)
+    return policy
+
+
+def loads(text: str | bytes, *, name: str = "<policy>") -> Policy:
+    """Compile a policy from a text.
+
+    Args:
+        text: what a rule file would hold.
+        name: how the text is called in diagnostics; without its ending also the policy's name,
+            where the text writes none.
+
+    Returns:
+        The policy.
+
+    Raises:
+        PolicyError: the text has errors; the exception carries the diagnostics.
+    """
+    policy, found = check_text(text, name=name)
+    if policy is None:
+        raise PolicyError(found)
+    return policy
+
+
+def check(path: str | Path) -> tuple[Policy | None, Diagnostics]:
+    """Read and compile a policy, and return all that was found.
+
+    Args:
+        path: a rule file or a folder, as for :func:`load`.
+
+    Returns:
+        The policy, None where there are errors; and the diagnostics.
+    """
+    path = Path(path)
+    try:
+        names = _rule_files(path) if path.is_dir() else [path]
+        files = [(str(file), _content(file)) for file in names]
+    except OSError as problem:
+        where = str(problem.filename or path)
+        reason = (problem.strerror or "input/output error").lower()
+        return None, _cannot_read(Code.UNREADABLE, where, f"the file cannot be read: {reason}")
+    if not files:
+        message = "the folder holds no rule files"
+        return None, _cannot_read(Code.NO_RULE_FILES, str(path), message)
+    return _examined(path.stem if path.suffix else path.name, files)
+
+
+def check_text(text: str | bytes, *, name: str = "<policy>") -> tuple[Policy | None, Diagnostics]:
+    """Compile a policy from a text, and return all that was found.
+
+    Args:
+        text: what a rule file would hold.
+        name: how the text is called in diagnostics.
+
+    Returns:
+        The policy, None where there are errors; and the diagnostics.
+    """
+    stem = Path(name).stem if Path(name).suffix in {".yaml", ".yml", ".json"} else name
+    return _examined(stem.strip("<>"), [(name, text)])
+
+
+@cache
+def schema(name: str) -> Mapping[str, Any]:
+    """Return a published JSON Schema.
+
+    Args:
+        name: ``policy``, ``request`` or ``record``.
+    """
+    text = data_folder("schemas").joinpath(f"{name}.schema.json").read_text(encoding="utf-8")
+    decoded: dict[str, Any] = json.loads(text)
+    return decoded
+
+
+@cache
+def profiles() -> Mapping[str, tuple[str, str]]:
+    """Return the shipped precedence profiles: name to the name and text of its file."""
+    files = sorted(data_folder("rules").joinpath("precedence").glob("*.yaml"))
+    return {
+        file.stem: (f"rules/precedence/{file.name}", file.read_text(encoding="utf-8"))
+        for file in files
+    }
+
+
+def data_folder(name: str) -> Path:
+    """Return a folder that ships with the package: ``rules`` or ``schemas``."""
+    inside = _PACKAGE / "_data" / name
+    return inside if inside.is_dir() else _PACKAGE.parent / name
+
+
+def _examined(
+    name: str, files: list[tuple[str, str | bytes]]
+) -> tuple[Policy | None, Diagnostics]:
+    from policy_router.policy.compiler import examine
+
+    return examine(_sources(name, files))
+
+
+def _sources(name: str, files: list[tuple[str, str | bytes]]) -> Sources:
+    from policy_router.policy.compiler import Sources
+
+    return Sources(name or "policy", files, profiles(), schema("policy"), _engine())
+
+
+@cache
+def _engine() -> Engine:
+    from policy_router.expressions.cel_python import CelPython
+
+    return CelPython()
+
+
+def _rule_files(folder: Path) -> list[Path]:
+    files = [
+        file
+        for file in folder.rglob("*")
+        if file.suffix in {".yaml", ".yml"}
+        and not file.stem.endswith("_test")
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
+    ]
+    return sorted(files)
+
+
+def _content(file: Path) -> bytes:
+    """Read a file, but not much more of it than a rule file may have."""
+    from policy_router.policy.source import MAX_BYTES
+
+    with file.open("rb") as stream:
+        return stream.read(MAX_BYTES + 1)
+
+
+def _cannot_read(code: Code, name: str, message: str) -> Diagnostics:
+    span = Span(SourceFile(name, ""), 0, 0)
+    return Diagnostics.of([Diagnostic(code, Severity.ERROR, message, span)])
