@@ -45,8 +45,8 @@ class FrozenDict(dict[str, Any]):
         message = "a policy and its records cannot be changed"
         raise TypeError(message)
 
-    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
-    __ior__ = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse
+    __ior__ = _refuse
 
 
 def frozen(value: Any) -> Any:
@@ -139,7 +139,7 @@ class PoolEntry:
         fallback: names of the entries to go on with.
         allow: it may be used only where this is true.
         pick: the pool chooses it where this is true.
-        label: how a record names it: its name, with the provider where the name is shared.
+        shares_name: whether the same model at another provider goes by the same name.
         span: where it was written.
     """
 
@@ -156,7 +156,7 @@ class PoolEntry:
     fallback: tuple[str, ...] = ()
     allow: Condition | None = None
     pick: Condition | None = None
-    label: Mapping[str, str] = NOTHING
+    shares_name: bool = False
     span: Span | None = field(default=None, compare=False, repr=False)
 
 

@@ -85,4 +85,6 @@ class NoTarget(PolicyRouterError):  # noqa: N818 - names the situation; the erro
     def __str__(self) -> str:
         """Return the code and the message of the refusal."""
         refusal = self.record.decision.refusal
-        return "no target" if isinstance(refusal, UnsetType) else f"{refusal.code}: {refusal.message}"
+        return (
+            "no target" if isinstance(refusal, UnsetType) else f"{refusal.code}: {refusal.message}"
+        )

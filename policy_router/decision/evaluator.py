@@ -66,7 +66,7 @@ def decide(
         policy=rec.PolicyName(policy.name, policy.revision),
         engine=rec.EngineName(VERSION, policy.engine.name),
         now=spelt(now),
-        request=request.given,
+        request=dict(request.given),
         decision=decision,
         steps=steps,
     )
@@ -159,18 +159,19 @@ class _Walk:
         # 1. The rule's condition.
         truth = self.situation.truth(rule.when)
         if truth is Truth.FALSE:
-            return self.note(rule, Result.SKIPPED)
+            self.note(rule, Result.SKIPPED)
+            return None
         if truth is Truth.ERROR:
-            rejection = Rejection(ReasonCode.EVALUATION_ERROR)
-            self.note(rule, Result.ERROR, code=rejection.code)
-            return self.refuse(rule, rejection, None)
+            self.note(rule, Result.ERROR, ReasonCode.EVALUATION_ERROR)
+            return self.refuse(rule, Rejection(ReasonCode.EVALUATION_ERROR), None)
         # 2. The candidates of its level.
         proposal = propose(self.situation, rule)
         self.warnings.extend(proposal.warnings)
         requested = proposal.requested or UNSET
         # 3. Nothing proposed.
         if not proposal.candidates and proposal.code is None:
-            return self.note(rule, Result.NO_PROPOSAL, requested=requested)
+            self.note(rule, Result.NO_PROPOSAL, requested=requested)
+            return None
         # 4. The guards.
         seen: list[rec.Candidate] = []
         first: tuple[Rejection, Candidate] | None = None
@@ -486,15 +487,15 @@ def _target(candidate: Candidate, chosen: Chosen) -> rec.Target:
 
 
 def _verdict(candidate: Candidate, rejection: Rejection | None) -> rec.Candidate:
-    label = (
-        candidate.entry.label
-        if candidate.entry
-        else {"model": candidate.model, "provider": candidate.provider}
+    entry = candidate.entry
+    return rec.Candidate(
+        Verdict.REJECTED if rejection else Verdict.SELECTED,
+        entry=entry.name if entry else UNSET,
+        model=UNSET if entry else candidate.model,
+        provider=UNSET if entry and not entry.shares_name else candidate.provider,
+        code=rejection.code if rejection else UNSET,
+        forbid=(rejection.forbid if rejection else None) or UNSET,
     )
-    if rejection is None:
-        return rec.Candidate(Verdict.SELECTED, **label)
-    forbid = rejection.forbid or UNSET
-    return rec.Candidate(Verdict.REJECTED, **label, code=rejection.code, forbid=forbid)
 
 
 _ASKS = {
@@ -534,5 +535,3 @@ def _message(
             return f"the condition of the rule `{rule.id if rule else ''}` cannot be evaluated"
         case _:
             return "no rule selects a target"
-
-

@@ -59,11 +59,11 @@ class Verdict(StrEnum):
     REJECTED = "rejected"
 
 
-class _Part(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=False):
+class _Part(Struct, frozen=True):
     """A part of a record: frozen; an unset field does not appear in JSON."""
 
 
-class Requested(_Part):
+class Requested(_Part, frozen=True):
     """What an agent wished for."""
 
     model: str | UnsetType = UNSET
@@ -71,7 +71,7 @@ class Requested(_Part):
     reasoning_effort: str | UnsetType = UNSET
 
 
-class Target(_Part, omit_defaults=False):
+class Target(_Part, frozen=True):
     """What a task runs on.
 
     Attributes:
@@ -87,7 +87,7 @@ class Target(_Part, omit_defaults=False):
     entry: str | UnsetType = UNSET
 
 
-class DecisionWarning(_Part):
+class DecisionWarning(_Part, frozen=True):
     """Something that went otherwise than wished, without ending the decision.
 
     Attributes:
@@ -105,7 +105,7 @@ class DecisionWarning(_Part):
     parameter: str | UnsetType = UNSET
 
 
-class Refusal(_Part):
+class Refusal(_Part, frozen=True):
     """Why a request was refused, and what may be asked for instead.
 
     Attributes:
@@ -121,7 +121,7 @@ class Refusal(_Part):
     permitted: tuple[str, ...] | UnsetType = UNSET
 
 
-class Candidate(_Part):
+class Candidate(_Part, frozen=True):
     """What a rule proposed, and the verdict.
 
     Attributes:
@@ -141,7 +141,7 @@ class Candidate(_Part):
     forbid: str | UnsetType = UNSET
 
 
-class Step(_Part):
+class Step(_Part, frozen=True):
     """What became of one precedence rule.
 
     Attributes:
@@ -161,7 +161,7 @@ class Step(_Part):
     candidates: tuple[Candidate, ...] | UnsetType = UNSET
 
 
-class Decision(_Part):
+class Decision(_Part, frozen=True):
     """The outcome.
 
     Attributes:
@@ -183,21 +183,21 @@ class Decision(_Part):
     refusal: Refusal | UnsetType = UNSET
 
 
-class PolicyName(_Part):
+class PolicyName(_Part, frozen=True):
     """Which policy decided: its name and its revision."""
 
     name: str
     revision: str
 
 
-class EngineName(_Part):
+class EngineName(_Part, frozen=True):
     """What evaluated: the version of policy-router and the name of the CEL engine."""
 
     version: str
     cel: str
 
 
-class DecisionRecord(Struct, frozen=True, forbid_unknown_fields=False):
+class DecisionRecord(Struct, frozen=True):
     """A decision with all that it takes to make it again.
 
     Attributes:
@@ -244,7 +244,7 @@ class DecisionRecord(Struct, frozen=True, forbid_unknown_fields=False):
         return msgspec.structs.replace(record, request=frozen(record.request))
 
 
-class _SchemaOnly(Struct):
+class _SchemaOnly(Struct, frozen=True):
     schema: str
 
 

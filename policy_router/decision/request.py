@@ -36,9 +36,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     section: {key: default_of(name) for key, name in names.items() if not name.optional}
     for section, names in SECTIONS.items()
 }
-_TIMESTAMP = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII
-)
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class Request:

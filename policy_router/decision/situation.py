@@ -99,7 +99,7 @@ class Situation:
         return candidate.seen_from(self._activation) if candidate else self._activation
 
     def _know(self, names: tuple[str, ...]) -> None:
-        """Evaluate variables that are not known yet; a failed one stays absent, so using it fails."""
+        """Evaluate variables not known yet; a failed one stays absent, so that using it fails."""
         missing = [name for name in names if name not in self._variables]
         for variable in self.policy.variables if missing else ():
             if variable.name in missing:

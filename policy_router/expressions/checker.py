@@ -6,7 +6,7 @@ zero, a conversion or an index.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from policy_router.expressions.functions import (
     METHODS,
     OPERATORS,
     ORDERING,
+    Signature,
     result_of,
 )
 from policy_router.expressions.syntax import Syntax, SyntaxProblem, parse
@@ -95,12 +96,12 @@ class _Scope:
     """What is known on the way to a piece: present names, and loop variables with their types."""
 
     present: Paths = _NONE
-    variables: dict[str, Type | None] = field(default_factory=dict)
+    variables: Mapping[str, Type] = field(default_factory=dict)
 
     def knowing(self, paths: Paths) -> _Scope:
         return _Scope(self.present | paths, self.variables)
 
-    def looping(self, variable: str, element: Type | None) -> _Scope:
+    def looping(self, variable: str, element: Type) -> _Scope:
         return _Scope(self.present, {**self.variables, variable: element})
 
 
@@ -155,16 +156,14 @@ class _Walk:
                 Code.OUTSIDE_PROFILE, f"nothing has a field `{syntax.word}` here", syntax
             )
         if path in scope.variables:
-            element = scope.variables[path]
-            node = element and LoopVariable(element, syntax.start, syntax.end, path)
-            return Checked(node)
+            return Checked(LoopVariable(scope.variables[path], syntax.start, syntax.end, path))
         found = self.find(syntax, path, scope)
         if found is None or found.type == BROKEN:
             return Checked(None)
         if found.optional and found.path not in scope.present:
             return self.unguarded(syntax, path)
-        node = Attribute(found.type, syntax.start, syntax.end, path)
-        return Checked(node, found.shows, found.hides)
+        attribute = Attribute(found.type, syntax.start, syntax.end, path)
+        return Checked(attribute, found.shows, found.hides)
 
     def find(self, syntax: Syntax, path: str, scope: _Scope) -> Name | None:
         """Look a name up, and report it where it is unknown."""
@@ -245,12 +244,12 @@ class _Walk:
         return None if None in nodes else [node for node in nodes if node is not None]
 
     def apply(
-        self, syntax: Syntax, operands: list[Node] | None, signatures: tuple[object, ...]
+        self, syntax: Syntax, operands: list[Node] | None, signatures: tuple[Signature, ...]
     ) -> Checked:
         if operands is None:
             return Checked(None)
         types = tuple(node.type for node in operands)
-        gives = result_of(signatures, types)  # type: ignore[arg-type]
+        gives = result_of(signatures, types)
         if gives is None:
             found = ", ".join(str(type_) for type_ in types) or "nothing"
             message = f"`{syntax.word}` does not take ({found})"
@@ -300,9 +299,7 @@ class _Walk:
         if not found.optional:
             empty = {"string": '""', "list": "[]"}.get(found.type.name)
             remedy = f"absent means {empty}: write `{path} != {empty}`" if empty else None
-            return self.report(
-                Code.ALWAYS_PRESENT, f"`{path}` is always present", syntax, remedy
-            )
+            return self.report(Code.ALWAYS_PRESENT, f"`{path}` is always present", syntax, remedy)
         return Checked(Present(BOOL, syntax.start, syntax.end, path), frozenset({path}))
 
     def loop(self, syntax: Syntax, scope: _Scope) -> Checked:
@@ -321,9 +318,7 @@ class _Walk:
             message = f"`{syntax.word}` wants a condition, not {body.type}"
             return self.report(Code.TYPE_MISMATCH, message, (body.start, body.end))
         type_ = {"map": Type("list", body.type), "filter": source.type}.get(syntax.word, BOOL)
-        return Checked(
-            Loop(type_, syntax.start, syntax.end, syntax.word, variable, source, body)
-        )
+        return Checked(Loop(type_, syntax.start, syntax.end, syntax.word, variable, source, body))
 
     def loop_variable(self, syntax: Syntax, scope: _Scope) -> str | None:
         parts = 3
@@ -332,7 +327,7 @@ class _Walk:
             self.report(Code.OUTSIDE_PROFILE, message, syntax)
             return None
         word = syntax.children[1].word
-        if word in self.vocabulary.roots() | self.vocabulary.elsewhere.keys() | scope.variables:
+        if word in {*self.vocabulary.roots(), *self.vocabulary.elsewhere, *scope.variables}:
             message = f"the loop variable {quote(word)} hides another name"
             self.report(Code.OUTSIDE_PROFILE, message, syntax.children[1], "give it another name")
             return None
@@ -409,9 +404,7 @@ class _Walk:
             message = f"the two sides of `? :` differ: {first.node.type} and {second.node.type}"
             return self.report(Code.TYPE_MISMATCH, message, syntax)
         type_ = second.node.type if first.node.type == EMPTY_LIST else first.node.type
-        node = Apply(
-            type_, syntax.start, syntax.end, "?:", (condition, first.node, second.node)
-        )
+        node = Apply(type_, syntax.start, syntax.end, "?:", (condition, first.node, second.node))
         shows = (asked.shows | first.shows) & (asked.hides | second.shows)
         hides = (asked.shows | first.hides) & (asked.hides | second.hides)
         return Checked(node, shows, hides)
@@ -438,10 +431,9 @@ class _Walk:
 
     def incomparable(self, syntax: Syntax, left: Node, right: Node) -> Checked:
         remedy = None
-        if left.type.name == "list" and left.type.accepts(Type("list", right.type)):
-            remedy = "to look into a list, write `value in list`"
-        elif right.type.name == "list" and right.type.accepts(Type("list", left.type)):
-            remedy = "to look into a list, write `value in list`"
+        for one, other in ((left, right), (right, left)):
+            if one.type.name == "list" and one.type.accepts(Type("list", other.type)):
+                remedy = "to look into a list, write `value in list`"
         message = f"`{syntax.word}` cannot compare {left.type} with {right.type}"
         return self.report(Code.TYPE_MISMATCH, message, syntax, remedy)
 
@@ -517,7 +509,7 @@ class _Walk:
         return False
 
 
-def _type_of(value: bool | int | float | str) -> Type:
+def _type_of(value: object) -> Type:
     if isinstance(value, bool):
         return BOOL
     if isinstance(value, str):

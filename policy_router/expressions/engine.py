@@ -26,9 +26,7 @@ class Failure(Enum):
 
 FAILURE: Final = Failure.FAILURE
 
-Value: TypeAlias = (
-    bool | int | float | str | datetime.datetime | datetime.timedelta | Sequence[Any]
-)
+Value: TypeAlias = bool | int | float | str | datetime.datetime | datetime.timedelta | Sequence[Any]
 Outcome: TypeAlias = Value | Literal[Failure.FAILURE]
 
 

@@ -93,10 +93,10 @@ def _parser() -> lark.Lark:
 
 
 def _syntax_problem(text: str, problem: lark.exceptions.UnexpectedInput) -> SyntaxProblem:
-    offset = problem.pos_in_stream if problem.pos_in_stream is not None else len(text)
+    offset = problem.pos_in_stream
     if isinstance(problem, lark.exceptions.UnexpectedToken):
         word = str(problem.token)
-        if problem.token.type == "$END":  # noqa: S105 - lark's name for the end of the text
+        if problem.token.type == "$END":
             end = len(text.rstrip())
             return SyntaxProblem("the expression ends too early", max(0, end - 1), end)
         return SyntaxProblem(f"unexpected `{word[:40]}`", offset, offset + len(word))

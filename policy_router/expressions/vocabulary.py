@@ -154,9 +154,7 @@ class Vocabulary:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, names: Iterable[Name], elsewhere: Mapping[str, str] | None = None
-    ) -> Vocabulary:
+    def of(cls, names: Iterable[Name], elsewhere: Mapping[str, str] | None = None) -> Vocabulary:
         """Make a vocabulary of names."""
         return cls({name.path: name for name in names}, elsewhere or {})
 
@@ -170,6 +168,4 @@ class Vocabulary:
 
     def plus(self, *names: Name) -> Vocabulary:
         """Return a vocabulary with more names."""
-        return Vocabulary(
-            {**self.names, **{name.path: name for name in names}}, self.elsewhere
-        )
+        return Vocabulary({**self.names, **{name.path: name for name in names}}, self.elsewhere)

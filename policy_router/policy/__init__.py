@@ -1,0 +1,1 @@
+"""Rule files to policies, for administrators. Text in, values out: nothing here reads a file."""

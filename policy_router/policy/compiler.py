@@ -30,7 +30,6 @@ from policy_router.domain import (
 )
 from policy_router.errors import PolicyError
 from policy_router.expressions.engine import Engine
-from policy_router.expressions.tree import DOUBLE
 from policy_router.expressions.vocabulary import FACT_TYPES, Name
 from policy_router.policy import lint
 from policy_router.policy.canonical import with_revision
@@ -175,7 +174,7 @@ class _Reader:
             message = f"the default of a fact of type {wanted} is of another type"
             self.found.append(piece.error(Code.WRONG_TYPE, message))
             return None
-        return float(value) if wanted == DOUBLE.name else frozen(value)
+        return frozen(float(value) if isinstance(value, int) and wanted == "double" else value)
 
     def kinds(self) -> tuple[str, ...] | None:
         pieces = self.sections.joined("kinds")
@@ -190,12 +189,10 @@ class _Reader:
         }
 
     def parameters(self) -> Mapping[str, Any]:
-        found = {
-            name.text: plain(piece.node) for name, piece in self.sections.united("parameters")
-        }
+        found = {name.text: plain(piece.node) for name, piece in self.sections.united("parameters")}
         short = self.sections.one("reasoning_effort")
         if short is None:
-            return frozen(found) or NOTHING  # type: ignore[no-any-return]
+            return frozen(found) or NOTHING
         if "reasoning_effort" in found:
             message = "`reasoning_effort` is given here and under `parameters`"
             self.found.append(short.error(Code.GIVEN_TWICE, message, "leave one of them out"))
@@ -215,7 +212,7 @@ class _Reader:
         if pieces is None:
             return None
         entries = [self.entry(piece) for piece in pieces]
-        return _labelled([entry for entry in entries if entry is not None])
+        return _marked([entry for entry in entries if entry is not None])
 
     def entry(self, piece: Piece) -> PoolEntry | None:
         model = _text(piece, "model")
@@ -294,19 +291,11 @@ class _Reader:
         )
 
 
-def _labelled(entries: list[PoolEntry]) -> tuple[PoolEntry, ...]:
-    """Give every entry the words that a record names it by."""
-    shared = Counter(entry.name for entry in entries)
+def _marked(entries: list[PoolEntry]) -> tuple[PoolEntry, ...]:
+    """Mark the entries that records cannot tell apart by name alone."""
+    counts = Counter(entry.name for entry in entries)
     return tuple(
-        replace(
-            entry,
-            label=FrozenDict(
-                {"entry": entry.name, "provider": entry.provider}
-                if shared[entry.name] > 1
-                else {"entry": entry.name}
-            ),
-        )
-        for entry in entries
+        replace(entry, shares_name=True) if counts[entry.name] > 1 else entry for entry in entries
     )
 
 
@@ -337,7 +326,7 @@ def _price(piece: Piece | None, key: str) -> float | None:
 
 
 def _parameters(piece: Piece | None) -> Mapping[str, Any]:
-    return frozen(plain(piece.node)) if piece and piece.pairs() else NOTHING  # type: ignore[no-any-return]
+    return frozen(plain(piece.node)) if piece and piece.pairs() else NOTHING
 
 
 def _strengths(piece: Piece | None) -> tuple[str, ...]:

@@ -144,6 +144,4 @@ def _diagnostic(piece: Piece, problem: Problem) -> Diagnostic:
     span = piece.span
     if isinstance(piece.node, ScalarNode) and isinstance(piece.node.value, str):
         span = piece.node.span_of(problem.start, problem.end)
-    return Diagnostic(
-        problem.code, Severity.ERROR, problem.message, span, piece.path, problem.help
-    )
+    return Diagnostic(problem.code, Severity.ERROR, problem.message, span, piece.path, problem.help)

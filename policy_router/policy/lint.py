@@ -103,29 +103,33 @@ def _targets(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
 
 
 def _references(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
-    known = [entry.name for entry in policy.pool or ()]
-    shared = {name for name, count in Counter(known).items() if count > 1}
+    known = Counter(entry.name for entry in policy.pool or ())
+    shared = {name for name, count in known.items() if count > 1}
     for piece, entry in _written(policy, sections):
         names = piece.get("fallback")
         for item in names.items() if names else ():
-            name = item.text()
-            if name is not None and name not in shared.union(known):
-                remedy = did_you_mean(name, known) or "name an entry of the pool"
-                message = f"there is no entry {quote(name)} to fall back to"
-                yield item.error(Code.UNKNOWN_FALLBACK, message, remedy)
-            elif name == entry.name:
-                yield item.warning(Code.NO_EFFECT, "the entry is its own fallback")
+            yield from _fallback(item, entry, list(known))
     for rule in sections.joined("precedence") or ():
-        piece_, name = rule.get("entry"), _text(rule, "entry")
-        if piece_ is None or name is None:
+        only, wanted = rule.get("entry"), _text(rule, "entry")
+        if only is None or wanted is None:
             continue
-        if name not in known:
-            remedy = did_you_mean(name, known) or "name an entry of the pool"
-            message = f"there is no entry {quote(name)} in the pool"
-            yield piece_.error(Code.UNKNOWN_ENTRY, message, remedy)
-        elif name in shared:
-            message = f"more than one entry has the name {quote(name)}"
-            yield piece_.error(Code.AMBIGUOUS_ENTRY, message, "give each a `name` of its own")
+        if wanted not in known:
+            remedy = did_you_mean(wanted, known) or "name an entry of the pool"
+            message = f"there is no entry {quote(wanted)} in the pool"
+            yield only.error(Code.UNKNOWN_ENTRY, message, remedy)
+        elif wanted in shared:
+            message = f"more than one entry has the name {quote(wanted)}"
+            yield only.error(Code.AMBIGUOUS_ENTRY, message, "give each a `name` of its own")
+
+
+def _fallback(item: Piece, entry: PoolEntry, known: list[str]) -> Iterator[Diagnostic]:
+    name = item.text()
+    if name is not None and name not in known:
+        remedy = did_you_mean(name, known) or "name an entry of the pool"
+        message = f"there is no entry {quote(name)} to fall back to"
+        yield item.error(Code.UNKNOWN_FALLBACK, message, remedy)
+    elif name == entry.name:
+        yield item.warning(Code.NO_EFFECT, "the entry is its own fallback")
 
 
 def _providers(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
@@ -150,7 +154,9 @@ def _aliases(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
         for item in aliases.items() if aliases else ():
             alias = item.text()
             if alias in names and alias != entry.name:
-                message = f"the alias {quote(alias or '')} is another entry's name, which goes first"
+                message = (
+                    f"the alias {quote(alias or '')} is another entry's name, which goes first"
+                )
                 yield item.warning(Code.SHADOWED_ALIAS, message)
 
 

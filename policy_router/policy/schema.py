@@ -6,7 +6,7 @@ This is the only door to jsonschema.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import ValidationError
@@ -86,7 +86,7 @@ def _diagnostics(document: Document, error: ValidationError) -> Iterator[Diagnos
 def _unknown_keys(
     document: Document, error: ValidationError, node: MappingNode, path: str
 ) -> Iterator[Diagnostic]:
-    known = error.schema.get("properties", {})
+    known: list[str] = list(cast("Mapping[str, Any]", error.schema)["properties"])
     severity = Severity.WARNING if document.embedded else Severity.ERROR
     for pair in node.pairs:
         key = pair.key.text
@@ -98,7 +98,7 @@ def _unknown_keys(
 
 
 def _missing_keys(error: ValidationError, node: MappingNode, path: str) -> Iterator[Diagnostic]:
-    for key in error.validator_value:
+    for key in cast("list[str]", error.validator_value):
         if node.get(key) is None:
             message = f"the key `{key}` is missing"
             span = _beginning(node)
@@ -120,7 +120,7 @@ def _explained(
     error: ValidationError, node: Node, parts: list[str | int]
 ) -> tuple[Code, str, str | None]:
     """Return code, message and remedy; a value is quoted only where a word of a set is wanted."""
-    wanted = error.validator_value
+    wanted: Any = error.validator_value
     match error.validator:
         case "type":
             return _wrong_type(wanted if isinstance(wanted, list) else [wanted], error)
@@ -146,7 +146,8 @@ def _explained(
 
 def _resolved(error: ValidationError) -> list[Mapping[str, Any]]:
     """Return the branches of a choice; one that is a reference is always to a list here."""
-    return [branch if "type" in branch else {"type": "array"} for branch in error.validator_value]
+    branches = cast("list[Mapping[str, Any]]", error.validator_value)
+    return [branch if "type" in branch else {"type": "array"} for branch in branches]
 
 
 def _wrong_type(wanted: list[str], error: ValidationError) -> tuple[Code, str, str | None]:

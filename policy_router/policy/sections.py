@@ -108,11 +108,10 @@ class Sections:
     def repeats(self) -> Iterator[Diagnostic]:
         """Yield an error for everything that is given twice in different files."""
         for key in ("name", "model", "provider", "reasoning_effort", "precedence"):
-            first, *others = self.all(key) or [None]
-            for other in others:
-                if first is not None and other is not None:
-                    message = f"`{key}` is given twice"
-                    yield other.error(Code.GIVEN_TWICE, message, f"first given at {first.span}")
+            given = self.all(key)
+            for other in given[1:]:
+                message = f"`{key}` is given twice"
+                yield other.error(Code.GIVEN_TWICE, message, f"first given at {given[0].span}")
         for key in ("providers", "facts", "variables", "parameters"):
             yield from self._repeated_names(key)
 

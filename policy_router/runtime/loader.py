@@ -74,7 +74,7 @@ def check(path: str | Path) -> tuple[Policy | None, Diagnostics]:
     path = Path(path)
     try:
         names = _rule_files(path) if path.is_dir() else [path]
-        files = [(str(file), _content(file)) for file in names]
+        files: list[tuple[str, str | bytes]] = [(str(file), _content(file)) for file in names]
     except OSError as problem:
         where = str(problem.filename or path)
         reason = (problem.strerror or "input/output error").lower()
@@ -127,9 +127,7 @@ def data_folder(name: str) -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / name
 
 
-def _examined(
-    name: str, files: list[tuple[str, str | bytes]]
-) -> tuple[Policy | None, Diagnostics]:
+def _examined(name: str, files: list[tuple[str, str | bytes]]) -> tuple[Policy | None, Diagnostics]:
     from policy_router.policy.compiler import examine
 
     return examine(_sources(name, files))

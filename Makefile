@@ -1,0 +1,62 @@
+# `make demo` and `make test` need Python 3.11 or newer, git and make. They make the environment
+# in .venv themselves, and make it anew when the lock changes.
+
+PYTHON ?= python3
+UV ?= uv
+LOCK_FLAGS ?=
+
+BIN := .venv/bin
+LOCKED := .venv/.locked
+INSTALLED := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	--python-version 3.11 --custom-compile-command "make lock" $(LOCK_FLAGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format lock dist clean
+
+help: ## show these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## decide on the shipped examples and explain the decisions
+	$(BIN)/policy-router check rules/examples/hermes.yaml
+
+test: demo ## run the demo, then all tests with branch coverage
+	$(BIN)/pytest --cov
+
+lint: $(INSTALLED) ## check style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(INSTALLED) ## correct style where a tool can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: ## resolve the dependencies again (needs uv; LOCK_FLAGS=--upgrade for newer ones)
+	$(COMPILE) --group dev -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
+	$(COMPILE) -c requirements/dev.txt -o requirements/run.txt pyproject.toml
+
+dist: $(INSTALLED) ## build the sdist, and from it the wheel
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
+clean: ## remove what the other targets made
+	rm -rf .venv dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
+		.pytest_cache .ruff_cache
+	find policy_router tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamps are written last: an environment that was interrupted half-way is made anew.
+$(LOCKED): requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "policy-router needs Python 3.11 or newer, and '$(PYTHON)' is not:" \
+			"try 'make PYTHON=python3.12 $(MAKECMDGOALS)'" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(PIP) install -qq --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(INSTALLED): $(LOCKED) pyproject.toml
+	$(PIP) install -qq --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,105 @@
+"""The command line: ``policy-router``.
+
+Exit codes: 0 good, 1 the policy has errors, 2 usage or a bad request, 3 refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from policy_router.version import VERSION
+
+GOOD, POLICY_ERRORS, USAGE, REFUSED = 0, 1, 2, 3
+
+_EXIT_CODES = "exit codes: 0 good, 1 the policy has errors, 2 usage or a bad request, 3 refused"
+_POLICY = "a rule file, or a folder of them"
+_REQUEST = "a JSON or YAML file, or - for standard input; a list is a batch"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the words after the program's name; those of the process unless given.
+
+    Returns:
+        The exit code.
+    """
+    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # The commands are imported only now, so that --help need not wait for them.
+    commands = import_module("policy_router.cli.commands")
+    try:
+        code = int(commands.run(options))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has seen enough.
+        sys.stdout = sys.stderr
+        return GOOD
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-v", "--verbose", action="count", default=0, help="say more (-vv: all)")
+    common.add_argument("-q", "--quiet", action="store_true", help="say only what is needed")
+    parser = argparse.ArgumentParser(
+        prog="policy-router",
+        description="Decides which language model a delegated task runs on, and says why.",
+        epilog=_EXIT_CODES,
+    )
+    parser.add_argument("--version", action="version", version=f"policy-router {VERSION}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=text, description=f"{text}.", epilog=_EXIT_CODES, parents=[common]
+        )
+
+    check = command("check", "find what is wrong with policies")
+    check.add_argument("paths", metavar="PATH", nargs="+", help=_POLICY)
+    check.add_argument("--strict", action="store_true", help="count warnings as errors")
+    _add_format(check)
+
+    decide = command("decide", "decide what tasks run on")
+    decide.add_argument("policy", metavar="POLICY", help=_POLICY)
+    decide.add_argument("request", metavar="REQUEST", help=_REQUEST)
+    _add_now(decide)
+    _add_format(decide)
+
+    explain = command("explain", "say why a task runs on what it does")
+    explain.add_argument("policy", metavar="POLICY", help=_POLICY)
+    explain.add_argument("request", metavar="REQUEST|RECORD", help=f"{_REQUEST}; or a record")
+    explain.add_argument("--why-not", metavar="NAME", help="ask why this name was not selected")
+    _add_now(explain)
+
+    menu = command("menu", "list what may be asked for")
+    menu.add_argument("policy", metavar="POLICY", help=_POLICY)
+    menu.add_argument("request", metavar="REQUEST", nargs="?", help="list it for this request")
+    _add_now(menu)
+    _add_format(menu)
+
+    schema = command("schema", "print a JSON Schema")
+    schema.add_argument("name", choices=["policy", "request", "record"])
+
+    init = command("init", "write a commented policy to begin with")
+    init.add_argument("folder", metavar="DIR", nargs="?", default=".", help="default: this folder")
+    return parser
+
+
+def _add_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--format", choices=["human", "json"], default="human", help="default: human"
+    )
+
+
+def _add_now(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--now", metavar="TIME", help="time of the decision, RFC 3339; default: the clock's"
+    )

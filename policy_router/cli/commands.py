@@ -1,0 +1,274 @@
+"""What the commands do. Each takes the parsed options and returns the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from msgspec import UnsetType
+
+from policy_router.cli import GOOD, POLICY_ERRORS, REFUSED, USAGE
+from policy_router.cli.requests import at_position, read_requests, read_requests_or_records
+from policy_router.cli.terminal import err, out, out_bytes, paint_for, table
+from policy_router.decision.evaluator import decide, permitted
+from policy_router.decision.explain import REASONS, asked, explain, spelt_target
+from policy_router.decision.record import DecisionRecord
+from policy_router.decision.request import Request
+from policy_router.diagnostics import Diagnostic, Diagnostics, printable
+from policy_router.domain import Policy, PoolEntry
+from policy_router.errors import PolicyError, RecordError, RequestError
+from policy_router.runtime.loader import check, data_folder, load
+from policy_router.runtime.router import system_clock
+
+
+class _UsageError(Exception):
+    """A command that cannot be carried out as it was asked for."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command that was asked for; what goes wrong is said here, in one way."""
+    options.now = getattr(options, "now", None) or system_clock()
+    try:
+        return int(_COMMANDS[options.command](options))
+    except PolicyError as problem:
+        err(problem.diagnostics.to_text(paint_for(sys.stderr)))
+        err("policy-router: the policy has errors and cannot be used")
+        return POLICY_ERRORS
+    except (RequestError, RecordError, _UsageError) as problem:
+        err(f"policy-router: {printable(str(problem))}")
+        return USAGE
+
+
+def _check(options: argparse.Namespace) -> int:
+    """Find what is wrong with policies; with ``--strict``, warnings count as errors."""
+    found: list[Diagnostic] = []
+    errors = warnings = 0
+    good: list[tuple[str, Policy]] = []
+    for path in options.paths:
+        policy, diagnostics = check(_existing(path))
+        found.extend(diagnostics)
+        errors, warnings = errors + diagnostics.errors, warnings + diagnostics.warnings
+        if policy is not None:
+            good.append((path, policy))
+    total = Diagnostics(Diagnostics.of(found).items, errors, warnings)
+    if options.format == "json":
+        out(total.to_json())
+    else:
+        _report(options, good, total)
+    return POLICY_ERRORS if errors or (options.strict and warnings) else GOOD
+
+
+def _report(
+    options: argparse.Namespace, good: list[tuple[str, Policy]], total: Diagnostics
+) -> None:
+    if len(total):
+        out(total.to_text(paint_for(sys.stdout)))
+    if options.quiet:
+        return
+    for path, policy in good:
+        out(f"{path}: policy {policy.name}, {_size(policy)}")
+        if options.verbose:
+            out(f"  revision {policy.revision}")
+    if total.errors or total.warnings:
+        counts = (_count(total.errors, "error"), _count(total.warnings, "warning"))
+        out(", ".join(counts))
+    elif good:
+        out(f"no problems found; next: policy-router menu {good[0][0]}")
+
+
+def _size(policy: Policy) -> str:
+    entries = "no pool" if policy.pool is None else _count(len(policy.pool), "entry", "entries")
+    forbids = _count(len(policy.forbid), "forbid rule")
+    return f"{entries}, {forbids}, {_count(len(policy.precedence), 'precedence rule')}"
+
+
+def _decide(options: argparse.Namespace) -> int:
+    """Decide one request or a batch, all of it before anything is printed."""
+    policy = load(_existing(options.policy))
+    requests, is_batch = read_requests(options.request)
+    records = _decided(policy, list(requests), options.now, is_batch=is_batch)
+    if options.format == "json":
+        for record in records:
+            out_bytes(record.to_json())
+    else:
+        _print_decisions(options, policy, records)
+    refused = any(record.decision.outcome == "refused" for record in records)
+    return REFUSED if refused else GOOD
+
+
+def _decided(
+    policy: Policy,
+    requests: list[Request],
+    now: datetime.datetime | str,
+    *,
+    is_batch: bool,
+) -> list[DecisionRecord]:
+    records = []
+    for position, request in enumerate(requests):
+        try:
+            records.append(decide(policy, request, now=now))
+        except RequestError as problem:
+            raise (at_position(problem, position) if is_batch else problem) from None
+    return records
+
+
+def _print_decisions(
+    options: argparse.Namespace, policy: Policy, records: list[DecisionRecord]
+) -> None:
+    if options.verbose:
+        pages = (explain(policy, record) for record in records)
+        full = options.verbose > 1
+        out("\n\n".join(page.to_text(paint_for(sys.stdout), full=full) for page in pages))
+        return
+    rows = [(str(number), *_row(record)) for number, record in enumerate(records)]
+    if options.quiet:
+        out("\n".join(row[2] for row in rows))
+        return
+    out(table(("task", "outcome", "target", "rule", "note"), rows))
+    out(f"next: policy-router explain {options.policy} {options.request}")
+
+
+def _row(record: DecisionRecord) -> tuple[str, str, str, str]:
+    decision = record.decision
+    notes = []
+    for warning in decision.warnings:
+        about = asked(warning.requested) or warning.entry or ""
+        notes.append(f"{about} {REASONS[warning.code]}".strip())
+    if not isinstance(decision.target, UnsetType):
+        note = "; ".join(notes)
+        return "selected", spelt_target(decision.target), str(decision.rule), note
+    refusal = decision.refusal
+    if isinstance(refusal, UnsetType):  # pragma: no cover - a record has one or the other
+        return "refused", "-", "-", ""
+    notes.append(f"{refusal.code}: {refusal.message}")
+    if not isinstance(refusal.permitted, UnsetType):
+        notes.append(f"permitted: {', '.join(refusal.permitted) or 'nothing'}")
+    return "refused", "-", refusal.rule or "-", "; ".join(notes)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    """Explain decisions, made now or recorded before."""
+    policy = load(_existing(options.policy))
+    pages = []
+    items = read_requests_or_records(options.request)
+    for position, item in enumerate(items):
+        record = (
+            item
+            if isinstance(item, DecisionRecord)
+            else _decided(policy, [item], options.now, is_batch=False)[0]
+        )
+        page = explain(policy, record, why_not=options.why_not)
+        text = page.to_text(paint_for(sys.stdout), full=options.verbose > 0)
+        pages.append(f"task {position}: {text}" if len(items) > 1 else text)
+    out("\n\n".join(pages))
+    return GOOD
+
+
+def _menu(options: argparse.Namespace) -> int:
+    """List what may be asked for: by anybody, or by the caller of a request."""
+    policy = load(_existing(options.policy))
+    names = None
+    if options.request is not None:
+        requests, _ = read_requests(options.request)
+        if len(requests) != 1:
+            raise _UsageError("menu takes one request, not a batch")
+        names = permitted(policy, requests[0], now=options.now)
+    entries = [entry for entry in policy.pool or () if names is None or entry.name in names]
+    if options.format == "json":
+        listed = None if policy.pool is None else [_dish(entry) for entry in entries]
+        out(json.dumps({"restricted": policy.pool is not None, "entries": listed}, indent=2))
+    else:
+        _print_menu(options, policy, entries)
+    return GOOD
+
+
+def _print_menu(options: argparse.Namespace, policy: Policy, entries: list[PoolEntry]) -> None:
+    if policy.pool is None:
+        out("there is no pool: any model may be asked for")
+        return
+    if not entries:
+        out("nothing may be asked for")
+        return
+    heads = ("name", "model", "provider", "$ in", "$ out", "strengths")
+    out(table(heads, [_menu_row(entry) for entry in entries]))
+    if not options.quiet:
+        out("prices: US dollars per million tokens")
+
+
+def _menu_row(entry: PoolEntry) -> tuple[str, ...]:
+    prices = (entry.price.input, entry.price.output)
+    return (
+        printable(entry.name),
+        printable(entry.model),
+        printable(entry.provider) or "(parent's)",
+        *("-" if price is None else f"{price:g}" for price in prices),
+        printable(", ".join(entry.strengths)),
+    )
+
+
+def _dish(entry: PoolEntry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "model": entry.model,
+        "provider": entry.provider or None,
+        "strengths": entry.strengths,
+        "price": {"input": entry.price.input, "output": entry.price.output},
+    }
+
+
+def _schema(options: argparse.Namespace) -> int:
+    """Print a published schema, byte for byte."""
+    file = data_folder("schemas") / f"{options.name}.schema.json"
+    out(file.read_text(encoding="utf-8").rstrip("\n"))
+    return GOOD
+
+
+def _init(options: argparse.Namespace) -> int:
+    """Write a policy to begin with, and the schema that editors read it by."""
+    folder = Path(options.folder)
+    contents = {
+        "policy.yaml": (data_folder("rules") / "starter.yaml").read_text(encoding="utf-8"),
+        "policy.schema.json": (data_folder("schemas") / "policy.schema.json").read_text(
+            encoding="utf-8"
+        ),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = [name for name in contents if (folder / name).exists()]
+        if taken:
+            raise _UsageError(f"{folder / taken[0]} is there already and is left as it is")
+        for name, content in contents.items():
+            with (folder / name).open("x", encoding="utf-8", newline="\n") as stream:
+                stream.write(content)
+    except OSError as problem:
+        reason = (problem.strerror or "input/output error").lower()
+        raise _UsageError(f"{problem.filename or folder}: {reason}") from None
+    policy = folder / "policy.yaml"
+    if not options.quiet:
+        out(f"wrote {policy} and, for editors, {folder / 'policy.schema.json'}")
+        out(f"next: edit it, then policy-router check {policy}")
+    return GOOD
+
+
+def _existing(path: str) -> str:
+    if not Path(path).exists():
+        raise _UsageError(f"there is no file or folder {path}")
+    return path
+
+
+def _count(number: int, word: str, words: str | None = None) -> str:
+    return f"{number} {word if number == 1 else words or f'{word}s'}"
+
+
+_COMMANDS = {
+    "check": _check,
+    "decide": _decide,
+    "explain": _explain,
+    "menu": _menu,
+    "schema": _schema,
+    "init": _init,
+}

@@ -1,0 +1,157 @@
+"""Requests and records from files and from standard input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from policy_router.decision.record import DecisionRecord
+from policy_router.decision.request import Request
+from policy_router.errors import RequestError
+
+MAX_BYTES = 64 * 1024 * 1024
+"""The longest batch, in bytes."""
+
+
+def read_requests(path: str) -> tuple[list[Request], bool]:
+    """Read a request, or a batch of them.
+
+    Args:
+        path: a JSON or YAML file, or ``-`` for standard input.
+
+    Returns:
+        The requests, and whether they were written as a list.
+
+    Raises:
+        RequestError: something is malformed; its path tells which request of a batch.
+    """
+    content = read_value(path)
+    if not isinstance(content, list):
+        return [Request.from_mapping(content)], False
+    return [_numbered(position, item) for position, item in enumerate(content)], True
+
+
+def read_requests_or_records(path: str) -> list[Request | DecisionRecord]:
+    """Read requests or stored records: one, a list, or one a line.
+
+    Raises:
+        RequestError: something is malformed.
+        RecordError: it is a record, and cannot be read.
+    """
+    content = read_value(path)
+    items = content if isinstance(content, list) else [content]
+    return [
+        DecisionRecord.from_json(json.dumps(item))
+        if _is_record(item)
+        else _numbered(position, item)
+        if isinstance(content, list)
+        else Request.from_mapping(item)
+        for position, item in enumerate(items)
+    ]
+
+
+def read_value(path: str) -> Any:
+    """Read JSON, JSON lines or YAML, by the file's ending and, failing that, by its content.
+
+    Raises:
+        RequestError: it cannot be read or parsed.
+    """
+    content = _read_bytes(path)
+    if Path(path).suffix in {".yaml", ".yml"}:
+        return _from_yaml(path, content)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise RequestError("$", f"the file is not UTF-8 (byte {problem.start})") from None
+    if not text.strip():
+        raise RequestError("$", "the file is empty")
+    if text.lstrip()[0] in "{[":
+        return _from_json(text)
+    return _from_yaml(path, content)
+
+
+def _read_bytes(path: str) -> bytes:
+    try:
+        if path == "-":
+            content = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with Path(path).open("rb") as stream:
+                content = stream.read(MAX_BYTES + 1)
+    except OSError as problem:
+        reason = (problem.strerror or "input/output error").lower()
+        raise RequestError("$", f"the file cannot be read: {reason}") from None
+    if len(content) > MAX_BYTES:
+        raise RequestError("$", f"the file is longer than {MAX_BYTES:,} bytes")
+    return content
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return _decode(text)
+    except json.JSONDecodeError as problem:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if problem.msg == "Extra data" and len(lines) > 1:
+            return [_json_line(number, line) for number, line in enumerate(lines, start=1)]
+        where = f"line {problem.lineno}, column {problem.colno}"
+        raise RequestError("$", f"this is not JSON ({where})") from None
+
+
+def _json_line(number: int, line: str) -> Any:
+    try:
+        return _decode(line)
+    except json.JSONDecodeError:
+        raise RequestError("$", f"this is not JSON (line {number})") from None
+
+
+def _decode(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_not_finite)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError:
+        raise RequestError("$", "the JSON is nested too deep") from None
+    except RequestError:
+        raise
+    except ValueError:
+        raise RequestError("$", "a number is too long") from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise RequestError("$", "a key is given twice in the same object")
+    return found
+
+
+def _not_finite(_word: str) -> NoReturn:
+    raise RequestError("$", "NaN and infinite numbers are not allowed")
+
+
+def _from_yaml(path: str, content: bytes) -> Any:
+    from policy_router.policy.source import read_value as read_yaml
+
+    value, problems = read_yaml("standard input" if path == "-" else path, content)
+    for problem in problems:
+        line, column = problem.span.position
+        where = f"line {line}, column {column}"
+        raise RequestError(problem.path, f"{problem.message} ({where})", problem.help)
+    return value
+
+
+def _numbered(position: int, item: Any) -> Request:
+    try:
+        return Request.from_mapping(item)
+    except RequestError as problem:
+        raise at_position(problem, position) from None
+
+
+def at_position(problem: RequestError, position: int) -> RequestError:
+    """Return the problem of one request of a batch, with its position in the path."""
+    return RequestError(f"$[{position}]{problem.path[1:]}", problem.reason, problem.help)
+
+
+def _is_record(item: Any) -> bool:
+    schema = item.get("schema") if isinstance(item, dict) else None
+    return isinstance(schema, str) and schema.startswith("policy-router/record/")

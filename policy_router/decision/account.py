@@ -1,0 +1,161 @@
+"""The account of one condition: what it came to, and the values under its parts.
+
+The values come from the request that the reader supplied; they appear in explanations and nowhere
+else.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from policy_router.decision.request import spelt
+from policy_router.decision.situation import Candidate, Situation
+from policy_router.diagnostics import Span, printable
+from policy_router.expressions.condition import Condition
+from policy_router.expressions.engine import FAILURE, Activation, Outcome
+from policy_router.expressions.tree import Apply, Attribute, Literal, Node, Present, walk
+
+_LONGEST = 72
+_LOGIC = {"&&", "||", "!", "?:"}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a condition with its value.
+
+    Attributes:
+        depth: how deep it stands in the condition; 0 is the whole.
+        text: the part as it was written.
+        value: what it came to, as text.
+        under: the names that it reads, with their values: ``task.kind = "coding"``.
+    """
+
+    depth: int
+    text: str
+    value: str
+    under: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a condition came to.
+
+    Attributes:
+        title: what the condition is: ``allow``, ``forbid pii-stays-home``, ``variables.risky``.
+        value: what it came to, as text.
+        span: where it was written.
+        parts: its parts, outer before inner.
+        variables: the accounts of the variables that it uses.
+    """
+
+    title: str
+    value: str
+    span: Span
+    parts: tuple[Part, ...]
+    variables: tuple[Account, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """Yield the account for a person, aligned."""
+        yield f"{self.title} is {self.value}   {self.span}"
+        width = max((2 * part.depth + len(part.text) for part in self.parts), default=0)
+        for part in self.parts:
+            text = "  " * part.depth + part.text
+            under = f"   {', '.join(part.under)}" if part.under else ""
+            yield f"  {text:<{width}}   {part.value}{under}"
+        for variable in self.variables:
+            yield from (f"  {line}" for line in variable.lines())
+
+
+def account(
+    situation: Situation, title: str, condition: Condition, candidate: Candidate | None = None
+) -> Account:
+    """Evaluate a condition again, and every part of it that has a value of its own."""
+    activation = situation.activation(condition, candidate)
+    evaluation = _Evaluation(situation, condition, activation)
+    used = [
+        variable for variable in situation.policy.variables if variable.name in condition.variables
+    ]
+    return Account(
+        title,
+        shown(situation.evaluate(condition, candidate)),
+        condition.span,
+        tuple(evaluation.parts(condition.tree, 0)),
+        tuple(
+            _variable(situation, f"variables.{variable.name}", variable.condition)
+            for variable in used
+        ),
+    )
+
+
+def _variable(situation: Situation, title: str, condition: Condition) -> Account:
+    evaluation = _Evaluation(situation, condition, situation.activation(condition))
+    value = shown(situation.evaluate(condition))
+    return Account(title, value, condition.span, tuple(evaluation.parts(condition.tree, 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluation:
+    """Evaluates the parts of one condition."""
+
+    situation: Situation
+    condition: Condition
+    activation: Activation
+
+    def parts(self, node: Node, depth: int) -> Iterator[Part]:
+        """Yield the logic of a condition part by part, down to its comparisons."""
+        is_logic = isinstance(node, Apply) and node.function in _LOGIC
+        names = () if is_logic else self.names(node)
+        yield Part(depth, self.text(node), shown(self.outcome(node)), names)
+        for child in node.children() if is_logic else ():
+            if not isinstance(child, Literal):
+                yield from self.parts(child, depth + 1)
+
+    def names(self, node: Node) -> tuple[str, ...]:
+        """Return the names under a comparison, each with its value."""
+        if isinstance(node, Attribute | Present):
+            return ()
+        found = dict.fromkeys(
+            part.path for part in walk(node) if isinstance(part, Attribute | Present)
+        )
+        return tuple(f"{path} = {self.value(path, node)}" for path in found)
+
+    def value(self, path: str, node: Node) -> str:
+        attribute = next(
+            (p for p in walk(node) if isinstance(p, Attribute) and p.path == path), None
+        )
+        if attribute is None:
+            return "present" if self.is_present(path, node) else "absent"
+        outcome = self.outcome(attribute)
+        return "absent" if outcome is FAILURE else shown(outcome)
+
+    def is_present(self, path: str, node: Node) -> bool:
+        found = next(p for p in walk(node) if isinstance(p, Present) and p.path == path)
+        return self.outcome(found) is True
+
+    def outcome(self, node: Node) -> Outcome:
+        program = self.situation.policy.engine.compile(node)
+        return program.evaluate(self.activation)
+
+    def text(self, node: Node) -> str:
+        written = " ".join(self.condition.text_of(node).split())
+        return _cut(printable(written))
+
+
+def shown(outcome: Outcome) -> str:
+    """Return a value for a person: strings quoted, long ones cut, a failure in words."""
+    if outcome is FAILURE:
+        return "cannot be evaluated"
+    if isinstance(outcome, datetime.datetime):
+        return spelt(outcome)
+    if isinstance(outcome, datetime.timedelta):
+        return f"{outcome.total_seconds():g}s"
+    if isinstance(outcome, Sequence) and not isinstance(outcome, str):
+        return _cut(f"[{', '.join(shown(item) for item in outcome)}]")
+    return _cut(printable(json.dumps(outcome, ensure_ascii=False)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

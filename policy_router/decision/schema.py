@@ -1,0 +1,106 @@
+"""The published shapes of requests and records, made from the definitions that the code uses.
+
+``schemas/request.schema.json`` and ``schemas/record.schema.json`` are what these functions return;
+a test holds the files to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from policy_router.decision import record as rec
+from policy_router.decision.request import MAX_CHARACTERS, MAX_ITEMS
+from policy_router.expressions.tree import BOOL, DOUBLE, INT, STRING, STRINGS, Type
+from policy_router.expressions.vocabulary import SECTIONS, Name, default_of
+
+_DRAFT = "http://json-schema.org/draft-07/schema#"
+_ATTRIBUTE = re.compile(r"^\s{4,}(\w+): (.+?)(?=^\s{4,}\w+: |\Z)", re.MULTILINE | re.DOTALL)
+
+_TEXT = {"type": "string", "maxLength": MAX_CHARACTERS}
+_TYPES: Mapping[Type, Mapping[str, Any]] = {
+    STRING: _TEXT,
+    INT: {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+    DOUBLE: {"type": "number"},
+    BOOL: {"type": "boolean"},
+    STRINGS: {"type": "array", "maxItems": MAX_ITEMS, "items": _TEXT},
+}
+_SECTION_TEXTS = {
+    "call": "What the agent asks for, for the whole call. Asserted by the agent.",
+    "task": "What the agent asks for and says about this task. Asserted by the agent.",
+    "parent": "What the delegating agent runs on.",
+    "caller": "Who calls, verified by the host.",
+    "budget": "Money. An absent value is unknown or unlimited, not 0.",
+}
+
+
+def request_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a request: one section for each root of the vocabulary."""
+    facts = {
+        "description": "The policy's own facts, as it declares them.",
+        "type": "object",
+        "additionalProperties": {"type": ["string", "number", "boolean", "array"]},
+    }
+    return {
+        "$schema": _DRAFT,
+        "$id": "urn:policy-router:schema:request:v1",
+        "title": "policy-router request",
+        "description": "Wishes and facts about one delegated task. Everything is optional.",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {**{name: _section(name) for name in SECTIONS}, "facts": facts},
+    }
+
+
+def record_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a decision record."""
+    _, components = msgspec.json.schema_components(
+        [rec.DecisionRecord], ref_template="#/definitions/{name}"
+    )
+    definitions = {name: _described(name, shape) for name, shape in components.items()}
+    main = definitions.pop("DecisionRecord")
+    main["properties"]["schema"] = {"const": rec.SCHEMA, "description": "Version of the record."}
+    main["required"] = sorted({*main["required"], "schema"})
+    return {
+        "$schema": _DRAFT,
+        "$id": "urn:policy-router:schema:record:v1",
+        **main,
+        "title": "policy-router decision record",
+        "definitions": definitions,
+    }
+
+
+def _section(section: str) -> dict[str, Any]:
+    return {
+        "description": _SECTION_TEXTS[section],
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key: _property(name) for key, name in SECTIONS[section].items()},
+    }
+
+
+def _property(name: Name) -> dict[str, Any]:
+    shape = {"description": name.description, **_TYPES[name.type]}
+    return shape if name.optional else {**shape, "default": default_of(name)}
+
+
+def _described(name: str, shape: Mapping[str, Any]) -> dict[str, Any]:
+    """Put what a docstring says of each attribute at its property."""
+    text = getattr(rec, name).__doc__ or ""
+    summary, _, rest = text.partition("Attributes:")
+    texts = {key: _sentence(words) for key, words in _ATTRIBUTE.findall(rest)}
+    described = {**shape, "description": " ".join(summary.split())}
+    if "properties" in shape:
+        described["properties"] = {
+            key: {**inner, "description": texts[key]} if key in texts else inner
+            for key, inner in shape["properties"].items()
+        }
+    return described
+
+
+def _sentence(words: str) -> str:
+    text = " ".join(words.split()).replace("``", "`")
+    return text[0].upper() + text[1:]
