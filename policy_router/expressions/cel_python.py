@@ -18,11 +18,9 @@ import datetime
 import functools
 import hashlib
 import importlib.metadata
-import logging
 import math
 import operator
 import re
-import zoneinfo
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -56,24 +54,25 @@ _TRUE: Final = celtypes.BoolType(source=True)
 _FALSE: Final = celtypes.BoolType(source=False)
 _MINUS_ONE: Final = celtypes.IntType(-1)
 
+# No pattern backs up over more than a few characters: the texts come from agents.
 _SPACE: Final = r"[ \t\n\v\f\r]*"
 _INT: Final = re.compile(rf"{_SPACE}([+-]?)0*([0-9]{{1,19}}){_SPACE}")
 _DECIMAL: Final = re.compile(
-    rf"{_SPACE}([+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?)){_SPACE}",
-    re.IGNORECASE,
+    rf"{_SPACE}([+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?)){_SPACE}",
+    re.ASCII | re.IGNORECASE,
 )
 _HEXADECIMAL: Final = re.compile(
-    rf"{_SPACE}([+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?[0-9]+)?){_SPACE}",
-    re.IGNORECASE,
+    rf"{_SPACE}([+-]?0x(?:[0-9a-f]+(?:\.[0-9a-f]*)?|\.[0-9a-f]+)(?:p[+-]?[0-9]+)?){_SPACE}",
+    re.ASCII | re.IGNORECASE,
 )
-_NAN: Final = re.compile(rf"{_SPACE}[+-]?nan(?:\([0-9a-z_]*\))?{_SPACE}", re.IGNORECASE)
+_NAN: Final = re.compile(rf"{_SPACE}[+-]?nan(?:\([0-9a-z_]*\))?{_SPACE}", re.ASCII | re.IGNORECASE)
 _TIMESTAMP: Final = re.compile(
     rf"{_SPACE}([0-9]+)-([0-9]{{1,2}})-([0-9]{{1,2}})"
     r"T([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?:\.([0-9]+))?"
     rf"(?:Z|([+-])([0-9]{{2}})(?::?([0-9]{{2}})(?::?([0-9]{{2}}))?)?){_SPACE}(?:\0.*)?",
-    re.IGNORECASE | re.DOTALL,
+    re.ASCII | re.IGNORECASE | re.DOTALL,
 )
-_DURATION: Final = re.compile(r"([+-]?)((?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|ms|s|m|h))+|0)")
+_DURATION: Final = re.compile(r"([+-]?)((?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|ms|s|m|h))+|0)")
 _DURATION_PART: Final = re.compile(r"([0-9]*)\.?([0-9]*)(ns|us|ms|s|m|h)")
 _UNITS: Final = {
     "ns": _TICKS // 10**9,
@@ -225,10 +224,11 @@ def _duration(value: str | _Duration) -> _Duration:
 
 def _duration_part(whole: str, fraction: str, unit: str) -> int:
     """Return the ticks of a number and a unit such as ``1.5h``."""
-    fraction = fraction[:18]
+    scale: int = 10 ** len(fraction[:18])
     size = _UNITS[unit]
-    parts: int = int(fraction or 0) * size // 10 ** len(fraction)
-    return _int64(int(whole or 0)) * size + parts
+    part = int(fraction[:18] or 0) * size
+    _int64(part // _TICKS)  # absl multiplies before it divides, in 64 bits of seconds
+    return _int64(int(whole or 0)) * size + part // scale
 
 
 def _local(function: Callable[[int, datetime.date], int]) -> Callable[..., celtypes.IntType]:
@@ -236,9 +236,8 @@ def _local(function: Callable[[int, datetime.date], int]) -> Callable[..., celty
 
     def accessor(moment: _Timestamp, zone: str = "UTC") -> celtypes.IntType:
         seconds = moment.ticks // _TICKS
-        cycle, day = divmod(
-            (seconds + _offset(zone, seconds)) // _DAY + _EPOCH_DAY - 1, _DAYS_IN_400_YEARS
-        )
+        days = (seconds + _offset(zone)) // _DAY + _EPOCH_DAY - 1
+        cycle, day = divmod(days, _DAYS_IN_400_YEARS)
         date = datetime.date.fromordinal(day + 1 + _DAYS_IN_400_YEARS)
         return celtypes.IntType(function(date.year + 400 * (cycle - 1), date))
 
@@ -254,7 +253,7 @@ def _clocked(
         if isinstance(value, _Duration):
             return celtypes.IntType(of_duration(_toward_zero(value.ticks, 4)))
         seconds = value.ticks // _TICKS
-        return celtypes.IntType(of_timestamp(seconds + _offset(zone, seconds)))
+        return celtypes.IntType(of_timestamp(seconds + _offset(zone)))
 
     return accessor
 
@@ -264,35 +263,20 @@ def _milliseconds(value: _Timestamp | _Duration, zone: str = "UTC") -> celtypes.
     if isinstance(value, _Duration):
         sign = -1 if value.ticks < 0 else 1
         return celtypes.IntType(sign * (abs(value.ticks) % _TICKS // (_TICKS // 1000)))
-    _offset(zone, value.ticks // _TICKS)
+    _offset(zone)
     return celtypes.IntType(value.ticks % _TICKS // (_TICKS // 1000))
 
 
-def _offset(zone: str, seconds: int) -> int:
-    """Return how many seconds a time zone is ahead of UTC at a time."""
+def _offset(zone: str) -> int:
+    """Return how many seconds a time zone, ``UTC`` or an offset, is ahead of UTC.
+
+    A zone with a name has no place in a policy: its rules differ between machines and years.
+    """
     if zone == "UTC":
         return 0
-    fixed = _OFFSET.fullmatch(zone)
-    if fixed:
-        size = int(fixed[2]) * 3600 + int(fixed[3]) * 60
-        return -size if fixed[1] == "-" else size
-    return _offset_by_name(zone, seconds)
-
-
-def _offset_by_name(zone: str, seconds: int) -> int:
-    """Return how many seconds a named time zone is ahead of UTC at a time.
-
-    The ends of time, for which Python has no local dates, are looked up 400 years nearer: the
-    calendar and with it all rules repeat.
-    """
-    year = 366 * _DAY
-    if seconds < _FIRST_SECOND + year:
-        seconds += _DAYS_IN_400_YEARS * _DAY
-    elif seconds > _LAST_SECOND - year:
-        seconds -= _DAYS_IN_400_YEARS * _DAY
-    moment = _EPOCH + datetime.timedelta(seconds=seconds)
-    offset = moment.astimezone(zoneinfo.ZoneInfo(zone)).utcoffset()
-    return int((offset or datetime.timedelta()).total_seconds())
+    sign, hours, minutes = _parts(_OFFSET, zone)
+    size = int(hours) * 3600 + int(minutes) * 60
+    return -size if sign == "-" else size
 
 
 def _int(value: int | float | str | _Timestamp) -> celtypes.IntType:  # noqa: PYI041
@@ -352,14 +336,14 @@ def _size(value: Sequence[object]) -> celtypes.IntType:
     return celtypes.IntType(len(value))
 
 
-def _element(items: celtypes.ListType, index: int) -> Any:  # noqa: ANN401  # any CEL value
+def _element(items: celtypes.ListType, index: int) -> Any:
     """Return an element; Python would take a negative index as counted from the end."""
     if index < 0:
         raise IndexError
     return items[index]
 
 
-def _divide(dividend: Any, divisor: Any) -> Any:  # noqa: ANN401  # ints or doubles
+def _divide(dividend: Any, divisor: Any) -> Any:
     """Divide: doubles by the rules of IEEE 754, ints by celpy."""
     if not isinstance(divisor, float) or divisor:
         return _typed(dividend / divisor)
@@ -382,7 +366,7 @@ _CEL_TYPES: Final[dict[type, Callable[[Any], Any]]] = {
 }
 
 
-def _typed(value: Any) -> Any:  # noqa: ANN401  # any CEL value
+def _typed(value: Any) -> Any:
     """Give a value its CEL type back, which celpy's inherited operators lose."""
     cel_type = _CEL_TYPES.get(type(value))
     return cel_type(value) if cel_type else value
@@ -433,10 +417,10 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
 }
 
 
-class _NoLogger(logging.Logger):
-    """A logger for celpy's evaluator that no handler ever hears of."""
+class _NoLogger:
+    """What celpy's evaluator has for a logger: nobody hears it."""
 
-    def debug(self, *_: object, **__: object) -> None:
+    def debug(self, *_: object) -> None:
         """Drop a message."""
 
 
@@ -447,7 +431,7 @@ class _Evaluator(evaluation.Evaluator):
     an operator or function of it comes to, except where CEL says otherwise.
     """
 
-    logger = _NoLogger("policy_router.expressions.cel_python")
+    logger = cast("Any", _NoLogger())
 
     def __init__(self, ast: lark.Tree[Any], facts: _Facts) -> None:
         """Set up for a tree and the facts it reads."""
@@ -455,15 +439,15 @@ class _Evaluator(evaluation.Evaluator):
         self.facts = facts.roots
         self.elements: dict[str, Any] = {}
 
-    def visit(self, tree: lark.Tree[Any]) -> Any:  # noqa: ANN401  # any CEL value or an error
+    def visit(self, tree: lark.Tree[Any]) -> Any:
         """Return the value of a node."""
         return getattr(self, tree.data)(tree)
 
-    def constant(self, tree: lark.Tree[Any]) -> Any:  # noqa: ANN401
+    def constant(self, tree: lark.Tree[Any]) -> Any:
         """Return the value of a literal."""
         return tree.children[0]
 
-    def attribute(self, tree: lark.Tree[Any]) -> Any:  # noqa: ANN401
+    def attribute(self, tree: lark.Tree[Any]) -> Any:
         """Return the value of a name."""
         path: list[Any] = tree.children
         root, rest = path
@@ -475,12 +459,12 @@ class _Evaluator(evaluation.Evaluator):
         root, rest = path
         return _TRUE if rest in self.facts.get(root, _UNBOUND) else _FALSE
 
-    def element(self, tree: lark.Tree[Any]) -> Any:  # noqa: ANN401
+    def element(self, tree: lark.Tree[Any]) -> Any:
         """Return the element that a macro looks at."""
         name: Any = tree.children[0]
         return self.elements.get(name, _FAILED)
 
-    def call(self, tree: lark.Tree[Any]) -> Any:  # noqa: ANN401
+    def call(self, tree: lark.Tree[Any]) -> Any:
         """Apply a function, unless an argument is an error."""
         values = []
         function: Any = tree.children[0]
@@ -494,7 +478,7 @@ class _Evaluator(evaluation.Evaluator):
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             return _FAILED
 
-    def expr(self, tree: lark.Tree[Any]) -> Any:  # noqa: ANN401
+    def expr(self, tree: lark.Tree[Any]) -> Any:
         """Choose by a condition; celpy's own function logs the values."""
         condition, positive, negative = tree.children
         choice = self.visit(condition)
@@ -502,19 +486,19 @@ class _Evaluator(evaluation.Evaluator):
             return choice
         return self.visit(positive if choice else negative)
 
-    def conditionalor(self, tree: lark.Tree[Any]) -> Any:  # noqa: ANN401
+    def conditionalor(self, tree: lark.Tree[Any]) -> Any:
         """Be true if any operand is, else an error if any is."""
         return _joined(map(self.visit, tree.children), _TRUE)
 
-    def conditionaland(self, tree: lark.Tree[Any]) -> Any:  # noqa: ANN401
+    def conditionaland(self, tree: lark.Tree[Any]) -> Any:
         """Be false if any operand is, else an error if any is."""
         return _joined(map(self.visit, tree.children), _FALSE)
 
-    def list_lit(self, tree: lark.Tree[Any]) -> Any:  # noqa: ANN401
+    def list_lit(self, tree: lark.Tree[Any]) -> Any:
         """Make a list."""
         return _collected([], map(self.visit, tree.children))
 
-    def macro(self, tree: lark.Tree[Any]) -> Any:  # noqa: ANN401
+    def macro(self, tree: lark.Tree[Any]) -> Any:
         """Walk a list; celpy's own loops copy all facts for each element."""
         parts: list[Any] = tree.children
         function, variable, source, body = parts
@@ -533,7 +517,7 @@ class _Evaluator(evaluation.Evaluator):
             yield self.visit(body)
 
 
-def _joined(outcomes: Iterable[Any], decisive: celtypes.BoolType) -> Any:  # noqa: ANN401
+def _joined(outcomes: Iterable[Any], decisive: celtypes.BoolType) -> Any:
     """Join truths: the decisive one wins over an error, and that over the other one."""
     joined: Any = _FALSE if decisive else _TRUE
     for outcome in outcomes:
@@ -544,7 +528,7 @@ def _joined(outcomes: Iterable[Any], decisive: celtypes.BoolType) -> Any:  # noq
     return joined
 
 
-def _collected(_: Iterable[Any], outcomes: Iterable[Any]) -> Any:  # noqa: ANN401
+def _collected(_: Iterable[Any], outcomes: Iterable[Any]) -> Any:
     """Collect outcomes in a list, or return the first error."""
     values = celtypes.ListType()
     for outcome in outcomes:
@@ -554,7 +538,7 @@ def _collected(_: Iterable[Any], outcomes: Iterable[Any]) -> Any:  # noqa: ANN40
     return values
 
 
-def _chosen(items: Iterable[Any], outcomes: Iterable[Any]) -> Any:  # noqa: ANN401
+def _chosen(items: Iterable[Any], outcomes: Iterable[Any]) -> Any:
     """Collect the elements whose outcome is true, or return the first error."""
     verdicts = _collected(items, outcomes)
     if isinstance(verdicts, evaluation.CELEvalError):
@@ -562,7 +546,7 @@ def _chosen(items: Iterable[Any], outcomes: Iterable[Any]) -> Any:  # noqa: ANN4
     return celtypes.ListType(item for item, verdict in zip(items, verdicts, strict=True) if verdict)
 
 
-def _single(items: Iterable[Any], outcomes: Iterable[Any]) -> Any:  # noqa: ANN401
+def _single(items: Iterable[Any], outcomes: Iterable[Any]) -> Any:
     """Tell whether exactly one outcome is true, or return the first error."""
     chosen = _chosen(items, outcomes)
     if isinstance(chosen, evaluation.CELEvalError):
@@ -651,10 +635,10 @@ def _span(value: datetime.timedelta) -> _Duration:
 
 def _bound_list(values: Iterable[Any]) -> celtypes.ListType:
     """Turn plain values into a CEL list, if each has its equal there."""
-    items = celtypes.ListType(map(_bound, values))
+    items = [_bound(value) for value in values]
     if any(item is _FAILED for item in items):
         raise ValueError
-    return items
+    return celtypes.ListType(items)
 
 
 # The types' own constructors first look for a dozen things that a plain value is not.
@@ -670,7 +654,7 @@ _BINDINGS: Final[dict[type, Callable[[Any], Any]]] = {
 }
 
 
-def _bound(value: Any) -> Any:  # noqa: ANN401  # any plain value to any CEL value
+def _bound(value: Any) -> Any:
     """Turn a plain value into CEL's, or into an error if it has no equal there."""
     try:
         return _BINDINGS[type(value)](value)
@@ -691,7 +675,7 @@ _PLAIN: Final[dict[Any, Callable[[Any], Any]]] = {
 }
 
 
-def _root(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
+def _root(value: Any, prefix: str = "") -> dict[str, Any]:
     """Turn the value of a root name into a flat mapping of paths under it."""
     if not isinstance(value, Mapping):
         return {prefix: _bound(value)}
@@ -716,10 +700,9 @@ _PLAIN_VALUES: Final[dict[type, Callable[[Any], engine.Outcome]]] = {
 }
 
 
-def _plain(value: Any) -> engine.Outcome:  # noqa: ANN401  # any CEL value or an error
-    """Turn what an evaluation came to into a plain value."""
-    make = _PLAIN_VALUES.get(type(value))
-    return make(value) if make else engine.FAILURE
+def _plain(value: Any) -> engine.Outcome:
+    """Turn what an evaluation came to into a plain value; there is none for an error."""
+    return _PLAIN_VALUES[type(value)](value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def _parser() -> lark.Lark:
 
 
 def _syntax_problem(text: str, problem: lark.exceptions.UnexpectedInput) -> SyntaxProblem:
-    offset = problem.pos_in_stream
+    offset = problem.pos_in_stream or 0
     if isinstance(problem, lark.exceptions.UnexpectedToken):
         word = str(problem.token)
         if problem.token.type == "$END":

@@ -57,13 +57,22 @@ class ScalarNode:
         value: what it means; 1 stands in for a number that was reported.
         text: the string as YAML decoded it.
         plain: whether it is written without quotes and not as a block.
-        span: from its first to its last character, quotes and block header included.
+        source: the file.
+        start: offset of its first character, quotes and block header included.
+        end: offset after its last character.
     """
 
     value: Value
     text: str
     plain: bool
-    span: Span
+    source: SourceFile = field(repr=False)
+    start: int
+    end: int
+
+    @property
+    def span(self) -> Span:
+        """From its first to its last character, quotes and block header included."""
+        return Span(self.source, self.start, self.end)
 
     def span_of(self, start: int, end: int) -> Span:
         """Return where a stretch of :attr:`text` stands in the file.
@@ -75,13 +84,17 @@ class ScalarNode:
         Returns:
             The place, exact for every style of scalar; without width where the stretch is empty.
         """
+        start, end = max(start, 0), min(end, len(self.text))
+        first = _as_written(self)
+        if first is not None:
+            start = min(start, len(self.text))
+            return Span(self.source, first + start, first + max(start, end))
         places = _places(self)
-        start = max(start, 0)
-        if not places or start >= len(places):
-            after = places[-1][1] if places else self.span.start
-            return Span(self.span.source, after, after)
+        if start >= len(places):
+            after = places[-1][1] if places else self.start
+            return Span(self.source, after, after)
         last = places[min(end, len(places)) - 1][1] if end > start else places[start][0]
-        return Span(self.span.source, places[start][0], last)
+        return Span(self.source, places[start][0], last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +207,7 @@ def json_path(base: str, parts: Iterable[str | int]) -> str:
 def _child(node: Node, part: str | int) -> Node:
     if isinstance(node, MappingNode) and isinstance(part, str) and node.pair(part):
         return node._index[part].value  # noqa: SLF001 - of this module
-    if isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.items):
+    if isinstance(node, SequenceNode) and isinstance(part, int) and 0 <= part < len(node.items):
         return node.items[part]
     raise KeyError(part)
 
@@ -206,7 +219,13 @@ _LONGEST_KEY = 100
 def _path_part(part: str | int) -> str:
     if isinstance(part, int):
         return f"[{part}]"
-    shown = printable(redact(part[:_LONGEST_KEY])) + "..." * (len(part) > _LONGEST_KEY)
+    return _path_key(part[: 2 * _LONGEST_KEY])
+
+
+@lru_cache(maxsize=256)
+def _path_key(key: str) -> str:
+    shown = printable(redact(key))
+    shown = shown[:_LONGEST_KEY] + "..." * (len(shown) > _LONGEST_KEY)
     if _IDENTIFIER.fullmatch(shown):
         return f".{shown}"
     return f"[{json.dumps(shown, ensure_ascii=False)}]"
@@ -219,6 +238,7 @@ _UNPRINTABLE = re.compile(
     r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|\Z)")
+_DIRECTIVE = re.compile(r"(?:[ \t]*+(?:#[^\r\n]*+)?[\r\n]++)*+(%[^\r\n]*+)")
 _YAML_1_2 = re.compile(r"%YAML[ \t]+1\.2[ \t]*(?:[ \t]#.*)?")
 _SAVE_AS_UTF8 = "save the file as UTF-8"
 
@@ -276,12 +296,10 @@ def _unreadable(source: SourceFile) -> Diagnostic | None:
 
 def _directives(source: SourceFile) -> Iterator[Diagnostic]:
     """Judge the lines before the document: only ``%YAML 1.2`` changes nothing."""
-    for line in _LINE.finditer(source.text):
-        content = line.group(1)
-        if content.startswith("%"):
-            yield from _directive(content, Span(source, *line.span(1)))
-        elif content.strip(" \t") and not content.lstrip(" \t").startswith("#"):
-            return
+    line = _DIRECTIVE.match(source.text)
+    while line:
+        yield from _directive(line.group(1), Span(source, *line.span(1)))
+        line = _DIRECTIVE.match(source.text, line.end())
 
 
 def _directive(line: str, span: Span) -> Iterator[Diagnostic]:
@@ -366,10 +384,17 @@ _TOKENS = {
 }
 
 
+def _as_written(node: ScalarNode) -> int | None:
+    """Return where the text begins if it stands in the file letter by letter, as most do."""
+    edge = 0 if node.plain else 1
+    start, end = node.start + edge, node.end - edge
+    return start if node.source.text[start:end] == node.text else None
+
+
 @lru_cache(maxsize=4)
 def _places(node: ScalarNode) -> tuple[Place, ...]:
     """Return the place of each character of a scalar's text."""
-    text, start, end = node.span.source.text, node.span.start, node.span.end
+    text, start, end = node.source.text, node.start, node.end
     style = "" if node.plain else text[start : start + 1]
     if style in {"|", ">"}:
         return tuple(_block_places(node, folded=style == ">"))[: len(node.text)]
@@ -400,7 +425,7 @@ def _folded(breaks: list[Place], *, joined: bool = False) -> list[Place]:
 
 def _block_places(node: ScalarNode, *, folded: bool) -> Iterator[Place]:
     """Walk the lines of a literal or folded scalar (YAML 1.2.2, 8.1.2 and 8.1.3)."""
-    text, header = node.span.source.text, _BREAK.search(node.span.source.text, node.span.start)
+    text, header = node.source.text, _BREAK.search(node.source.text, node.start)
     first = header.end() if header else len(text)
     indent = _block_indent(node.text, text, first)
     waiting: list[Place] = []
@@ -442,7 +467,7 @@ _BLOCK_STYLES = frozenset("|>")
 _STARTS = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
 _ENDS = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 _NODES = (yaml.ScalarEvent, yaml.AliasEvent, *_STARTS)
-_PROPERTY = re.compile(r"(?P<anchor>&[^\s,\[\]{}]+)|(?P<tag>![^\s,\[\]{}]*)|\s+|#[^\r\n]*")
+_PROPERTY = re.compile(r"(?P<anchor>&[^\s,\[\]{}]+)|(?P<tag>![^\s,\[\]{}]*)|(?:\s++|#[^\r\n]*+)++")
 _SHOWN_KINDS = {type(None): "null", bool: "a boolean", int: "a number", float: "a number"}
 
 
@@ -515,18 +540,17 @@ class _Tree:
         end = event.end_mark.index
         if start == end or event.style in _BLOCK_STYLES:
             start, end = self._trimmed(start, end)
-        span = Span(self.source, start, end)
         if self.frames and self.frames[-1].awaits_key:
-            self._key(ScalarNode(text, text, is_plain, span))
+            self._key(ScalarNode(text, text, is_plain, self.source, start, end))
             return
         value: Value = text
         if is_plain:
             try:
                 value = _resolved(text)
             except _BadNumberError as error:
-                self._report(Code.BAD_VALUE, str(error), span, None)
+                self._report(Code.BAD_VALUE, str(error), Span(self.source, start, end), None)
                 value = _STAND_IN
-        self._add(ScalarNode(value, text, is_plain, span))
+        self._add(ScalarNode(value, text, is_plain, self.source, start, end))
 
     def _trimmed(self, start: int, end: int) -> Place:
         """Cut the white space that a mark takes in: before an empty scalar, behind a block."""
@@ -555,7 +579,8 @@ class _Tree:
         if frame and frame.awaits_key:
             frame.awaits_key, frame.key, frame.part = False, None, None
         else:
-            self._add(ScalarNode(None, "", plain=True, span=span))
+            is_plain = True
+            self._add(ScalarNode(None, "", is_plain, self.source, span.start, span.end))
 
     def _open(self, event: Any) -> None:
         start = event.start_mark.index
@@ -582,7 +607,7 @@ class _Tree:
             self.root = node
             return
         frame = self.frames[-1]
-        frame.end = node.span.end
+        frame.end = node.end if isinstance(node, ScalarNode) else node.span.end
         if not frame.is_mapping:
             frame.items.append(node)
         elif frame.awaits_key:
@@ -595,7 +620,7 @@ class _Tree:
     def _key(self, key: ScalarNode) -> None:
         """Take a key; one that can have no value in the tree is reported and forgotten."""
         frame = self.frames[-1]
-        frame.awaits_key, frame.part, frame.end = False, key.text, key.span.end
+        frame.awaits_key, frame.part, frame.end = False, key.text, key.end
         first = frame.seen.get(key.text)
         frame.key = None if first else key
         if key.plain:
@@ -752,17 +777,18 @@ class _File:
         raise _StopReadingError
 
     def _result(self) -> tuple[Document | None, tuple[Diagnostic, ...]]:
-        tree = self.embedded or self.native
-        found = [*self.found, *tree.found]
+        tree, own, inner = self.native, self.found, self.native.found
         if self.embedded is not None:
-            found = [item for item in found if item.code is not Code.TAG or item in tree.found]
-        elif self.stopped and self.found and _GUESS_EMBEDDED.search(self.source.text):
-            found = self.found
+            tree, inner = self.embedded, self.embedded.found
+            own = [item for item in own if item.code is not Code.TAG]  # the host's directive
+        elif self.stopped and own and _GUESS_EMBEDDED.search(self.source.text):
+            inner = []
+        found = (*own, *inner)
         if self.stopped or (tree.root is None and tree.found):
-            return None, tuple(found)
+            return None, found
         if isinstance(tree.root, MappingNode):
             embedded = self.embedded is not None
-            return Document(self.source, tree.root, embedded, tree.base), tuple(found)
+            return Document(self.source, tree.root, embedded, tree.base), found
         return None, (*found, *self._wrong_root(tree.root, tree.base))
 
     def _wrong_root(self, root: Node | None, path: str) -> Iterator[Diagnostic]:
@@ -877,7 +903,7 @@ def _syntax_error(source: SourceFile, error: yaml.MarkedYAMLError) -> Diagnostic
         if re.search(pattern, problem):
             message, remedy = own, help_text
             break
-    if "end of stream" in problem or "unexpected document" in problem:
+    if re.search("end of stream|unexpected document|expected ':'", problem):
         offset = _offset(error.context_mark)
     elif "escape" in problem or "hexdecimal" in problem:
         offset = source.text.rfind("\\", 0, offset + 1)
@@ -886,6 +912,8 @@ def _syntax_error(source: SourceFile, error: yaml.MarkedYAMLError) -> Diagnostic
         remedy = f"the bracket was opened at line {line}: {_CLOSE}"
     if _is_tab_indent(source.text, offset):
         message, remedy = "a tab cannot indent", "indent with spaces"
+    elif not source.text[offset:].strip():
+        offset = len(source.text.rstrip())
     span = Span(source, offset, min(offset + 1, len(source.text)))
     return _error(Code.YAML_SYNTAX, message, span, remedy=remedy)
 

@@ -1,0 +1,68 @@
+"""The engines against tables of expressions and what they come to.
+
+A table is a YAML file beside this one; its head explains the columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from policy_router.expressions.cel_python import CelPython
+from policy_router.expressions.checker import check
+from policy_router.expressions.engine import FAILURE, Engine
+from policy_router.expressions.tree import BOOL, DOUBLE, INT, STRING, STRINGS, Node
+from policy_router.expressions.vocabulary import Name, Vocabulary
+
+TABLES = Path(__file__).parent
+TYPES = {bool: BOOL, int: INT, float: DOUBLE, str: STRING, list: STRINGS}
+ENGINES: list[Engine] = [CelPython()]
+
+
+def tree_of(text: str, facts: Mapping[str, Any]) -> Node:
+    """Parse and check an expression that reads some facts."""
+    names = [Name(f"facts.{name}", TYPES[type(value)]) for name, value in facts.items()]
+    checked, problems = check(text, Vocabulary.of(names))
+    assert not problems, problems
+    assert checked.node is not None
+    return checked.node
+
+
+def rows() -> Iterator[Any]:
+    """Yield the rows of all tables."""
+    for table in sorted(TABLES.glob("*.yaml")):
+        for row in yaml.safe_load(table.read_text(encoding="utf-8")):
+            facts = row.get("facts", {})
+            known = ", ".join(f"{name}={value!r}" for name, value in facts.items())
+            title = f"{table.stem}: {row['expression']} {known}".strip()
+            expected = FAILURE if row.get("error") else row["value"]
+            yield pytest.param(row["expression"], facts, expected, id=title)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Tell whether two values are alike, type and all: 1 is not 1.0, and 0.0 is not -0.0."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float):
+        return one == other and math.copysign(1, one) == math.copysign(1, other)
+    return bool(one == other)
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name.split()[0])
+@pytest.mark.parametrize(("text", "facts", "expected"), list(rows()))
+def test_an_expression_comes_to_its_value(
+    engine: Engine,
+    text: str,
+    facts: dict[str, Any],
+    expected: Any,
+) -> None:
+    program = engine.compile(tree_of(text, facts))
+    outcome = program.evaluate(engine.bind({"facts": facts}))
+    assert same(outcome, expected), f"{outcome!r}, wanted {expected!r}"
