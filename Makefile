@@ -5,6 +5,7 @@ PYTHON ?= python3
 UV ?= uv
 LOCK_FLAGS ?=
 
+EXAMPLE := rules/examples/hermes
 BIN := .venv/bin
 LOCKED := .venv/.locked
 INSTALLED := .venv/.installed
@@ -19,7 +20,10 @@ help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) ## decide on the shipped examples and explain the decisions
-	$(BIN)/policy-router check rules/examples/hermes.yaml
+	$(BIN)/policy-router check $(EXAMPLE).yaml
+	$(BIN)/policy-router menu $(EXAMPLE).yaml
+	$(BIN)/policy-router decide $(EXAMPLE).yaml $(EXAMPLE).requests.json
+	$(BIN)/policy-router explain $(EXAMPLE).yaml $(EXAMPLE).requests.json --task 2 --why-not glm-5.1
 
 test: demo ## run the demo, then all tests with branch coverage
 	$(BIN)/pytest --cov

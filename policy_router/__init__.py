@@ -12,6 +12,7 @@ Deciding imports neither an SDK nor a server.
 """
 
 from policy_router.decision.evaluator import decide, permitted
+from policy_router.decision.explain import Explanation, explain
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request
 from policy_router.diagnostics import Diagnostic, Diagnostics
@@ -24,11 +25,13 @@ from policy_router.errors import (
     RequestError,
 )
 from policy_router.runtime.loader import check, load, loads
+from policy_router.runtime.router import Router
 
 __all__ = [
     "DecisionRecord",
     "Diagnostic",
     "Diagnostics",
+    "Explanation",
     "NoTarget",
     "Policy",
     "PolicyError",
@@ -36,8 +39,10 @@ __all__ = [
     "RecordError",
     "Request",
     "RequestError",
+    "Router",
     "check",
     "decide",
+    "explain",
     "load",
     "loads",
     "permitted",

@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("policy", metavar="POLICY", help=_POLICY)
     explain.add_argument("request", metavar="REQUEST|RECORD", help=f"{_REQUEST}; or a record")
     explain.add_argument("--why-not", metavar="NAME", help="ask why this name was not selected")
+    explain.add_argument("--task", metavar="N", type=int, help="of a batch, only this task, from 0")
     _add_now(explain)
 
     menu = command("menu", "list what may be asked for")

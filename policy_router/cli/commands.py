@@ -19,7 +19,7 @@ from policy_router.decision.explain import REASONS, asked, explain, spelt_target
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request
 from policy_router.diagnostics import Diagnostic, Diagnostics, printable
-from policy_router.domain import Policy, PoolEntry
+from policy_router.domain import WISHES, Policy, PoolEntry
 from policy_router.errors import PolicyError, RecordError, RequestError
 from policy_router.runtime.loader import check, data_folder, load
 from policy_router.runtime.router import system_clock
@@ -124,12 +124,22 @@ def _print_decisions(
         full = options.verbose > 1
         out("\n\n".join(page.to_text(paint_for(sys.stdout), full=full) for page in pages))
         return
-    rows = [(str(number), *_row(record)) for number, record in enumerate(records)]
+    rows = [(str(number), _wishes(record), *_row(record)) for number, record in enumerate(records)]
     if options.quiet:
-        out("\n".join(row[2] for row in rows))
+        out("\n".join(row[3] for row in rows))
         return
-    out(table(("task", "outcome", "target", "rule", "note"), rows))
+    out(table(("task", "asked for", "outcome", "target", "rule", "note"), rows))
     out(f"next: policy-router explain {options.policy} {options.request}")
+
+
+def _wishes(record: DecisionRecord) -> str:
+    wishes = []
+    for level in WISHES:
+        wish = record.request.get(level, {})
+        name = " at ".join(part for part in (wish.get("model"), wish.get("provider")) if part)
+        if name:
+            wishes.append(f"{printable(name)} ({level})")
+    return ", ".join(wishes) or "-"
 
 
 def _row(record: DecisionRecord) -> tuple[str, str, str, str]:
@@ -155,7 +165,11 @@ def _explain(options: argparse.Namespace) -> int:
     policy = load(_existing(options.policy))
     pages = []
     items = read_requests_or_records(options.request)
+    if options.task is not None and options.task not in range(len(items)):
+        raise _UsageError(f"there is no task {options.task}: the batch has {len(items)}")
     for position, item in enumerate(items):
+        if options.task not in {None, position}:
+            continue
         record = (
             item
             if isinstance(item, DecisionRecord)

@@ -153,7 +153,7 @@ class _Page:
             yield f"{self.paint('selected', 'good')}  {spelt_target(decision.target)}"
             rows = [("rule", f"{decision.rule}   {self.place(str(decision.rule))}")]
             if not isinstance(decision.target.entry, UnsetType):
-                rows.append(("written", self.entry_place(decision.target.entry)))
+                rows.append(("entry", self.entry_place(decision.target.entry)))
             rows.append(("parameters", spelt_parameters(decision.target)))
             names = [spelt_target(target) for target in decision.fallbacks or ()]
             rows.append(("fallbacks", ", ".join(names) or "none"))
@@ -206,7 +206,7 @@ class _Page:
                 return f"{asking}{', '.join(_verdicts(step)) or 'selected'}"
         reasons = ", ".join(_verdicts(step)) or REASONS[ReasonCode(step.code or "no_target")]
         refused = rule.reject or step.code == ReasonCode.PARAMETER_NOT_ALLOWED
-        return f"{asking}{reasons}; {'the request is refused' if refused else 'went on'}"
+        return f"{asking}{reasons}; {'the request is refused' if refused else 'the next rule is tried'}"
 
     def nothing(self, level: Level) -> str:
         return {

@@ -242,6 +242,8 @@ def _string(value: Any, path: tuple[str | int, ...]) -> str:
     if len(value) > MAX_CHARACTERS:
         reason = f"the string has more than {MAX_CHARACTERS:,} characters"
         raise RequestError(json_path(*path), reason)
+    if "\x00" in value:
+        raise RequestError(json_path(*path), "the string has a NUL character")
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         raise RequestError(json_path(*path), "the string is not valid Unicode")
     return str(value)
