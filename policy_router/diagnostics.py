@@ -12,9 +12,9 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from policy_router.redaction import redact, secret_spans
@@ -24,6 +24,10 @@ SHOWN = 100
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _WIDEST_LINE = 160
+_QUOTED = re.compile("`[^`]*`")
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_LONGEST_KEY = 100  # characters of a key that a path shows
+_LONGEST_READ = 1_000  # characters of a key that are searched for secrets
 
 
 class Severity(StrEnum):
@@ -100,6 +104,9 @@ class SourceFile:
 
     name: str
     text: str = field(repr=False)
+    _hidden: list[tuple[int, int]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     @cached_property
     def _line_starts(self) -> tuple[int, ...]:
@@ -108,6 +115,18 @@ class SourceFile:
     @cached_property
     def _secrets(self) -> tuple[tuple[int, int], ...]:
         return secret_spans(self.text)
+
+    def hide(self, span: Span) -> None:
+        """Never show a stretch of this text: a secret stands where only a reference belongs."""
+        self._hidden.append((span.start, span.end))
+
+    def hides(self, start: int, end: int) -> bool:
+        """Tell whether a stretch of the text has a secret in it."""
+        return any(first < end and start < last for first, last in self._all_hidden())
+
+    def _all_hidden(self) -> Iterator[tuple[int, int]]:
+        yield from self._secrets
+        yield from self._hidden
 
     def position(self, offset: int) -> tuple[int, int]:
         """Return the line and the column of an offset, both counted from 1, in characters."""
@@ -123,7 +142,7 @@ class SourceFile:
     def masked(self, start: int, end: int) -> str:
         """Return a stretch of the text with a star for each character of a secret."""
         stretch = list(self.text[start:end])
-        for first, last in self._secrets:
+        for first, last in self._all_hidden():
             for offset in range(max(first, start), min(last, end)):
                 stretch[offset - start] = "*"
         return "".join(stretch)
@@ -226,7 +245,7 @@ class Diagnostics:
     @classmethod
     def of(cls, found: Iterable[Diagnostic]) -> Diagnostics:
         """Sort, deduplicate, count and cut what was found."""
-        unique = sorted(set(found), key=_order)
+        unique = sorted({_safe(item) for item in found}, key=_order)
         errors = [item for item in unique if item.severity is Severity.ERROR]
         warnings = [item for item in unique if item.severity is Severity.WARNING]
         kept = sorted((errors + warnings)[:SHOWN], key=_order)
@@ -265,13 +284,13 @@ class Diagnostics:
 
 def quote(text: str, limit: int = 60) -> str:
     """Put a user's text in backticks: safe to print, no secret in it, and cut where long."""
-    safe = printable(redact(text))
+    safe = printable(redact(text)).replace("`", "'")
     return f"`{safe[:limit]}...`" if len(safe) > limit else f"`{safe}`"
 
 
 def printable(text: str) -> str:
     """Replace what a terminal would act on: control, formatting and surrogate characters."""
-    return "".join("\ufffd" if unicodedata.category(c)[0] == "C" else c for c in text)
+    return "".join("\ufffd" if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
@@ -281,15 +300,37 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
 
 def json_path(*parts: str | int, base: str = "$") -> str:
-    """Spell the path to a value: ``$.pool[0].pick``, or ``$["odd key"]``."""
-    for part in parts:
-        if isinstance(part, int):
-            base += f"[{part}]"
-        elif re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", part):
-            base += f".{part}"
-        else:
-            base += f"[{json.dumps(printable(redact(part))[:60], ensure_ascii=False)}]"
-    return base
+    """Spell the path to a value: ``$.pool[0].pick``, or ``$["odd key"]``.
+
+    A key is safe to print: no secret is in it, and a long one is cut.
+    """
+    steps = (
+        f"[{part}]" if isinstance(part, int) else _key_step(part[:_LONGEST_READ]) for part in parts
+    )
+    return base + "".join(steps)
+
+
+@lru_cache(maxsize=256)
+def _key_step(key: str) -> str:
+    shown = printable(redact(key))
+    if len(shown) > _LONGEST_KEY:
+        shown = f"{shown[:_LONGEST_KEY]}..."
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", shown):
+        return f".{shown}"
+    return f"[{json.dumps(shown, ensure_ascii=False)}]"
+
+
+def _safe(item: Diagnostic) -> Diagnostic:
+    """Return a finding whose words hold no secret."""
+    message, help_ = printable(redact(item.message)), item.help and printable(redact(item.help))
+    if item.code is not Code.INLINE_SECRET and item.span.source.hides(
+        item.span.start, item.span.end
+    ):
+        message = _QUOTED.sub("`***`", message)
+        help_ = None
+    if (message, help_) == (item.message, item.help):
+        return item
+    return replace(item, message=message, help=help_)
 
 
 def _order(item: Diagnostic) -> tuple[Any, ...]:

@@ -41,6 +41,10 @@ class FrozenDict(dict[str, Any]):
         """Hash the items, in any order."""
         return hash(frozenset(self.items()))
 
+    def __reduce__(self) -> tuple[type[FrozenDict], tuple[dict[str, Any]]]:
+        """Pickle and copy as a plain dict that is frozen again."""
+        return FrozenDict, (dict(self),)
+
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
         message = "a policy and its records cannot be changed"
         raise TypeError(message)

@@ -28,11 +28,14 @@ KEY_SHAPE = re.compile(
 
 _SECRET_KEY = re.compile(
     r"""(?ix) (?<![\w-]) ["']?
-    (?:x-)?(?:api[_-]?key|authorization|passwd|password|secret|token|access[_-]?key)
+    [\w-]* (?:key|kye|secret|token(?!s)|passw|credential|authori) [\w-]*
     ["']? \s* : [ \t]*"""
 )
-_VALUE = re.compile(r""""(?:\\.|[^"\\])*"?|'(?:''|[^'])*'?|[^\n\r]*""", re.DOTALL)
-_PLAIN_FLOW_END = re.compile(r"[,}\]]|\s#")
+_REFERRING = re.compile(r"""["']?(?:env:\w+|file:[^\s,}]+)["']?\s*(?:[,}#]|$)""")
+_LINE = re.compile(r"[^\n\r]*")
+_QUOTED = re.compile(r""""(?:\\.|[^"\\])*"|'(?:''|[^'])*'""", re.DOTALL)
+_FLOW_END = re.compile("[,}]")
+_NEXT_LINE = re.compile(r"(?:\r\n|\r|\n)([ \t]*)([^\n\r]*)")
 
 
 def secret_spans(text: str) -> tuple[tuple[int, int], ...]:
@@ -57,33 +60,36 @@ def redact(text: str) -> str:
 
 
 def _values_of_secret_keys(text: str) -> Iterator[tuple[int, int]]:
+    """Yield what follows a secret's key: the rest of its line, and what goes on below."""
     for key in _SECRET_KEY.finditer(text):
-        start, end = key.end(), _end_of_value(text, key)
-        if not REFERENCE.fullmatch(text[start:end].strip().strip("\"'")):
-            yield start, end
+        line = _LINE.match(text, key.end())
+        rest = line.group() if line else ""
+        if not _REFERRING.match(rest) and rest.strip() not in {"", "|", ">"}:
+            yield key.end(), _end_of_value(text, key)
+        elif rest.strip() in {"", "|", ">"}:
+            yield key.end(), _end_of_block(text, key)
 
 
 def _end_of_value(text: str, key: re.Match[str]) -> int:
-    match = _VALUE.match(text, key.end())
-    if match is None:  # pragma: no cover - the last alternative matches anything
-        return len(text)
-    if match.group()[:1] in {'"', "'"}:
-        return match.end()
-    line_start = max(text.rfind("\n", 0, key.start()), text.rfind("\r", 0, key.start())) + 1
-    before = text[line_start : key.start()].rstrip()
-    if before.endswith(("{", ",")):
-        stop = _PLAIN_FLOW_END.search(text, key.end())
-        return stop.start() if stop else len(text)
-    comment = re.compile(r"\s#").search(text, key.end(), match.end())
-    end = comment.start() if comment else match.end()
-    return _end_of_block(text, end, match.end(), indent=key.start() - line_start)
+    """Return where a value ends: at the next key of a flow mapping, else with its line."""
+    quoted = _QUOTED.match(text, key.end())
+    start = quoted.end() if quoted else key.end()
+    line = _LINE.match(text, start)
+    end = line.end() if line else start
+    if text[: key.start()].rstrip().endswith(("{", ",")):
+        stop = _FLOW_END.search(text, start, end)
+        return stop.start() if stop else end
+    return end if quoted else max(end, _end_of_block(text, key))
 
 
-def _end_of_block(text: str, end: int, line_end: int, *, indent: int) -> int:
-    """Extend a value over the deeper lines below it: a folded, literal or plain scalar."""
-    for line in re.compile(r"(?:\r\n|\r|\n)([ \t]*)([^\n\r]*)").finditer(text, line_end):
-        if line.group(2) and len(line.group(1)) <= indent:
+def _end_of_block(text: str, key: re.Match[str]) -> int:
+    """Return where the lines below a key end that are deeper than the key."""
+    first = max(text.rfind("\n", 0, key.start()), text.rfind("\r", 0, key.start())) + 1
+    indent = len(text[first : key.start()]) - len(text[first : key.start()].lstrip(" \t"))
+    line = _LINE.match(text, key.end())
+    end = line.end() if line else key.end()
+    while (following := _NEXT_LINE.match(text, end)) is not None:
+        if following.group(2) and len(following.group(1)) <= indent:
             break
-        if line.group(2):
-            end = line.end()
+        end = following.end()
     return end

@@ -90,7 +90,10 @@ def _decide(options: argparse.Namespace) -> int:
     """Decide one request or a batch, all of it before anything is printed."""
     policy = load(_existing(options.policy))
     requests, is_batch = read_requests(options.request)
-    records = _decided(policy, list(requests), options.now, is_batch=is_batch)
+    records = [
+        _decided(policy, request, options.now, position if is_batch else None)
+        for position, request in enumerate(requests)
+    ]
     if options.format == "json":
         for record in records:
             out_bytes(record.to_json())
@@ -101,19 +104,15 @@ def _decide(options: argparse.Namespace) -> int:
 
 
 def _decided(
-    policy: Policy,
-    requests: list[Request],
-    now: datetime.datetime | str,
-    *,
-    is_batch: bool,
-) -> list[DecisionRecord]:
-    records = []
-    for position, request in enumerate(requests):
-        try:
-            records.append(decide(policy, request, now=now))
-        except RequestError as problem:
-            raise (at_position(problem, position) if is_batch else problem) from None
-    return records
+    policy: Policy, request: Request, now: datetime.datetime | str, position: int | None
+) -> DecisionRecord:
+    """Decide one request; ``position`` is its place in a batch, for errors."""
+    try:
+        return decide(policy, request, now=now)
+    except RequestError as problem:
+        if position is None:
+            raise
+        raise at_position(problem, position) from None
 
 
 def _print_decisions(
@@ -170,11 +169,11 @@ def _explain(options: argparse.Namespace) -> int:
     for position, item in enumerate(items):
         if options.task not in {None, position}:
             continue
-        record = (
-            item
-            if isinstance(item, DecisionRecord)
-            else _decided(policy, [item], options.now, is_batch=False)[0]
-        )
+        if isinstance(item, DecisionRecord):
+            record = item
+        else:
+            where = position if len(items) > 1 else None
+            record = _decided(policy, item, options.now, where)
         page = explain(policy, record, why_not=options.why_not)
         text = page.to_text(paint_for(sys.stdout), full=options.verbose > 0)
         pages.append(f"task {position}: {text}" if len(items) > 1 else text)
@@ -269,8 +268,12 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _existing(path: str) -> str:
-    if not Path(path).exists():
-        raise _UsageError(f"there is no file or folder {path}")
+    try:
+        exists = Path(path).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        exists = False
+    if not exists:
+        raise _UsageError(f"there is no file or folder {path[:200]}")
     return path
 
 

@@ -64,11 +64,11 @@ def read_value(path: str) -> Any:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
-        raise RequestError("$", f"the file is not UTF-8 (byte {problem.start})") from None
+        raise RequestError(name_of(path), f"not UTF-8 (byte {problem.start})") from None
     if not text.strip():
-        raise RequestError("$", "the file is empty")
+        raise RequestError(name_of(path), "there is nothing in it")
     if text.lstrip()[0] in "{[":
-        return _from_json(text)
+        return _from_json(path, text)
     return _from_yaml(path, content)
 
 
@@ -81,28 +81,33 @@ def _read_bytes(path: str) -> bytes:
                 content = stream.read(MAX_BYTES + 1)
     except OSError as problem:
         reason = (problem.strerror or "input/output error").lower()
-        raise RequestError("$", f"the file cannot be read: {reason}") from None
+        raise RequestError(name_of(path), f"cannot be read: {reason}") from None
     if len(content) > MAX_BYTES:
-        raise RequestError("$", f"the file is longer than {MAX_BYTES:,} bytes")
+        raise RequestError(name_of(path), f"longer than {MAX_BYTES:,} bytes")
     return content
 
 
-def _from_json(text: str) -> Any:
+def name_of(path: str) -> str:
+    """Return how a file is called in messages."""
+    return "standard input" if path == "-" else path
+
+
+def _from_json(path: str, text: str) -> Any:
     try:
         return _decode(text)
     except json.JSONDecodeError as problem:
         lines = [line for line in text.splitlines() if line.strip()]
         if problem.msg == "Extra data" and len(lines) > 1:
-            return [_json_line(number, line) for number, line in enumerate(lines, start=1)]
+            return [_json_line(path, number, line) for number, line in enumerate(lines, start=1)]
         where = f"line {problem.lineno}, column {problem.colno}"
-        raise RequestError("$", f"this is not JSON ({where})") from None
+        raise RequestError(name_of(path), f"this is not JSON ({where})") from None
 
 
-def _json_line(number: int, line: str) -> Any:
+def _json_line(path: str, number: int, line: str) -> Any:
     try:
         return _decode(line)
     except json.JSONDecodeError:
-        raise RequestError("$", f"this is not JSON (line {number})") from None
+        raise RequestError(name_of(path), f"this is not JSON (line {number})") from None
 
 
 def _decode(text: str) -> Any:
@@ -132,7 +137,7 @@ def _not_finite(_word: str) -> NoReturn:
 def _from_yaml(path: str, content: bytes) -> Any:
     from policy_router.policy.source import read_value as read_yaml
 
-    value, problems = read_yaml("standard input" if path == "-" else path, content)
+    value, problems = read_yaml(name_of(path), content)
     for problem in problems:
         line, column = problem.span.position
         where = f"line {line}, column {column}"

@@ -66,7 +66,7 @@ def decide(
         policy=rec.PolicyName(policy.name, policy.revision),
         engine=rec.EngineName(VERSION, policy.engine.name),
         now=spelt(now),
-        request=dict(request.given),
+        request=request.given,
         decision=decision,
         steps=steps,
     )
@@ -274,7 +274,7 @@ def meant(situation: Situation, model: str, provider: str) -> list[PoolEntry]:
 
 
 def _as_asked(situation: Situation, level: Level, requested: rec.Requested) -> Proposal:
-    """Complete a wish that no pool restricts."""
+    """Complete a wish that no pool restricts; the guards of an entry that it equals hold."""
     policy = situation.policy
     provider = requested.provider or policy.provider or situation.values["parent"]["provider"]
     model = requested.model
@@ -282,7 +282,7 @@ def _as_asked(situation: Situation, level: Level, requested: rec.Requested) -> P
         model = policy.model
     if not model:
         return Proposal((), requested, ReasonCode.INCOMPLETE)
-    return Proposal((Candidate(model, provider, level),), requested)
+    return Proposal((_equal(situation, model, provider, level),), requested)
 
 
 def _picked(situation: Situation, rule: PrecedenceRule) -> Proposal:

@@ -65,6 +65,8 @@ def explain(policy: Policy, record: DecisionRecord, *, why_not: str | None = Non
             f"{record.policy.revision[:19]}, this one is {policy.revision[:19]}"
         )
         raise RecordError(message)
+    if [step.rule for step in record.steps] != [rule.id for rule in policy.precedence]:
+        raise RecordError("the steps of the record are not the rules of its policy")
     request = Request.from_mapping(record.request)
     situation = Situation(policy, values_of(policy, request), moment(record.now))
     question = None if why_not is None else _why_not(situation, record, why_not)
@@ -159,9 +161,10 @@ class _Page:
             rows.append(("fallbacks", ", ".join(names) or "none"))
             yield from _aligned(rows)
         for warning in decision.warnings:
-            text = f"{REASONS[warning.code]} (rule `{warning.rule}`)"
-            about = asked(warning.requested) or (warning.entry or "")
-            yield f"  {self.paint('warning', 'warning')}  {warning.code}: {about}: {text}"
+            about = asked(warning.requested) or (quote(warning.entry) if warning.entry else "")
+            text = f"{about}: {REASONS[warning.code]}" if about else REASONS[warning.code]
+            head = self.paint("warning", "warning")
+            yield f"  {head}     {warning.code} at rule `{warning.rule}`: {text}"
         yield f"  policy {record.policy.name}, {record.policy.revision[:19]}, at {record.now}"
 
     def refusal(self) -> Iterator[str]:
@@ -206,7 +209,8 @@ class _Page:
                 return f"{asking}{', '.join(_verdicts(step)) or 'selected'}"
         reasons = ", ".join(_verdicts(step)) or REASONS[ReasonCode(step.code or "no_target")]
         refused = rule.reject or step.code == ReasonCode.PARAMETER_NOT_ALLOWED
-        return f"{asking}{reasons}; {'the request is refused' if refused else 'the next rule is tried'}"
+        result = "the request is refused" if refused else "the next rule is tried"
+        return f"{asking}{reasons}; {result}"
 
     def nothing(self, level: Level) -> str:
         return {

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from policy_router.domain import Level, frozen
 from policy_router.errors import RecordError
@@ -64,7 +65,13 @@ class _Part(Struct, frozen=True):
 
 
 class Requested(_Part, frozen=True):
-    """What an agent wished for."""
+    """What an agent wished for.
+
+    Attributes:
+        model: the model or entry asked for.
+        provider: the provider asked for.
+        reasoning_effort: the reasoning effort asked for.
+    """
 
     model: str | UnsetType = UNSET
     provider: str | UnsetType = UNSET
@@ -184,14 +191,24 @@ class Decision(_Part, frozen=True):
 
 
 class PolicyName(_Part, frozen=True):
-    """Which policy decided: its name and its revision."""
+    """Which policy decided.
+
+    Attributes:
+        name: its name.
+        revision: the digest of its canonical form, which tells policies apart.
+    """
 
     name: str
     revision: str
 
 
 class EngineName(_Part, frozen=True):
-    """What evaluated: the version of policy-router and the name of the CEL engine."""
+    """What evaluated the policy.
+
+    Attributes:
+        version: the version of policy-router.
+        cel: the CEL engine and its version.
+    """
 
     version: str
     cel: str
@@ -241,7 +258,23 @@ class DecisionRecord(Struct, frozen=True):
         except (msgspec.DecodeError, UnicodeError) as problem:
             message = f"not a decision record: {problem}"
             raise RecordError(message) from None
-        return msgspec.structs.replace(record, request=frozen(record.request))
+        return _frozen(record)
+
+
+def _frozen(record: DecisionRecord) -> DecisionRecord:
+    """Return a decoded record in which no dict can be changed."""
+    decision = record.decision
+    if not isinstance(decision.target, UnsetType):
+        decision = replace(
+            decision,
+            target=_frozen_target(decision.target),
+            fallbacks=tuple(_frozen_target(target) for target in decision.fallbacks or ()),
+        )
+    return replace(record, request=frozen(record.request), decision=decision)
+
+
+def _frozen_target(target: Target) -> Target:
+    return replace(target, parameters=frozen(target.parameters))
 
 
 class _SchemaOnly(Struct, frozen=True):

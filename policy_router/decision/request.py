@@ -51,7 +51,7 @@ class Request:
 
     __slots__ = ("_given",)
 
-    def __init__(self, **sections: Mapping[str, Any]) -> None:
+    def __init__(self, /, **sections: Mapping[str, Any]) -> None:
         """Make a request of its sections.
 
         Args:
@@ -84,6 +84,8 @@ class Request:
         Raises:
             RequestError: as for the constructor, or it is not JSON, or longer than 1 MiB.
         """
+        if isinstance(content, str):
+            content = content.encode(errors="surrogatepass")
         if len(content) > MAX_BYTES:
             raise RequestError("$", f"the request is longer than {MAX_BYTES:,} bytes")
         try:
@@ -92,7 +94,7 @@ class Request:
             raise RequestError("$", "the request is not JSON") from None
 
     @property
-    def given(self) -> Mapping[str, Any]:
+    def given(self) -> FrozenDict:
         """What was given, section by section; lists are tuples."""
         return self._given
 

@@ -15,7 +15,8 @@ from importlib import resources
 from typing import TypeAlias
 
 import lark
-from celpy.celparser import CELParser
+
+from policy_router.diagnostics import quote
 
 MAX_CHARACTERS = 4096
 MAX_NODES = 500
@@ -50,10 +51,19 @@ class Syntax:
 class SyntaxProblem(Exception):  # noqa: N818 - becomes a diagnostic, never escapes
     """A text that cannot be parsed, or is past a limit."""
 
-    def __init__(self, message: str, start: int, end: int, *, limit: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        start: int,
+        end: int,
+        help: str | None = None,  # noqa: A002 - the word that diagnostics use too
+        *,
+        limit: bool = False,
+    ) -> None:
         """Say what is wrong between two offsets; ``limit`` for a limit exceeded."""
         super().__init__(message)
-        self.message, self.start, self.end, self.limit = message, start, end, limit
+        self.message, self.start, self.end = message, start, end
+        self.help, self.limit = help, limit
 
 
 def parse(text: str) -> Syntax:
@@ -85,27 +95,50 @@ def _parser() -> lark.Lark:
         parser="lalr",
         start="expr",
         g_regex_flags=re.MULTILINE,
-        lexer_callbacks={"IDENT": CELParser.ambiguous_literals},
+        lexer_callbacks={"IDENT": _bool_or_name},
         propagate_positions=True,
         maybe_placeholders=False,
         priority="invert",
     )
 
 
+def _bool_or_name(token: lark.Token) -> lark.Token:
+    """Tell ``true`` and ``false`` from names, which the grammar cannot."""
+    if token.value in {"true", "false"}:
+        return lark.Token.new_borrow_pos("BOOL_LIT", token.value, token)
+    return token
+
+
 def _syntax_problem(text: str, problem: lark.exceptions.UnexpectedInput) -> SyntaxProblem:
-    offset = problem.pos_in_stream or 0
+    offset: int = getattr(problem, "pos_in_stream", None) or 0
     if isinstance(problem, lark.exceptions.UnexpectedToken):
         word = str(problem.token)
         if problem.token.type == "$END":
             end = len(text.rstrip())
-            return SyntaxProblem("the expression ends too early", max(0, end - 1), end)
-        return SyntaxProblem(f"unexpected `{word[:40]}`", offset, offset + len(word))
+            message = "the expression ends too early" if end else "the expression is empty"
+            return SyntaxProblem(message, max(0, end - 1), end)
+        remedy = _INSTEAD.get(word)
+        return SyntaxProblem(f"unexpected {quote(word)}", offset, offset + len(word), remedy)
     character = text[offset : offset + 1]
     if character in {'"', "'"}:
         return SyntaxProblem("the string is not closed", offset, len(text))
-    if character == "=":
-        return SyntaxProblem("unexpected `=`; equality is written `==`", offset, offset + 1)
-    return SyntaxProblem(f"unexpected character `{character}`", offset, offset + 1)
+    name = "a backtick" if character == "`" else quote(character)
+    return SyntaxProblem(f"unexpected {name}", offset, offset + 1, _INSTEAD.get(character))
+
+
+_INSTEAD = {
+    "and": "write `&&`",
+    "or": "write `||`",
+    "not": "write `!`",
+    "&": "write `&&`",
+    "|": "write `||`",
+    "=": "equality is written `==`",
+    "\u201c": "write a straight quote",
+    "\u201d": "write a straight quote",
+    "\u2018": "write a straight quote",
+    "\u2019": "write a straight quote",
+}
+"""What to write in place of words of other languages."""
 
 
 _CHAINS = {"conditionalor": "||", "conditionaland": "&&"}
@@ -228,7 +261,10 @@ def _extent(part: _Part) -> tuple[int, int]:
 
 
 def _count(syntax: Syntax) -> int:
-    return sum(max(1, len(piece.children) - 1) for piece in _pieces(syntax))
+    """Count nodes as in CEL's own tree, where ``a && b && c`` is two operators."""
+    return sum(
+        len(piece.children) - 1 if piece.word in {"&&", "||"} else 1 for piece in _pieces(syntax)
+    )
 
 
 def _pieces(syntax: Syntax) -> Iterator[Syntax]:

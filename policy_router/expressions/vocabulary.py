@@ -150,7 +150,7 @@ class Vocabulary:
         elsewhere: roots that exist, but not here, with where they do.
     """
 
-    names: Mapping[str, Name]
+    names: dict[str, Name]
     elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -166,6 +166,6 @@ class Vocabulary:
         """Return the names that begin with a path and a dot."""
         return [name for name in self.names if name.startswith(f"{path}.")]
 
-    def plus(self, *names: Name) -> Vocabulary:
-        """Return a vocabulary with more names."""
-        return Vocabulary({**self.names, **{name.path: name for name in names}}, self.elsewhere)
+    def learn(self, name: Name) -> None:
+        """Add a name, for the conditions that are checked from now on."""
+        self.names[name.path] = name

@@ -11,7 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from policy_router.diagnostics import Code, Diagnostic, Diagnostics, did_you_mean, quote
+from policy_router.diagnostics import (
+    Code,
+    Diagnostic,
+    Diagnostics,
+    Severity,
+    did_you_mean,
+    quote,
+)
 from policy_router.domain import (
     NOTHING,
     WISHES,
@@ -30,12 +37,13 @@ from policy_router.domain import (
 )
 from policy_router.errors import PolicyError
 from policy_router.expressions.engine import Engine
+from policy_router.expressions.tree import BROKEN
 from policy_router.expressions.vocabulary import FACT_TYPES, Name
 from policy_router.policy import lint
 from policy_router.policy.canonical import with_revision
 from policy_router.policy.conditions import ConditionReader, Vocabularies
 from policy_router.policy.schema import PolicySchema
-from policy_router.policy.sections import Piece, Sections
+from policy_router.policy.sections import Piece, Sections, hide_secrets
 from policy_router.policy.source import Document, MappingNode, plain, read
 
 DEFAULT_PROFILE = "delegation"
@@ -83,7 +91,7 @@ def examine(sources: Sources) -> tuple[Policy | None, Diagnostics]:
     unread = len(documents) < len(sources.files)
     reader = _Reader(Sections(documents), sources, found)
     policy = reader.policy() if documents else None
-    diagnostics = Diagnostics.of(found)
+    diagnostics = Diagnostics.of(_without_sequels(found))
     if policy is None or diagnostics.errors or unread:
         return None, diagnostics
     return with_revision(replace(policy, warnings=diagnostics)), diagnostics
@@ -96,9 +104,28 @@ def _documents(sources: Sources, found: list[Diagnostic]) -> list[Document]:
         document, problems = read(name, content)
         found.extend(problems)
         if document is not None:
+            hide_secrets(document)
             found.extend(schema.violations(document))
             documents.append(document)
     return documents
+
+
+def _without_sequels(found: list[Diagnostic]) -> list[Diagnostic]:
+    """Leave out what only follows from an earlier problem at the same value.
+
+    A value that cannot be read or has the wrong shape is reported as that, not once more as a bad
+    condition or reference.
+    """
+    first: dict[tuple[str, str], str] = {}
+    for item in found:
+        if item.severity is Severity.ERROR:
+            place = (item.span.source.name, item.path)
+            first[place] = min(first.get(place, item.code), item.code)
+    return [
+        item
+        for item in found
+        if item.code[:3] == first.get((item.span.source.name, item.path), item.code)[:3]
+    ]
 
 
 class _Reader:
@@ -152,7 +179,9 @@ class _Reader:
         for name, piece in self.sections.united("facts"):
             kind = piece.get("type")
             type_ = FACT_TYPES.get(kind.text() or "") if kind else None
-            if type_ is not None:
+            if type_ is None:
+                facts[name.text] = Fact(name.text, BROKEN)
+            else:
                 default = self.default_of(piece, type_.name)
                 facts[name.text] = Fact(name.text, type_, default)
         return facts
@@ -171,9 +200,9 @@ class _Reader:
             "list": (list,),
         }
         if not isinstance(value, kinds[wanted]) or (isinstance(value, bool) != (wanted == "bool")):
-            message = f"the default of a fact of type {wanted} is of another type"
+            message = f"the default is not of the fact's type, {wanted}"
             self.found.append(piece.error(Code.WRONG_TYPE, message))
-            return None
+            return NOTHING
         return frozen(float(value) if isinstance(value, int) and wanted == "double" else value)
 
     def kinds(self) -> tuple[str, ...] | None:
@@ -230,7 +259,7 @@ class _Reader:
             strengths=_strengths(piece.get("strengths")),
             supports=supports.texts() if supports else None,
             price=Price(_price(price, "input"), _price(price, "output")),
-            context_window=window if isinstance(window, int) else None,
+            context_window=None if window is None else int(window),
             parameters=_parameters(piece.get("parameters")),
             limits=_limits(piece.get("limits")),
             fallback=_texts(piece, "fallback"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from policy_router.diagnostics import Code, Diagnostic, Severity
@@ -49,9 +49,10 @@ class Vocabularies:
         candidate = Vocabulary.of([*request, NOW, *facts])
         return cls(rule, candidate)
 
-    def plus(self, name: Name) -> Vocabularies:
-        """Return vocabularies with one more name."""
-        return Vocabularies(self.rule.plus(name), self.candidate.plus(name))
+    def learn(self, name: Name) -> None:
+        """Let the conditions that follow use one more name."""
+        self.rule.learn(name)
+        self.candidate.learn(name)
 
 
 class ConditionReader:
@@ -69,6 +70,7 @@ class ConditionReader:
         self.vocabularies = vocabularies
         self.found: list[Diagnostic] = []
         self._variables: dict[str, Condition] = {}
+        self._places: dict[str, int] = {}
 
     def condition(self, piece: Piece | None, *, candidate: bool) -> Condition | None:
         """Read a condition; ``candidate`` tells whether ``target`` is known in it."""
@@ -97,11 +99,12 @@ class ConditionReader:
         checked = self._checked(piece, candidate=False)
         path = f"variables.{name}"
         if checked is None or checked.node is None:
-            self.vocabularies = self.vocabularies.plus(Name(path, BROKEN))
+            self.vocabularies.learn(Name(path, BROKEN))
             return None
         known = Name(path, checked.node.type, shows=checked.shows, hides=checked.hides)
-        self.vocabularies = self.vocabularies.plus(known)
+        self.vocabularies.learn(known)
         condition = self._compiled(piece, checked.node)
+        self._places[name] = len(self._places)
         self._variables[name] = condition
         return condition
 
@@ -118,16 +121,16 @@ class ConditionReader:
         direct = frozenset(
             part.path for part in walk(node) if isinstance(part, Attribute | Present)
         )
-        used = [name for name in self._variables if f"variables.{name}" in direct]
-        variables = _closure(used, self._variables)
+        used = [path.removeprefix("variables.") for path in direct if path.startswith("variables.")]
+        variables = self._with_all_they_use(used)
         reads = direct.union(*(self._variables[name].reads for name in used))
         program = self.engine.compile(node)
         return Condition(_text_of(piece) or "", node, program, piece.span, reads, variables)
 
-
-def _closure(used: list[str], known: Mapping[str, Condition]) -> tuple[str, ...]:
-    needed = {inner for name in used for inner in known[name].variables} | set(used)
-    return tuple(name for name in known if name in needed)
+    def _with_all_they_use(self, used: list[str]) -> tuple[str, ...]:
+        """Return variables and the ones they use, each after the ones that it uses."""
+        needed = {inner for name in used for inner in self._variables[name].variables}
+        return tuple(sorted(needed.union(used), key=self._places.__getitem__))
 
 
 def _text_of(piece: Piece | None) -> str | None:

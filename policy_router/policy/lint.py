@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from policy_router.diagnostics import Code, Diagnostic, did_you_mean, quote
 from policy_router.domain import Level, Policy, PoolEntry, PrecedenceRule
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.tree import Literal
 from policy_router.policy.canonical import form_but_for_name
-from policy_router.policy.sections import Piece, Sections
-from policy_router.policy.source import ScalarNode
+from policy_router.policy.sections import Piece, Sections, scalars
 from policy_router.redaction import KEY_SHAPE, REFERENCE
 
 
@@ -105,10 +104,11 @@ def _targets(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
 def _references(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
     known = Counter(entry.name for entry in policy.pool or ())
     shared = {name for name, count in known.items() if count > 1}
+    aliases = {alias: entry.name for entry in policy.pool or () for alias in entry.aliases}
     for piece, entry in _written(policy, sections):
         names = piece.get("fallback")
         for item in names.items() if names else ():
-            yield from _fallback(item, entry, list(known))
+            yield from _fallback(item, entry, list(known), aliases)
     for rule in sections.joined("precedence") or ():
         only, wanted = rule.get("entry"), _text(rule, "entry")
         if only is None or wanted is None:
@@ -122,10 +122,14 @@ def _references(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
             yield only.error(Code.AMBIGUOUS_ENTRY, message, "give each a `name` of its own")
 
 
-def _fallback(item: Piece, entry: PoolEntry, known: list[str]) -> Iterator[Diagnostic]:
+def _fallback(
+    item: Piece, entry: PoolEntry, known: list[str], aliases: Mapping[str, str]
+) -> Iterator[Diagnostic]:
     name = item.text()
     if name is not None and name not in known:
         remedy = did_you_mean(name, known) or "name an entry of the pool"
+        if name in aliases:
+            remedy = f"{quote(name)} is an alias; name the entry: {quote(aliases[name])}"
         message = f"there is no entry {quote(name)} to fall back to"
         yield item.error(Code.UNKNOWN_FALLBACK, message, remedy)
     elif name == entry.name:
@@ -136,9 +140,8 @@ def _providers(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
     """Yield an error for a provider outside ``providers``, where that section is given."""
     if not sections.all("providers"):
         return
-    pieces = [*sections.all("provider")]
-    pieces += [name for entry in sections.joined("pool") or () if (name := entry.get("provider"))]
-    for piece in pieces:
+    own = [entry.get("provider") for entry in sections.joined("pool") or ()]
+    for piece in [*sections.all("provider"), *(piece for piece in own if piece)]:
         name = piece.text()
         if name is not None and name not in policy.providers:
             remedy = did_you_mean(name, policy.providers) or "declare it under `providers`"
@@ -176,7 +179,7 @@ def _default(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
         return
     if not any(_may_equal(policy, entry) for entry in policy.pool):
         message = f"the default {quote(policy.model)} is outside the policy's own pool"
-        remedy = "add it to the pool, or set `in_pool: true` on the rule that uses `config`"
+        remedy = "add it to the pool, or choose a default that is in it"
         yield piece.warning(Code.DEFAULT_OUTSIDE_POOL, message, remedy)
 
 
@@ -198,25 +201,19 @@ def _secrets(_policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
         if key is not None and not _is_reference(key):
             message = f"the key of {quote(name.text)} is written out"
             yield key.error(Code.INLINE_SECRET, message, remedy)
+    if not any(KEY_SHAPE.search(root.span.source.text) for root in sections.roots):
+        return
     for root in sections.roots:
-        for piece in _scalars(root):
-            if isinstance(piece.node, ScalarNode) and KEY_SHAPE.search(piece.node.text):
+        for piece in scalars(root):
+            is_key = piece.path.startswith(f"{root.path}.providers") and piece.path.endswith("_key")
+            if not is_key and KEY_SHAPE.search(piece.text() or ""):
                 message = "this looks like a secret, written out"
-                if not piece.path.endswith(".api_key"):
-                    yield piece.error(Code.INLINE_SECRET, message, remedy)
+                yield piece.error(Code.INLINE_SECRET, message, remedy)
 
 
 def _is_reference(piece: Piece) -> bool:
     text = piece.text()
     return text is None or REFERENCE.fullmatch(text) is not None
-
-
-def _scalars(piece: Piece) -> Iterator[Piece]:
-    if isinstance(piece.node, ScalarNode):
-        yield piece
-    inner = [value for _, value in piece.pairs()] + piece.items()
-    for child in inner:
-        yield from _scalars(child)
 
 
 # Precedence rules.
@@ -228,10 +225,10 @@ def _rules(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
     decider: PrecedenceRule | None = None
     for rule in policy.precedence:
         if decider is not None and rule.span in pieces:
-            message = f"the rule {quote(rule.id)} is never reached: `{decider.id}` always decides"
-            remedy = f"the deciding rule is at {decider.span}"
+            message = f"the rule {quote(rule.id)} is never reached: an earlier one always decides"
+            remedy = f"{quote(decider.id)} decides, at {decider.span}"
             yield pieces[rule.span].warning(Code.UNREACHABLE_RULE, message, remedy)
-        elif _always_decides(policy, rule):
+        elif decider is None and _always_decides(policy, rule):
             decider = rule
 
 
@@ -239,17 +236,17 @@ def _always_decides(policy: Policy, rule: PrecedenceRule) -> bool:
     if not _constantly_true(rule.when):
         return False
     proposed = _always_proposed(policy, rule)
-    if proposed is None:
-        return False
-    return rule.reject or (not policy.forbid and all(map(_unguarded, proposed)))
+    if proposed is None or rule.reject:
+        return proposed is not None
+    outside = rule.in_pool and policy.pool is not None and not proposed
+    return not outside and not policy.forbid and all(map(_unguarded, proposed))
 
 
 def _always_proposed(policy: Policy, rule: PrecedenceRule) -> list[PoolEntry] | None:
     """Return the entries that a rule always proposes (none: a target in no pool), or None."""
     pool = policy.pool or ()
     if rule.use is Level.CONFIG and policy.model is not None:
-        equal = [entry for entry in pool if _may_equal(policy, entry)]
-        return None if rule.in_pool and policy.pool is not None and not equal else equal
+        return [entry for entry in pool if _may_equal(policy, entry)]
     if rule.use is Level.POOL and rule.entry is not None:
         return [entry for entry in pool if entry.name == rule.entry] or None
     if rule.use is Level.POOL and rule.order_by is None:
@@ -275,7 +272,7 @@ def _without_effect(sections: Sections) -> Iterator[Diagnostic]:
         useless = ("in_pool",) if use == Level.POOL else ("entry", "order_by")
         for key in useless:
             if (piece := rule.get(key)) is not None and use is not None:
-                message = f"`{key}` has no effect on a rule that uses `{use}`"
+                message = f"`{key}` has no effect on a rule that uses {quote(use)}"
                 yield piece.warning(Code.NO_EFFECT, message)
 
 

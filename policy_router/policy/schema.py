@@ -6,6 +6,7 @@ This is the only door to jsonschema.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, cast
 
 from jsonschema import Draft7Validator
@@ -21,6 +22,9 @@ from policy_router.diagnostics import (
     quote,
 )
 from policy_router.policy.source import Document, MappingNode, Node, ScalarNode, at, plain
+
+MAX_VIOLATIONS = 1000
+"""How many violations of one file are looked for; checking the rest would only take time."""
 
 _WORDS = {
     "object": "a mapping",
@@ -46,7 +50,8 @@ class PolicySchema:
 
     def violations(self, document: Document) -> Iterator[Diagnostic]:
         """Yield what in a document does not have the shape of a policy."""
-        for error in self._validator.iter_errors(plain(document.root)):
+        errors = self._validator.iter_errors(plain(document.root))
+        for error in islice(errors, MAX_VIOLATIONS):
             for cause in _causes(error):
                 yield from _diagnostics(document, cause)
 
@@ -71,13 +76,14 @@ def _diagnostics(document: Document, error: ValidationError) -> Iterator[Diagnos
     parts = list(error.absolute_path)
     node = at(document.root, parts)
     path = json_path(*parts, base=document.path)
+    if "propertyNames" in error.absolute_schema_path and isinstance(node, MappingNode):
+        yield from _bad_key(error, node, path)
+        return
     match error.validator:
         case "additionalProperties" if isinstance(node, MappingNode):
             yield from _unknown_keys(document, error, node, path)
         case "required" if isinstance(node, MappingNode):
             yield from _missing_keys(error, node, path)
-        case "propertyNames" if isinstance(node, MappingNode):
-            yield from _bad_key(error, node, path)
         case _:
             code, message, remedy = _explained(error, node, parts)
             yield Diagnostic(code, Severity.ERROR, message, node.span, path, remedy)
@@ -86,7 +92,7 @@ def _diagnostics(document: Document, error: ValidationError) -> Iterator[Diagnos
 def _unknown_keys(
     document: Document, error: ValidationError, node: MappingNode, path: str
 ) -> Iterator[Diagnostic]:
-    known: list[str] = list(cast("Mapping[str, Any]", error.schema)["properties"])
+    known = _known(error)
     severity = Severity.WARNING if document.embedded else Severity.ERROR
     for pair in node.pairs:
         key = pair.key.text
@@ -98,11 +104,18 @@ def _unknown_keys(
 
 
 def _missing_keys(error: ValidationError, node: MappingNode, path: str) -> Iterator[Diagnostic]:
+    known = _known(error)
     for key in cast("list[str]", error.validator_value):
-        if node.get(key) is None:
+        others = [pair.key.text for pair in node.pairs if pair.key.text not in known]
+        misspelt = did_you_mean(key, others)
+        if node.get(key) is None and misspelt is None:
             message = f"the key `{key}` is missing"
             span = _beginning(node)
             yield Diagnostic(Code.MISSING_KEY, Severity.ERROR, message, span, path)
+
+
+def _known(error: ValidationError) -> list[str]:
+    return list(cast("Mapping[str, Any]", error.schema)["properties"])
 
 
 def _bad_key(error: ValidationError, node: MappingNode, path: str) -> Iterator[Diagnostic]:
@@ -111,9 +124,7 @@ def _bad_key(error: ValidationError, node: MappingNode, path: str) -> Iterator[D
         message = f"{quote(pair.key.text)} cannot be used as a name"
         remedy = "a name is letters, digits and underscores, and no word of CEL"
         where = json_path(pair.key.text, base=path)
-        yield Diagnostic(
-            Code.BAD_VALUE, Severity.ERROR, message, pair.key.span, where, remedy
-        )
+        yield Diagnostic(Code.BAD_VALUE, Severity.ERROR, message, pair.key.span, where, remedy)
 
 
 def _explained(
@@ -127,14 +138,17 @@ def _explained(
         case "oneOf":
             return _wrong_type([branch["type"] for branch in _resolved(error)], error)
         case "enum":
-            text = node.text if isinstance(node, ScalarNode) else ""
-            remedy = did_you_mean(text, wanted) or f"one of {', '.join(wanted)}"
-            return Code.NOT_ALLOWED, f"{quote(text)} is not a value of this key", remedy
-        case "const" if parts == ["version"]:
+            if not isinstance(node, ScalarNode):
+                found = _word_for(error.instance)
+                return Code.WRONG_TYPE, f"found {found}, wanted one of {', '.join(wanted)}", None
+            remedy = did_you_mean(node.text, wanted) or f"one of {', '.join(wanted)}"
+            return Code.NOT_ALLOWED, f"`{parts[-1]}` cannot be {quote(node.text)}", remedy
+        case "const":
             message = "this version of the policy language is not supported"
             return Code.UNSUPPORTED_VERSION, message, "write `version: 1`"
         case "pattern" if parts and parts[-1] == "base_url":
-            return Code.BAD_VALUE, "an address begins with http:// or https://", None
+            message = "an address begins with http:// or https:// and has no spaces"
+            return Code.BAD_VALUE, message, None
         case "minimum":
             return Code.BAD_VALUE, f"the number is less than {wanted}", None
         case "minLength":
@@ -155,7 +169,8 @@ def _wrong_type(wanted: list[str], error: ValidationError) -> tuple[Code, str, s
     found = _word_for(error.instance)
     remedy = None
     if error.instance is None:
-        remedy = "write `[]` for an empty list" if "array" in wanted else "leave the key out"
+        what = "item" if error.path and isinstance(error.path[-1], int) else "key"
+        remedy = "write `[]` for an empty list" if "array" in wanted else f"leave the {what} out"
     return Code.WRONG_TYPE, f"found {found}, wanted {names}", remedy
 
 

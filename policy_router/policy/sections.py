@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from policy_router.diagnostics import Code, Diagnostic, Severity, Span, json_path, quote
 from policy_router.policy.source import Document, MappingNode, Node, ScalarNode, SequenceNode
+from policy_router.redaction import REFERENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,24 @@ class Piece:
     def warning(self, code: Code, message: str, help_: str | None = None) -> Diagnostic:
         """Return a warning at this place."""
         return Diagnostic(code, Severity.WARNING, message, self.span, self.path, help_)
+
+
+def hide_secrets(document: Document) -> None:
+    """Hide every value under ``providers`` that is neither an address nor a reference."""
+    providers = Piece(document.root, document.path).get("providers")
+    for piece in scalars(providers) if providers else ():
+        is_address = piece.path.endswith(".base_url")
+        text = piece.text()
+        if text and not is_address and not REFERENCE.fullmatch(text):
+            document.source.hide(piece.span)
+
+
+def scalars(piece: Piece) -> Iterator[Piece]:
+    """Yield every scalar in a value, keys apart."""
+    if isinstance(piece.node, ScalarNode):
+        yield piece
+    for child in [value for _, value in piece.pairs()] + piece.items():
+        yield from scalars(child)
 
 
 class Sections:

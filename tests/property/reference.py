@@ -119,7 +119,7 @@ def id_of(rule: Rule) -> str:
 
 
 def rejects(rule: Rule) -> bool:
-    return rule.get("on_violation", "next") == "reject"
+    return bool(rule.get("on_violation", "next") == "reject")
 
 
 def must_be_in_pool(rule: Rule) -> bool:
@@ -167,9 +167,7 @@ def as_entry(policy: Policy, request: Request, candidate: Candidate) -> Candidat
     """Return a candidate with the attributes of the pool entry it equals, if any."""
     target = (candidate.model, candidate.provider)
     alike = [
-        it
-        for it in entries(policy, request, candidate.level)
-        if (it.model, it.provider) == target
+        it for it in entries(policy, request, candidate.level) if (it.model, it.provider) == target
     ]
     return alike[0] if alike else candidate
 

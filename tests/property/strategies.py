@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 import policy_router
-from tests.property.reference import CONDITIONS, CONSTANTS, ERROR, ORDERS, WISHES, name_of
+from tests.property.reference import CONDITIONS, CONSTANTS, ERROR, ORDERS, name_of
 
 NOW = "2026-01-31T09:00:00Z"
 MODELS = ("a", "b", "c")
@@ -100,86 +100,88 @@ def without_repeats(pool: list[dict[str, Any]], provider: str | None) -> list[di
     return kept
 
 
-@st.composite
-def pools(draw: st.DrawFn, provider: str | None) -> list[dict[str, Any]]:
-    """Return pools; fallbacks lead to entries of the same pool."""
-    pool = without_repeats(draw(st.lists(bare_entries, min_size=draw(st.sampled_from([3, 2, 0])), max_size=4)), provider)
-    names = sorted({name_of(entry) for entry in pool})
-    for entry in pool:
-        if draw(st.integers(0, 3)):
-            entry["fallback"] = draw(st.lists(st.sampled_from(names), min_size=1, max_size=3))
-    return pool
-
-
 forbids = st.fixed_dictionaries(
     {"when": forbidding_conditions},
     optional={"message": st.sampled_from(["Not here.", "Not today."])},
 )
+rule_details = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.sampled_from(["r1", "r2", "r3"]),
+        "when": mostly("true", ("true", "false", "false", ERROR)),
+        "on_violation": st.sampled_from(["next", "reject"]),
+        "in_pool": st.booleans(),
+        "fallback": st.booleans(),
+    },
+)
+general: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {"version": st.just(1)},
+    optional={
+        "name": st.just("acme"),
+        "model": st.sampled_from(MODELS),
+        "provider": st.sampled_from(PROVIDERS),
+        "providers": st.just({"p": {"base_url": "https://p.example"}, "q": {}}),
+        "parameters": parameters,
+        "forbid": st.lists(forbids, max_size=3),
+    },
+)
+pools = st.one_of(*(st.lists(bare_entries, min_size=fewest, max_size=4) for fewest in (0, 2, 3)))
+lengths = st.sampled_from([5, 4, 3, 6, 2, 1, 0])
+levels = st.sampled_from(["call", "task", "pool", "config", "parent"])
+orders = st.sampled_from(list(ORDERS))
+efforts = st.sampled_from(EFFORTS)
+shipped = st.sampled_from(["delegation", "strict", "strict", "task-first"])
+how_often = st.integers(0, 3)
 
 
-@st.composite
-def rules(draw: st.DrawFn, pool: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a precedence rule for a policy with this pool."""
-    use = draw(st.sampled_from(["call", "task", "pool", "config", "parent"]))
-    rule: dict[str, Any] = {"use": use}
-    rule |= draw(
-        st.fixed_dictionaries(
-            {},
-            optional={
-                "id": st.sampled_from(["r1", "r2", "r3"]),
-                "when": mostly("true", ("true", "false", "false", ERROR)),
-                "on_violation": st.sampled_from(["next", "reject"]),
-                "in_pool": st.booleans(),
-                "fallback": st.booleans(),
-            },
-        )
-    )
-    names = [name_of(entry) for entry in pool]
-    alone = [name for name in names if names.count(name) == 1]
-    if use == "pool":
+def _pool(draw: st.DrawFn, provider: str | None) -> list[dict[str, Any]]:
+    """Draw a pool; fallbacks lead to entries of the same pool."""
+    pool = without_repeats(draw(pools), provider)
+    names = st.sampled_from(sorted({name_of(entry) for entry in pool}) or [""])
+    for entry in pool:
+        if draw(how_often):
+            entry["fallback"] = draw(st.lists(names, min_size=1, max_size=3))
+    return pool
+
+
+def _rule(draw: st.DrawFn, pool: list[dict[str, Any]]) -> dict[str, Any]:
+    """Draw a precedence rule for a policy with this pool."""
+    rule: dict[str, Any] = {"use": draw(levels), **draw(rule_details)}
+    if rule["use"] == "pool":
+        names = [name_of(entry) for entry in pool]
+        alone = [name for name in names if names.count(name) == 1]
         how = draw(st.sampled_from(["entry", "order_by", "file"]))
         if how == "order_by":
-            rule["order_by"] = draw(st.sampled_from(list(ORDERS)))
+            rule["order_by"] = draw(orders)
         elif how == "entry" and alone:
             rule["entry"] = draw(st.sampled_from(alone))
     return rule
 
 
-def _unique_ids(precedence: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _told_apart(precedence: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give a rule an id of its own where an earlier one is called the same."""
     seen: set[str] = set()
-    for rule in precedence:
-        if rule.get("id") in seen:
-            del rule["id"]
-        seen.add(rule.get("id", ""))
+    for number, rule in enumerate(precedence):
+        if rule.get("id", rule["use"]) in seen:
+            rule["id"] = f"again-{number}"
+        seen.add(rule.get("id", rule["use"]))
     return precedence
 
 
 @st.composite
 def policies(draw: st.DrawFn) -> dict[str, Any]:
     """Return whole policies in the native form."""
-    policy: dict[str, Any] = {"version": 1}
-    policy |= draw(
-        st.fixed_dictionaries(
-            {},
-            optional={
-                "name": st.just("acme"),
-                "model": st.sampled_from(MODELS),
-                "provider": st.sampled_from(PROVIDERS),
-                "providers": st.just({"p": {"base_url": "https://p.example"}, "q": {}}),
-                "parameters": parameters,
-                "forbid": st.lists(forbids, max_size=3),
-            },
-        )
-    )
+    policy: dict[str, Any] = draw(general)
     if "reasoning_effort" not in policy.get("parameters", {}) and draw(st.booleans()):
-        policy["reasoning_effort"] = draw(st.sampled_from(EFFORTS))
-    if draw(st.sampled_from([True, True, True, False])):
-        policy["pool"] = draw(pools(policy.get("provider")))
-    fewest = draw(st.sampled_from([4, 2, 0]))
-    own = st.lists(rules(policy.get("pool", [])), min_size=fewest, max_size=6).map(_unique_ids)
-    shipped = st.sampled_from(["delegation", "strict", "strict", "task-first"])
-    if draw(st.integers(0, 4)):
-        policy["precedence"] = draw(st.one_of(shipped, own, own))
+        policy["reasoning_effort"] = draw(efforts)
+    if draw(how_often):
+        policy["pool"] = _pool(draw, policy.get("provider"))
+    how = draw(how_often)
+    if how == 1:
+        policy["precedence"] = draw(shipped)
+    elif how:
+        rules = [_rule(draw, policy.get("pool", [])) for _ in range(draw(lengths))]
+        policy["precedence"] = _told_apart(rules)
     return policy
 
 
@@ -208,12 +210,7 @@ parents = st.fixed_dictionaries(
         "reasoning_effort": st.sampled_from([*EFFORTS, ""]),
     },
 )
-requests = st.fixed_dictionaries(
-    {"call": calls, "task": tasks}, optional={"parent": parents}
-).flatmap(
-    lambda whole: st.sets(st.sampled_from(["call", "task", "parent", "none"]), max_size=1).map(
-        lambda absent: {key: part for key, part in whole.items() if key not in absent}
-    )
+requests = st.one_of(
+    st.fixed_dictionaries({"call": calls, "task": tasks, "parent": parents}),
+    st.fixed_dictionaries({}, optional={"call": calls, "task": tasks, "parent": parents}),
 )
-
-__all__ = ["NOW", "WISHES", "compiled", "decided", "policies", "requests"]

@@ -90,7 +90,7 @@ def with_both(name: str, content: str | bytes) -> list[tuple[Document | None, tu
     results = []
     for loader in (yaml.CSafeLoader, yaml.SafeLoader):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("policy_router.policy.source._LOADER", loader)
+            patch.setattr("policy_router.policy.source.events.LOADER", loader)
             results.append(source.read(name, content))
     return results
 

@@ -114,7 +114,7 @@ def branches(trees: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
     arguments = st.lists(trees, min_size=1, max_size=3)
     return st.one_of(
         st.builds(lambda f, a: apply(f, *a), st.sampled_from([*OPERATORS, *FUNCTIONS]), arguments),
-        st.builds(apply, st.sampled_from(LOGIC[:2]), trees, trees),
+        st.builds(lambda f, a: apply(f, *a), st.sampled_from(LOGIC[:2]), arguments),
         st.builds(apply, st.just("?:"), trees, trees, trees),
         arguments.map(lambda items: list_of(*items)),
         st.builds(loop, st.sampled_from(MACROS), trees, trees),
@@ -282,6 +282,95 @@ def test_a_chain_of_500_operands_is_not_deep(function: str) -> None:
     facts = ENGINE.bind({"facts": {"zero": 0}})
     outcome = under(sys.getrecursionlimit() - 50, lambda: program.evaluate(facts))
     assert outcome is (function == "||")
+
+
+@pytest.mark.parametrize("function", ["||", "&&"])
+@pytest.mark.parametrize("operands", [1, 2, 3, 500])
+def test_logic_takes_any_number_of_operands(function: str, operands: int) -> None:
+    decisive = literal(value=function == "||")
+    other = literal(value=function != "||")
+    few = [other] * (operands - 1)
+    assert value_of(apply(function, *few, other)) is other.value
+    assert value_of(apply(function, *few, decisive)) is decisive.value
+    facts = {"zero": 0}
+    assert value_of(apply(function, *few, DIVISION_BY_ZERO), facts=facts) is FAILURE
+    assert (
+        value_of(apply(function, DIVISION_BY_ZERO, *few, decisive), facts=facts) is decisive.value
+    )
+
+
+# How far macros may walk. The numbers are those at which Google's engine (cel-expr-python 0.1.3)
+# begins to fail: it counts the element that a loop would look at next, too.
+
+XS, YS = name("facts.xs"), name("facts.ys")
+YES = literal(value=True)
+EVERY_Y = loop("all", YS, apply(">=", element("y"), literal(0)), "y")
+WALKS = {
+    "all": loop("all", XS, YES),
+    "exists": loop("exists", XS, NO),
+    "exists_one": loop("exists_one", XS, NO),
+    "filter": apply("==", apply("size", loop("filter", XS, NO)), literal(0)),
+    "map": apply(">", apply("size", loop("map", XS, literal(1))), literal(0)),
+    "errors": apply("||", loop("exists", XS, DIVISION_BY_ZERO), YES),
+    "errors in a map": apply("||", loop("exists", loop("map", XS, DIVISION_BY_ZERO), NO), YES),
+}
+
+
+def walked(tree: Node, xs: int, ys: int = 0) -> Outcome:
+    """Evaluate a tree that walks lists of so many elements."""
+    facts = {"zero": 0, "xs": list(range(xs)), "ys": list(range(ys))}
+    return value_of(tree, facts=facts)
+
+
+@pytest.mark.parametrize("walk", WALKS)
+def test_one_loop_walks_fewer_than_10000_elements(walk: str) -> None:
+    assert walked(WALKS[walk], 9_999) is not FAILURE
+    assert walked(WALKS[walk], 10_000) is FAILURE
+    assert walked(WALKS[walk], 20_000) is FAILURE
+
+
+@pytest.mark.parametrize("macro", ["exists", "all"])
+def test_a_loop_that_ends_early_has_walked_to_the_next_element(macro: str) -> None:
+    def walk_to(last: int) -> Outcome:
+        function = "==" if macro == "exists" else "!="
+        return walked(loop(macro, XS, apply(function, element(), literal(last))), 20_000)
+
+    assert walk_to(9_997) is (macro == "exists")
+    assert walk_to(9_998) is FAILURE
+
+
+@pytest.mark.parametrize(
+    ("tree", "good", "bad"),
+    [
+        (apply("&&", WALKS["all"], EVERY_Y), (5_000, 4_999), (5_000, 5_000)),
+        (apply("&&", WALKS["all"], EVERY_Y), (9_999, 0), (9_999, 1)),
+        (loop("all", XS, EVERY_Y), (100, 98), (100, 99)),
+        (loop("all", XS, EVERY_Y), (3, 3_332), (3, 3_333)),
+        (loop("all", XS, EVERY_Y), (9_999, 0), (10_000, 0)),
+        (loop("all", loop("map", XS, element()), YES), (4_999, 0), (5_000, 0)),
+        (
+            loop("all", XS, loop("exists", list_of(NO, YES, NO), element("z"), "z")),
+            (2_499, 0),
+            (2_500, 0),
+        ),
+    ],
+)
+def test_loops_share_one_budget(tree: Node, good: tuple[int, int], bad: tuple[int, int]) -> None:
+    assert walked(tree, *good) is True
+    assert walked(tree, *bad) is FAILURE
+
+
+def test_nothing_makes_up_for_walking_too_far() -> None:
+    assert walked(apply("||", WALKS["all"], YES), 10_000) is FAILURE
+    assert walked(apply("||", YES, WALKS["all"]), 10_000) is True
+    assert walked(apply("&&", NO, WALKS["all"]), 10_000) is False
+
+
+def test_each_evaluation_has_a_budget_of_its_own() -> None:
+    program = ENGINE.compile(WALKS["all"])
+    facts = ENGINE.bind({"facts": {"xs": list(range(9_999))}})
+    with ThreadPoolExecutor(4) as pool:
+        assert all(outcome is True for outcome in pool.map(program.evaluate, [facts] * 12))
 
 
 def test_a_lone_surrogate_fails_where_bytes_are_needed_and_only_there() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from policy_router.diagnostics import Code, Diagnostic, Severity
+from policy_router.diagnostics import Code, Diagnostic, Severity, json_path
 from policy_router.policy import source
 from policy_router.policy.source import Document, MappingNode, ScalarNode, SequenceNode
 
@@ -23,7 +23,7 @@ from policy_router.policy.source import Document, MappingNode, ScalarNode, Seque
     ],
 )
 def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("policy_router.policy.source._LOADER", getattr(yaml, request.param))
+    monkeypatch.setattr("policy_router.policy.source.events.LOADER", getattr(yaml, request.param))
 
 
 def valid(text: str | bytes) -> Document:
@@ -198,11 +198,16 @@ def test_at_a_place_that_is_not_there(path: list[str | int]) -> None:
         (["odd key", "a-b", "1"], '$["odd key"]["a-b"]["1"]'),
         (['"', "\n\u202e", ""], '$["\\""]["\ufffd\ufffd"][""]'),
         (["sk-" + "a" * 30], f'$["{"*" * 33}"]'),
+        (["ghp_" + "a" * 30], f'$["{"*" * 34}"]'),
+        (
+            ["b" * 90 + " eyJ" + "a" * 300 + ".eyJ" + "a" * 40 + ".c"],
+            f'$["{"b" * 90} {"*" * 9}..."]',
+        ),
         (["a" * 500], f'$["{"a" * 100}..."]'),
     ],
 )
 def test_json_path(parts: list[str | int], path: str) -> None:
-    assert source.json_path("$", parts) == path
+    assert json_path(*parts) == path
 
 
 # --- Before YAML ---
@@ -315,6 +320,62 @@ def test_wrong_roots(text: str, kind: str) -> None:
     found = only(text)
     assert found.code is Code.WRONG_TYPE
     assert found.message == f"the root of a policy is a mapping, not {kind}"
+
+
+# --- Other files than policies ---
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: no\nb: 010", {"a": "no", "b": 10}),
+        ("- 1\n- {a: [x]}", [1, {"a": ["x"]}]),
+        ('{"delegation": {"model": "m"}, "k": 1}', {"delegation": {"model": "m"}, "k": 1}),
+        ("delegation: {model: m}", {"delegation": {"model": "m"}}),
+        ("1.5", 1.5),
+        ("'1'", "1"),
+        ("''", ""),
+        ("null", None),
+        ("[]", []),
+        ("%YAML 1.2\n---\nk: \u2028", {"k": "\u2028"}),
+        (b"\xef\xbb\xbfk: \xc3\xa9", {"k": "\u00e9"}),
+    ],
+)
+def test_any_root_is_a_value(text: str | bytes, value: object) -> None:
+    assert source.read_value("x.yaml", text) == (value, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["1:1 PR104 $ the file is empty"]),
+        ("---\n", ["1:1 PR104 $ the file is empty"]),
+        ("# only", ["1:1 PR104 $ the file is empty"]),
+        ("*x", ["1:1 PR106 $ an alias is not allowed"]),
+        ("&x", ["1:1 PR106 $ an anchor is not allowed"]),
+        ("a: &x 1\nb: [c", ["1:4 PR106 $.a an anchor", "2:6 PR103 $ a `,` or a `]`"]),
+        ("delegation: {a: 1, a: 2}", ["1:20 PR105 $.delegation.a the key `a` is given twice"]),
+        ("- !t .inf", ["1:3 PR107 $[0] a tag", "1:6 PR205 $[0] a number must be finite"]),
+        ("1: a", ['1:1 PR112 $["1"] the key `1` is a number']),
+        ("<<: {a: 1}", ['1:1 PR108 $["<<"] the merge key']),
+        ("a\n---\nb", ["2:1 PR111 $ a file holds one document"]),
+        ("%FOO\n---\na", ["1:1 PR103 $ the only directive"]),
+        ("%TAG ! tag:x,2000:\n---\na", ["1:1 PR107 $ a `%TAG` directive"]),
+        ("a\0", ["1:2 PR103 $ the character U+0000"]),
+        (b"\xff", ["1:1 PR101 $ the file is not UTF-8"]),
+        ("#" * 1_048_577, ["1:1 PR102 $ the file is larger than 1 MiB"]),
+        ("[" * 20_000, ["1:33 PR109 $" + "[0]" * 32 + " a document is at most 32"]),
+        ("[" + "a, " * 200_000 + "]", ["1:599999 PR110 $[199999] a document has at most"]),
+    ],
+    ids=lambda text: text[:12] if isinstance(text, (str, bytes)) else "",
+)
+def test_a_value_is_held_to_the_rules(text: str | bytes, expected: list[str]) -> None:
+    value, found = source.read_value("x.yaml", text)
+    assert value is None
+    written = [f"{item.span} {item.code.value} {item.path} {item.message}" for item in found]
+    assert len(written) == len(expected)
+    for one, start in zip(written, expected, strict=True):
+        assert one.startswith(f"x.yaml:{start}")
 
 
 # --- What a policy may not hold ---
@@ -430,7 +491,7 @@ def test_too_deep(opening: str) -> None:
 
 
 def test_too_many_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("policy_router.policy.source.MAX_NODES", 6)
+    monkeypatch.setattr("policy_router.policy.source.tree.MAX_NODES", 6)
     valid("k: [a, b, {}]")
     document, (found,) = source.read("x.yaml", "k: [a, b, {}, c]\nl: ][")
     assert document is None
@@ -570,7 +631,7 @@ def test_the_key_counts_at_the_root_only(text: str) -> None:
 
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_the_host_has_limits_of_its_own(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("policy_router.policy.source.MAX_NODES", 10)
+    monkeypatch.setattr("policy_router.policy.source.tree.MAX_NODES", 10)
     policy = "delegation: {a: [1]}\n"
 
     def around(host: str) -> str:

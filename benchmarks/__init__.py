@@ -1,0 +1,1 @@
+"""Measures how long decisions take, beside the same decisions written by hand and peers."""

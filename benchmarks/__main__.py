@@ -1,0 +1,334 @@
+"""``python -m benchmarks``: measures decisions beside the same decisions written by hand.
+
+Run it from the checkout. ``--help`` lists what there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks import cold, peers, report, threads
+from benchmarks.by_hand import Plain, Tuned
+from benchmarks.engines import Engine, available
+from benchmarks.timing import Case, Local, run, timer_ns
+from benchmarks.workload import (
+    NOW,
+    SIZES,
+    entries,
+    forbids,
+    policy_text,
+    requests,
+    varied_requests,
+)
+from policy_router import Policy, Request, decide
+from policy_router.decision import record as rec
+from policy_router.version import VERSION
+
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+_MOMENT = datetime.datetime.fromisoformat(NOW)
+_VARIED = 200
+_HAND = ("by hand, plain", "by hand, tuned")
+
+
+class _Progress:
+    """Says on a terminal what is being measured."""
+
+    def __init__(self) -> None:
+        self._shows = sys.stderr.isatty()
+        self._start = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        if self._shows:
+            taken = time.monotonic() - self._start
+            sys.stderr.write(f"\r\033[K[{taken:5.1f} s] {text}")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        """Clear the line."""
+        if self._shows:
+            sys.stderr.write("\r\033[K")
+
+
+class _Decisions:
+    """The decisions that are timed, for all engines, sizes and kinds of request.
+
+    Attributes:
+        policies: engine and size to policy.
+        compiled: engine and size to how long compiling took, in milliseconds.
+        cases: size, request, who decides, and form to what is timed.
+    """
+
+    def __init__(self, engines: list[Engine], compiles: int, say: _Progress) -> None:
+        """Compile all policies."""
+        self.engines = engines
+        self.policies: dict[tuple[str, int], Policy] = {}
+        self.compiled: dict[tuple[str, int], list[float]] = {}
+        self.cases: dict[tuple[int, str, str, str], Case] = {}
+        for size in SIZES:
+            text = policy_text(size)
+            for turn in range(compiles + 1):
+                for engine in engines:
+                    say(f"compiling {size} entries for {engine.name}")
+                    start = time.perf_counter()
+                    self.policies[engine.name, size] = engine.loads(text)
+                    taken = (time.perf_counter() - start) * 1000
+                    if turn or compiles == 1:  # otherwise the first is for warming up
+                        self.compiled.setdefault((engine.name, size), []).append(taken)
+
+    def hand(self, size: int, policy: Policy) -> tuple[Plain, Tuned]:
+        """Return what decides by hand, for records that name a policy and its engine."""
+        name = rec.PolicyName(policy.name, policy.revision)
+        engine = rec.EngineName(VERSION, policy.engine.name)
+        arguments = (entries(size), forbids(), name, engine)
+        return Plain(*arguments), Tuned(*arguments)
+
+    def verify(self, say: _Progress) -> int:
+        """Compare the records of all who decide, byte for byte, and return how many agree.
+
+        Raises:
+            AssertionError: two records differ.
+        """
+        count = 0
+        for (name, size), policy in self.policies.items():
+            say(f"comparing records for {size} entries with {name}")
+            plain, tuned = self.hand(size, policy)
+            some = varied_requests(size, _VARIED if size < SIZES[-1] else _VARIED // 10)
+            for request in [*requests(size).values(), *some]:
+                content = json.dumps(request).encode()
+                record = decide(policy, request, now=_MOMENT).to_json()
+                others = [hand.decide_json(content, _MOMENT) for hand in (plain, tuned)]
+                others.append(_through_json(policy, content))
+                for other in others:
+                    if other != record:
+                        raise AssertionError(f"{record.decode()}\n{other.decode()}")
+                count += 1
+        return count
+
+    def prepare(self) -> None:
+        """Make the cases."""
+        for size in SIZES:
+            plain, tuned = self.hand(size, self.policies[self.engines[0].name, size])
+            for kind, request in requests(size).items():
+                content = json.dumps(request).encode()
+                for by, hand in zip(_HAND, (plain, tuned), strict=True):
+                    self._add(size, kind, by, "decide", lambda h=hand, r=request: _by(h, r))
+                    self._add(size, kind, by, "json", lambda h=hand, c=content: _json(h, c))
+                for engine in self.engines:
+                    policy = self.policies[engine.name, size]
+                    self._product(size, kind, engine.name, policy, request)
+
+    def _product(
+        self, size: int, kind: str, by: str, policy: Policy, request: dict[str, Any]
+    ) -> None:
+        checked, content = Request.from_mapping(request), json.dumps(request).encode()
+        self._add(size, kind, by, "decide", lambda: decide(policy, checked, now=_MOMENT))
+        self._add(size, kind, by, "mapping", lambda: decide(policy, request, now=_MOMENT))
+        self._add(size, kind, by, "json", lambda: _through_json(policy, content))
+
+    def _add(self, size: int, kind: str, by: str, form: str, call: Any) -> None:
+        self.cases[size, kind, by, form] = Case(Local(call))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what was found."""
+        who = (*(engine.name for engine in self.engines), *_HAND)
+        return [
+            self._row(size, kind, by) for size in SIZES for kind in requests(size) for by in who
+        ]
+
+    def _row(self, size: int, kind: str, by: str) -> dict[str, Any]:
+        plain, tuned = (
+            {form: self.cases[size, kind, hand, form] for form in ("decide", "json")}
+            for hand in _HAND
+        )
+        decided, through = (self.cases[size, kind, by, form] for form in ("decide", "json"))
+        mapping = self.cases.get((size, kind, by, "mapping"))
+        return {
+            **{"size": size, "request": kind, "by": by, "calls": len(decided.samples)},
+            "median_us": decided.median_us(),
+            "p99_us": decided.p99_us(),
+            "plain": decided.ratio(plain["decide"]),
+            "tuned": decided.ratio(tuned["decide"]),
+            "json_us": through.median_us(),
+            "json_p99_us": through.p99_us(),
+            "json_over_us": through.median_us() - decided.median_us(),
+            "json_plain": through.ratio(plain["json"]),
+            "json_tuned": through.ratio(tuned["json"]),
+            "mapping_us": mapping.median_us() if mapping else None,
+        }
+
+
+class _Peers:
+    """The peers' decisions."""
+
+    def __init__(self, decisions: _Decisions, workers: list[peers.Worker], say: _Progress) -> None:
+        """Let every peer compile every size, and compare what it selects."""
+        self.decisions = decisions
+        self.cases: dict[tuple[int, str, str], Case] = {}
+        self.built: dict[tuple[int, str], Mapping[str, Any]] = {}
+        for worker in workers:
+            name = f"{worker.peer.name} {worker.peer.version}"
+            for size in SIZES:
+                say(f"compiling {size} entries for {name}")
+                self.built[size, name] = worker.ask(size=size)
+                for kind in requests(size):
+                    self.cases[size, kind, name] = Case(peers.Remote(worker, size, kind))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what was found."""
+        found = []
+        for (size, kind, name), case in sorted(self.cases.items(), key=self._place):
+            policy = self.decisions.policies[self.decisions.engines[0].name, size]
+            record = decide(policy, requests(size)[kind], now=_MOMENT)
+            plain, tuned = (self.decisions.cases[size, kind, by, "decide"] for by in _HAND)
+            target = record.decision.target
+            built = self.built[size, name]
+            found.append(
+                {
+                    **{"size": size, "request": kind, "by": name, "calls": len(case.samples)},
+                    "median_us": case.median_us(),
+                    "p99_us": case.p99_us(),
+                    "plain": case.ratio(plain),
+                    "tuned": case.ratio(tuned),
+                    "compile_ms": built["compile_ms"],
+                    "same": "yes" if target and built["chosen"][kind] == target.entry else "no",
+                }
+            )
+        return found
+
+    def _place(self, item: tuple[tuple[int, str, str], Case]) -> tuple[int, int, str]:
+        size, kind, name = item[0]
+        return size, list(requests(size)).index(kind), name
+
+
+def _by(hand: Plain, request: dict[str, Any]) -> object:
+    return hand.decide(request, _MOMENT)
+
+
+def _json(hand: Plain, content: bytes) -> object:
+    return hand.decide_json(content, _MOMENT)
+
+
+def _through_json(policy: Policy, content: bytes) -> bytes:
+    return decide(policy, Request.from_json(content), now=_MOMENT).to_json()
+
+
+def _policies(decisions: _Decisions, say: _Progress, *, quick: bool) -> list[dict[str, Any]]:
+    """Measure what policies keep."""
+    rows = []
+    for size in SIZES:
+        for engine in decisions.engines:
+            memory: dict[str, float | None] = {"resident_kb": None, "traced_kb": None}
+            if not quick:
+                say(f"loading {size} entries for {engine.name} in fresh processes")
+                memory = cold.policy_memory(engine.name, size)
+            taken = statistics.median(decisions.compiled[engine.name, size])
+            rows.append({"size": size, "by": engine.name, "compile_ms": taken, **memory})
+    return rows
+
+
+def _starts(runs: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        policy, request = Path(folder, "policy.yaml"), Path(folder, "request.json")
+        policy.write_text(policy_text(5), encoding="utf-8")
+        request.write_text(json.dumps(requests(5)["picked"]), encoding="utf-8")
+        return cold.starts(runs, policy, request)
+
+
+def _threads(decisions: _Decisions, say: _Progress) -> list[dict[str, Any]]:
+    """Check threads on each engine, on the larger pool where that does not take minutes."""
+    rows = []
+    for engine in decisions.engines:
+        policies = {size: decisions.policies[engine.name, size] for size in SIZES[:2]}
+        size = SIZES[1] if _mean_us(policies[SIZES[1]], SIZES[1]) < 500 else SIZES[0]  # noqa: PLR2004
+        say(f"{threads.THREADS} threads, {size} entries, {engine.name}")
+        _, tuned = decisions.hand(size, policies[size])
+        some = [*requests(size).values(), *varied_requests(size, _VARIED)]
+        expected = [(request, tuned.decide(request, _MOMENT).to_json()) for request in some]
+        done = threads.check(policies[size], expected, _MOMENT)
+        rows.append(
+            {
+                **{"size": size, "by": engine.name, "threads": threads.THREADS},
+                **{"decisions": done.decisions, "right": done.right, "seconds": done.seconds},
+            }
+        )
+    return rows
+
+
+def _mean_us(policy: Policy, size: int) -> float:
+    some = varied_requests(size, 50)
+    start = time.perf_counter()
+    for request in some:
+        decide(policy, request, now=_MOMENT)
+    return (time.perf_counter() - start) / len(some) * 1e6
+
+
+def measure(arguments: argparse.Namespace, say: _Progress) -> dict[str, Any]:
+    """Measure everything that was asked for."""
+    quick = arguments.quick
+    rounds, seconds = (3, 0.012) if quick else (9, 0.1)
+    results: dict[str, Any] = {"machine": report.machine(), "versions": report.versions()}
+    engines, results["notes"] = available()
+    # Fresh processes first: a pause between them and the rest lets a busy machine settle.
+    say("starting fresh processes")
+    results["imports"] = cold.imports(3 if quick else 15)
+    results["starts"] = _starts(2 if quick else 9)
+    decisions = _Decisions(engines, 1 if quick else 5, say)
+    results["agreed"] = decisions.verify(say)
+    decisions.prepare()
+    with ExitStack() as stack:
+        workers = peers.start(results["notes"].append) if arguments.peers else []
+        for worker in workers:
+            stack.callback(worker.close)
+        others = _Peers(decisions, workers, say)
+        say("warming up")
+        for number in run([*decisions.cases.values(), *others.cases.values()], rounds, seconds):
+            say(f"timing decisions, round {number + 1} of {rounds} done")
+        results["peers"] = others.rows()
+    results["decisions"] = decisions.rows()
+    results["policies"] = _policies(decisions, say, quick=quick)
+    results["threads"] = _threads(decisions, say) if arguments.threads else []
+    timer = timer_ns()
+    results["settings"] = {"rounds": rounds, "seconds": seconds, "timer_ns": timer}
+    return results
+
+
+def main() -> int:
+    """Measure, and print what was found."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="under 30 seconds, less exact")
+    parser.add_argument("--peers", action="store_true", help="measure peers too; installs them")
+    parser.add_argument("--threads", action="store_true", help="check threads that share a policy")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON too")
+    parser.add_argument("--markdown", action="store_true", help=f"write docs/{PAGE.name} anew")
+    arguments = parser.parse_args()
+    say = _Progress()
+    try:
+        results = measure(arguments, say)
+    finally:
+        say.end()
+    print("\n".join(report.described(results)))
+    print(f"{results['agreed']:,} records are equal, byte for byte, to those made by hand")
+    print("\n".join(f"note: {note}" for note in results["notes"]))
+    for table in report.tables(results):
+        print()
+        print("\n".join(table.lines()))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if arguments.markdown:
+        report.write_markdown(PAGE, results)
+    wrong = any(row["right"] != row["decisions"] for row in results["threads"])
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,499 @@
+"""The same policy decided by a Python function, as one would write it by hand.
+
+The policy is plain data (``workload.Entry`` and ``workload.Forbid``), its conditions are Python,
+and the result is the record that ``decide`` makes, byte for byte. There are two versions:
+
+- :class:`Plain` transcribes the policy: a loop over the entries, a loop over the rules.
+- :class:`Tuned` knows more about the policy than its text says outright: that names are unique,
+  that ``pick`` compares one fact with a constant, that ``order_by`` is a constant for each entry,
+  and which forbid rules can be true of a request before it looks at any candidate.
+
+What neither can do is what a policy language is for: take another policy without another program.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from benchmarks.workload import (
+    DEFAULT_MODEL,
+    DEFAULT_PROVIDER,
+    EFFORTS,
+    MAX_TOKENS,
+    Entry,
+    Forbid,
+)
+from policy_router.decision import record as rec
+from policy_router.decision.record import DecisionRecord, ReasonCode, Result, Verdict
+from policy_router.domain import Level
+
+_EFFORT = "reasoning_effort"
+_NONE: Mapping[str, Any] = {}
+_LEVELS = (Level.CALL, Level.TASK, Level.POOL, Level.CONFIG, Level.PARENT)
+_NOT_REACHED = tuple(rec.Step(level.value, level, Result.NOT_REACHED) for level in _LEVELS)
+_NO_PROPOSAL = tuple(rec.Step(level.value, level, Result.NO_PROPOSAL) for level in _LEVELS)
+_ASKS = {Level.CALL: "the call asks for", Level.TASK: "the task asks for"}
+_FORBIDDEN = ReasonCode.FORBIDDEN
+
+
+class _Wish(Struct, forbid_unknown_fields=True):
+    model: str = ""
+    provider: str = ""
+    reasoning_effort: str = ""
+
+
+class _Task(_Wish, forbid_unknown_fields=True):
+    kind: str = ""
+    labels: list[str] = []
+    needs: list[str] = []
+    index: int = 0
+    batch_size: int = 1
+    input_tokens: int | None = None
+
+
+class _Parent(_Wish, forbid_unknown_fields=True):
+    depth: int = 0
+
+
+class _Caller(Struct, forbid_unknown_fields=True):
+    id: str = ""
+    team: str = ""
+    roles: list[str] = []
+
+
+class _Budget(Struct, forbid_unknown_fields=True):
+    spent_usd: float | None = None
+    remaining_usd: float | None = None
+
+
+class _Shape(Struct, forbid_unknown_fields=True):
+    """What a request may be; decoding into it is the check."""
+
+    call: _Wish | None = None
+    task: _Task | None = None
+    parent: _Parent | None = None
+    caller: _Caller | None = None
+    budget: _Budget | None = None
+
+
+_CHECK = msgspec.json.Decoder(_Shape).decode
+_DECODE = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class _Facts:
+    """The facts of one request that the policy reads."""
+
+    __slots__ = (
+        "call",
+        "depth",
+        "labels",
+        "needs",
+        "parent",
+        "possible",
+        "remaining",
+        "roles",
+        "task",
+        "team",
+        "tokens",
+        "wish",
+    )
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        """Look the facts up, once."""
+        get = given.get
+        self.call = call = get("call", _NONE)
+        self.task = task = get("task", _NONE)
+        self.parent = parent = get("parent", _NONE)
+        caller = get("caller", _NONE)
+        self.depth: int = parent.get("depth", 0)
+        self.labels: Sequence[str] = task.get("labels", ())
+        self.needs: Sequence[str] = task.get("needs", ())
+        self.tokens: int | None = task.get("input_tokens")
+        self.team: str = caller.get("team", "")
+        self.roles: Sequence[str] = caller.get("roles", ())
+        self.remaining: float | None = get("budget", _NONE).get("remaining_usd")
+        self.possible: Sequence[Forbid] = ()
+        self.wish: tuple[Level, str] | None = None
+        if effort := call.get(_EFFORT):
+            self.wish = (Level.CALL, effort)
+        elif effort := task.get(_EFFORT):
+            self.wish = (Level.TASK, effort)
+
+
+class Plain:
+    """The policy transcribed: loops over entries and rules, nothing prepared but the rules."""
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        forbids: Sequence[Forbid],
+        policy: rec.PolicyName,
+        engine: rec.EngineName,
+    ) -> None:
+        """Keep the policy, and what its records say of themselves."""
+        self.entries, self.forbids, self.policy, self.engine = entries, forbids, policy, engine
+        self.tests = [(rule.id, _test(rule)) for rule in forbids]
+
+    def decide_json(self, content: bytes, now: datetime.datetime) -> bytes:
+        """Decide from JSON to JSON, with the shape of the request checked."""
+        _CHECK(content)
+        return self.decide(_DECODE(content), now).to_json()
+
+    def decide(self, given: Mapping[str, Any], now: datetime.datetime) -> DecisionRecord:
+        """Decide; the request is one that ``decide`` accepts, the time is in UTC."""
+        facts = _Facts(given)
+        steps: list[rec.Step] = []
+        decision = self.walk(facts, steps)
+        steps.extend(_NOT_REACHED[len(steps) :])
+        time = now.replace(tzinfo=None).isoformat() + "Z"
+        return DecisionRecord(
+            self.policy, self.engine, time, dict(given), decision, tuple(steps)
+        )
+
+    # What the two versions do differently.
+
+    def meant(self, model: str, provider: str) -> Sequence[Entry]:
+        """Return the entries that a wish means."""
+        if model:
+            found = [entry for entry in self.entries if entry.name == model]
+            found = found or [entry for entry in self.entries if entry.model == model]
+        else:
+            found = list(self.entries)
+        return [entry for entry in found if entry.provider == provider] if provider else found
+
+    def picked(self, kind: str) -> Sequence[Entry]:
+        """Return the entries for a kind of task, the cheapest first."""
+        found = [entry for entry in self.entries if entry.kind == kind]
+        found.sort(key=lambda entry: entry.price[1])
+        return found
+
+    def equal(self, model: str, provider: str) -> Entry | None:
+        """Return the entry of a model at a provider."""
+        for entry in self.entries:
+            if entry.model == model and entry.provider == provider:
+                return entry
+        return None
+
+    def named(self, name: str) -> Entry:
+        """Return an entry by its name."""
+        return next(entry for entry in self.entries if entry.name == name)
+
+    def prepare(self, facts: _Facts) -> None:
+        """Prepare what the guards need of a request."""
+
+    def forbidden(self, facts: _Facts, provider: str, entry: Entry | None) -> str | None:
+        """Return the id of the first rule that forbids a candidate."""
+        for id_, test in self.tests:
+            if test(facts, provider, entry):
+                return id_
+        return None
+
+    # What they share.
+
+    def walk(self, facts: _Facts, steps: list[rec.Step]) -> rec.Decision:
+        """Go through the levels."""
+        self.prepare(facts)
+        for position, wish in ((0, facts.call), (1, facts.task)):
+            model, provider = wish.get("model", ""), wish.get("provider", "")
+            if not model and not provider:
+                steps.append(_NO_PROPOSAL[position])
+                continue
+            requested = rec.Requested(model or UNSET, provider or UNSET)
+            entries = self.meant(model, provider)
+            decision = self.wished(facts, steps, _LEVELS[position], entries, requested)
+            return decision
+        warnings: list[rec.DecisionWarning] = []
+        entries = self.picked(facts.task.get("kind", ""))
+        decision = self.proposed(facts, steps, Level.POOL, entries, warnings)
+        if decision is None:
+            entry = self.equal(DEFAULT_MODEL, DEFAULT_PROVIDER)
+            decision = self.proposed(facts, steps, Level.CONFIG, (entry,), warnings)
+        return decision or self.inherited(facts, steps, warnings)
+
+    def wished(
+        self,
+        facts: _Facts,
+        steps: list[rec.Step],
+        level: Level,
+        entries: Sequence[Entry],
+        requested: rec.Requested,
+    ) -> rec.Decision:
+        """Grant a wish, or refuse it."""
+        if not entries:
+            code = ReasonCode.OUTSIDE_POOL
+            steps.append(rec.Step(level.value, level, Result.VIOLATED, code, requested))
+            message = f"{_ASKS[level]} a model outside the pool"
+            return self.refused(facts, code, message, level.value, [])
+        seen: list[rec.Candidate] = []
+        for entry in entries:
+            code, forbid = self.rejection(facts, entry)
+            if code is None:
+                return self.selected(facts, steps, level, entry, seen, [], requested)
+            seen.append(_rejected(entry, code, forbid))
+        first = seen[0]
+        reason = first.code
+        step = rec.Step(level.value, level, Result.VIOLATED, reason, requested, tuple(seen))
+        steps.append(step)
+        return self.refused(facts, reason, _message(first), level.value, [])
+
+    def proposed(
+        self,
+        facts: _Facts,
+        steps: list[rec.Step],
+        level: Level,
+        entries: Sequence[Entry],
+        warnings: list[rec.DecisionWarning],
+    ) -> rec.Decision | None:
+        """Take the first admitted entry; None where there is none."""
+        if not entries:
+            steps.append(_NO_PROPOSAL[_LEVELS.index(level)])
+            return None
+        seen: list[rec.Candidate] = []
+        for entry in entries:
+            code, forbid = self.rejection(facts, entry)
+            if code is None:
+                return self.selected(facts, steps, level, entry, seen, warnings, UNSET)
+            seen.append(_rejected(entry, code, forbid))
+        reason = seen[0].code
+        steps.append(
+            rec.Step(level.value, level, Result.VIOLATED, reason, candidates=tuple(seen))
+        )
+        warnings.append(rec.DecisionWarning(reason, level.value))
+        return None
+
+    def inherited(
+        self, facts: _Facts, steps: list[rec.Step], warnings: list[rec.DecisionWarning]
+    ) -> rec.Decision:
+        """Take the parent's model, or refuse."""
+        model, provider = facts.parent.get("model", ""), facts.parent.get("provider", "")
+        none = "no rule selects a target"
+        if not model:
+            steps.append(_NO_PROPOSAL[4])
+            return self.refused(facts, ReasonCode.NO_TARGET, none, None, warnings)
+        entry = self.equal(model, provider)
+        if entry is not None:
+            decision = self.proposed(facts, steps, Level.PARENT, (entry,), warnings)
+            return decision or self.refused(facts, ReasonCode.NO_TARGET, none, None, warnings)
+        forbid = self.forbidden(facts, provider, None)
+        if forbid is None:
+            seen = rec.Candidate(Verdict.SELECTED, UNSET, model, provider)
+            steps.append(rec.Step("parent", Level.PARENT, Result.SELECTED, candidates=(seen,)))
+            target = rec.Target(model, provider, self.parameters(facts, None))
+            return rec.Decision(
+                "selected", tuple(warnings), Level.PARENT, "parent", target, ()
+            )
+        seen = rec.Candidate(Verdict.REJECTED, UNSET, model, provider, _FORBIDDEN, forbid)
+        steps.append(
+            rec.Step("parent", Level.PARENT, Result.VIOLATED, _FORBIDDEN, candidates=(seen,))
+        )
+        warnings.append(rec.DecisionWarning(_FORBIDDEN, "parent"))
+        return self.refused(facts, ReasonCode.NO_TARGET, none, None, warnings)
+
+    def rejection(self, facts: _Facts, entry: Entry) -> tuple[ReasonCode | None, str | None]:
+        """Return why an entry is not admitted, and the rule that forbids it."""
+        provider, tokens = entry.provider, facts.tokens
+        if (
+            facts.depth >= entry.depth
+            or (provider == "west" and "pii" in facts.labels)
+            or (tokens is not None and tokens > entry.largest)
+        ):
+            return ReasonCode.NOT_ALLOWED, None
+        forbid = self.forbidden(facts, provider, entry)
+        if forbid is not None:
+            return _FORBIDDEN, forbid
+        for need in facts.needs:
+            if need not in entry.supports:
+                return ReasonCode.LACKS_CAPABILITY, None
+        if tokens is not None and tokens > entry.window:
+            return ReasonCode.CONTEXT_TOO_SMALL, None
+        return None, None
+
+    def selected(
+        self,
+        facts: _Facts,
+        steps: list[rec.Step],
+        level: Level,
+        entry: Entry,
+        seen: list[rec.Candidate],
+        warnings: list[rec.DecisionWarning],
+        requested: rec.Requested | UnsetType,
+    ) -> rec.Decision:
+        """Select an entry, unless the wish for a parameter refuses."""
+        wish = facts.wish
+        if wish is not None and wish[1] not in entry.efforts:
+            code = ReasonCode.PARAMETER_NOT_ALLOWED
+            seen.append(_rejected(entry, code, None))
+            steps.append(
+                rec.Step(level.value, level, Result.VIOLATED, code, requested, tuple(seen))
+            )
+            message = f"{_ASKS[wish[0]]} a {_EFFORT} that `{entry.name}` does not allow"
+            return self.refused(facts, code, message, wish[0].value, warnings)
+        seen.append(rec.Candidate(Verdict.SELECTED, entry.name))
+        steps.append(
+            rec.Step(level.value, level, Result.SELECTED, UNSET, requested, tuple(seen))
+        )
+        planned: list[rec.Target] = []
+        if level is not Level.CALL and level is not Level.TASK:
+            for name in entry.fallback:
+                other = self.named(name)
+                if self.rejection(facts, other)[0] is None and (
+                    wish is None or wish[1] in other.efforts
+                ):
+                    planned.append(self.target(facts, other))
+        return rec.Decision(
+            "selected",
+            tuple(warnings),
+            level,
+            level.value,
+            self.target(facts, entry),
+            tuple(planned),
+        )
+
+    def target(self, facts: _Facts, entry: Entry) -> rec.Target:
+        """Return what a task runs on."""
+        parameters = self.parameters(facts, entry.temperature)
+        return rec.Target(entry.model, entry.provider, parameters, entry.name)
+
+    def parameters(self, facts: _Facts, temperature: float | None) -> dict[str, Any]:
+        """Return the parameters of a target."""
+        found: dict[str, Any] = {"max_tokens": MAX_TOKENS}
+        if temperature is not None:
+            found["temperature"] = temperature
+        effort = facts.wish[1] if facts.wish else facts.parent.get(_EFFORT)
+        if effort:
+            found[_EFFORT] = effort
+        return found
+
+    def refused(
+        self,
+        facts: _Facts,
+        code: ReasonCode,
+        message: str,
+        rule: str | None,
+        warnings: list[rec.DecisionWarning],
+    ) -> rec.Decision:
+        """Refuse, and say what may be asked for."""
+        permitted = tuple(
+            entry.name for entry in self.entries if self.rejection(facts, entry)[0] is None
+        )
+        refusal = rec.Refusal(code, message, rule, permitted)
+        return rec.Decision("refused", tuple(warnings), refusal=refusal)
+
+
+class Tuned(Plain):
+    """The policy with everything prepared that its data allow."""
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        forbids: Sequence[Forbid],
+        policy: rec.PolicyName,
+        engine: rec.EngineName,
+    ) -> None:
+        """Index the entries and the rules."""
+        super().__init__(entries, forbids, policy, engine)
+        self.by_name = {entry.name: entry for entry in entries}
+        self.by_wish = {
+            **{entry.model: (entry,) for entry in entries},
+            **{entry.name: (entry,) for entry in entries},
+        }
+        self.by_target = {(entry.model, entry.provider): entry for entry in entries}
+        kinds = {entry.kind for entry in entries}
+        self.by_kind = {kind: tuple(Plain.picked(self, kind)) for kind in kinds}
+        self.by_word = {(rule.form, rule.word): n for n, rule in enumerate(forbids)}
+        self.by_amount = [(n, rule) for n, rule in enumerate(forbids) if rule.form == "budget"]
+        self.most = max((rule.amount for _, rule in self.by_amount), default=0.0)
+
+    def meant(self, model: str, provider: str) -> Sequence[Entry]:
+        """Look a wish up."""
+        found = self.by_wish.get(model, ()) if model else self.entries
+        return [entry for entry in found if entry.provider == provider] if provider else found
+
+    def picked(self, kind: str) -> Sequence[Entry]:
+        """Look a kind up."""
+        return self.by_kind.get(kind, ())
+
+    def equal(self, model: str, provider: str) -> Entry | None:
+        """Look a model at a provider up."""
+        return self.by_target.get((model, provider))
+
+    def named(self, name: str) -> Entry:
+        """Look a name up."""
+        return self.by_name[name]
+
+    def prepare(self, facts: _Facts) -> None:
+        """Find the rules that this request could violate at all."""
+        find = self.by_word.get
+        found = [find(("label", label)) for label in facts.labels]
+        found += [find(("role", role)) for role in facts.roles]
+        found.append(find(("team", facts.team)))
+        remaining = facts.remaining
+        if remaining is not None and remaining < self.most:
+            found += [n for n, rule in self.by_amount if remaining < rule.amount]
+        possible = sorted({number for number in found if number is not None})
+        facts.possible = [self.forbids[number] for number in possible]
+
+    def forbidden(self, facts: _Facts, provider: str, entry: Entry | None) -> str | None:
+        """Look at the candidate's side of the rules."""
+        for rule in facts.possible:
+            form = rule.form
+            if form == "label":
+                found = provider == "west"
+            elif entry is None:
+                found = False
+            elif form == "team":
+                found = entry.price[1] > rule.amount
+            elif form == "budget":
+                found = entry.price[0] > 2.0  # noqa: PLR2004 - as the rule says
+            else:
+                found = "vision" in entry.supports
+            if found:
+                return rule.id
+        return None
+
+
+def _test(rule: Forbid) -> Callable[[_Facts, str, Entry | None], bool]:
+    """Return a forbid rule as a Python function."""
+    word, amount = rule.word, rule.amount
+    match rule.form:
+        case "label":
+            return lambda facts, provider, _: word in facts.labels and provider == "west"
+        case "team":
+            return lambda facts, _, entry: (
+                facts.team == word and entry is not None and entry.price[1] > amount
+            )
+        case "budget":
+            return lambda facts, _, entry: (
+                facts.remaining is not None
+                and facts.remaining < amount
+                and entry is not None
+                and entry.price[0] > 2.0  # noqa: PLR2004 - as the rule says
+            )
+        case _:
+            return lambda facts, _, entry: (
+                word in facts.roles and entry is not None and "vision" in entry.supports
+            )
+
+
+def _rejected(entry: Entry, code: ReasonCode, forbid: str | None) -> rec.Candidate:
+    return rec.Candidate(
+        Verdict.REJECTED, entry.name, UNSET, UNSET, code, UNSET if forbid is None else forbid
+    )
+
+
+def _message(candidate: rec.Candidate) -> str:
+    name = f"`{candidate.entry}`"
+    match candidate.code:
+        case ReasonCode.FORBIDDEN:
+            return f"{name} is forbidden by the rule `{candidate.forbid}`"
+        case ReasonCode.NOT_ALLOWED:
+            return f"{name} is not allowed for this request"
+        case ReasonCode.LACKS_CAPABILITY:
+            return f"{name} lacks a capability that the task needs"
+        case _:
+            return f"the input is larger than the context window of {name}"

@@ -1,0 +1,104 @@
+"""The checker's part for names: known ones, guarded ones, and ``has()``."""
+
+from __future__ import annotations
+
+from policy_router.diagnostics import Code, did_you_mean, quote
+from policy_router.expressions.checking import Checked, Scope, Walk, dotted
+from policy_router.expressions.syntax import Syntax
+from policy_router.expressions.tree import BOOL, BROKEN, Attribute, LoopVariable, Present
+from policy_router.expressions.vocabulary import Name
+
+
+def check_name(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
+    """Check a name, or a selection on something."""
+    path = dotted(syntax)
+    if path is None:
+        inner = walk.visit(syntax.children[0], scope).node
+        if inner is None:
+            return Checked(None)
+        message = f"a value of type {inner.type} has no field {quote(syntax.word)}"
+        return walk.report(Code.TYPE_MISMATCH, message, syntax)
+    if path in scope.variables:
+        return Checked(LoopVariable(scope.variables[path], syntax.start, syntax.end, path))
+    found = _find(walk, syntax, path, scope)
+    if found is None or found.type == BROKEN:
+        return Checked(None)
+    if found.optional and found.path not in scope.present:
+        return _unguarded(walk, syntax, path)
+    attribute = Attribute(found.type, syntax.start, syntax.end, path)
+    return Checked(attribute, found.shows, found.hides)
+
+
+def _find(walk: Walk, syntax: Syntax, path: str, scope: Scope) -> Name | None:
+    """Look a name up, and report it where it is unknown."""
+    if (found := walk.vocabulary.names.get(path)) is not None:
+        return found
+    root = path.partition(".")[0]
+    if root in scope.variables:
+        walk.report(Code.TYPE_MISMATCH, f"loop variable `{root}` has no fields", syntax)
+    elif inner := walk.vocabulary.under(path):
+        remedy = f"name one of its values, such as `{inner[0]}`"
+        walk.report(Code.UNKNOWN_NAME, f"`{path}` is a group of values", syntax, remedy)
+    else:
+        _unknown(walk, syntax, path, root, scope)
+    return None
+
+
+def _unknown(walk: Walk, syntax: Syntax, path: str, root: str, scope: Scope) -> None:
+    if root in walk.vocabulary.elsewhere:
+        message = f"`{root}` is not known here"
+        first = _first_word(syntax)
+        walk.report(Code.UNKNOWN_NAME, message, first, walk.vocabulary.elsewhere[root])
+        return
+    roots = walk.vocabulary.roots() | scope.variables.keys()
+    if root not in roots:
+        message = f"unknown name {quote(root)}"
+        remedy = did_you_mean(root, sorted({*roots, "true", "false"})) or _undeclared(root)
+        walk.report(Code.UNKNOWN_NAME, message, _first_word(syntax), remedy)
+        return
+    place = (syntax.word_start, syntax.word_start + len(syntax.word))
+    owner, _, word = path.rpartition(".")
+    if owner in walk.vocabulary.names:
+        message = f"`{owner}` is of type {walk.vocabulary.names[owner].type} and has no fields"
+        walk.report(Code.UNKNOWN_NAME, message, place)
+        return
+    known = [name.rpartition(".") for name in walk.vocabulary.under(owner)]
+    close = did_you_mean(word, [last for first, _, last in known if first == owner])
+    remedy = close.replace("`", f"`{owner}.", 1) if close else _undeclared(root)
+    walk.report(Code.UNKNOWN_NAME, f"unknown name {quote(path)}", place, remedy)
+
+
+def _unguarded(walk: Walk, syntax: Syntax, path: str) -> Checked:
+    message = f"`{path}` may be absent and is used without a `has()` guard"
+    remedy = f"write `has({path}) && ...`, or `has({path}) ? {path} : ...`"
+    return walk.report(Code.UNGUARDED, message, syntax, remedy)
+
+
+def check_has(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
+    """Check ``has(x)``: where it is true, ``x`` is known to be present."""
+    inner = syntax.children[0] if len(syntax.children) == 1 else None
+    path = dotted(inner) if inner is not None else None
+    if inner is None or path is None or "." not in path:
+        message = "`has()` takes one name with a dot, such as `has(budget.remaining_usd)`"
+        return walk.report(Code.TYPE_MISMATCH, message, syntax)
+    found = _find(walk, inner, path, scope)
+    if found is None:
+        return Checked(None)
+    if not found.optional:
+        empty = {"string": '""', "list": "[]"}.get(found.type.name)
+        remedy = f"absent means {empty}: write `{path} != {empty}`" if empty else None
+        return walk.report(Code.ALWAYS_PRESENT, f"`{path}` is always present", syntax, remedy)
+    return Checked(Present(BOOL, syntax.start, syntax.end, path), frozenset({path}))
+
+
+def _first_word(syntax: Syntax) -> Syntax:
+    while syntax.kind == "select":
+        syntax = syntax.children[0]
+    return syntax
+
+
+def _undeclared(root: str) -> str | None:
+    return {
+        "facts": "declare it under `facts`",
+        "variables": "a variable may use only the ones above it",
+    }.get(root)

@@ -1,0 +1,45 @@
+"""Text or bytes to a tree of values with places, under strict YAML 1.2 core rules.
+
+This is the only door to PyYAML. It reads the stream of events, never PyYAML's own values: what a
+scalar means (``no`` is a string, ``010`` is ten), where it stands, and what a policy may not hold
+(anchors, tags, duplicate keys) is decided here. Reading never recurses, so a hostile file stops
+early.
+
+Source: YAML 1.2.2, chapters 6 to 8 and 10.3, https://yaml.org/spec/1.2.2/.
+"""
+
+from policy_router.policy.source.file import EMBEDDED_KEY, MAX_HOST_DEPTH, read
+from policy_router.policy.source.nodes import (
+    Document,
+    MappingNode,
+    Node,
+    Pair,
+    ScalarNode,
+    SequenceNode,
+    at,
+    plain,
+)
+from policy_router.policy.source.scalars import Value
+from policy_router.policy.source.text import MAX_BYTES
+from policy_router.policy.source.tree import MAX_DEPTH, MAX_NODES, MAX_PROBLEMS
+from policy_router.policy.source.value import read_value
+
+__all__ = [
+    "EMBEDDED_KEY",
+    "MAX_BYTES",
+    "MAX_DEPTH",
+    "MAX_HOST_DEPTH",
+    "MAX_NODES",
+    "MAX_PROBLEMS",
+    "Document",
+    "MappingNode",
+    "Node",
+    "Pair",
+    "ScalarNode",
+    "SequenceNode",
+    "Value",
+    "at",
+    "plain",
+    "read",
+    "read_value",
+]

@@ -1,0 +1,162 @@
+"""A file to a policy: which tree of it is the policy, in the native or the embedded form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import yaml
+
+from policy_router.diagnostics import Code, Diagnostic, SourceFile, Span
+from policy_router.policy.source.events import ENDS, STARTS, events
+from policy_router.policy.source.nodes import Document, MappingNode, Node, kind_of_node, plain
+from policy_router.policy.source.problems import (
+    SecondDocumentError,
+    StopReadingError,
+    SyntaxProblemError,
+    error,
+    second_document,
+)
+from policy_router.policy.source.text import directives, neutral, opened
+from policy_router.policy.source.tree import Tree
+
+MAX_HOST_DEPTH = 256
+"""The most collections inside each other in those parts of a host's config that are not read."""
+
+EMBEDDED_KEY = "delegation"
+"""The root key of a host's config under which a policy may stand."""
+
+_GUESS_EMBEDDED = re.compile(rf"^[\"']?{EMBEDDED_KEY}[\"']?\s*:", re.MULTILINE)
+
+
+def read(name: str, content: str | bytes) -> tuple[Document | None, tuple[Diagnostic, ...]]:
+    """Read one rule file.
+
+    Args:
+        name: how the file is called in diagnostics.
+        content: its bytes, or its text.
+
+    Returns:
+        The document, or None where no mapping can be had from the file, and everything found.
+    """
+    remedy = "split the policy into several files of one folder"
+    source, problem = opened(name, content, remedy=remedy)
+    return (None, (problem,)) if problem else _File(source).read()
+
+
+class _File:
+    """Reads the events of one file, in the native or the embedded form."""
+
+    def __init__(self, source: SourceFile) -> None:
+        self.source = source
+        self.found = list(directives(source))
+        self.text, self.back = neutral(source.text)
+        self.native = Tree(source, "$", self.back)
+        self.embedded: Tree | None = None
+        self.active: Tree | None = self.native
+        self.maybe_embedded = EMBEDDED_KEY in source.text or "\\" in source.text
+        self.key = Span(source, 0, 0)
+        self.depth = 0
+        self.is_mapping = self.awaits_key = self.enters = self.stopped = False
+
+    def read(self) -> tuple[Document | None, tuple[Diagnostic, ...]]:
+        """Return the document and what was found."""
+        if any(item.code is Code.YAML_SYNTAX for item in self.found):
+            return None, tuple(self.found)
+        try:
+            for event in events(self.source, self.text):
+                self._feed(event)
+        except SyntaxProblemError as problem:
+            self.stopped = True
+            self.found.append(problem.problem)
+        except StopReadingError:
+            self.stopped = True
+        except SecondDocumentError as problem:
+            self.found.append(second_document(problem.span, "a rule file"))
+        return self._result()
+
+    def _feed(self, event: Any) -> None:
+        kind = type(event)
+        if kind in ENDS:
+            self.depth -= 1
+        elif self.depth <= 1 or kind in STARTS:
+            self._enter(event, kind)
+        if self.active is not None:
+            self._pass_on(self.active, event)
+
+    def _enter(self, event: Any, kind: type) -> None:
+        """Follow the depth, and the keys of the root mapping."""
+        if self.depth == 0:
+            self.is_mapping = self.awaits_key = kind is yaml.MappingStartEvent
+        elif self.depth == 1 and self.is_mapping:
+            self._top(event, kind)
+        if kind in STARTS:
+            self.depth += 1
+            if self.depth > MAX_HOST_DEPTH:
+                self._too_deep(event)
+
+    def _top(self, event: Any, kind: type) -> None:
+        """See whether a key of the root mapping, or its value, is where the policy stands."""
+        if self.awaits_key:
+            self._root_key(event, kind)
+        elif self.enters:
+            self.enters, self.active = False, self.embedded
+        self.awaits_key = not self.awaits_key
+
+    def _root_key(self, event: Any, kind: type) -> None:
+        if self.embedded is not None:
+            self.active = None
+        if kind is not yaml.ScalarEvent or event.value != EMBEDDED_KEY:
+            return
+        span = Span(self.source, event.start_mark.index, event.end_mark.index)
+        if self.embedded is None:
+            self.embedded = Tree(self.source, f"$.{EMBEDDED_KEY}", self.back)
+            self.key, self.enters, self.active = span, True, None
+        else:
+            message = f"the key `{EMBEDDED_KEY}` is given twice"
+            remedy = f"first at line {self.key.position[0]}"
+            path = f"$.{EMBEDDED_KEY}"
+            self.found.append(error(Code.DUPLICATE_KEY, message, span, path, remedy))
+
+    def _pass_on(self, tree: Tree, event: Any) -> None:
+        try:
+            tree.feed(event)
+        except StopReadingError:
+            self.active = None
+            # a key `delegation` further down would make all this the host's business
+            if tree is self.embedded or not (self.maybe_embedded and self.is_mapping):
+                raise
+        if tree.root is not None:
+            self.active = None
+
+    def _too_deep(self, event: Any) -> NoReturn:
+        span = Span(self.source, event.start_mark.index, event.start_mark.index + 1)
+        message = f"a file is at most {MAX_HOST_DEPTH} collections deep"
+        self.found.append(error(Code.TOO_DEEP, message, span))
+        raise StopReadingError
+
+    def _result(self) -> tuple[Document | None, tuple[Diagnostic, ...]]:
+        tree, own, inner = self.native, self.found, self.native.found
+        if self.embedded is not None:
+            tree, inner = self.embedded, self.embedded.found
+            own = [item for item in own if item.code is not Code.TAG]  # the host's directive
+        elif self.stopped and own and _GUESS_EMBEDDED.search(self.source.text):
+            inner = []
+        found = (*own, *inner)
+        if self.stopped or (tree.root is None and tree.found):
+            return None, found
+        if isinstance(tree.root, MappingNode):
+            embedded = self.embedded is not None
+            return Document(self.source, tree.root, embedded, tree.base), found
+        return None, (*found, *self._wrong_root(tree.root, tree.base))
+
+    def _wrong_root(self, root: Node | None, path: str) -> Iterator[Diagnostic]:
+        what = f"`{EMBEDDED_KEY}`" if self.embedded else "the root of a policy"
+        span = root.span if root else Span(self.source, 0, 0)
+        if root is not None and plain(root) is not None:
+            message = f"{what} is a mapping, not {kind_of_node(root)}"
+            yield error(Code.WRONG_TYPE, message, span, path)
+        elif not self.source.text.startswith("*", span.start):  # an alias is reported already
+            message = f"{what} is empty" if self.embedded else "the file is empty"
+            yield error(Code.EMPTY_FILE, message, span, path, "write at least `version: 1`")

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+# The helpers beside the tests are imported by their full names, such as
+# `tests.integration.support`. The root goes last, so that an installed package wins over the
+# checkout's: CI tests the built wheel.
+_ROOT = str(Path(__file__).parents[2])
+if _ROOT not in sys.path:
+    sys.path.append(_ROOT)
+
+from policy_router.cli import main  # noqa: E402 - after the path is set
+from tests.integration.support import STRICT, WARNS, WRONG, Ran, Run, write  # noqa: E402
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run one command in a temporary folder that holds a few policies."""
+    write(tmp_path, policy_yaml=STRICT, warns_yaml=WARNS, wrong_yaml=WRONG)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str, stdin: str | bytes = b"") -> Ran:
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+        try:
+            code = main(words)
+        except SystemExit as end:  # how argparse ends
+            code = end.code if isinstance(end.code, int) else 1
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run

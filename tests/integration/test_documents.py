@@ -1,0 +1,236 @@
+"""What the documents show runs, and prints what they say it prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft7Validator
+
+import policy_router
+from policy_router import check, decide, load
+from policy_router.cli import _parser
+from policy_router.cli import main as command_line
+from policy_router.decision.record import ReasonCode, Result
+from tests.integration.support import NOW, ROOT
+
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the code blocks of a language on a page."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def executed(code: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Execute the code of a page, and return what it prints."""
+    exec(compile(code, "page", "exec"), {"__name__": "page"})  # noqa: S102 - our own page
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def beside_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder that holds README's policy."""
+    (tmp_path / "policy.yaml").write_text(blocks(README, "yaml")[0], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put `policy-router` on the path of the shell."""
+    script = tmp_path / "bin" / "policy-router"
+    script.parent.mkdir()
+    python = shlex.quote(sys.executable)
+    script.write_text(f'#!/bin/sh\nexec {python} -m policy_router.cli "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
+    return script
+
+
+def in_the_shell(block: str, folder: Path) -> str:
+    """Run those lines of a block that are about `policy-router`."""
+    lines = [line for line in block.splitlines() if "policy-router " in line]
+    done = subprocess.run(  # noqa: S603 - our own page
+        ["/bin/sh", "-eu", "-c", "\n".join(lines)],
+        capture_output=True,
+        cwd=folder,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+    return done.stdout.decode()
+
+
+def test_readme_s_rules_check_clean(beside_readme: Path) -> None:
+    policy, found = check(beside_readme / "policy.yaml")
+    assert policy is not None
+    assert found.to_text() == ""
+
+
+@pytest.mark.usefixtures("beside_readme")
+def test_readme_s_python_prints_what_readme_says(capsys: pytest.CaptureFixture[str]) -> None:
+    assert executed(blocks(README, "python")[0], capsys) == blocks(README, "text")[0]
+
+
+@pytest.mark.usefixtures("shell")
+def test_readme_s_commands_run(tmp_path: Path) -> None:
+    (installing,) = (block for block in blocks(README, "sh") if "init" in block)
+    shown = in_the_shell(installing, tmp_path)
+    assert "no problems found" in shown
+    assert "selected  large (large-model at main)" in shown
+
+
+def test_readme_s_targets_are_the_makefile_s() -> None:
+    wanted = re.findall(r"\bmake ([a-z]+)\b", "".join(blocks(README, "sh")))
+    assert wanted
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in wanted:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_policies_of_the_language_page_check_clean(tmp_path: Path, number: int) -> None:
+    text = blocks(ROOT / "docs" / "language.md", "yaml")[number]
+    (tmp_path / "acme.yaml").write_text(text, encoding="utf-8")
+    policy, found = check(tmp_path / "acme.yaml")
+    assert policy is not None
+    assert policy.name == "acme"
+    assert found.to_text() == ""
+
+
+def test_the_language_page_knows_every_code() -> None:
+    text = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
+    assert [code for code in ReasonCode if f"`{code}`" not in text] == []
+
+
+def test_the_language_page_knows_every_key_of_the_schema() -> None:
+    text = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
+    schema = json.loads((ROOT / "schemas" / "policy.schema.json").read_bytes())
+    native = schema if "properties" in schema else next(iter(schema["definitions"].values()))
+    keys = set(native["properties"]) - {"$schema", "delegation", "reasoning_effort"}
+    assert len(keys) > 8
+    assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
+
+
+@pytest.mark.usefixtures("beside_readme")
+def test_the_library_page_s_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks(ROOT / "docs" / "library.md", "python")
+    assert executed(code, capsys) == "main large-model {}\n"
+
+
+def test_the_library_page_knows_every_public_name() -> None:
+    text = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    assert [n for n in policy_router.__all__ if not re.search(rf"\b{n}\b", text)] == []
+    for name in re.findall(r"^\| `(\w+)", text, re.MULTILINE):
+        assert name in policy_router.__all__
+
+
+def test_the_record_page_s_example_has_the_published_shape() -> None:
+    (text,) = blocks(ROOT / "docs" / "record.md", "json")
+    schema = json.loads((ROOT / "schemas" / "record.schema.json").read_bytes())
+    example = json.loads(text)
+    example["policy"]["revision"] = "sha256:" + "0" * 64
+    Draft7Validator(schema).validate(example)
+
+
+def test_the_record_page_knows_every_result() -> None:
+    text = (ROOT / "docs" / "record.md").read_text(encoding="utf-8")
+    assert [result for result in Result if f"`{result}`" not in text] == []
+
+
+@pytest.mark.usefixtures("shell")
+def test_the_record_page_s_commands_run(beside_readme: Path) -> None:
+    record = decide(load("policy.yaml"), {"task": {"kind": "coding"}}, now=NOW)
+    (beside_readme / "record.json").write_bytes(record.to_json())
+    (block,) = blocks(ROOT / "docs" / "record.md", "sh")
+    assert in_the_shell(block, beside_readme).count("selected  large") == 3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_file_resolves(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    files = [link.partition("#")[0] for link in links if not re.match(r"[a-z]+:|#", link)]
+    assert [file for file in files if not (page.parent / file).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_named_folder_is_there(page: Path) -> None:
+    named = re.findall(r"`((?:rules|schemas|docs|tests)/[\w./-]*)`", page.read_text("utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+# the command line's page
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (action,) = (
+        each
+        for each in _parser()._actions  # noqa: SLF001 - argparse has no public list of them
+        if isinstance(each, argparse._SubParsersAction)  # noqa: SLF001 - the same
+    )
+    return dict(action.choices)
+
+
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    actions = parser._actions  # noqa: SLF001 - argparse has no public list of them
+    return {word for each in actions for word in each.option_strings} - {"-h", "--help"}
+
+
+def synopsis() -> dict[str, str]:
+    (text,) = blocks(ROOT / "docs" / "command-line.md", "text")
+    return {line.split()[1]: line for line in text.splitlines()}
+
+
+def test_the_synopsis_lists_exactly_the_commands_and_options_there_are() -> None:
+    assert list(synopsis()) == list(commands())
+    for name, parser in commands().items():
+        common = {"-v", "--verbose", "-q", "--quiet"}
+        assert set(re.findall(r"--[a-z-]+", synopsis()[name])) == options_of(parser) - common
+
+
+def test_the_synopsis_gives_the_same_words_as_the_help() -> None:
+    for name, parser in commands().items():
+        words = re.sub(r"\[--.*?\]", "", synopsis()[name].removeprefix("policy-router "))
+        usage = re.sub(r"\[-.*?\]", "", parser.format_usage().partition("policy-router ")[2])
+        wanted = re.sub(r"[{}\[\].]|, ", "", usage.replace(",", "|"))
+        written = words.replace("[", "").replace("]", "").replace(".", "")
+        assert sorted(set(written.split())) == sorted(set(wanted.split()))
+
+
+def test_the_page_says_what_is_common_to_all_commands() -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    for word in ("`-v`", "`-vv`", "`-q`", "`NO_COLOR`"):
+        assert word in text
+    for code in ("0", "1", "2", "3"):
+        assert re.search(rf"^\| {code} \|", text, re.MULTILINE)
+
+
+# what a comment in a rule file says
+
+
+@pytest.mark.usefixtures("shell")
+def test_the_commands_in_the_starter_s_comments_run(tmp_path: Path) -> None:
+    assert command_line(["init", str(tmp_path), "-q"]) == 0
+    text = (tmp_path / "policy.yaml").read_text(encoding="utf-8")
+    lines = re.findall(r"^# [A-Z][\w ]+:\s+(.*policy-router .*)$", text, re.MULTILINE)
+    assert len(lines) == 3
+    shown = in_the_shell("\n".join(lines), tmp_path)
+    assert "no problems found" in shown
+    assert "selected  large" in shown
+
+
+@pytest.mark.parametrize("name", ["team-budget", "data-residency", "canary"])
+def test_the_command_in_an_example_s_comment_is_about_that_example(name: str) -> None:
+    text = (ROOT / "rules" / "examples" / f"{name}.yaml").read_text(encoding="utf-8")
+    file = f"rules/examples/{name}"
+    assert f"#   policy-router decide {file}.yaml {file}.requests.json\n" in text

@@ -1,0 +1,653 @@
+"""The profile of CEL and what is checked of a condition when a policy is loaded.
+
+In the tables of problems, the angle quotes stand around the text that the caret underlines.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from policy_router.diagnostics import Code
+from policy_router.expressions.checker import Checked, Problem, check
+from policy_router.expressions.syntax import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES
+from policy_router.expressions.tree import (
+    BOOL,
+    BROKEN,
+    DOUBLE,
+    INT,
+    STRING,
+    STRINGS,
+    Attribute,
+    Literal,
+    Type,
+    walk,
+)
+from policy_router.expressions.vocabulary import (
+    NOW,
+    REQUEST_NAMES,
+    TARGET_NAMES,
+    Name,
+    Vocabulary,
+)
+
+BUDGET = frozenset({"budget.remaining_usd"})
+KINDS = frozenset({"coding", "math"})
+FACTS = (
+    Name("facts.text", STRING),
+    Name("facts.count", INT),
+    Name("facts.ratio", DOUBLE),
+    Name("facts.flag", BOOL),
+    Name("facts.tags", STRINGS),
+    Name("facts.maybe", INT, optional=True),
+)
+VARIABLES = (
+    Name("variables.has_budget", BOOL, shows=BUDGET),
+    Name("variables.no_budget", BOOL, hides=BUDGET),
+    Name("variables.broken", BROKEN),
+)
+NAMES = (*REQUEST_NAMES, *TARGET_NAMES, NOW, *FACTS, *VARIABLES)
+VOCABULARY = Vocabulary.of(
+    replace(name, values=KINDS) if name.path == "task.kind" else name for name in NAMES
+)
+
+
+def checked(text: str, vocabulary: Vocabulary = VOCABULARY) -> Checked:
+    """Check an expression that is right."""
+    result, problems = check(text, vocabulary)
+    assert not problems, problems
+    return result
+
+
+def problem_of(text: str, vocabulary: Vocabulary = VOCABULARY) -> Problem:
+    """Check an expression with one problem."""
+    result, problems = check(text, vocabulary)
+    assert result.node is None
+    (problem,) = problems
+    return problem
+
+
+def unmarked(marked: str) -> tuple[str, str, int]:
+    """Return an expression, its marked part, and the offset at which that begins."""
+    before, _, rest = marked.partition("«")
+    inner, _, after = rest.partition("»")
+    return before + inner + after, inner, len(before)
+
+
+# What passes, with its type.
+
+TYPED = {
+    "bool": (
+        "true",
+        "facts.flag",
+        "!facts.flag",
+        "true && false || facts.flag",
+        "task.kind == 'coding'",
+        "task.kind != ''",
+        "facts.text == task.kind",
+        "facts.count == 1",
+        "facts.ratio >= 1.0",
+        "facts.flag != true",
+        "task.labels == []",
+        "task.labels == ['a']",
+        "[1, 2] != [3]",
+        "'a' < 'b'",
+        "1 <= 2",
+        "1.5 > 1.0",
+        "now > timestamp('2026-01-31T09:00:00Z')",
+        "duration('1h30m') >= duration('90m')",
+        "now == now",
+        "'pii' in task.labels",
+        "1 in [1, 2]",
+        "1.0 in [1.0]",
+        "1 in []",
+        "[1] in [[1]]",
+        "task.kind in ['coding', '']",
+        "facts.text.startsWith('a')",
+        "facts.text.endsWith('a')",
+        "facts.text.contains('a')",
+        "facts.text.matches('^a+$')",
+        "task.labels.all(label, label != '')",
+        "task.labels.exists(label, label == 'pii')",
+        "task.labels.exists_one(label, label == 'pii')",
+        "task.labels.all(a, task.needs.exists(b, a == b))",
+        "[[1], [2]].all(row, row.all(n, n > 0))",
+        "has(task.input_tokens)",
+        "has(target.price.output)",
+    ),
+    "int": (
+        "1",
+        "-1",
+        "- 1",
+        "1-1",
+        "0x1F",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "-facts.count",
+        "1 + 2 - 3 * 4 / 5 % 6",
+        "size('abc')",
+        "'abc'.size()",
+        "size(task.labels)",
+        "task.labels.size()",
+        "[1, 2][0]",
+        "int(1.5)",
+        "int('1')",
+        "int(1)",
+        "int(now)",
+        "facts.flag ? 1 : 2",
+        "bucket('canary', caller.id)",
+        "now.getFullYear()",
+        "now.getMonth()",
+        "now.getDate()",
+        "now.getDayOfMonth()",
+        "now.getDayOfWeek()",
+        "now.getDayOfYear()",
+        "now.getHours()",
+        "now.getMinutes()",
+        "now.getSeconds()",
+        "now.getMilliseconds()",
+        "now.getHours('UTC')",
+        "now.getDayOfWeek('+02:00')",
+        "now.getHours('-08:30')",
+        "duration('90s').getHours()",
+        "duration('90s').getMinutes()",
+        "duration('90s').getSeconds()",
+        "duration('90s').getMilliseconds()",
+    ),
+    "double": (
+        "1.5",
+        "1e3",
+        "-facts.ratio",
+        "1.0 + 2.0 - 3.0 * 4.0 / 5.0",
+        "double(1)",
+        "double(1.0)",
+        "double('1')",
+    ),
+    "string": (
+        "'a'",
+        '"a"',
+        "r'a\\d'",
+        "'a' + facts.text",
+        "task.labels[0]",
+        "string('a')",
+        "string(1)",
+        "string(true)",
+        "string(now)",
+        "string(duration('1s'))",
+    ),
+    "timestamp": (
+        "now",
+        "timestamp(facts.text)",
+        "now + duration('1h')",
+        "duration('1h') + now",
+        "now - duration('1h')",
+    ),
+    "duration": (
+        "duration(facts.text)",
+        "now - now",
+        "duration('1h') + duration('1m')",
+        "duration('1h') - duration('1m')",
+    ),
+    "list": ("[]", "[] + []"),
+    "list of string": (
+        "task.labels",
+        "['a']",
+        "task.labels + ['a']",
+        "[] + ['a']",
+        "['a'] + []",
+        "task.labels.filter(label, label != '')",
+        "task.labels.map(label, label + '!')",
+        "facts.flag ? [] : ['a']",
+        "facts.flag ? ['a'] : []",
+    ),
+    "list of int": ("[1]", "task.labels.map(label, size(label))"),
+    "list of list of int": ("[[1], []]",),
+}
+PASSING = [pytest.param(text, type_, id=text) for type_, texts in TYPED.items() for text in texts]
+
+
+@pytest.mark.parametrize(("text", "type_"), PASSING)
+def test_what_the_profile_holds_has_its_type(text: str, type_: str) -> None:
+    node = checked(text).node
+    assert node is not None
+    assert str(node.type) == type_
+
+
+def spelt(type_: Type) -> str:
+    """Spell a type as Google's checker does."""
+    if type_.name == "list":
+        return f"LIST<{spelt(type_.element) if type_.element else 'DYN'}>"
+    return type_.name.upper()
+
+
+def googles_environment() -> Any:
+    """Return Google's checker with the same names, or skip where it is not installed."""
+    cel = pytest.importorskip("cel_expr_python.cel")
+    types = {
+        "bool": cel.Type.BOOL,
+        "int": cel.Type.INT,
+        "double": cel.Type.DOUBLE,
+        "string": cel.Type.STRING,
+        "timestamp": cel.Type.TIMESTAMP,
+        "list": cel.Type.List(cel.Type.STRING),
+    }
+    names = {name.path: types[name.type.name] for name in NAMES if name.type != BROKEN}
+    text = cel.Type.STRING
+    bucket = cel.FunctionDecl("bucket", [cel.Overload("bucket", cel.Type.INT, [text, text])])
+    return cel.NewEnv(variables={**names, "present": cel.Type.BOOL}, functions=[bucket])
+
+
+@pytest.mark.parametrize(("text", "type_"), PASSING)
+def test_what_passes_here_passes_googles_checker_with_the_same_type(text: str, type_: str) -> None:
+    node = checked(text).node
+    assert node is not None
+    # There the names are variables with dots in them, of which `has()` cannot be asked.
+    plain = re.sub(r"has\([\w.]+\)", "present", text)
+    assert googles_environment().compile(plain).return_type().name() == spelt(node.type), type_
+
+
+# What does not pass: code, place and help.
+
+SYNTAX = [
+    ("task.kind =«=»", "the expression ends too early"),
+    ("(facts.flag == tru«e»", "the expression ends too early"),
+    ("facts.flag &«&»   ", "the expression ends too early"),
+    ("task.kind «=» 'a'", "unexpected `=`; equality is written `==`"),
+    ("task.kind ==«=» 'a'", "unexpected `=`; equality is written `==`"),
+    ("task.kind == «'abc»", "the string is not closed"),
+    ('task.kind == «"abc»', "the string is not closed"),
+    ("facts.flag«)»", "unexpected `)`"),
+    ("task «kind»", "unexpected `kind`"),
+    ("facts.count == «@»1", "unexpected character `@`"),
+    ("task.«.»kind", "unexpected `.`"),
+]
+
+
+@pytest.mark.parametrize(("marked", "message"), SYNTAX)
+def test_a_text_that_is_no_expression_is_underlined_where_it_goes_wrong(
+    marked: str, message: str
+) -> None:
+    text, inner, start = unmarked(marked)
+    assert problem_of(text) == Problem(Code.CEL_SYNTAX, message, start, start + len(inner))
+
+
+NO_FIELD = "name one of `task.model`, `task.provider`, `task.reasoning_effort`, `task.kind`"
+TO_LOOK = "to look into a list, write `value in list`"
+GUARD = "write `has({0}) && ...`, or `has({0}) ? {0} : ...`"
+AROUND = "write `double(...)` around the int"
+PROBLEMS: list[tuple[str, Code, str | None]] = [
+    # Unknown names.
+    ("«tsk».kind == 'coding'", Code.UNKNOWN_NAME, "did you mean `task`?"),
+    ("task.«knd» == 'coding'", Code.UNKNOWN_NAME, "did you mean `task.kind`?"),
+    ("has(task.«input_token»)", Code.UNKNOWN_NAME, "did you mean `task.input_tokens`?"),
+    ("has(«tsk».input_tokens)", Code.UNKNOWN_NAME, "did you mean `task`?"),
+    ("«xyzzy»", Code.UNKNOWN_NAME, None),
+    ("«task»", Code.UNKNOWN_NAME, NO_FIELD),
+    (
+        "has(«target.price»)",
+        Code.UNKNOWN_NAME,
+        "name one of `target.price.input`, `target.price.output`",
+    ),
+    ("task.kind.«length» == 1", Code.UNKNOWN_NAME, "did you mean `task.kind`?"),
+    ("task.labels.all(label, «labl» == '')", Code.UNKNOWN_NAME, "did you mean `label`?"),
+    # What only looks like a known name is not suggested: the remedy is to declare the fact.
+    ("facts.«zzzz» == ''", Code.UNKNOWN_NAME, "declare it under `facts`"),
+    (
+        "variables.«zzzz»",
+        Code.UNKNOWN_NAME,
+        "a variable may use only the ones above it",
+    ),
+    # Wrong types.
+    ("«task.labels == 'pii'»", Code.TYPE_MISMATCH, TO_LOOK),
+    ("«'pii' != task.labels»", Code.TYPE_MISMATCH, TO_LOOK),
+    ("«1 == 'a'»", Code.TYPE_MISMATCH, None),
+    ("«[1] == ['a']»", Code.TYPE_MISMATCH, None),
+    ("«task.kind» && true", Code.TYPE_MISMATCH, None),
+    ("true || «1»", Code.TYPE_MISMATCH, None),
+    ("!«1»", Code.TYPE_MISMATCH, None),
+    ("«1» ? 2 : 3", Code.TYPE_MISMATCH, None),
+    ("«facts.flag ? 1 : 'a'»", Code.TYPE_MISMATCH, None),
+    ("[1, «'a'»]", Code.TYPE_MISMATCH, None),
+    ("«true < false»", Code.TYPE_MISMATCH, None),
+    ("«'a' < 1»", Code.TYPE_MISMATCH, None),
+    ("«1.5 % 1.5»", Code.TYPE_MISMATCH, None),
+    ("«now > '2026-01-31T09:00:00Z'»", Code.TYPE_MISMATCH, None),
+    ("«'a' in 'abc'»", Code.TYPE_MISMATCH, "write `a.contains(b)`"),
+    ("«'a' in 1»", Code.TYPE_MISMATCH, None),
+    ("«1 in ['a']»", Code.TYPE_MISMATCH, None),
+    ("«[1] + ['a']»", Code.TYPE_MISMATCH, None),
+    ("«'abc'[0]»", Code.TYPE_MISMATCH, None),
+    ("«task.labels['a']»", Code.TYPE_MISMATCH, None),
+    ("«has(task)»", Code.TYPE_MISMATCH, None),
+    ("«has(now)»", Code.TYPE_MISMATCH, None),
+    ("«has(task.labels[0])»", Code.TYPE_MISMATCH, None),
+    ("«has()»", Code.TYPE_MISMATCH, None),
+    ("«has(budget.spent_usd, budget.spent_usd)»", Code.TYPE_MISMATCH, None),
+    ("«size(1)»", Code.TYPE_MISMATCH, None),
+    ("«size()»", Code.TYPE_MISMATCH, None),
+    ("«string(1.0)»", Code.TYPE_MISMATCH, None),
+    ("«int(true)»", Code.TYPE_MISMATCH, None),
+    ("«bucket('a')»", Code.TYPE_MISMATCH, None),
+    ("«bucket('a', 1)»", Code.TYPE_MISMATCH, None),
+    ("«now.getHours(1)»", Code.TYPE_MISMATCH, None),
+    ("«duration('1s').getMonth()»", Code.TYPE_MISMATCH, None),
+    ("task.labels.all(label, «size(label)»)", Code.TYPE_MISMATCH, None),
+    ("task.labels.filter(label, «label»)", Code.TYPE_MISMATCH, None),
+    ("«task.kind».all(letter, true)", Code.TYPE_MISMATCH, None),
+    ("task.labels.all(label, «label.x» == 1)", Code.TYPE_MISMATCH, None),
+    # An int beside a double.
+    ("facts.ratio == «1»", Code.INT_WITH_DOUBLE, "write `1.0`"),
+    ("«1» < facts.ratio", Code.INT_WITH_DOUBLE, "write `1.0`"),
+    ("«facts.count» < 1.0", Code.INT_WITH_DOUBLE, AROUND),
+    ("1.0 + «2»", Code.INT_WITH_DOUBLE, "write `2.0`"),
+    ("«1» in [1.0]", Code.INT_WITH_DOUBLE, "write `1.0`"),
+    ("facts.ratio in [«1»]", Code.INT_WITH_DOUBLE, "write `1.0`"),
+    ("facts.flag ? «1» : 2.0", Code.INT_WITH_DOUBLE, "write `1.0`"),
+    # Optional names without a guard, and guards without an optional name.
+    ("«task.input_tokens» > 1", Code.UNGUARDED, GUARD.format("task.input_tokens")),
+    ("«facts.maybe» > 1", Code.UNGUARDED, GUARD.format("facts.maybe")),
+    ("«has(task.kind)»", Code.ALWAYS_PRESENT, 'absent means "": write `task.kind != ""`'),
+    ("«has(task.labels)»", Code.ALWAYS_PRESENT, "absent means []: write `task.labels != []`"),
+    ("«has(task.index)»", Code.ALWAYS_PRESENT, None),
+    ("«has(facts.text)»", Code.ALWAYS_PRESENT, 'absent means "": write `facts.text != ""`'),
+    # Closed sets.
+    ("task.kind == «'codng'»", Code.OUTSIDE_CLOSED_SET, "did you mean `coding`?"),
+    ("«'zzz'» != task.kind", Code.OUTSIDE_CLOSED_SET, "one of coding, math"),
+    ("task.kind in ['coding', «'zzz'»]", Code.OUTSIDE_CLOSED_SET, "one of coding, math"),
+    # Outside the profile.
+    ("«{'a': 1}»", Code.OUTSIDE_PROFILE, None),
+    ("«.now» == now", Code.OUTSIDE_PROFILE, None),
+    ("«b'abc'»", Code.OUTSIDE_PROFILE, None),
+    ("«1u»", Code.OUTSIDE_PROFILE, None),
+    ("«0xFFu»", Code.OUTSIDE_PROFILE, None),
+    ("«null»", Code.OUTSIDE_PROFILE, None),
+    ("«target['name']»", Code.OUTSIDE_PROFILE, None),
+    ("«(1 + 2).x»", Code.OUTSIDE_PROFILE, None),
+    ("«.task».kind == ''", Code.OUTSIDE_PROFILE, None),
+    ("«dyn»(1)", Code.OUTSIDE_PROFILE, None),
+    ("«siz»(task.kind)", Code.OUTSIDE_PROFILE, "did you mean `size`?"),
+    ("task.kind.«startWith»('a')", Code.OUTSIDE_PROFILE, "did you mean `startsWith`?"),
+    ("task.labels.«exist»(a, true)", Code.OUTSIDE_PROFILE, "did you mean `exists`?"),
+    (
+        "«matches»(task.kind, 'a')",
+        Code.OUTSIDE_PROFILE,
+        "write it after its first argument: `x.matches(...)`",
+    ),
+    ("task.kind.«int»()", Code.OUTSIDE_PROFILE, "write it before its argument: `int(x)`"),
+    ("«task.labels.map(a, a == '', a)»", Code.OUTSIDE_PROFILE, None),
+    ("«task.labels.all(a)»", Code.OUTSIDE_PROFILE, None),
+    ("«task.labels.all(a.b, true)»", Code.OUTSIDE_PROFILE, None),
+    ("task.labels.all(«task», true)", Code.OUTSIDE_PROFILE, "give it another name"),
+    ("task.labels.all(«facts», true)", Code.OUTSIDE_PROFILE, "give it another name"),
+    (
+        "task.labels.all(a, task.needs.all(«a», true))",
+        Code.OUTSIDE_PROFILE,
+        "give it another name",
+    ),
+    # Literals and patterns.
+    ("«1e400» > 1.0", Code.BAD_LITERAL, None),
+    ("«9223372036854775808»", Code.BAD_LITERAL, None),
+    ("«-9223372036854775809»", Code.BAD_LITERAL, None),
+    (r"«'\q'» == ''", Code.BAD_LITERAL, None),
+    ("now > timestamp(«'2026-13-01T00:00:00Z'»)", Code.BAD_LITERAL, None),
+    ("duration(«'1x'»)", Code.BAD_LITERAL, None),
+    ("now.getHours(«'Europe/Berlin'»)", Code.BAD_LITERAL, None),
+    ("now.getHours(«facts.text»)", Code.BAD_LITERAL, None),
+    ("task.kind.matches(«'('»)", Code.BAD_PATTERN, None),
+    ("task.kind.matches(«facts.text»)", Code.BAD_PATTERN, None),
+    # RE2 has no look-around and no back references.
+    ("task.kind.matches(«'(?=a)'»)", Code.BAD_PATTERN, None),
+    # Limits.
+    (
+        "['a'].all(a, ['b'].all(b, «['c'].all(c, a == b && b == c)»))",
+        Code.LIMIT_EXCEEDED,
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("marked", "code", "help_"), [pytest.param(*row, id=f"{row[1]} {row[0]}") for row in PROBLEMS]
+)
+def test_a_problem_has_its_code_place_and_remedy(
+    marked: str, code: Code, help_: str | None
+) -> None:
+    text, inner, start = unmarked(marked)
+    problem = problem_of(text)
+    assert problem.code is code
+    assert text[problem.start : problem.end] == inner
+    assert problem.start == start
+    assert problem.help == help_
+
+
+MESSAGES = [
+    ("1 == 'a'", "`==` cannot compare int with string"),
+    ("'a' < 1", "`<` does not take (string, int)"),
+    ("-'a'", "`-` does not take (string)"),
+    ("size()", "`size` does not take (nothing)"),
+    ("[1, 'a']", "a list of int cannot hold string"),
+    ("[1] + ['a']", "`+` cannot join list of int and list of string"),
+    ("true < false", "bools have no order"),
+    ("true ? 1 : 'a'", "the two sides of `? :` differ: int and string"),
+    ("has(task.kind)", "`task.kind` is always present"),
+    (
+        "task.input_tokens == 1",
+        "`task.input_tokens` may be absent and is used without a `has()` guard",
+    ),
+    ("task.kind == 'zzz'", "`zzz` is none of the values of `task.kind`"),
+    ("tsk", "unknown name `tsk`"),
+    ("1e400", "the number is too large for a double"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), MESSAGES)
+def test_a_message_says_what_was_found(text: str, message: str) -> None:
+    assert problem_of(text).message == message
+
+
+def test_all_problems_of_an_expression_are_found_at_once() -> None:
+    _, problems = check("tsk.kind == 'a' && task.labels == 'b' || has(task.kind)", VOCABULARY)
+    assert [problem.code for problem in problems] == [
+        Code.UNKNOWN_NAME,
+        Code.TYPE_MISMATCH,
+        Code.ALWAYS_PRESENT,
+    ]
+
+
+def test_every_item_of_a_list_is_held_against_a_closed_set() -> None:
+    _, problems = check("task.kind in ['yyy', 'math', 'zzz']", VOCABULARY)
+    assert [problem.start for problem in problems] == [14, 29]
+
+
+def test_a_field_of_something_broken_is_not_a_second_problem() -> None:
+    # The first problem is the cause; what follows from it would only hide it.
+    assert problem_of("nothing(1).x").message.startswith("`nothing` is not a function")
+
+
+def test_a_variable_with_a_problem_of_its_own_is_not_reported_where_it_is_used() -> None:
+    assert check("variables.broken && true", VOCABULARY) == (Checked(None), ())
+
+
+def test_a_root_that_is_known_elsewhere_says_where() -> None:
+    vocabulary = Vocabulary.of(REQUEST_NAMES, {"target": "known in `allow` alone"})
+    problem = problem_of("target.name == ''", vocabulary)
+    assert (problem.code, problem.message) == (Code.UNKNOWN_NAME, "`target` is not known here")
+    assert problem.help == "known in `allow` alone"
+    loop = problem_of("task.labels.all(target, true)", vocabulary)
+    assert loop.code is Code.OUTSIDE_PROFILE
+
+
+# Guards.
+
+X = "budget.remaining_usd"
+GUARDED = [
+    f"has({X}) && {X} > 1.0",
+    f"facts.flag && has({X}) && {X} > 1.0",
+    f"has({X}) && facts.flag && {X} > 1.0",
+    f"has({X}) && ({X} > 1.0 || {X} < 0.0)",
+    f"(has({X}) && facts.flag) && {X} > 1.0",
+    f"!has({X}) || {X} > 1.0",
+    f"facts.flag || !has({X}) || {X} > 1.0",
+    f"!(!has({X})) && {X} > 1.0",
+    f"!(has({X}) && facts.flag) || {X} > 1.0",
+    f"!(!has({X}) || facts.flag) && {X} > 1.0",
+    f"has({X}) ? {X} > 1.0 : true",
+    f"!has({X}) ? true : {X} > 1.0",
+    f"(facts.flag ? has({X}) : has({X})) && {X} > 1.0",
+    f"(has({X}) ? facts.flag : has({X})) && {X} > 1.0",
+    f"(has({X}) ? facts.flag : !has({X})) || true",
+    f"(!has({X}) ? !facts.flag : facts.flag) ? true : true",
+    f"!(facts.flag ? !has({X}) : !has({X})) && {X} > 1.0",
+    f"!(has({X}) ? facts.flag : !has({X})) && {X} > 1.0",
+    f"(has({X}) || has({X})) && {X} > 1.0",
+    f"(has({X}) && facts.flag || has({X})) && {X} > 1.0",
+    f"!(!has({X}) && !has({X})) && {X} > 1.0",
+    f"variables.has_budget && {X} > 1.0",
+    f"!variables.has_budget ? false : {X} > 1.0",
+    f"variables.no_budget || {X} > 1.0",
+    f"!variables.no_budget && {X} > 1.0",
+    f"has({X}) && task.labels.exists(a, {X} > 1.0)",
+    f"task.labels.exists(a, has({X}) && {X} > 1.0)",
+    f"has({X}) && [{X}] == [1.0]",
+    f"has({X}) && has(budget.spent_usd) && {X} < budget.spent_usd",
+    f"has({X}) && -{X} < double(1)",
+]
+
+
+@pytest.mark.parametrize("text", GUARDED)
+def test_a_guard_makes_an_optional_name_usable(text: str) -> None:
+    checked(text)
+
+
+UNGUARDED = [
+    f"{X} > 1.0 && has({X})",
+    f"has({X}) || {X} > 1.0",
+    f"!has({X}) && {X} > 1.0",
+    f"(has({X}) || facts.flag) && {X} > 1.0",
+    f"!(has({X}) && facts.flag) && {X} > 1.0",
+    f"(!has({X}) && facts.flag) || {X} > 1.0",
+    f"has({X}) ? true : {X} > 1.0",
+    f"!has({X}) ? {X} > 1.0 : true",
+    f"(facts.flag ? has({X}) : true) && {X} > 1.0",
+    f"(facts.flag ? true : has({X})) && {X} > 1.0",
+    f"(has({X}) ? facts.flag : facts.flag) && {X} > 1.0",
+    f"!(facts.flag ? !has({X}) : true) && {X} > 1.0",
+    f"!(facts.flag ? true : !has({X})) && {X} > 1.0",
+    f"has(budget.spent_usd) && {X} > 1.0",
+    f"variables.no_budget && {X} > 1.0",
+    f"variables.has_budget || {X} > 1.0",
+    f"!variables.has_budget && {X} > 1.0",
+    # A list may be empty, and then nothing was asked.
+    f"task.labels.all(a, has({X})) && {X} > 1.0",
+    # A guard that is only a value in a comparison is none.
+    f"has({X}) == true && {X} > 1.0",
+    f"(has({X}) && facts.flag) || {X} > 1.0",
+]
+
+
+@pytest.mark.parametrize("text", UNGUARDED)
+def test_what_does_not_show_that_a_name_is_there_is_no_guard(text: str) -> None:
+    problem = problem_of(text)
+    assert problem.code is Code.UNGUARDED
+    assert text[problem.start : problem.end] == X
+
+
+def test_what_an_expression_shows_is_known_for_variables_that_hold_it() -> None:
+    assert checked(f"has({X}) && facts.flag")[1:] == (BUDGET, frozenset())
+    assert checked(f"!has({X}) || facts.flag")[1:] == (frozenset(), BUDGET)
+    assert checked("facts.flag")[1:] == (frozenset(), frozenset())
+
+
+# Limits, at their edges.
+
+
+def test_an_expression_may_have_just_the_characters_allowed() -> None:
+    checked("true".ljust(MAX_CHARACTERS))
+    problem = problem_of("true".ljust(MAX_CHARACTERS + 1))
+    assert problem.code is Code.LIMIT_EXCEEDED
+    assert problem.message == "the expression has 4,097 characters, 4,096 are allowed"
+    assert (problem.start, problem.end) == (0, MAX_CHARACTERS + 1)
+
+
+def test_an_expression_may_have_just_the_nodes_allowed() -> None:
+    # 250 operands and 249 operators; a negation more makes 500, and one more again is too many.
+    chain = " || ".join(["true"] * 250)
+    checked(f"!{chain}")
+    problem = problem_of(f"!!{chain}")
+    assert (problem.code, problem.start, problem.end) == (Code.LIMIT_EXCEEDED, 0, len(chain) + 2)
+    assert problem.message == "the expression has 501 nodes, 500 are allowed"
+
+
+def test_a_list_is_one_node_beside_its_items() -> None:
+    checked(f"[{','.join(['1'] * (MAX_NODES - 1))}]")
+    assert problem_of(f"[{','.join(['1'] * MAX_NODES)}]").code is Code.LIMIT_EXCEEDED
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("(", ")"), ("!", ""), ("[", "]")])
+def test_an_expression_may_be_just_as_deep_as_allowed(opening: str, closing: str) -> None:
+    checked(opening * MAX_DEPTH + "true" + closing * MAX_DEPTH)
+    problem = problem_of(opening * (MAX_DEPTH + 1) + "true" + closing * (MAX_DEPTH + 1))
+    assert problem.code is Code.LIMIT_EXCEEDED
+    assert problem.message == "the expression is nested deeper than 32 levels"
+    # The caret is under what is too deep.
+    assert problem.start == MAX_DEPTH + 1
+
+
+def test_a_chain_of_and_or_or_is_not_deep() -> None:
+    checked(" && ".join(["true"] * 100))
+    checked(" || ".join(["true"] * 100))
+
+
+def test_two_macros_may_stand_in_each_other_and_any_number_beside() -> None:
+    inner = "task.labels.all(a, task.labels.all(b, a == b))"
+    checked(f"{inner} && {inner} && {inner}")
+
+
+# The tree.
+
+
+def test_every_node_knows_where_it_was_written() -> None:
+    text = "task.kind == 'coding' && size( task.labels ) > 0"
+    node = checked(text).node
+    assert node is not None
+    assert [text[piece.start : piece.end] for piece in walk(node)] == [
+        text,
+        "task.kind == 'coding'",
+        "task.kind",
+        "'coding'",
+        "size( task.labels ) > 0",
+        "size( task.labels )",
+        "task.labels",
+        "0",
+    ]
+
+
+def test_a_bool_literal_knows_where_it_was_written() -> None:
+    text = "facts.flag == true || false"
+    node = checked(text).node
+    assert node is not None
+    literals = [piece for piece in walk(node) if isinstance(piece, Literal)]
+    assert [text[piece.start : piece.end] for piece in literals] == ["true", "false"]
+
+
+@pytest.mark.parametrize("marked", ["«1 == true»", "«true + 1»", "[false, «1»]", "«true ? 1 : 'a'»"])
+def test_a_problem_beside_a_bool_literal_has_its_place(marked: str) -> None:
+    text, inner, start = unmarked(marked)
+    problem = problem_of(text)
+    assert (problem.start, problem.end) == (start, start + len(inner))
+
+
+def test_a_chain_is_one_node_in_reading_order() -> None:
+    node = checked("facts.flag || task.kind == '' || true").node
+    assert node is not None
+    assert len(node.children()) == 3
+    assert isinstance(node.children()[0], Attribute)
+
+
+def test_places_are_counted_across_lines() -> None:
+    text = "facts.flag &&\n  tsk.kind == ''"
+    problem = problem_of(text)
+    assert text[problem.start : problem.end] == "tsk"

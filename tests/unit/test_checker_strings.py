@@ -1,0 +1,27 @@
+"""What a string literal of a condition may hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from policy_router.diagnostics import Code
+from policy_router.expressions.checker import Problem, check
+from policy_router.expressions.vocabulary import REQUEST_NAMES, Vocabulary
+
+VOCABULARY = Vocabulary.of(REQUEST_NAMES)
+
+
+@pytest.mark.parametrize(
+    "literal",
+    [r"'a\000b'", r"'\x00'", r'"\u0000"', r"'\U00000000'", "'a\0'", 'r"\0"'],
+)
+def test_a_nul_character_cannot_stand_in_a_string(literal: str) -> None:
+    checked, problems = check(f"task.kind == {literal}", VOCABULARY)
+    message = "a NUL character cannot stand in a string"
+    assert problems == (Problem(Code.BAD_LITERAL, message, 13, 13 + len(literal)),)
+    assert checked.node is None
+
+
+@pytest.mark.parametrize("literal", [r"'\\0'", r"r'\000'", "'0'", r"'\x01'"])
+def test_other_strings_hold_no_nul(literal: str) -> None:
+    assert check(f"task.kind == {literal}", VOCABULARY)[1] == ()

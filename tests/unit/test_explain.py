@@ -1,0 +1,525 @@
+"""The account of a decision, and why not another."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+
+from policy_router import Explanation, RecordError, Request, decide, explain, loads
+from policy_router.decision.account import account, shown
+from policy_router.decision.explain import (
+    REASONS,
+    asked,
+    spelt_parameters,
+    spelt_target,
+)
+from policy_router.decision.record import ReasonCode, Requested, Target
+from policy_router.decision.request import moment, values_of
+from policy_router.decision.situation import Candidate, Situation
+from policy_router.domain import Level
+from policy_router.expressions.engine import FAILURE
+
+NOW = "2026-01-31T09:00:00Z"
+TEXT = """
+name: acme
+model: small
+provider: main
+parameters: {max_tokens: 8192}
+facts: {risk: {type: int}}
+variables: {sensitive: '"pii" in task.labels', quiet: '!variables.sensitive'}
+pool:
+  - model: large
+    name: coder
+    pick: task.kind == "coding"
+    allow: parent.depth < 2 && variables.quiet
+    fallback: [small]
+  - model: small
+  - model: maths
+    provider: other
+    supports: [tools]
+    context_window: 1000
+    limits: {reasoning_effort: [low]}
+forbid:
+  - id: closed
+    when: target.name == "maths" && caller.team == "x"
+precedence: %s
+"""
+
+
+def explained(request: dict[str, Any], why_not: str | None = None, profile: str = "strict") -> Explanation:
+    """Decide, and explain."""
+    policy = loads(TEXT % profile, name="acme.yaml")
+    return explain(policy, decide(policy, request, now=NOW), why_not=why_not)
+
+
+def answer(request: dict[str, Any], why_not: str, profile: str = "strict") -> str:
+    """Return why a name was not selected, without needless spaces."""
+    question = explained(request, why_not, profile).why_not
+    assert question is not None
+    assert question.name == why_not
+    return "\n".join(" ".join(line.split()) for line in question.lines)
+
+
+def test_a_selection_is_told_with_its_rule_entry_parameters_and_fallbacks() -> None:
+    text = str(explained({"task": {"kind": "coding"}}))
+    first, *_ = text.split("\n")
+    assert first == "selected  coder (large at main)"
+    for line in (
+        "  rule        pool   rules/precedence/strict.yaml:",
+        "  entry       acme.yaml:9:5",
+        "  parameters  max_tokens=8192",
+        "  fallbacks   small at main",
+        "  policy acme, sha256:",
+        "step by step",
+        "  call    nothing asked",
+        "  pool    coder selected",
+        "  config  not reached",
+    ):
+        assert line in text
+
+
+def test_a_refusal_is_told_with_its_rule_and_what_is_permitted() -> None:
+    text = str(explained({"task": {"model": "gpt-9"}}))
+    assert text.startswith("refused  outside_pool: the task asks for a model outside the pool\n")
+    assert "  permitted  coder, small, maths\n" in text
+    assert "  task    asked for `gpt-9`: outside the pool; the request is refused\n" in text
+    assert "  rule       task   rules/precedence/strict.yaml:" in text
+
+
+def test_a_warning_is_told_with_its_wish() -> None:
+    text = str(explained({"task": {"model": "gpt-9"}}, profile="delegation"))
+    assert "  warning  outside_pool: `gpt-9`: outside the pool (rule `task`)\n" in text
+    assert "asked for `gpt-9`: outside the pool; the next rule is tried\n" in text
+
+
+STEPS = """
+facts: {n: {type: int, default: 0}}
+%s
+precedence:
+  - {use: call, when: facts.n == 1}
+  - {use: task}
+  - {use: pool}
+  - {use: config}
+  - {use: parent, when: 1 / facts.n == 1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "request_", "lines"),
+    [
+        (
+            "",
+            {},
+            [
+                "call    skipped, since its condition is false   s.yaml:5:23",
+                "task    nothing asked",
+                "pool    there is no pool",
+                "config  the policy has no default model",
+                "parent  its condition cannot be evaluated, so the request is refused",
+            ],
+        ),
+        (
+            "pool: [{model: m}]",
+            {"facts": {"n": 1}},
+            [
+                "call    nothing asked",
+                "pool    no entry is picked for this task",
+                "parent  the parent's model is not given",
+            ],
+        ),
+        (
+            "",
+            {"facts": {"n": 1}, "task": {"provider": "p"}},
+            [
+                "task    asked for provider `p`: no model is known for that provider; "
+                "the next rule is tried"
+            ],
+        ),
+        (
+            "model: m\nforbid: [{id: f, when: true}]",
+            {"facts": {"n": 1}, "call": {"model": "x", "provider": "y"}},
+            [
+                "call    asked for `x` at `y`: x forbidden by `f`; the next rule is tried",
+                "config  m forbidden by `f`; the next rule is tried",
+            ],
+        ),
+    ],
+)
+def test_each_step_is_told(policy: str, request_: dict[str, Any], lines: list[str]) -> None:
+    compiled = loads(STEPS % policy, name="s.yaml")
+    text = str(explain(compiled, decide(compiled, request_, now=NOW)))
+    for line in lines:
+        assert f"\n  {line}" in text
+
+
+def test_a_parameter_that_is_not_allowed_refuses_even_where_its_rule_goes_on() -> None:
+    text = str(explained({"task": {"model": "maths", "reasoning_effort": "max"}}))
+    assert "  task    asked for `maths`: maths a parameter asked for is not allowed; " in text
+    assert "the request is refused\n" in text
+
+
+def test_a_rule_with_a_name_of_its_own_shows_its_level() -> None:
+    policy = loads("model: m\nprecedence: [{id: mine, use: config}]")
+    text = str(explain(policy, decide(policy, {}, now=NOW)))
+    assert "\n  mine (config)  m selected" in text
+    assert "\n  rule        mine   <policy>:2:14\n" in text
+    assert "\n  entry" not in text
+    assert "\n  fallbacks   none\n" in text
+
+
+def test_what_refuses_without_a_rule_or_a_pool_has_no_such_line() -> None:
+    policy = loads("precedence: [{use: config}]")
+    text = str(explain(policy, decide(policy, {}, now=NOW)))
+    assert text.startswith("refused  no_target: no rule selects a target\n  policy policy, ")
+
+
+def test_nothing_permitted_is_said() -> None:
+    policy = loads("pool: []")
+    assert "\n  permitted  nothing\n" in str(explain(policy, decide(policy, {}, now=NOW)))
+
+
+def test_a_warning_without_a_wish_names_its_entry() -> None:
+    policy = loads("model: m\npool: [{model: a, pick: 1 / parent.depth == 1}, {model: m}]")
+    text = str(explain(policy, decide(policy, {}, now=NOW)))
+    assert "  warning  pick_error: a: whether to pick it cannot be evaluated (rule `pool`)\n" in text
+
+
+def test_the_full_page_has_every_condition_of_every_entry() -> None:
+    page = explained({"task": {"kind": "coding", "labels": ["pii"]}, "caller": {"team": "x"}})
+    text = page.to_text(full=True)
+    for line in (
+        "coder   acme.yaml:9:5",
+        "  allow is false   acme.yaml:",
+        "    parent.depth < 2 && variables.quiet   false",
+        "      parent.depth < 2                    true    parent.depth = 0",
+        "      variables.quiet                     false",
+        "    variables.sensitive is true   acme.yaml:",
+        '      "pii" in task.labels   true   task.labels = ["pii"]',
+        "    variables.quiet is false   acme.yaml:",
+        "  pick is true   acme.yaml:",
+        "  forbid closed is false   acme.yaml:",
+        "maths   acme.yaml:",
+    ):
+        assert " ".join(line.split()) in " ".join(text.split())
+    assert "allow is" not in str(page)
+
+
+def test_the_entries_have_their_accounts_as_values() -> None:
+    entries = explained({}).entries()
+    assert [entry.name for entry, _ in entries] == ["coder", "small", "maths"]
+    titles = [[item.title for item in accounts] for _, accounts in entries]
+    assert titles == [["allow", "forbid closed", "pick"], ["forbid closed"], ["forbid closed"]]
+
+
+def test_a_policy_without_a_pool_has_no_entries() -> None:
+    policy = loads("model: m")
+    assert explain(policy, decide(policy, {}, now=NOW)).entries() == ()
+
+
+def test_the_page_is_painted() -> None:
+    page = explained({"task": {"model": "gpt-9"}}, "coder", "delegation")
+    text = page.to_text(lambda text, role: f"<{role}:{text}>", full=True)
+    for painted in (
+        "<good:selected>",
+        "<warning:warning>",
+        "<strong:step by step>",
+        "<dim:not reached>",
+        "<strong:why not `coder`>",
+        "<strong:coder>",
+    ):
+        assert painted in text
+    refused = explained({"task": {"model": "gpt-9"}}).to_text(lambda text, role: f"<{role}:{text}>")
+    assert "<error:refused>" in refused
+
+
+# Why not another.
+
+
+def test_why_not_the_one_that_is_selected() -> None:
+    assert answer({"task": {"kind": "coding"}}, "coder") == "it is selected"
+
+
+def test_why_not_one_that_is_not_picked() -> None:
+    found = answer({}, "coder")
+    assert "large at main acme.yaml:9:5" in found
+    assert "call not asked for\ntask not asked for\npool not picked" in found
+    assert "config another model\nparent not reached" in found
+    assert "asked for at level task, it would be admitted" in found
+
+
+def test_why_not_one_without_a_pick() -> None:
+    assert "pool never picked unasked, since it has no `pick`" in answer({}, "maths")
+
+
+def test_why_not_one_that_is_forbidden() -> None:
+    page = explained({"caller": {"team": "x"}, "task": {"model": "maths"}}, "maths")
+    assert page.why_not is not None
+    lines = "\n".join(" ".join(line.split()) for line in page.why_not.lines)
+    assert "task proposed, and forbidden by `closed`" in lines
+    assert "asked for at level task, it would be rejected: forbidden" in lines
+    assert [(item.title, item.value) for item in page.why_not.accounts] == [("forbid closed", "true")]
+    assert "why not `maths`" in str(page)
+    assert "forbid closed is true" in str(page)
+
+
+def test_why_not_one_that_is_not_allowed() -> None:
+    page = explained({"parent": {"depth": 2}}, "coder")
+    assert page.why_not is not None
+    assert "it would be rejected: not allowed" in "\n".join(page.why_not.lines)
+    assert [item.title for item in page.why_not.accounts] == ["allow", "pick"]
+
+
+def test_why_not_one_that_lacks_a_capability() -> None:
+    found = answer({"task": {"needs": ["tools", "vision", "audio"]}}, "maths")
+    assert found.endswith(
+        "it would be rejected: lacks a capability that the task needs (vision, audio)"
+    )
+
+
+def test_why_not_one_whose_window_is_too_small() -> None:
+    found = answer({"task": {"input_tokens": 2000}}, "maths")
+    wanted = "its context window is smaller than the input (1,000 tokens for 2,000)"
+    assert found.endswith(f"it would be rejected: {wanted}")
+
+
+def test_why_not_is_asked_at_the_level_at_which_it_was_rejected() -> None:
+    policy = loads(
+        "model: a\npool: [{model: a, allow: target.level == 'task', provider: p}]\nprovider: p"
+    )
+    found = explain(policy, decide(policy, {}, now=NOW), why_not="a").why_not
+    assert found is not None
+    assert "asked for at level config, it would be rejected: not allowed" in found.lines
+
+
+def test_why_not_where_the_rule_fails_or_is_skipped_or_proposes_another_alone() -> None:
+    policy = loads(
+        "pool: [{model: a}, {model: b, pick: 'true'}]\n"
+        "precedence:\n"
+        "  - {use: call, when: task.index > 0}\n"
+        "  - {id: one, use: pool, entry: a, when: task.kind == 'x'}\n"
+        "  - {id: two, use: pool, when: 1 / parent.depth == 1}\n"
+        "  - {id: three, use: pool}\n"
+    )
+
+    def lines(request: dict[str, Any], name: str) -> str:
+        question = explain(policy, decide(policy, request, now=NOW), why_not=name).why_not
+        assert question is not None
+        return "\n".join(" ".join(line.split()) for line in question.lines)
+
+    assert "call the rule is skipped" in lines({}, "a")
+    assert "two the rule's condition cannot be evaluated" in lines({}, "a")
+    assert "one the rule proposes `a` alone" in lines({"task": {"kind": "x"}}, "b")
+    assert "three not reached" in lines({}, "b")
+
+
+def test_why_not_one_that_comes_after_the_one_selected() -> None:
+    policy = loads("pool: [{model: a, pick: 'true'}, {model: b, pick: 'true'}]")
+    question = explain(policy, decide(policy, {}, now=NOW), why_not="b").why_not
+    assert question is not None
+    assert any("not picked, or after the one selected" in line for line in question.lines)
+
+
+def test_why_not_a_name_that_two_entries_share() -> None:
+    policy = loads("pool: [{model: a, provider: p}, {model: a, provider: q}]")
+    question = explain(policy, decide(policy, {}, now=NOW), why_not="a").why_not
+    assert question is not None
+    heads = [line.split("   ")[0] for line in question.lines if line.startswith("a at ")]
+    assert heads == ["a at p", "a at q"]
+
+
+def test_why_not_the_other_entry_of_a_shared_name_when_one_is_selected() -> None:
+    policy = loads("pool: [{model: a, provider: p}, {model: a, provider: q}]")
+    record = decide(policy, {"task": {"model": "a", "provider": "q"}}, now=NOW)
+    question = explain(policy, record, why_not="a").why_not
+    assert question is not None
+    # One of the two is selected, the other is not.
+    assert question.lines.count("it is selected") == 1
+    assert any(line.startswith("a at p") for line in question.lines)
+
+
+def test_why_not_an_entry_at_the_parents_provider() -> None:
+    policy = loads("pool: [{model: a}]")
+    question = explain(policy, decide(policy, {}, now=NOW), why_not="a").why_not
+    assert question is not None
+    assert question.lines[0].startswith("a at the parent   ")
+
+
+def test_why_not_an_alias_means_its_entry() -> None:
+    policy = loads("pool: [{model: a, aliases: [b]}]")
+    question = explain(policy, decide(policy, {}, now=NOW), why_not="b").why_not
+    assert question is not None
+    assert question.lines[0].startswith("a at ")
+
+
+def test_why_not_an_unknown_name_has_a_suggestion() -> None:
+    assert answer({}, "coderr") == "`coderr` is no entry of the pool\ndid you mean `coder`?"
+    assert answer({}, "zzz") == "`zzz` is no entry of the pool"
+
+
+def test_why_not_without_a_pool() -> None:
+    policy = loads("model: m")
+    question = explain(policy, decide(policy, {}, now=NOW), why_not="x").why_not
+    assert question is not None
+    assert question.lines == (
+        "there is no pool: it is selected where it is asked for and not forbidden",
+    )
+
+
+# Records.
+
+
+def test_a_record_of_another_revision_is_an_error_not_a_guess() -> None:
+    policy, other = loads("model: m"), loads("model: n")
+    with pytest.raises(RecordError) as caught:
+        explain(other, decide(policy, {}, now=NOW))
+    assert str(caught.value) == (
+        f"the record is of the policy `policy` in revision {policy.revision[:19]}, "
+        f"this one is {other.revision[:19]}"
+    )
+
+
+def test_a_stored_record_is_explained_like_a_new_one() -> None:
+    policy = loads(TEXT % "strict", name="acme.yaml")
+    record = decide(policy, {"task": {"kind": "coding"}, "facts": {"risk": 3}}, now=NOW)
+    again = type(record).from_json(record.to_json())
+    assert str(explain(policy, again, why_not="small")) == str(
+        explain(policy, record, why_not="small")
+    )
+
+
+# Accounts.
+
+
+def lines_of(condition: str, request: dict[str, Any]) -> list[str]:
+    """Return the account of a condition about a candidate."""
+    policy = loads(f"facts: {{n: {{type: int}}}}\nforbid:\n  - when: >-\n      {condition}\n")
+    situation = Situation(policy, values_of(policy, Request(**request)), moment(NOW))
+    candidate = Candidate("m", "p", Level.TASK)
+    return list(account(situation, "x", policy.forbid[0].when, candidate).lines())[1:]
+
+
+@pytest.mark.parametrize(
+    ("condition", "request_", "lines"),
+    [
+        ("true", {}, ["true   true"]),
+        ("task.index > 0", {"task": {"index": 3}}, ["task.index > 0   true   task.index = 3"]),
+        (
+            "has(facts.n) && facts.n > 0",
+            {},
+            [
+                "has(facts.n) && facts.n > 0   false",
+                "has(facts.n)                false",
+                "facts.n > 0                 cannot be evaluated   facts.n = absent",
+            ],
+        ),
+        (
+            "!(task.kind == 'x') || true",
+            {},
+            [
+                "!(task.kind == 'x') || true   true",
+                "!(task.kind == 'x')         true",
+                "task.kind == 'x'          false   task.kind = \"\"",
+            ],
+        ),
+        (
+            "(has(facts.n) ? 1 : 2) == 1",
+            {"facts": {"n": 1}},
+            ["(has(facts.n) ? 1 : 2) == 1   true   facts.n = present"],
+        ),
+        (
+            "(has(facts.n) ? 1 : 2) == 1",
+            {},
+            ["(has(facts.n) ? 1 : 2) == 1   false   facts.n = absent"],
+        ),
+        (
+            "task.kind == task.model && task.kind == ''",
+            {},
+            [
+                "task.kind == task.model && task.kind == ''   true",
+                'task.kind == task.model                    true   task.kind = "", task.model = ""',
+                "task.kind == ''                            true   task.kind = \"\"",
+            ],
+        ),
+        ("target.name == 'm'", {}, ["target.name == 'm'   true   target.name = \"m\""]),
+        ("facts.n == 1 || true"[-4:], {}, ["true   true"]),
+        (
+            "now >   timestamp('2026-01-01T00:00:00Z')",
+            {},
+            [
+                "now > timestamp('2026-01-01T00:00:00Z')   true   now = 2026-01-31T09:00:00Z",
+            ],
+        ),
+    ],
+)
+def test_a_condition_is_told_part_by_part_with_the_values_it_reads(
+    condition: str, request_: dict[str, Any], lines: list[str]
+) -> None:
+    assert [line.strip() for line in lines_of(condition, request_)] == lines
+
+
+@pytest.mark.parametrize(
+    ("outcome", "text"),
+    [
+        (True, "true"),
+        (1, "1"),
+        (1.5, "1.5"),
+        ("a", '"a"'),
+        ("\u00e9\x1b", '"\u00e9\\u001b"'),
+        ("\u202e", '"\ufffd"'),
+        ([], "[]"),
+        (("a", 1), '["a", 1]'),
+        ([["a"]], '[["a"]]'),
+        (FAILURE, "cannot be evaluated"),
+        (datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC), "2026-01-31T00:00:00Z"),
+        (datetime.timedelta(seconds=90.5), "90.5s"),
+        (datetime.timedelta(hours=-1), "-3600s"),
+        ("a" * 70, f'"{"a" * 70}"'),
+        ("a" * 71, f'"{"a" * 68}...'),
+        (["a" * 100], f'["{"a" * 67}...'),
+    ],
+)
+def test_a_value_is_shown_as_it_would_be_written(outcome: Any, text: str) -> None:
+    assert shown(outcome) == text
+
+
+# Words.
+
+
+@pytest.mark.parametrize(
+    ("requested", "text"),
+    [
+        (Requested("m"), "`m`"),
+        (Requested("m", "p"), "`m` at `p`"),
+        (Requested(provider="p"), "provider `p`"),
+        (Requested(reasoning_effort="max"), "reasoning effort `max`"),
+        (Requested("m", "p", "max"), "`m` at `p` reasoning effort `max`"),
+        (Requested(), ""),
+    ],
+)
+def test_a_wish_is_told(requested: Requested, text: str) -> None:
+    assert asked(requested) == text
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        (Target("m", "p", {}), "m at p"),
+        (Target("m", "", {}), "m"),
+        (Target("m", "p", {}, "m"), "m at p"),
+        (Target("m", "p", {}, "e"), "e (m at p)"),
+        (Target("m", "", {}, "e\x1b"), "e\ufffd (m)"),
+    ],
+)
+def test_a_target_is_told(target: Target, text: str) -> None:
+    assert spelt_target(target) == text
+
+
+def test_parameters_are_told_in_order() -> None:
+    assert spelt_parameters(Target("m", "p", {"b": 1, "a": "x"})) == "a=x, b=1"
+    assert spelt_parameters(Target("m", "p", {})) == "none"
+
+
+def test_every_code_has_words() -> None:
+    assert set(REASONS) == set(ReasonCode)

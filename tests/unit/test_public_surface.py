@@ -1,0 +1,106 @@
+"""What users import, and what they may rely on about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import re
+import types
+from pathlib import Path
+
+import pytest
+
+import policy_router
+from policy_router import (
+    NoTarget,
+    PolicyError,
+    PolicyRouterError,
+    RecordError,
+    RequestError,
+    Router,
+    loads,
+)
+from policy_router.version import VERSION
+
+MOST = 24
+
+
+def exported() -> list[str]:
+    """Return the public names that are not modules."""
+    return sorted(
+        name
+        for name, value in vars(policy_router).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    )
+
+
+def test_the_public_names_are_those_exported_sorted_and_few() -> None:
+    assert policy_router.__all__ == exported()
+    assert len(policy_router.__all__) <= MOST
+
+
+def test_the_package_is_typed() -> None:
+    assert Path(policy_router.__file__).with_name("py.typed").is_file()
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    try:
+        installed = importlib.metadata.version("policy-router")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("the distribution is not installed")
+    assert installed == VERSION
+
+
+def test_the_version_is_one() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+|\.dev\d+)?", VERSION)
+
+
+@pytest.mark.parametrize("name", policy_router.__all__)
+def test_every_public_name_has_a_docstring(name: str) -> None:
+    assert inspect.getdoc(getattr(policy_router, name))
+
+
+@pytest.mark.parametrize("name", policy_router.__all__)
+def test_every_public_method_has_a_docstring(name: str) -> None:
+    for method, value in inspect.getmembers(getattr(policy_router, name), inspect.isfunction):
+        if not method.startswith("_"):
+            assert inspect.getdoc(value), method
+
+
+@pytest.mark.parametrize("name", ["decide", "permitted", "explain", "load", "loads", "check"])
+def test_every_argument_of_a_public_function_is_documented(name: str) -> None:
+    function = getattr(policy_router, name)
+    documented = inspect.getdoc(function) or ""
+    for argument in inspect.signature(function).parameters:
+        assert re.search(rf"^\s+{argument}: ", documented, re.MULTILINE), argument
+
+
+@pytest.mark.parametrize("error", [PolicyError, RequestError, RecordError, NoTarget])
+def test_every_exception_is_one_of_ours(error: type[Exception]) -> None:
+    assert issubclass(error, PolicyRouterError)
+
+
+def test_a_router_decides_at_the_time_of_its_clock() -> None:
+    times = iter(["2026-01-31T09:00:00Z", "2026-02-01T09:00:00Z"])
+    policy = loads("model: m")
+    router = Router(policy, clock=lambda: next(times))  # type: ignore[arg-type,return-value]
+    assert router.policy is policy
+    assert router.decide({}).now == "2026-01-31T09:00:00Z"
+    assert router.target({}).now == "2026-02-01T09:00:00Z"
+
+
+def test_a_router_has_the_systems_clock_unless_it_is_given_another() -> None:
+    record = Router(loads("model: m")).decide({})
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", record.now)
+
+
+def test_a_refusal_where_a_target_is_needed_carries_the_record() -> None:
+    router = Router(loads("precedence: [{use: config}]"))
+    with pytest.raises(NoTarget) as caught:
+        router.target({})
+    assert caught.value.record.decision.outcome == "refused"
+    assert str(caught.value) == "no_target: no rule selects a target"
+
+
+def test_no_target_of_a_record_that_selects_has_words_too() -> None:
+    assert str(NoTarget(Router(loads("model: m")).decide({}))) == "no target"

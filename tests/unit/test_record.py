@@ -1,0 +1,246 @@
+"""Decision records: canonical bytes, read back and held fast."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import re
+from typing import Any
+
+import pytest
+
+import policy_router
+from policy_router import DecisionRecord, RecordError, loads
+from policy_router.decision.record import Target
+from policy_router.version import VERSION
+
+NOW = "2026-01-31T09:00:00Z"
+TEXT = """
+name: acme
+model: small
+provider: main
+parameters: {max_tokens: 8192}
+pool:
+  - {model: large, name: coder, pick: task.kind == "coding", fallback: [small]}
+  - {model: small}
+precedence: {precedence}
+"""
+
+
+def record(request: dict[str, Any], precedence: str = "delegation") -> DecisionRecord:
+    """Decide by a small policy."""
+    policy = loads(TEXT.replace("{precedence}", precedence))
+    return policy_router.decide(policy, request, now=NOW)
+
+
+def plain(of: DecisionRecord) -> dict[str, Any]:
+    """Return a record as plain data."""
+    decoded: dict[str, Any] = json.loads(of.to_json())
+    return decoded
+
+
+SELECTED = record({"task": {"kind": "coding", "model": "gpt-9"}, "parent": {"model": "small"}})
+REFUSED = record({"task": {"model": "gpt-9"}}, "strict")
+
+
+def test_a_record_says_what_the_page_about_it_says() -> None:
+    policy = loads(TEXT.replace("{precedence}", "delegation"))
+    parameters = {"max_tokens": 8192}
+    wish = {"model": "gpt-9"}
+    assert plain(SELECTED) == {
+        "schema": "policy-router/record/v1",
+        "policy": {"name": "acme", "revision": policy.revision},
+        "engine": {"version": VERSION, "cel": policy.engine.name},
+        "now": NOW,
+        "request": {"task": {"kind": "coding", "model": "gpt-9"}, "parent": {"model": "small"}},
+        "decision": {
+            "outcome": "selected",
+            "level": "pool",
+            "rule": "pool",
+            "target": {
+                "entry": "coder",
+                "model": "large",
+                "provider": "main",
+                "parameters": parameters,
+            },
+            "fallbacks": [
+                {"entry": "small", "model": "small", "provider": "main", "parameters": parameters}
+            ],
+            "warnings": [{"code": "outside_pool", "rule": "task", "requested": wish}],
+        },
+        "steps": [
+            {"rule": "call", "level": "call", "result": "no_proposal"},
+            {
+                "rule": "task",
+                "level": "task",
+                "result": "violated",
+                "code": "outside_pool",
+                "requested": wish,
+            },
+            {
+                "rule": "pool",
+                "level": "pool",
+                "result": "selected",
+                "candidates": [{"entry": "coder", "verdict": "selected"}],
+            },
+            {"rule": "config", "level": "config", "result": "not_reached"},
+            {"rule": "parent", "level": "parent", "result": "not_reached"},
+        ],
+    }
+
+
+def test_a_refusal_stands_in_place_of_a_target() -> None:
+    assert plain(REFUSED)["decision"] == {
+        "outcome": "refused",
+        "warnings": [],
+        "refusal": {
+            "code": "outside_pool",
+            "rule": "task",
+            "message": "the task asks for a model outside the pool",
+            "permitted": ["coder", "small"],
+        },
+    }
+
+
+def test_the_rule_of_a_refusal_without_one_is_null() -> None:
+    policy = loads("precedence: [{use: call}]")
+    found = plain(policy_router.decide(policy, {}, now=NOW))
+    assert found["decision"]["refusal"]["rule"] is None
+    assert "permitted" not in found["decision"]["refusal"]
+
+
+@pytest.mark.parametrize("one", [SELECTED, REFUSED])
+def test_a_record_is_canonical_json(one: DecisionRecord) -> None:
+    content = one.to_json()
+    decoded = json.loads(content)
+    sorted_ = json.dumps(decoded, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert content == sorted_.encode()
+
+
+def test_text_in_a_record_is_utf_8_not_escapes() -> None:
+    content = record({"caller": {"id": "\u00e9\U0001f600"}}).to_json()
+    assert '"\u00e9\U0001f600"'.encode() in content
+
+
+@pytest.mark.parametrize("one", [SELECTED, REFUSED])
+def test_a_record_read_back_is_the_same_record(one: DecisionRecord) -> None:
+    content = one.to_json()
+    for stored in (content, content.decode()):
+        again = DecisionRecord.from_json(stored)
+        assert again == one
+        assert again.to_json() == content
+
+
+def test_the_request_of_a_record_can_be_decided_again() -> None:
+    again = DecisionRecord.from_json(SELECTED.to_json())
+    policy = loads(TEXT.replace("{precedence}", "delegation"))
+    assert policy_router.decide(policy, again.request, now=again.now) == SELECTED
+
+
+def test_a_record_can_be_copied_and_pickled() -> None:
+    assert copy.deepcopy(SELECTED) == SELECTED
+    assert pickle.loads(pickle.dumps(SELECTED)) == SELECTED  # noqa: S301 - its own bytes
+
+
+def test_fields_of_a_later_minor_version_are_left_out() -> None:
+    content = plain(SELECTED)
+    content["later"] = 1
+    content["decision"]["later"] = {"a": 1}
+    content["steps"][2]["candidates"][0]["later"] = [1]
+    assert DecisionRecord.from_json(json.dumps(content)) == SELECTED
+
+
+def without(path: str) -> dict[str, Any]:
+    """Return a record that lacks a field."""
+    content = plain(SELECTED)
+    *parents, last = path.split(".")
+    inner = content
+    for parent in parents:
+        inner = inner[parent]
+    del inner[last]
+    return content
+
+
+@pytest.mark.parametrize("path", ["policy", "now", "decision.outcome", "decision.target.model"])
+def test_a_record_that_lacks_something_cannot_be_read(path: str) -> None:
+    with pytest.raises(RecordError, match=f"not a decision record: .*`{path.split('.')[-1]}`"):
+        DecisionRecord.from_json(json.dumps(without(path)))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "1", "null", '"x"', b"\xff", b'{"schema": "\xff"}', "\ud800", "{}"],
+)
+def test_what_is_no_record_cannot_be_read(content: str | bytes) -> None:
+    with pytest.raises(RecordError, match="^not a decision record: "):
+        DecisionRecord.from_json(content)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"schema": ' + "[" * 100_000])
+def test_what_is_nested_without_end_cannot_be_read(content: str) -> None:
+    with pytest.raises(RecordError):
+        DecisionRecord.from_json(content)
+
+
+def test_a_wrong_type_cannot_be_read() -> None:
+    content = plain(SELECTED) | {"now": 1}
+    with pytest.raises(RecordError, match=re.escape("$.now")):
+        DecisionRecord.from_json(json.dumps(content))
+
+
+def test_a_newer_schema_says_so() -> None:
+    content = plain(SELECTED) | {"schema": "policy-router/record/v2", "steps": "other"}
+    with pytest.raises(RecordError) as caught:
+        DecisionRecord.from_json(json.dumps(content))
+    assert str(caught.value) == (
+        "this is no record of the schema policy-router/record/v1; a newer version may read it"
+    )
+
+
+def test_a_record_needs_its_schema() -> None:
+    content = plain(SELECTED)
+    del content["schema"]
+    with pytest.raises(RecordError, match="schema"):
+        DecisionRecord.from_json(json.dumps(content))
+
+
+def change_now(one: DecisionRecord) -> None:
+    """Set an attribute."""
+    one.now = ""  # type: ignore[misc]
+
+
+def change_request(one: DecisionRecord) -> None:
+    """Set an item of the request."""
+    one.request["task"] = {}
+
+
+def change_task(one: DecisionRecord) -> None:
+    """Set an item inside the request."""
+    one.request["task"]["kind"] = "x"
+
+
+def change_parameters(one: DecisionRecord) -> None:
+    """Set a parameter of the target."""
+    target = one.decision.target
+    assert isinstance(target, Target)
+    target.parameters["max_tokens"] = 1
+
+
+CHANGES = [change_now, change_request, change_task, change_parameters]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("stored", [False, True], ids=["made", "stored"])
+def test_a_record_cannot_be_changed(
+    change: Any,
+    stored: bool,  # noqa: FBT001
+) -> None:
+    one = record({"task": {"kind": "coding", "model": "gpt-9"}, "parent": {"model": "small"}})
+    one = DecisionRecord.from_json(one.to_json()) if stored else one
+    with pytest.raises((AttributeError, TypeError)):
+        change(one)
+
+
+def test_a_record_has_a_hash() -> None:
+    assert len({SELECTED, DecisionRecord.from_json(SELECTED.to_json())}) == 1

@@ -1,0 +1,132 @@
+"""What looks like a secret is never shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from policy_router.redaction import KEY_SHAPE, REFERENCE, redact
+
+SHAPED = [
+    "sk-abcdefghijklmnop",
+    "sk-ant-api03-abcdefghijkl",
+    "sk-or-v1-0123456789abcdef",
+    "pk-abcdefghijkl",
+    "ghp_0123456789abcdef0123",
+    "github_pat_0123456789abcdef0123",
+    "glpat-0123456789abcdef0",
+    "hf_abcdefghijklmnopqr",
+    "gsk_abcdefghijklmnopqr",
+    "xai-abcdefghijklmnopqr",
+    "nvapi-abcdefghijklmnopqr",
+    "xoxb-0123456789",
+    "AKIA0123456789ABCDEF",
+    "AIza0123456789abcdefghijklmnopqrstu",
+    "eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.SflKxwRJSM",
+    "-----BEGIN RSA PRIVATE KEY-----",
+]
+
+
+@pytest.mark.parametrize("key", SHAPED)
+def test_a_word_in_the_shape_of_a_key_is_masked_wherever_it_stands(key: str) -> None:
+    shown = redact(f"before {key} after")
+    assert shown.startswith("before *")
+    assert shown.endswith("* after")
+    assert not any(part in shown for part in key.split())
+    assert KEY_SHAPE.search(key)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sk-short",
+        "task-abcdefghijklmnop",
+        "a model named glm-5-turbo-preview-long",
+        "ghp_short",
+        "AKIA0123",
+        "https://api.example.com/v1",
+        "max_tokens: 4096",
+        "token_limit: 12",
+        "tokens: 12",
+        "deepseek-r1-distill-qwen-32b",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_user_and_password_in_an_address_are_masked() -> None:
+    assert redact("https://me:hunter2@example.com/v1") == "https://**********@example.com/v1"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("api_key: hunter2", "api_key: *******"),
+        ("API-KEY: hunter2", "API-KEY: *******"),
+        ("x-api-key: hunter2", "x-api-key: *******"),
+        ("apikey: hunter2", "apikey: *******"),
+        ("password: hunter2", "password: *******"),
+        ("secret: hunter2", "secret: *******"),
+        ("token: hunter2", "token: *******"),
+        ("access_key: hunter2", "access_key: *******"),
+        ("authorization: Bearer hunter2", "authorization: ****** *******"),
+        ('"api_key": "hunter2"', '"api_key": *********'),
+        ("api_key: 'hunter2' # mine", "api_key: ********* # mine"),
+        ("api_key: hunter2 # mine", "api_key: ******* # mine"),
+        ('api_key: "a\\"b"', "api_key: ******"),
+        ("api_key: 'a''b'", "api_key: ******"),
+        # A quote that is not closed hides the rest.
+        ('api_key: "hunter2', "api_key: ********"),
+        # In a flow mapping a plain value ends where the next key begins.
+        ("{api_key: hunter2, base_url: x}", "{api_key: *******, base_url: x}"),
+        ("{base_url: x, api_key: hunter2}", "{base_url: x, api_key: *******}"),
+        ("{api_key: hunter2", "{api_key: *******"),
+        ("{a: 1, api_key: hunter2 # mine\n}", "{a: 1, api_key: ******* # mine\n}"),
+        # A block or a plain scalar goes on over the deeper lines.
+        ("api_key: |\n  hunter2\n  more\nb: c", "api_key: *\n  *******\n  ****\nb: c"),
+        ("api_key: >\n\n  hunter2\nb: c", "api_key: *\n\n  *******\nb: c"),
+        ("a:\n  api_key: one\n    two\n  b: c", "a:\n  api_key: ***\n    ***\n  b: c"),
+        ("api_key: one\r\n  two\r\nb: c", "api_key: ***\r\n  ***\r\nb: c"),
+        # Each of several is found.
+        ("token: one\nsecret: two", "token: ***\nsecret: ***"),
+    ],
+)
+def test_the_value_of_a_secret_key_is_masked(text: str, shown: str) -> None:
+    assert redact(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "api_key: env:ZAI_API_KEY",
+        'api_key: "env:ZAI_API_KEY"',
+        "api_key: file:/run/secrets/zai",
+        "{api_key: env:ZAI_API_KEY, b: c}",
+        "my_api_key_name: hunter2",
+        "mytoken: hunter2",
+    ],
+)
+def test_a_reference_is_no_secret_and_neither_is_the_value_of_another_key(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "is_reference"),
+    [
+        ("env:A", True),
+        ("env:_a1", True),
+        ("file:/a/b", True),
+        ("file:relative", True),
+        ("env:", False),
+        ("env:1A", False),
+        ("env:A B", False),
+        ("file:", False),
+        ("file:/a b", False),
+        ("hunter2", False),
+    ],
+)
+def test_a_reference_names_a_variable_or_a_file(
+    text: str,
+    is_reference: bool,  # noqa: FBT001
+) -> None:
+    assert bool(REFERENCE.fullmatch(text)) is is_reference

@@ -1,0 +1,459 @@
+"""A request is checked in shape when it is made, and against a policy when it meets one."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import pickle
+from collections import UserDict
+from typing import Any
+
+import pytest
+
+import policy_router
+from policy_router import Request, RequestError
+from policy_router.decision.request import (
+    MAX_BYTES,
+    MAX_CHARACTERS,
+    MAX_ITEMS,
+    checked,
+    moment,
+    spelt,
+    values_of,
+)
+
+POLICY = policy_router.loads(
+    """
+model: m
+kinds: [coding, math]
+facts:
+  text: {type: string}
+  count: {type: int, default: 3}
+  ratio: {type: double}
+  flag: {type: bool, default: false}
+  tags: {type: list, default: [a]}
+"""
+)
+NOW = "2026-01-31T09:00:00Z"
+
+
+def problem(content: Any) -> tuple[str, str, str | None]:
+    """Return place, reason and remedy of what is wrong with a request, whoever finds it."""
+    with pytest.raises(RequestError) as caught:
+        checked(POLICY, content)
+    return caught.value.path, caught.value.reason, caught.value.help
+
+
+# Shape.
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "reason", "help_"),
+    [
+        ([], "$", "a mapping is wanted, not a list", None),
+        (None, "$", "a mapping is wanted, not null", None),
+        ("x", "$", "a mapping is wanted, not a string", None),
+        ({1: {}}, "$", "a key must be a string", None),
+        ({"tsk": {}}, "$.tsk", "unknown key `tsk`", "did you mean `task`?"),
+        ({"fact": {}}, "$.fact", "unknown key `fact`", "did you mean `facts`?"),
+        ({"now": NOW}, "$.now", "unknown key `now`", None),
+        ({"xyz": {}}, "$.xyz", "unknown key `xyz`", None),
+        ({"odd key": {}}, '$["odd key"]', "unknown key `odd key`", None),
+        ({"self": {}}, "$.self", "unknown key `self`", None),
+        ({"task": None}, "$.task", "a mapping is wanted, not null", None),
+        ({"facts": []}, "$.facts", "a mapping is wanted, not a list", None),
+        ({"task": {1: "x"}}, "$.task", "a key must be a string", None),
+        ({"facts": {1: "x"}}, "$.facts", "a key must be a string", None),
+        ({"task": {"knd": "x"}}, "$.task.knd", "unknown key `knd`", "did you mean `kind`?"),
+        ({"call": {"kind": "x"}}, "$.call.kind", "unknown key `kind`", None),
+        ({"task": {"model": 1}}, "$.task.model", "a string is wanted, not an int", None),
+        ({"task": {"model": None}}, "$.task.model", "a string is wanted, not null", None),
+        ({"task": {"model": b"x"}}, "$.task.model", "a string is wanted, not something else", None),
+        ({"task": {"index": "1"}}, "$.task.index", "an int is wanted, not a string", None),
+        ({"task": {"index": True}}, "$.task.index", "an int is wanted, not true or false", None),
+        (
+            {"task": {"index": 1.0}},
+            "$.task.index",
+            "an int is wanted, not a number with a fraction",
+            None,
+        ),
+        (
+            {"task": {"labels": "a"}},
+            "$.task.labels",
+            "a list of strings is wanted, not a string",
+            None,
+        ),
+        (
+            {"task": {"labels": {"a": 1}}},
+            "$.task.labels",
+            "a list of strings is wanted, not a mapping",
+            None,
+        ),
+        (
+            {"task": {"labels": ["a", 1]}},
+            "$.task.labels[1]",
+            "a string is wanted, not an int",
+            None,
+        ),
+        (
+            {"budget": {"spent_usd": "1"}},
+            "$.budget.spent_usd",
+            "a number is wanted, not a string",
+            None,
+        ),
+        (
+            {"budget": {"spent_usd": False}},
+            "$.budget.spent_usd",
+            "a number is wanted, not true or false",
+            None,
+        ),
+        (
+            {"budget": {"spent_usd": math.inf}},
+            "$.budget.spent_usd",
+            "a finite number is wanted",
+            None,
+        ),
+        (
+            {"budget": {"remaining_usd": math.nan}},
+            "$.budget.remaining_usd",
+            "a finite number is wanted",
+            None,
+        ),
+        ({"task": {"index": 2**63}}, "$.task.index", "the number does not fit in 64 bits", None),
+        (
+            {"task": {"index": -(2**63) - 1}},
+            "$.task.index",
+            "the number does not fit in 64 bits",
+            None,
+        ),
+        (
+            {"budget": {"spent_usd": 10**400}},
+            "$.budget.spent_usd",
+            "the number does not fit in 64 bits",
+            None,
+        ),
+        ({"caller": {"id": "a\x00b"}}, "$.caller.id", "the string has a NUL character", None),
+        ({"caller": {"id": "a\ud800"}}, "$.caller.id", "the string is not valid Unicode", None),
+        ({"caller": {"id": "\udfff"}}, "$.caller.id", "the string is not valid Unicode", None),
+        (
+            {"caller": {"roles": ["ok", "\udc00"]}},
+            "$.caller.roles[1]",
+            "the string is not valid Unicode",
+            None,
+        ),
+        # Facts, which only a policy gives a type.
+        ({"facts": {"text": None}}, "$.facts.text", "a plain value is wanted, not null", None),
+        (
+            {"facts": {"text": {"a": 1}}},
+            "$.facts.text",
+            "a plain value is wanted, not a mapping",
+            None,
+        ),
+        ({"facts": {"text": 1}}, "$.facts.text", "a string is wanted, not an int", None),
+        (
+            {"facts": {"count": 1.5}},
+            "$.facts.count",
+            "an int is wanted, not a number with a fraction",
+            None,
+        ),
+        ({"facts": {"count": True}}, "$.facts.count", "an int is wanted, not true or false", None),
+        ({"facts": {"ratio": "1"}}, "$.facts.ratio", "a number is wanted, not a string", None),
+        ({"facts": {"flag": 1}}, "$.facts.flag", "true or false is wanted, not an int", None),
+        ({"facts": {"tags": "a"}}, "$.facts.tags", "a list of strings is wanted, not a string", None),
+        ({"facts": {"tags": [1]}}, "$.facts.tags[0]", "a string is wanted, not an int", None),
+        ({"facts": {"ratio": math.inf}}, "$.facts.ratio", "a finite number is wanted", None),
+        (
+            {"facts": {"txt": ""}},
+            "$.facts.txt",
+            "the policy declares no fact `txt`",
+            "did you mean `text`?",
+        ),
+        (
+            {"facts": {"zzz": ""}},
+            "$.facts.zzz",
+            "the policy declares no fact `zzz`",
+            "declare it in the policy under `facts`",
+        ),
+        (
+            {"task": {"kind": "codng"}},
+            "$.task.kind",
+            "the kind is none that the policy knows",
+            "did you mean `coding`?",
+        ),
+        (
+            {"task": {"kind": "zzz"}},
+            "$.task.kind",
+            "the kind is none that the policy knows",
+            "one of coding, math",
+        ),
+    ],
+)
+def test_what_is_wrong_has_its_place_its_reason_and_perhaps_a_remedy(
+    content: Any, path: str, reason: str, help_: str | None
+) -> None:
+    assert problem(content) == (path, reason, help_)
+
+
+def test_an_error_is_one_line_with_place_reason_and_remedy() -> None:
+    assert str(RequestError("$.a", "is wrong", "mend it")) == "$.a: is wrong; mend it"
+    assert str(RequestError("$.a", "is wrong")) == "$.a: is wrong"
+    assert isinstance(RequestError("$", ""), ValueError)
+
+
+def test_no_message_holds_a_value() -> None:
+    with pytest.raises(RequestError) as caught:
+        checked(POLICY, {"task": {"kind": "hunter2"}})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_kind_that_is_not_given_is_in_no_closed_set_and_is_fine() -> None:
+    assert checked(POLICY, {"task": {"kind": ""}}).given == {"task": {"kind": ""}}
+    checked(policy_router.loads("model: m"), {"task": {"kind": "anything"}})
+
+
+def test_a_policy_without_facts_takes_none() -> None:
+    with pytest.raises(RequestError) as caught:
+        checked(policy_router.loads("model: m"), {"facts": {"text": "a"}})
+    assert caught.value.path == "$.facts.text"
+
+
+# Limits, at their edges.
+
+
+def test_a_list_may_have_just_the_items_allowed() -> None:
+    Request(task={"labels": ["a"] * MAX_ITEMS})
+    assert problem({"task": {"labels": ["a"] * (MAX_ITEMS + 1)}}) == (
+        "$.task.labels",
+        "the list has more than 1,000 items",
+        None,
+    )
+
+
+def test_a_string_may_have_just_the_characters_allowed() -> None:
+    Request(task={"model": "\u00e9" * MAX_CHARACTERS})
+    long = "a" * (MAX_CHARACTERS + 1)
+    reason = "the string has more than 65,536 characters"
+    assert problem({"task": {"model": long}}) == ("$.task.model", reason, None)
+    assert problem({"task": {"labels": [long]}}) == ("$.task.labels[0]", reason, None)
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63)])
+def test_an_int_may_have_just_64_bits(number: int) -> None:
+    assert Request(task={"index": number}).given["task"]["index"] == number
+
+
+@pytest.mark.parametrize("character", ["\ud7ff", "\ue000", "\U0010ffff"])
+def test_the_characters_beside_the_surrogates_are_valid(character: str) -> None:
+    Request(caller={"id": character})
+
+
+# Values.
+
+
+def test_a_whole_number_given_for_a_double_is_taken_as_one() -> None:
+    budget = Request(budget={"spent_usd": 2}).given["budget"]
+    assert type(budget["spent_usd"]) is float
+    fact = checked(POLICY, {"facts": {"ratio": 2}}).given["facts"]["ratio"]
+    assert type(fact) is float
+    # Before a policy gives it a type, it is what was written.
+    assert type(Request(facts={"ratio": 2}).given["facts"]["ratio"]) is int
+
+
+def test_what_fits_is_taken_as_it_is() -> None:
+    given = {
+        "call": {"model": "a", "provider": "b", "reasoning_effort": "c"},
+        "task": {"kind": "coding", "labels": ["a"], "index": 1, "input_tokens": 5},
+        "caller": {"roles": ["x"]},
+        "facts": {"text": "", "count": 1, "ratio": 0.5, "flag": True, "tags": []},
+    }
+    found = checked(POLICY, given).given
+    assert found["call"] == given["call"]
+    assert found["task"] == {**given["task"], "labels": ("a",)}
+    assert found["facts"] == {**given["facts"], "tags": ()}
+
+
+def test_the_values_of_a_request_have_the_defaults_of_policy_and_language() -> None:
+    request = checked(POLICY, {"facts": {"count": 4}, "parent": {"depth": 2}})
+    values = values_of(POLICY, request)
+    assert values["facts"] == {"count": 4, "flag": False, "tags": ("a",)}
+    assert values["parent"] == {"model": "", "provider": "", "reasoning_effort": "", "depth": 2}
+    assert values["task"]["batch_size"] == 1
+    assert values["budget"] == {}
+
+
+def test_a_request_need_not_be_a_plain_dict() -> None:
+    assert Request.from_mapping(UserDict(task=UserDict(kind="a"))) == Request(task={"kind": "a"})
+
+
+def test_a_checked_request_is_not_made_again() -> None:
+    request = Request(task={"kind": "coding"})
+    assert checked(POLICY, request) is request
+
+
+def test_what_is_not_given_stays_away() -> None:
+    assert Request().given == {}
+    assert Request(task={}).given == {"task": {}}
+
+
+# As a value.
+
+
+def test_equal_requests_are_equal_and_have_one_hash() -> None:
+    one = Request(task={"kind": "a", "labels": ["x"]}, parent={"model": "m"})
+    two = Request(parent={"model": "m"}, task={"labels": ("x",), "kind": "a"})
+    assert one == two
+    assert hash(one) == hash(two)
+    assert one != Request(task={"kind": "b"})
+    assert one != one.given
+    assert len({one, two}) == 1
+
+
+def test_a_request_cannot_be_changed() -> None:
+    labels = ["a"]
+    task: dict[str, Any] = {"labels": labels}
+    request = Request(task=task)
+    labels.append("b")
+    task["kind"] = "x"
+    assert request.given == {"task": {"labels": ("a",)}}
+    for mapping in (request.given, request.given["task"]):
+        with pytest.raises(TypeError):
+            mapping["kind"] = "x"  # type: ignore[index]
+    with pytest.raises(AttributeError):
+        request.given = {}  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        request.other = 1  # type: ignore[attr-defined]
+
+
+def test_a_request_shows_what_was_given() -> None:
+    shown = repr(Request(task={"kind": "coding"}, parent={"model": "glm-5"}))
+    assert shown == "Request(task={'kind': 'coding'}, parent={'model': 'glm-5'})"
+
+
+def test_a_request_survives_pickling() -> None:
+    request = Request(task={"kind": "coding", "labels": ["a"]})
+    assert pickle.loads(pickle.dumps(request)) == request  # noqa: S301 - its own bytes
+
+
+# From JSON.
+
+
+def test_a_request_is_read_from_json_in_text_or_bytes() -> None:
+    for content in ('{"task": {"kind": "a"}}', b'{"task": {"kind": "a"}}'):
+        assert Request.from_json(content) == Request(task={"kind": "a"})
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "reason"),
+    [
+        ("", "$", "the request is not JSON"),
+        ("{", "$", "the request is not JSON"),
+        ("{} {}", "$", "the request is not JSON"),
+        ('{"budget": {"spent_usd": NaN}}', "$", "the request is not JSON"),
+        (b'{"task": {"kind": "\xff"}}', "$", "the request is not JSON"),
+        ("\ud800", "$", "the request is not JSON"),
+        ("[" * 100_000, "$", "the request is not JSON"),
+        ("[]", "$", "a mapping is wanted, not a list"),
+        ("1.5", "$", "a mapping is wanted, not a number with a fraction"),
+        ('{"task": {"index": 1e300}}', "$.task.index", None),
+        ('{"task": {"index": 99999999999999999999}}', "$.task.index", None),
+        ('{"budget": {"spent_usd": 1e999}}', "$", None),
+    ],
+)
+def test_what_is_no_request_in_json_is_refused(
+    content: str | bytes, path: str, reason: str | None
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        Request.from_json(content)
+    assert caught.value.path == path
+    assert reason is None or caught.value.reason == reason
+
+
+def test_a_request_in_json_may_have_just_the_bytes_allowed() -> None:
+    assert Request.from_json("{}".ljust(MAX_BYTES)) == Request()
+    for content in ("{}".ljust(MAX_BYTES + 1), b"{}".ljust(MAX_BYTES + 1)):
+        with pytest.raises(RequestError, match="longer than 1,048,576 bytes"):
+            Request.from_json(content)
+
+
+def test_a_text_is_as_long_as_its_bytes() -> None:
+    text = '{"caller": {"id": "' + "\u00e9" * (MAX_BYTES // 2) + '"}}'
+    with pytest.raises(RequestError, match="longer than 1,048,576 bytes"):
+        Request.from_json(text)
+
+
+# The time.
+
+
+@pytest.mark.parametrize(
+    ("now", "text"),
+    [
+        ("2026-01-31T09:00:00Z", "2026-01-31T09:00:00Z"),
+        ("2026-01-31T09:00:00+02:00", "2026-01-31T07:00:00Z"),
+        ("2026-01-31T09:00:00-08:30", "2026-01-31T17:30:00Z"),
+        ("2026-01-31T09:00:00.5Z", "2026-01-31T09:00:00.5Z"),
+        ("2026-01-31T09:00:00.120Z", "2026-01-31T09:00:00.12Z"),
+        ("2026-01-31T09:00:00.000001Z", "2026-01-31T09:00:00.000001Z"),
+        ("2026-01-31T09:00:00.000000Z", "2026-01-31T09:00:00Z"),
+        ("2026-01-31T09:00:10Z", "2026-01-31T09:00:10Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+    ],
+)
+def test_a_time_is_spelt_in_utc_without_needless_zeros(now: str, text: str) -> None:
+    assert spelt(moment(now)) == text
+    assert moment(now).tzinfo is datetime.UTC
+
+
+def test_a_time_may_be_an_aware_datetime() -> None:
+    zone = datetime.timezone(datetime.timedelta(hours=2))
+    now = datetime.datetime(2026, 1, 31, 9, 0, tzinfo=zone)
+    assert spelt(moment(now)) == "2026-01-31T07:00:00Z"
+
+
+WANTED = "a time such as 2026-01-31T09:00:00Z is wanted"
+NO_ZONE = "the time has no time zone; give an aware datetime"
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        ("", WANTED),
+        ("now", WANTED),
+        ("2026-01-31", WANTED),
+        ("2026-01-31T09:00:00", WANTED),
+        ("2026-01-31 09:00:00Z", WANTED),
+        ("2026-01-31t09:00:00z", WANTED),
+        ("2026-01-31T09:00Z", WANTED),
+        ("2026-01-31T09:00:00.1234567Z", WANTED),
+        ("2026-01-31T09:00:00.Z", WANTED),
+        ("2026-01-31T09:00:00Z\n", WANTED),
+        ("\u0662026-01-31T09:00:00Z", WANTED),
+        ("2026-13-31T09:00:00Z", "there is no such time"),
+        ("2026-02-29T09:00:00Z", "there is no such time"),
+        ("2026-01-31T25:00:00Z", "there is no such time"),
+        ("2026-01-31T09:00:00+25:00", "there is no such time"),
+        ("0001-01-01T00:00:00+01:00", "the time is outside the years 1 to 9999"),
+        ("9999-12-31T23:59:59-01:00", "the time is outside the years 1 to 9999"),
+        (datetime.datetime(2026, 1, 31), NO_ZONE),  # noqa: DTZ001 - naive on purpose
+        (datetime.date(2026, 1, 31), "a datetime is wanted, not something else"),
+        (1769850000, "a datetime is wanted, not an int"),
+        (None, "a datetime is wanted, not null"),
+    ],
+)
+def test_another_time_is_refused(now: Any, reason: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        moment(now)
+    assert str(caught.value) == f"now: {reason}"
+
+
+class Zoneless(datetime.tzinfo):
+    """A time zone that does not know its offset."""
+
+    def utcoffset(self, _when: datetime.datetime | None) -> None:
+        """Return nothing."""
+        return
+
+
+def test_a_time_zone_that_does_not_know_its_offset_is_none() -> None:
+    with pytest.raises(RequestError, match="no time zone"):
+        moment(datetime.datetime(2026, 1, 31, tzinfo=Zoneless()))

@@ -1,0 +1,197 @@
+"""One table of names: the published schemas follow from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import policy_router
+from policy_router.decision.request import Request, values_of
+from policy_router.decision.schema import record_schema, request_schema
+from policy_router.expressions.tree import DOUBLE, INT, STRING, STRINGS
+from policy_router.expressions.vocabulary import (
+    REQUEST_NAMES,
+    SECTIONS,
+    TARGET_NAMES,
+    Name,
+    Vocabulary,
+    default_of,
+)
+from policy_router.runtime.loader import data_folder, schema
+
+SCHEMAS = Path(__file__).parents[2] / "schemas"
+MADE = {"request": request_schema, "record": record_schema}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_published_schema_is_the_one_that_the_code_makes(
+    name: str,
+    update_golden: bool,  # noqa: FBT001
+) -> None:
+    made = MADE[name]()
+    if update_golden:
+        text = json.dumps(made, indent=2, ensure_ascii=False)
+        SCHEMAS.joinpath(f"{name}.schema.json").write_text(f"{text}\n", encoding="utf-8")
+        schema.cache_clear()
+    # Compared as JSON says it: a tuple is a list there.
+    assert schema(name) == json.loads(json.dumps(made))
+
+
+@pytest.mark.parametrize("name", ["policy", *MADE])
+def test_a_published_schema_is_a_schema_of_draft_7(name: str) -> None:
+    assert schema(name)["$schema"] == "http://json-schema.org/draft-07/schema#"
+    assert schema(name)["$id"] == f"urn:policy-router:schema:{name}:v1"
+    jsonschema.Draft7Validator.check_schema(dict(schema(name)))
+
+
+def properties(shape: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every property that a schema describes, with its place."""
+    if isinstance(shape, list):
+        for item in shape:
+            yield from properties(item, path)
+    elif isinstance(shape, dict):
+        for key, inner in shape.get("properties", {}).items():
+            yield f"{path}.{key}", inner
+        for key, inner in shape.items():
+            yield from properties(inner, f"{path}.{key}")
+
+
+@pytest.mark.parametrize("name", ["policy", *MADE])
+def test_every_property_of_a_published_schema_has_a_description(name: str) -> None:
+    found = dict(properties(schema(name)))
+    assert len(found) > 10
+    assert [path for path, shape in found.items() if not _described(shape)] == []
+
+
+def _described(shape: Any) -> bool:
+    return isinstance(shape, dict) and bool(shape.get("description"))
+
+
+@pytest.mark.parametrize("name", ["policy", *MADE])
+def test_every_reference_in_a_published_schema_leads_somewhere(name: str) -> None:
+    whole = schema(name)
+    text = json.dumps(whole)
+    used = {part.split('"')[0] for part in text.split('"#/definitions/')[1:]}
+    assert used <= set(whole.get("definitions", {}))
+
+
+NAMES = [
+    ("call.model", STRING, False),
+    ("call.provider", STRING, False),
+    ("call.reasoning_effort", STRING, False),
+    ("task.model", STRING, False),
+    ("task.provider", STRING, False),
+    ("task.reasoning_effort", STRING, False),
+    ("task.kind", STRING, False),
+    ("task.labels", STRINGS, False),
+    ("task.needs", STRINGS, False),
+    ("task.index", INT, False),
+    ("task.batch_size", INT, False),
+    ("task.input_tokens", INT, True),
+    ("parent.model", STRING, False),
+    ("parent.provider", STRING, False),
+    ("parent.reasoning_effort", STRING, False),
+    ("parent.depth", INT, False),
+    ("caller.id", STRING, False),
+    ("caller.team", STRING, False),
+    ("caller.roles", STRINGS, False),
+    ("budget.spent_usd", DOUBLE, True),
+    ("budget.remaining_usd", DOUBLE, True),
+    ("target.name", STRING, False),
+    ("target.model", STRING, False),
+    ("target.provider", STRING, False),
+    ("target.level", STRING, False),
+    ("target.strengths", STRINGS, False),
+    ("target.supports", STRINGS, False),
+    ("target.price.input", DOUBLE, True),
+    ("target.price.output", DOUBLE, True),
+    ("target.context_window", INT, True),
+]
+
+
+def test_the_names_are_those_of_the_language_page() -> None:
+    found = [(name.path, name.type, name.optional) for name in (*REQUEST_NAMES, *TARGET_NAMES)]
+    assert found == NAMES
+
+
+def test_every_name_is_described_in_one_sentence() -> None:
+    texts = [name.description for name in (*REQUEST_NAMES, *TARGET_NAMES)]
+    assert all(text.endswith(".") for text in texts)
+    assert len(set(texts)) == len(texts)
+
+
+def test_an_absent_name_has_the_empty_value_of_its_type_but_for_the_batch_size() -> None:
+    defaults = {name.path: default_of(name) for name in REQUEST_NAMES if not name.optional}
+    assert defaults["task.batch_size"] == 1
+    assert defaults["task.index"] == 0
+    assert defaults["task.kind"] == ""
+    assert defaults["task.labels"] == ()
+
+
+def test_an_optional_name_that_is_not_given_is_absent_from_the_values() -> None:
+    policy = policy_router.loads("model: m")
+    values = values_of(policy, Request())
+    assert "input_tokens" not in values["task"]
+    assert values["budget"] == {}
+    assert set(values) == {*SECTIONS, "facts"}
+
+
+def test_the_request_schema_has_every_name_with_its_default() -> None:
+    shape = request_schema()["properties"]
+    for name in REQUEST_NAMES:
+        section, _, key = name.path.partition(".")
+        found = shape[section]["properties"][key]
+        assert found["description"] == name.description
+        assert ("default" in found) is not name.optional
+
+
+@pytest.mark.parametrize(
+    ("request_", "good"),
+    [
+        ({}, True),
+        ({"task": {"kind": "coding", "labels": ["a"], "input_tokens": 3}}, True),
+        ({"facts": {"any": [1], "other": 1.5}}, True),
+        ({"task": {"knd": "coding"}}, False),
+        ({"tsk": {}}, False),
+        ({"task": {"index": 2**63}}, False),
+        ({"task": {"labels": "a"}}, False),
+    ],
+)
+def test_the_request_schema_says_what_the_code_takes(
+    request_: dict[str, Any],
+    good: bool,  # noqa: FBT001
+) -> None:
+    validator = jsonschema.Draft7Validator(request_schema())
+    assert validator.is_valid(request_) is good
+
+
+@pytest.mark.parametrize("request_", [{"task": {"model": "x"}}, {"task": {"model": "m"}}, {}])
+def test_a_record_has_the_shape_of_the_record_schema(request_: dict[str, Any]) -> None:
+    policy = policy_router.loads(
+        "pool: [{model: m, provider: p, fallback: [n]}, {model: n, provider: p}]\n"
+        "precedence: strict"
+    )
+    record = policy_router.decide(policy, request_, now="2026-01-31T09:00:00Z")
+    jsonschema.Draft7Validator(record_schema()).validate(json.loads(record.to_json()))
+
+
+def test_a_vocabulary_knows_its_roots_and_what_is_under_a_path() -> None:
+    vocabulary = Vocabulary.of(TARGET_NAMES)
+    assert vocabulary.roots() == {"target"}
+    assert vocabulary.under("target.price") == ["target.price.input", "target.price.output"]
+    assert vocabulary.under("target.pri") == []
+
+
+def test_a_vocabulary_can_learn_a_name() -> None:
+    vocabulary = Vocabulary.of(TARGET_NAMES)
+    vocabulary.learn(Name("variables.x", INT))
+    assert vocabulary.names["variables.x"].type is INT
+
+
+def test_the_schemas_of_a_checkout_stand_beside_the_package() -> None:
+    assert data_folder("schemas").joinpath("policy.schema.json").is_file()
