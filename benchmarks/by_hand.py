@@ -23,7 +23,6 @@ from msgspec import UNSET, Struct, UnsetType
 from benchmarks.workload import (
     DEFAULT_MODEL,
     DEFAULT_PROVIDER,
-    EFFORTS,
     MAX_TOKENS,
     Entry,
     Forbid,
@@ -86,7 +85,7 @@ _DECODE = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class _Facts:
-    """The facts of one request that the policy reads."""
+    """The facts of one request that the policy reads, and what its record says so far."""
 
     __slots__ = (
         "call",
@@ -97,9 +96,11 @@ class _Facts:
         "possible",
         "remaining",
         "roles",
+        "steps",
         "task",
         "team",
         "tokens",
+        "warnings",
         "wish",
     )
 
@@ -118,6 +119,8 @@ class _Facts:
         self.roles: Sequence[str] = caller.get("roles", ())
         self.remaining: float | None = get("budget", _NONE).get("remaining_usd")
         self.possible: Sequence[Forbid] = ()
+        self.steps: list[rec.Step] = []
+        self.warnings: list[rec.DecisionWarning] = []
         self.wish: tuple[Level, str] | None = None
         if effort := call.get(_EFFORT):
             self.wish = (Level.CALL, effort)
@@ -138,6 +141,8 @@ class Plain:
         """Keep the policy, and what its records say of themselves."""
         self.entries, self.forbids, self.policy, self.engine = entries, forbids, policy, engine
         self.tests = [(rule.id, _test(rule)) for rule in forbids]
+        default = (DEFAULT_MODEL, DEFAULT_PROVIDER)
+        self.default = [entry for entry in entries if (entry.model, entry.provider) == default]
 
     def decide_json(self, content: bytes, now: datetime.datetime) -> bytes:
         """Decide from JSON to JSON, with the shape of the request checked."""
@@ -147,13 +152,11 @@ class Plain:
     def decide(self, given: Mapping[str, Any], now: datetime.datetime) -> DecisionRecord:
         """Decide; the request is one that ``decide`` accepts, the time is in UTC."""
         facts = _Facts(given)
-        steps: list[rec.Step] = []
-        decision = self.walk(facts, steps)
+        decision = self.walk(facts)
+        steps = facts.steps
         steps.extend(_NOT_REACHED[len(steps) :])
         time = now.replace(tzinfo=None).isoformat() + "Z"
-        return DecisionRecord(
-            self.policy, self.engine, time, dict(given), decision, tuple(steps)
-        )
+        return DecisionRecord(self.policy, self.engine, time, dict(given), decision, tuple(steps))
 
     # What the two versions do differently.
 
@@ -195,30 +198,26 @@ class Plain:
 
     # What they share.
 
-    def walk(self, facts: _Facts, steps: list[rec.Step]) -> rec.Decision:
+    def walk(self, facts: _Facts) -> rec.Decision:
         """Go through the levels."""
         self.prepare(facts)
         for position, wish in ((0, facts.call), (1, facts.task)):
             model, provider = wish.get("model", ""), wish.get("provider", "")
             if not model and not provider:
-                steps.append(_NO_PROPOSAL[position])
+                facts.steps.append(_NO_PROPOSAL[position])
                 continue
             requested = rec.Requested(model or UNSET, provider or UNSET)
             entries = self.meant(model, provider)
-            decision = self.wished(facts, steps, _LEVELS[position], entries, requested)
-            return decision
-        warnings: list[rec.DecisionWarning] = []
+            return self.wished(facts, _LEVELS[position], entries, requested)
         entries = self.picked(facts.task.get("kind", ""))
-        decision = self.proposed(facts, steps, Level.POOL, entries, warnings)
+        decision = self.proposed(facts, Level.POOL, entries)
         if decision is None:
-            entry = self.equal(DEFAULT_MODEL, DEFAULT_PROVIDER)
-            decision = self.proposed(facts, steps, Level.CONFIG, (entry,), warnings)
-        return decision or self.inherited(facts, steps, warnings)
+            decision = self.proposed(facts, Level.CONFIG, self.default)
+        return self.inherited(facts) if decision is None else decision
 
     def wished(
         self,
         facts: _Facts,
-        steps: list[rec.Step],
         level: Level,
         entries: Sequence[Entry],
         requested: rec.Requested,
@@ -226,73 +225,74 @@ class Plain:
         """Grant a wish, or refuse it."""
         if not entries:
             code = ReasonCode.OUTSIDE_POOL
-            steps.append(rec.Step(level.value, level, Result.VIOLATED, code, requested))
+            facts.steps.append(rec.Step(level.value, level, Result.VIOLATED, code, requested))
             message = f"{_ASKS[level]} a model outside the pool"
-            return self.refused(facts, code, message, level.value, [])
+            return self.refused(facts, code, message, level.value)
         seen: list[rec.Candidate] = []
+        reason: ReasonCode | None = None
         for entry in entries:
-            code, forbid = self.rejection(facts, entry)
-            if code is None:
-                return self.selected(facts, steps, level, entry, seen, [], requested)
-            seen.append(_rejected(entry, code, forbid))
-        first = seen[0]
-        reason = first.code
+            why, forbid = self.rejection(facts, entry)
+            if why is None:
+                return self.selected(facts, level, entry, seen, requested)
+            seen.append(_rejected(entry, why, forbid))
+            reason = reason or why
+        reason = reason or ReasonCode.OUTSIDE_POOL
         step = rec.Step(level.value, level, Result.VIOLATED, reason, requested, tuple(seen))
-        steps.append(step)
-        return self.refused(facts, reason, _message(first), level.value, [])
+        facts.steps.append(step)
+        return self.refused(facts, reason, _message(seen[0]), level.value)
 
     def proposed(
         self,
         facts: _Facts,
-        steps: list[rec.Step],
         level: Level,
         entries: Sequence[Entry],
-        warnings: list[rec.DecisionWarning],
     ) -> rec.Decision | None:
         """Take the first admitted entry; None where there is none."""
         if not entries:
-            steps.append(_NO_PROPOSAL[_LEVELS.index(level)])
+            facts.steps.append(_NO_PROPOSAL[_LEVELS.index(level)])
             return None
         seen: list[rec.Candidate] = []
+        reason: ReasonCode | None = None
         for entry in entries:
             code, forbid = self.rejection(facts, entry)
             if code is None:
-                return self.selected(facts, steps, level, entry, seen, warnings, UNSET)
+                return self.selected(facts, level, entry, seen, UNSET)
             seen.append(_rejected(entry, code, forbid))
-        reason = seen[0].code
-        steps.append(
+            reason = reason or code
+        reason = reason or ReasonCode.NOT_ALLOWED
+        facts.steps.append(
             rec.Step(level.value, level, Result.VIOLATED, reason, candidates=tuple(seen))
         )
-        warnings.append(rec.DecisionWarning(reason, level.value))
+        facts.warnings.append(rec.DecisionWarning(reason, level.value))
         return None
 
-    def inherited(
-        self, facts: _Facts, steps: list[rec.Step], warnings: list[rec.DecisionWarning]
-    ) -> rec.Decision:
+    def inherited(self, facts: _Facts) -> rec.Decision:
         """Take the parent's model, or refuse."""
         model, provider = facts.parent.get("model", ""), facts.parent.get("provider", "")
         none = "no rule selects a target"
         if not model:
-            steps.append(_NO_PROPOSAL[4])
-            return self.refused(facts, ReasonCode.NO_TARGET, none, None, warnings)
+            facts.steps.append(_NO_PROPOSAL[4])
+            return self.refused(facts, ReasonCode.NO_TARGET, none, None)
         entry = self.equal(model, provider)
         if entry is not None:
-            decision = self.proposed(facts, steps, Level.PARENT, (entry,), warnings)
-            return decision or self.refused(facts, ReasonCode.NO_TARGET, none, None, warnings)
+            decision = self.proposed(facts, Level.PARENT, (entry,))
+            return decision or self.refused(facts, ReasonCode.NO_TARGET, none, None)
         forbid = self.forbidden(facts, provider, None)
         if forbid is None:
             seen = rec.Candidate(Verdict.SELECTED, UNSET, model, provider)
-            steps.append(rec.Step("parent", Level.PARENT, Result.SELECTED, candidates=(seen,)))
+            facts.steps.append(
+                rec.Step("parent", Level.PARENT, Result.SELECTED, candidates=(seen,))
+            )
             target = rec.Target(model, provider, self.parameters(facts, None))
             return rec.Decision(
-                "selected", tuple(warnings), Level.PARENT, "parent", target, ()
+                "selected", tuple(facts.warnings), Level.PARENT, "parent", target, ()
             )
         seen = rec.Candidate(Verdict.REJECTED, UNSET, model, provider, _FORBIDDEN, forbid)
-        steps.append(
+        facts.steps.append(
             rec.Step("parent", Level.PARENT, Result.VIOLATED, _FORBIDDEN, candidates=(seen,))
         )
-        warnings.append(rec.DecisionWarning(_FORBIDDEN, "parent"))
-        return self.refused(facts, ReasonCode.NO_TARGET, none, None, warnings)
+        facts.warnings.append(rec.DecisionWarning(_FORBIDDEN, "parent"))
+        return self.refused(facts, ReasonCode.NO_TARGET, none, None)
 
     def rejection(self, facts: _Facts, entry: Entry) -> tuple[ReasonCode | None, str | None]:
         """Return why an entry is not admitted, and the rule that forbids it."""
@@ -316,11 +316,9 @@ class Plain:
     def selected(
         self,
         facts: _Facts,
-        steps: list[rec.Step],
         level: Level,
         entry: Entry,
         seen: list[rec.Candidate],
-        warnings: list[rec.DecisionWarning],
         requested: rec.Requested | UnsetType,
     ) -> rec.Decision:
         """Select an entry, unless the wish for a parameter refuses."""
@@ -328,13 +326,14 @@ class Plain:
         if wish is not None and wish[1] not in entry.efforts:
             code = ReasonCode.PARAMETER_NOT_ALLOWED
             seen.append(_rejected(entry, code, None))
-            steps.append(
+            facts.steps.append(
                 rec.Step(level.value, level, Result.VIOLATED, code, requested, tuple(seen))
             )
-            message = f"{_ASKS[wish[0]]} a {_EFFORT} that `{entry.name}` does not allow"
-            return self.refused(facts, code, message, wish[0].value, warnings)
+            allowed = f"does not allow; it allows {', '.join(entry.efforts)}"
+            message = f"{_ASKS[wish[0]]} a {_EFFORT} that `{entry.name}` {allowed}"
+            return self.refused(facts, code, message, wish[0].value)
         seen.append(rec.Candidate(Verdict.SELECTED, entry.name))
-        steps.append(
+        facts.steps.append(
             rec.Step(level.value, level, Result.SELECTED, UNSET, requested, tuple(seen))
         )
         planned: list[rec.Target] = []
@@ -347,7 +346,7 @@ class Plain:
                     planned.append(self.target(facts, other))
         return rec.Decision(
             "selected",
-            tuple(warnings),
+            tuple(facts.warnings),
             level,
             level.value,
             self.target(facts, entry),
@@ -375,14 +374,13 @@ class Plain:
         code: ReasonCode,
         message: str,
         rule: str | None,
-        warnings: list[rec.DecisionWarning],
     ) -> rec.Decision:
         """Refuse, and say what may be asked for."""
         permitted = tuple(
             entry.name for entry in self.entries if self.rejection(facts, entry)[0] is None
         )
         refusal = rec.Refusal(code, message, rule, permitted)
-        return rec.Decision("refused", tuple(warnings), refusal=refusal)
+        return rec.Decision("refused", tuple(facts.warnings), refusal=refusal)
 
 
 class Tuned(Plain):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import cedarpy
@@ -91,7 +92,7 @@ def build(size: int) -> Deciders:
             return min(picked, key=prices.__getitem__)
         return allowed(request, "ask", ["entry-0"])[0]
 
-    return {kind: lambda r=request: decide(r) for kind, request in requests(size).items()}
+    return {kind: partial(decide, request) for kind, request in requests(size).items()}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import litellm
@@ -39,7 +40,7 @@ def build(size: int) -> Deciders:
         found: str = router.get_available_deployment(model=group)["model_info"]["id"]
         return found.partition("/")[2]
 
-    return {kind: lambda r=request: decide(r) for kind, request in requests(size).items()}
+    return {kind: partial(decide, request) for kind, request in requests(size).items()}
 
 
 if __name__ == "__main__":

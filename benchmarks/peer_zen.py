@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import zen
@@ -90,7 +91,7 @@ def build(size: int) -> Deciders:
         best: str = min(found, key=lambda row: row["price"])["name"]
         return best
 
-    return {kind: lambda r=request: decide(r) for kind, request in requests(size).items()}
+    return {kind: partial(decide, request) for kind, request in requests(size).items()}
 
 
 if __name__ == "__main__":

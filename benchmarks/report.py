@@ -112,8 +112,8 @@ def described(results: Mapping[str, Any]) -> list[str]:
     return [
         f"{on['date']}, {on['cpu']}, {on['cores']} cores{load}; {on['system']}, {on['python']}",
         ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
-        f"{how['rounds']} rounds of about {how['seconds'] * 1000:.0f} ms a row, in turns; "
-        f"each call timed by itself, which adds {how['timer_ns']:.0f} ns to it",
+        f"{how['rounds']} rounds of about {how['seconds'] * 1000:.0f} ms for each figure, in turns",
+        f"each call is timed by itself, which adds {how['timer_ns']:.0f} ns to it",
     ]
 
 

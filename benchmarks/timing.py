@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-_FEWEST, _MOST = 8, 4000
+_FEWEST, _MOST = 3, 4000
+_SHORT_NS = 2_000_000
+_ENOUGH = 100
 
 
 class Timed(Protocol):
@@ -57,7 +59,9 @@ class Case:
 
     def calibrate(self, seconds: float) -> None:
         """Warm up, and choose how many calls fill a round."""
-        once = statistics.median(self.timed.batch(_FEWEST))
+        once: float = self.timed.batch(1)[0]
+        if once < _SHORT_NS:
+            once = statistics.median(self.timed.batch(50))
         self.calls = min(max(int(seconds * 1e9 / max(once, 1)), _FEWEST), _MOST)
 
     def round(self) -> None:
@@ -70,9 +74,11 @@ class Case:
         """Return the median over all rounds, in microseconds."""
         return statistics.median(self.samples) / 1000
 
-    def p99_us(self) -> float:
-        """Return what 99 of 100 calls stay within, in microseconds."""
+    def p99_us(self) -> float | None:
+        """Return what 99 of 100 calls stay within, in microseconds; None for fewer calls."""
         ordered = sorted(self.samples)
+        if len(ordered) < _ENOUGH:
+            return None
         return ordered[math.ceil(len(ordered) * 0.99) - 1] / 1000
 
     def ratio(self, other: Case) -> float:

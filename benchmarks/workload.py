@@ -193,7 +193,7 @@ def varied_requests(size: int, count: int) -> list[dict[str, Any]]:
 
 def _varied(chance: random.Random, size: int) -> dict[str, Any]:
     names = [f"entry-{chance.randrange(size)}", f"model-{chance.randrange(size)}", "unheard-of"]
-    some = {
+    some: dict[str, dict[str, Any]] = {
         "call": {
             "model": chance.choice(["", "", "", "", *names[:1]]),
             "reasoning_effort": chance.choice(["", "", *EFFORTS]),

@@ -28,7 +28,7 @@ KEY_SHAPE = re.compile(
 
 _SECRET_KEY = re.compile(
     r"""(?ix) (?<![\w-]) ["']?
-    [\w-]* (?:key|kye|secret|token(?!s)|passw|credential|authori) [\w-]*
+    [\w-]* (?:key|kye|secret|token(?!s)|passw|passphrase|credential|authori|cookie) [\w-]*
     ["']? \s* : [ \t]*"""
 )
 _REFERRING = re.compile(r"""["']?(?:env:\w+|file:[^\s,}]+)["']?\s*(?:[,}#]|$)""")

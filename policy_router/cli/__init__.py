@@ -6,6 +6,8 @@ Exit codes: 0 good, 1 the policy has errors, 2 usage or a bad request, 3 refused
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -38,18 +40,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output has seen enough.
-        sys.stdout = sys.stderr
+        _give_up_output()
         return GOOD
+    except OSError as problem:
+        _give_up_output()
+        reason = (problem.strerror or "input/output error").lower()
+        sys.stderr.write(f"policy-router: standard output: {reason}\n")
+        return USAGE
     except KeyboardInterrupt:
         return 130
     return code
 
 
+def _give_up_output() -> None:
+    """Let what is still buffered go nowhere, so that the interpreter can end in peace."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("-v", "--verbose", action="count", default=0, help="say more (-vv: all)")
-    common.add_argument("-q", "--quiet", action="store_true", help="say only what is needed")
+    common = _verbosity(default=argparse.SUPPRESS, default_quiet=argparse.SUPPRESS)
     parser = argparse.ArgumentParser(
+        parents=[_verbosity(default=0, default_quiet=False)],
+        allow_abbrev=False,
         prog="policy-router",
         description="Decides which language model a delegated task runs on, and says why.",
         epilog=_EXIT_CODES,
@@ -59,7 +72,12 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(
-            name, help=text, description=f"{text}.", epilog=_EXIT_CODES, parents=[common]
+            name,
+            help=text,
+            description=f"{text}.",
+            epilog=_EXIT_CODES,
+            parents=[common],
+            allow_abbrev=False,
         )
 
     check = command("check", "find what is wrong with policies")
@@ -91,6 +109,18 @@ def _parser() -> argparse.ArgumentParser:
 
     init = command("init", "write a commented policy to begin with")
     init.add_argument("folder", metavar="DIR", nargs="?", default=".", help="default: this folder")
+    return parser
+
+
+def _verbosity(*, default: int | str, default_quiet: bool | str) -> argparse.ArgumentParser:
+    """Return the options that stand before the command or after it."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=default, help="say more (-vv: all)"
+    )
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", default=default_quiet, help="say only what is needed"
+    )
     return parser
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,16 @@ from msgspec import UnsetType
 from policy_router.cli import GOOD, POLICY_ERRORS, REFUSED, USAGE
 from policy_router.cli.requests import at_position, read_requests, read_requests_or_records
 from policy_router.cli.terminal import err, out, out_bytes, paint_for, table
-from policy_router.decision.evaluator import decide, permitted
-from policy_router.decision.explain import REASONS, asked, explain, spelt_target
+from policy_router.decision.evaluator import decide, permitted_entries
+from policy_router.decision.explain import Explanation, explain
 from policy_router.decision.record import DecisionRecord
-from policy_router.decision.request import Request
+from policy_router.decision.request import Request, checked, moment, values_of
+from policy_router.decision.situation import Situation
+from policy_router.decision.wording import REASONS, asked, spelt_target
 from policy_router.diagnostics import Diagnostic, Diagnostics, printable
-from policy_router.domain import WISHES, Policy, PoolEntry
+from policy_router.domain import WISHES, Level, Policy, PoolEntry
 from policy_router.errors import PolicyError, RecordError, RequestError
+from policy_router.redaction import redact
 from policy_router.runtime.loader import check, data_folder, load
 from policy_router.runtime.router import system_clock
 
@@ -31,8 +35,9 @@ class _UsageError(Exception):
 
 def run(options: argparse.Namespace) -> int:
     """Run the command that was asked for; what goes wrong is said here, in one way."""
-    options.now = getattr(options, "now", None) or system_clock()
     try:
+        now = getattr(options, "now", None)
+        options.now = moment(now) if now else system_clock()
         return int(_COMMANDS[options.command](options))
     except PolicyError as problem:
         err(problem.diagnostics.to_text(paint_for(sys.stderr)))
@@ -48,7 +53,7 @@ def _check(options: argparse.Namespace) -> int:
     found: list[Diagnostic] = []
     errors = warnings = 0
     good: list[tuple[str, Policy]] = []
-    for path in options.paths:
+    for path in dict.fromkeys(options.paths):
         policy, diagnostics = check(_existing(path))
         found.extend(diagnostics)
         errors, warnings = errors + diagnostics.errors, warnings + diagnostics.warnings
@@ -56,7 +61,7 @@ def _check(options: argparse.Namespace) -> int:
             good.append((path, policy))
     total = Diagnostics(Diagnostics.of(found).items, errors, warnings)
     if options.format == "json":
-        out(total.to_json())
+        out_bytes(total.to_json().encode())
     else:
         _report(options, good, total)
     return POLICY_ERRORS if errors or (options.strict and warnings) else GOOD
@@ -77,7 +82,7 @@ def _report(
         counts = (_count(total.errors, "error"), _count(total.warnings, "warning"))
         out(", ".join(counts))
     elif good:
-        out(f"no problems found; next: policy-router menu {good[0][0]}")
+        out(f"no problems found; next: policy-router menu {shlex.quote(good[0][0])}")
 
 
 def _size(policy: Policy) -> str:
@@ -119,16 +124,21 @@ def _print_decisions(
     options: argparse.Namespace, policy: Policy, records: list[DecisionRecord]
 ) -> None:
     if options.verbose:
-        pages = (explain(policy, record) for record in records)
         full = options.verbose > 1
-        out("\n\n".join(page.to_text(paint_for(sys.stdout), full=full) for page in pages))
+        pages = {number: explain(policy, record) for number, record in enumerate(records)}
+        _print_pages(pages, full=full, numbered=len(pages) > 1)
         return
     rows = [(str(number), _wishes(record), *_row(record)) for number, record in enumerate(records)]
     if options.quiet:
-        out("\n".join(row[3] for row in rows))
+        for row in rows:
+            out(row[3])
+        return
+    if not rows:
         return
     out(table(("task", "asked for", "outcome", "target", "rule", "note"), rows))
-    out(f"next: policy-router explain {options.policy} {options.request}")
+    if options.request != "-":
+        paths = shlex.join([options.policy, options.request])
+        out(f"next: policy-router explain {paths}")
 
 
 def _wishes(record: DecisionRecord) -> str:
@@ -137,7 +147,7 @@ def _wishes(record: DecisionRecord) -> str:
         wish = record.request.get(level, {})
         name = " at ".join(part for part in (wish.get("model"), wish.get("provider")) if part)
         if name:
-            wishes.append(f"{printable(name)} ({level})")
+            wishes.append(f"{printable(redact(name))} ({level})")
     return ", ".join(wishes) or "-"
 
 
@@ -153,7 +163,7 @@ def _row(record: DecisionRecord) -> tuple[str, str, str, str]:
     refusal = decision.refusal
     if isinstance(refusal, UnsetType):  # pragma: no cover - a record has one or the other
         return "refused", "-", "-", ""
-    notes.append(f"{refusal.code}: {refusal.message}")
+    notes.append(f"{refusal.code}: {printable(refusal.message).rstrip('.')}")
     if not isinstance(refusal.permitted, UnsetType):
         notes.append(f"permitted: {', '.join(refusal.permitted) or 'nothing'}")
     return "refused", "-", refusal.rule or "-", "; ".join(notes)
@@ -162,7 +172,7 @@ def _row(record: DecisionRecord) -> tuple[str, str, str, str]:
 def _explain(options: argparse.Namespace) -> int:
     """Explain decisions, made now or recorded before."""
     policy = load(_existing(options.policy))
-    pages = []
+    pages: dict[int, Explanation] = {}
     items = read_requests_or_records(options.request)
     if options.task is not None and options.task not in range(len(items)):
         raise _UsageError(f"there is no task {options.task}: the batch has {len(items)}")
@@ -174,32 +184,43 @@ def _explain(options: argparse.Namespace) -> int:
         else:
             where = position if len(items) > 1 else None
             record = _decided(policy, item, options.now, where)
-        page = explain(policy, record, why_not=options.why_not)
-        text = page.to_text(paint_for(sys.stdout), full=options.verbose > 0)
-        pages.append(f"task {position}: {text}" if len(items) > 1 else text)
-    out("\n\n".join(pages))
+        pages[position] = explain(policy, record, why_not=options.why_not)
+    _print_pages(pages, full=options.verbose > 0, numbered=len(items) > 1)
     return GOOD
+
+
+def _print_pages(pages: dict[int, Explanation], *, full: bool, numbered: bool) -> None:
+    texts = []
+    for position, page in pages.items():
+        text = page.to_text(paint_for(sys.stdout), full=full)
+        texts.append(f"task {position}: {text}" if numbered else text)
+    if texts:
+        out("\n\n".join(texts))
 
 
 def _menu(options: argparse.Namespace) -> int:
     """List what may be asked for: by anybody, or by the caller of a request."""
     policy = load(_existing(options.policy))
-    names = None
+    entries = policy.pool or ()
     if options.request is not None:
         requests, _ = read_requests(options.request)
         if len(requests) != 1:
             raise _UsageError("menu takes one request, not a batch")
-        names = permitted(policy, requests[0], now=options.now)
-    entries = [entry for entry in policy.pool or () if names is None or entry.name in names]
+        values = values_of(policy, checked(policy, requests[0]))
+        situation = Situation(policy, values, options.now)
+        entries = permitted_entries(situation, Level.TASK) or ()
     if options.format == "json":
         listed = None if policy.pool is None else [_dish(entry) for entry in entries]
-        out(json.dumps({"restricted": policy.pool is not None, "entries": listed}, indent=2))
+        menu = {"restricted": policy.pool is not None, "entries": listed}
+        out_bytes(json.dumps(menu, indent=2, ensure_ascii=False).encode())
     else:
         _print_menu(options, policy, entries)
     return GOOD
 
 
-def _print_menu(options: argparse.Namespace, policy: Policy, entries: list[PoolEntry]) -> None:
+def _print_menu(
+    options: argparse.Namespace, policy: Policy, entries: tuple[PoolEntry, ...]
+) -> None:
     if policy.pool is None:
         out("there is no pool: any model may be asked for")
         return
@@ -236,7 +257,7 @@ def _dish(entry: PoolEntry) -> dict[str, Any]:
 def _schema(options: argparse.Namespace) -> int:
     """Print a published schema, byte for byte."""
     file = data_folder("schemas") / f"{options.name}.schema.json"
-    out(file.read_text(encoding="utf-8").rstrip("\n"))
+    out_bytes(file.read_bytes().rstrip(b"\n"))
     return GOOD
 
 
@@ -249,22 +270,33 @@ def _init(options: argparse.Namespace) -> int:
             encoding="utf-8"
         ),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        taken = [name for name in contents if (folder / name).exists()]
-        if taken:
-            raise _UsageError(f"{folder / taken[0]} is there already and is left as it is")
-        for name, content in contents.items():
-            with (folder / name).open("x", encoding="utf-8", newline="\n") as stream:
-                stream.write(content)
-    except OSError as problem:
-        reason = (problem.strerror or "input/output error").lower()
-        raise _UsageError(f"{problem.filename or folder}: {reason}") from None
+    taken = [name for name in contents if (folder / name).exists()]
+    if taken:
+        raise _UsageError(f"{folder / taken[0]} is there already and is left as it is")
+    _write(folder, contents)
     policy = folder / "policy.yaml"
     if not options.quiet:
         out(f"wrote {policy} and, for editors, {folder / 'policy.schema.json'}")
         out(f"next: edit it, then policy-router check {policy}")
     return GOOD
+
+
+def _write(folder: Path, contents: dict[str, str]) -> None:
+    """Write new files, all or none."""
+    written: list[Path] = []
+    file = folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            file = folder / name
+            with file.open("x", encoding="utf-8", newline="\n") as stream:
+                written.append(file)
+                stream.write(content)
+    except OSError as problem:
+        for half_written in written:
+            half_written.unlink(missing_ok=True)
+        reason = (problem.strerror or "input/output error").lower()
+        raise _UsageError(f"{file}: {reason}") from None
 
 
 def _existing(path: str) -> str:

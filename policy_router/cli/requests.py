@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request
+from policy_router.diagnostics import quote
 from policy_router.errors import RequestError
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -79,9 +80,9 @@ def _read_bytes(path: str) -> bytes:
         else:
             with Path(path).open("rb") as stream:
                 content = stream.read(MAX_BYTES + 1)
-    except OSError as problem:
-        reason = (problem.strerror or "input/output error").lower()
-        raise RequestError(name_of(path), f"cannot be read: {reason}") from None
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or "no file can have this name"
+        raise RequestError(name_of(path), f"cannot be read: {reason.lower()}") from None
     if len(content) > MAX_BYTES:
         raise RequestError(name_of(path), f"longer than {MAX_BYTES:,} bytes")
     return content
@@ -96,9 +97,9 @@ def _from_json(path: str, text: str) -> Any:
     try:
         return _decode(text)
     except json.JSONDecodeError as problem:
-        lines = [line for line in text.splitlines() if line.strip()]
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         if problem.msg == "Extra data" and len(lines) > 1:
-            return [_json_line(path, number, line) for number, line in enumerate(lines, start=1)]
+            return [_json_line(path, number, line) for number, line in lines]
         where = f"line {problem.lineno}, column {problem.colno}"
         raise RequestError(name_of(path), f"this is not JSON ({where})") from None
 
@@ -112,7 +113,7 @@ def _json_line(path: str, number: int, line: str) -> Any:
 
 def _decode(text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_not_finite)
+        return json.loads(text, object_pairs_hook=_without_repeats, parse_constant=float)
     except json.JSONDecodeError:
         raise
     except RecursionError:
@@ -124,14 +125,12 @@ def _decode(text: str) -> Any:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise RequestError("$", "a key is given twice in the same object")
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise RequestError("$", f"the key {quote(key)} is given twice")
+        found[key] = value
     return found
-
-
-def _not_finite(_word: str) -> NoReturn:
-    raise RequestError("$", "NaN and infinite numbers are not allowed")
 
 
 def _from_yaml(path: str, content: bytes) -> Any:
@@ -154,7 +153,9 @@ def _numbered(position: int, item: Any) -> Request:
 
 def at_position(problem: RequestError, position: int) -> RequestError:
     """Return the problem of one request of a batch, with its position in the path."""
-    return RequestError(f"$[{position}]{problem.path[1:]}", problem.reason, problem.help)
+    return RequestError(
+        f"$[{position}]{problem.path.removeprefix('$')}", problem.reason, problem.help
+    )
 
 
 def _is_record(item: Any) -> bool:

@@ -59,7 +59,8 @@ class Account:
 
     def lines(self) -> Iterator[str]:
         """Yield the account for a person, aligned."""
-        yield f"{self.title} is {self.value}   {self.span}"
+        verb = "" if self.value == shown(FAILURE) else "is "
+        yield f"{self.title} {verb}{self.value}   {self.span}"
         width = max((2 * part.depth + len(part.text) for part in self.parts), default=0)
         for part in self.parts:
             text = "  " * part.depth + part.text
@@ -106,12 +107,13 @@ class _Evaluation:
 
     def parts(self, node: Node, depth: int) -> Iterator[Part]:
         """Yield the logic of a condition part by part, down to its comparisons."""
+        if isinstance(node, Literal):
+            return
         is_logic = isinstance(node, Apply) and node.function in _LOGIC
         names = () if is_logic else self.names(node)
         yield Part(depth, self.text(node), shown(self.outcome(node)), names)
         for child in node.children() if is_logic else ():
-            if not isinstance(child, Literal):
-                yield from self.parts(child, depth + 1)
+            yield from self.parts(child, depth + 1)
 
     def names(self, node: Node) -> tuple[str, ...]:
         """Return the names under a comparison, each with its value."""
@@ -120,7 +122,12 @@ class _Evaluation:
         found = dict.fromkeys(
             part.path for part in walk(node) if isinstance(part, Attribute | Present)
         )
-        return tuple(f"{path} = {self.value(path, node)}" for path in found)
+        buckets = [
+            f"{self.text(part)} = {shown(self.outcome(part))}"
+            for part in walk(node)
+            if isinstance(part, Apply) and part.function == "bucket"
+        ]
+        return (*(f"{path} = {self.value(path, node)}" for path in found), *buckets)
 
     def value(self, path: str, node: Node) -> str:
         attribute = next(

@@ -27,11 +27,13 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from policy_router.decision import record as rec
+from policy_router.decision.messages import message_for
 from policy_router.decision.record import DecisionRecord, ReasonCode, Result, Verdict
 from policy_router.decision.request import Request, checked, moment, spelt, values_of
 from policy_router.decision.situation import Candidate, Situation
 from policy_router.domain import (
     WISHES,
+    ForbidRule,
     FrozenDict,
     Level,
     Limit,
@@ -117,10 +119,10 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a candidate is not admitted; ``forbid`` is the id of the rule that forbids it."""
+    """Why a candidate is not admitted; ``forbid`` is the rule that forbids it."""
 
     code: ReasonCode
-    forbid: str | None = None
+    forbid: ForbidRule | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,7 @@ class _Walk:
         names = permitted_names(self.situation, rule.use if rule else Level.TASK)
         refusal = rec.Refusal(
             code=rejection.code,
-            message=_message(self.policy, rule, rejection, candidate),
+            message=message_for(rule, rejection.code, rejection.forbid, candidate),
             rule=rule.id if rule else None,
             permitted=UNSET if names is None else names,
         )
@@ -370,7 +372,7 @@ def admission(situation: Situation, candidate: Candidate, *, in_pool: bool) -> R
         return Rejection(ReasonCode.NOT_ALLOWED)
     for rule in policy.forbid:
         if situation.truth(rule.when, candidate) is not Truth.FALSE:
-            return Rejection(ReasonCode.FORBIDDEN, rule.id)
+            return Rejection(ReasonCode.FORBIDDEN, rule)
     if entry and entry.supports is not None and not set(task["needs"]) <= set(entry.supports):
         return Rejection(ReasonCode.LACKS_CAPABILITY)
     tokens = task.get("input_tokens")
@@ -382,7 +384,13 @@ def admission(situation: Situation, candidate: Candidate, *, in_pool: bool) -> R
 
 
 def permitted_names(situation: Situation, level: Level) -> tuple[str, ...] | None:
-    """Return the names of the entries that would be admitted if they were asked for.
+    """Return the names of the entries that would be admitted if they were asked for."""
+    entries = permitted_entries(situation, level)
+    return None if entries is None else tuple(dict.fromkeys(entry.name for entry in entries))
+
+
+def permitted_entries(situation: Situation, level: Level) -> tuple[PoolEntry, ...] | None:
+    """Return the entries that would be admitted if they were asked for; None without a pool.
 
     A condition may read the wish itself, so each entry is looked at in the situation that there
     would be: the same request, asking for it by name.
@@ -391,12 +399,12 @@ def permitted_names(situation: Situation, level: Level) -> tuple[str, ...] | Non
     if policy.pool is None:
         return None
     wish_matters = level in WISHES and _guards_read_wish(policy, level)
-    names: dict[str, None] = {}
+    found = []
     for entry in policy.pool:
         seen = _asking_for(situation, entry, level) if wish_matters else situation
         if admission(seen, _candidate(seen, entry, level), in_pool=True) is None:
-            names[entry.name] = None
-    return tuple(names)
+            found.append(entry)
+    return tuple(found)
 
 
 def _guards_read_wish(policy: Policy, level: Level) -> bool:
@@ -494,44 +502,5 @@ def _verdict(candidate: Candidate, rejection: Rejection | None) -> rec.Candidate
         model=UNSET if entry else candidate.model,
         provider=UNSET if entry and not entry.shares_name else candidate.provider,
         code=rejection.code if rejection else UNSET,
-        forbid=(rejection.forbid if rejection else None) or UNSET,
+        forbid=rejection.forbid.id if rejection and rejection.forbid else UNSET,
     )
-
-
-_ASKS = {
-    Level.CALL: "the call asks for",
-    Level.TASK: "the task asks for",
-    Level.CONFIG: "the policy's default is",
-    Level.PARENT: "the parent runs on",
-}
-
-
-def _message(
-    policy: Policy,
-    rule: PrecedenceRule | None,
-    rejection: Rejection,
-    candidate: Candidate | None,
-) -> str:
-    """Say why a request is refused, without any value of a fact."""
-    name = f"`{candidate.name}`" if candidate and candidate.entry else "the model"
-    asks = _ASKS.get(rule.use, "the pool proposes") if rule else ""
-    match rejection.code:
-        case ReasonCode.FORBIDDEN:
-            own = next(r.message for r in policy.forbid if r.id == rejection.forbid)
-            return own or f"{name} is forbidden by the rule `{rejection.forbid}`"
-        case ReasonCode.NOT_ALLOWED:
-            return f"{name} is not allowed for this request"
-        case ReasonCode.LACKS_CAPABILITY:
-            return f"{name} lacks a capability that the task needs"
-        case ReasonCode.CONTEXT_TOO_SMALL:
-            return f"the input is larger than the context window of {name}"
-        case ReasonCode.OUTSIDE_POOL:
-            return f"{asks} a model outside the pool"
-        case ReasonCode.INCOMPLETE:
-            return f"{asks} a provider without a model, and the policy has no model for it"
-        case ReasonCode.PARAMETER_NOT_ALLOWED:
-            return f"{asks} a {EFFORT} that {name} does not allow"
-        case ReasonCode.EVALUATION_ERROR:
-            return f"the condition of the rule `{rule.id if rule else ''}` cannot be evaluated"
-        case _:
-            return "no rule selects a target"

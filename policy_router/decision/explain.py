@@ -11,38 +11,32 @@ from dataclasses import dataclass, field
 from msgspec import UnsetType
 
 from policy_router.decision.account import Account, account
-from policy_router.decision.evaluator import admission, meant
-from policy_router.decision.record import (
-    Candidate as RecordedCandidate,
+from policy_router.decision.evaluator import (
+    decide,
+    provider_of,
 )
 from policy_router.decision.record import (
     DecisionRecord,
     ReasonCode,
-    Requested,
     Result,
     Step,
     Target,
 )
 from policy_router.decision.request import Request, moment, values_of
-from policy_router.decision.situation import Candidate, Situation
-from policy_router.diagnostics import Paint, did_you_mean, printable, quote
-from policy_router.domain import WISHES, Level, Policy, PoolEntry, PrecedenceRule
-from policy_router.errors import RecordError
-
-REASONS = {
-    ReasonCode.OUTSIDE_POOL: "outside the pool",
-    ReasonCode.NOT_ALLOWED: "not allowed",
-    ReasonCode.FORBIDDEN: "forbidden",
-    ReasonCode.LACKS_CAPABILITY: "lacks a capability that the task needs",
-    ReasonCode.CONTEXT_TOO_SMALL: "its context window is smaller than the input",
-    ReasonCode.INCOMPLETE: "no model is known for that provider",
-    ReasonCode.PARAMETER_NOT_ALLOWED: "a parameter asked for is not allowed",
-    ReasonCode.EVALUATION_ERROR: "the condition cannot be evaluated",
-    ReasonCode.NO_TARGET: "no rule selects a target",
-    ReasonCode.PARAMETER_LIMITED: "a parameter asked for was limited",
-    ReasonCode.PICK_ERROR: "whether to pick it cannot be evaluated",
-}
-"""What the codes mean, for a person."""
+from policy_router.decision.situation import Situation
+from policy_router.decision.why_not import WhyNot, accounts_of, asking_level, why_not_selected
+from policy_router.decision.wording import (
+    REASONS,
+    aligned,
+    asked,
+    named,
+    reason,
+    spelt_parameters,
+    spelt_target,
+)
+from policy_router.diagnostics import Paint, printable, quote
+from policy_router.domain import Level, Policy, PoolEntry, PrecedenceRule
+from policy_router.errors import RecordError, RequestError
 
 
 def explain(policy: Policy, record: DecisionRecord, *, why_not: str | None = None) -> Explanation:
@@ -60,32 +54,22 @@ def explain(policy: Policy, record: DecisionRecord, *, why_not: str | None = Non
         RecordError: the record is not of this revision of this policy.
     """
     if record.policy.revision != policy.revision:
-        message = (
+        raise RecordError(
             f"the record is of the policy {quote(record.policy.name)} in revision "
-            f"{record.policy.revision[:19]}, this one is {policy.revision[:19]}"
+            f"{quote(record.policy.revision[:19])}, and this one is `{policy.revision[:19]}`"
         )
-        raise RecordError(message)
-    if [step.rule for step in record.steps] != [rule.id for rule in policy.precedence]:
-        raise RecordError("the steps of the record are not the rules of its policy")
-    request = Request.from_mapping(record.request)
-    situation = Situation(policy, values_of(policy, request), moment(record.now))
-    question = None if why_not is None else _why_not(situation, record, why_not)
+    try:
+        again = decide(policy, record.request, now=record.now)
+    except RequestError as problem:
+        raise RecordError(f"the request of the record does not fit its policy: {problem}") from None
+    if (again.decision, again.steps) != (record.decision, record.steps):
+        raise RecordError(
+            "deciding again gives another record: it was changed, or made by another version"
+        )
+    values = values_of(policy, Request.from_mapping(again.request))
+    situation = Situation(policy, values, moment(record.now))
+    question = None if why_not is None else why_not_selected(situation, record, why_not)
     return Explanation(policy, record, situation, question)
-
-
-@dataclass(frozen=True)
-class WhyNot:
-    """Why a name was not selected.
-
-    Attributes:
-        name: the name.
-        lines: the answer in one or a few lines.
-        accounts: the conditions that stood in the way, or that decided.
-    """
-
-    name: str
-    lines: tuple[str, ...]
-    accounts: tuple[Account, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,18 +79,19 @@ class Explanation:
     Attributes:
         policy: the policy that decided.
         record: the decision.
+        situation: what its conditions are evaluated in.
         why_not: the answer to the question why a name was not selected, or None.
     """
 
     policy: Policy
     record: DecisionRecord
-    _situation: Situation = field(repr=False)
+    situation: Situation = field(repr=False)
     why_not: WhyNot | None = None
 
     def entries(self) -> tuple[tuple[PoolEntry, tuple[Account, ...]], ...]:
         """Return each pool entry with the accounts of every condition about it."""
         return tuple(
-            (entry, tuple(_accounts(self._situation, entry, _level_of(self.record))))
+            (entry, tuple(accounts_of(self.situation, entry, asking_level(self.record))))
             for entry in self.policy.pool or ()
         )
 
@@ -141,11 +126,22 @@ class _Page:
             yield from (f"  {line}" for line in question.lines)
             for item in question.accounts:
                 yield from (f"  {line}" for line in item.lines())
+        for item in self.rules(full=full):
+            yield ""
+            yield from item.lines()
         for entry, accounts in self.explanation.entries() if full else ():
             yield ""
             yield f"{self.paint(entry.name, 'strong')}   {entry.span}"
             for item in accounts:
                 yield from (f"  {line}" for line in item.lines())
+
+    def rules(self, *, full: bool) -> Iterator[Account]:
+        """Yield the accounts of the rules' conditions: of all, or of the one that failed."""
+        explanation = self.explanation
+        pairs = zip(explanation.record.steps, explanation.policy.precedence, strict=True)
+        for step, rule in pairs:
+            if rule.when is not None and (full or step.result is Result.ERROR):
+                yield account(explanation.situation, f"{named(step)}: when", rule.when)
 
     def outcome(self) -> Iterator[str]:
         record, decision = self.explanation.record, self.explanation.record.decision
@@ -155,13 +151,14 @@ class _Page:
             yield f"{self.paint('selected', 'good')}  {spelt_target(decision.target)}"
             rows = [("rule", f"{decision.rule}   {self.place(str(decision.rule))}")]
             if not isinstance(decision.target.entry, UnsetType):
-                rows.append(("entry", self.entry_place(decision.target.entry)))
+                rows.append(("entry", self.entry_place(decision.target)))
             rows.append(("parameters", spelt_parameters(decision.target)))
             names = [spelt_target(target) for target in decision.fallbacks or ()]
             rows.append(("fallbacks", ", ".join(names) or "none"))
-            yield from _aligned(rows)
+            yield from aligned(rows)
         for warning in decision.warnings:
             about = asked(warning.requested) or (quote(warning.entry) if warning.entry else "")
+            about = about or self.first_rejected(warning.rule)
             text = f"{about}: {REASONS[warning.code]}" if about else REASONS[warning.code]
             head = self.paint("warning", "warning")
             yield f"  {head}     {warning.code} at rule `{warning.rule}`: {text}"
@@ -177,19 +174,13 @@ class _Page:
             rows.append(("rule", f"{refusal.rule}   {self.place(refusal.rule)}"))
         if not isinstance(refusal.permitted, UnsetType):
             rows.append(("permitted", ", ".join(refusal.permitted) or "nothing"))
-        yield from _aligned(rows)
+        yield from aligned(rows)
 
     def steps(self, record: DecisionRecord) -> Iterator[str]:
         yield self.paint("step by step", "strong")
         rules = self.explanation.policy.precedence
         pairs = list(zip(record.steps, rules, strict=True))
-        names = [
-            step.rule if step.rule == step.level else f"{step.rule} ({step.level})"
-            for step, _ in pairs
-        ]
-        yield from _aligned(
-            [(name, self.step(step, rule)) for name, (step, rule) in zip(names, pairs, strict=True)]
-        )
+        yield from aligned([(named(step), self.step(step, rule)) for step, rule in pairs])
 
     def step(self, step: Step, rule: PrecedenceRule) -> str:
         wish = asked(step.requested)
@@ -224,175 +215,34 @@ class _Page:
         }[level]
 
     def place(self, rule_id: str) -> str:
-        rules = self.explanation.policy.precedence
-        return next((str(rule.span) for rule in rules if rule.id == rule_id), "")
+        """Return where a rule was written: the one the walk ended at, if it has that id."""
+        record, rules = self.explanation.record, self.explanation.policy.precedence
+        walked = [step.result is not Result.NOT_REACHED for step in record.steps]
+        last = rules[max(walked.count(True) - 1, 0)]
+        found = [rule for rule in (last, *rules) if rule.id == rule_id]
+        return str(found[0].span)
 
-    def entry_place(self, name: str) -> str:
-        target = self.explanation.record.decision.target
-        model = "" if isinstance(target, UnsetType) else target.model
-        pool = self.explanation.policy.pool or ()
-        return next(
-            (str(entry.span) for entry in pool if (entry.name, entry.model) == (name, model)), ""
-        )
+    def entry_place(self, target: Target) -> str:
+        """Return where the entry of a target was written."""
+        wanted = (target.entry, target.model, target.provider)
+        situation = self.explanation.situation
+        for entry in self.explanation.policy.pool or ():
+            if (entry.name, entry.model, provider_of(situation, entry)) == wanted:
+                return str(entry.span)
+        return ""
 
-
-def _why_not(situation: Situation, record: DecisionRecord, name: str) -> WhyNot:
-    policy, decision = situation.policy, record.decision
-    entries = meant(situation, name, "") if policy.pool is not None else []
-    if not entries:
-        known = [entry.name for entry in policy.pool or ()]
-        answer = f"{quote(name)} is no entry of the pool"
-        if policy.pool is None:
-            answer = "there is no pool: it is selected where it is asked for and not forbidden"
-        remedy = did_you_mean(name, known)
-        return WhyNot(name, (answer, remedy) if remedy else (answer,))
-    lines: list[str] = []
-    accounts: list[Account] = []
-    for entry in entries:
-        selected = decision.target
-        if not isinstance(selected, UnsetType) and selected.entry == entry.name:
-            lines.append("it is selected")
-            continue
-        lines.append(f"{entry.model} at {entry.provider or 'the parent'}   {entry.span}")
-        lines.extend(_aligned(_why_not_at_each_rule(record, policy, entry)))
-        level = _level_at_which(record, entry)
-        lines.append(_if_asked_for(situation, entry, level))
-        accounts.extend(_standing_in_the_way(situation, entry, level))
-    return WhyNot(name, tuple(lines), tuple(accounts))
-
-
-def _if_asked_for(situation: Situation, entry: PoolEntry, level: Level) -> str:
-    rejection = admission(situation, _as(situation, entry, level), in_pool=True)
-    if rejection is None:
-        return f"asked for at level {level}, it would be admitted"
-    task = situation.values["task"]
-    detail = ""
-    if rejection.code is ReasonCode.LACKS_CAPABILITY:
-        lacking = [need for need in task["needs"] if need not in (entry.supports or ())]
-        detail = f" ({', '.join(lacking)})"
-    if rejection.code is ReasonCode.CONTEXT_TOO_SMALL:
-        detail = f" ({entry.context_window:,} tokens for {task['input_tokens']:,})"
-    return f"asked for at level {level}, it would be rejected: {REASONS[rejection.code]}{detail}"
-
-
-def _why_not_at_each_rule(
-    record: DecisionRecord, policy: Policy, entry: PoolEntry
-) -> list[tuple[str, str]]:
-    pairs = zip(record.steps, policy.precedence, strict=True)
-    return [(step.rule, _why_not_at(step, rule, entry)) for step, rule in pairs]
-
-
-def _why_not_at(step: Step, rule: PrecedenceRule, entry: PoolEntry) -> str:
-    verdict = _verdict_on(step, entry)
-    if verdict is not None:
-        return f"proposed, and {verdict}"
-    if step.result in _SHORT:
-        return _SHORT[step.result]
-    if step.level in WISHES:
-        return "not asked for"
-    if step.level is not Level.POOL:
-        return "another model"
-    if rule.entry is not None:
-        return f"the rule proposes `{rule.entry}` alone"
-    if entry.pick is None:
-        return "never picked unasked, since it has no `pick`"
-    after = step.result is Result.SELECTED
-    return "not picked, or after the one selected" if after else "not picked"
-
-
-_SHORT = {
-    Result.SKIPPED: "the rule is skipped",
-    Result.ERROR: "the rule's condition cannot be evaluated",
-    Result.NOT_REACHED: "not reached",
-}
-
-
-def _verdict_on(step: Step, entry: PoolEntry) -> str | None:
-    for candidate in step.candidates or ():
-        if candidate.entry == entry.name:
-            return _reason(candidate)
-    return None
-
-
-def _standing_in_the_way(situation: Situation, entry: PoolEntry, level: Level) -> Iterator[Account]:
-    """Yield the accounts of the conditions that keep an entry from being used or picked."""
-    for item in _accounts(situation, entry, level):
-        passes = "false" if item.title.startswith("forbid") else "true"
-        if item.value != passes:
-            yield item
-
-
-def _accounts(situation: Situation, entry: PoolEntry, level: Level) -> Iterator[Account]:
-    candidate = _as(situation, entry, level)
-    if entry.allow is not None:
-        yield account(situation, "allow", entry.allow, candidate)
-    for rule in situation.policy.forbid:
-        yield account(situation, f"forbid {rule.id}", rule.when, candidate)
-    if entry.pick is not None:
-        yield account(situation, "pick", entry.pick, _as(situation, entry, Level.POOL))
-
-
-def _as(situation: Situation, entry: PoolEntry, level: Level) -> Candidate:
-    provider = entry.provider or situation.values["parent"]["provider"]
-    return Candidate(entry.model, provider, level, entry)
-
-
-def _level_of(record: DecisionRecord) -> Level:
-    """Return the level that refused, or ``task``: where an agent would ask."""
-    refusal = record.decision.refusal
-    if isinstance(refusal, UnsetType) or refusal.rule is None:
-        return Level.TASK
-    return next((step.level for step in record.steps if step.rule == refusal.rule), Level.TASK)
-
-
-def _level_at_which(record: DecisionRecord, entry: PoolEntry) -> Level:
-    """Return the level at which an entry was rejected; else the one an agent would ask at."""
-    rejected = (step.level for step in record.steps if _verdict_on(step, entry) is not None)
-    return next(rejected, _level_of(record))
+    def first_rejected(self, rule_id: str) -> str:
+        """Return the first candidate that a rule proposed, in backticks."""
+        for step in self.explanation.record.steps:
+            if step.rule == rule_id and step.candidates:
+                return quote(str(step.candidates[0].entry or step.candidates[0].model))
+        return ""
 
 
 def _verdicts(step: Step) -> list[str]:
-    return [
-        f"{printable(candidate.entry or candidate.model or '')} {_reason(candidate)}"
-        for candidate in step.candidates or ()
-    ]
-
-
-def _reason(candidate: RecordedCandidate) -> str:
-    if isinstance(candidate.code, UnsetType):
-        return "selected"
-    by = f" by `{candidate.forbid}`" if candidate.forbid else ""
-    return f"{REASONS[candidate.code]}{by}"
-
-
-def asked(requested: Requested | UnsetType) -> str:
-    """Return a wish for a person, or the empty text where there is none."""
-    if isinstance(requested, UnsetType):
-        return ""
-    model, provider, effort = requested.model, requested.provider, requested.reasoning_effort
-    parts = [quote(model)] if model else []
-    parts += (
-        [f"at {quote(provider)}" if model else f"provider {quote(provider)}"] if provider else []
-    )
-    parts += [f"reasoning effort {quote(effort)}"] if effort else []
-    return " ".join(parts)
-
-
-def spelt_target(target: Target) -> str:
-    """Return a target for a person: its entry's name, or its model, and its provider."""
-    where = f" at {target.provider}" if target.provider else ""
-    if isinstance(target.entry, UnsetType) or target.entry == target.model:
-        return printable(f"{target.model}{where}")
-    return printable(f"{target.entry} ({target.model}{where})")
-
-
-def spelt_parameters(target: Target) -> str:
-    """Return the parameters of a target for a person."""
-    pairs = [f"{key}={value}" for key, value in sorted(target.parameters.items())]
-    return printable(", ".join(pairs)) or "none"
-
-
-def _aligned(rows: list[tuple[str, str]]) -> Iterator[str]:
-    width = max((len(name) for name, _ in rows), default=0)
-    for name, text in rows:
-        yield f"  {name:<{width}}  {text}".rstrip()
+    found = []
+    for candidate in step.candidates or ():
+        where = f" at {candidate.provider}" if candidate.entry and candidate.provider else ""
+        name = printable(f"{candidate.entry or candidate.model}{where}")
+        found.append(f"{name} {reason(candidate)}")
+    return found

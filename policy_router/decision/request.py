@@ -257,7 +257,7 @@ def _kind_of(value: Any) -> str:
         (bool, "true or false"),
         (str, "a string"),
         (int, "an int"),
-        (float, "a number with a fraction"),
+        (float, "a double"),
         (list | tuple, "a list"),
         (Mapping, "a mapping"),
     ):

@@ -98,7 +98,7 @@ def _pattern_fits(walk: Walk, pattern: Node, text: str | None) -> bool:
         return False
     problem = literals.pattern_problem(text)
     if problem:
-        walk.report(Code.BAD_PATTERN, f"the pattern is not RE2: {problem}", place)
+        walk.report(Code.BAD_PATTERN, f"the pattern is not RE2: {problem[:80]}", place)
     return problem is None
 
 

@@ -28,6 +28,12 @@ from policy_router.expressions.condition import Condition
 from policy_router.expressions.tree import Type
 from policy_router.expressions.vocabulary import FACT_TYPES
 
+
+def default_forbid_id(number: int) -> str:
+    """Return the id of a forbid rule that writes none, by its place from 1."""
+    return f"forbid-{number}"
+
+
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """What JSON may hold as it is and YAML may not."""
 
@@ -58,7 +64,8 @@ def _policy(policy: Policy) -> dict[str, Any]:
         "facts": _each(policy.facts, _fact),
         "kinds": policy.kinds,
         "pool": None if policy.pool is None else [_entry(policy, item) for item in policy.pool],
-        "forbid": [_forbid(rule) for rule in policy.forbid] or None,
+        "forbid": [_forbid(number, rule) for number, rule in enumerate(policy.forbid, start=1)]
+        or None,
         "precedence": [_rule(rule) for rule in policy.precedence],
     }
     variables = {item.name: item.condition.text.strip() for item in policy.variables}
@@ -90,7 +97,7 @@ def _rule(rule: PrecedenceRule) -> dict[str, Any]:
     return _given(
         {
             "use": rule.use.value,
-            "id": rule.id,
+            "id": rule.id if rule.id != rule.use else None,
             "when": _text(rule.when),
             "entry": rule.entry,
             "order_by": _text(rule.order_by),
@@ -101,8 +108,9 @@ def _rule(rule: PrecedenceRule) -> dict[str, Any]:
     )
 
 
-def _forbid(rule: ForbidRule) -> dict[str, Any]:
-    return _given({"id": rule.id, "when": _text(rule.when), "message": rule.message})
+def _forbid(number: int, rule: ForbidRule) -> dict[str, Any]:
+    id_ = rule.id if rule.id != default_forbid_id(number) else None
+    return _given({"id": id_, "when": _text(rule.when), "message": rule.message})
 
 
 def _provider(provider: Provider) -> dict[str, Any]:

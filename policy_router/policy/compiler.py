@@ -40,7 +40,7 @@ from policy_router.expressions.engine import Engine
 from policy_router.expressions.tree import BROKEN
 from policy_router.expressions.vocabulary import FACT_TYPES, Name
 from policy_router.policy import lint
-from policy_router.policy.canonical import with_revision
+from policy_router.policy.canonical import default_forbid_id, with_revision
 from policy_router.policy.conditions import ConditionReader, Vocabularies
 from policy_router.policy.schema import PolicySchema
 from policy_router.policy.sections import Piece, Sections, hide_secrets
@@ -273,7 +273,7 @@ class _Reader:
         for number, piece in enumerate(self.sections.joined("forbid") or (), start=1):
             when = self.reader.condition(piece.get("when"), candidate=True)
             if when is not None:
-                id_ = _text(piece, "id") or f"forbid-{number}"
+                id_ = _text(piece, "id") or default_forbid_id(number)
                 rules.append(ForbidRule(id_, when, _text(piece, "message"), piece.span))
         return tuple(rules)
 

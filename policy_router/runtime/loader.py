@@ -75,9 +75,9 @@ def check(path: str | Path) -> tuple[Policy | None, Diagnostics]:
     try:
         names = _rule_files(path) if path.is_dir() else [path]
         files: list[tuple[str, str | bytes]] = [(str(file), _content(file)) for file in names]
-    except OSError as problem:
-        where = str(problem.filename or path)
-        reason = (problem.strerror or "input/output error").lower()
+    except (OSError, ValueError) as problem:
+        where = str(getattr(problem, "filename", None) or path)
+        reason = (getattr(problem, "strerror", None) or "no file can have this name").lower()
         return None, _cannot_read(Code.UNREADABLE, where, f"the file cannot be read: {reason}")
     if not files:
         message = "the folder holds no rule files"

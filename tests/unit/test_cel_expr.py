@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("cel_expr_python")
 
+from policy_router.expressions import syntax
 from policy_router.expressions.cel_expr import CelExpr
 from policy_router.expressions.checker import check
 from policy_router.expressions.engine import FAILURE, Outcome, Truth, truth
@@ -189,6 +190,7 @@ def test_nothing_is_logged_or_printed_whatever_happens(
 HOST = f"""
 import logging, sys
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
+from policy_router.expressions import syntax
 from policy_router.expressions.cel_expr import CelExpr
 from policy_router.expressions.tree import BOOL, INT, STRING, Apply, Attribute
 engine = CelExpr()
@@ -295,18 +297,18 @@ WRAPS: dict[str, tuple[str, Callable[[str], str]]] = {
 
 
 @pytest.mark.parametrize("wrap", WRAPS)
-def test_26_levels_compile_and_evaluate_even_in_a_list(wrap: str) -> None:
+def test_30_levels_compile_and_evaluate_even_in_a_list(
+    wrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syntax, "MAX_DEPTH", 30)
+    facts = {"facts": {"yes": True, "no": False, "zero": 0}}
     text, level = WRAPS[wrap]
-    trees = []
-    while len(trees) < 26 and (tree := check(text, VOCABULARY)[0].node):
-        trees.append(tree)
-        text = level(text)
-    for tree in trees[:26]:
-        fused = ListOf(Type("list", tree.type), 0, 0, (tree, tree))
-        facts = {"facts": {"yes": True, "no": False, "zero": 0}}
+    while tree := check(text, VOCABULARY)[0].node:
         outcome = evaluated(tree, **facts)
         assert outcome is not FAILURE
+        fused = ListOf(Type("list", tree.type), 0, 0, (tree, tree))
         assert evaluated(fused, **facts) == [outcome, outcome]
+        text = level(text)
 
 
 @pytest.mark.parametrize("function", ["||", "&&"])

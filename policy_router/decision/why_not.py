@@ -1,0 +1,168 @@
+"""Why a name was not selected: what every rule did with it, and the conditions in its way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from msgspec import UNSET, UnsetType
+
+from policy_router.decision.account import Account, account
+from policy_router.decision.evaluator import (
+    EFFORT,
+    admission,
+    meant,
+    parameters,
+    provider_of,
+)
+from policy_router.decision.record import (
+    DecisionRecord,
+    ReasonCode,
+    Result,
+    Step,
+)
+from policy_router.decision.situation import Candidate, Situation
+from policy_router.decision.wording import REASONS, aligned, named, reason
+from policy_router.diagnostics import did_you_mean, printable, quote
+from policy_router.domain import WISHES, Level, PoolEntry, PrecedenceRule
+from policy_router.expressions.engine import Truth
+
+
+@dataclass(frozen=True)
+class WhyNot:
+    """Why a name was not selected.
+
+    Attributes:
+        name: the name.
+        lines: the answer in one or a few lines.
+        accounts: the conditions that stood in the way, or that decided.
+    """
+
+    name: str
+    lines: tuple[str, ...]
+    accounts: tuple[Account, ...] = ()
+
+
+def why_not_selected(situation: Situation, record: DecisionRecord, name: str) -> WhyNot:
+    """Return why a name was not selected; of one model at two providers, for each of them."""
+    policy, selected = situation.policy, record.decision.target
+    entries = meant(situation, name, "") if name and policy.pool is not None else []
+    if not entries:
+        answer = f"{quote(name)} is no entry of the pool"
+        if policy.pool is None:
+            answer = "there is no pool: it is selected where it is asked for and not forbidden"
+        remedy = did_you_mean(name, [entry.name for entry in policy.pool or ()])
+        return WhyNot(name, (answer, remedy) if remedy else (answer,))
+    lines: list[str] = []
+    accounts: list[Account] = []
+    for entry in entries:
+        provider = provider_of(situation, entry)
+        lines.append(f"{printable(entry.model)} at {printable(provider) or '-'}   {entry.span}")
+        if not isinstance(selected, UnsetType) and (
+            (selected.entry, selected.model, selected.provider)
+            == (entry.name, entry.model, provider)
+        ):
+            lines.append("  it is selected")
+            continue
+        lines.extend(aligned(_why_not_at_each_rule(situation, record, entry)))
+        lines.append(_if_asked_for(situation, record, entry))
+        accounts.extend(_standing_in_the_way(situation, record, entry))
+    return WhyNot(name, tuple(lines), tuple(accounts))
+
+
+def _if_asked_for(situation: Situation, record: DecisionRecord, entry: PoolEntry) -> str:
+    """Say what would become of an entry if an agent asked for it."""
+    level = asking_level(record)
+    asking = f"asked for at level {level}, it would be"
+    rejection = admission(situation, _as(situation, entry, level), in_pool=True)
+    if rejection is None:
+        refused_by = parameters(situation, entry).refused_by
+        if refused_by is None:
+            return f"{asking} admitted"
+        wish = quote(situation.values[refused_by.use][EFFORT])
+        return f"{asking} refused: its limits do not allow the reasoning effort {wish}"
+    task, detail = situation.values["task"], ""
+    if rejection.code is ReasonCode.LACKS_CAPABILITY:
+        lacking = [need for need in task["needs"] if need not in (entry.supports or ())]
+        detail = f" ({printable(', '.join(lacking))})"
+    if rejection.code is ReasonCode.CONTEXT_TOO_SMALL:
+        detail = f" ({entry.context_window:,} tokens for {task['input_tokens']:,})"
+    return f"{asking} rejected: {REASONS[rejection.code]}{detail}"
+
+
+def _why_not_at_each_rule(
+    situation: Situation, record: DecisionRecord, entry: PoolEntry
+) -> list[tuple[str, str]]:
+    pairs = zip(record.steps, situation.policy.precedence, strict=True)
+    return [(named(step), _why_not_at(situation, step, rule, entry)) for step, rule in pairs]
+
+
+def _why_not_at(situation: Situation, step: Step, rule: PrecedenceRule, entry: PoolEntry) -> str:
+    verdict = _verdict_on(situation, step, entry)
+    if verdict is not None:
+        return f"proposed, and {verdict}"
+    if step.result in _SHORT:
+        return _SHORT[step.result]
+    if step.level in WISHES:
+        return "not asked for"
+    if step.level is not Level.POOL:
+        return "another model"
+    if rule.entry is not None:
+        return f"the rule proposes {quote(rule.entry)} alone"
+    if entry.pick is None:
+        return "never picked unasked, since it has no `pick`"
+    picked = situation.truth(entry.pick, _as(situation, entry, Level.POOL)) is Truth.TRUE
+    return "picked too, but after the one selected" if picked else "not picked"
+
+
+_SHORT = {
+    Result.SKIPPED: "the rule is skipped",
+    Result.ERROR: "the rule's condition cannot be evaluated",
+    Result.NOT_REACHED: "not reached",
+}
+
+
+def _verdict_on(situation: Situation, step: Step, entry: PoolEntry) -> str | None:
+    for candidate in step.candidates or ():
+        provider = provider_of(situation, entry) if candidate.provider else UNSET
+        if (candidate.entry, candidate.provider) == (entry.name, provider):
+            return reason(candidate)
+    return None
+
+
+def _standing_in_the_way(
+    situation: Situation, record: DecisionRecord, entry: PoolEntry
+) -> Iterator[Account]:
+    """Yield the accounts of the conditions that keep an entry from being used or picked."""
+    rejecting = (
+        step.level for step in record.steps if _verdict_on(situation, step, entry) is not None
+    )
+    level = next(rejecting, asking_level(record))
+    for item in accounts_of(situation, entry, level):
+        passes = "false" if item.title.startswith("forbid ") else "true"
+        if item.value != passes:
+            yield item
+
+
+def accounts_of(situation: Situation, entry: PoolEntry, level: Level) -> Iterator[Account]:
+    """Yield the accounts of every condition about an entry."""
+    candidate = _as(situation, entry, level)
+    if entry.allow is not None:
+        yield account(situation, "allow", entry.allow, candidate)
+    for rule in situation.policy.forbid:
+        yield account(situation, f"forbid {rule.id}", rule.when, candidate)
+    if entry.pick is not None:
+        yield account(situation, "pick", entry.pick, _as(situation, entry, Level.POOL))
+
+
+def _as(situation: Situation, entry: PoolEntry, level: Level) -> Candidate:
+    return Candidate(entry.model, provider_of(situation, entry), level, entry)
+
+
+def asking_level(record: DecisionRecord) -> Level:
+    """Return the level of the wish that was refused, or ``task``: where an agent would ask."""
+    refusal = record.decision.refusal
+    refused_by = None if isinstance(refusal, UnsetType) else refusal.rule
+    asking = (step.level for step in record.steps if step.rule == refused_by)
+    level = next(asking, Level.TASK)
+    return level if level in WISHES else Level.TASK

@@ -1,0 +1,73 @@
+"""Parts of records in words, for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import UnsetType
+
+from policy_router.decision.record import Candidate, ReasonCode, Requested, Step, Target
+from policy_router.diagnostics import printable, quote
+
+REASONS = {
+    ReasonCode.OUTSIDE_POOL: "outside the pool",
+    ReasonCode.NOT_ALLOWED: "not allowed",
+    ReasonCode.FORBIDDEN: "forbidden",
+    ReasonCode.LACKS_CAPABILITY: "lacks a capability that the task needs",
+    ReasonCode.CONTEXT_TOO_SMALL: "its context window is smaller than the input",
+    ReasonCode.INCOMPLETE: "no model is known for that provider",
+    ReasonCode.PARAMETER_NOT_ALLOWED: "a parameter asked for is not allowed",
+    ReasonCode.EVALUATION_ERROR: "the condition cannot be evaluated",
+    ReasonCode.NO_TARGET: "no rule selects a target",
+    ReasonCode.PARAMETER_LIMITED: "a parameter asked for was limited",
+    ReasonCode.PICK_ERROR: "whether to pick it cannot be evaluated",
+}
+"""What the codes mean, for a person."""
+
+
+def reason(candidate: Candidate) -> str:
+    """Return what became of a candidate."""
+    if isinstance(candidate.code, UnsetType):
+        return "selected"
+    by = f" by `{candidate.forbid}`" if candidate.forbid else ""
+    return f"{REASONS[candidate.code]}{by}"
+
+
+def named(step: Step) -> str:
+    """Return the name of a rule, with its level where the name does not tell."""
+    name = printable(step.rule)
+    return name if step.rule == step.level else f"{name} ({step.level})"
+
+
+def asked(requested: Requested | UnsetType) -> str:
+    """Return a wish for a person, or the empty text where there is none."""
+    if isinstance(requested, UnsetType):
+        return ""
+    model, provider, effort = requested.model, requested.provider, requested.reasoning_effort
+    parts = [quote(model)] if model else []
+    parts += (
+        [f"at {quote(provider)}" if model else f"provider {quote(provider)}"] if provider else []
+    )
+    parts += [f"reasoning effort {quote(effort)}"] if effort else []
+    return " ".join(parts)
+
+
+def spelt_target(target: Target) -> str:
+    """Return a target for a person: its entry's name, or its model, and its provider."""
+    where = f" at {target.provider}" if target.provider else ""
+    if isinstance(target.entry, UnsetType) or target.entry == target.model:
+        return printable(f"{target.model}{where}")
+    return printable(f"{target.entry} ({target.model}{where})")
+
+
+def spelt_parameters(target: Target) -> str:
+    """Return the parameters of a target for a person."""
+    pairs = [f"{key}={value}" for key, value in sorted(target.parameters.items())]
+    return printable(", ".join(pairs)) or "none"
+
+
+def aligned(rows: list[tuple[str, str]]) -> Iterator[str]:
+    """Yield names and texts in two columns."""
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, text in rows:
+        yield f"  {name:<{width}}  {text}".rstrip()
