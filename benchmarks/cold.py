@@ -106,8 +106,9 @@ def _loaded(engine_name: str, size: int, how: str) -> float | None:
     from benchmarks.workload import policy_text  # noqa: PLC0415 - the same
 
     engine, text = engine_named(engine_name), policy_text(size)
-    kept = [engine.loads(policy_text(5))]  # imports and caches come with the first policy
-    copies = max(1, 100 // size)
+    # With the first one come imports and caches, and the memory that compiling needs for a while.
+    kept = [engine.loads(text)]
+    copies = max(3, 500 // size)
     gc.collect()
     before = memory("VmRSS")
     if how == "traced":

@@ -42,6 +42,8 @@ class Peer:
         stamp = folder / "installed"
         if stamp.exists():
             return None
+        _FOLDER.mkdir(exist_ok=True)
+        (_FOLDER / ".gitignore").write_text("*\n", encoding="utf-8")
         venv.create(folder, clear=True, with_pip=True)
         pip = [str(self.python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:"]
         done = subprocess.run(

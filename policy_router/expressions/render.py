@@ -173,9 +173,9 @@ def _literal(value: bool | float | str) -> tuple[str, int]:  # noqa: FBT001 - it
         return ("true" if value else "false"), _MEMBER
     if isinstance(value, str):
         return f'"{"".join(map(_character, value))}"', _MEMBER
-    if isinstance(value, float):
-        return _double(value), _MEMBER
-    return str(value), _MEMBER
+    if isinstance(value, int):
+        return str(value), _MEMBER
+    return _double(value), _MEMBER
 
 
 def _double(value: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +40,7 @@ from policy_router.expressions.tree import (
 from policy_router.expressions.vocabulary import Name, Vocabulary
 
 Trees = st.SearchStrategy[Node]
+Variables = tuple[tuple[str, Type], ...]
 
 PORTABLE, FAST = CelPython(), CelExpr()
 SCALARS = (BOOL, INT, DOUBLE, STRING, TIMESTAMP, DURATION)
@@ -50,11 +52,10 @@ doubles = st.sampled_from([0.0, -0.0, 1.0, 0.1, 1e16, 1e308, 5e-324, 2.0**63]) |
 )
 any_doubles = doubles | st.sampled_from([math.inf, -math.inf, math.nan])
 plain_texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4)
-texts = plain_texts | st.sampled_from(
-    ["1", "-7", " 12 ", "1.5", "1e400", "nan", "true", "0x10", "1h30m", "-1.5ns", "90s"]
-    + ["2026-01-31T09:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z"]
-    + ["9223372036854775808", "é", "😀", "a b", 'q"\\', "\n\t\x07\x7f\u2028"]
-)
+numerals = ("1", "-7", " 12 ", "1.5", "1e400", "nan", "0x10", "9223372036854775808")
+spellings = ("1h30m", "-1.5ns", "90s", "2026-01-31T09:00:00Z", "9999-12-31T23:59:59.999999999Z")
+words = ("é", "😀", "a b", 'q"\\', "\n\t\x07\x7f\u2028")
+texts = plain_texts | st.sampled_from([*numerals, *spellings, *words])
 moments = st.datetimes(timezones=st.just(datetime.UTC))
 spans = st.timedeltas(datetime.timedelta(-3_000_000), datetime.timedelta(3_000_000))
 VALUES: dict[Type, st.SearchStrategy[Any]] = {
@@ -89,7 +90,12 @@ all_facts = st.fixed_dictionaries({"facts": under(NAMES), "target": under(OPTION
 
 def call(type_: Type, function: str, *arguments: Trees) -> Trees:
     """Return applications of a function."""
-    return st.builds(lambda *nodes: Apply(type_, 0, 0, function, nodes), *arguments)
+
+    @st.composite
+    def applied(draw: st.DrawFn) -> Node:
+        return Apply(type_, 0, 0, function, tuple(map(draw, arguments)))
+
+    return applied()
 
 
 def literals(type_: Type) -> Trees:
@@ -100,19 +106,16 @@ def literals(type_: Type) -> Trees:
     if type_ == DURATION:
         text = st.sampled_from(["0", "1h30m", "-1.5s", "1ns", "2562047h"])
         return call(type_, "duration", text.map(lambda text: Literal(STRING, 0, 0, text)))
-    return {BOOL: st.booleans(), INT: ints, DOUBLE: doubles, STRING: texts}[type_].map(
-        lambda value: Literal(type_, 0, 0, value)
-    )
+    values = doubles if type_ == DOUBLE else VALUES[type_]
+    return values.map(lambda value: Literal(type_, 0, 0, value))
 
 
-def leaves(type_: Type, variables: dict[str, Type]) -> Trees:
+def leaves(type_: Type, variables: Variables) -> Trees:
     """Return constants and names."""
     suffix = str(type_).replace(" ", "_")
     options: list[Trees] = [st.just(Attribute(type_, 0, 0, f"facts.{suffix}"))]
     options += [
-        st.just(LoopVariable(type_, 0, 0, name))
-        for name, element in variables.items()
-        if element == type_
+        st.just(LoopVariable(type_, 0, 0, name)) for name, element in variables if element == type_
     ]
     if type_.element is None:
         options.append(literals(type_))
@@ -129,7 +132,8 @@ def guarded(type_: Type, other: Trees) -> Trees:
     return call(type_, "?:", st.just(present), st.just(name), other)
 
 
-def trees(type_: Type, depth: int, variables: dict[str, Type]) -> Trees:
+@functools.cache
+def trees(type_: Type, depth: int, variables: Variables) -> Trees:
     """Return well-typed trees."""
     if depth == 0:
         return leaves(type_, variables)
@@ -147,7 +151,7 @@ def trees(type_: Type, depth: int, variables: dict[str, Type]) -> Trees:
     return st.one_of(options)
 
 
-def loops(type_: Type, depth: int, variables: dict[str, Type]) -> list[Trees]:
+def loops(type_: Type, depth: int, variables: Variables) -> list[Trees]:
     """Return macros, which stand in each other at most two deep."""
     if len(variables) > 1 or type_.name not in {"bool", "list"}:
         return []
@@ -155,8 +159,13 @@ def loops(type_: Type, depth: int, variables: dict[str, Type]) -> list[Trees]:
 
     def looping(macro: str, element: Type, result: Type, body: Type) -> Trees:
         source = st.deferred(lambda: trees(Type("list", element), depth - 1, variables))
-        inner = st.deferred(lambda: trees(body, depth - 1, {**variables, variable: element}))
-        return st.builds(lambda s, b: Loop(result, 0, 0, macro, variable, s, b), source, inner)
+        inner = st.deferred(lambda: trees(body, depth - 1, (*variables, (variable, element))))
+
+        @st.composite
+        def looped(draw: st.DrawFn) -> Node:
+            return Loop(result, 0, 0, macro, variable, draw(source), draw(inner))
+
+        return looped()
 
     if type_ == BOOL:
         return [
@@ -264,7 +273,7 @@ COMPOUNDS: dict[str, Callable[[Sub, Type], list[Trees]]] = {
     "list": of_list,
 }
 
-any_tree = st.one_of([trees(BOOL, 3, {})] * 6 + [trees(t, 3, {}) for t in (*SCALARS, *LISTS)])
+any_tree = st.one_of([trees(BOOL, 3, ())] * 6 + [trees(t, 3, ()) for t in (*SCALARS, *LISTS)])
 
 
 def bare(value: Any) -> Any:
@@ -288,7 +297,7 @@ def test_engines_agree(tree: Node, facts: dict[str, Any]) -> None:
     assert shown(FAST, tree, facts) == shown(PORTABLE, tree, facts), render(tree)
 
 
-@given(st.lists(trees(BOOL, 2, {}), min_size=1, max_size=8), all_facts)
+@given(st.lists(trees(BOOL, 2, ()), min_size=1, max_size=8), all_facts)
 def test_a_fused_list_is_the_list_of_truths_or_fails(
     conditions: list[Node], facts: dict[str, Any]
 ) -> None:

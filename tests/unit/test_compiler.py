@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -55,7 +57,7 @@ def test_a_policy_that_says_nothing_but_its_version_has_defaults() -> None:
     policy = loads("version: 1", name="rules.yaml")
     assert (policy.name, policy.model, policy.provider, policy.pool) == ("rules", None, None, None)
     assert (policy.kinds, policy.forbid, policy.variables) == (None, (), ())
-    assert policy.parameters == policy.providers == policy.facts == {}
+    assert [policy.parameters, policy.providers, policy.facts] == [{}, {}, {}]
     assert [rule.use for rule in policy.precedence] == list(Level)
     assert not any(rule.reject for rule in policy.precedence)
 
@@ -199,7 +201,9 @@ def test_both_forms_of_the_reasoning_effort_are_one_too_many() -> None:
 
 
 def test_rules_have_the_defaults_of_their_level() -> None:
-    rules = loads("precedence: [{use: call}, {use: task}, {use: pool}, {use: config}, {use: parent}]")
+    rules = loads(
+        "precedence: [{use: call}, {use: task}, {use: pool}, {use: config}, {use: parent}]"
+    )
     assert [(rule.id, rule.in_pool, rule.fallback) for rule in rules.precedence] == [
         ("call", True, False),
         ("task", True, False),
@@ -213,7 +217,8 @@ def test_a_rule_has_what_is_written() -> None:
     policy = loads(
         "pool: [{model: m}]\n"
         "precedence:\n"
-        "  - {id: a, use: pool, entry: m, when: task.index > 0, order_by: 1, on_violation: reject}\n"
+        "  - {id: a, use: pool, entry: m, when: task.index > 0, order_by: 1,"
+        " on_violation: reject}\n"
         "  - {use: config, in_pool: true, fallback: false}\n"
     )
     first, second = policy.precedence
@@ -304,7 +309,9 @@ def test_a_target_is_known_where_there_is_a_candidate_alone() -> None:
 
 
 def test_a_variable_may_use_the_ones_above_it_alone() -> None:
-    policy = loads("variables: {a: task.index > 0, b: variables.a, c: '!variables.b && variables.a'}")
+    policy = loads(
+        "variables: {a: task.index > 0, b: variables.a, c: '!variables.b && variables.a'}"
+    )
     assert [item.condition.variables for item in policy.variables] == [(), ("a",), ("a", "b")]
     (item,) = wrong("variables: {b: variables.aaa, aaa: 'true'}")
     assert item.code is Code.UNKNOWN_NAME
@@ -542,10 +549,9 @@ def test_the_canonical_form_says_everything_and_leaves_defaults_out() -> None:
                 "pick": "true",
             },
         ],
-        "forbid": [{"id": "forbid-1", "when": "task.index > 0", "message": "No."}],
+        "forbid": [{"when": "task.index > 0", "message": "No."}],
         "precedence": [
             {
-                "id": "pool",
                 "use": "pool",
                 "when": "true",
                 "order_by": "1",
@@ -553,7 +559,6 @@ def test_the_canonical_form_says_everything_and_leaves_defaults_out() -> None:
                 "fallback": True,
             },
             {
-                "id": "config",
                 "use": "config",
                 "on_violation": "next",
                 "in_pool": False,
@@ -603,16 +608,22 @@ BASE = "model: m\npool: [{model: m, provider: p, strengths: 'a, b'}, {model: n, 
         f"# a comment\n{BASE}",
         f"version: 1\n{BASE}",
         f"{BASE}precedence: delegation",
-        "pool:\n  - {strengths: [a, b], provider: p, model: m}\n  - {provider: p, model: n}\nmodel: m",
-        '{"model": "m", "pool": [{"model": "m", "provider": "p", "strengths": "a,b", "name": "m"},'
-        ' {"model": "n", "provider": "p"}]}',
-        "delegation:\n  model: m\n  pool: [{model: m, provider: p, strengths: 'a, b'}, "
-        "{model: n, provider: p}]",
+        "pool: [{strengths: [a, b], provider: p, model: m}, {provider: p, model: n}]\nmodel: m",
+        (
+            '{"model": "m", "pool": [{"model": "m", "provider": "p", "strengths": "a,b",'
+            ' "name": "m"}, {"model": "n", "provider": "p"}]}'
+        ),
+        (
+            "delegation:\n  model: m\n  pool: [{model: m, provider: p, strengths: 'a, b'}, "
+            "{model: n, provider: p}]"
+        ),
         f"{BASE}forbid: []",
         f"{BASE}parameters: {{}}",
         f"name: acme\n{BASE}",
-        f"{BASE}precedence: [{{use: call, on_violation: next}}, {{use: task, in_pool: true}}, "
-        "{use: pool, id: pool}, {use: config, fallback: true}, {use: parent}]",
+        (
+            f"{BASE}precedence: [{{use: call, on_violation: next}}, {{use: task, in_pool: true}}, "
+            "{use: pool, id: pool}, {use: config, fallback: true}, {use: parent}]"
+        ),
     ],
 )
 def test_ways_of_writing_do_not_change_the_revision(text: str) -> None:
@@ -643,7 +654,9 @@ def test_what_a_policy_says_changes_the_revision(text: str) -> None:
 
 
 def test_the_order_of_variables_is_no_way_of_writing() -> None:
-    assert revision("variables: {a: 'true', b: 'true'}") != revision("variables: {b: 'true', a: 'true'}")
+    assert revision("variables: {a: 'true', b: 'true'}") != revision(
+        "variables: {b: 'true', a: 'true'}"
+    )
 
 
 def test_no_pool_and_an_empty_one_are_two_policies() -> None:
@@ -673,16 +686,17 @@ def test_a_policy_cannot_be_changed(path: str) -> None:
 
 
 def test_a_frozen_mapping_refuses_every_way_to_change_it() -> None:
-    mapping = FrozenDict(a=1)
-    for attempt in (
+    mapping: dict[str, Any] = FrozenDict(a=1)
+    attempts: list[Callable[[], Any]] = [
         mapping.clear,
         mapping.popitem,
         lambda: mapping.pop("a"),
         lambda: mapping.setdefault("b", 1),
         lambda: mapping.update(b=1),
-        lambda: mapping.__delitem__("a"),
-        lambda: mapping.__ior__({"b": 1}),
-    ):
+        lambda: operator.delitem(mapping, "a"),
+        lambda: operator.ior(mapping, {"b": 1}),  # type: ignore[no-untyped-call]
+    ]
+    for attempt in attempts:
         with pytest.raises(TypeError):
             attempt()
     assert mapping == {"a": 1}

@@ -162,15 +162,15 @@ def test_a_long_mark_ends_with_the_part_of_the_line_that_is_shown() -> None:
 
 
 def test_a_secret_in_the_line_is_not_shown() -> None:
-    line, carets = snippet(f"  api_key: «{KEY}» # x")
-    assert line == f"  api_key: {'*' * len(KEY)} # x"
-    assert carets == " " * 11 + "^" * len(KEY)
+    line, carets = snippet(f"  model: «{KEY}» # x")
+    assert line == f"  model: {'*' * len(KEY)} # x"
+    assert carets == " " * 9 + "^" * len(KEY)
 
 
 def test_a_stretch_of_a_secret_is_masked_too() -> None:
-    source = SourceFile("f", f"key: {KEY} x")
+    source = SourceFile("f", f"its: {KEY} x")
     assert source.masked(5, 8) == "***"
-    assert source.masked(0, 7) == "key: **"
+    assert source.masked(0, 7) == "its: **"
     assert source.masked(5 + len(KEY) - 1, 5 + len(KEY) + 2) == "* x"
 
 
@@ -283,7 +283,9 @@ def test_a_secret_is_found_before_the_text_is_cut() -> None:
     assert "sk-" not in quote(f"{'a' * 50} {KEY}")
 
 
-@pytest.mark.parametrize("character", ["\x00", "\x07", "\x7f", "\x9b", "\u200b", "\u2066", "\ud800"])
+@pytest.mark.parametrize(
+    "character", ["\x00", "\x07", "\x7f", "\x9b", "\u200b", "\u2066", "\ud800"]
+)
 def test_what_a_terminal_would_act_on_is_replaced(character: str) -> None:
     assert printable(f"a{character}b") == "a\ufffdb"
 

@@ -27,6 +27,7 @@ pool:
 PRICED = """
 provider: p
 pool:
+  - {model: first, price: {output: 0}}
   - {model: dear, pick: "true", price: {output: 9}}
   - {model: cheap, pick: "true", price: {output: 1}}
   - {model: fair, pick: task.kind == "x", price: {output: 5}}
@@ -128,7 +129,9 @@ precedence: [{use: config, when: variables.eu && variables.early}]
 
 
 def test_a_variable_that_cannot_be_evaluated_fails_what_uses_it_and_nothing_else() -> None:
-    text = f"model: m\nvariables: {{bad: {FAILS}, good: 'true'}}\nprecedence: [{{use: config, when: "
+    text = (
+        f"model: m\nvariables: {{bad: {FAILS}, good: 'true'}}\nprecedence: [{{use: config, when: "
+    )
     assert outcome(f"{text}variables.bad}}]") == "evaluation_error"
     assert outcome(f"{text}variables.good}}]") == "m at "
     # What CEL can answer without the failed part, it answers.
@@ -213,6 +216,7 @@ def test_a_level_has_its_own_wish() -> None:
         ("provider: p", {"model": "x"}, "x at p"),
         ("{provider: p, model: m}", {"model": "x"}, "x at p"),
         ("{provider: p, model: m}", {"model": "x", "provider": "y"}, "x at y"),
+        ("{provider: p, model: m}", {"model": "x", "provider": "p"}, "x at p"),
         # A missing model is the policy's, where the policy's provider is the one asked.
         ("{provider: p, model: m}", {"provider": "p"}, "m at p"),
         ("{provider: p, model: m}", {"provider": "y"}, "incomplete"),
@@ -264,10 +268,16 @@ def test_the_pool_proposes_the_entries_that_are_picked_in_file_order() -> None:
     ("order_by", "names"),
     [
         ("has(target.price.output) ? target.price.output : 0.0", ["cheap", "twin", "fair", "dear"]),
-        ("has(target.price.output) ? -target.price.output : 0.0", ["dear", "fair", "cheap", "twin"]),
+        (
+            "has(target.price.output) ? -target.price.output : 0.0",
+            ["dear", "fair", "cheap", "twin"],
+        ),
         ("size(target.name)", ["dear", "fair", "twin", "cheap"]),
         ("1", ["dear", "cheap", "fair", "twin"]),
-        ('target.level == "pool" && target.name == "twin" ? 0 : 1', ["twin", "dear", "cheap", "fair"]),
+        (
+            'target.level == "pool" && target.name == "twin" ? 0 : 1',
+            ["twin", "dear", "cheap", "fair"],
+        ),
         # What has no number comes in nowhere, and what is infinite comes last.
         ('1 / (target.name == "fair" ? 0 : 1)', ["dear", "cheap", "twin"]),
         ('0.0 / (target.name == "fair" ? 0.0 : 1.0)', ["dear", "cheap", "twin"]),
@@ -373,7 +383,9 @@ def test_a_default_takes_the_attributes_of_the_entry_it_equals_its_allow_include
     assert target == {"entry": "e", "model": "m", "provider": "p", "parameters": {"x": 1}}
 
 
-@pytest.mark.parametrize("parent", [{"model": "m", "provider": "q"}, {"model": "n", "provider": "p"}])
+@pytest.mark.parametrize(
+    "parent", [{"model": "m", "provider": "q"}, {"model": "n", "provider": "p"}]
+)
 def test_another_model_or_another_provider_is_not_the_entry(parent: dict[str, str]) -> None:
     record = decided(f"provider: p\n{GUARDED}precedence: [{{use: parent}}]", parent=parent)
     assert record["decision"]["target"] == {**parent, "parameters": {}}
@@ -551,7 +563,11 @@ precedence: [{id: mine, use: pool}, {use: parent}]
 """
     record = decided(text)
     decision = record["decision"]
-    assert (decision["outcome"], decision["level"], decision["rule"]) == ("selected", "pool", "mine")
+    assert (decision["outcome"], decision["level"], decision["rule"]) == (
+        "selected",
+        "pool",
+        "mine",
+    )
     assert decision["target"]["entry"] == "b"
     assert step(record, "mine")["candidates"] == [
         {"entry": "a", "verdict": "rejected", "code": "not_allowed"},
@@ -701,17 +717,19 @@ def test_a_limit_for_another_parameter_limits_nothing_here() -> None:
 
 def test_a_wish_outside_the_limits_refuses_where_the_rule_of_its_level_rejects() -> None:
     record = decided(PARAMETERS % "reject", task={"model": "n", EFFORT: "max"})
-    assert steps(record) == [("call", "no_proposal"), ("task", "violated"), ("parent", "not_reached")]
+    assert steps(record) == [
+        ("call", "no_proposal"),
+        ("task", "violated"),
+        ("parent", "not_reached"),
+    ]
     assert step(record, "task")["code"] == "parameter_not_allowed"
     assert step(record, "task")["candidates"] == [
         {"entry": "n", "verdict": "rejected", "code": "parameter_not_allowed"}
     ]
-    assert record["decision"]["refusal"] == {
-        "code": "parameter_not_allowed",
-        "rule": "task",
-        "message": "the task asks for a reasoning_effort that `n` does not allow",
-        "permitted": ["m", "n"],
-    }
+    found = record["decision"]["refusal"]
+    asks = "the task asks for a reasoning_effort that `n` does not allow"
+    assert found.pop("message").startswith(asks)
+    assert found == {"code": "parameter_not_allowed", "rule": "task", "permitted": ["m", "n"]}
 
 
 def test_the_refusal_names_the_rule_of_the_wish_and_the_step_the_rule_that_would_select() -> None:
@@ -724,7 +742,11 @@ pool:
 precedence: [{use: task, on_violation: reject}, {use: pool}, {use: config}]
 """
     record = decided(text, task={EFFORT: "max"})
-    assert steps(record) == [("task", "no_proposal"), ("pool", "violated"), ("config", "not_reached")]
+    assert steps(record) == [
+        ("task", "no_proposal"),
+        ("pool", "violated"),
+        ("config", "not_reached"),
+    ]
     assert [it["code"] for it in step(record, "pool")["candidates"]] == [
         "not_allowed",
         "parameter_not_allowed",
@@ -1038,11 +1060,16 @@ precedence: strict
 
 def test_equal_arguments_give_equal_bytes() -> None:
     policy = loads(SOME % "strict")
-    request = {"task": {"model": "e", "labels": ["b", "a"]}, "parent": {"depth": 1}}
+    request: dict[str, Any] = {
+        "task": {"model": "e", "labels": ["b", "a"]},
+        "parent": {"depth": 1},
+    }
     moved = {"parent": {"depth": 1}, "task": {"labels": ["b", "a"], "model": "e"}}
     first = policy_router.decide(policy, request, now=NOW).to_json()
     assert policy_router.decide(policy, moved, now="2026-01-31T10:00:00+01:00").to_json() == first
-    assert policy_router.decide(loads(SOME % "strict"), Request(**request), now=NOW).to_json() == first
+    assert (
+        policy_router.decide(loads(SOME % "strict"), Request(**request), now=NOW).to_json() == first
+    )
 
 
 def test_the_time_may_be_a_datetime() -> None:
@@ -1062,6 +1089,19 @@ def test_a_candidate_is_recorded_with_its_provider_where_the_name_does_not_tell(
     assert found == [{"entry": "c", "provider": "p", "verdict": "selected"}]
 
 
+GIVEN_ATTRIBUTES = """
+target.name == "e" && target.model == "m" && target.provider == "p" && target.level == "task"
+&& target.strengths == ["x", "y"] && target.supports == ["tools"]
+&& has(target.price.input) && target.price.input == 1.0
+&& has(target.price.output) && target.price.output == 2.5
+&& has(target.context_window) && target.context_window == 10
+"""
+ABSENT_ATTRIBUTES = """
+!has(target.price.input) && !has(target.price.output) && !has(target.context_window)
+&& target.supports == [] && target.strengths == [] && target.name == "n"
+"""
+
+
 def test_every_attribute_of_a_candidate_can_be_read() -> None:
     text = json.dumps(
         {
@@ -1074,31 +1114,11 @@ def test_every_attribute_of_a_candidate_can_be_read() -> None:
                     "supports": ["tools"],
                     "price": {"input": 1, "output": 2.5},
                     "context_window": 10,
-                    "allow": " && ".join(
-                        (
-                            'target.name == "e"',
-                            'target.model == "m"',
-                            'target.provider == "p"',
-                            'target.level == "task"',
-                            'target.strengths == ["x", "y"]',
-                            'target.supports == ["tools"]',
-                            "has(target.price.input) && target.price.input == 1.0",
-                            "has(target.price.output) && target.price.output == 2.5",
-                            "has(target.context_window) && target.context_window == 10",
-                        )
-                    ),
+                    "allow": GIVEN_ATTRIBUTES,
                 },
                 {
                     "model": "n",
-                    "allow": " && ".join(
-                        (
-                            "!has(target.price.input)",
-                            "!has(target.price.output)",
-                            "!has(target.context_window)",
-                            "target.supports == []",
-                            'target.name == "n"',
-                        )
-                    ),
+                    "allow": ABSENT_ATTRIBUTES,
                 },
             ],
             "precedence": "strict",

@@ -93,8 +93,10 @@ def found_in(text: str) -> list[tuple[Code, Severity, str]]:
         ),
         ("precedence: [{use: pool, entry: b}]", Code.UNKNOWN_ENTRY, ERROR, "$.precedence[0].entry"),
         (
-            "pool: [{model: a, provider: p}, {model: a, provider: q}]\n"
-            "precedence: [{use: pool, entry: a}]",
+            (
+                "pool: [{model: a, provider: p}, {model: a, provider: q}]\n"
+                "precedence: [{use: pool, entry: a}]"
+            ),
             Code.AMBIGUOUS_ENTRY,
             ERROR,
             "$.precedence[0].entry",
@@ -263,10 +265,14 @@ POOL = "pool: [{model: a, provider: p%s}, {model: b, provider: p}]\n"
         f"{POOL % ', allow: true'}precedence: [{{use: pool, entry: a}}, {{use: parent}}]",
         f"{POOL % ', pick: true'}precedence: [{{use: pool}}, {{use: parent}}]",
         # A guard does not help where a violation refuses.
-        f"{POOL % ', pick: true, allow: task.index > 0'}"
-        "precedence: [{use: pool, on_violation: reject}, {use: parent}]",
-        "model: a\nforbid: [{when: task.index > 0}]\n"
-        "precedence: [{use: config, on_violation: reject}, {use: parent}]",
+        (
+            f"{POOL % ', pick: true, allow: task.index > 0'}"
+            "precedence: [{use: pool, on_violation: reject}, {use: parent}]"
+        ),
+        (
+            "model: a\nforbid: [{when: task.index > 0}]\n"
+            "precedence: [{use: config, on_violation: reject}, {use: parent}]"
+        ),
     ],
 )
 def test_a_rule_after_one_that_always_decides_is_never_reached(text: str) -> None:
@@ -280,20 +286,30 @@ def test_a_rule_after_one_that_always_decides_is_never_reached(text: str) -> Non
         "model: a\nprecedence: [{use: config, when: task.index > 0}, {use: parent}]",
         "model: a\nprecedence: [{use: config, when: false}, {use: parent}]",
         "model: a\nforbid: [{when: task.index > 0}]\nprecedence: [{use: config}, {use: parent}]",
-        f"model: a\nprovider: p\n{POOL % ', allow: task.index > 0'}"
-        "precedence: [{use: config}, {use: parent}]",
-        f"model: a\nprovider: p\n{POOL % ', supports: []'}"
-        "precedence: [{use: config}, {use: parent}]",
-        f"model: a\nprovider: p\n{POOL % ', context_window: 9'}"
-        "precedence: [{use: config}, {use: parent}]",
-        f"model: x\nprovider: p\n{POOL % ''}"
-        "precedence: [{use: config, in_pool: true}, {use: parent}]",
+        (
+            f"model: a\nprovider: p\n{POOL % ', allow: task.index > 0'}"
+            "precedence: [{use: config}, {use: parent}]"
+        ),
+        (
+            f"model: a\nprovider: p\n{POOL % ', supports: []'}"
+            "precedence: [{use: config}, {use: parent}]"
+        ),
+        (
+            f"model: a\nprovider: p\n{POOL % ', context_window: 9'}"
+            "precedence: [{use: config}, {use: parent}]"
+        ),
+        (
+            f"model: x\nprovider: p\n{POOL % ''}"
+            "precedence: [{use: config, in_pool: true}, {use: parent}]"
+        ),
         f"{POOL % ''}precedence: [{{use: pool}}, {{use: parent}}]",
         f"{POOL % ', pick: false'}precedence: [{{use: pool}}, {{use: parent}}]",
         f"{POOL % ', pick: task.index > 0'}precedence: [{{use: pool}}, {{use: parent}}]",
         # An order may fail, and then nothing is picked.
-        f"{POOL % ', pick: true'}"
-        "precedence: [{use: pool, order_by: 1 / task.index}, {use: parent}]",
+        (
+            f"{POOL % ', pick: true'}"
+            "precedence: [{use: pool, order_by: 1 / task.index}, {use: parent}]"
+        ),
         "precedence: [{use: call, on_violation: reject}, {use: task}, {use: parent}]",
         # A profile is not the policy's own to mend.
         "model: a",

@@ -103,19 +103,6 @@ def test_a_file_that_is_not_there_is_a_diagnostic(tmp_path: Path) -> None:
     assert item.span.source.name == str(tmp_path / "none.yaml")
 
 
-def test_a_reason_without_words_is_still_a_diagnostic(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def failing(_path: Path, _mode: str) -> None:
-        raise OSError
-
-    path = written(tmp_path, acme="model: m") / "acme.yaml"
-    monkeypatch.setattr(Path, "open", failing)
-    _, (item,) = check(path)
-    assert item.message == "the file cannot be read: input/output error"
-    assert item.span.source.name == str(path)
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_a_file_that_may_not_be_read_is_a_diagnostic(tmp_path: Path) -> None:
     path = written(tmp_path, acme="model: m") / "acme.yaml"

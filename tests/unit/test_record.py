@@ -164,7 +164,9 @@ def without(path: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", ["policy", "now", "decision.outcome", "decision.target.model"])
 def test_a_record_that_lacks_something_cannot_be_read(path: str) -> None:
-    with pytest.raises(RecordError, match=f"not a decision record: .*`{path.split('.')[-1]}`"):
+    with pytest.raises(
+        RecordError, match=f"not a decision record: .*`{path.rsplit('.', maxsplit=1)[-1]}`"
+    ):
         DecisionRecord.from_json(json.dumps(without(path)))
 
 
@@ -173,7 +175,7 @@ def test_a_record_that_lacks_something_cannot_be_read(path: str) -> None:
     ["", "{", "[]", "1", "null", '"x"', b"\xff", b'{"schema": "\xff"}', "\ud800", "{}"],
 )
 def test_what_is_no_record_cannot_be_read(content: str | bytes) -> None:
-    with pytest.raises(RecordError, match="^not a decision record: "):
+    with pytest.raises(RecordError, match=r"^not a decision record: "):
         DecisionRecord.from_json(content)
 
 

@@ -45,7 +45,6 @@ def test_a_word_in_the_shape_of_a_key_is_masked_wherever_it_stands(key: str) -> 
         "AKIA0123",
         "https://api.example.com/v1",
         "max_tokens: 4096",
-        "token_limit: 12",
         "tokens: 12",
         "deepseek-r1-distill-qwen-32b",
     ],
@@ -71,8 +70,12 @@ def test_user_and_password_in_an_address_are_masked() -> None:
         ("access_key: hunter2", "access_key: *******"),
         ("authorization: Bearer hunter2", "authorization: ****** *******"),
         ('"api_key": "hunter2"', '"api_key": *********'),
-        ("api_key: 'hunter2' # mine", "api_key: ********* # mine"),
-        ("api_key: hunter2 # mine", "api_key: ******* # mine"),
+        ("my_api_key_name: hunter2", "my_api_key_name: *******"),
+        ("passphrase: hunter2", "passphrase: *******"),
+        ("Cookie: hunter2", "Cookie: *******"),
+        # An old secret may stand in a comment beside the new one.
+        ("api_key: 'hunter2' # mine", "api_key: ********* * ****"),
+        ("api_key: hunter2 # mine", "api_key: ******* * ****"),
         ('api_key: "a\\"b"', "api_key: ******"),
         ("api_key: 'a''b'", "api_key: ******"),
         # A quote that is not closed hides the rest.
@@ -81,7 +84,7 @@ def test_user_and_password_in_an_address_are_masked() -> None:
         ("{api_key: hunter2, base_url: x}", "{api_key: *******, base_url: x}"),
         ("{base_url: x, api_key: hunter2}", "{base_url: x, api_key: *******}"),
         ("{api_key: hunter2", "{api_key: *******"),
-        ("{a: 1, api_key: hunter2 # mine\n}", "{a: 1, api_key: ******* # mine\n}"),
+        ("{a: 1, api_key: hunter2 # mine\n}", "{a: 1, api_key: ******* * ****\n}"),
         # A block or a plain scalar goes on over the deeper lines.
         ("api_key: |\n  hunter2\n  more\nb: c", "api_key: *\n  *******\n  ****\nb: c"),
         ("api_key: >\n\n  hunter2\nb: c", "api_key: *\n\n  *******\nb: c"),
@@ -102,8 +105,7 @@ def test_the_value_of_a_secret_key_is_masked(text: str, shown: str) -> None:
         'api_key: "env:ZAI_API_KEY"',
         "api_key: file:/run/secrets/zai",
         "{api_key: env:ZAI_API_KEY, b: c}",
-        "my_api_key_name: hunter2",
-        "mytoken: hunter2",
+        "name: hunter2",
     ],
 )
 def test_a_reference_is_no_secret_and_neither_is_the_value_of_another_key(text: str) -> None:

@@ -82,7 +82,7 @@ CANONICAL = [
     'now > timestamp("2026-01-31T09:00:00Z") - duration("1h30m")',
     'now.getHours("+02:00") < 8 && now.getDate() == 1',
     'bucket("salt", facts.s) < 10',
-    r'facts.s == "\"\\\n\r\t\u0000\u0007\u007f\u2028é😀' + "'`\"",
+    r'facts.s == "\"\\\n\r\t\u0001\u0007\u007f\u2028é😀' + "'`\"",
     r'facts.s.matches("^a\\d+$")',
 ]
 

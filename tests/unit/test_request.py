@@ -74,7 +74,7 @@ def problem(content: Any) -> tuple[str, str, str | None]:
         (
             {"task": {"index": 1.0}},
             "$.task.index",
-            "an int is wanted, not a number with a fraction",
+            "an int is wanted, not a double",
             None,
         ),
         (
@@ -153,13 +153,18 @@ def problem(content: Any) -> tuple[str, str, str | None]:
         (
             {"facts": {"count": 1.5}},
             "$.facts.count",
-            "an int is wanted, not a number with a fraction",
+            "an int is wanted, not a double",
             None,
         ),
         ({"facts": {"count": True}}, "$.facts.count", "an int is wanted, not true or false", None),
         ({"facts": {"ratio": "1"}}, "$.facts.ratio", "a number is wanted, not a string", None),
         ({"facts": {"flag": 1}}, "$.facts.flag", "true or false is wanted, not an int", None),
-        ({"facts": {"tags": "a"}}, "$.facts.tags", "a list of strings is wanted, not a string", None),
+        (
+            {"facts": {"tags": "a"}},
+            "$.facts.tags",
+            "a list of strings is wanted, not a string",
+            None,
+        ),
         ({"facts": {"tags": [1]}}, "$.facts.tags[0]", "a string is wanted, not an int", None),
         ({"facts": {"ratio": math.inf}}, "$.facts.ratio", "a finite number is wanted", None),
         (
@@ -260,7 +265,7 @@ def test_a_whole_number_given_for_a_double_is_taken_as_one() -> None:
 
 
 def test_what_fits_is_taken_as_it_is() -> None:
-    given = {
+    given: dict[str, Any] = {
         "call": {"model": "a", "provider": "b", "reasoning_effort": "c"},
         "task": {"kind": "coding", "labels": ["a"], "index": 1, "input_tokens": 5},
         "caller": {"roles": ["x"]},
@@ -317,9 +322,9 @@ def test_a_request_cannot_be_changed() -> None:
     assert request.given == {"task": {"labels": ("a",)}}
     for mapping in (request.given, request.given["task"]):
         with pytest.raises(TypeError):
-            mapping["kind"] = "x"  # type: ignore[index]
+            mapping["kind"] = "x"
     with pytest.raises(AttributeError):
-        request.given = {}  # type: ignore[misc]
+        request.given = {}  # type: ignore[assignment,misc]
     with pytest.raises(AttributeError):
         request.other = 1  # type: ignore[attr-defined]
 
@@ -353,7 +358,7 @@ def test_a_request_is_read_from_json_in_text_or_bytes() -> None:
         ("\ud800", "$", "the request is not JSON"),
         ("[" * 100_000, "$", "the request is not JSON"),
         ("[]", "$", "a mapping is wanted, not a list"),
-        ("1.5", "$", "a mapping is wanted, not a number with a fraction"),
+        ("1.5", "$", "a mapping is wanted, not a double"),
         ('{"task": {"index": 1e300}}', "$.task.index", None),
         ('{"task": {"index": 99999999999999999999}}', "$.task.index", None),
         ('{"budget": {"spent_usd": 1e999}}', "$", None),
@@ -451,7 +456,12 @@ class Zoneless(datetime.tzinfo):
 
     def utcoffset(self, _when: datetime.datetime | None) -> None:
         """Return nothing."""
-        return
+
+    def dst(self, _when: datetime.datetime | None) -> None:
+        """Return nothing."""
+
+    def tzname(self, _when: datetime.datetime | None) -> None:
+        """Return nothing."""
 
 
 def test_a_time_zone_that_does_not_know_its_offset_is_none() -> None:
