@@ -14,7 +14,7 @@ COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-inde
 	--python-version 3.11 --custom-compile-command "make lock" $(LOCK_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format lock dist clean
+.PHONY: help demo test lint bench format lock dist clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ lint: $(INSTALLED) ## check style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+bench: $(INSTALLED) ## time decisions, beside code written by hand and other engines
+	$(BIN)/python -m benchmarks --peers --threads
+
 format: $(INSTALLED) ## correct style where a tool can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -48,7 +51,7 @@ dist: $(INSTALLED) ## build the sdist, and from it the wheel
 	$(BIN)/python -m build --no-isolation
 
 clean: ## remove what the other targets made
-	rm -rf .venv dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf .venv benchmarks/.venvs dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	find policy_router tests -type d -name __pycache__ -prune -exec rm -rf {} +
 

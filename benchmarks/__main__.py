@@ -291,7 +291,7 @@ def measure(arguments: argparse.Namespace, say: _Progress) -> dict[str, Any]:
     # Fresh processes first: a pause between them and the rest lets a busy machine settle.
     say("starting fresh processes")
     results["imports"] = cold.imports(3 if quick else 15)
-    results["starts"] = _starts(2 if quick else 9)
+    results["starts"] = _starts(1 if quick else 9)
     decisions = _Decisions(engines, 1 if quick else 5, say)
     results["agreed"] = decisions.verify(say)
     decisions.prepare()
@@ -315,7 +315,9 @@ def measure(arguments: argparse.Namespace, say: _Progress) -> dict[str, Any]:
 def main() -> int:
     """Measure, and print what was found."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under 30 seconds, less exact")
+    parser.add_argument(
+        "--quick", action="store_true", help="under 30 seconds on a quiet machine, less exact"
+    )
     parser.add_argument("--peers", action="store_true", help="measure peers too; installs them")
     parser.add_argument("--threads", action="store_true", help="check threads that share a policy")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON too")

@@ -292,11 +292,11 @@ def _write(folder: Path, contents: dict[str, str]) -> None:
             with file.open("x", encoding="utf-8", newline="\n") as stream:
                 written.append(file)
                 stream.write(content)
-    except OSError as problem:
+    except (OSError, ValueError) as problem:
         for half_written in written:
             half_written.unlink(missing_ok=True)
-        reason = (problem.strerror or "input/output error").lower()
-        raise _UsageError(f"{file}: {reason}") from None
+        reason = getattr(problem, "strerror", None) or "no file can have this name"
+        raise _UsageError(f"{file}: {reason.lower()}") from None
 
 
 def _existing(path: str) -> str:

@@ -104,7 +104,11 @@ def _why_not_at(situation: Situation, step: Step, rule: PrecedenceRule, entry: P
     if step.result in _SHORT:
         return _SHORT[step.result]
     if step.level in WISHES:
-        return "not asked for"
+        wish = situation.values[step.level]
+        asked = step.result is Result.SELECTED and entry in meant(
+            situation, wish["model"], wish["provider"]
+        )
+        return "asked for too, but after the one selected" if asked else "not asked for"
     if step.level is not Level.POOL:
         return "another model"
     if rule.entry is not None:

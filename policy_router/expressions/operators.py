@@ -138,12 +138,14 @@ def _membership(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
         message = f"`in` looks into a list, not {container.type}"
         help_ = "write `a.contains(b)`" if container.type == STRING else None
         return walk.report(Code.TYPE_MISMATCH, message, syntax, help_)
+    elements = container.items if isinstance(container, ListOf) else ()
     if container.type.element and _mixes(walk, item, container.type.element):
+        return Checked(None)
+    if any([_mixes(walk, element, item.type) for element in elements]):  # noqa: C419 - all are reported
         return Checked(None)
     if not container.type.accepts(Type("list", item.type)):
         message = f"a {container.type} cannot hold {item.type}"
         return walk.report(Code.TYPE_MISMATCH, message, syntax)
-    elements = container.items if isinstance(container, ListOf) else ()
     if not all([_in_closed_set(walk, item, element) for element in elements]):  # noqa: C419 - all are reported
         return Checked(None)
     return Checked(Apply(BOOL, syntax.start, syntax.end, "in", (item, container)))
@@ -201,6 +203,7 @@ def _in_closed_set(walk: Walk, name: Node, literal: Node) -> bool:
         return True
     value = str(literal.value)
     message = f"{quote(value)} is none of the values of `{name.path}`"
-    remedy = did_you_mean(value, sorted(known)) or f"one of {', '.join(sorted(known)[:8])}"
+    listed = f"one of {', '.join(sorted(known)[:8])}" if known else "the set is empty"
+    remedy = did_you_mean(value, sorted(known)) or listed
     walk.report(Code.OUTSIDE_CLOSED_SET, message, literal, remedy)
     return False

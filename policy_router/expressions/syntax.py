@@ -20,8 +20,8 @@ from policy_router.diagnostics import quote
 
 MAX_CHARACTERS = 4096
 MAX_NODES = 500
-MAX_DEPTH = 32
-"""Levels of nesting, parentheses included: what both engines take on a stack of usual size."""
+MAX_DEPTH = 28
+"""Levels of nesting, parentheses included. Google's engine takes 30 of any shape, in a list too."""
 
 _Part: TypeAlias = "lark.Tree[lark.Token] | lark.Token"
 

@@ -25,8 +25,8 @@ from policy_router.runtime.loader import check, check_text
 
 CASES = Path(__file__).parent / "diagnostics"
 SECRET = "hunter2"  # noqa: S105 - the word that all secrets of the cases hold
-LONGEST = 1.0
-"""Seconds of the processor that a case may take."""
+LONGEST = 5.0
+"""Seconds of the processor that a case may take: a bound against bombs, not a figure."""
 
 
 class Result(NamedTuple):
@@ -199,16 +199,9 @@ def test_every_case_has_an_input() -> None:
     assert set(missing) - GENERATED.keys() == {"PR113-missing-file"}
 
 
-POOR = {"PR204-list", "PR302-backtick", "PR308-no-kinds"}
-"""Cases whose messages are not yet what they should be."""
-
-
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True) if name in POOR else ())
-        for name in _cases()
-    ],
+    list(_cases()),
 )
 def test_the_style_of_messages(name: str) -> None:
     expected = json.loads((CASES / name / "expected.json").read_text(encoding="utf-8"))

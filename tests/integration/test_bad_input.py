@@ -169,8 +169,8 @@ NESTED = "task.labels.exists(a, task.labels.exists(b, a + b == 'x'))"
         "size(task.labels.map(a, task.labels.map(b, a + b))) > 1",
         "task.labels.all(a, task.labels.all(b, (a + b).matches('(x+x+)+y') == false))",
         " && ".join(["task.labels.all(a, task.labels.all(b, a != b || true))"] * 8),
-        "size(" + " + ".join(["task.labels"] * 30) + ") > 1",
-        "(" + " + ".join(["task.kind"] * 30) + ").contains('y')",
+        "size(" + " + ".join(["task.labels"] * 25) + ") > 1",
+        "(" + " + ".join(["task.kind"] * 25) + ").contains('y')",
     ],
 )
 def test_a_condition_that_multiplies_ends_soon(expression: str) -> None:

@@ -338,12 +338,11 @@ def fallbacks(
     """Return the plan: what a selected target falls back to."""
     if not plans_fallbacks(rule):
         return []
-    pool, plan, places = entries(policy, request, rule["use"]), [], {selected.place}
+    pool, plan = entries(policy, request, rule["use"]), []
     for name in selected.says("fallback") or ():
         for it in pool:
-            if it.name != name or it.place in places:
+            if it.name != name:
                 continue
-            places.add(it.place)
             _, failed = parameters(policy, request, it)
             refused = objection(policy, request, rule, it) is not None
             if not refused and failed != "parameter_not_allowed":

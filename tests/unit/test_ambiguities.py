@@ -329,16 +329,19 @@ def test_k_a_fallback_that_would_refuse_the_wish_is_not_in_the_plan() -> None:
     assert decision({"pool": pool, "precedence": rules}, request)["fallbacks"] == []
 
 
-def test_k_an_entry_is_no_fallback_of_its_own() -> None:
-    """What has just failed is not tried again: the plan holds other entries, each once."""
-    pool = [{**CODER, "pick": "true", "fallback": ["coder", "glm-5", "glm-5"]}, THINKER]
+def test_k_the_plan_is_what_was_written() -> None:
+    """The entries named, in order: one that names itself is warned of, and stands in the plan."""
+    pool = [{**CODER, "pick": "true", "fallback": ["coder", "glm-5"]}, THINKER]
     found = decision({"pool": pool}, {})
-    assert [it["entry"] for it in found["fallbacks"]] == ["glm-5"]
+    assert [it["entry"] for it in found["fallbacks"]] == ["coder", "glm-5"]
 
 
 def test_k_one_model_falls_back_to_its_other_provider() -> None:
-    """A name that two entries share leads from the one to the other."""
-    pool = [{**TWICE[0], "pick": "true", "fallback": ["r1"]}, TWICE[1]]
+    """Names of their own tell the entries of one model apart."""
+    pool = [
+        {**TWICE[0], "name": "r1-zai", "pick": "true", "fallback": ["r1-openrouter"]},
+        {**TWICE[1], "name": "r1-openrouter"},
+    ]
     found = decision({"pool": pool}, {})
     assert found["target"]["provider"] == "zai"
     assert [it["provider"] for it in found["fallbacks"]] == ["openrouter"]

@@ -290,6 +290,8 @@ PROBLEMS: list[tuple[str, Code, str | None]] = [
     ("has(task.«input_token»)", Code.UNKNOWN_NAME, "did you mean `task.input_tokens`?"),
     ("has(«tsk».input_tokens)", Code.UNKNOWN_NAME, "did you mean `task`?"),
     ("«xyzzy»", Code.UNKNOWN_NAME, None),
+    ("[1, «xyzzy»] == [1]", Code.UNKNOWN_NAME, None),
+    ("task.labels[«xyzzy»] == ''", Code.UNKNOWN_NAME, None),
     ("«task»", Code.UNKNOWN_NAME, NO_FIELD),
     (
         "has(«target.price»)",
@@ -352,6 +354,7 @@ PROBLEMS: list[tuple[str, Code, str | None]] = [
     ("«1» in [1.0]", Code.INT_WITH_DOUBLE, "write `1.0`"),
     ("facts.ratio in [«1»]", Code.INT_WITH_DOUBLE, "write `1.0`"),
     ("facts.flag ? «1» : 2.0", Code.INT_WITH_DOUBLE, "write `1.0`"),
+    ("[«1», 2.0] == []", Code.INT_WITH_DOUBLE, "write `1.0`"),
     # Optional names without a guard, and guards without an optional name.
     ("«task.input_tokens» > 1", Code.UNGUARDED, GUARD.format("task.input_tokens")),
     ("«facts.maybe» > 1", Code.UNGUARDED, GUARD.format("facts.maybe")),
@@ -372,6 +375,7 @@ PROBLEMS: list[tuple[str, Code, str | None]] = [
     ("«null»", Code.OUTSIDE_PROFILE, None),
     ("«target['name']»", Code.OUTSIDE_PROFILE, None),
     ("[«[]»]", Code.OUTSIDE_PROFILE, None),
+    ("task.labels.map(a, «[]»)", Code.OUTSIDE_PROFILE, None),
     ("«.task».kind == ''", Code.OUTSIDE_PROFILE, None),
     ("«dyn»(1)", Code.OUTSIDE_PROFILE, None),
     ("«siz»(task.kind)", Code.OUTSIDE_PROFILE, "did you mean `size`?"),
@@ -597,7 +601,7 @@ def test_an_expression_may_be_just_as_deep_as_allowed(opening: str, closing: str
     checked(opening * MAX_DEPTH + "true" + closing * MAX_DEPTH)
     problem = problem_of(opening * (MAX_DEPTH + 1) + "true" + closing * (MAX_DEPTH + 1))
     assert problem.code is Code.LIMIT_EXCEEDED
-    assert problem.message == "the expression is nested deeper than 32 levels"
+    assert problem.message == f"the expression is nested deeper than {MAX_DEPTH} levels"
     # The caret is under what is too deep.
     assert problem.start == MAX_DEPTH + 1
 

@@ -358,6 +358,8 @@ def test_closed_sets_hold_for_kinds_and_levels() -> None:
     assert (item.code, item.help) == (Code.OUTSIDE_CLOSED_SET, "did you mean `coding`?")
     (item,) = wrong("forbid: [{when: target.level == 'polo'}]")
     assert (item.code, item.help) == (Code.OUTSIDE_CLOSED_SET, "did you mean `pool`?")
+    (item,) = wrong("kinds: []\nforbid: [{when: task.kind == 'x'}]")
+    assert item.help == "the set is empty"
     loads("forbid: [{when: task.kind == 'anything'}]")
 
 

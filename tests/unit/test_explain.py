@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from policy_router import Explanation, RecordError, Request, decide, explain, loads
@@ -395,6 +396,22 @@ def test_a_record_of_another_revision_is_an_error_not_a_guess() -> None:
         f"the record is of the policy `policy` in revision `{policy.revision[:19]}`, "
         f"and this one is `{other.revision[:19]}`"
     )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"request": {"tsk": {}}},
+        {"request": {"facts": {"unknown": 1}}},
+        {"request": {"task": {"model": "gpt-9"}}},
+        {"steps": ()},
+    ],
+)
+def test_a_record_that_was_changed_is_an_error_not_a_guess(change: dict[str, Any]) -> None:
+    policy = loads("model: m\npool: [{model: m}]")
+    record = msgspec.structs.replace(decide(policy, {}, now=NOW), **change)
+    with pytest.raises(RecordError):
+        explain(policy, record)
 
 
 def test_a_stored_record_is_explained_like_a_new_one() -> None:
