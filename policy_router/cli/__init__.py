@@ -84,11 +84,13 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("paths", metavar="PATH", nargs="+", help=_POLICY)
     check.add_argument("--strict", action="store_true", help="count warnings as errors")
     _add_format(check)
+    _add_engine(check)
 
     decide = command("decide", "decide what tasks run on")
     decide.add_argument("policy", metavar="POLICY", help=_POLICY)
     decide.add_argument("request", metavar="REQUEST", help=_REQUEST)
     _add_now(decide)
+    _add_engine(decide)
     _add_format(decide)
 
     explain = command("explain", "say why a task runs on what it does")
@@ -97,11 +99,13 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--why-not", metavar="NAME", help="ask why this name was not selected")
     explain.add_argument("--task", metavar="N", type=int, help="of a batch, only this task, from 0")
     _add_now(explain)
+    _add_engine(explain)
 
     menu = command("menu", "list what may be asked for")
     menu.add_argument("policy", metavar="POLICY", help=_POLICY)
     menu.add_argument("request", metavar="REQUEST", nargs="?", help="list it for this request")
     _add_now(menu)
+    _add_engine(menu)
     _add_format(menu)
 
     schema = command("schema", "print a JSON Schema")
@@ -127,6 +131,15 @@ def _verbosity(*, default: int | str, default_quiet: bool | str) -> argparse.Arg
 def _add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=["human", "json"], default="human", help="default: human"
+    )
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine",
+        choices=["cel-python", "cel-expr-python"],
+        default="cel-python",
+        help="what evaluates conditions; default: cel-python",
     )
 
 

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         err(problem.diagnostics.to_text(paint_for(sys.stderr)))
         err("policy-router: the policy has errors and cannot be used")
         return POLICY_ERRORS
-    except (RequestError, RecordError, _UsageError) as problem:
+    except (RequestError, RecordError, ModuleNotFoundError, _UsageError) as problem:
         err(f"policy-router: {printable(str(problem))}")
         return USAGE
 
@@ -54,7 +54,7 @@ def _check(options: argparse.Namespace) -> int:
     errors = warnings = 0
     good: list[tuple[str, Policy]] = []
     for path in dict.fromkeys(options.paths):
-        policy, diagnostics = check(_existing(path))
+        policy, diagnostics = check(_existing(path), engine=options.engine)
         found.extend(diagnostics)
         errors, warnings = errors + diagnostics.errors, warnings + diagnostics.warnings
         if policy is not None:
@@ -93,7 +93,7 @@ def _size(policy: Policy) -> str:
 
 def _decide(options: argparse.Namespace) -> int:
     """Decide one request or a batch, all of it before anything is printed."""
-    policy = load(_existing(options.policy))
+    policy = load(_existing(options.policy), engine=options.engine)
     requests, is_batch = read_requests(options.request)
     records = [
         _decided(policy, request, options.now, position if is_batch else None)
@@ -171,7 +171,7 @@ def _row(record: DecisionRecord) -> tuple[str, str, str, str]:
 
 def _explain(options: argparse.Namespace) -> int:
     """Explain decisions, made now or recorded before."""
-    policy = load(_existing(options.policy))
+    policy = load(_existing(options.policy), engine=options.engine)
     pages: dict[int, Explanation] = {}
     items = read_requests_or_records(options.request)
     if options.task is not None and options.task not in range(len(items)):
@@ -200,7 +200,7 @@ def _print_pages(pages: dict[int, Explanation], *, full: bool, numbered: bool) -
 
 def _menu(options: argparse.Namespace) -> int:
     """List what may be asked for: by anybody, or by the caller of a request."""
-    policy = load(_existing(options.policy))
+    policy = load(_existing(options.policy), engine=options.engine)
     entries = policy.pool or ()
     if options.request is not None:
         requests, _ = read_requests(options.request)

@@ -316,7 +316,7 @@ def _place(situation: Situation, rule: PrecedenceRule, candidate: Candidate) -> 
     if rule.order_by is None:
         return 0
     number = situation.evaluate(rule.order_by, candidate)
-    if isinstance(number, bool) or not isinstance(number, int | float) or math.isnan(number):
+    if not isinstance(number, int | float) or math.isnan(number):
         return None
     return number
 

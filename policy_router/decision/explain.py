@@ -16,8 +16,10 @@ from policy_router.decision.evaluator import (
     provider_of,
 )
 from policy_router.decision.record import (
+    Decision,
     DecisionRecord,
     ReasonCode,
+    Refusal,
     Result,
     Step,
     Target,
@@ -145,17 +147,10 @@ class _Page:
 
     def outcome(self) -> Iterator[str]:
         record, decision = self.explanation.record, self.explanation.record.decision
-        if isinstance(decision.target, UnsetType):
-            yield from self.refusal()
-        else:
-            yield f"{self.paint('selected', 'good')}  {spelt_target(decision.target)}"
-            rows = [("rule", f"{decision.rule}   {self.place(str(decision.rule))}")]
-            if not isinstance(decision.target.entry, UnsetType):
-                rows.append(("entry", self.entry_place(decision.target)))
-            rows.append(("parameters", spelt_parameters(decision.target)))
-            names = [spelt_target(target) for target in decision.fallbacks or ()]
-            rows.append(("fallbacks", ", ".join(names) or "none"))
-            yield from aligned(rows)
+        if not isinstance(decision.refusal, UnsetType):
+            yield from self.refusal(decision.refusal)
+        if not isinstance(decision.target, UnsetType):
+            yield from self.selection(decision, decision.target)
         for warning in decision.warnings:
             about = asked(warning.requested) or (quote(warning.entry) if warning.entry else "")
             about = about or self.first_rejected(warning.rule)
@@ -164,10 +159,17 @@ class _Page:
             yield f"  {head}     {warning.code} at rule `{warning.rule}`: {text}"
         yield f"  policy {record.policy.name}, {record.policy.revision[:19]}, at {record.now}"
 
-    def refusal(self) -> Iterator[str]:
-        refusal = self.explanation.record.decision.refusal
-        if isinstance(refusal, UnsetType):
-            return
+    def selection(self, decision: Decision, target: Target) -> Iterator[str]:
+        yield f"{self.paint('selected', 'good')}  {spelt_target(target)}"
+        rows = [("rule", f"{decision.rule}   {self.place(str(decision.rule))}")]
+        if not isinstance(target.entry, UnsetType):
+            rows.append(("entry", self.entry_place(target)))
+        rows.append(("parameters", spelt_parameters(target)))
+        names = [spelt_target(fallback) for fallback in decision.fallbacks or ()]
+        rows.append(("fallbacks", ", ".join(names) or "none"))
+        yield from aligned(rows)
+
+    def refusal(self, refusal: Refusal) -> Iterator[str]:
         yield f"{self.paint('refused', 'error')}  {refusal.code}: {refusal.message}"
         rows = []
         if refusal.rule is not None:
@@ -226,17 +228,20 @@ class _Page:
         """Return where the entry of a target was written."""
         wanted = (target.entry, target.model, target.provider)
         situation = self.explanation.situation
-        for entry in self.explanation.policy.pool or ():
-            if (entry.name, entry.model, provider_of(situation, entry)) == wanted:
-                return str(entry.span)
-        return ""
+        return next(
+            str(entry.span)
+            for entry in self.explanation.policy.pool or ()
+            if (entry.name, entry.model, provider_of(situation, entry)) == wanted
+        )
 
     def first_rejected(self, rule_id: str) -> str:
         """Return the first candidate that a rule proposed, in backticks."""
-        for step in self.explanation.record.steps:
-            if step.rule == rule_id and step.candidates:
-                return quote(str(step.candidates[0].entry or step.candidates[0].model))
-        return ""
+        proposed = [
+            step.candidates[0]
+            for step in self.explanation.record.steps
+            if step.rule == rule_id and step.candidates
+        ]
+        return quote(str(proposed[0].entry or proposed[0].model)) if proposed else ""
 
 
 def _verdicts(step: Step) -> list[str]:

@@ -13,6 +13,7 @@ from jsonschema import Draft7Validator
 from jsonschema.exceptions import ValidationError
 
 from policy_router.diagnostics import (
+    SHOWN,
     Code,
     Diagnostic,
     Severity,
@@ -94,13 +95,15 @@ def _unknown_keys(
 ) -> Iterator[Diagnostic]:
     known = _known(error)
     severity = Severity.WARNING if document.embedded else Severity.ERROR
-    for pair in node.pairs:
+    listed = f"known here: {', '.join(sorted(known)[:16])}"
+    unknown = [pair for pair in node.pairs if pair.key.text not in known]
+    for position, pair in enumerate(unknown):
         key = pair.key.text
-        if key not in known:
-            remedy = did_you_mean(key, known) or f"known here: {', '.join(sorted(known)[:16])}"
-            message = f"unknown key {quote(key)}"
-            where = json_path(key, base=path)
-            yield Diagnostic(Code.UNKNOWN_KEY, severity, message, pair.key.span, where, remedy)
+        # Only so many findings are shown; looking for likenesses takes time.
+        remedy = (did_you_mean(key, known) if position < SHOWN else None) or listed
+        message = f"unknown key {quote(key)}"
+        where = json_path(key, base=path)
+        yield Diagnostic(Code.UNKNOWN_KEY, severity, message, pair.key.span, where, remedy)
 
 
 def _missing_keys(error: ValidationError, node: MappingNode, path: str) -> Iterator[Diagnostic]:
@@ -119,12 +122,13 @@ def _known(error: ValidationError) -> list[str]:
 
 
 def _bad_key(error: ValidationError, node: MappingNode, path: str) -> Iterator[Diagnostic]:
-    pair = node.pair(str(error.instance))
-    if pair is not None:
-        message = f"{quote(pair.key.text)} cannot be used as a name"
-        remedy = "a name is letters, digits and underscores, and no word of CEL"
-        where = json_path(pair.key.text, base=path)
-        yield Diagnostic(Code.BAD_VALUE, Severity.ERROR, message, pair.key.span, where, remedy)
+    key = str(error.instance)
+    pair = node.pair(key)
+    span = pair.key.span if pair else node.span
+    message = f"{quote(key)} cannot be used as a name"
+    remedy = "a name is letters, digits and underscores, and no word of CEL"
+    where = json_path(key, base=path)
+    yield Diagnostic(Code.BAD_VALUE, Severity.ERROR, message, span, where, remedy)
 
 
 def _explained(

@@ -18,37 +18,43 @@ from policy_router.errors import PolicyError
 
 if TYPE_CHECKING:
     from policy_router.expressions.engine import Engine
-    from policy_router.policy.compiler import Sources
 
 _PACKAGE = Path(__file__).parent.parent
 
 
-def load(path: str | Path) -> Policy:
+CEL_PYTHON, CEL_EXPR_PYTHON = ENGINES = ("cel-python", "cel-expr-python")
+"""What can evaluate conditions: the portable engine, and Google's, of the extra ``fast``."""
+
+
+def load(path: str | Path, *, engine: str = CEL_PYTHON) -> Policy:
     """Read and compile a policy.
 
     Args:
         path: a rule file, or a folder of them: its ``*.yaml`` and ``*.yml`` files, but not
             ``*_test.yaml``, are read in the order of their paths and taken as one policy.
+        engine: what evaluates its conditions, one of :data:`ENGINES`.
 
     Returns:
         The policy; what the checks found that is no error is in its ``warnings``.
 
     Raises:
         PolicyError: the policy has errors or cannot be read; it carries the diagnostics.
+        ModuleNotFoundError: the engine is not installed.
     """
-    policy, found = check(path)
+    policy, found = check(path, engine=engine)
     if policy is None:
         raise PolicyError(found)
     return policy
 
 
-def loads(text: str | bytes, *, name: str = "<policy>") -> Policy:
+def loads(text: str | bytes, *, name: str = "<policy>", engine: str = CEL_PYTHON) -> Policy:
     """Compile a policy from a text.
 
     Args:
         text: what a rule file would hold.
         name: how the text is called in diagnostics; without its ending also the policy's name,
             where the text writes none.
+        engine: what evaluates its conditions, one of :data:`ENGINES`.
 
     Returns:
         The policy.
@@ -56,17 +62,18 @@ def loads(text: str | bytes, *, name: str = "<policy>") -> Policy:
     Raises:
         PolicyError: the text has errors; the exception carries the diagnostics.
     """
-    policy, found = check_text(text, name=name)
+    policy, found = check_text(text, name=name, engine=engine)
     if policy is None:
         raise PolicyError(found)
     return policy
 
 
-def check(path: str | Path) -> tuple[Policy | None, Diagnostics]:
+def check(path: str | Path, *, engine: str = CEL_PYTHON) -> tuple[Policy | None, Diagnostics]:
     """Read and compile a policy, and return all that was found.
 
     Args:
         path: a rule file or a folder, as for :func:`load`.
+        engine: what evaluates its conditions, one of :data:`ENGINES`.
 
     Returns:
         The policy, None where there are errors; and the diagnostics.
@@ -82,21 +89,24 @@ def check(path: str | Path) -> tuple[Policy | None, Diagnostics]:
     if not files:
         message = "the folder holds no rule files"
         return None, _cannot_read(Code.NO_RULE_FILES, str(path), message)
-    return _examined(path.stem if path.suffix else path.name, files)
+    return _examined(path.stem if path.suffix else path.name, files, engine)
 
 
-def check_text(text: str | bytes, *, name: str = "<policy>") -> tuple[Policy | None, Diagnostics]:
+def check_text(
+    text: str | bytes, *, name: str = "<policy>", engine: str = CEL_PYTHON
+) -> tuple[Policy | None, Diagnostics]:
     """Compile a policy from a text, and return all that was found.
 
     Args:
         text: what a rule file would hold.
         name: how the text is called in diagnostics.
+        engine: what evaluates its conditions, one of :data:`ENGINES`.
 
     Returns:
         The policy, None where there are errors; and the diagnostics.
     """
     stem = Path(name).stem if Path(name).suffix in {".yaml", ".yml", ".json"} else name
-    return _examined(stem.strip("<>"), [(name, text)])
+    return _examined(stem.strip("<>"), [(name, text)], engine)
 
 
 @cache
@@ -127,23 +137,29 @@ def data_folder(name: str) -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / name
 
 
-def _examined(name: str, files: list[tuple[str, str | bytes]]) -> tuple[Policy | None, Diagnostics]:
-    from policy_router.policy.compiler import examine
+def _examined(
+    name: str, files: list[tuple[str, str | bytes]], engine: str
+) -> tuple[Policy | None, Diagnostics]:
+    from policy_router.policy.compiler import Sources, examine
 
-    return examine(_sources(name, files))
-
-
-def _sources(name: str, files: list[tuple[str, str | bytes]]) -> Sources:
-    from policy_router.policy.compiler import Sources
-
-    return Sources(name or "policy", files, profiles(), schema("policy"), _engine())
+    sources = Sources(name or "policy", files, profiles(), schema("policy"), _engine(engine))
+    return examine(sources)
 
 
 @cache
-def _engine() -> Engine:
-    from policy_router.expressions.cel_python import CelPython
+def _engine(name: str) -> Engine:
+    if name == CEL_PYTHON:
+        from policy_router.expressions.cel_python import CelPython
 
-    return CelPython()
+        return CelPython()
+    if name == CEL_EXPR_PYTHON:
+        try:
+            from policy_router.expressions.cel_expr import CelExpr
+        except ModuleNotFoundError:
+            message = f"the engine {name} comes with the extra policy-router[fast]"
+            raise ModuleNotFoundError(message, name="cel_expr_python") from None
+        return CelExpr()
+    raise ValueError(f"the engines are {' and '.join(ENGINES)}")
 
 
 def _rule_files(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from policy_router.expressions.cel_expr import CelExpr
 from policy_router.expressions.cel_python import CelPython
 from policy_router.expressions.checker import check
 from policy_router.expressions.engine import FAILURE, Engine
@@ -21,7 +22,7 @@ from policy_router.expressions.vocabulary import Name, Vocabulary
 
 TABLES = Path(__file__).parent
 TYPES = {bool: BOOL, int: INT, float: DOUBLE, str: STRING, list: STRINGS}
-ENGINES: list[Engine] = [CelPython()]
+ENGINES: list[Engine] = [CelPython(), CelExpr()]
 
 
 def tree_of(text: str, facts: Mapping[str, Any]) -> Node:

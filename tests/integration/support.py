@@ -58,14 +58,20 @@ def in_process_of_its_own(
     stdin: bytes = b"",
     prefix: tuple[str, ...] = ("-m", "policy_router.cli"),
     environment: Mapping[str, str] | None = None,
+    measured: bool = True,
 ) -> Ran:
-    """Run one command as a user does."""
+    """Run one command as a user does; `measured` lets a coverage run follow it."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if measured or not name.startswith("COVERAGE_")
+    }
     done = subprocess.run(  # noqa: S603 - the words are the test's own
         [sys.executable, *prefix, *words],
         input=stdin,
         capture_output=True,
         cwd=cwd,
-        env={**os.environ, **(environment or {})},
+        env={**inherited, **(environment or {})},
         timeout=60,
         check=False,
     )

@@ -510,7 +510,7 @@ def test_init_into_a_folder_that_cannot_be_written_says_so(run: Run, tmp_path: P
 @pytest.mark.parametrize("size", [1000, 5000])
 def test_init_on_a_full_disk_leaves_nothing_half_written(tmp_path: Path, size: int) -> None:
     script = ("-c", LIMITED.format(size=size))
-    ran = in_process_of_its_own("init", "new", cwd=tmp_path, prefix=script)
+    ran = in_process_of_its_own("init", "new", cwd=tmp_path, prefix=script, measured=False)
     says_no(ran, "new")
     assert list((tmp_path / "new").iterdir()) == []
     assert in_process_of_its_own("init", "new", cwd=tmp_path).code == 0

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-import policy_router
-from policy_router import Request, RequestError
+from policy_router import Request, RequestError, loads
 from policy_router.decision.request import (
     MAX_BYTES,
     MAX_CHARACTERS,
@@ -22,7 +21,7 @@ from policy_router.decision.request import (
     values_of,
 )
 
-POLICY = policy_router.loads(
+POLICY = loads(
     """
 model: m
 kinds: [coding, math]
@@ -213,12 +212,19 @@ def test_no_message_holds_a_value() -> None:
 
 def test_a_kind_that_is_not_given_is_in_no_closed_set_and_is_fine() -> None:
     assert checked(POLICY, {"task": {"kind": ""}}).given == {"task": {"kind": ""}}
-    checked(policy_router.loads("model: m"), {"task": {"kind": "anything"}})
+    checked(loads("model: m"), {"task": {"kind": "anything"}})
+
+
+def test_of_many_kinds_the_first_eight_are_named() -> None:
+    policy = loads(f"kinds: [{', '.join(f'k{number:02}xx' for number in range(9))}]")
+    with pytest.raises(RequestError) as caught:
+        checked(policy, {"task": {"kind": "zzz"}})
+    assert caught.value.help == "one of k00xx, k01xx, k02xx, k03xx, k04xx, k05xx, k06xx, k07xx"
 
 
 def test_a_policy_without_facts_takes_none() -> None:
     with pytest.raises(RequestError) as caught:
-        checked(policy_router.loads("model: m"), {"facts": {"text": "a"}})
+        checked(loads("model: m"), {"facts": {"text": "a"}})
     assert caught.value.path == "$.facts.text"
 
 
