@@ -213,7 +213,7 @@ class _Reader:
 
     def providers(self) -> dict[str, Provider]:
         return {
-            name.text: Provider(_text(piece, "base_url"), _text(piece, "api_key"))
+            name.text: Provider(piece.text_at("base_url"), piece.text_at("api_key"))
             for name, piece in self.sections.united("providers")
         }
 
@@ -244,25 +244,25 @@ class _Reader:
         return _marked([entry for entry in entries if entry is not None])
 
     def entry(self, piece: Piece) -> PoolEntry | None:
-        model = _text(piece, "model")
+        model = piece.text_at("model")
         allow = self.reader.condition(piece.get("allow"), candidate=True)
         pick = self.reader.condition(piece.get("pick"), candidate=True)
         if model is None:
             return None
         supports = piece.get("supports")
-        price, window = piece.get("price"), _number(piece, "context_window")
+        price, window = piece.get("price"), piece.number_at("context_window")
         return PoolEntry(
-            name=_text(piece, "name") or model,
+            name=piece.text_at("name") or model,
             model=model,
-            provider=_text(piece, "provider") or self.text("provider") or "",
-            aliases=_texts(piece, "aliases"),
+            provider=piece.text_at("provider") or self.text("provider") or "",
+            aliases=piece.texts_at("aliases"),
             strengths=_strengths(piece.get("strengths")),
             supports=supports.texts() if supports else None,
             price=Price(_price(price, "input"), _price(price, "output")),
             context_window=None if window is None else int(window),
             parameters=_parameters(piece.get("parameters")),
             limits=_limits(piece.get("limits")),
-            fallback=_texts(piece, "fallback"),
+            fallback=piece.texts_at("fallback"),
             allow=allow,
             pick=pick,
             span=piece.span,
@@ -273,8 +273,8 @@ class _Reader:
         for number, piece in enumerate(self.sections.joined("forbid") or (), start=1):
             when = self.reader.condition(piece.get("when"), candidate=True)
             if when is not None:
-                id_ = _text(piece, "id") or default_forbid_id(number)
-                rules.append(ForbidRule(id_, when, _text(piece, "message"), piece.span))
+                id_ = piece.text_at("id") or default_forbid_id(number)
+                rules.append(ForbidRule(id_, when, piece.text_at("message"), piece.span))
         return tuple(rules)
 
     def precedence(self) -> tuple[PrecedenceRule, ...]:
@@ -303,19 +303,19 @@ class _Reader:
         when = piece.get("when")
         condition = self.reader.condition(when, candidate=False)
         order_by = self.reader.number(piece.get("order_by"))
-        word = _text(piece, "use")
+        word = piece.text_at("use")
         if word not in set(Level) or (when is not None and condition is None):
             return None
         use = Level(word)
         return PrecedenceRule(
-            id=_text(piece, "id") or use.value,
+            id=piece.text_at("id") or use.value,
             use=use,
             when=condition,
-            entry=_text(piece, "entry") if use is Level.POOL else None,
+            entry=piece.text_at("entry") if use is Level.POOL else None,
             order_by=order_by if use is Level.POOL else None,
-            reject=_text(piece, "on_violation") == "reject",
-            in_pool=_flag(piece, "in_pool", default=use in WISHES),
-            fallback=_flag(piece, "fallback", default=use not in WISHES),
+            reject=piece.text_at("on_violation") == "reject",
+            in_pool=piece.flag_at("in_pool", default=use in WISHES),
+            fallback=piece.flag_at("fallback", default=use not in WISHES),
             span=piece.span,
         )
 
@@ -328,29 +328,8 @@ def _marked(entries: list[PoolEntry]) -> tuple[PoolEntry, ...]:
     )
 
 
-def _text(piece: Piece, key: str) -> str | None:
-    inner = piece.get(key)
-    return inner.text() if inner else None
-
-
-def _texts(piece: Piece, key: str) -> tuple[str, ...]:
-    inner = piece.get(key)
-    return inner.texts() if inner else ()
-
-
-def _number(piece: Piece, key: str) -> int | float | None:
-    inner = piece.get(key)
-    return inner.number() if inner else None
-
-
-def _flag(piece: Piece, key: str, *, default: bool) -> bool:
-    inner = piece.get(key)
-    flag = inner.flag() if inner else None
-    return default if flag is None else flag
-
-
 def _price(piece: Piece | None, key: str) -> float | None:
-    number = _number(piece, key) if piece else None
+    number = piece.number_at(key) if piece else None
     return None if number is None else float(number)
 
 
@@ -370,7 +349,7 @@ def _limits(piece: Piece | None) -> Mapping[str, Limit]:
     limits: dict[str, Limit] = {}
     for name, inner in piece.pairs() if piece else []:
         if isinstance(inner.node, MappingNode):
-            limits[name.text] = Limit(None, _number(inner, "min"), _number(inner, "max"))
+            limits[name.text] = Limit(None, inner.number_at("min"), inner.number_at("max"))
         else:
             limits[name.text] = Limit(tuple(plain(item.node) for item in inner.items()))
     return FrozenDict(limits)

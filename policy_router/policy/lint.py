@@ -71,7 +71,7 @@ def _unnamed_rules(sections: Sections) -> Iterator[Diagnostic]:
 
 def _written(policy: Policy, sections: Sections) -> list[tuple[Piece, PoolEntry]]:
     """Return each pool entry with the piece it was read from."""
-    pieces = [piece for piece in sections.joined("pool") or () if _text(piece, "model")]
+    pieces = [piece for piece in sections.joined("pool") or () if piece.text_at("model")]
     return list(zip(pieces, policy.pool or (), strict=True))
 
 
@@ -110,7 +110,7 @@ def _references(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
         for item in names.items() if names else ():
             yield from _fallback(item, entry, list(known), aliases)
     for rule in sections.joined("precedence") or ():
-        only, wanted = rule.get("entry"), _text(rule, "entry")
+        only, wanted = rule.get("entry"), rule.text_at("entry")
         if only is None or wanted is None:
             continue
         if wanted not in known:
@@ -268,14 +268,9 @@ def _constantly_true(condition: Condition | None) -> bool:
 
 def _without_effect(sections: Sections) -> Iterator[Diagnostic]:
     for rule in sections.joined("precedence") or ():
-        use = _text(rule, "use")
+        use = rule.text_at("use")
         useless = ("in_pool",) if use == Level.POOL else ("entry", "order_by")
         for key in useless:
             if (piece := rule.get(key)) is not None and use is not None:
                 message = f"`{key}` has no effect on a rule that uses {quote(use)}"
                 yield piece.warning(Code.NO_EFFECT, message)
-
-
-def _text(piece: Piece, key: str) -> str | None:
-    inner = piece.get(key)
-    return inner.text() if inner else None

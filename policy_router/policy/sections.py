@@ -69,6 +69,27 @@ class Piece:
         value = self.node.value if isinstance(self.node, ScalarNode) else None
         return value if isinstance(value, bool) else None
 
+    def text_at(self, key: str) -> str | None:
+        """Return the string under a key; None where there is none."""
+        inner = self.get(key)
+        return inner.text() if inner else None
+
+    def texts_at(self, key: str) -> tuple[str, ...]:
+        """Return the strings of the list under a key."""
+        inner = self.get(key)
+        return inner.texts() if inner else ()
+
+    def number_at(self, key: str) -> float | None:
+        """Return the number under a key; None where there is none."""
+        inner = self.get(key)
+        return inner.number() if inner else None
+
+    def flag_at(self, key: str, *, default: bool) -> bool:
+        """Return the truth under a key, or the default where there is none."""
+        inner = self.get(key)
+        flag = inner.flag() if inner else None
+        return default if flag is None else flag
+
     def error(self, code: Code, message: str, help_: str | None = None) -> Diagnostic:
         """Return an error at this place."""
         return Diagnostic(code, Severity.ERROR, message, self.span, self.path, help_)
