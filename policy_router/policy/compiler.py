@@ -114,18 +114,20 @@ def _without_sequels(found: list[Diagnostic]) -> list[Diagnostic]:
     """Leave out what only follows from an earlier problem at the same value.
 
     A value that cannot be read or has the wrong shape is reported as that, not once more as a bad
-    condition or reference.
+    condition or reference. A secret is always reported.
     """
     first: dict[tuple[str, str], str] = {}
     for item in found:
-        if item.severity is Severity.ERROR:
+        if item.severity is Severity.ERROR and item.code is not Code.DUPLICATE_KEY:
             place = (item.span.source.name, item.path)
             first[place] = min(first.get(place, item.code), item.code)
-    return [
-        item
-        for item in found
-        if item.code[:3] == first.get((item.span.source.name, item.path), item.code)[:3]
-    ]
+
+    def follows(item: Diagnostic) -> bool:
+        cause = first.get((item.span.source.name, item.path), item.code)
+        own = {item.code, cause} & {Code.DUPLICATE_KEY, Code.INLINE_SECRET}
+        return item.code[:3] > cause[:3] and not own
+
+    return [item for item in found if not follows(item)]
 
 
 class _Reader:
