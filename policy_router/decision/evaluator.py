@@ -477,8 +477,10 @@ def fallbacks(
     planned: list[rec.Target] = []
     for name in selected.entry.fallback:
         for entry in situation.policy.pool or ():
+            if entry.name != name:
+                continue
             candidate = _candidate(situation, entry, selected.level)
-            if entry.name != name or admission(situation, candidate, in_pool=rule.in_pool):
+            if admission(situation, candidate, in_pool=rule.in_pool):
                 continue
             chosen = parameters(situation, entry)
             if chosen.refused_by is None:
