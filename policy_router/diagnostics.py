@@ -25,6 +25,8 @@ SHOWN = 100
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _WIDEST_LINE = 160
 _QUOTED = re.compile("`[^`]*`")
+_LONGEST_QUOTED = 1000
+_MOST_COMPARED = 200
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _LONGEST_KEY = 100  # characters of a key that a path shows
 _LONGEST_READ = 1_000  # characters of a key that are searched for secrets
@@ -245,11 +247,11 @@ class Diagnostics:
     @classmethod
     def of(cls, found: Iterable[Diagnostic]) -> Diagnostics:
         """Sort, deduplicate, count and cut what was found."""
-        unique = sorted({_safe(item) for item in found}, key=_order)
+        unique = sorted(set(found), key=_order)
         errors = [item for item in unique if item.severity is Severity.ERROR]
         warnings = [item for item in unique if item.severity is Severity.WARNING]
         kept = sorted((errors + warnings)[:SHOWN], key=_order)
-        return cls(tuple(kept), len(errors), len(warnings))
+        return cls(tuple(_safe(item) for item in kept), len(errors), len(warnings))
 
     def __iter__(self) -> Iterator[Diagnostic]:
         """Iterate over the findings that are kept."""
@@ -284,7 +286,7 @@ class Diagnostics:
 
 def quote(text: str, limit: int = 60) -> str:
     """Put a user's text in backticks: safe to print, no secret in it, and cut where long."""
-    safe = printable(redact(text)).replace("`", "'")
+    safe = printable(redact(text[:_LONGEST_QUOTED])).replace("`", "'")
     return f"`{safe[:limit]}...`" if len(safe) > limit else f"`{safe}`"
 
 
@@ -295,7 +297,10 @@ def printable(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """Return the remedy for a misspelt word, or None where nothing known is like it."""
-    close = difflib.get_close_matches(word[:100], list(known), n=1, cutoff=0.6)
+    words = list(known)
+    if len(words) > _MOST_COMPARED:
+        words = [other for other in words if other[:1] == word[:1]][:_MOST_COMPARED]
+    close = difflib.get_close_matches(word[:100], words, n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else None
 
 

@@ -19,23 +19,33 @@ KEY_SHAPE = re.compile(
     | \bxox[abprs]-[A-Za-z0-9-]{10,}                          # Slack
     | \bA(?:KIA|SIA)[A-Z0-9]{16}\b                            # AWS
     | \bAIza[A-Za-z0-9_-]{30,}                                # Google
-    | \beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*   # a JSON Web Token
+    | \beyJ[A-Za-z0-9_-]{10,800}\.[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]*   # a JSON Web Token
     | -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----
-    | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)                         # user and password in an address
+    | (?<=://)[^/\s@]{1,800}(?=@)                             # user and password in an address
+    | (?<=[?&])(?:[\w-]{0,20}(?:key|token|secret|passw)[\w-]{0,20})=[^&\s"']+   # in its query
     """
 )
 """Words that are secrets by their shape."""
 
-_SECRET_KEY = re.compile(
-    r"""(?ix) (?<![\w-]) ["']?
-    [\w-]* (?:key|kye|secret|token(?!s)|passw|passphrase|credential|authori|cookie) [\w-]*
-    ["']? \s* : [ \t]*"""
+_HIDDEN_NAME = (
+    r"[\w-]{0,40}(?:key|kye|secret|token(?!s)|passw|passphrase|credential|authori|cookie)"
+    r"[\w-]{0,40}"
 )
-_REFERRING = re.compile(r"""["']?(?:env:\w+|file:[^\s,}]+)["']?\s*(?:[,}#]|$)""")
+"""A key whose value is a secret; ``kye`` is a frequent slip, ``authori`` has two spellings."""
+
+_SECRET_KEY = re.compile(rf"(?i)(?<![\w-])[\"']?{_HIDDEN_NAME}[\"']?[ \t]*:[ \t]*")
+_REFERRING = re.compile(r"""["']?(?:env:\w+|file:[^\s,}]+)["']?[ \t]*(?:[,}#]|$)""", re.MULTILINE)
+_BLOCK = re.compile(r"[|>]?[-+0-9]{0,2}[ \t]*$", re.MULTILINE)
 _LINE = re.compile(r"[^\n\r]*")
 _QUOTED = re.compile(r""""(?:\\.|[^"\\])*"|'(?:''|[^'])*'""", re.DOTALL)
-_FLOW_END = re.compile("[,}]")
+_FLOW_END = re.compile(r"[,}\n\r]")
 _NEXT_LINE = re.compile(r"(?:\r\n|\r|\n)([ \t]*)([^\n\r]*)")
+_LOOK_BACK = 200
+
+
+def is_secret_name(key: str) -> bool:
+    """Tell whether a key is one whose value is a secret."""
+    return re.fullmatch(_HIDDEN_NAME, key, re.IGNORECASE) is not None
 
 
 def secret_spans(text: str) -> tuple[tuple[int, int], ...]:
@@ -62,23 +72,21 @@ def redact(text: str) -> str:
 def _values_of_secret_keys(text: str) -> Iterator[tuple[int, int]]:
     """Yield what follows a secret's key: the rest of its line, and what goes on below."""
     for key in _SECRET_KEY.finditer(text):
-        line = _LINE.match(text, key.end())
-        rest = line.group() if line else ""
-        if not _REFERRING.match(rest) and rest.strip() not in {"", "|", ">"}:
-            yield key.end(), _end_of_value(text, key)
-        elif rest.strip() in {"", "|", ">"}:
+        if _BLOCK.match(text, key.end()):
             yield key.end(), _end_of_block(text, key)
+        elif not _REFERRING.match(text, key.end()):
+            yield key.end(), _end_of_value(text, key)
 
 
 def _end_of_value(text: str, key: re.Match[str]) -> int:
     """Return where a value ends: at the next key of a flow mapping, else with its line."""
     quoted = _QUOTED.match(text, key.end())
     start = quoted.end() if quoted else key.end()
+    if text[max(0, key.start() - _LOOK_BACK) : key.start()].rstrip().endswith(("{", ",")):
+        stop = _FLOW_END.search(text, start)
+        return stop.start() if stop else len(text)
     line = _LINE.match(text, start)
     end = line.end() if line else start
-    if text[: key.start()].rstrip().endswith(("{", ",")):
-        stop = _FLOW_END.search(text, start, end)
-        return stop.start() if stop else end
     return end if quoted else max(end, _end_of_block(text, key))
 
 

@@ -6,8 +6,6 @@ Exit codes: 0 good, 1 the policy has errors, 2 usage or a bad request, 3 refused
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -35,27 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     # The commands are imported only now, so that --help need not wait for them.
     commands = import_module("policy_router.cli.commands")
+    terminal = import_module("policy_router.cli.terminal")
     try:
         code = int(commands.run(options))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read the output has seen enough.
-        _give_up_output()
-        return GOOD
+        terminal.flush()
     except OSError as problem:
-        _give_up_output()
+        terminal.give_up_output()
         reason = (problem.strerror or "input/output error").lower()
         sys.stderr.write(f"policy-router: standard output: {reason}\n")
         return USAGE
     except KeyboardInterrupt:
         return 130
     return code
-
-
-def _give_up_output() -> None:
-    """Let what is still buffered go nowhere, so that the interpreter can end in peace."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

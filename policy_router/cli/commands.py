@@ -21,10 +21,9 @@ from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request, checked, moment, values_of
 from policy_router.decision.situation import Situation
 from policy_router.decision.wording import REASONS, asked, spelt_target
-from policy_router.diagnostics import Diagnostic, Diagnostics, printable
+from policy_router.diagnostics import Diagnostic, Diagnostics, printable, quote
 from policy_router.domain import WISHES, Level, Policy, PoolEntry
 from policy_router.errors import PolicyError, RecordError, RequestError
-from policy_router.redaction import redact
 from policy_router.runtime.loader import check, data_folder, load
 from policy_router.runtime.router import system_clock
 
@@ -147,7 +146,7 @@ def _wishes(record: DecisionRecord) -> str:
         wish = record.request.get(level, {})
         name = " at ".join(part for part in (wish.get("model"), wish.get("provider")) if part)
         if name:
-            wishes.append(f"{printable(redact(name))} ({level})")
+            wishes.append(f"{quote(name).strip('`')} ({level})")
     return ", ".join(wishes) or "-"
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
 from policy_router.diagnostics import Paint
@@ -25,13 +26,36 @@ def paint_for(stream: TextIO) -> Paint | None:
 
 def out(text: str) -> None:
     """Print a text on standard output."""
-    sys.stdout.write(f"{text}\n")
+    with _unread_is_fine():
+        sys.stdout.write(f"{text}\n")
 
 
 def out_bytes(line: bytes) -> None:
     """Print a line of JSON on standard output, in UTF-8 whatever the locale is."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(line + b"\n")
+    with _unread_is_fine():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(line + b"\n")
+
+
+def flush() -> None:
+    """Let what was printed arrive."""
+    with _unread_is_fine():
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _unread_is_fine() -> Iterator[None]:
+    """Go on in silence where whoever read the output has seen enough: the exit code counts."""
+    try:
+        yield
+    except BrokenPipeError:
+        give_up_output()
+
+
+def give_up_output() -> None:
+    """Let what is still buffered go nowhere, so that the interpreter can end in peace."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def err(text: str) -> None:

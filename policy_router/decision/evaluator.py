@@ -398,13 +398,20 @@ def permitted_entries(situation: Situation, level: Level) -> tuple[PoolEntry, ..
     policy = situation.policy
     if policy.pool is None:
         return None
-    wish_matters = level in WISHES and _guards_read_wish(policy, level)
     found = []
     for entry in policy.pool:
-        seen = _asking_for(situation, entry, level) if wish_matters else situation
+        seen = asking_for(situation, entry, level)
         if admission(seen, _candidate(seen, entry, level), in_pool=True) is None:
             found.append(entry)
     return tuple(found)
+
+
+def asking_for(situation: Situation, entry: PoolEntry, level: Level) -> Situation:
+    """Return the situation that there would be if an entry were asked for, by name alone."""
+    if level not in WISHES or not _guards_read_wish(situation.policy, level):
+        return situation
+    wish = {**situation.values[level], "model": entry.name, "provider": ""}
+    return Situation(situation.policy, {**situation.values, level: wish}, situation.now)
 
 
 def _guards_read_wish(policy: Policy, level: Level) -> bool:
@@ -412,11 +419,6 @@ def _guards_read_wish(policy: Policy, level: Level) -> bool:
     guards = [rule.when for rule in policy.forbid]
     guards += [entry.allow for entry in policy.pool or () if entry.allow]
     return any(wish & guard.reads for guard in guards)
-
-
-def _asking_for(situation: Situation, entry: PoolEntry, level: Level) -> Situation:
-    wish = {**situation.values[level], "model": entry.name, "provider": ""}
-    return Situation(situation.policy, {**situation.values, level: wish}, situation.now)
 
 
 # Step 8: parameters and fallbacks.

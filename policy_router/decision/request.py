@@ -163,6 +163,7 @@ def moment(now: datetime.datetime | str) -> datetime.datetime:
         RequestError: it is naive, malformed, or outside the years 1 to 9999.
     """
     if isinstance(now, str):
+        now = now.upper()
         if not _TIMESTAMP.fullmatch(now):
             raise RequestError("now", "a time such as 2026-01-31T09:00:00Z is wanted")
         try:

@@ -11,6 +11,7 @@ from policy_router.decision.account import Account, account
 from policy_router.decision.evaluator import (
     EFFORT,
     admission,
+    asking_for,
     meant,
     parameters,
     provider_of,
@@ -74,7 +75,8 @@ def _if_asked_for(situation: Situation, record: DecisionRecord, entry: PoolEntry
     """Say what would become of an entry if an agent asked for it."""
     level = asking_level(record)
     asking = f"asked for at level {level}, it would be"
-    rejection = admission(situation, _as(situation, entry, level), in_pool=True)
+    seen = asking_for(situation, entry, level)
+    rejection = admission(seen, _as(seen, entry, level), in_pool=True)
     if rejection is None:
         refused_by = parameters(situation, entry).refused_by
         if refused_by is None:

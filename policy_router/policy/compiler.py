@@ -35,7 +35,6 @@ from policy_router.domain import (
     Variable,
     frozen,
 )
-from policy_router.errors import PolicyError
 from policy_router.expressions.engine import Engine
 from policy_router.expressions.tree import BROKEN
 from policy_router.expressions.vocabulary import FACT_TYPES, Name
@@ -67,21 +66,6 @@ class Sources:
     profiles: Mapping[str, tuple[str, str]]
     schema: Mapping[str, Any]
     engine: Engine
-
-
-def compile_policy(sources: Sources) -> Policy:
-    """Compile a policy.
-
-    Returns:
-        The policy, with the warnings that were found.
-
-    Raises:
-        PolicyError: there are errors; it carries all that was found.
-    """
-    policy, found = examine(sources)
-    if policy is None:
-        raise PolicyError(found)
-    return policy
 
 
 def examine(sources: Sources) -> tuple[Policy | None, Diagnostics]:
@@ -194,6 +178,8 @@ class _Reader:
         if piece is None:
             return None
         value = plain(piece.node)
+        if value is None:
+            return NOTHING  # the schema says so
         kinds: dict[str, tuple[type, ...]] = {
             "string": (str,),
             "int": (int,),

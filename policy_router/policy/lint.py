@@ -11,7 +11,7 @@ from policy_router.expressions.condition import Condition
 from policy_router.expressions.tree import Literal
 from policy_router.policy.canonical import form_but_for_name
 from policy_router.policy.sections import Piece, Sections, scalars
-from policy_router.redaction import KEY_SHAPE, REFERENCE
+from policy_router.redaction import KEY_SHAPE, REFERENCE, is_secret_name, secret_spans
 
 
 def findings(policy: Policy, sections: Sections, own_precedence: bool) -> Iterator[Diagnostic]:  # noqa: FBT001 - read once, by name
@@ -201,14 +201,21 @@ def _secrets(_policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
         if key is not None and not _is_reference(key):
             message = f"the key of {quote(name.text)} is written out"
             yield key.error(Code.INLINE_SECRET, message, remedy)
-    if not any(KEY_SHAPE.search(root.span.source.text) for root in sections.roots):
-        return
+    reported = {
+        key.span for _, provider in sections.united("providers") if (key := provider.get("api_key"))
+    }
     for root in sections.roots:
-        for piece in scalars(root):
-            is_key = piece.path.startswith(f"{root.path}.providers") and piece.path.endswith("_key")
-            if not is_key and KEY_SHAPE.search(piece.text() or ""):
+        for piece in scalars(root) if secret_spans(root.span.source.text) else ():
+            if piece.span not in reported and _looks_secret(piece):
                 message = "this looks like a secret, written out"
                 yield piece.error(Code.INLINE_SECRET, message, remedy)
+
+
+def _looks_secret(piece: Piece) -> bool:
+    text = piece.text() or ""
+    path, _, key = piece.path.rpartition(".")
+    named = path.endswith(".parameters") and is_secret_name(key)
+    return KEY_SHAPE.search(text) is not None or (named and not _is_reference(piece))
 
 
 def _is_reference(piece: Piece) -> bool:

@@ -53,6 +53,8 @@ class PolicySchema:
         """Yield what in a document does not have the shape of a policy."""
         errors = self._validator.iter_errors(plain(document.root))
         for error in islice(errors, MAX_VIOLATIONS):
+            if error.validator == "const" and not isinstance(error.instance, int):
+                continue  # its type is wrong already
             for cause in _causes(error):
                 yield from _diagnostics(document, cause)
 
@@ -84,7 +86,7 @@ def _diagnostics(document: Document, error: ValidationError) -> Iterator[Diagnos
         case "additionalProperties" if isinstance(node, MappingNode):
             yield from _unknown_keys(document, error, node, path)
         case "required" if isinstance(node, MappingNode):
-            yield from _missing_keys(error, node, path)
+            yield from _missing_keys(document, error, node, path)
         case _:
             code, message, remedy = _explained(error, node, parts)
             yield Diagnostic(code, Severity.ERROR, message, node.span, path, remedy)
@@ -106,11 +108,14 @@ def _unknown_keys(
         yield Diagnostic(Code.UNKNOWN_KEY, severity, message, pair.key.span, where, remedy)
 
 
-def _missing_keys(error: ValidationError, node: MappingNode, path: str) -> Iterator[Diagnostic]:
+def _missing_keys(
+    document: Document, error: ValidationError, node: MappingNode, path: str
+) -> Iterator[Diagnostic]:
+    """Yield what is missing, unless a misspelt key is an error already."""
     known = _known(error)
     for key in cast("list[str]", error.validator_value):
         others = [pair.key.text for pair in node.pairs if pair.key.text not in known]
-        misspelt = did_you_mean(key, others)
+        misspelt = None if document.embedded else did_you_mean(key, others)
         if node.get(key) is None and misspelt is None:
             message = f"the key `{key}` is missing"
             span = _beginning(node)
@@ -153,13 +158,17 @@ def _explained(
         case "pattern" if parts and parts[-1] == "base_url":
             message = "an address begins with http:// or https:// and has no spaces"
             return Code.BAD_VALUE, message, None
-        case "minimum":
-            return Code.BAD_VALUE, f"the number is less than {wanted}", None
-        case "minLength":
-            return Code.BAD_VALUE, "the text is empty", None
-        case "maxLength":
-            return Code.BAD_VALUE, f"the text is longer than {wanted} characters", None
-    return Code.BAD_VALUE, "the text has control characters", None
+        case "minimum" | "maximum":
+            word = "less" if error.validator == "minimum" else "greater"
+            return Code.BAD_VALUE, f"the number is {word} than {wanted}", None
+    return Code.BAD_VALUE, _TEXTS.get(str(error.validator), "").format(wanted), None
+
+
+_TEXTS = {
+    "minLength": "the text is empty",
+    "maxLength": "the text is longer than {} characters",
+    "pattern": "the text has control characters",
+}
 
 
 def _resolved(error: ValidationError) -> list[Mapping[str, Any]]:

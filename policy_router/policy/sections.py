@@ -100,8 +100,19 @@ class Piece:
 
 
 def hide_secrets(document: Document) -> None:
-    """Hide every value under ``providers`` that is neither an address nor a reference."""
-    providers = Piece(document.root, document.path).get("providers")
+    """Hide what no diagnostic may show of a file.
+
+    That is every value under ``providers`` that is neither an address nor a reference, the defaults
+    of facts, and what a host has around the policy.
+    """
+    root = Piece(document.root, document.path)
+    providers, facts = root.get("providers"), root.get("facts")
+    if document.embedded:
+        document.source.hide(Span(document.source, 0, root.span.start))
+        document.source.hide(Span(document.source, root.span.end, len(document.source.text)))
+    for _, fact in facts.pairs() if facts else ():
+        for piece in scalars(default) if (default := fact.get("default")) else ():
+            document.source.hide(piece.span)
     for piece in scalars(providers) if providers else ():
         is_address = piece.path.endswith(".base_url")
         text = piece.text()

@@ -6,8 +6,10 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from msgspec import UnsetType
+
 from policy_router.decision.evaluator import decide
-from policy_router.decision.record import DecisionRecord
+from policy_router.decision.record import DecisionRecord, Target
 from policy_router.decision.request import Request
 from policy_router.domain import Policy
 from policy_router.errors import NoTarget
@@ -42,17 +44,17 @@ class Router:
         """
         return decide(self.policy, request, now=self._clock())
 
-    def target(self, request: Request | Mapping[str, Any]) -> DecisionRecord:
+    def target(self, request: Request | Mapping[str, Any]) -> Target:
         """Decide, where a refusal cannot be gone on with.
 
         Returns:
-            A record that selects a target.
+            What the task runs on; :meth:`decide` gives the whole record.
 
         Raises:
             NoTarget: the request is refused; the exception carries the record.
             RequestError: the request does not fit the policy.
         """
         record = self.decide(request)
-        if record.decision.outcome == "refused":
+        if isinstance(record.decision.target, UnsetType):
             raise NoTarget(record)
-        return record
+        return record.decision.target
