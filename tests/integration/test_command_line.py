@@ -616,6 +616,21 @@ def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path, words: tuple[str,
         assert process.wait(timeout=60) == 0
 
 
+def test_a_reader_that_goes_away_does_not_hide_what_was_found(tmp_path: Path) -> None:
+    write(tmp_path, policy_yaml="\n".join(f"k{number}: 1" for number in range(5000)))
+    with subprocess.Popen(
+        [sys.executable, "-m", "policy_router.cli", "check", "policy.yaml"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 1
+
+
 def on_a_terminal(folder: Path, *words: str, **environment: str) -> str:
     """Run a command with a terminal as its standard output, and return what it showed."""
     ours, theirs = pty.openpty()

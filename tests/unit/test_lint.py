@@ -324,3 +324,51 @@ def test_every_rule_after_the_deciding_one_is_named_once() -> None:
     text = "model: a\nprecedence: [{use: call}, {use: config}, {use: parent}, {use: pool}]"
     paths = [row[2] for row in found_in(text) if row[0] is Code.UNREACHABLE_RULE]
     assert paths == ["$.precedence[2]", "$.precedence[3]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("delegation: {model: m, forbid: [{id: a, wen: 'true'}]}", "$.delegation.forbid[0]"),
+        ("delegation: {pool: [{modle: a}]}", "$.delegation.pool[0]"),
+        ("delegation: {precedence: [{usee: call}]}", "$.delegation.precedence[0]"),
+        ("delegation: {facts: {risk: {typ: int}}}", "$.delegation.facts.risk"),
+    ],
+)
+def test_a_guard_is_not_lost_to_a_misspelt_key_that_a_host_may_own(text: str, path: str) -> None:
+    found = found_in(text)
+    assert (Code.MISSING_KEY, ERROR, path) in found
+    assert Code.UNKNOWN_KEY in [code for code, severity, _ in found if severity is WARNING]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "providers: {a: {base_url: 'https://x.example/?token=hunter2hunter2'}}",
+        "providers: {a: {base_url: 'https://hunter2@x.example/'}}",
+        "parameters: {authorization: Bearer hunter2hunter2}",
+        "pool: [{model: a, parameters: {api_key: hunter2}}]",
+    ],
+)
+def test_a_secret_is_found_wherever_it_is_written_out(text: str) -> None:
+    _, found = check_text(text)
+    assert [item.code for item in found] == [Code.INLINE_SECRET]
+    assert "hunter2" not in found.to_text() + found.to_json()
+
+
+def test_what_a_host_has_around_the_policy_is_not_shown() -> None:
+    _, found = check_text("{bot: hunter2, delegation: {model: m, pol: 1}, more: hunter2}")
+    assert [item.code for item in found] == [Code.UNKNOWN_KEY]
+    assert "hunter2" not in found.to_text()
+
+
+def test_a_wrong_default_of_a_fact_is_not_shown() -> None:
+    _, found = check_text("facts: {ssn: {type: int, default: '078-05-1120'}}")
+    assert [item.code for item in found] == [Code.WRONG_TYPE]
+    assert "078-05-1120" not in found.to_text()
+
+
+def test_a_context_window_fits_in_64_bits() -> None:
+    assert found_in("pool: [{model: a, context_window: 1e30}]") == [
+        (Code.BAD_VALUE, ERROR, "$.pool[0].context_window")
+    ]
