@@ -5,6 +5,7 @@ A table is a YAML file beside this one; its head explains the columns.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 
-from policy_router.expressions.cel_expr import CelExpr
 from policy_router.expressions.cel_python import CelPython
 from policy_router.expressions.checker import check
 from policy_router.expressions.engine import FAILURE, Engine
@@ -22,7 +22,11 @@ from policy_router.expressions.vocabulary import Name, Vocabulary
 
 TABLES = Path(__file__).parent
 TYPES = {bool: BOOL, int: INT, float: DOUBLE, str: STRING, list: STRINGS}
-ENGINES: list[Engine] = [CelPython(), CelExpr()]
+ENGINES: list[Engine] = [CelPython()]
+if importlib.util.find_spec("cel_expr_python"):
+    from policy_router.expressions.cel_expr import CelExpr
+
+    ENGINES.append(CelExpr())
 
 
 def tree_of(text: str, facts: Mapping[str, Any]) -> Node:

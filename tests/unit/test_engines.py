@@ -10,6 +10,8 @@ from policy_router import decide, loads
 from policy_router.cli import main
 from policy_router.runtime import loader
 
+pytest.importorskip("cel_expr_python")
+
 TEXT = """
 version: 1
 name: both
