@@ -398,9 +398,10 @@ def permitted_entries(situation: Situation, level: Level) -> tuple[PoolEntry, ..
     policy = situation.policy
     if policy.pool is None:
         return None
+    wish_matters = _wish_matters(policy, level)
     found = []
     for entry in policy.pool:
-        seen = asking_for(situation, entry, level)
+        seen = _asking_for(situation, entry, level) if wish_matters else situation
         if admission(seen, _candidate(seen, entry, level), in_pool=True) is None:
             found.append(entry)
     return tuple(found)
@@ -408,17 +409,21 @@ def permitted_entries(situation: Situation, level: Level) -> tuple[PoolEntry, ..
 
 def asking_for(situation: Situation, entry: PoolEntry, level: Level) -> Situation:
     """Return the situation that there would be if an entry were asked for, by name alone."""
-    if level not in WISHES or not _guards_read_wish(situation.policy, level):
-        return situation
+    matters = _wish_matters(situation.policy, level)
+    return _asking_for(situation, entry, level) if matters else situation
+
+
+def _asking_for(situation: Situation, entry: PoolEntry, level: Level) -> Situation:
     wish = {**situation.values[level], "model": entry.name, "provider": ""}
     return Situation(situation.policy, {**situation.values, level: wish}, situation.now)
 
 
-def _guards_read_wish(policy: Policy, level: Level) -> bool:
+def _wish_matters(policy: Policy, level: Level) -> bool:
+    """Tell whether a guard reads what is wished for at a level."""
     wish = {f"{level}.model", f"{level}.provider"}
     guards = [rule.when for rule in policy.forbid]
     guards += [entry.allow for entry in policy.pool or () if entry.allow]
-    return any(wish & guard.reads for guard in guards)
+    return level in WISHES and any(wish & guard.reads for guard in guards)
 
 
 # Step 8: parameters and fallbacks.

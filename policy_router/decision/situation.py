@@ -8,7 +8,7 @@ from typing import Any
 
 from policy_router.domain import Level, Policy, PoolEntry
 from policy_router.expressions.condition import Condition
-from policy_router.expressions.engine import FAILURE, Activation, Outcome, Truth
+from policy_router.expressions.engine import FAILURE, Activation, Outcome, Truth, truth
 
 _EMPTY: Mapping[str, Any] = {}
 
@@ -80,18 +80,13 @@ class Situation:
 
     def evaluate(self, condition: Condition, candidate: Candidate | None = None) -> Outcome:
         """Evaluate an expression, with the variables that it needs."""
-        self._know(condition.variables)
-        base = self._activation
-        return condition.program.evaluate(candidate.seen_from(base) if candidate else base)
+        return condition.program.evaluate(self.activation(condition, candidate))
 
     def truth(self, condition: Condition | None, candidate: Candidate | None = None) -> Truth:
         """Evaluate a condition; an absent one is true."""
         if condition is None:
             return Truth.TRUE
-        outcome = self.evaluate(condition, candidate)
-        if outcome is True:
-            return Truth.TRUE
-        return Truth.FALSE if outcome is False else Truth.ERROR
+        return truth(condition.program, self.activation(condition, candidate))
 
     def activation(self, condition: Condition, candidate: Candidate | None = None) -> Activation:
         """Return what a condition is evaluated with, for evaluating its parts too."""
