@@ -34,8 +34,8 @@ _HIDDEN_NAME = (
 """A key whose value is a secret; ``kye`` is a frequent slip, ``authori`` has two spellings."""
 
 _SECRET_KEY = re.compile(rf"(?i)(?<![\w-])[\"']?{_HIDDEN_NAME}[\"']?[ \t]*:[ \t]*")
-_REFERRING = re.compile(r"""["']?(?:env:\w+|file:[^\s,}]+)["']?[ \t]*(?:[,}#]|$)""", re.MULTILINE)
-_BLOCK = re.compile(r"[|>]?[-+0-9]{0,2}[ \t]*$", re.MULTILINE)
+_REFERRING = re.compile(r"""["']?(?:env:\w+|file:[^\s,}]+)["']?[ \t]*(?:[,}#\r\n]|\Z)""")
+_BLOCK = re.compile(r"[|>]?[-+0-9]{0,2}[ \t]*(?:[\r\n]|\Z)")
 _LINE = re.compile(r"[^\n\r]*")
 _QUOTED = re.compile(r""""(?:\\.|[^"\\])*"|'(?:''|[^'])*'""", re.DOTALL)
 _FLOW_END = re.compile(r"[,}\n\r]")
@@ -43,9 +43,15 @@ _NEXT_LINE = re.compile(r"(?:\r\n|\r|\n)([ \t]*)([^\n\r]*)")
 _LOOK_BACK = 200
 
 
+_SECRET_NAME = re.compile(
+    r"(?ix)(?:x[-_])?api[-_]?key | authorization | passw(?:or)?d | (?:client[-_])?secret"
+    r"| (?:access[-_]|auth[-_])?token | cookie"
+)
+
+
 def is_secret_name(key: str) -> bool:
-    """Tell whether a key is one whose value is a secret."""
-    return re.fullmatch(_HIDDEN_NAME, key, re.IGNORECASE) is not None
+    """Tell whether a key is surely one of a secret: ``prompt_cache_key`` is not, for one."""
+    return _SECRET_NAME.fullmatch(key) is not None
 
 
 def secret_spans(text: str) -> tuple[tuple[int, int], ...]:

@@ -372,3 +372,8 @@ def test_a_context_window_fits_in_64_bits() -> None:
     assert found_in("pool: [{model: a, context_window: 1e30}]") == [
         (Code.BAD_VALUE, ERROR, "$.pool[0].context_window")
     ]
+
+
+@pytest.mark.parametrize("name", ["prompt_cache_key", "max_tokens", "stop_token_name"])
+def test_a_parameter_whose_name_is_like_a_secret_s_is_no_secret(name: str) -> None:
+    assert found_in(f"parameters: {{{name}: agents}}") == []

@@ -138,3 +138,8 @@ def test_a_reference_names_a_variable_or_a_file(
 def test_a_text_made_to_take_long_is_read_like_any_other(text: str) -> None:
     # Without bounds on what is tried, each of these takes minutes.
     assert len(redact(text)) == len(text)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\r", "\r\nmodel: m\r\n"])
+def test_a_reference_is_no_secret_however_its_line_ends(end: str) -> None:
+    assert redact(f"api_key: env:KEY{end}") == f"api_key: env:KEY{end}"
