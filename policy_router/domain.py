@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar, cast
 
 from policy_router.diagnostics import Diagnostics, Span
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.engine import Engine
 from policy_router.expressions.tree import Type
+
+T = TypeVar("T")
 
 
 class Level(StrEnum):
@@ -144,6 +146,7 @@ class PoolEntry:
         allow: it may be used only where this is true.
         pick: the pool chooses it where this is true.
         shares_name: whether the same model at another provider goes by the same name.
+        position: its place in the pool, from 0.
         span: where it was written.
     """
 
@@ -161,6 +164,7 @@ class PoolEntry:
     allow: Condition | None = None
     pick: Condition | None = None
     shares_name: bool = False
+    position: int = 0
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -248,3 +252,16 @@ class Policy:
     pool: tuple[PoolEntry, ...] | None = None
     forbid: tuple[ForbidRule, ...] = ()
     warnings: Diagnostics = field(default_factory=Diagnostics)
+    _prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def prepared(self, prepare: Callable[[Policy], T]) -> T:
+        """Return what a function works out from this policy: once, and kept as long as it is.
+
+        Args:
+            prepare: the function. Threads that come first at the same time may each call it;
+                all of them get the same result.
+        """
+        found = self._prepared.get(prepare)
+        if found is None:
+            found = self._prepared.setdefault(prepare, prepare(self))
+        return cast("T", found)

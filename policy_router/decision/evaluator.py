@@ -19,20 +19,20 @@ and a request that fits it.
 from __future__ import annotations
 
 import datetime
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from policy_router.decision import record as rec
+from policy_router.decision.folded import Group
 from policy_router.decision.messages import message_for
+from policy_router.decision.picks import Picks, is_place
+from policy_router.decision.plan import PlannedRule
 from policy_router.decision.record import DecisionRecord, ReasonCode, Result, Verdict
 from policy_router.decision.request import Request, checked, moment, spelt, values_of
 from policy_router.decision.situation import Candidate, Situation
 from policy_router.domain import (
-    WISHES,
     ForbidRule,
     FrozenDict,
     Level,
@@ -41,8 +41,7 @@ from policy_router.domain import (
     PoolEntry,
     PrecedenceRule,
 )
-from policy_router.expressions.engine import Truth
-from policy_router.version import VERSION
+from policy_router.expressions.engine import FAILURE, Truth
 
 
 def decide(
@@ -64,14 +63,8 @@ def decide(
     request, now = checked(policy, request), moment(now)
     situation = Situation(policy, values_of(policy, request), now)
     decision, steps = _Walk(situation).run()
-    return DecisionRecord(
-        policy=rec.PolicyName(policy.name, policy.revision),
-        engine=rec.EngineName(VERSION, policy.engine.name),
-        now=spelt(now),
-        request=request.given,
-        decision=decision,
-        steps=steps,
-    )
+    plan = situation.plan
+    return DecisionRecord(plan.name, plan.engine, spelt(now), request.given, decision, steps)
 
 
 def permitted(
@@ -100,33 +93,30 @@ def permitted(
     return permitted_names(Situation(policy, values_of(policy, request), now), Level(level))
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(Struct, frozen=True):
     """What a rule's level proposes.
 
     Attributes:
-        candidates: in order.
-        requested: the wish that they answer, or None.
-        code: why there are no candidates for a wish, or None.
-        warnings: what went wrong in finding them.
+        entries: the entries proposed, in order.
+        other: the target proposed where it is no entry, or None.
+        requested: the wish that they answer, or unset.
+        code: why nothing is proposed for a wish, or None.
     """
 
-    candidates: Sequence[Candidate] = ()
-    requested: rec.Requested | None = None
+    entries: Sequence[PoolEntry] = ()
+    other: Candidate | None = None
+    requested: rec.Requested | UnsetType = UNSET
     code: ReasonCode | None = None
-    warnings: tuple[rec.DecisionWarning, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(Struct, frozen=True):
     """Why a candidate is not admitted; ``forbid`` is the rule that forbids it."""
 
     code: ReasonCode
     forbid: ForbidRule | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """The parameters of a target, with what became of the wishes for them."""
 
     parameters: FrozenDict
@@ -139,58 +129,53 @@ class _Walk:
 
     def __init__(self, situation: Situation) -> None:
         self.situation = situation
-        self.policy = situation.policy
         self.steps: list[rec.Step] = []
         self.warnings: list[rec.DecisionWarning] = []
 
     def run(self) -> tuple[rec.Decision, tuple[rec.Step, ...]]:
         """Take the eight steps."""
-        decision: rec.Decision | None = None
-        for rule in self.policy.precedence:
-            if decision is None:
-                decision = self.take(rule)
-            else:
-                self.note(rule, Result.NOT_REACHED)
-        if decision is None:
-            # 7. No rule selected.
-            decision = self.refuse(None, Rejection(ReasonCode.NO_TARGET), None)
-        return decision, tuple(self.steps)
+        plan = self.situation.plan
+        for rule in plan.rules:
+            decision = self.take(rule)
+            if decision is not None:
+                return decision, (*self.steps, *plan.not_reached[len(self.steps) :])
+        # 7. No rule selected.
+        return self.refuse(None, Rejection(ReasonCode.NO_TARGET), None), tuple(self.steps)
 
-    def take(self, rule: PrecedenceRule) -> rec.Decision | None:
+    def take(self, planned: PlannedRule) -> rec.Decision | None:
         """Follow one rule; None where the walk goes on."""
+        situation, rule = self.situation, planned.rule
         # 1. The rule's condition.
-        truth = self.situation.truth(rule.when)
+        truth = situation.truth(rule.when)
         if truth is Truth.FALSE:
-            self.note(rule, Result.SKIPPED)
+            self.steps.append(planned.skipped)
             return None
         if truth is Truth.ERROR:
             self.note(rule, Result.ERROR, ReasonCode.EVALUATION_ERROR)
             return self.refuse(rule, Rejection(ReasonCode.EVALUATION_ERROR), None)
         # 2. The candidates of its level.
-        proposal = propose(self.situation, rule)
-        self.warnings.extend(proposal.warnings)
-        requested = proposal.requested or UNSET
+        proposal = _PROPOSERS[rule.use](situation, rule, self.warnings)
         # 3. Nothing proposed.
-        if not proposal.candidates and proposal.code is None:
-            self.note(rule, Result.NO_PROPOSAL, requested=requested)
+        if proposal is None:
+            self.steps.append(planned.nothing)
             return None
         # 4. The guards.
         seen: list[rec.Candidate] = []
         first: tuple[Rejection, Candidate] | None = None
-        for candidate in proposal.candidates:
-            rejection = admission(self.situation, candidate, in_pool=rule.in_pool)
+        for candidate in _candidates(situation, proposal, rule.use):
+            rejection = admission(situation, candidate, in_pool=rule.in_pool)
             if rejection is None:
                 # 5. The first admitted candidate.
-                return self.select(rule, candidate, seen, requested)
-            seen.append(_verdict(candidate, rejection))
+                return self.select(rule, candidate, seen, proposal.requested)
+            seen.append(_rejected(candidate, rejection))
             first = first or (rejection, candidate)
         # 6. A violation.
         reason, rejected = first or (Rejection(proposal.code or ReasonCode.OUTSIDE_POOL), None)
         noted = tuple(seen) or UNSET
-        self.note(rule, Result.VIOLATED, reason.code, requested, noted)
+        self.note(rule, Result.VIOLATED, reason.code, proposal.requested, noted)
         if rule.reject:
             return self.refuse(rule, reason, rejected)
-        self.warnings.append(rec.DecisionWarning(reason.code, rule.id, requested))
+        self.warnings.append(rec.DecisionWarning(reason.code, rule.id, proposal.requested))
         return None
 
     def select(
@@ -204,18 +189,18 @@ class _Walk:
         chosen = parameters(self.situation, candidate.entry)
         if chosen.refused_by is not None:
             rejection = Rejection(ReasonCode.PARAMETER_NOT_ALLOWED)
-            verdicts = (*seen, _verdict(candidate, rejection))
+            verdicts = (*seen, _rejected(candidate, rejection))
             self.note(rule, Result.VIOLATED, rejection.code, requested, verdicts)
             return self.refuse(chosen.refused_by, rejection, candidate)
-        verdicts = (*seen, _verdict(candidate, None))
-        self.note(rule, Result.SELECTED, requested=requested, candidates=verdicts)
+        verdicts = (*seen, _selected(self.situation, candidate))
+        self.steps.append(rec.Step(rule.id, rule.use, Result.SELECTED, UNSET, requested, verdicts))
         return rec.Decision(
-            outcome="selected",
-            level=rule.use,
-            rule=rule.id,
-            target=_target(candidate, chosen),
-            fallbacks=fallbacks(self.situation, candidate, rule),
-            warnings=(*self.warnings, *chosen.warnings),
+            "selected",
+            (*self.warnings, *chosen.warnings),
+            rule.use,
+            rule.id,
+            _target(self.situation, candidate, chosen),
+            fallbacks(self.situation, candidate, rule),
         )
 
     def refuse(
@@ -244,35 +229,40 @@ class _Walk:
 # Step 2: what each level proposes.
 
 
-def propose(situation: Situation, rule: PrecedenceRule) -> Proposal:
-    """Return what a rule's level proposes."""
-    return _PROPOSERS[rule.use](situation, rule)
+def _candidates(situation: Situation, proposal: Proposal, level: Level) -> Iterator[Candidate]:
+    for entry in proposal.entries:
+        yield situation.candidate(entry, level)
+    if proposal.other is not None:
+        yield proposal.other
 
 
-def _wished(situation: Situation, rule: PrecedenceRule) -> Proposal:
+def _wished(
+    situation: Situation, rule: PrecedenceRule, _: list[rec.DecisionWarning]
+) -> Proposal | None:
     wish = situation.values[rule.use]
     model, provider = wish["model"], wish["provider"]
     if not model and not provider:
-        return Proposal()
+        return None
     requested = rec.Requested(model or UNSET, provider or UNSET)
     if situation.policy.pool is not None:
         entries = meant(situation, model, provider)
         if entries:
-            found = [_candidate(situation, entry, rule.use) for entry in entries]
-            return Proposal(found, requested)
+            return Proposal(entries, None, requested)
         if rule.in_pool:
-            return Proposal((), requested, ReasonCode.OUTSIDE_POOL)
+            return Proposal((), None, requested, ReasonCode.OUTSIDE_POOL)
     return _as_asked(situation, rule.use, requested)
 
 
-def meant(situation: Situation, model: str, provider: str) -> list[PoolEntry]:
+def meant(situation: Situation, model: str, provider: str) -> Sequence[PoolEntry]:
     """Return the pool entries that a wish means: by name, else by model or alias."""
-    pool = situation.policy.pool or ()
-    found = [entry for entry in pool if entry.name == model] if model else list(pool)
-    found = found or [entry for entry in pool if model in (entry.model, *entry.aliases)]
+    plan = situation.plan
+    if model:
+        found = plan.named.get(model) or plan.known_as.get(model, ())
+    else:
+        found = situation.policy.pool or ()
     if not provider:
         return found
-    return [entry for entry in found if provider_of(situation, entry) == provider]
+    return [entry for entry in found if situation.provider_of(entry) == provider]
 
 
 def _as_asked(situation: Situation, level: Level, requested: rec.Requested) -> Proposal:
@@ -283,77 +273,92 @@ def _as_asked(situation: Situation, level: Level, requested: rec.Requested) -> P
     if not model and policy.model and policy.provider == requested.provider:
         model = policy.model
     if not model:
-        return Proposal((), requested, ReasonCode.INCOMPLETE)
-    return Proposal((_equal(situation, model, provider, level),), requested)
+        return Proposal((), None, requested, ReasonCode.INCOMPLETE)
+    return _equal(situation, model, provider, level, requested)
 
 
-def _picked(situation: Situation, rule: PrecedenceRule) -> Proposal:
-    pool = situation.policy.pool or ()
+def _picked(
+    situation: Situation, rule: PrecedenceRule, warnings: list[rec.DecisionWarning]
+) -> Proposal | None:
     if rule.entry is not None:
-        named = [entry for entry in pool if entry.name == rule.entry]
-        return Proposal([_candidate(situation, entry, rule.use) for entry in named])
-    picked: list[tuple[float, Candidate]] = []
-    failed: list[PoolEntry] = []
-    for entry in pool:
-        if entry.pick is None:
-            continue
-        candidate = _candidate(situation, entry, rule.use)
-        truth = situation.truth(entry.pick, candidate)
-        place = _place(situation, rule, candidate) if truth is Truth.TRUE else 0.0
-        if truth is Truth.ERROR or place is None:
-            failed.append(entry)
-        elif truth is Truth.TRUE:
-            picked.append((place, candidate))
-    picked.sort(key=lambda pair: pair[0])
-    warnings = tuple(
-        rec.DecisionWarning(ReasonCode.PICK_ERROR, rule.id, entry=entry.name) for entry in failed
-    )
-    return Proposal([candidate for _, candidate in picked], warnings=warnings)
+        named = situation.plan.named.get(rule.entry)
+        return Proposal(named) if named else None
+    picks = situation.plan.picks(rule)
+    runs: list[Sequence[int]] = []
+    failed: set[int] = set()
+    for bucket in picks.buckets(situation.values):
+        runs.append(bucket.sure)
+        if bucket.group is not None:
+            truths = situation.outcomes(bucket.group)
+            unsure = list(zip(bucket.unsure, truths, strict=True))
+            runs.append([place for place, truth in unsure if truth is True])
+            failed.update(place for place, truth in unsure if truth is FAILURE)
+    runs = [run for run in runs if run]
+    found = runs[0] if len(runs) == 1 else sorted({place for run in runs for place in run})
+    if picks.numbers is not None:
+        found = _ordered(situation, picks, found, failed)
+    for entry in sorted((picks.entries[place] for place in failed), key=_position):
+        code = ReasonCode.PICK_ERROR
+        warnings.append(rec.DecisionWarning(code, rule.id, entry=entry.name))
+    return Proposal([picks.entries[place] for place in found]) if found else None
 
 
-def _place(situation: Situation, rule: PrecedenceRule, candidate: Candidate) -> float | None:
-    """Return a candidate's number in the order, or None where it has none."""
-    if rule.order_by is None:
-        return 0
-    number = situation.evaluate(rule.order_by, candidate)
-    if not isinstance(number, int | float) or math.isnan(number):
-        return None
-    return number
+def _ordered(
+    situation: Situation, picks: Picks, found: Sequence[int], failed: set[int]
+) -> list[int]:
+    """Sort the places of entries by a number that depends on the request."""
+    numbers: dict[int, Any] = {}
+    for place in found:
+        candidate = situation.candidate(picks.entries[place], Level.POOL)
+        number = situation.outcome(picks.numbers[place], candidate)
+        if is_place(number):
+            numbers[place] = number
+        else:
+            failed.add(place)
+    return sorted(numbers, key=numbers.__getitem__)
 
 
-def _default(situation: Situation, rule: PrecedenceRule) -> Proposal:
+def _position(entry: PoolEntry) -> int:
+    return entry.position
+
+
+def _default(
+    situation: Situation, rule: PrecedenceRule, _: list[rec.DecisionWarning]
+) -> Proposal | None:
     policy = situation.policy
     if policy.model is None:
-        return Proposal()
+        return None
     provider = policy.provider or situation.values["parent"]["provider"]
-    return Proposal((_equal(situation, policy.model, provider, rule.use),))
+    return _equal(situation, policy.model, provider, rule.use)
 
 
-def _own(situation: Situation, rule: PrecedenceRule) -> Proposal:
+def _own(
+    situation: Situation, rule: PrecedenceRule, _: list[rec.DecisionWarning]
+) -> Proposal | None:
     parent = situation.values["parent"]
     if not parent["model"]:
-        return Proposal()
-    return Proposal((_equal(situation, parent["model"], parent["provider"], rule.use),))
+        return None
+    return _equal(situation, parent["model"], parent["provider"], rule.use)
 
 
-def _equal(situation: Situation, model: str, provider: str, level: Level) -> Candidate:
-    """Return a candidate with the attributes of the first pool entry that it equals, if any."""
-    for entry in situation.policy.pool or ():
-        if entry.model == model and provider_of(situation, entry) == provider:
-            return Candidate(model, provider, level, entry)
-    return Candidate(model, provider, level)
+def _equal(
+    situation: Situation,
+    model: str,
+    provider: str,
+    level: Level,
+    requested: rec.Requested | UnsetType = UNSET,
+) -> Proposal:
+    """Propose the first pool entry that a target equals, if any, else the target itself."""
+    for entry in situation.plan.models.get(model, ()):
+        if situation.provider_of(entry) == provider:
+            return Proposal((entry,), None, requested)
+    return Proposal((), Candidate(model, provider, level), requested)
 
 
-def _candidate(situation: Situation, entry: PoolEntry, level: Level) -> Candidate:
-    return Candidate(entry.model, provider_of(situation, entry), level, entry)
-
-
-def provider_of(situation: Situation, entry: PoolEntry) -> str:
-    """Return an entry's provider: its own or the policy's, else the parent's."""
-    return entry.provider or situation.values["parent"]["provider"]
-
-
-_PROPOSERS: Mapping[Level, Callable[[Situation, PrecedenceRule], Proposal]] = {
+_PROPOSERS: Mapping[
+    Level,
+    Callable[[Situation, PrecedenceRule, list[rec.DecisionWarning]], Proposal | None],
+] = {
     Level.CALL: _wished,
     Level.TASK: _wished,
     Level.POOL: _picked,
@@ -365,20 +370,33 @@ _PROPOSERS: Mapping[Level, Callable[[Situation, PrecedenceRule], Proposal]] = {
 # Step 4: the guards.
 
 
-def admission(situation: Situation, candidate: Candidate, *, in_pool: bool) -> Rejection | None:
-    """Return why a candidate is not admitted, or None where it is."""
+def admission(
+    situation: Situation, candidate: Candidate, *, in_pool: bool, passes: bool | None = None
+) -> Rejection | None:
+    """Return why a candidate is not admitted, or None where it is.
+
+    Args:
+        situation: what its guards are evaluated in.
+        candidate: the candidate.
+        in_pool: whether it has to be in the pool.
+        passes: whether its conditions certainly hold, where that is known already.
+    """
     policy, entry, task = situation.policy, candidate.entry, situation.values["task"]
-    if entry and situation.truth(entry.allow, candidate) is not Truth.TRUE:
-        return Rejection(ReasonCode.NOT_ALLOWED)
-    for rule in policy.forbid:
-        if situation.truth(rule.when, candidate) is not Truth.FALSE:
-            return Rejection(ReasonCode.FORBIDDEN, rule)
-    if entry and entry.supports is not None and not set(task["needs"]) <= set(entry.supports):
-        return Rejection(ReasonCode.LACKS_CAPABILITY)
-    tokens = task.get("input_tokens")
-    if entry and entry.context_window and tokens and tokens > entry.context_window:
-        return Rejection(ReasonCode.CONTEXT_TOO_SMALL)
-    if in_pool and policy.pool is not None and entry is None:
+    guards = situation.plan.guards(entry, candidate.level)
+    if not (situation.passes(candidate, guards) if passes is None else passes):
+        # One by one, for the reason.
+        if guards.allow and situation.outcome(guards.allow, candidate) is not True:
+            return Rejection(ReasonCode.NOT_ALLOWED)
+        for forbid in situation.possible():
+            if situation.holds(forbid, candidate, guards):
+                return Rejection(ReasonCode.FORBIDDEN, forbid.rule)
+    if entry is not None:
+        needs, tokens = task["needs"], task.get("input_tokens")
+        if needs and entry.supports is not None and not set(needs) <= set(entry.supports):
+            return Rejection(ReasonCode.LACKS_CAPABILITY)
+        if tokens and entry.context_window and tokens > entry.context_window:
+            return Rejection(ReasonCode.CONTEXT_TOO_SMALL)
+    elif in_pool and policy.pool is not None:
         return Rejection(ReasonCode.OUTSIDE_POOL)
     return None
 
@@ -395,35 +413,38 @@ def permitted_entries(situation: Situation, level: Level) -> tuple[PoolEntry, ..
     A condition may read the wish itself, so each entry is looked at in the situation that there
     would be: the same request, asking for it by name.
     """
-    policy = situation.policy
-    if policy.pool is None:
+    pool = situation.policy.pool
+    if pool is None:
         return None
-    wish_matters = _wish_matters(policy, level)
-    found = []
-    for entry in policy.pool:
-        seen = _asking_for(situation, entry, level) if wish_matters else situation
-        if admission(seen, _candidate(seen, entry, level), in_pool=True) is None:
-            found.append(entry)
-    return tuple(found)
+    if level in situation.plan.wish_matters:
+        return tuple(
+            entry
+            for entry in pool
+            if _rejection(asking_for(situation, entry, level), entry, level) is None
+        )
+    return tuple(_admitted(situation, situation.plan.pool_guards(level), in_pool=True))
+
+
+def _rejection(situation: Situation, entry: PoolEntry, level: Level) -> Rejection | None:
+    return admission(situation, situation.candidate(entry, level), in_pool=True)
+
+
+def _admitted(situation: Situation, group: Group, *, in_pool: bool) -> Iterator[PoolEntry]:
+    """Yield those of several entries that are admitted."""
+    passing = situation.pass_together(group)
+    for entry, passes in zip(group.entries, passing, strict=True):
+        if passes is not False:
+            candidate = situation.candidate(entry, group.level)
+            if admission(situation, candidate, in_pool=in_pool, passes=passes) is None:
+                yield entry
 
 
 def asking_for(situation: Situation, entry: PoolEntry, level: Level) -> Situation:
     """Return the situation that there would be if an entry were asked for, by name alone."""
-    matters = _wish_matters(situation.policy, level)
-    return _asking_for(situation, entry, level) if matters else situation
-
-
-def _asking_for(situation: Situation, entry: PoolEntry, level: Level) -> Situation:
+    if level not in situation.plan.wish_matters:
+        return situation
     wish = {**situation.values[level], "model": entry.name, "provider": ""}
     return Situation(situation.policy, {**situation.values, level: wish}, situation.now)
-
-
-def _wish_matters(policy: Policy, level: Level) -> bool:
-    """Tell whether a guard reads what is wished for at a level."""
-    wish = {f"{level}.model", f"{level}.provider"}
-    guards = [rule.when for rule in policy.forbid]
-    guards += [entry.allow for entry in policy.pool or () if entry.allow]
-    return level in WISHES and any(wish & guard.reads for guard in guards)
 
 
 # Step 8: parameters and fallbacks.
@@ -433,33 +454,33 @@ EFFORT = "reasoning_effort"
 
 def parameters(situation: Situation, entry: PoolEntry | None) -> Chosen:
     """Return the parameters of a target, name by name: wish, entry, policy, parent."""
-    found = {**situation.policy.parameters, **(entry.parameters if entry else {})}
+    found = situation.plan.offer(entry).parameters if entry else situation.policy.parameters
     inherited = situation.values["parent"][EFFORT]
-    if inherited:
-        found.setdefault(EFFORT, inherited)
+    if inherited and EFFORT not in found:
+        found = FrozenDict({**found, EFFORT: inherited})
     rule = _first_wish(situation)
     if rule is None:
-        return Chosen(FrozenDict(found))
+        return Chosen(found)
     wish = situation.values[rule.use][EFFORT]
     limit = entry.limits.get(EFFORT) if entry else None
     value = within(wish, limit) if limit else wish
     if value is not None:
-        found[EFFORT] = value
+        found = FrozenDict({**found, EFFORT: value})
     if value == wish:
-        return Chosen(FrozenDict(found))
+        return Chosen(found)
     warning = rec.DecisionWarning(
         ReasonCode.PARAMETER_LIMITED,
         rule.id,
         requested=rec.Requested(reasoning_effort=wish),
         parameter=EFFORT,
     )
-    return Chosen(FrozenDict(found), (warning,), rule if rule.reject else None)
+    return Chosen(found, (warning,), rule if rule.reject else None)
 
 
 def _first_wish(situation: Situation) -> PrecedenceRule | None:
     """Return the first precedence rule whose level wishes for a reasoning effort."""
-    for rule in situation.policy.precedence:
-        if rule.use in WISHES and situation.values[rule.use][EFFORT]:
+    for rule in situation.plan.wishing:
+        if situation.values[rule.use][EFFORT]:
             return rule
     return None
 
@@ -479,37 +500,49 @@ def fallbacks(
     situation: Situation, selected: Candidate, rule: PrecedenceRule
 ) -> tuple[rec.Target, ...]:
     """Return what to go on with where the selected target fails, in order."""
-    if not rule.fallback or selected.entry is None:
+    if not rule.fallback or selected.entry is None or not selected.entry.fallback:
         return ()
+    group = situation.plan.fallback_guards(selected.entry, selected.level)
     planned: list[rec.Target] = []
-    for name in selected.entry.fallback:
-        for entry in situation.policy.pool or ():
-            if entry.name != name:
-                continue
-            candidate = _candidate(situation, entry, selected.level)
-            if admission(situation, candidate, in_pool=rule.in_pool):
-                continue
-            chosen = parameters(situation, entry)
-            if chosen.refused_by is None:
-                planned.append(_target(candidate, chosen))
+    for entry in _admitted(situation, group, in_pool=rule.in_pool):
+        chosen = parameters(situation, entry)
+        if chosen.refused_by is None:
+            candidate = situation.candidate(entry, selected.level)
+            planned.append(_target(situation, candidate, chosen))
     return tuple(planned)
 
 
 # How the record says it.
 
 
-def _target(candidate: Candidate, chosen: Chosen) -> rec.Target:
-    entry = candidate.entry.name if candidate.entry else UNSET
-    return rec.Target(candidate.model, candidate.provider, chosen.parameters, entry)
-
-
-def _verdict(candidate: Candidate, rejection: Rejection | None) -> rec.Candidate:
+def _target(situation: Situation, candidate: Candidate, chosen: Chosen) -> rec.Target:
     entry = candidate.entry
-    return rec.Candidate(
-        Verdict.REJECTED if rejection else Verdict.SELECTED,
-        entry=entry.name if entry else UNSET,
-        model=UNSET if entry else candidate.model,
-        provider=UNSET if entry and not entry.shares_name else candidate.provider,
-        code=rejection.code if rejection else UNSET,
-        forbid=rejection.forbid.id if rejection and rejection.forbid else UNSET,
-    )
+    if entry is None:
+        return rec.Target(candidate.model, candidate.provider, chosen.parameters)
+    known = situation.plan.offer(entry).target
+    if known is not None and known.parameters is chosen.parameters:
+        return known
+    return rec.Target(candidate.model, candidate.provider, chosen.parameters, entry.name)
+
+
+def _selected(situation: Situation, candidate: Candidate) -> rec.Candidate:
+    known = situation.plan.offer(candidate.entry).selected if candidate.entry else None
+    return known or _verdict(candidate, Verdict.SELECTED)
+
+
+def _rejected(candidate: Candidate, rejection: Rejection) -> rec.Candidate:
+    forbid = rejection.forbid.id if rejection.forbid else UNSET
+    return _verdict(candidate, Verdict.REJECTED, rejection.code, forbid)
+
+
+def _verdict(
+    candidate: Candidate,
+    verdict: Verdict,
+    code: ReasonCode | UnsetType = UNSET,
+    forbid: str | UnsetType = UNSET,
+) -> rec.Candidate:
+    entry = candidate.entry
+    if entry is None:
+        return rec.Candidate(verdict, UNSET, candidate.model, candidate.provider, code, forbid)
+    provider = candidate.provider if entry.shares_name else UNSET
+    return rec.Candidate(verdict, entry.name, UNSET, provider, code, forbid)

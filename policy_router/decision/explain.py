@@ -11,10 +11,7 @@ from dataclasses import dataclass, field
 from msgspec import UnsetType
 
 from policy_router.decision.account import Account, account
-from policy_router.decision.evaluator import (
-    decide,
-    provider_of,
-)
+from policy_router.decision.evaluator import decide
 from policy_router.decision.record import (
     Decision,
     DecisionRecord,
@@ -231,7 +228,7 @@ class _Page:
         return next(
             str(entry.span)
             for entry in self.explanation.policy.pool or ()
-            if (entry.name, entry.model, provider_of(situation, entry)) == wanted
+            if (entry.name, entry.model, situation.provider_of(entry)) == wanted
         )
 
     def first_rejected(self, rule_id: str) -> str:

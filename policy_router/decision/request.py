@@ -14,12 +14,10 @@ from policy_router.diagnostics import did_you_mean, json_path, quote
 from policy_router.domain import FrozenDict, Policy
 from policy_router.errors import RequestError
 from policy_router.expressions.tree import BOOL, DOUBLE, INT, STRING, STRINGS, Type
-from policy_router.expressions.vocabulary import SECTIONS, default_of
+from policy_router.expressions.vocabulary import MAX_ITEMS, SECTIONS, default_of
 
 MAX_BYTES = 1024 * 1024
 """The longest request in JSON, in bytes."""
-MAX_ITEMS = 1000
-"""The most items in a list of a request."""
 MAX_CHARACTERS = 65_536
 """The longest string in a request."""
 

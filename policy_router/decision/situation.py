@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from msgspec import Struct
+
+from policy_router.decision.folded import Folded, Group
+from policy_router.decision.plan import Guards, Plan, PlannedForbid
 from policy_router.domain import Level, Policy, PoolEntry
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.engine import FAILURE, Activation, Outcome, Truth, truth
@@ -13,7 +17,7 @@ from policy_router.expressions.engine import FAILURE, Activation, Outcome, Truth
 _EMPTY: Mapping[str, Any] = {}
 
 
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A target that a level proposes, before anyone has said whether it may be used.
 
     Attributes:
@@ -23,15 +27,10 @@ class Candidate:
         entry: the pool entry that it is, or None.
     """
 
-    __slots__ = ("_activation", "_base", "entry", "level", "model", "provider")
-
-    def __init__(
-        self, model: str, provider: str, level: Level, entry: PoolEntry | None = None
-    ) -> None:
-        """Propose a model at a provider."""
-        self.model, self.provider, self.level, self.entry = model, provider, level, entry
-        self._base: Activation | None = None
-        self._activation: Activation | None = None
+    model: str
+    provider: str
+    level: Level
+    entry: PoolEntry | None = None
 
     @property
     def name(self) -> str:
@@ -54,29 +53,38 @@ class Candidate:
             values["context_window"] = entry.context_window
         return values
 
-    def seen_from(self, base: Activation) -> Activation:
-        """Return an activation in which ``target`` is this candidate."""
-        if self._activation is None or self._base is not base:
-            self._base, self._activation = base, base.extended({"target": self.values()})
-        return self._activation
-
 
 class Situation:
     """What conditions are evaluated in. Used by one decision, in one thread.
 
     Attributes:
         policy: the policy that decides.
+        plan: what is worked out about it.
         values: the values of all names of the request, by section.
         now: the time of the decision, in UTC.
     """
+
+    __slots__ = ("_activation", "_standing", "_variables", "now", "plan", "policy", "values")
 
     def __init__(
         self, policy: Policy, values: Mapping[str, Mapping[str, Any]], now: datetime.datetime
     ) -> None:
         """Bind the facts once."""
         self.policy, self.values, self.now = policy, values, now
-        self._activation = policy.engine.bind({**values, "now": now, "variables": {}})
+        self.plan = policy.prepared(Plan)
+        self._activation = policy.engine.bind({**values, "now": now, "variables": _EMPTY})
         self._variables: dict[str, Outcome] = {}
+        self._standing: Sequence[PlannedForbid] | None = None
+
+    def provider_of(self, entry: PoolEntry) -> str:
+        """Return an entry's provider: its own or the policy's, else the parent's."""
+        return entry.provider or self.values["parent"]["provider"]
+
+    def candidate(self, entry: PoolEntry, level: Level) -> Candidate:
+        """Return an entry as the candidate of a level."""
+        return Candidate(entry.model, self.provider_of(entry), level, entry)
+
+    # Conditions as they were written.
 
     def evaluate(self, condition: Condition, candidate: Candidate | None = None) -> Outcome:
         """Evaluate an expression, with the variables that it needs."""
@@ -91,17 +99,98 @@ class Situation:
     def activation(self, condition: Condition, candidate: Candidate | None = None) -> Activation:
         """Return what a condition is evaluated with, for evaluating its parts too."""
         self._know(condition.variables)
-        return candidate.seen_from(self._activation) if candidate else self._activation
+        return self._aimed_at(candidate) if candidate else self._activation
+
+    def _aimed_at(self, candidate: Candidate) -> Activation:
+        return self._activation.extended({"target": candidate.values()})
 
     def _know(self, names: tuple[str, ...]) -> None:
         """Evaluate variables not known yet; a failed one stays absent, so that using it fails."""
-        missing = [name for name in names if name not in self._variables]
-        for variable in self.policy.variables if missing else ():
-            if variable.name in missing:
-                outcome = variable.condition.program.evaluate(self._activation)
-                self._variables[variable.name] = outcome
+        if not names or all(name in self._variables for name in names):
+            return
+        for variable in self.policy.variables:
+            name = variable.name
+            if name in names and name not in self._variables:
+                self._variables[name] = variable.condition.program.evaluate(self._activation)
                 known = {k: v for k, v in self._variables.items() if v is not FAILURE}
                 self._activation = self._activation.extended({"variables": known})
+
+    # Folded conditions, which come to the same.
+
+    def outcome(self, folded: Folded, candidate: Candidate | None = None) -> Outcome:
+        """Evaluate what is left of a condition; where that fails, all of it, as it was written."""
+        if folded.constant is not None:
+            return folded.constant
+        if folded.program is not None:
+            self._know(folded.variables)
+            aimed = folded.aimed and candidate is not None
+            activation = self._aimed_at(candidate) if aimed else self._activation
+            found = folded.program.evaluate(activation)
+            if found is not FAILURE:
+                return found
+        condition = folded.condition
+        return FAILURE if condition is None else self.evaluate(condition, candidate)
+
+    def outcomes(self, group: Group) -> list[Outcome]:
+        """Evaluate conditions together, and one by one those for which that fails."""
+        found: list[Outcome] = [FAILURE] * len(group.members)
+        if self.plan.folder.fuses:
+            self._know(group.variables)
+            found = group.fused.outcomes(self._activation)
+        for number, outcome in enumerate(found):
+            if outcome is FAILURE:
+                about = (
+                    self.candidate(group.entries[number], group.level) if group.entries else None
+                )
+                found[number] = self.outcome(group.members[number], about)
+        return found
+
+    # The guards of a candidate.
+
+    def passes(self, candidate: Candidate, guards: Guards) -> bool:
+        """Tell whether a candidate certainly passes its guards; if not, it may still."""
+        together = self.outcome(guards.together, candidate)
+        return together is True and not self._is_held(candidate, guards)
+
+    def pass_together(self, group: Group) -> list[bool | None]:
+        """Tell which entries pass their guards; None where that is not certain."""
+        found = [None if it is FAILURE else it is True for it in self.outcomes(group)]
+        if self.standing:
+            for number, entry in enumerate(group.entries):
+                if found[number]:
+                    guards = self.plan.guards(entry, group.level)
+                    candidate = self.candidate(entry, group.level)
+                    found[number] = not self._is_held(candidate, guards)
+        return found
+
+    def _is_held(self, candidate: Candidate, guards: Guards) -> bool:
+        """Tell whether a forbid rule that has a screen forbids a candidate."""
+        return any(self.holds(forbid, candidate, guards) for forbid in self.standing)
+
+    def holds(self, forbid: PlannedForbid, candidate: Candidate, guards: Guards) -> bool:
+        """Tell whether a forbid rule that is possible forbids a candidate: true, or failing."""
+        rest = guards.rest(forbid)
+        return rest is None or self.outcome(rest, candidate) is not False
+
+    @property
+    def standing(self) -> Sequence[PlannedForbid]:
+        """The forbid rules whose screen is not false."""
+        if self._standing is None:
+            plan = self.plan
+            outcomes = self.outcomes(plan.screens) if plan.screened else ()
+            self._standing = [
+                forbid
+                for forbid, outcome in zip(plan.screened, outcomes, strict=True)
+                if outcome is not False
+            ]
+        return self._standing
+
+    def possible(self) -> Iterator[PlannedForbid]:
+        """Yield the forbid rules that are not false for whatever candidate, in order."""
+        standing = {forbid.number for forbid in self.standing}
+        for forbid in self.plan.forbids:
+            if forbid.screen is None or forbid.number in standing:
+                yield forbid
 
 
 def _prices(entry: PoolEntry) -> dict[str, float]:

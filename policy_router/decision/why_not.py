@@ -14,7 +14,6 @@ from policy_router.decision.evaluator import (
     asking_for,
     meant,
     parameters,
-    provider_of,
 )
 from policy_router.decision.record import (
     DecisionRecord,
@@ -22,7 +21,7 @@ from policy_router.decision.record import (
     Result,
     Step,
 )
-from policy_router.decision.situation import Candidate, Situation
+from policy_router.decision.situation import Situation
 from policy_router.decision.wording import REASONS, aligned, named, reason
 from policy_router.diagnostics import did_you_mean, printable, quote
 from policy_router.domain import WISHES, Level, PoolEntry, PrecedenceRule
@@ -57,7 +56,7 @@ def why_not_selected(situation: Situation, record: DecisionRecord, name: str) ->
     lines: list[str] = []
     accounts: list[Account] = []
     for entry in entries:
-        provider = provider_of(situation, entry)
+        provider = situation.provider_of(entry)
         lines.append(f"{printable(entry.model)} at {printable(provider) or '-'}   {entry.span}")
         if not isinstance(selected, UnsetType) and (
             (selected.entry, selected.model, selected.provider)
@@ -76,7 +75,7 @@ def _if_asked_for(situation: Situation, record: DecisionRecord, entry: PoolEntry
     level = asking_level(record)
     asking = f"asked for at level {level}, it would be"
     seen = asking_for(situation, entry, level)
-    rejection = admission(seen, _as(seen, entry, level), in_pool=True)
+    rejection = admission(seen, seen.candidate(entry, level), in_pool=True)
     if rejection is None:
         refused_by = parameters(situation, entry).refused_by
         if refused_by is None:
@@ -117,7 +116,7 @@ def _why_not_at(situation: Situation, step: Step, rule: PrecedenceRule, entry: P
         return f"the rule proposes {quote(rule.entry)} alone"
     if entry.pick is None:
         return "never picked unasked, since it has no `pick`"
-    picked = situation.truth(entry.pick, _as(situation, entry, Level.POOL)) is Truth.TRUE
+    picked = situation.truth(entry.pick, situation.candidate(entry, Level.POOL)) is Truth.TRUE
     return "picked too, but after the one selected" if picked else "not picked"
 
 
@@ -130,7 +129,7 @@ _SHORT = {
 
 def _verdict_on(situation: Situation, step: Step, entry: PoolEntry) -> str | None:
     for candidate in step.candidates or ():
-        provider = provider_of(situation, entry) if candidate.provider else UNSET
+        provider = situation.provider_of(entry) if candidate.provider else UNSET
         if (candidate.entry, candidate.provider) == (entry.name, provider):
             return reason(candidate)
     return None
@@ -152,17 +151,13 @@ def _standing_in_the_way(
 
 def accounts_of(situation: Situation, entry: PoolEntry, level: Level) -> Iterator[Account]:
     """Yield the accounts of every condition about an entry."""
-    candidate = _as(situation, entry, level)
+    candidate = situation.candidate(entry, level)
     if entry.allow is not None:
         yield account(situation, "allow", entry.allow, candidate)
     for rule in situation.policy.forbid:
         yield account(situation, f"forbid {rule.id}", rule.when, candidate)
     if entry.pick is not None:
-        yield account(situation, "pick", entry.pick, _as(situation, entry, Level.POOL))
-
-
-def _as(situation: Situation, entry: PoolEntry, level: Level) -> Candidate:
-    return Candidate(entry.model, provider_of(situation, entry), level, entry)
+        yield account(situation, "pick", entry.pick, situation.candidate(entry, Level.POOL))
 
 
 def asking_level(record: DecisionRecord) -> Level:

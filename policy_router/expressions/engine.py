@@ -82,6 +82,27 @@ class Engine(Protocol):
         ...
 
 
+class Deferred:
+    """A program that is compiled when it is first used: many never are.
+
+    Threads that come first at the same time compile it twice, to the same effect.
+    """
+
+    __slots__ = ("_engine", "_expression", "_program")
+
+    def __init__(self, engine: Engine, expression: Node) -> None:
+        """Keep what is to be compiled."""
+        self._engine, self._expression = engine, expression
+        self._program: Program | None = None
+
+    def evaluate(self, activation: Activation) -> Outcome:
+        """Evaluate against facts. Never raises."""
+        program = self._program
+        if program is None:
+            program = self._program = self._engine.compile(self._expression)
+        return program.evaluate(activation)
+
+
 def truth(program: Program, activation: Activation) -> Truth:
     """Evaluate a condition to one of three truths."""
     outcome = program.evaluate(activation)

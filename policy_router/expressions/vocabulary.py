@@ -94,6 +94,12 @@ REQUEST_NAMES: tuple[Name, ...] = (
 )
 """What a request may hold, besides the facts that a policy declares."""
 
+MAX_ITEMS = 1000
+"""The most items in a list of a request."""
+
+SHORT_LISTS: Paths = frozenset(name.path for name in REQUEST_NAMES if name.type == STRINGS)
+"""The lists that never have more items; one of a policy, such as the default of a fact, may."""
+
 NOW = Name("now", TIMESTAMP, description="Time of the decision.")
 
 TARGET_NAMES: tuple[Name, ...] = _names(

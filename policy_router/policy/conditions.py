@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from policy_router.diagnostics import Code, Diagnostic, Severity
 from policy_router.expressions.checker import Checked, Problem, check
 from policy_router.expressions.condition import Condition
-from policy_router.expressions.engine import Engine
+from policy_router.expressions.engine import Deferred, Engine
 from policy_router.expressions.tree import BOOL, BROKEN, DOUBLE, INT, Attribute, Node, Present, walk
 from policy_router.expressions.vocabulary import (
     NOW,
@@ -124,7 +124,7 @@ class ConditionReader:
         used = [path.removeprefix("variables.") for path in direct if path.startswith("variables.")]
         variables = self._with_all_they_use(used)
         reads = direct.union(*(self._variables[name].reads for name in used))
-        program = self.engine.compile(node)
+        program = Deferred(self.engine, node)
         return Condition(_text_of(piece) or "", node, program, piece.span, reads, variables)
 
     def _with_all_they_use(self, used: list[str]) -> tuple[str, ...]:
