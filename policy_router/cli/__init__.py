@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from policy_router.runtime.loader import AUTO, ENGINES
 from policy_router.version import VERSION
 
 GOOD, POLICY_ERRORS, USAGE, REFUSED = 0, 1, 2, 3
@@ -126,9 +127,9 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
 def _add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
-        choices=["cel-python", "cel-expr-python"],
-        default="cel-python",
-        help="what evaluates conditions; default: cel-python",
+        choices=ENGINES,
+        default=AUTO,
+        help="what evaluates conditions; default: cel-expr-python where it is installed",
     )
 
 

@@ -41,7 +41,7 @@ from policy_router.domain import (
     PoolEntry,
     PrecedenceRule,
 )
-from policy_router.expressions.engine import FAILURE, Truth
+from policy_router.expressions.engine import Truth
 
 
 def decide(
@@ -284,18 +284,8 @@ def _picked(
         named = situation.plan.named.get(rule.entry)
         return Proposal(named) if named else None
     picks = situation.plan.picks(rule)
-    runs: list[Sequence[int]] = []
-    failed: set[int] = set()
-    for bucket in picks.buckets(situation.values):
-        runs.append(bucket.sure)
-        if bucket.group is not None:
-            truths = situation.outcomes(bucket.group)
-            unsure = list(zip(bucket.unsure, truths, strict=True))
-            runs.append([place for place, truth in unsure if truth is True])
-            failed.update(place for place, truth in unsure if truth is FAILURE)
-    runs = [run for run in runs if run]
-    found = runs[0] if len(runs) == 1 else sorted({place for run in runs for place in run})
-    if picks.numbers is not None:
+    found, failed = situation.look_up(picks.lookup)
+    if picks.numbers:
         found = _ordered(situation, picks, found, failed)
     for entry in sorted((picks.entries[place] for place in failed), key=_position):
         code = ReasonCode.PICK_ERROR
@@ -382,14 +372,10 @@ def admission(
         passes: whether its conditions certainly hold, where that is known already.
     """
     policy, entry, task = situation.policy, candidate.entry, situation.values["task"]
-    guards = situation.plan.guards(entry, candidate.level)
-    if not (situation.passes(candidate, guards) if passes is None else passes):
-        # One by one, for the reason.
-        if guards.allow and situation.outcome(guards.allow, candidate) is not True:
-            return Rejection(ReasonCode.NOT_ALLOWED)
-        for forbid in situation.possible():
-            if situation.holds(forbid, candidate, guards):
-                return Rejection(ReasonCode.FORBIDDEN, forbid.rule)
+    if passes is not True:
+        rejection = _failed_guard(situation, candidate)
+        if rejection is not None:
+            return rejection
     if entry is not None:
         needs, tokens = task["needs"], task.get("input_tokens")
         if needs and entry.supports is not None and not set(needs) <= set(entry.supports):
@@ -398,6 +384,23 @@ def admission(
             return Rejection(ReasonCode.CONTEXT_TOO_SMALL)
     elif in_pool and policy.pool is not None:
         return Rejection(ReasonCode.OUTSIDE_POOL)
+    return None
+
+
+def _failed_guard(situation: Situation, candidate: Candidate) -> Rejection | None:
+    """Return which condition is against a candidate: all at once, and one by one if any may be."""
+    guards = situation.plan.guards(candidate.entry, candidate.level)
+    together = situation.outcome(guards.together, candidate)
+    if together is True and not situation.is_held(candidate, guards):
+        return None
+    if guards.allow is not None:
+        is_known = guards.allow is guards.together
+        allowed = together if is_known else situation.outcome(guards.allow, candidate)
+        if allowed is not True:
+            return Rejection(ReasonCode.NOT_ALLOWED)
+    for forbid in situation.possible():
+        if situation.holds(forbid, candidate, guards):
+            return Rejection(ReasonCode.FORBIDDEN, forbid.rule)
     return None
 
 
@@ -454,7 +457,8 @@ EFFORT = "reasoning_effort"
 
 def parameters(situation: Situation, entry: PoolEntry | None) -> Chosen:
     """Return the parameters of a target, name by name: wish, entry, policy, parent."""
-    found = situation.plan.offer(entry).parameters if entry else situation.policy.parameters
+    plan = situation.plan
+    found = plan.offer(entry).parameters if entry else plan.parameters
     inherited = situation.values["parent"][EFFORT]
     if inherited and EFFORT not in found:
         found = FrozenDict({**found, EFFORT: inherited})

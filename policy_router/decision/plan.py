@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct
 
 from policy_router.decision import record as rec
 from policy_router.decision.folded import Folded, Folder, Group
+from policy_router.decision.lookup import Lookup
 from policy_router.decision.picks import Picks
 from policy_router.domain import (
     WISHES,
@@ -80,7 +81,8 @@ class Guards:
 
     Attributes:
         allow: its ``allow``; None where it has none.
-        together: true only where ``allow`` is, and each forbid rule without a screen is false.
+        together: true only where ``allow`` is, and each forbid rule without a screen is false;
+            ``allow`` itself, where there is no such rule that could be other than false.
     """
 
     __slots__ = ("_entry", "_folder", "_level", "_rests", "allow", "together")
@@ -97,12 +99,15 @@ class Guards:
         self._rests: dict[int, Folded] = {}
         allow = entry.allow if entry else None
         self.allow = None if allow is None else folder.folded(allow, entry, level)
-        guards = [self.allow.tree] if self.allow else []
-        for forbid in forbids:
-            if forbid.screen is None:
-                rest = self.rest(forbid)
-                guards.append(negated(rest.tree if rest else TRUE))
-        self.together = folder.quick(joined("&&", guards))
+        rests = [self.rest(forbid) for forbid in forbids if forbid.screen is None]
+        opposites = [negated(rest.tree if rest else TRUE) for rest in rests]
+        against = joined("&&", opposites)
+        if self.allow is not None and against is TRUE:
+            self.together = self.allow
+        else:
+            self.together = folder.quick(
+                joined("&&", [self.allow.tree, against] if self.allow else [against])
+            )
 
     def rest(self, forbid: PlannedForbid) -> Folded | None:
         """Return the part of a forbid rule that looks at the candidate; None if there is none."""
@@ -122,6 +127,7 @@ class Plan:
         policy: the policy.
         name: the policy, as its records name it.
         engine: the engine, as the records name it.
+        parameters: the policy's parameters.
         rules: the precedence rules.
         not_reached: for each of them the step of one that is not reached.
         wishing: those whose level is an agent's wish.
@@ -146,6 +152,7 @@ class Plan:
         self.folder = Folder(policy, folds=folds, fuses=fuses)
         self.name = rec.PolicyName(policy.name, policy.revision)
         self.engine = rec.EngineName(VERSION, policy.engine.name)
+        self.parameters = FrozenDict(policy.parameters)
         self.rules = tuple(map(_planned_rule, policy.precedence))
         self.not_reached = tuple(rule.not_reached for rule in self.rules)
         self.wishing = tuple(rule for rule in policy.precedence if rule.use in WISHES)
@@ -153,9 +160,8 @@ class Plan:
             self._planned_forbid(rule, number) for number, rule in enumerate(policy.forbid)
         )
         self.screened = tuple(forbid for forbid in self.forbids if forbid.screen)
-        self.screens = self.folder.group(
-            [Folded(forbid.screen, forbid.screen.tree) for forbid in self.screened if forbid.screen]
-        )
+        screens = [self.folder.quick(it.screen.tree) for it in self.screened if it.screen]
+        self.screens = Lookup(policy, self.folder, screens)
         pool = policy.pool or ()
         self.named = _table((entry.name, entry) for entry in pool)
         self.models = _table((entry.model, entry) for entry in pool)

@@ -30,10 +30,11 @@ _WANTED = {
     BOOL: "true or false",
     STRINGS: "a list of strings",
 }
+_TYPES = {bool: BOOL, str: STRING, int: INT, float: DOUBLE, list: STRINGS, tuple: STRINGS}
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     section: {key: default_of(name) for key, name in names.items() if not name.optional}
     for section, names in SECTIONS.items()
-}
+} | {"facts": {}}
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -47,7 +48,7 @@ class Request:
     Request(task={'kind': 'coding'}, parent={'model': 'glm-5', 'provider': 'zai'})
     """
 
-    __slots__ = ("_given",)
+    __slots__ = ("_given", "_values")
 
     def __init__(self, /, **sections: Mapping[str, Any]) -> None:
         """Make a request of its sections.
@@ -60,6 +61,10 @@ class Request:
         """
         given = {section: _section(section, content) for section, content in sections.items()}
         self._given = FrozenDict(given)
+        self._values = {
+            **_DEFAULTS,
+            **{section: {**_DEFAULTS[section], **content} for section, content in given.items()},
+        }
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any]) -> Request:
@@ -96,6 +101,11 @@ class Request:
         """What was given, section by section; lists are tuples."""
         return self._given
 
+    @property
+    def values(self) -> Mapping[str, Mapping[str, Any]]:
+        """The value of every name, section by section, but for facts that are not given."""
+        return self._values
+
     def __repr__(self) -> str:
         """Show the sections that were given."""
         return f"Request({', '.join(f'{key}={value!r}' for key, value in self._given.items())})"
@@ -126,6 +136,8 @@ def checked(policy: Policy, request: Request | Mapping[str, Any]) -> Request:
     if not facts:
         return request
     fitting = {name: _fact(policy, name, value) for name, value in facts.items()}
+    if all(type(fitting[name]) is type(value) for name, value in facts.items()):
+        return request
     return Request(**{**request.given, "facts": fitting})
 
 
@@ -138,17 +150,16 @@ def _fact(policy: Policy, name: str, value: Any) -> Any:
     return _value(value, declared.type, ("facts", name))
 
 
-def values_of(policy: Policy, request: Request) -> dict[str, dict[str, Any]]:
+def values_of(policy: Policy, request: Request) -> Mapping[str, Mapping[str, Any]]:
     """Return the values of all names of a checked request, with defaults for what is absent."""
-    given = request.given
-    values = {
-        section: {**defaults, **given.get(section, NOTHING_GIVEN)}
-        for section, defaults in _DEFAULTS.items()
-    }
-    defaults = {
-        name: fact.default for name, fact in policy.facts.items() if fact.default is not None
-    }
-    return {**values, "facts": {**defaults, **given.get("facts", NOTHING_GIVEN)}}
+    defaults = policy.prepared(_defaults_of_facts)
+    if not defaults:
+        return request.values
+    return {**request.values, "facts": {**defaults, **request.values["facts"]}}
+
+
+def _defaults_of_facts(policy: Policy) -> dict[str, Any]:
+    return {name: fact.default for name, fact in policy.facts.items() if fact.default is not None}
 
 
 def moment(now: datetime.datetime | str) -> datetime.datetime:
@@ -160,6 +171,8 @@ def moment(now: datetime.datetime | str) -> datetime.datetime:
     Raises:
         RequestError: it is naive, malformed, or outside the years 1 to 9999.
     """
+    if type(now) is datetime.datetime and now.tzinfo is datetime.UTC:
+        return now
     if isinstance(now, str):
         now = now.upper()
         if not _TIMESTAMP.fullmatch(now):
@@ -180,8 +193,8 @@ def moment(now: datetime.datetime | str) -> datetime.datetime:
 
 def spelt(now: datetime.datetime) -> str:
     """Return a time in UTC as RFC 3339, without trailing zeros: ``2026-01-31T09:00:00Z``."""
-    text = now.replace(tzinfo=None).isoformat()
-    return f"{text.rstrip('0') if '.' in text else text}Z"
+    text = now.isoformat()[: -len("+00:00")]
+    return f"{text.rstrip('0') if now.microsecond else text}Z"
 
 
 def _section(section: str, content: Any) -> FrozenDict:
@@ -208,6 +221,9 @@ def _given(section: str, key: Any, value: Any) -> Any:
 
 def _type_of(value: Any) -> Type | None:
     """Return the type of a fact's value by itself; None where no fact can have it."""
+    exact = _TYPES.get(type(value))
+    if exact is not None:
+        return exact
     for kind, type_ in ((bool, BOOL), (str, STRING), (int, INT), (float, DOUBLE)):
         if isinstance(value, kind):
             return type_
@@ -216,17 +232,20 @@ def _type_of(value: Any) -> Type | None:
 
 def _value(value: Any, wanted: Type | None, path: tuple[str, ...]) -> Any:
     """Return a value of a type, with tuples for lists and a double for a whole number."""
+    if wanted is STRING and _is_plain(value):
+        return value
     found = _type_of(value)
-    if wanted is None or found is None or (found != wanted and (found, wanted) != (INT, DOUBLE)):
+    fits = found is wanted or found == wanted or (found, wanted) == (INT, DOUBLE)
+    if wanted is None or found is None or not fits:
         reason = f"{_WANTED[wanted] if wanted else 'a plain value'} is wanted"
         raise RequestError(json_path(*path), f"{reason}, not {_kind_of(value)}")
-    if found == STRINGS:
+    if found is STRINGS:
         return _strings(value, path)
-    if found == STRING:
+    if found is STRING:
         return _string(value, path)
-    if found == INT and not -_INT64 <= value < _INT64:
+    if found is INT and not -_INT64 <= value < _INT64:
         raise RequestError(json_path(*path), "the number does not fit in 64 bits")
-    if found == DOUBLE and not math.isfinite(value):
+    if found is DOUBLE and not math.isfinite(value):
         raise RequestError(json_path(*path), "a finite number is wanted")
     return float(value) if wanted == DOUBLE else value
 
@@ -234,7 +253,20 @@ def _value(value: Any, wanted: Type | None, path: tuple[str, ...]) -> Any:
 def _strings(items: list[Any] | tuple[Any, ...], path: tuple[str, ...]) -> tuple[str, ...]:
     if len(items) > MAX_ITEMS:
         raise RequestError(json_path(*path), f"the list has more than {MAX_ITEMS:,} items")
-    return tuple(_string(item, (*path, position)) for position, item in enumerate(items))
+    return tuple(
+        item if _is_plain(item) else _string(item, (*path, position))
+        for position, item in enumerate(items)
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell at once that a value is a string that may be given, as most are."""
+    return (
+        type(value) is str
+        and value.isascii()
+        and len(value) <= MAX_CHARACTERS
+        and "\x00" not in value
+    )
 
 
 def _string(value: Any, path: tuple[str | int, ...]) -> str:

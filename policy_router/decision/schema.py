@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from policy_router.decision import record as rec
-from policy_router.decision.request import MAX_CHARACTERS, MAX_ITEMS
+from policy_router.decision.request import MAX_CHARACTERS
 from policy_router.expressions.tree import BOOL, DOUBLE, INT, STRING, STRINGS, Type
-from policy_router.expressions.vocabulary import SECTIONS, Name, default_of
+from policy_router.expressions.vocabulary import MAX_ITEMS, SECTIONS, Name, default_of
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 _ATTRIBUTE = re.compile(r"^\s{4,}(\w+): (.+?)(?=^\s{4,}\w+: |\Z)", re.MULTILINE | re.DOTALL)

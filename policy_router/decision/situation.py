@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from policy_router.decision.folded import Folded, Group
+from policy_router.decision.lookup import Lookup
 from policy_router.decision.plan import Guards, Plan, PlannedForbid
 from policy_router.domain import Level, Policy, PoolEntry
 from policy_router.expressions.condition import Condition
@@ -123,8 +124,9 @@ class Situation:
             return folded.constant
         if folded.program is not None:
             self._know(folded.variables)
-            aimed = folded.aimed and candidate is not None
-            activation = self._aimed_at(candidate) if aimed else self._activation
+            activation = self._activation
+            if folded.aimed and candidate is not None:
+                activation = self._aimed_at(candidate)
             found = folded.program.evaluate(activation)
             if found is not FAILURE:
                 return found
@@ -145,12 +147,22 @@ class Situation:
                 found[number] = self.outcome(group.members[number], about)
         return found
 
-    # The guards of a candidate.
+    def look_up(self, lookup: Lookup) -> tuple[Sequence[int], set[int]]:
+        """Return the places of the conditions that are true, in order, and of those that fail."""
+        runs: list[Sequence[int]] = []
+        failed: set[int] = set()
+        for bucket in lookup.buckets(self.values):
+            if bucket.sure:
+                runs.append(bucket.sure)
+            if bucket.group is not None:
+                unsure = list(zip(bucket.unsure, self.outcomes(bucket.group), strict=True))
+                runs.append([place for place, outcome in unsure if outcome is True])
+                failed.update(place for place, outcome in unsure if outcome is FAILURE)
+        if len(runs) == 1:
+            return runs[0], failed
+        return sorted({place for run in runs for place in run}), failed
 
-    def passes(self, candidate: Candidate, guards: Guards) -> bool:
-        """Tell whether a candidate certainly passes its guards; if not, it may still."""
-        together = self.outcome(guards.together, candidate)
-        return together is True and not self._is_held(candidate, guards)
+    # The guards of a candidate.
 
     def pass_together(self, group: Group) -> list[bool | None]:
         """Tell which entries pass their guards; None where that is not certain."""
@@ -160,12 +172,13 @@ class Situation:
                 if found[number]:
                     guards = self.plan.guards(entry, group.level)
                     candidate = self.candidate(entry, group.level)
-                    found[number] = not self._is_held(candidate, guards)
+                    found[number] = not self.is_held(candidate, guards)
         return found
 
-    def _is_held(self, candidate: Candidate, guards: Guards) -> bool:
+    def is_held(self, candidate: Candidate, guards: Guards) -> bool:
         """Tell whether a forbid rule that has a screen forbids a candidate."""
-        return any(self.holds(forbid, candidate, guards) for forbid in self.standing)
+        standing = self.standing
+        return bool(standing) and any(self.holds(it, candidate, guards) for it in standing)
 
     def holds(self, forbid: PlannedForbid, candidate: Candidate, guards: Guards) -> bool:
         """Tell whether a forbid rule that is possible forbids a candidate: true, or failing."""
@@ -176,13 +189,9 @@ class Situation:
     def standing(self) -> Sequence[PlannedForbid]:
         """The forbid rules whose screen is not false."""
         if self._standing is None:
-            plan = self.plan
-            outcomes = self.outcomes(plan.screens) if plan.screened else ()
-            self._standing = [
-                forbid
-                for forbid, outcome in zip(plan.screened, outcomes, strict=True)
-                if outcome is not False
-            ]
+            true, failed = self.look_up(self.plan.screens)
+            places = sorted(failed.union(true)) if failed else true
+            self._standing = [self.plan.screened[place] for place in places]
         return self._standing
 
     def possible(self) -> Iterator[PlannedForbid]:

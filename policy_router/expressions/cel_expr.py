@@ -82,7 +82,8 @@ class _Facts:
                 value = value[step]
         except (KeyError, TypeError):
             return _ABSENT
-        return self.known.setdefault(path, _bound(value))
+        found = self.known[path] = _bound(value)
+        return found
 
     def extended(self, values: Mapping[str, Any]) -> _Facts:
         """Return facts in which some roots have other values.
@@ -141,7 +142,9 @@ class _Program:
         """Return the values of the names that the program uses."""
         known, data = facts.known, {}
         for path, steps in self._names:
-            value = known[path] if path in known else facts.find(path, steps)
+            value = known.get(path, _ABSENT)
+            if value is _ABSENT:
+                value = facts.find(path, steps)
             if value is not _ABSENT:
                 data[path] = value
         for flag, path, steps in self._flags:
@@ -189,7 +192,7 @@ class CelExpr:
         Returns:
             The activation. It reads ``values`` when it is used: they must not change before.
         """
-        return _Facts(dict(values), {})
+        return _Facts(values, {})
 
 
 _NAME: Final = f"cel-expr-python {importlib.metadata.version('cel-expr-python')}"
@@ -241,15 +244,14 @@ _ABSENT: Final = object()
 
 def _bound(value: Any) -> Any:
     """Return what is bound for a value."""
-    binding = _BINDINGS.get(type(value))
+    kind = type(value)
+    if kind in _AS_THEY_ARE or (kind is str and value.isascii() and "\0" not in value):
+        return value
+    binding = _BINDINGS.get(kind)
     if binding is not None:
         return binding(value)
     plain = next((plain for kind, plain in _PLAIN.items() if isinstance(value, kind)), None)
     return _bound(plain(value)) if plain else _UNUSABLE
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def _text(value: str) -> Any:
@@ -266,8 +268,13 @@ def _text(value: str) -> Any:
 
 def _list(values: Iterable[Any]) -> Any:
     """Copy a list, if CEL has each of its elements."""
-    items = [_bound(value) for value in values]
-    return _UNUSABLE if any(item is _UNUSABLE for item in items) else items
+    items = []
+    for value in values:
+        item = _bound(value)
+        if item is _UNUSABLE:
+            return _UNUSABLE
+        items.append(item)
+    return items
 
 
 class _Moment(datetime.datetime):
@@ -300,15 +307,12 @@ def _moment(value: datetime.datetime) -> Any:
     return _Moment.combine(local.date(), local.timetz())
 
 
+_AS_THEY_ARE: Final = frozenset({bool, int, float, datetime.timedelta})
 _BINDINGS: Final[dict[type, Callable[[Any], Any]]] = {
-    bool: _same,
-    int: _same,
-    float: _same,
     str: _text,
     list: _list,
     tuple: _list,
     datetime.datetime: _moment,
-    datetime.timedelta: _same,
 }
 
 # How a value of a subclass, such as a string of an Enum, becomes a plain one.

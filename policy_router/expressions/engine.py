@@ -8,7 +8,7 @@ between calls that one call could see of another, and never shows or logs a fact
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
@@ -86,21 +86,23 @@ class Deferred:
     """A program that is compiled when it is first used: many never are.
 
     Threads that come first at the same time compile it twice, to the same effect.
+
+    Attributes:
+        evaluate: as of :class:`Program`.
     """
 
-    __slots__ = ("_engine", "_expression", "_program")
+    __slots__ = ("_engine", "_expression", "evaluate")
+
+    evaluate: Callable[[Activation], Outcome]
 
     def __init__(self, engine: Engine, expression: Node) -> None:
         """Keep what is to be compiled."""
         self._engine, self._expression = engine, expression
-        self._program: Program | None = None
+        self.evaluate = self._compile_and_evaluate
 
-    def evaluate(self, activation: Activation) -> Outcome:
-        """Evaluate against facts. Never raises."""
-        program = self._program
-        if program is None:
-            program = self._program = self._engine.compile(self._expression)
-        return program.evaluate(activation)
+    def _compile_and_evaluate(self, activation: Activation) -> Outcome:
+        self.evaluate = self._engine.compile(self._expression).evaluate
+        return self.evaluate(activation)
 
 
 def truth(program: Program, activation: Activation) -> Truth:

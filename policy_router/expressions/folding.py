@@ -177,7 +177,7 @@ class Folding:
         found = self.found.get(text)
         if found is None:
             outcome = self.engine.compile(node).evaluate(self.engine.bind({}))
-            type_ = _SCALARS.get(type(outcome))  # type: ignore[arg-type]
+            type_ = _SCALARS.get(type(outcome))
             found = Literal(node.type, 0, 0, outcome) if type_ == node.type else node  # type: ignore[arg-type]
             self.found[text] = found
         return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from policy_router.expressions.engine import FAILURE, Activation, Deferred, Engine, Outcome, Program
 from policy_router.expressions.render import render
@@ -28,18 +28,18 @@ class _Chunk:
     Attributes:
         program: the expression.
         places: for each of its elements, where its outcome stands among all.
-        single: whether it yields one outcome, and not a list.
+        is_list: whether it yields a list, and not one outcome.
     """
 
     program: Program
     places: tuple[tuple[int, ...], ...]
-    single: bool
+    is_list: bool
 
 
 class Fused:
     """Conditions, or other expressions of one type, that are evaluated together."""
 
-    __slots__ = ("_chunks", "_constants")
+    __slots__ = ("_chunks", "_constants", "_whole")
 
     def __init__(self, engine: Engine, nodes: Sequence[Node]) -> None:
         """Fuse expressions; equal ones are evaluated once, constant ones never."""
@@ -51,18 +51,23 @@ class Fused:
             if not isinstance(node, Literal):
                 distinct.setdefault(render(node), (node, []))[1].append(place)
         self._chunks = tuple(_chunk(engine, part) for part in _cut(distinct))
+        first = self._chunks[0] if len(self._chunks) == 1 else None
+        is_whole = first is not None and first.is_list and len(first.places) == len(nodes)
+        self._whole = first.program if first is not None and is_whole else None
 
     def outcomes(self, activation: Activation) -> list[Outcome]:
         """Return the outcomes, in order; ``FAILURE`` where they have to be found one by one."""
+        if self._whole is not None:
+            outcome = self._whole.evaluate(activation)
+            return self._constants.copy() if outcome is FAILURE else cast("list[Outcome]", outcome)
         found = self._constants.copy()
         for chunk in self._chunks:
             outcome = chunk.program.evaluate(activation)
-            if outcome is FAILURE:
-                continue
-            several: Iterable[Outcome] = (outcome,) if chunk.single else outcome  # type: ignore[assignment]
-            for value, places in zip(several, chunk.places, strict=True):
-                for place in places:
-                    found[place] = value
+            if outcome is not FAILURE:
+                several = cast("list[Outcome]", outcome) if chunk.is_list else (outcome,)
+                for value, places in zip(several, chunk.places, strict=True):
+                    for place in places:
+                        found[place] = value
         return found
 
 
@@ -82,6 +87,6 @@ def _cut(distinct: dict[str, tuple[Node, list[int]]]) -> Iterable[list[tuple[Nod
 
 def _chunk(engine: Engine, part: list[tuple[Node, list[int]]]) -> _Chunk:
     nodes = tuple(node for node, _ in part)
-    single = len(nodes) == 1
-    expression = nodes[0] if single else ListOf(Type("list", nodes[0].type), 0, 0, nodes)
-    return _Chunk(Deferred(engine, expression), tuple(tuple(at) for _, at in part), single)
+    is_list = len(nodes) > 1
+    expression = ListOf(Type("list", nodes[0].type), 0, 0, nodes) if is_list else nodes[0]
+    return _Chunk(Deferred(engine, expression), tuple(tuple(at) for _, at in part), is_list)

@@ -2,72 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from policy_router.expressions.folding import walks_far
-from policy_router.expressions.tree import Apply, Attribute, ListOf, Literal, Node
+from policy_router.expressions.tree import Apply, Attribute, ListOf, Literal, Node, Present
+
+_MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A condition is false, and does not fail, unless a fact is one of some values.
+    """What a fact has to be: otherwise a condition is false, and does not fail.
+
+    Either it is one of some values, or it is a number up to or from a bound.
 
     Attributes:
         path: the name of the fact; of a list, one of its items is meant.
         values: the values.
-        decisive: whether the condition is true wherever the fact is one of them.
+        at_most: the bound that it may not exceed, or None.
+        at_least: the bound that it has to reach, or None.
+        decisive: whether the condition is true wherever the fact is one of the values.
     """
 
     path: str
-    values: frozenset[bool | int | float | str]
-    decisive: bool = True
+    values: frozenset[Any] = frozenset()
+    at_most: float | str | None = None
+    at_least: float | str | None = None
+    decisive: bool = False
 
 
-def key_of(node: Node, paths: Container[str]) -> Key | None:
+def key_of(node: Node, given: frozenset[str]) -> Key | None:
     """Return the key of a condition, or None where it has none.
 
     Args:
         node: the condition, folded.
-        paths: the names that always have a value; no doubles, which may be NaN.
+        given: the names that certainly have a value.
     """
     if not isinstance(node, Apply):
         return None
     match node.function:
         case "==":
             left, right = node.arguments
-            return _key(left, (right,), paths) or _key(right, (left,), paths)
+            return _key_of_values(left, (right,), given) or _key_of_values(right, (left,), given)
         case "in":
-            return _key_of_membership(*node.arguments, paths)
+            item, items = node.arguments
+            if isinstance(items, ListOf):
+                return _key_of_values(item, items.items, given)
+            return _key_of_values(items, (item,), given)
+        case "<" | "<=" | ">" | ">=":
+            left, right = node.arguments
+            return _key_of_bound(left, node.function, right, given) or _key_of_bound(
+                right, _MIRRORED[node.function], left, given
+            )
         case "||":
-            return _key_of_any(node, paths)
-        case "&&" if not walks_far(node):
-            keys = (key_of(argument, paths) for argument in node.arguments)
-            found = next((key for key in keys if key is not None), None)
-            return replace(found, decisive=False) if found else None
+            return _key_of_any(node, given)
+        case "&&":
+            return _key_of_all(node, given)
     return None
 
 
-def _key_of_membership(item: Node, items: Node, paths: Container[str]) -> Key | None:
-    """Return the key of ``"pii" in task.labels`` or ``task.kind in ["coding", "math"]``."""
-    if isinstance(items, ListOf):
-        return _key(item, items.items, paths)
-    return _key(items, (item,), paths)
+def _key_of_values(name: Node, values: Sequence[Node], given: frozenset[str]) -> Key | None:
+    """Return the key of ``task.kind == "coding"`` and the like."""
+    found = [value.value for value in values if isinstance(value, Literal)]
+    if not isinstance(name, Attribute) or name.path not in given or len(found) < len(values):
+        return None
+    return Key(name.path, frozenset(found), decisive=True)
 
 
-def _key_of_any(node: Apply, paths: Container[str]) -> Key | None:
-    """Return the key of alternatives that are about one fact."""
-    keys = [key_of(argument, paths) for argument in node.arguments]
-    found = [key for key in keys if key is not None]
+def _key_of_bound(name: Node, sign: str, bound: Node, given: frozenset[str]) -> Key | None:
+    """Return the key of ``parent.depth > 2`` and the like."""
+    if not isinstance(name, Attribute) or name.path not in given or not isinstance(bound, Literal):
+        return None
+    if bound.value != bound.value:
+        return None
+    if sign in {"<", "<="}:
+        return Key(name.path, at_most=bound.value)
+    return Key(name.path, at_least=bound.value)
+
+
+def _key_of_any(node: Apply, given: frozenset[str]) -> Key | None:
+    """Return the key of alternatives that are about the values of one fact."""
+    keys = [key_of(argument, given) for argument in node.arguments]
+    found = [key for key in keys if key is not None and key.values]
     if len(found) < len(keys) or len({key.path for key in found}) > 1:
         return None
     values = frozenset(value for key in found for value in key.values)
-    return Key(found[0].path, values, all(key.decisive for key in found))
+    return Key(found[0].path, values, decisive=all(key.decisive for key in found))
 
 
-def _key(name: Node, values: tuple[Node, ...], paths: Container[str]) -> Key | None:
-    """Return the key of a fact that is one of some constants."""
-    found = [value.value for value in values if isinstance(value, Literal)]
-    if not isinstance(name, Attribute) or name.path not in paths or len(found) < len(values):
+def _key_of_all(node: Apply, given: frozenset[str]) -> Key | None:
+    """Return the key of the first operand that has one: where that is false, so is the whole.
+
+    That it is false and does not fail takes an optional fact that is there, which another operand
+    asks for, and no macros that could use up the budget of the evaluation.
+    """
+    if walks_far(node):
         return None
-    return Key(name.path, frozenset(found))
+    given |= {argument.path for argument in node.arguments if isinstance(argument, Present)}
+    keys = [key for argument in node.arguments if (key := key_of(argument, given)) is not None]
+    exact = [key for key in keys if key.values]
+    return replace((exact or keys)[0], decisive=False) if keys else None

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 _PACKAGE = Path(__file__).parent.parent
 
 
-CEL_PYTHON, CEL_EXPR_PYTHON = ENGINES = ("cel-python", "cel-expr-python")
-"""What can evaluate conditions: the portable engine, and Google's, of the extra ``fast``."""
+AUTO, CEL_PYTHON, CEL_EXPR_PYTHON = ENGINES = ("auto", "cel-python", "cel-expr-python")
+"""What can evaluate conditions: the portable engine, or Google's, which comes with the extra
+``fast``; ``auto`` is Google's where it is installed. They decide the same."""
 
 
-def load(path: str | Path, *, engine: str = CEL_PYTHON) -> Policy:
+def load(path: str | Path, *, engine: str = AUTO) -> Policy:
     """Read and compile a policy.
 
     Args:
@@ -40,6 +41,7 @@ def load(path: str | Path, *, engine: str = CEL_PYTHON) -> Policy:
     Raises:
         PolicyError: the policy has errors or cannot be read; it carries the diagnostics.
         ModuleNotFoundError: the engine is not installed.
+        ValueError: there is no such engine.
     """
     policy, found = check(path, engine=engine)
     if policy is None:
@@ -47,7 +49,7 @@ def load(path: str | Path, *, engine: str = CEL_PYTHON) -> Policy:
     return policy
 
 
-def loads(text: str | bytes, *, name: str = "<policy>", engine: str = CEL_PYTHON) -> Policy:
+def loads(text: str | bytes, *, name: str = "<policy>", engine: str = AUTO) -> Policy:
     """Compile a policy from a text.
 
     Args:
@@ -61,6 +63,8 @@ def loads(text: str | bytes, *, name: str = "<policy>", engine: str = CEL_PYTHON
 
     Raises:
         PolicyError: the text has errors; the exception carries the diagnostics.
+        ModuleNotFoundError: the engine is not installed.
+        ValueError: there is no such engine.
     """
     policy, found = check_text(text, name=name, engine=engine)
     if policy is None:
@@ -68,7 +72,7 @@ def loads(text: str | bytes, *, name: str = "<policy>", engine: str = CEL_PYTHON
     return policy
 
 
-def check(path: str | Path, *, engine: str = CEL_PYTHON) -> tuple[Policy | None, Diagnostics]:
+def check(path: str | Path, *, engine: str = AUTO) -> tuple[Policy | None, Diagnostics]:
     """Read and compile a policy, and return all that was found.
 
     Args:
@@ -93,7 +97,7 @@ def check(path: str | Path, *, engine: str = CEL_PYTHON) -> tuple[Policy | None,
 
 
 def check_text(
-    text: str | bytes, *, name: str = "<policy>", engine: str = CEL_PYTHON
+    text: str | bytes, *, name: str = "<policy>", engine: str = AUTO
 ) -> tuple[Policy | None, Diagnostics]:
     """Compile a policy from a text, and return all that was found.
 
@@ -148,18 +152,20 @@ def _examined(
 
 @cache
 def _engine(name: str) -> Engine:
-    if name == CEL_PYTHON:
-        from policy_router.expressions.cel_python import CelPython
-
-        return CelPython()
-    if name == CEL_EXPR_PYTHON:
+    if name not in ENGINES:
+        raise ValueError(f"the engines are {', '.join(ENGINES)}")
+    if name != CEL_PYTHON:
         try:
             from policy_router.expressions.cel_expr import CelExpr
-        except ModuleNotFoundError:
-            message = f"the engine {name} comes with the extra policy-router[fast]"
-            raise ModuleNotFoundError(message, name="cel_expr_python") from None
-        return CelExpr()
-    raise ValueError(f"the engines are {' and '.join(ENGINES)}")
+        except ImportError as problem:
+            if name == CEL_EXPR_PYTHON:
+                message = f"the engine {name} comes with the extra policy-router[fast]"
+                raise ModuleNotFoundError(message, name="cel_expr_python") from problem
+        else:
+            return CelExpr()
+    from policy_router.expressions.cel_python import CelPython
+
+    return CelPython()
 
 
 def _rule_files(folder: Path) -> list[Path]:

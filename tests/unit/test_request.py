@@ -14,12 +14,12 @@ from policy_router import Request, RequestError, loads
 from policy_router.decision.request import (
     MAX_BYTES,
     MAX_CHARACTERS,
-    MAX_ITEMS,
     checked,
     moment,
     spelt,
     values_of,
 )
+from policy_router.expressions.vocabulary import MAX_ITEMS
 
 POLICY = loads(
     """

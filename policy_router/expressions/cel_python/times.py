@@ -14,6 +14,7 @@ EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 EPOCH_DAY: Final = EPOCH.toordinal()
 _FIRST_SECOND: Final = -62_135_596_800  # 0001-01-01T00:00:00Z
 _LAST_SECOND: Final = 253_402_300_799  # 9999-12-31T23:59:59Z
+_LAST: Final = _LAST_SECOND * TICKS + 4 * 999_999_999  # in ticks
 _LONGEST: Final = 315_576_000_001 * TICKS - 4  # a duration: 10,000 years, in ticks
 
 # No pattern backs up over more than a few characters: the texts come from agents.
@@ -96,7 +97,7 @@ class Timestamp:
 
     def __post_init__(self) -> None:
         """Refuse what is not in the years 1 to 9999."""
-        if not _FIRST_SECOND <= self.ticks // TICKS <= _LAST_SECOND:
+        if not _FIRST_SECOND * TICKS <= self.ticks <= _LAST:
             raise OverflowError
 
     def __add__(self, other: Duration) -> Timestamp:
