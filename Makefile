@@ -45,6 +45,7 @@ lock: ## resolve the dependencies again (needs uv; LOCK_FLAGS=--upgrade for newe
 	$(COMPILE) --group dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) -c requirements/dev.txt -o requirements/run.txt pyproject.toml
+	$(COMPILE) --extra fast -c requirements/dev.txt -o requirements/fast.txt pyproject.toml
 
 dist: $(INSTALLED) ## build the sdist, and from it the wheel
 	rm -rf dist

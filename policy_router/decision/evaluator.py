@@ -146,7 +146,7 @@ class _Walk:
         """Follow one rule; None where the walk goes on."""
         situation, rule = self.situation, planned.rule
         # 1. The rule's condition.
-        truth = situation.truth(rule.when)
+        truth = Truth.TRUE if rule.when is None else situation.truth(rule.when)
         if truth is Truth.FALSE:
             self.steps.append(planned.skipped)
             return None

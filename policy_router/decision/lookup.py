@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -42,12 +42,13 @@ class _Table(Struct, frozen=True):
     key: str
     buckets: Mapping[Any, Bucket]
 
-    def find(self, value: Any) -> Iterator[Bucket]:
-        """Yield the conditions for a value; for a list, those for each of its items."""
-        for item in dict.fromkeys(value) if type(value) is tuple else (value,):
-            bucket = self.buckets.get(item)
-            if bucket is not None:
-                yield bucket
+    def find(self, value: Any) -> Sequence[Bucket]:
+        """Return the conditions for a value; for a list, those for each of its items."""
+        find = self.buckets.get
+        if type(value) is tuple:
+            return [bucket for item in dict.fromkeys(value) if (bucket := find(item))]
+        bucket = find(value)
+        return () if bucket is None else (bucket,)
 
 
 class _Range(Struct, frozen=True):
@@ -67,10 +68,10 @@ class _Range(Struct, frozen=True):
     bound: Any
     bucket: Bucket
 
-    def find(self, value: Any) -> Iterator[Bucket]:
-        """Yield the conditions if the value is not beyond the bound."""
-        if value >= self.bound if self.upwards else value <= self.bound:
-            yield self.bucket
+    def find(self, value: Any) -> Sequence[Bucket]:
+        """Return the conditions, if the value is not beyond the bound."""
+        is_within = value >= self.bound if self.upwards else value <= self.bound
+        return (self.bucket,) if is_within else ()
 
 
 class Lookup:
@@ -136,17 +137,18 @@ class Lookup:
             ),
         )
 
-    def buckets(self, values: Mapping[str, Mapping[str, Any]]) -> Iterator[Bucket]:
-        """Yield the conditions that may be true; whatever is left out is false.
+    def buckets(self, values: Mapping[str, Mapping[str, Any]]) -> list[Bucket]:
+        """Return the conditions that may be true; whatever is left out is false.
 
         Args:
             values: the values of the names of a request, by section.
         """
-        yield from self._loose
+        found = [*self._loose]
         for table in self._tables:
             value = values[table.section].get(table.key)
             if value is not None:
-                yield from table.find(value)
+                found += table.find(value)
+        return found
 
 
 def _by_value(keyed: Iterable[tuple[int, Key]]) -> dict[str, dict[Any, list[int]]]:

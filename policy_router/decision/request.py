@@ -147,7 +147,7 @@ def _fact(policy: Policy, name: str, value: Any) -> Any:
         remedy = did_you_mean(name, policy.facts) or "declare it in the policy under `facts`"
         path = json_path("facts", name)
         raise RequestError(path, f"the policy declares no fact {quote(name)}", remedy)
-    return _value(value, declared.type, ("facts", name))
+    return _value(value, declared.type, "facts", name)
 
 
 def values_of(policy: Policy, request: Request) -> Mapping[str, Mapping[str, Any]]:
@@ -204,19 +204,26 @@ def _section(section: str, content: Any) -> FrozenDict:
     if not isinstance(content, Mapping):
         reason = f"a mapping is wanted, not {_kind_of(content)}"
         raise RequestError(json_path(section), reason)
-    return FrozenDict({key: _given(section, key, value) for key, value in content.items()})
+    names = SECTIONS.get(section, NOTHING_GIVEN)
+    found = {}
+    for key, value in content.items():
+        # Most values are plain strings: they are known to be good at once.
+        name = names.get(key)
+        is_good = name is not None and name.type is STRING and _is_plain(value)
+        found[key] = value if is_good else _given(section, key, value)
+    return FrozenDict(found)
 
 
 def _given(section: str, key: Any, value: Any) -> Any:
     if not isinstance(key, str):
         raise RequestError(json_path(section), "a key must be a string")
     if section == "facts":
-        return _value(value, _type_of(value), (section, key))
+        return _value(value, _type_of(value), section, key)
     name = SECTIONS[section].get(key)
     if name is None:
         remedy = did_you_mean(key, SECTIONS[section])
         raise RequestError(json_path(section, key), f"unknown key {quote(key)}", remedy)
-    return _value(value, name.type, (section, key))
+    return _value(value, name.type, section, key)
 
 
 def _type_of(value: Any) -> Type | None:
@@ -230,32 +237,33 @@ def _type_of(value: Any) -> Type | None:
     return STRINGS if isinstance(value, list | tuple) else None
 
 
-def _value(value: Any, wanted: Type | None, path: tuple[str, ...]) -> Any:
+def _value(value: Any, wanted: Type | None, section: str, key: str) -> Any:
     """Return a value of a type, with tuples for lists and a double for a whole number."""
-    if wanted is STRING and _is_plain(value):
-        return value
     found = _type_of(value)
     fits = found is wanted or found == wanted or (found, wanted) == (INT, DOUBLE)
     if wanted is None or found is None or not fits:
         reason = f"{_WANTED[wanted] if wanted else 'a plain value'} is wanted"
-        raise RequestError(json_path(*path), f"{reason}, not {_kind_of(value)}")
+        raise RequestError(json_path(section, key), f"{reason}, not {_kind_of(value)}")
     if found is STRINGS:
-        return _strings(value, path)
+        return _strings(value, section, key)
     if found is STRING:
-        return _string(value, path)
+        return value if _is_plain(value) else _string(value, section, key)
     if found is INT and not -_INT64 <= value < _INT64:
-        raise RequestError(json_path(*path), "the number does not fit in 64 bits")
+        raise RequestError(json_path(section, key), "the number does not fit in 64 bits")
     if found is DOUBLE and not math.isfinite(value):
-        raise RequestError(json_path(*path), "a finite number is wanted")
-    return float(value) if wanted == DOUBLE else value
+        raise RequestError(json_path(section, key), "a finite number is wanted")
+    return float(value) if wanted is DOUBLE else value
 
 
-def _strings(items: list[Any] | tuple[Any, ...], path: tuple[str, ...]) -> tuple[str, ...]:
+def _strings(items: list[Any] | tuple[Any, ...], section: str, key: str) -> tuple[str, ...]:
     if len(items) > MAX_ITEMS:
-        raise RequestError(json_path(*path), f"the list has more than {MAX_ITEMS:,} items")
+        reason = f"the list has more than {MAX_ITEMS:,} items"
+        raise RequestError(json_path(section, key), reason)
     return tuple(
-        item if _is_plain(item) else _string(item, (*path, position))
-        for position, item in enumerate(items)
+        [
+            item if _is_plain(item) else _string(item, section, key, position)
+            for position, item in enumerate(items)
+        ]
     )
 
 
@@ -269,7 +277,7 @@ def _is_plain(value: Any) -> bool:
     )
 
 
-def _string(value: Any, path: tuple[str | int, ...]) -> str:
+def _string(value: Any, *path: str | int) -> str:
     if not isinstance(value, str):
         raise RequestError(json_path(*path), f"a string is wanted, not {_kind_of(value)}")
     if len(value) > MAX_CHARACTERS:

@@ -151,7 +151,10 @@ class Situation:
         """Return the places of the conditions that are true, in order, and of those that fail."""
         runs: list[Sequence[int]] = []
         failed: set[int] = set()
-        for bucket in lookup.buckets(self.values):
+        buckets = lookup.buckets(self.values)
+        if not buckets:
+            return (), failed
+        for bucket in buckets:
             if bucket.sure:
                 runs.append(bucket.sure)
             if bucket.group is not None:
