@@ -20,14 +20,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from msgspec import UNSET, Struct, UnsetType
 
 from policy_router.decision import record as rec
-from policy_router.decision.folded import Group
 from policy_router.decision.messages import message_for
-from policy_router.decision.picks import Picks, is_place
+from policy_router.decision.picks import is_place
 from policy_router.decision.plan import PlannedRule
 from policy_router.decision.record import DecisionRecord, ReasonCode, Result, Verdict
 from policy_router.decision.request import Request, checked, moment, spelt, values_of
@@ -285,27 +284,15 @@ def _picked(
         return Proposal(named) if named else None
     picks = situation.plan.picks(rule)
     found, failed = situation.look_up(picks.lookup)
-    if picks.numbers:
-        found = _ordered(situation, picks, found, failed)
+    if picks.numbers is not None:
+        numbers = situation.outcomes(picks.numbers, found)
+        failed.update(place for place in found if not is_place(numbers[place]))
+        placed = [place for place in found if place not in failed]
+        found = sorted(placed, key=cast("Sequence[float]", numbers).__getitem__)
     for entry in sorted((picks.entries[place] for place in failed), key=_position):
         code = ReasonCode.PICK_ERROR
         warnings.append(rec.DecisionWarning(code, rule.id, entry=entry.name))
     return Proposal([picks.entries[place] for place in found]) if found else None
-
-
-def _ordered(
-    situation: Situation, picks: Picks, found: Sequence[int], failed: set[int]
-) -> list[int]:
-    """Sort the places of entries by a number that depends on the request."""
-    numbers: dict[int, Any] = {}
-    for place in found:
-        candidate = situation.candidate(picks.entries[place], Level.POOL)
-        number = situation.outcome(picks.numbers[place], candidate)
-        if is_place(number):
-            numbers[place] = number
-        else:
-            failed.add(place)
-    return sorted(numbers, key=numbers.__getitem__)
 
 
 def _position(entry: PoolEntry) -> int:
@@ -389,15 +376,11 @@ def admission(
 
 def _failed_guard(situation: Situation, candidate: Candidate) -> Rejection | None:
     """Return which condition is against a candidate: all at once, and one by one if any may be."""
-    guards = situation.plan.guards(candidate.entry, candidate.level)
-    together = situation.outcome(guards.together, candidate)
-    if together is True and not situation.is_held(candidate, guards):
+    if situation.passes(candidate):
         return None
-    if guards.allow is not None:
-        is_known = guards.allow is guards.together
-        allowed = together if is_known else situation.outcome(guards.allow, candidate)
-        if allowed is not True:
-            return Rejection(ReasonCode.NOT_ALLOWED)
+    guards = situation.plan.guards(candidate.entry, candidate.level)
+    if guards.allow and situation.outcome(guards.allow, candidate) is not True:
+        return Rejection(ReasonCode.NOT_ALLOWED)
     for forbid in situation.possible():
         if situation.holds(forbid, candidate, guards):
             return Rejection(ReasonCode.FORBIDDEN, forbid.rule)
@@ -425,19 +408,20 @@ def permitted_entries(situation: Situation, level: Level) -> tuple[PoolEntry, ..
             for entry in pool
             if _rejection(asking_for(situation, entry, level), entry, level) is None
         )
-    return tuple(_admitted(situation, situation.plan.pool_guards(level), in_pool=True))
+    return tuple(_admitted(situation, None, level, in_pool=True))
 
 
 def _rejection(situation: Situation, entry: PoolEntry, level: Level) -> Rejection | None:
     return admission(situation, situation.candidate(entry, level), in_pool=True)
 
 
-def _admitted(situation: Situation, group: Group, *, in_pool: bool) -> Iterator[PoolEntry]:
-    """Yield those of several entries that are admitted."""
-    passing = situation.pass_together(group)
-    for entry, passes in zip(group.entries, passing, strict=True):
+def _admitted(
+    situation: Situation, after: PoolEntry | None, level: Level, *, in_pool: bool
+) -> Iterator[PoolEntry]:
+    """Yield the entries to go on with after an entry, or of the whole pool, that are admitted."""
+    for entry, passes in situation.pass_together(after, level):
         if passes is not False:
-            candidate = situation.candidate(entry, group.level)
+            candidate = situation.candidate(entry, level)
             if admission(situation, candidate, in_pool=in_pool, passes=passes) is None:
                 yield entry
 
@@ -506,9 +490,8 @@ def fallbacks(
     """Return what to go on with where the selected target fails, in order."""
     if not rule.fallback or selected.entry is None or not selected.entry.fallback:
         return ()
-    group = situation.plan.fallback_guards(selected.entry, selected.level)
     planned: list[rec.Target] = []
-    for entry in _admitted(situation, group, in_pool=rule.in_pool):
+    for entry in _admitted(situation, selected.entry, selected.level, in_pool=rule.in_pool):
         chosen = parameters(situation, entry)
         if chosen.refused_by is None:
             candidate = situation.candidate(entry, selected.level)

@@ -54,14 +54,14 @@ class Group(Struct, frozen=True):
 
     Attributes:
         members: the conditions.
-        fused: all of them in one.
+        fused: all of them in one; None where they are evaluated one by one.
         variables: the variables that any of them needs.
         entries: for each the entry that it is about; empty where they are about the request.
         level: the level that proposes these entries.
     """
 
     members: tuple[Folded, ...]
-    fused: Fused
+    fused: Fused | None
     variables: tuple[str, ...]
     entries: tuple[PoolEntry, ...]
     level: Level
@@ -114,15 +114,19 @@ class Folder:
         members: Sequence[Folded],
         entries: Sequence[PoolEntry] = (),
         level: Level = Level.POOL,
+        *,
+        fuses: bool = True,
     ) -> Group:
-        """Fuse conditions.
+        """Take conditions together.
 
         Args:
             members: the conditions.
             entries: for each the entry that it is about; none where they are about the request.
             level: the level that proposes these entries.
+            fuses: whether to fuse them, where this folder does.
         """
-        fused = Fused(self._engine, [member.tree for member in members])
+        trees = [member.tree for member in members]
+        fused = Fused(self._engine, trees) if fuses and self.fuses else None
         needed = {name for member in members for name in member.variables}
         variables = tuple(name for name in self._variables if name in needed)
         return Group(tuple(members), fused, variables, tuple(entries), level)

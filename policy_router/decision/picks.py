@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from policy_router.decision.folded import Folded, Folder
+from policy_router.decision.folded import Folded, Folder, Group
 from policy_router.decision.lookup import Lookup
 from policy_router.domain import Level, Policy, PoolEntry
 from policy_router.expressions.condition import Condition
@@ -17,7 +17,7 @@ class Picks:
     Attributes:
         entries: those with a ``pick``, in the order of the rule; in file order where that order
             depends on the request.
-        numbers: for each of them the rule's ``order_by``; empty where they are in order.
+        numbers: for each of them the rule's ``order_by``; None where they are in order.
         lookup: for each of them its ``pick``.
     """
 
@@ -26,14 +26,14 @@ class Picks:
     def __init__(self, policy: Policy, folder: Folder, order_by: Condition | None) -> None:
         """Fold and index the conditions."""
         entries = [entry for entry in policy.pool or () if entry.pick]
-        self.numbers: tuple[Folded, ...] = ()
+        self.numbers: Group | None = None
         if order_by is not None:
             numbers = [folder.folded(order_by, entry, Level.POOL) for entry in entries]
             if all(is_place(number.constant) for number in numbers):
                 ordered = sorted(zip(numbers, entries, strict=True), key=_place)
                 entries = [entry for _, entry in ordered]
             else:
-                self.numbers = tuple(numbers)
+                self.numbers = folder.group(numbers, entries, Level.POOL)
         self.entries = tuple(entries)
         picks = [folder.folded(entry.pick, entry, Level.POOL) for entry in entries if entry.pick]
         self.lookup = Lookup(policy, folder, picks, self.entries)

@@ -6,7 +6,8 @@ Most of it is made when it is first needed; threads may make it twice, to the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from msgspec import UNSET, Struct
 
@@ -26,6 +27,8 @@ from policy_router.domain import (
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.folding import TRUE, joined, negated, walks_far
 from policy_router.version import VERSION
+
+_MANY: Final = 1000
 
 
 class PlannedRule(Struct, frozen=True):
@@ -85,29 +88,38 @@ class Guards:
             ``allow`` itself, where there is no such rule that could be other than false.
     """
 
-    __slots__ = ("_entry", "_folder", "_level", "_rests", "allow", "together")
+    __slots__ = (
+        "_entry",
+        "_folder",
+        "_forbids",
+        "_level",
+        "_rests",
+        "_spared",
+        "allow",
+        "together",
+    )
 
     def __init__(
         self,
         folder: Folder,
-        forbids: Iterable[PlannedForbid],
+        forbids: Sequence[PlannedForbid],
         entry: PoolEntry | None,
         level: Level,
     ) -> None:
         """Fold the guards of an entry, or of what is none."""
-        self._folder, self._entry, self._level = folder, entry, level
+        self._folder, self._forbids, self._entry, self._level = folder, forbids, entry, level
         self._rests: dict[int, Folded] = {}
+        self._spared: Folded | None = None
         allow = entry.allow if entry else None
         self.allow = None if allow is None else folder.folded(allow, entry, level)
         rests = [self.rest(forbid) for forbid in forbids if forbid.screen is None]
-        opposites = [negated(rest.tree if rest else TRUE) for rest in rests]
-        against = joined("&&", opposites)
-        if self.allow is not None and against is TRUE:
+        against = joined("&&", [negated(rest.tree) for rest in rests if rest])
+        if self.allow is None:
+            self.together = folder.quick(against)
+        elif against is TRUE:
             self.together = self.allow
         else:
-            self.together = folder.quick(
-                joined("&&", [self.allow.tree, against] if self.allow else [against])
-            )
+            self.together = folder.quick(joined("&&", [self.allow.tree, against]))
 
     def rest(self, forbid: PlannedForbid) -> Folded | None:
         """Return the part of a forbid rule that looks at the candidate; None if there is none."""
@@ -117,6 +129,19 @@ class Guards:
         if found is None:
             found = self._folder.folded(forbid.rest, self._entry, self._level)
             self._rests[forbid.number] = found
+        return found
+
+    @property
+    def spared(self) -> Folded:
+        """True only where each forbid rule with a screen is false."""
+        found = self._spared
+        if found is None:
+            rules = [
+                self._folder.folded(forbid.rule.when, self._entry, self._level).tree
+                for forbid in self._forbids
+                if forbid.screen
+            ]
+            found = self._spared = self._folder.quick(joined("&&", list(map(negated, rules))))
         return found
 
 
@@ -175,8 +200,8 @@ class Plan:
             level for level in WISHES if {f"{level}.model", f"{level}.provider"} & reads
         )
         self._level_matters = "target.level" in reads
-        self._guards: dict[tuple[int, Level | None], Guards] = {}
-        self._groups: dict[tuple[int, Level | None], Group] = {}
+        self._guards: dict[tuple[int | None, Level | None], Guards] = {}
+        self._groups: dict[tuple[Any, ...], Group] = {}
         self._picks: dict[str, Picks] = {}
         self._offers: dict[int, Offer] = {}
 
@@ -188,29 +213,56 @@ class Plan:
 
     def guards(self, entry: PoolEntry | None, level: Level) -> Guards:
         """Return the guards of an entry, or of what is none, at a level."""
-        key = (-1 if entry is None else entry.position, level if self._level_matters else None)
+        key = (None if entry is None else entry.position, self._seen_at(level))
         found = self._guards.get(key)
         if found is None:
             found = self._guards[key] = Guards(self.folder, self.forbids, entry, level)
         return found
 
-    def pool_guards(self, level: Level) -> Group:
-        """Return the guards of all entries at a level, together."""
-        return self._group_of_guards(-1, self.policy.pool or (), level)
+    def guards_of(self, after: PoolEntry | None, level: Level) -> Group:
+        """Return what :attr:`Guards.together` is, of several entries.
 
-    def fallback_guards(self, entry: PoolEntry, level: Level) -> Group:
-        """Return the guards of the entries to go on with after an entry, together."""
-        return self._group_of_guards(entry.position, self.offer(entry).fallback, level)
+        Args:
+            after: they are those to go on with after this one, or the whole pool.
+            level: the level that proposes them.
+        """
+        entries = self._entries(after)
+        return self._group(
+            (False, after.position if after else None, self._seen_at(level)),
+            lambda: self.folder.group(
+                [self.guards(entry, level).together for entry in entries], entries, level
+            ),
+        )
 
-    def _group_of_guards(
-        self, position: int, entries: tuple[PoolEntry, ...], level: Level
-    ) -> Group:
-        key = (position, level if self._level_matters else None)
+    def spared_of(self, after: PoolEntry | None, level: Level) -> Group:
+        """Return what :attr:`Guards.spared` is, of several entries; as for :meth:`guards_of`.
+
+        Many rules are not folded for each of many entries: that would take long.
+        """
+        entries = self._entries(after)
+
+        def group() -> Group:
+            if len(entries) * len(self.screened) <= _MANY:
+                spared = [self.guards(entry, level).spared for entry in entries]
+                return self.folder.group(spared, entries, level)
+            written = joined("&&", [negated(forbid.rule.when.tree) for forbid in self.screened])
+            members = [self.folder.quick(written)] * len(entries)
+            return self.folder.group(members, entries, level, fuses=False)
+
+        return self._group((True, after.position if after else None, self._seen_at(level)), group)
+
+    def _entries(self, after: PoolEntry | None) -> tuple[PoolEntry, ...]:
+        return self.offer(after).fallback if after else self.policy.pool or ()
+
+    def _group(self, key: tuple[Any, ...], make: Callable[[], Group]) -> Group:
         found = self._groups.get(key)
         if found is None:
-            guards = [self.guards(entry, level).together for entry in entries]
-            found = self._groups[key] = self.folder.group(guards, entries, level)
+            found = self._groups[key] = make()
         return found
+
+    def _seen_at(self, level: Level) -> Level | None:
+        """Return the level, if it makes a difference to a guard."""
+        return level if self._level_matters else None
 
     def picks(self, rule: PrecedenceRule) -> Picks:
         """Return what a rule of level ``pool`` may pick."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -15,6 +15,8 @@ from policy_router.domain import Level, Policy, PoolEntry
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.engine import FAILURE, Activation, Outcome, Truth, truth
 
+_FEW: Final = 2  # forbid rules that are evaluated one by one
+_MANY: Final = 10  # conditions that are evaluated together in the time of one by itself
 _EMPTY: Mapping[str, Any] = {}
 
 
@@ -133,18 +135,23 @@ class Situation:
         condition = folded.condition
         return FAILURE if condition is None else self.evaluate(condition, candidate)
 
-    def outcomes(self, group: Group) -> list[Outcome]:
-        """Evaluate conditions together, and one by one those for which that fails."""
+    def outcomes(self, group: Group, wanted: Sequence[int] | None = None) -> list[Outcome]:
+        """Evaluate conditions together, and one by one those for which that fails.
+
+        Args:
+            group: the conditions.
+            wanted: the places of those that matter; None for all. Others may be without an
+                outcome.
+        """
         found: list[Outcome] = [FAILURE] * len(group.members)
-        if self.plan.folder.fuses:
+        if group.fused is not None and (wanted is None or _MANY * len(wanted) >= len(found)):
             self._know(group.variables)
             found = group.fused.outcomes(self._activation)
-        for number, outcome in enumerate(found):
-            if outcome is FAILURE:
-                about = (
-                    self.candidate(group.entries[number], group.level) if group.entries else None
-                )
-                found[number] = self.outcome(group.members[number], about)
+        for place in range(len(found)) if wanted is None else wanted:
+            if found[place] is FAILURE:
+                entry = group.entries[place] if group.entries else None
+                candidate = self.candidate(entry, group.level) if entry else None
+                found[place] = self.outcome(group.members[place], candidate)
         return found
 
     def look_up(self, lookup: Lookup) -> tuple[Sequence[int], set[int]]:
@@ -167,19 +174,44 @@ class Situation:
 
     # The guards of a candidate.
 
-    def pass_together(self, group: Group) -> list[bool | None]:
-        """Tell which entries pass their guards; None where that is not certain."""
-        found = [None if it is FAILURE else it is True for it in self.outcomes(group)]
-        if self.standing:
-            for number, entry in enumerate(group.entries):
-                if found[number]:
-                    guards = self.plan.guards(entry, group.level)
-                    candidate = self.candidate(entry, group.level)
-                    found[number] = not self.is_held(candidate, guards)
-        return found
+    def passes(self, candidate: Candidate) -> bool:
+        """Tell whether a candidate certainly passes its guards; if not, it may still."""
+        guards = self.plan.guards(candidate.entry, candidate.level)
+        if self.outcome(guards.together, candidate) is not True:
+            return False
+        if self._many_stand:
+            return self.outcome(guards.spared, candidate) is True
+        return not self._is_held(candidate, guards)
 
-    def is_held(self, candidate: Candidate, guards: Guards) -> bool:
-        """Tell whether a forbid rule that has a screen forbids a candidate."""
+    def pass_together(
+        self, after: PoolEntry | None, level: Level
+    ) -> list[tuple[PoolEntry, bool | None]]:
+        """Tell which entries pass their guards; None where that is not certain.
+
+        Args:
+            after: they are those to go on with after this one, or the whole pool.
+            level: the level that proposes them.
+        """
+        group = self.plan.guards_of(after, level)
+        found = [_certain(outcome) for outcome in self.outcomes(group)]
+        if self._many_stand:
+            spared = self.outcomes(self.plan.spared_of(after, level))
+            found = [it and _certain(also) for it, also in zip(found, spared, strict=True)]
+        elif self.standing:
+            found = [
+                it
+                and not self._is_held(self.candidate(entry, level), self.plan.guards(entry, level))
+                for it, entry in zip(found, group.entries, strict=True)
+            ]
+        return list(zip(group.entries, found, strict=True))
+
+    @property
+    def _many_stand(self) -> bool:
+        """Whether it is quicker to evaluate all forbid rules together than those that stand."""
+        return len(self.standing) > _FEW
+
+    def _is_held(self, candidate: Candidate, guards: Guards) -> bool:
+        """Tell whether one of the forbid rules that stand forbids a candidate."""
         standing = self.standing
         return bool(standing) and any(self.holds(it, candidate, guards) for it in standing)
 
@@ -203,6 +235,10 @@ class Situation:
         for forbid in self.plan.forbids:
             if forbid.screen is None or forbid.number in standing:
                 yield forbid
+
+
+def _certain(outcome: Outcome) -> bool | None:
+    return None if outcome is FAILURE else outcome is True
 
 
 def _prices(entry: PoolEntry) -> dict[str, float]:

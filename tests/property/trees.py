@@ -83,9 +83,9 @@ def under(names: dict[str, Type]) -> dict[str, st.SearchStrategy[Any]]:
 
 
 _some_target = st.fixed_dictionaries({}, optional=under(OPTIONAL))
-some_facts = st.fixed_dictionaries({}, optional=under(NAMES))
-full_facts = st.fixed_dictionaries(under(NAMES))
-all_facts = st.fixed_dictionaries({"facts": some_facts | full_facts, "target": _some_target})
+_some_facts = st.fixed_dictionaries({}, optional=under(NAMES))
+_full_facts = st.fixed_dictionaries(under(NAMES))
+all_facts = st.fixed_dictionaries({"facts": _some_facts | _full_facts, "target": _some_target})
 
 
 def call(type_: Type, function: str, *arguments: Trees) -> Trees:

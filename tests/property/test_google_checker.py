@@ -1,0 +1,113 @@
+"""Google's checker accepts whatever ours does, and finds the same type."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+pytest.importorskip("cel_expr_python")
+
+from cel_expr_python import cel
+
+from policy_router.expressions.checker import check
+from policy_router.expressions.functions import FUNCTIONS, METHODS, OPERATORS
+from policy_router.expressions.render import Spelling, render
+from policy_router.expressions.tree import (
+    EMPTY_LIST,
+    Apply,
+    ListOf,
+    Loop,
+    Node,
+    Type,
+    walk,
+)
+from tests.property.trees import NAMES, OPTIONAL, VOCABULARY, Trees, any_tree
+
+TYPES = {
+    "bool": cel.Type.BOOL,
+    "int": cel.Type.INT,
+    "double": cel.Type.DOUBLE,
+    "string": cel.Type.STRING,
+    "timestamp": cel.Type.TIMESTAMP,
+    "duration": cel.Type.DURATION,
+}
+# There names are variables with dots in them, of which `has()` cannot be asked, and no loop
+# variable may be called `for`.
+SPELLING = Spelling(present="present.{}".format, element="{}_".format)
+
+
+def declared(type_: Type) -> Any:
+    """Return Google's type for one of ours."""
+    return cel.Type.List(declared(type_.element)) if type_.element else TYPES[type_.name]
+
+
+@functools.cache
+def environment() -> Any:
+    """Return Google's checker with the same names."""
+    names = {path: declared(type_) for path, type_ in {**NAMES, **OPTIONAL}.items()}
+    flags = {f"present.{path}": cel.Type.BOOL for path in OPTIONAL}
+    text = cel.Type.STRING
+    bucket = cel.FunctionDecl("bucket", [cel.Overload("bucket", cel.Type.INT, [text, text])])
+    return cel.NewEnv(variables={**names, **flags}, functions=[bucket])
+
+
+def spelt(type_: Type) -> str:
+    """Spell a type as Google's checker does."""
+    if type_.name == "list":
+        return f"LIST<{spelt(type_.element) if type_.element else 'DYN'}>"
+    return type_.name.upper()
+
+
+def agrees(tree: Node) -> None:
+    """Check the text of a tree here; if it passes, check it there."""
+    text = render(tree)
+    node = check(text, VOCABULARY)[0].node
+    event(f"it passes: {node is not None}")
+    if node is not None:
+        program = environment().compile(render(node, SPELLING))
+        assert program.return_type().name() == spelt(node.type), text
+
+
+def replaced(node: Node, old: Node, new: Node) -> Node:
+    """Return a tree in which one piece is another."""
+    if node is old:
+        return new
+    match node:
+        case Apply():
+            return replace(node, arguments=tuple(replaced(it, old, new) for it in node.arguments))
+        case ListOf():
+            return replace(node, items=tuple(replaced(it, old, new) for it in node.items))
+        case Loop():
+            source, body = (replaced(it, old, new) for it in node.children())
+            return replace(node, source=source, body=body)
+    return node
+
+
+WORDS = [*OPERATORS, *FUNCTIONS, *METHODS, "==", "!=", "in", "[]", "&&", "||", "?:"]
+CHAINS = {"&&", "||"}
+
+
+@st.composite
+def odd_trees(draw: st.DrawFn) -> Node:
+    """Return trees in which a piece is of any type, or a function is another one."""
+    tree = draw(any_tree)
+    piece = draw(st.sampled_from([*walk(tree)]))
+    if isinstance(piece, Apply) and draw(st.booleans()):
+        return replaced(tree, piece, replace(piece, function=draw(st.sampled_from(WORDS))))
+    empty: Trees = st.just(ListOf(EMPTY_LIST, 0, 0, ()))
+    return replaced(tree, piece, draw(st.booleans().flatmap(lambda it: any_tree if it else empty)))
+
+
+@given(any_tree)
+def test_what_is_well_typed_passes_googles_checker_with_the_same_type(tree: Node) -> None:
+    agrees(tree)
+
+
+@given(odd_trees())
+def test_what_passes_here_passes_googles_checker_with_the_same_type(tree: Node) -> None:
+    agrees(tree)
