@@ -65,6 +65,7 @@ class _Decisions:
     Attributes:
         policies: engine and size to policy.
         compiled: engine and size to how long compiling took, in milliseconds.
+        first: engine and size to how long the first decision took, in milliseconds.
         cases: size, request, who decides, and form to what is timed.
     """
 
@@ -73,6 +74,7 @@ class _Decisions:
         self.engines = engines
         self.policies: dict[tuple[str, int], Policy] = {}
         self.compiled: dict[tuple[str, int], list[float]] = {}
+        self.first: dict[tuple[str, int], list[float]] = {}
         self.cases: dict[tuple[int, str, str, str], Case] = {}
         for size in SIZES:
             text = policy_text(size)
@@ -80,10 +82,15 @@ class _Decisions:
                 for engine in engines:
                     say(f"compiling {size} entries for {engine.name}")
                     start = time.perf_counter()
-                    self.policies[engine.name, size] = engine.loads(text)
+                    policy = self.policies[engine.name, size] = engine.loads(text)
                     taken = (time.perf_counter() - start) * 1000
+                    request = requests(size)["picked"]
+                    start = time.perf_counter()
+                    decide(policy, request, now=_MOMENT)
+                    first = (time.perf_counter() - start) * 1000
                     if turn or compiles == 1:  # otherwise the first is for warming up
                         self.compiled.setdefault((engine.name, size), []).append(taken)
+                        self.first.setdefault((engine.name, size), []).append(first)
 
     def hand(self, size: int, policy: Policy) -> tuple[Plain, Tuned]:
         """Return what decides by hand, for records that name a policy and its engine."""
@@ -237,8 +244,18 @@ def _policies(decisions: _Decisions, say: _Progress, *, quick: bool) -> list[dic
             if not quick:
                 say(f"loading {size} entries for {engine.name} in fresh processes")
                 memory = cold.policy_memory(engine.name, size)
-            taken = statistics.median(decisions.compiled[engine.name, size])
-            rows.append({"size": size, "by": engine.name, "compile_ms": taken, **memory})
+            key = engine.name, size
+            taken = statistics.median(decisions.compiled[key])
+            first = statistics.median(decisions.first[key])
+            rows.append(
+                {
+                    "size": size,
+                    "by": engine.name,
+                    "compile_ms": taken,
+                    "first_ms": first,
+                    **memory,
+                }
+            )
     return rows
 
 
@@ -251,16 +268,16 @@ def _starts(runs: int) -> dict[str, float]:
 
 
 def _threads(decisions: _Decisions, say: _Progress) -> list[dict[str, Any]]:
-    """Check threads on each engine, on the larger pool where that does not take minutes."""
+    """Check threads on each engine, with a policy that nobody has used before."""
     rows = []
+    size = SIZES[1]
     for engine in decisions.engines:
-        policies = {size: decisions.policies[engine.name, size] for size in SIZES[:2]}
-        size = SIZES[1] if _mean_us(policies[SIZES[1]], SIZES[1]) < 500 else SIZES[0]  # noqa: PLR2004
         say(f"{threads.THREADS} threads, {size} entries, {engine.name}")
-        _, tuned = decisions.hand(size, policies[size])
+        policy = engine.loads(policy_text(size))
+        _, tuned = decisions.hand(size, policy)
         some = [*requests(size).values(), *varied_requests(size, _VARIED)]
         expected = [(request, tuned.decide(request, _MOMENT).to_json()) for request in some]
-        done = threads.check(policies[size], expected, _MOMENT)
+        done = threads.check(policy, expected, _MOMENT)
         rows.append(
             {
                 "size": size,
@@ -272,14 +289,6 @@ def _threads(decisions: _Decisions, say: _Progress) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _mean_us(policy: Policy, size: int) -> float:
-    some = varied_requests(size, 50)
-    start = time.perf_counter()
-    for request in some:
-        decide(policy, request, now=_MOMENT)
-    return (time.perf_counter() - start) / len(some) * 1e6
 
 
 def measure(arguments: argparse.Namespace, say: _Progress) -> dict[str, Any]:

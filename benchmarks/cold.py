@@ -101,19 +101,27 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 
 def _loaded(engine_name: str, size: int, how: str) -> float | None:
-    """Load policies in this process, and return what one of them keeps, in kB."""
+    """Load and use policies in this process, and return what one of them keeps, in kB."""
     from benchmarks.engines import engine_named  # noqa: PLC0415 - the bare process needs none
-    from benchmarks.workload import policy_text  # noqa: PLC0415 - the same
+    from benchmarks.workload import NOW, policy_text, varied_requests  # noqa: PLC0415 - the same
+    from policy_router import decide  # noqa: PLC0415 - the same
 
-    engine, text = engine_named(engine_name), policy_text(size)
+    engine, text, some = engine_named(engine_name), policy_text(size), varied_requests(size, 100)
+
+    def used() -> object:
+        policy = engine.loads(text)
+        for request in some:
+            decide(policy, request, now=NOW)
+        return policy
+
     # With the first one come imports and caches, and the memory that compiling needs for a while.
-    kept = [engine.loads(text)]
+    kept = [used()]
     copies = max(3, 500 // size)
     gc.collect()
     before = memory("VmRSS")
     if how == "traced":
         tracemalloc.start()
-    kept += [engine.loads(text) for _ in range(copies)]
+    kept += [used() for _ in range(copies)]
     gc.collect()
     if how == "traced":
         return tracemalloc.get_traced_memory()[0] / 1000 / copies

@@ -100,12 +100,24 @@ class Proposal(Struct, frozen=True):
         other: the target proposed where it is no entry, or None.
         requested: the wish that they answer, or unset.
         code: why nothing is proposed for a wish, or None.
+        warnings: what went wrong in finding them.
     """
 
     entries: Sequence[PoolEntry] = ()
     other: Candidate | None = None
     requested: rec.Requested | UnsetType = UNSET
     code: ReasonCode | None = None
+    warnings: tuple[rec.DecisionWarning, ...] = ()
+
+    def candidates(self, situation: Situation, level: Level) -> Iterator[Candidate]:
+        """Yield what is proposed, in order."""
+        for entry in self.entries:
+            yield situation.candidate(entry, level)
+        if self.other is not None:
+            yield self.other
+
+
+NOTHING = Proposal()
 
 
 class Rejection(Struct, frozen=True):
@@ -153,15 +165,16 @@ class _Walk:
             self.note(rule, Result.ERROR, ReasonCode.EVALUATION_ERROR)
             return self.refuse(rule, Rejection(ReasonCode.EVALUATION_ERROR), None)
         # 2. The candidates of its level.
-        proposal = _PROPOSERS[rule.use](situation, rule, self.warnings)
+        proposal = _PROPOSERS[rule.use](situation, rule)
+        self.warnings += proposal.warnings
         # 3. Nothing proposed.
-        if proposal is None:
+        if not proposal.entries and proposal.other is None and proposal.code is None:
             self.steps.append(planned.nothing)
             return None
         # 4. The guards.
         seen: list[rec.Candidate] = []
         first: tuple[Rejection, Candidate] | None = None
-        for candidate in _candidates(situation, proposal, rule.use):
+        for candidate in proposal.candidates(situation, rule.use):
             rejection = admission(situation, candidate, in_pool=rule.in_pool)
             if rejection is None:
                 # 5. The first admitted candidate.
@@ -228,20 +241,11 @@ class _Walk:
 # Step 2: what each level proposes.
 
 
-def _candidates(situation: Situation, proposal: Proposal, level: Level) -> Iterator[Candidate]:
-    for entry in proposal.entries:
-        yield situation.candidate(entry, level)
-    if proposal.other is not None:
-        yield proposal.other
-
-
-def _wished(
-    situation: Situation, rule: PrecedenceRule, _: list[rec.DecisionWarning]
-) -> Proposal | None:
+def _wished(situation: Situation, rule: PrecedenceRule) -> Proposal:
     wish = situation.values[rule.use]
     model, provider = wish["model"], wish["provider"]
     if not model and not provider:
-        return None
+        return NOTHING
     requested = rec.Requested(model or UNSET, provider or UNSET)
     if situation.policy.pool is not None:
         entries = meant(situation, model, provider)
@@ -276,12 +280,9 @@ def _as_asked(situation: Situation, level: Level, requested: rec.Requested) -> P
     return _equal(situation, model, provider, level, requested)
 
 
-def _picked(
-    situation: Situation, rule: PrecedenceRule, warnings: list[rec.DecisionWarning]
-) -> Proposal | None:
+def _picked(situation: Situation, rule: PrecedenceRule) -> Proposal:
     if rule.entry is not None:
-        named = situation.plan.named.get(rule.entry)
-        return Proposal(named) if named else None
+        return Proposal(situation.plan.named.get(rule.entry, ()))
     picks = situation.plan.picks(rule)
     found, failed = situation.look_up(picks.lookup)
     if picks.numbers is not None:
@@ -289,32 +290,29 @@ def _picked(
         failed.update(place for place in found if not is_place(numbers[place]))
         placed = [place for place in found if place not in failed]
         found = sorted(placed, key=cast("Sequence[float]", numbers).__getitem__)
-    for entry in sorted((picks.entries[place] for place in failed), key=_position):
-        code = ReasonCode.PICK_ERROR
-        warnings.append(rec.DecisionWarning(code, rule.id, entry=entry.name))
-    return Proposal([picks.entries[place] for place in found]) if found else None
+    warnings = [
+        rec.DecisionWarning(ReasonCode.PICK_ERROR, rule.id, entry=entry.name)
+        for entry in sorted((picks.entries[place] for place in failed), key=_position)
+    ]
+    return Proposal([picks.entries[place] for place in found], warnings=tuple(warnings))
 
 
 def _position(entry: PoolEntry) -> int:
     return entry.position
 
 
-def _default(
-    situation: Situation, rule: PrecedenceRule, _: list[rec.DecisionWarning]
-) -> Proposal | None:
+def _default(situation: Situation, rule: PrecedenceRule) -> Proposal:
     policy = situation.policy
     if policy.model is None:
-        return None
+        return NOTHING
     provider = policy.provider or situation.values["parent"]["provider"]
     return _equal(situation, policy.model, provider, rule.use)
 
 
-def _own(
-    situation: Situation, rule: PrecedenceRule, _: list[rec.DecisionWarning]
-) -> Proposal | None:
+def _own(situation: Situation, rule: PrecedenceRule) -> Proposal:
     parent = situation.values["parent"]
     if not parent["model"]:
-        return None
+        return NOTHING
     return _equal(situation, parent["model"], parent["provider"], rule.use)
 
 
@@ -332,10 +330,7 @@ def _equal(
     return Proposal((), Candidate(model, provider, level), requested)
 
 
-_PROPOSERS: Mapping[
-    Level,
-    Callable[[Situation, PrecedenceRule, list[rec.DecisionWarning]], Proposal | None],
-] = {
+_PROPOSERS: Mapping[Level, Callable[[Situation, PrecedenceRule], Proposal]] = {
     Level.CALL: _wished,
     Level.TASK: _wished,
     Level.POOL: _picked,

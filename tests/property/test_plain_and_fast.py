@@ -101,3 +101,92 @@ def test_both_engines_decide_the_same(policy: Plain, requests: list[Plain]) -> N
     google, portable = loaded(policy, GOOGLE), loaded(policy, PORTABLE)
     assert answers(google, requests) == answers(portable, requests)
     assert pages(google, requests) == pages(planned(portable, folds=False), requests)
+
+
+# The macros of one evaluation walk fewer than 10,000 elements; beyond that the whole fails.
+
+MANY = [f"label-{number}" for number in range(1000)]
+LONG: Plain = {
+    "task": {"kind": "x", "labels": MANY},
+    "caller": {"roles": MANY},
+    "parent": {"model": "m", "provider": "p"},
+}
+WALK = 'task.labels.all(x, x != "")'
+NESTED = 'task.labels.all(x, caller.roles.all(y, x + y != ""))'
+JOINED = f'({" + ".join(["task.labels"] * 10)}).all(x, x != "")'
+
+
+def walks(number: int, *, first: int = 0) -> str:
+    """Return a condition that walks so many thousands of elements, and is true."""
+    numbers = range(first, first + number)
+    return " && ".join(f'task.labels.all(x, x != "{number}")' for number in numbers)
+
+
+def said_by(engine: str, policy: Plain, request_: Plain = LONG) -> Plain:
+    """Return a record that all plans agree on, as plain data."""
+    fast = loaded(policy, engine)
+    plain = planned(fast, folds=False)
+    expected = answers(plain, [request_])
+    assert answers(fast, [request_]) == expected
+    assert answers(planned(fast, fuses=False), [request_]) == expected
+    record: Plain = json.loads(expected[0][0])
+    return record
+
+
+def entries(*conditions: str, key: str = "pick") -> list[Plain]:
+    """Return the entries ``a``, ``b`` and so on, with a condition each."""
+    names = [f"{chr(ord('a') + number)}" for number in range(len(conditions))]
+    return [
+        {"model": name, "pick": "true", key: condition}
+        for name, condition in zip(names, conditions, strict=True)
+    ]
+
+
+def picked(record: Plain) -> str:
+    """Return what becomes of the entry ``a``."""
+    decision = record["decision"]
+    codes = [warning["code"] for warning in decision["warnings"]]
+    return str(codes[0] if codes else decision["target"]["model"])
+
+
+TRUE, FALSE, FAILS = "a", "m", "pick_error"
+FOR_A, FOR_NONE = 'target.name == "a"', 'target.name == "z"'
+BUDGETS = {
+    f"{NESTED} && {FOR_NONE}": FAILS,
+    f"{JOINED} && {FOR_NONE}": FAILS,
+    f"{FOR_NONE} && {NESTED}": FALSE,
+    f"{NESTED} || {FOR_A}": FAILS,
+    f"{JOINED} || {FOR_A}": FAILS,
+    f"{FOR_A} || {NESTED}": TRUE,
+    f'task.kind == "y" && {NESTED}': FALSE,
+    f'{NESTED} && task.kind == "y"': FAILS,
+    f'({NESTED} && task.kind == "y") || task.kind == "z"': FAILS,
+    f"{walks(9)} && {FOR_A}": TRUE,
+    f"{walks(9)} && {FOR_NONE}": FALSE,
+    f"{walks(12)} && {FOR_A}": FAILS,
+    f"{walks(12)} && {FOR_NONE}": FAILS,
+    f'{walks(12)} && task.kind == "y"': FAILS,
+    f"!({walks(12)}) || {FOR_A}": FAILS,
+    f"({walks(6)} && {FOR_NONE}) || ({walks(6, first=6)})": FAILS,
+    f"({walks(6)} && {FOR_NONE}) ? false : ({walks(6, first=6)})": FAILS,
+    f'({walks(9)} && task.kind == "y") || ({walks(9)} && task.kind == "z")': FAILS,
+    f"task.labels.exists(x, caller.roles.all(y, y != x) && {FOR_NONE})": FAILS,
+    f"task.labels.all(x, caller.roles.all(y, y != x) || {FOR_A})": FAILS,
+    f"task.labels.all(x, {FOR_A} || caller.roles.all(y, y != x))": TRUE,
+    f"target.strengths.all(s, {NESTED}) || {FOR_A}": TRUE,
+    f"variables.far && {FOR_NONE}": FALSE,
+    f"variables.far || {FOR_A}": TRUE,
+    "variables.far": FAILS,
+    f"variables.near && {walks(9)}": TRUE,
+}
+
+
+@engines
+@pytest.mark.parametrize(("condition", "expected"), BUDGETS.items())
+def test_the_budget_of_a_condition_is_that_of_what_was_written(
+    engine: str, condition: str, expected: str
+) -> None:
+    variables = {"far": NESTED, "near": walks(9, first=20)}
+    record = said_by(engine, {"variables": variables, "pool": entries(condition)})
+    assert picked(record) == expected
+    guards = {"allow": condition, "forbid": f"!({condition})"}
