@@ -120,7 +120,8 @@ def check_loop(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
         return walk.report(Code.TYPE_MISMATCH, message, body)
     if syntax.word == "map" and body.type == EMPTY_LIST:
         return walk.report(Code.OUTSIDE_PROFILE, EMPTY_IN_LIST, body)
-    type_ = {"map": Type("list", body.type), "filter": source.type}.get(syntax.word, BOOL)
+    results = {"map": Type("list", body.type), "filter": Type("list", element)}
+    type_ = results.get(syntax.word, BOOL)
     return Checked(Loop(type_, syntax.start, syntax.end, syntax.word, variable, source, body))
 
 

@@ -9,7 +9,7 @@ macros, since an evaluation has a budget of elements that its macros walk.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -74,9 +74,9 @@ def constant_of(node: Node) -> bool | int | float | str | None:
 
 
 def walks_far(node: Node) -> bool:
-    """Tell whether macros could use up the budget of an evaluation, so that it fails.
+    """Tell whether the macros of a condition could use up the budget of its evaluation.
 
-    They cannot where each walks one list of a request, none stands in another, and they are few.
+    They cannot where each walks one short list, none stands in another, and they are few.
     """
     loops = [part for part in walk(node) if isinstance(part, Loop)]
     return len(loops) > MAX_LOOPS or any(
@@ -85,24 +85,31 @@ def walks_far(node: Node) -> bool:
     )
 
 
+def _has_macros(node: Node) -> bool:
+    return any(isinstance(part, Loop) for part in walk(node))
+
+
 def _is_short(source: Node) -> bool:
     if isinstance(source, ListOf):
         return len(source.items) <= MAX_ITEMS
     return isinstance(source, Attribute) and source.path in SHORT_LISTS
 
 
-def joined(function: str, nodes: list[Node]) -> Node:
-    """Join conditions with ``&&`` or ``||``; what they decide together is dropped.
+def joined(function: str, nodes: Sequence[Node], *, keeps_macros: bool = False) -> Node:
+    """Join conditions with ``&&`` or ``||``, up to a constant that decides.
 
-    A decisive constant ends the chain. What stands before it has no say, but for macros that walk
-    far: where these use up the budget, the whole fails.
+    Args:
+        function: ``&&`` or ``||``.
+        nodes: the conditions.
+        keeps_macros: whether to keep macros before that constant. They have no say in the
+            outcome, unless they use up the budget.
     """
     decisive = function == "||"
     kept: list[Node] = []
     for node in nodes:
         value = constant_of(node)
         if value is decisive:
-            kept = [*filter(walks_far, kept), node]
+            kept = [*(filter(_has_macros, kept) if keeps_macros else ()), node]
             break
         if value is None:
             kept.append(node)
@@ -136,26 +143,33 @@ class Folding:
             node: the condition.
             known: what is known.
         """
+        if not _has_macros(node):
+            return self._folded(node, known, keeps_macros=False)
+        folded = self._folded(node, known, keeps_macros=True)
+        return folded if walks_far(folded) else self._folded(folded, {}, keeps_macros=False)
+
+    def _folded(self, node: Node, known: Known, *, keeps_macros: bool) -> Node:
+        def all_of(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+            return tuple(self._folded(part, known, keeps_macros=keeps_macros) for part in nodes)
+
         match node:
             case Attribute():
                 return known.get(node.path) or node
             case Present():
                 return literal(known[node.path] is not None) if node.path in known else node
             case ListOf():
-                return replace(node, items=self._all(node.items, known))
+                return replace(node, items=all_of(node.items))
             case Loop():
-                source, body = self._all((node.source, node.body), known)
+                source, body = all_of((node.source, node.body))
                 return replace(node, source=source, body=body)
+            case Apply(function="&&" | "||"):
+                arguments = all_of(node.arguments)
+                return joined(node.function, arguments, keeps_macros=keeps_macros)
             case Apply():
-                return self._applied(node, self._all(node.arguments, known))
+                return self._applied(node, all_of(node.arguments))
         return node
 
-    def _all(self, nodes: tuple[Node, ...], known: Known) -> tuple[Node, ...]:
-        return tuple(self.fold(node, known) for node in nodes)
-
     def _applied(self, node: Apply, arguments: tuple[Node, ...]) -> Node:
-        if node.function in {"&&", "||"}:
-            return joined(node.function, list(arguments))
         first = constant_of(arguments[0])
         if node.function == "!":
             return negated(arguments[0])

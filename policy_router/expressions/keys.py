@@ -36,10 +36,16 @@ class Key:
 def key_of(node: Node, given: frozenset[str]) -> Key | None:
     """Return the key of a condition, or None where it has none.
 
+    A condition whose macros could use up the budget has none, since it could fail in any case.
+
     Args:
         node: the condition, folded.
         given: the names that certainly have a value.
     """
+    return None if walks_far(node) else _key_of(node, given)
+
+
+def _key_of(node: Node, given: frozenset[str]) -> Key | None:
     if not isinstance(node, Apply):
         return None
     match node.function:
@@ -84,7 +90,7 @@ def _key_of_bound(name: Node, sign: str, bound: Node, given: frozenset[str]) -> 
 
 def _key_of_any(node: Apply, given: frozenset[str]) -> Key | None:
     """Return the key of alternatives that are about the values of one fact."""
-    keys = [key_of(argument, given) for argument in node.arguments]
+    keys = [_key_of(argument, given) for argument in node.arguments]
     found = [key for key in keys if key is not None and key.values]
     if len(found) < len(keys) or len({key.path for key in found}) > 1:
         return None
@@ -95,12 +101,9 @@ def _key_of_any(node: Apply, given: frozenset[str]) -> Key | None:
 def _key_of_all(node: Apply, given: frozenset[str]) -> Key | None:
     """Return the key of the first operand that has one: where that is false, so is the whole.
 
-    That it is false and does not fail takes an optional fact that is there, which another operand
-    asks for, and no macros that could use up the budget of the evaluation.
+    An optional fact may be used where another operand asks whether it is there.
     """
-    if walks_far(node):
-        return None
     given |= {argument.path for argument in node.arguments if isinstance(argument, Present)}
-    keys = [key for argument in node.arguments if (key := key_of(argument, given)) is not None]
+    keys = [key for argument in node.arguments if (key := _key_of(argument, given)) is not None]
     exact = [key for key in keys if key.values]
     return replace((exact or keys)[0], decisive=False) if keys else None

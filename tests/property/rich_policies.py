@@ -84,6 +84,8 @@ GUARDED = (
     "has(budget.remaining_usd) && budget.remaining_usd SIGN DOUBLE",
     "has(facts.risk) && has(facts.rate) && facts.rate SIGN DOUBLE && facts.risk == INT",
     "has(facts.risk) && has(facts.rate) && facts.rate SIGN double(facts.risk)",
+    "(1 / parent.depth == 1 ? has(facts.risk) : has(facts.risk)) && facts.risk SIGN INT",
+    "(1 / parent.depth == 1 ? has(facts.risk) : has(facts.risk)) && facts.risk == INT",
     "!has(facts.risk) || facts.risk SIGN INT",
     "has(facts.risk) ? facts.risk SIGN INT : BOOL",
     "!has(facts.tags)",
@@ -268,7 +270,12 @@ class Conditions:
         groups += [READING_VARIABLES] if variables else []
         groups += [AIMED, AIMED, PRICED] if aimed else []
         self.plain = st.sampled_from(groups).flatmap(st.sampled_from)
-        self.special = {"KEY": KEYED, "BOUND": BOUNDED, "FAIL": failing}
+        self.special = {
+            "KEY": KEYED,
+            "BOUND": BOUNDED,
+            "FAIL": failing,
+            "AIM": (*AIMED, *PRICED),
+        }
         self.condition = cache(self._condition)
 
     def filled(self, templates: Texts, depth: int) -> Texts:
@@ -306,13 +313,22 @@ _pick = st.one_of(
 )
 _allow = st.one_of(_any, FOR_CANDIDATES.filled(st.sampled_from(["!((ANY) && (ANY))"]), 1))
 _forbid = FOR_CANDIDATES.filled(
-    st.sampled_from(["(ANY) && (ANY)", "KEY && (ANY) && (ANY)", "KEY && BOUND", "ANY"]), 2
+    st.sampled_from(
+        ["(ANY) && AIM", "KEY && AIM && AIM", "KEY && (ANY) && (ANY)", "KEY && BOUND", "ANY"]
+    ),
+    2,
 )
 _order = FOR_CANDIDATES.filled(st.sampled_from(ORDERS), 1)
 _when = st.one_of(st.just("true"), IN_RULES.condition(2))
 
 _VARIABLES: Final[Mapping[str, Texts]] = {
-    "has_risk": st.sampled_from(["has(facts.risk)", "has(facts.risk) && facts.urgent"]),
+    "has_risk": st.sampled_from(
+        [
+            "has(facts.risk)",
+            "has(facts.risk) && facts.urgent",
+            "1 / parent.depth == 1 ? has(facts.risk) : has(facts.risk) && facts.urgent",
+        ]
+    ),
     "yes": IN_VARIABLES.condition(1),
     "shaky": IN_VARIABLES.filled(st.sampled_from([*FAILING, "FAIL || (ANY)"]), 1),
     "number": st.sampled_from(
@@ -355,7 +371,7 @@ _general = st.fixed_dictionaries(
         "version": st.just(1),
         "facts": st.just(FACTS),
         "variables": _variables,
-        "forbid": st.one_of(*(st.lists(_forbids, min_size=least, max_size=3) for least in (0, 1))),
+        "forbid": st.one_of(*(st.lists(_forbids, min_size=least, max_size=5) for least in (0, 3))),
         "model": st.sampled_from([*MODELS, ""]),
     },
     optional={
@@ -379,7 +395,7 @@ _levels = st.tuples(
     st.sampled_from([["config"], [], ["parent", "config"], ["parent"]]),
 ).map(lambda it: [*it[0][: it[1]], *it[2]])
 _how = st.sampled_from(["order_by", "order_by", "file", "entry"])
-_sizes = st.sampled_from([3, 4, 5, 2, 6, 3, 4, 5, 1, 0])
+_sizes = st.sampled_from([3, 4, 5, 2, 6, 3, 4, 5, 1, 0, 12])
 _rarely = st.sampled_from([False] * 7 + [True])
 
 

@@ -26,7 +26,7 @@ from policy_router.expressions.tree import (
     Type,
     walk,
 )
-from tests.property.trees import NAMES, OPTIONAL, VOCABULARY, Trees, any_tree
+from tests.property.trees import ENGINES, NAMES, OPTIONAL, VOCABULARY, Trees, any_tree, shown
 
 TYPES = {
     "bool": cel.Type.BOOL,
@@ -124,3 +124,14 @@ def test_what_is_well_typed_passes_googles_checker_with_the_same_type(tree: Node
 @given(odd_trees())
 def test_what_passes_here_passes_googles_checker_with_the_same_type(tree: Node) -> None:
     checked(render(tree))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1 in [].filter(x, x == 'a')", "[].filter(x, x == 'a') + [1] == [1]"],
+)
+def test_a_filter_of_an_empty_list_is_a_list_of_strings(text: str) -> None:
+    outcomes = {
+        shown(engine, node, {}) for engine in ENGINES if (node := check(text, VOCABULARY)[0].node)
+    }
+    assert len(outcomes) < 2

@@ -245,6 +245,7 @@ def test_a_condition_that_is_too_long_stays_alone(engine: Engine) -> None:
     ]
     assert outcomes(counting, *conditions) == [True, True, False, True]
     assert parts(counting) == [1, 1, 2]
+    assert outcomes(engine, long(MAX_CHARACTERS + 1), "!facts.yes") == [True, False]
 
 
 @each_engine

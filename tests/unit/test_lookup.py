@@ -36,7 +36,11 @@ GENERAL: dict[str, Any] = {
     "variables": {"deep": "1 / parent.depth < 1"},
     "precedence": [{"use": "pool"}],
 }
+# A guard that fails: what it guards may be absent, and the whole fails.
+FAILING_GUARD = "(1 / parent.depth == 1 ? has({0}) : has({0})) && {0} == 1"
 CONDITIONS = [
+    FAILING_GUARD.format("facts.risk"),
+    FAILING_GUARD.format("task.input_tokens"),
     "task.kind == 'a'",
     "task.kind in ['a', 'b']",
     "task.kind in []",
@@ -53,6 +57,8 @@ CONDITIONS = [
     "'x' in task.labels && 'y' in task.labels",
     "parent.depth < 1",
     "parent.depth <= 1",
+    "parent.depth <= 0",
+    "parent.depth >= 0 && size(task.kind) == 1",
     "parent.depth > 1",
     "parent.depth >= 1 && parent.depth < 2",
     "2 <= parent.depth && 'x' in task.labels",
@@ -137,8 +143,10 @@ def places(truths: Sequence[Truth], wanted: Truth) -> list[int]:
 
 
 @each_engine
-def test_picks_are_true_and_fail_where_each_does_by_itself(engine: str) -> None:
+@pytest.mark.parametrize("folds", [True, False], ids=["folded", "as written"])
+def test_picks_are_true_and_fail_where_each_does_by_itself(engine: str, folds: bool) -> None:  # noqa: FBT001 - it is a parameter
     policy = loads(json.dumps(picking([*CONDITIONS, *OF_CANDIDATES])), engine=engine)
+    policy._prepared[Plan] = Plan(policy, folds=folds)  # noqa: SLF001 - there is no other way
     assert policy.pool is not None
     for request in REQUESTS:
         situation = situation_of(policy, request)
@@ -210,6 +218,16 @@ def evaluated(policy: dict[str, Any], **request: Any) -> list[str]:
     compiled, engine = counted(policy)
     situation_of(compiled, request).look_up(picks_of(compiled))
     return engine.evaluated
+
+
+def test_a_bucket_tells_what_is_true_from_what_has_to_be_evaluated() -> None:
+    conditions = ["false", "true", "task.kind == 'a'", "task.kind in ['a', 'b'] && 'x' < caller.id"]
+    policy = loads(json.dumps(picking(conditions)))
+    for kind, expected in {"a": [((1,), ()), ((2,), (3,))], "b": [((1,), ()), ((), (3,))]}.items():
+        buckets = picks_of(policy).buckets({"task": {"kind": kind}})
+        assert [(it.sure, it.unsure) for it in buckets] == expected
+        assert [it.group is None for it in buckets] == [True, False]
+    assert picks_of(loads(json.dumps(picking(["false", "1 == 2"])))).buckets({}) == []
 
 
 BY_KIND = [f"task.kind == 'k{number}'" for number in range(5)]
