@@ -64,23 +64,23 @@ class _Decisions:
 
     Attributes:
         policies: engine and size to policy.
-        compiled: engine and size to how long compiling took, in milliseconds.
+        loaded: engine and size to how long loading took, in milliseconds.
         first: engine and size to how long the first decision took, in milliseconds.
         cases: size, request, who decides, and form to what is timed.
     """
 
     def __init__(self, engines: list[Engine], compiles: int, say: _Progress) -> None:
-        """Compile all policies."""
+        """Load all policies."""
         self.engines = engines
         self.policies: dict[tuple[str, int], Policy] = {}
-        self.compiled: dict[tuple[str, int], list[float]] = {}
+        self.loaded: dict[tuple[str, int], list[float]] = {}
         self.first: dict[tuple[str, int], list[float]] = {}
         self.cases: dict[tuple[int, str, str, str], Case] = {}
         for size in SIZES:
             text = policy_text(size)
             for turn in range(compiles + 1):
                 for engine in engines:
-                    say(f"compiling {size} entries for {engine.name}")
+                    say(f"loading {size} entries for {engine.name}")
                     start = time.perf_counter()
                     policy = self.policies[engine.name, size] = engine.loads(text)
                     taken = (time.perf_counter() - start) * 1000
@@ -89,7 +89,7 @@ class _Decisions:
                     decide(policy, request, now=_MOMENT)
                     first = (time.perf_counter() - start) * 1000
                     if turn or compiles == 1:  # otherwise the first is for warming up
-                        self.compiled.setdefault((engine.name, size), []).append(taken)
+                        self.loaded.setdefault((engine.name, size), []).append(taken)
                         self.first.setdefault((engine.name, size), []).append(first)
 
     def hand(self, size: int, policy: Policy) -> tuple[Plain, Tuned]:
@@ -245,13 +245,13 @@ def _policies(decisions: _Decisions, say: _Progress, *, quick: bool) -> list[dic
                 say(f"loading {size} entries for {engine.name} in fresh processes")
                 memory = cold.policy_memory(engine.name, size)
             key = engine.name, size
-            taken = statistics.median(decisions.compiled[key])
+            taken = statistics.median(decisions.loaded[key])
             first = statistics.median(decisions.first[key])
             rows.append(
                 {
                     "size": size,
                     "by": engine.name,
-                    "compile_ms": taken,
+                    "load_ms": taken,
                     "first_ms": first,
                     **memory,
                 }

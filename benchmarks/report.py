@@ -161,10 +161,10 @@ def _peers(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def _policies(rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = (
-        *("entries", "engine", "compile ms", "first decision ms"),
+        *("entries", "engine", "load ms", "first decision ms"),
         *("resident kB", "Python objects kB"),
     )
-    keys = ("size", "by", "compile_ms", "first_ms", "resident_kb", "traced_kb")
+    keys = ("size", "by", "load_ms", "first_ms", "resident_kb", "traced_kb")
     title = "A policy: compiling it, and what it keeps in memory"
     return Table("policies", title, columns, 2, [[row[key] for key in keys] for row in rows])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -146,7 +146,7 @@ class PoolEntry:
         allow: it may be used only where this is true.
         pick: the pool chooses it where this is true.
         shares_name: whether the same model at another provider goes by the same name.
-        position: its place in the pool, from 0.
+        position: its place in the pool, from 0; a policy sees to it.
         span: where it was written.
     """
 
@@ -164,7 +164,7 @@ class PoolEntry:
     allow: Condition | None = None
     pick: Condition | None = None
     shares_name: bool = False
-    position: int = 0
+    position: int = field(default=0, compare=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -253,6 +253,12 @@ class Policy:
     forbid: tuple[ForbidRule, ...] = ()
     warnings: Diagnostics = field(default_factory=Diagnostics)
     _prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Number the entries of the pool."""
+        if any(entry.position != place for place, entry in enumerate(self.pool or ())):
+            pool = (replace(entry, position=place) for place, entry in enumerate(self.pool or ()))
+            object.__setattr__(self, "pool", tuple(pool))
 
     def prepared(self, prepare: Callable[[Policy], T]) -> T:
         """Return what a function works out from this policy: once, and kept as long as it is.

@@ -15,10 +15,18 @@ from msgspec import Struct
 from policy_router.domain import Level, Policy, PoolEntry
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.engine import Deferred, Outcome, Program
-from policy_router.expressions.folding import Folding, Known, constant_of, literal, strings
+from policy_router.expressions.folding import (
+    FALSE,
+    TRUE,
+    Folding,
+    Known,
+    constant_of,
+    joined,
+    literal,
+    strings,
+)
 from policy_router.expressions.fusing import Fused
 from policy_router.expressions.tree import (
-    BOOL,
     STRING,
     Apply,
     Attribute,
@@ -104,7 +112,8 @@ class Folder:
     def _folded(self, tree: Node, condition: Condition | None) -> Folded:
         constant = constant_of(tree)
         if constant is not None:
-            return Folded(condition, tree, constant)
+            known = _TRUE if constant is True else _FALSE if constant is False else None
+            return known or Folded(None, tree, constant)
         reads = reads_of(tree)
         program = Deferred(self._engine, tree)
         return Folded(condition, tree, None, program, self._needed(reads), _is_aimed(reads))
@@ -131,7 +140,7 @@ class Folder:
         variables = tuple(name for name in self._variables if name in needed)
         return Group(tuple(members), fused, variables, tuple(entries), level)
 
-    def cut(self, condition: Condition) -> tuple[Condition | None, Condition | None]:
+    def cut(self, condition: Condition) -> tuple[Node | None, Condition | None]:
         """Cut a chain of ``&&`` in two; it is false exactly where one of the parts is.
 
         Returns:
@@ -141,11 +150,14 @@ class Folder:
         parts: tuple[list[Node], list[Node]] = ([], [])
         for part in _conjuncts(condition.tree):
             parts[_is_aimed(reads_of(part))].append(part)
-        first, second = (self._part(condition, some) if some else None for some in parts)
-        return first, second
+        about_request, aimed = parts
+        if not about_request:
+            return None, condition
+        return joined("&&", about_request), self._part(condition, aimed) if aimed else None
 
     def _part(self, condition: Condition, parts: list[Node]) -> Condition:
-        tree = parts[0] if len(parts) == 1 else Apply(BOOL, 0, 0, "&&", tuple(parts))
+        """Return a part of a condition; its text and its place are those of the whole."""
+        tree = joined("&&", parts)
         reads = reads_of(tree)
         program, variables = Deferred(self._engine, tree), self._needed(reads)
         return replace(condition, tree=tree, program=program, reads=reads, variables=variables)
@@ -195,6 +207,9 @@ def _number(value: float | None) -> Node | None:
     return None if value is None else literal(value)
 
 
+# Most of what is folded comes to one of these.
+_TRUE: Final = Folded(None, TRUE, constant=True)
+_FALSE: Final = Folded(None, FALSE, constant=False)
 _PARENT_PROVIDER: Final = Attribute(STRING, 0, 0, "parent.provider")
 _NO_ENTRY: Final[Known] = {
     "target.name": Attribute(STRING, 0, 0, "target.model"),

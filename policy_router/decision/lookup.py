@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 
 from policy_router.decision.folded import Folded, Folder, Group
-from policy_router.domain import Level, Policy, PoolEntry
+from policy_router.domain import Policy, PoolEntry
 from policy_router.expressions.keys import Key, key_of
 from policy_router.expressions.vocabulary import REQUEST_NAMES
 
 _ALWAYS_GIVEN: Final = frozenset(name.path for name in REQUEST_NAMES if not name.optional)
+
+_FEW_VALUES: Final = 4
 
 
 class Bucket(Struct, frozen=True):
@@ -20,13 +22,13 @@ class Bucket(Struct, frozen=True):
 
     Attributes:
         sure: the places of those that are true.
-        unsure: the places of those that have to be evaluated.
-        group: the conditions of these, or None.
+        several: the places of those that are evaluated together.
+        single: the places of those that are evaluated one by one.
     """
 
     sure: tuple[int, ...]
-    unsure: tuple[int, ...]
-    group: Group | None
+    several: tuple[int, ...]
+    single: tuple[int, ...]
 
 
 class _Table(Struct, frozen=True):
@@ -75,9 +77,13 @@ class _Range(Struct, frozen=True):
 
 
 class Lookup:
-    """Conditions to be looked up."""
+    """Conditions to be looked up.
 
-    __slots__ = ("_loose", "_tables")
+    Attributes:
+        conditions: the conditions.
+    """
+
+    __slots__ = ("_entries", "_folder", "_groups", "_loose", "_tables", "conditions")
 
     def __init__(
         self,
@@ -95,47 +101,22 @@ class Lookup:
             entries: for each the entry that level ``pool`` proposes and that it is about; none
                 where they are about the request.
         """
+        self.conditions, self._entries, self._folder = tuple(conditions), entries, folder
+        self._groups: dict[tuple[int, ...], Group] = {}
         given = _ALWAYS_GIVEN.union(
             f"facts.{fact.name}" for fact in policy.facts.values() if fact.default is not None
         )
         keys = [key_of(it.tree, given) if folder.folds else None for it in conditions]
-
-        def bucket(places: Iterable[int], is_sure: Callable[[int], bool]) -> Bucket:
-            sure, unsure = _parted(places, is_sure)
-            about = [entries[place] for place in unsure] if entries else ()
-            group = folder.group([conditions[place] for place in unsure], about, Level.POOL)
-            return Bucket(sure, unsure, group if unsure else None)
-
-        loose = [
-            place
-            for place, (key, it) in enumerate(zip(keys, conditions, strict=True))
-            if key is None and it.constant is not False
-        ]
-        rest = bucket(loose, lambda place: conditions[place].constant is True)
-        self._loose = (rest,) if loose else ()
-        keyed = [(place, key) for place, key in enumerate(keys) if key is not None]
-        decisive = {place for place, key in keyed if key.decisive}
-        self._tables: tuple[_Table | _Range, ...] = (
-            *(
-                _Table(
-                    *_split(path),
-                    {
-                        value: bucket(places, decisive.__contains__)
-                        for value, places in table.items()
-                    },
-                )
-                for path, table in _by_value(keyed).items()
-            ),
-            *(
-                _Range(
-                    *_split(path),
-                    upwards,
-                    (min if upwards else max)(bound for _, bound in found),
-                    bucket([place for place, _ in found], decisive.__contains__),
-                )
-                for (path, upwards), found in _by_bound(keyed).items()
-            ),
+        loose = [place for place, key in enumerate(keys) if key is None]
+        constants = [conditions[place].constant for place in loose]
+        rest = Bucket(
+            tuple(place for place, it in zip(loose, constants, strict=True) if it is True),
+            tuple(place for place, it in zip(loose, constants, strict=True) if it is None),
+            (),
         )
+        self._loose = (rest,) if rest.sure or rest.several else ()
+        keyed = {place: key for place, key in enumerate(keys) if key is not None}
+        self._tables: tuple[_Table | _Range, ...] = (*_tables(keyed), *_ranges(keyed))
 
     def buckets(self, values: Mapping[str, Mapping[str, Any]]) -> list[Bucket]:
         """Return the conditions that may be true; whatever is left out is false.
@@ -150,34 +131,52 @@ class Lookup:
                 found += table.find(value)
         return found
 
+    def group(self, places: tuple[int, ...]) -> Group:
+        """Return the conditions at some places, together."""
+        found = self._groups.get(places)
+        if found is None:
+            members = [self.conditions[place] for place in places]
+            entries = [self._entries[place] for place in places] if self._entries else ()
+            found = self._groups[places] = self._folder.group(members, entries)
+        return found
 
-def _by_value(keyed: Iterable[tuple[int, Key]]) -> dict[str, dict[Any, list[int]]]:
-    """Return places by path and value."""
-    found: dict[str, dict[Any, list[int]]] = {}
-    for place, key in keyed:
+
+def _bucket(keyed: Mapping[int, Key], places: Sequence[int]) -> Bucket:
+    """Sort conditions by how they are evaluated.
+
+    One with many values is in many buckets. With others of each it would be compiled over and
+    over, so it is evaluated by itself.
+    """
+    unsure = [place for place in places if not keyed[place].decisive]
+    return Bucket(
+        tuple(place for place in places if keyed[place].decisive),
+        tuple(place for place in unsure if len(keyed[place].values) <= _FEW_VALUES),
+        tuple(place for place in unsure if len(keyed[place].values) > _FEW_VALUES),
+    )
+
+
+def _tables(keyed: Mapping[int, Key]) -> Iterator[_Table]:
+    by_path: dict[str, dict[Any, list[int]]] = {}
+    for place, key in keyed.items():
         for value in key.values:
-            found.setdefault(key.path, {}).setdefault(value, []).append(place)
-    return found
+            by_path.setdefault(key.path, {}).setdefault(value, []).append(place)
+    for path, by_value in by_path.items():
+        buckets = {value: _bucket(keyed, places) for value, places in by_value.items()}
+        yield _Table(*_split(path), buckets)
 
 
-def _by_bound(keyed: Iterable[tuple[int, Key]]) -> dict[tuple[str, bool], list[tuple[int, Any]]]:
-    """Return places and bounds by path and direction."""
-    found: dict[tuple[str, bool], list[tuple[int, Any]]] = {}
-    for place, key in keyed:
-        if key.at_most is not None:
-            found.setdefault((key.path, False), []).append((place, key.at_most))
-        if key.at_least is not None:
-            found.setdefault((key.path, True), []).append((place, key.at_least))
-    return found
-
-
-def _parted(
-    places: Iterable[int], is_sure: Callable[[int], bool]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    parts: tuple[list[int], list[int]] = ([], [])
-    for place in places:
-        parts[not is_sure(place)].append(place)
-    return tuple(parts[0]), tuple(parts[1])
+def _ranges(keyed: Mapping[int, Key]) -> Iterator[_Range]:
+    """Yield a range for each fact and direction, with the bound that lets most through."""
+    by_path: dict[tuple[str, bool], list[int]] = {}
+    for place, key in keyed.items():
+        if key.at_most is not None or key.at_least is not None:
+            by_path.setdefault((key.path, key.at_least is not None), []).append(place)
+    for (path, upwards), places in by_path.items():
+        bounds: list[Any] = [
+            keyed[place].at_least if upwards else keyed[place].at_most for place in places
+        ]
+        bound = min(bounds) if upwards else max(bounds)
+        yield _Range(*_split(path), upwards, bound, _bucket(keyed, places))
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -26,9 +26,14 @@ from policy_router.domain import (
 )
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.folding import TRUE, joined, negated, walks_far
+from policy_router.expressions.tree import Node
 from policy_router.version import VERSION
 
-_MANY: Final = 1000
+_MAX_SPARED: Final = 32
+"""With more rules that have a screen, these are not folded for each entry: it would take long, and
+keep much, while few of them stand for any one request."""
+_MAX_FOLDED: Final = 1000
+"""As many rules times entries are folded at once."""
 
 
 class PlannedRule(Struct, frozen=True):
@@ -59,7 +64,7 @@ class PlannedForbid(Struct, frozen=True):
 
     rule: ForbidRule
     number: int
-    screen: Condition | None
+    screen: Node | None
     rest: Condition | None
 
 
@@ -159,6 +164,7 @@ class Plan:
         forbids: the forbid rules.
         screened: those with a screen.
         screens: the screens of these.
+        are_few: whether these are so few that they are folded for each entry.
         named: name to entries, in file order.
         known_as: model or alias to entries, in file order.
         models: model to entries, in file order.
@@ -185,7 +191,8 @@ class Plan:
             self._planned_forbid(rule, number) for number, rule in enumerate(policy.forbid)
         )
         self.screened = tuple(forbid for forbid in self.forbids if forbid.screen)
-        screens = [self.folder.quick(it.screen.tree) for it in self.screened if it.screen]
+        self.are_few = len(self.screened) <= _MAX_SPARED
+        screens = [self.folder.quick(it.screen) for it in self.screened if it.screen]
         self.screens = Lookup(policy, self.folder, screens)
         pool = policy.pool or ()
         self.named = _table((entry.name, entry) for entry in pool)
@@ -242,7 +249,7 @@ class Plan:
         entries = self._entries(after)
 
         def group() -> Group:
-            if len(entries) * len(self.screened) <= _MANY:
+            if len(entries) * len(self.screened) <= _MAX_FOLDED:
                 spared = [self.guards(entry, level).spared for entry in entries]
                 return self.folder.group(spared, entries, level)
             written = joined("&&", [negated(forbid.rule.when.tree) for forbid in self.screened])

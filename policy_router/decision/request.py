@@ -32,9 +32,9 @@ _WANTED = {
 }
 _TYPES = {bool: BOOL, str: STRING, int: INT, float: DOUBLE, list: STRINGS, tuple: STRINGS}
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    section: {key: default_of(name) for key, name in names.items() if not name.optional}
+    section: FrozenDict({key: default_of(name) for key, name in names.items() if not name.optional})
     for section, names in SECTIONS.items()
-} | {"facts": {}}
+} | {"facts": FrozenDict()}
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -61,10 +61,11 @@ class Request:
         """
         given = {section: _section(section, content) for section, content in sections.items()}
         self._given = FrozenDict(given)
-        self._values = {
-            **_DEFAULTS,
-            **{section: {**_DEFAULTS[section], **content} for section, content in given.items()},
+        completed = {
+            section: FrozenDict({**_DEFAULTS[section], **content})
+            for section, content in given.items()
         }
+        self._values = FrozenDict({**_DEFAULTS, **completed})
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any]) -> Request:
@@ -231,10 +232,7 @@ def _type_of(value: Any) -> Type | None:
     exact = _TYPES.get(type(value))
     if exact is not None:
         return exact
-    for kind, type_ in ((bool, BOOL), (str, STRING), (int, INT), (float, DOUBLE)):
-        if isinstance(value, kind):
-            return type_
-    return STRINGS if isinstance(value, list | tuple) else None
+    return next((type_ for kind, type_ in _TYPES.items() if isinstance(value, kind)), None)
 
 
 def _value(value: Any, wanted: Type | None, section: str, key: str) -> Any:

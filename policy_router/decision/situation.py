@@ -67,7 +67,16 @@ class Situation:
         now: the time of the decision, in UTC.
     """
 
-    __slots__ = ("_activation", "_standing", "_variables", "now", "plan", "policy", "values")
+    __slots__ = (
+        "_activation",
+        "_aim",
+        "_standing",
+        "_variables",
+        "now",
+        "plan",
+        "policy",
+        "values",
+    )
 
     def __init__(
         self, policy: Policy, values: Mapping[str, Mapping[str, Any]], now: datetime.datetime
@@ -76,6 +85,11 @@ class Situation:
         self.policy, self.values, self.now = policy, values, now
         self.plan = policy.prepared(Plan)
         self._activation = policy.engine.bind({**values, "now": now, "variables": _EMPTY})
+        self._aim: tuple[Activation, Candidate | None, Activation] = (
+            self._activation,
+            None,
+            self._activation,
+        )
         self._variables: dict[str, Outcome] = {}
         self._standing: Sequence[PlannedForbid] | None = None
 
@@ -93,10 +107,8 @@ class Situation:
         """Evaluate an expression, with the variables that it needs."""
         return condition.program.evaluate(self.activation(condition, candidate))
 
-    def truth(self, condition: Condition | None, candidate: Candidate | None = None) -> Truth:
-        """Evaluate a condition; an absent one is true."""
-        if condition is None:
-            return Truth.TRUE
+    def truth(self, condition: Condition, candidate: Candidate | None = None) -> Truth:
+        """Evaluate a condition."""
         return truth(condition.program, self.activation(condition, candidate))
 
     def activation(self, condition: Condition, candidate: Candidate | None = None) -> Activation:
@@ -105,7 +117,11 @@ class Situation:
         return self._aimed_at(candidate) if candidate else self._activation
 
     def _aimed_at(self, candidate: Candidate) -> Activation:
-        return self._activation.extended({"target": candidate.values()})
+        base, aim, aimed = self._aim
+        if aim is not candidate or base is not self._activation:
+            aimed = self._activation.extended({"target": candidate.values()})
+            self._aim = self._activation, candidate, aimed
+        return aimed
 
     def _know(self, names: tuple[str, ...]) -> None:
         """Evaluate variables not known yet; a failed one stays absent, so that using it fails."""
@@ -157,17 +173,21 @@ class Situation:
     def look_up(self, lookup: Lookup) -> tuple[Sequence[int], set[int]]:
         """Return the places of the conditions that are true, in order, and of those that fail."""
         runs: list[Sequence[int]] = []
-        failed: set[int] = set()
-        buckets = lookup.buckets(self.values)
-        if not buckets:
-            return (), failed
-        for bucket in buckets:
+        several: set[tuple[int, ...]] = set()
+        single: set[int] = set()
+        for bucket in lookup.buckets(self.values):
             if bucket.sure:
                 runs.append(bucket.sure)
-            if bucket.group is not None:
-                unsure = list(zip(bucket.unsure, self.outcomes(bucket.group), strict=True))
-                runs.append([place for place, outcome in unsure if outcome is True])
-                failed.update(place for place, outcome in unsure if outcome is FAILURE)
+            if bucket.several:
+                several.add(bucket.several)
+            single.update(bucket.single)
+        failed: set[int] = set()
+        for places in (*several, *((place,) for place in single)):
+            outcomes = self.outcomes(lookup.group(places))
+            runs.append([place for place, it in zip(places, outcomes, strict=True) if it is True])
+            failed.update(
+                place for place, it in zip(places, outcomes, strict=True) if it is FAILURE
+            )
         if len(runs) == 1:
             return runs[0], failed
         return sorted({place for run in runs for place in run}), failed
@@ -207,8 +227,8 @@ class Situation:
 
     @property
     def _many_stand(self) -> bool:
-        """Whether it is quicker to evaluate all forbid rules together than those that stand."""
-        return len(self.standing) > _FEW
+        """Whether it is quicker to evaluate all rules with a screen than those that stand."""
+        return self.plan.are_few and len(self.standing) > _FEW
 
     def _is_held(self, candidate: Candidate, guards: Guards) -> bool:
         """Tell whether one of the forbid rules that stand forbids a candidate."""
@@ -217,6 +237,10 @@ class Situation:
 
     def holds(self, forbid: PlannedForbid, candidate: Candidate, guards: Guards) -> bool:
         """Tell whether a forbid rule that is possible forbids a candidate: true, or failing."""
+        if forbid.rest is None:
+            return True
+        if forbid.screen is not None and not self.plan.are_few:
+            return self.evaluate(forbid.rest, candidate) is not False
         rest = guards.rest(forbid)
         return rest is None or self.outcome(rest, candidate) is not False
 

@@ -256,14 +256,11 @@ def _bound(value: Any) -> Any:
 
 def _text(value: str) -> Any:
     """Refuse a NUL, which ends a string for the library, and what is no Unicode."""
-    if "\0" in value:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
         return _UNUSABLE
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return _UNUSABLE
-    return value
+    return _UNUSABLE if "\0" in value else value
 
 
 def _list(values: Iterable[Any]) -> Any:

@@ -11,12 +11,12 @@ from policy_router.expressions.tree import Node
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A checked and compiled CEL expression.
+    """A checked CEL expression.
 
     Attributes:
         text: what the rule author wrote.
         tree: the checked tree.
-        program: the expression, compiled for the policy's engine.
+        program: the expression for the policy's engine, which compiles it when it is first used.
         span: where it was written.
         reads: the names it uses, ``has()`` included, and those its variables use.
         variables: the variables it uses, directly or not, each after the ones that it uses.

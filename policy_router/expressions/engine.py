@@ -91,18 +91,18 @@ class Deferred:
         evaluate: as of :class:`Program`.
     """
 
-    __slots__ = ("_engine", "_expression", "evaluate")
+    __slots__ = ("evaluate",)
 
     evaluate: Callable[[Activation], Outcome]
 
     def __init__(self, engine: Engine, expression: Node) -> None:
-        """Keep what is to be compiled."""
-        self._engine, self._expression = engine, expression
-        self.evaluate = self._compile_and_evaluate
+        """Keep what is to be compiled, until it is."""
 
-    def _compile_and_evaluate(self, activation: Activation) -> Outcome:
-        self.evaluate = self._engine.compile(self._expression).evaluate
-        return self.evaluate(activation)
+        def compile_and_evaluate(activation: Activation) -> Outcome:
+            self.evaluate = engine.compile(expression).evaluate
+            return self.evaluate(activation)
+
+        self.evaluate = compile_and_evaluate
 
 
 def truth(program: Program, activation: Activation) -> Truth:

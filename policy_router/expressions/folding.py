@@ -9,7 +9,7 @@ macros, since an evaluation has a budget of elements that its macros walk.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -95,12 +95,12 @@ def _is_short(source: Node) -> bool:
     return isinstance(source, Attribute) and source.path in SHORT_LISTS
 
 
-def joined(function: str, nodes: Sequence[Node], *, keeps_macros: bool = False) -> Node:
+def joined(function: str, nodes: Iterable[Node], *, keeps_macros: bool = False) -> Node:
     """Join conditions with ``&&`` or ``||``, up to a constant that decides.
 
     Args:
         function: ``&&`` or ``||``.
-        nodes: the conditions.
+        nodes: the conditions; those after the constant are not asked for.
         keeps_macros: whether to keep macros before that constant. They have no say in the
             outcome, unless they use up the budget.
     """
@@ -163,7 +163,7 @@ class Folding:
                 source, body = all_of((node.source, node.body))
                 return replace(node, source=source, body=body)
             case Apply(function="&&" | "||"):
-                arguments = all_of(node.arguments)
+                arguments = (all_of((part,))[0] for part in node.arguments)
                 return joined(node.function, arguments, keeps_macros=keeps_macros)
             case Apply():
                 return self._applied(node, all_of(node.arguments))

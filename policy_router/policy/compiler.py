@@ -309,11 +309,10 @@ class _Reader:
 
 
 def _marked(entries: list[PoolEntry]) -> tuple[PoolEntry, ...]:
-    """Number the entries, and mark those that records cannot tell apart by name alone."""
+    """Mark the entries that records cannot tell apart by name alone."""
     counts = Counter(entry.name for entry in entries)
     return tuple(
-        replace(entry, shares_name=counts[entry.name] > 1, position=position)
-        for position, entry in enumerate(entries)
+        replace(entry, shares_name=True) if counts[entry.name] > 1 else entry for entry in entries
     )
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _PACKAGE = Path(__file__).parent.parent
 
 
-AUTO, CEL_PYTHON, CEL_EXPR_PYTHON = ENGINES = ("auto", "cel-python", "cel-expr-python")
+AUTO, CEL_PYTHON, CEL_EXPR_PYTHON = "auto", "cel-python", "cel-expr-python"
+ENGINES = (AUTO, CEL_PYTHON, CEL_EXPR_PYTHON)
 """What can evaluate conditions: the portable engine, or Google's, which comes with the extra
 ``fast``; ``auto`` is Google's where it is installed. They decide the same."""
 
@@ -81,6 +82,10 @@ def check(path: str | Path, *, engine: str = AUTO) -> tuple[Policy | None, Diagn
 
     Returns:
         The policy, None where there are errors; and the diagnostics.
+
+    Raises:
+        ModuleNotFoundError: the engine is not installed.
+        ValueError: there is no such engine.
     """
     path = Path(path)
     try:
@@ -108,6 +113,10 @@ def check_text(
 
     Returns:
         The policy, None where there are errors; and the diagnostics.
+
+    Raises:
+        ModuleNotFoundError: the engine is not installed.
+        ValueError: there is no such engine.
     """
     stem = Path(name).stem if Path(name).suffix in {".yaml", ".yml", ".json"} else name
     return _examined(stem.strip("<>"), [(name, text)], engine)
@@ -157,7 +166,9 @@ def _engine(name: str) -> Engine:
     if name != CEL_PYTHON:
         try:
             from policy_router.expressions.cel_expr import CelExpr
-        except ImportError as problem:
+        except ModuleNotFoundError as problem:
+            if problem.name != "cel_expr_python":
+                raise
             if name == CEL_EXPR_PYTHON:
                 message = f"the engine {name} comes with the extra policy-router[fast]"
                 raise ModuleNotFoundError(message, name="cel_expr_python") from problem

@@ -267,7 +267,7 @@ class Conditions:
             "LIST": st.sampled_from(lists),
         }
         groups = [KEYED, KEYED, BOUNDED, GUARDED, WISHING, failing, WALKING, ("BOOL",)]
-        groups += [READING_VARIABLES] if variables else []
+        groups += [READING_VARIABLES] * 2 if variables else []
         groups += [AIMED, AIMED, PRICED] if aimed else []
         self.plain = st.sampled_from(groups).flatmap(st.sampled_from)
         self.special = {
@@ -308,7 +308,9 @@ FOR_CANDIDATES = Conditions(aimed=True)
 _any = FOR_CANDIDATES.condition(2)
 _pick = st.one_of(
     FOR_CANDIDATES.filled(st.sampled_from([*KEYED, *BOUNDED, *GUARDED]), 0),
-    FOR_CANDIDATES.filled(st.sampled_from(["KEY || BOUND", "KEY || (ANY)", "BOUND"]), 1),
+    FOR_CANDIDATES.filled(
+        st.sampled_from(["KEY || BOUND", "KEY || (ANY)", "BOUND", "AIM", "BOUND || AIM", "FAIL"]), 1
+    ),
     _any,
 )
 _allow = st.one_of(_any, FOR_CANDIDATES.filled(st.sampled_from(["!((ANY) && (ANY))"]), 1))
@@ -429,6 +431,9 @@ def rich_policies(draw: st.DrawFn) -> dict[str, Any]:
     policy: dict[str, Any] = draw(_general)
     if not policy["model"]:
         del policy["model"]
+    if draw(st.booleans()):
+        # What is picked is then looked at to the end, and shows in the record.
+        policy["forbid"].append({"when": 'target.level == "pool"'})
     pool: list[dict[str, Any]] = []
     if not draw(_rarely):
         pool = policy["pool"] = _pool(draw, policy.get("provider"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import operator
@@ -140,6 +141,13 @@ def test_strengths_are_a_list_or_one_string_with_commas(
 def test_a_shared_name_is_marked_on_each_entry_that_has_it() -> None:
     text = "pool: [{model: a, provider: p}, {model: a, provider: q}, {model: b, provider: p}]"
     assert [entry.shares_name for entry in loads(text).pool or ()] == [True, True, False]
+
+
+def test_entries_are_numbered_whatever_pool_they_come_from() -> None:
+    open_, closed = (loads(f"pool: [{{model: {name}}}]") for name in ("open", "closed"))
+    both = dataclasses.replace(open_, pool=(*(open_.pool or ()), *(closed.pool or ())))
+    assert [entry.position for entry in both.pool or ()] == [0, 1]
+    assert (closed.pool or ())[0] == (both.pool or ())[1]
 
 
 def test_facts_have_a_type_and_perhaps_a_default() -> None:

@@ -59,7 +59,8 @@ def test_the_fast_engine_is_chosen_where_it_is_installed() -> None:
 
 @pytest.fixture
 def without_the_fast_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(sys.modules, "policy_router.expressions.cel_expr", None)
+    monkeypatch.delitem(sys.modules, "policy_router.expressions.cel_expr", raising=False)
+    monkeypatch.setitem(sys.modules, "cel_expr_python", None)
     loader._engine.cache_clear()  # noqa: SLF001 - another test may have used the engine
     yield
     loader._engine.cache_clear()  # noqa: SLF001 - and another one may want to
@@ -77,3 +78,10 @@ def test_an_engine_that_is_not_installed_is_named_with_its_extra(
     words = ["check", "rules/examples/hermes.yaml", "--engine", "cel-expr-python"]
     assert main(words) == 2
     assert "policy-router[fast]" in capsys.readouterr().err
+
+
+def test_a_broken_engine_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "policy_router.expressions.cel_expr", None)
+    loader._engine.cache_clear()  # noqa: SLF001 - another test may have used the engine
+    with pytest.raises(ImportError, match="cel_expr"):
+        loads(TEXT)

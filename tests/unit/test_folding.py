@@ -417,7 +417,7 @@ class Counting:
 def test_an_expression_is_worked_out_once_for_all_candidates() -> None:
     engine = Counting()
     folding = Folding(engine, {})
-    tree = tree_of('bucket("s", target.model) < 50 && int(target.model) > 0')
+    tree = tree_of('bucket("s", target.model) < 100 && int(target.model) > 0')
     for model in ("a", "b", "a", "b"):
         folding.fold(tree, {"target.model": literal(model)})
     found = [f'{call}"{model}")' for model in "ab" for call in ('bucket("s", ', "int(")]

@@ -473,3 +473,13 @@ class Zoneless(datetime.tzinfo):
 def test_a_time_zone_that_does_not_know_its_offset_is_none() -> None:
     with pytest.raises(RequestError, match="no time zone"):
         moment(datetime.datetime(2026, 1, 31, tzinfo=Zoneless()))
+
+
+def test_the_values_of_a_request_cannot_be_changed() -> None:
+    for request in (Request(), Request(task={"kind": "a"}, facts={"text": "b"})):
+        for section in ("task", "facts"):
+            with pytest.raises(TypeError):
+                request.values[section]["kind"] = "b"  # type: ignore[index]
+        with pytest.raises(TypeError):
+            request.values["task"] = {}  # type: ignore[index]
+    assert Request().values["task"]["kind"] == ""
