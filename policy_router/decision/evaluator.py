@@ -371,11 +371,15 @@ def admission(
 
 def _failed_guard(situation: Situation, candidate: Candidate) -> Rejection | None:
     """Return which condition is against a candidate: all at once, and one by one if any may be."""
-    if situation.passes(candidate):
-        return None
     guards = situation.plan.guards(candidate.entry, candidate.level)
-    if guards.allow and situation.outcome(guards.allow, candidate) is not True:
-        return Rejection(ReasonCode.NOT_ALLOWED)
+    together = situation.outcome(guards.together, candidate)
+    if together is True and situation.is_spared(candidate, guards):
+        return None
+    if guards.allow is not None:
+        is_known = guards.allow is guards.together
+        allowed = together if is_known else situation.outcome(guards.allow, candidate)
+        if allowed is not True:
+            return Rejection(ReasonCode.NOT_ALLOWED)
     for forbid in situation.possible():
         if situation.holds(forbid, candidate, guards):
             return Rejection(ReasonCode.FORBIDDEN, forbid.rule)

@@ -48,7 +48,7 @@ class _Table(Struct, frozen=True):
         """Return the conditions for a value; for a list, those for each of its items."""
         find = self.buckets.get
         if type(value) is tuple:
-            return [bucket for item in dict.fromkeys(value) if (bucket := find(item))]
+            return [bucket for item in value if (bucket := find(item)) is not None]
         bucket = find(value)
         return () if bucket is None else (bucket,)
 

@@ -194,7 +194,7 @@ def moment(now: datetime.datetime | str) -> datetime.datetime:
 
 def spelt(now: datetime.datetime) -> str:
     """Return a time in UTC as RFC 3339, without trailing zeros: ``2026-01-31T09:00:00Z``."""
-    text = now.isoformat()[: -len("+00:00")]
+    text = now.isoformat().removesuffix("+00:00")
     return f"{text.rstrip('0') if now.microsecond else text}Z"
 
 

@@ -172,10 +172,13 @@ class Situation:
 
     def look_up(self, lookup: Lookup) -> tuple[Sequence[int], set[int]]:
         """Return the places of the conditions that are true, in order, and of those that fail."""
+        buckets = lookup.buckets(self.values)
+        if not buckets:
+            return (), set()
         runs: list[Sequence[int]] = []
         several: set[tuple[int, ...]] = set()
         single: set[int] = set()
-        for bucket in lookup.buckets(self.values):
+        for bucket in buckets:
             if bucket.sure:
                 runs.append(bucket.sure)
             if bucket.several:
@@ -194,11 +197,10 @@ class Situation:
 
     # The guards of a candidate.
 
-    def passes(self, candidate: Candidate) -> bool:
-        """Tell whether a candidate certainly passes its guards; if not, it may still."""
-        guards = self.plan.guards(candidate.entry, candidate.level)
-        if self.outcome(guards.together, candidate) is not True:
-            return False
+    def is_spared(self, candidate: Candidate, guards: Guards) -> bool:
+        """Tell whether no forbid rule with a screen holds for a candidate, as far as is certain."""
+        if not self.standing:
+            return True
         if self._many_stand:
             return self.outcome(guards.spared, candidate) is True
         return not self._is_held(candidate, guards)
@@ -232,8 +234,7 @@ class Situation:
 
     def _is_held(self, candidate: Candidate, guards: Guards) -> bool:
         """Tell whether one of the forbid rules that stand forbids a candidate."""
-        standing = self.standing
-        return bool(standing) and any(self.holds(it, candidate, guards) for it in standing)
+        return any(self.holds(forbid, candidate, guards) for forbid in self.standing)
 
     def holds(self, forbid: PlannedForbid, candidate: Candidate, guards: Guards) -> bool:
         """Tell whether a forbid rule that is possible forbids a candidate: true, or failing."""
