@@ -222,7 +222,9 @@ _WORD = st.sampled_from([*(f'"{word}"' for word in WORDS), '""'])
 _INT = st.sampled_from(["0", "1", "2", "3", "-1", "10"])
 _CONSTANTS: Final[Mapping[str, Texts]] = {
     "WORD": _WORD,
-    "WORDS": st.lists(_WORD, max_size=3).map(lambda words: f"[{', '.join(words)}]"),
+    "WORDS": st.one_of(st.lists(_WORD, max_size=3), st.lists(_WORD, min_size=5, max_size=7)).map(
+        lambda words: f"[{', '.join(words)}]"
+    ),
     "INT": _INT,
     "DOUBLE": st.sampled_from(
         ["0.0", "0.5", "2.0", "-1.0", "-0.0", "0.0 / 0.0", "1.0 / 0.0", '-double("inf")']
