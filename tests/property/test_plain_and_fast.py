@@ -97,7 +97,7 @@ def pool_of(*conditions: str, key: str = "allow") -> list[Plain]:
     ]
 
 
-some_requests = st.lists(rich_requests, min_size=2, max_size=3)
+some_requests = st.lists(rich_requests, min_size=2, max_size=2)
 
 
 @engines
