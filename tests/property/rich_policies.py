@@ -276,6 +276,7 @@ class Conditions:
             "KEY": KEYED,
             "BOUND": BOUNDED,
             "FAIL": failing,
+            "WISH": WISHING,
             "AIM": (*AIMED, *PRICED),
         }
         self.condition = cache(self._condition)
@@ -324,6 +325,11 @@ _forbid = FOR_CANDIDATES.filled(
 )
 _order = FOR_CANDIDATES.filled(st.sampled_from(ORDERS), 1)
 _when = st.one_of(st.just("true"), IN_RULES.condition(2))
+
+reading_wishes = FOR_CANDIDATES.filled(
+    st.sampled_from([*WISHING, "task.model == target.name", "WISH || (ANY)", "WISH && !(FAIL)"]), 1
+)
+"""Conditions that are about what was asked for."""
 
 _VARIABLES: Final[Mapping[str, Texts]] = {
     "has_risk": st.sampled_from(

@@ -10,6 +10,7 @@ import dataclasses
 import importlib.util
 import json
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from policy_router import DecisionRecord, Policy
 from policy_router.decision.plan import Plan
 from policy_router.decision.record import EngineName
 from policy_router.domain import Level
-from tests.property.rich_policies import rich_policies, rich_requests
+from tests.property.rich_policies import reading_wishes, rich_policies, rich_requests
 from tests.property.strategies import NOW
 
 Plain = dict[str, Any]
@@ -119,6 +120,29 @@ def test_both_engines_decide_the_same(policy: Plain, requests: list[Plain]) -> N
     google, portable = loaded(policy, GOOGLE), loaded(policy, PORTABLE)
     assert answers(lambda: google, requests) == answers(lambda: portable, requests)
     assert page(google, requests[0]) == page(planned(portable, folds=False), requests[0])
+
+
+@given(
+    rich_policies(),
+    rich_requests,
+    st.lists(reading_wishes, min_size=1, max_size=3),
+    st.sampled_from(["call", "task"]),
+)
+def test_what_is_permitted_is_admitted_where_conditions_read_the_wish(
+    policy: Plain, request_: Plain, conditions: list[str], level: str
+) -> None:
+    """As the law of ``test_laws.py``; a wish for a parameter is no question of admission."""
+    for entry, condition in zip(policy.get("pool", []), cycle(conditions), strict=False):
+        entry["allow"] = condition
+    compiled = loaded({**policy, "precedence": [{"use": level}]}, PORTABLE)
+    wish = {key: it for key, it in request_.get(level, {}).items() if key != "reasoning_effort"}
+    admitted = set()
+    for entry in compiled.pool or ():
+        asking = {**request_, level: {**wish, "model": entry.name, "provider": ""}}
+        if policy_router.decide(compiled, asking, now=NOW).decision.outcome == "selected":
+            admitted.add(entry.name)
+    names = policy_router.permitted(compiled, {**request_, level: wish}, now=NOW, level=level)
+    assert set(names or ()) == admitted
 
 
 # Looking up: what a fact is compared with, in all ways and directions.
