@@ -8,8 +8,13 @@ A policy (YAML with conditions in CEL) and a request (wishes and facts) give a d
     record = decide(policy, {"task": {"kind": "coding"}}, now="2026-01-31T09:00:00Z")
     print(record.decision.target.model)
 
-Deciding imports neither an SDK nor a server.
+Deciding imports neither an SDK nor a server. What delegates (:class:`Delegator`,
+:class:`Executor`, :class:`Reply`) is imported when it is first asked for, and the SDK with the
+first model call.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from policy_router.decision.evaluator import decide, permitted
 from policy_router.decision.explain import Explanation, explain
@@ -21,22 +26,32 @@ from policy_router.errors import (
     NoTarget,
     PolicyError,
     PolicyRouterError,
+    ProviderError,
     RecordError,
     RequestError,
 )
 from policy_router.runtime.loader import check, load, loads
 from policy_router.runtime.router import Router
 
+if TYPE_CHECKING:
+    from policy_router.runtime.delegator import Delegator
+    from policy_router.runtime.executor import Executor
+    from policy_router.runtime.results import Reply
+
 __all__ = [
     "DecisionRecord",
+    "Delegator",
     "Diagnostic",
     "Diagnostics",
+    "Executor",
     "Explanation",
     "NoTarget",
     "Policy",
     "PolicyError",
     "PolicyRouterError",
+    "ProviderError",
     "RecordError",
+    "Reply",
     "Request",
     "RequestError",
     "Router",
@@ -47,3 +62,12 @@ __all__ = [
     "loads",
     "permitted",
 ]
+
+_LATER = {"Delegator": "delegator", "Executor": "executor", "Reply": "results"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what delegates when it is asked for (PEP 562)."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"policy_router.runtime.{_LATER[name]}"), name)

@@ -92,16 +92,37 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Dialect:
+    """How an endpoint speaks; None is as usual.
+
+    Attributes:
+        api: the API that is called: ``chat_completions`` or ``responses``.
+        system_role: the role of the system message: ``system`` or ``developer``.
+        max_tokens: how that parameter is spelt: ``max_tokens`` or ``max_completion_tokens``.
+        unsupported: names of the parameters that are left out.
+    """
+
+    api: str | None = None
+    system_role: str | None = None
+    max_tokens: str | None = None
+    unsupported: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """An endpoint.
 
     Attributes:
         base_url: its address, or None for the provider's usual one.
         api_key: where its key is, ``env:NAME`` or ``file:PATH``; never the key.
+        headers: further headers of every call: a text, or where it is.
+        dialect: how it speaks.
     """
 
     base_url: str | None = None
     api_key: str | None = None
+    headers: Mapping[str, str] = NOTHING
+    dialect: Dialect = Dialect()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +164,8 @@ class PoolEntry:
         parameters: its own parameters.
         limits: parameter to what may be wished for it.
         fallback: names of the entries to go on with.
+        fallback_on: further HTTP statuses after which one goes on.
+        dialect: how its endpoint speaks of it; this goes before the provider's.
         allow: it may be used only where this is true.
         pick: the pool chooses it where this is true.
         shares_name: whether the same model at another provider goes by the same name.
@@ -161,6 +184,8 @@ class PoolEntry:
     parameters: Mapping[str, Any] = NOTHING
     limits: Mapping[str, Limit] = NOTHING
     fallback: tuple[str, ...] = ()
+    fallback_on: tuple[int, ...] = ()
+    dialect: Dialect = Dialect()
     allow: Condition | None = None
     pick: Condition | None = None
     shares_name: bool = False

@@ -6,7 +6,8 @@
     ├── PolicyError    the admin's: a rule file has errors; carries the diagnostics
     ├── RequestError   the agent's or the host's: JSON path and reason
     ├── RecordError    the stored record's: unreadable, of a newer schema, of another policy
-    └── NoTarget       a refusal where a target was needed: carries the record
+    ├── NoTarget       a refusal where a target was needed: carries the record
+    └── ProviderError  the provider's: decision id and attempts
 
 Anything else that escapes from this package is a bug of ours. No message ever holds the value
 of a fact.
@@ -21,6 +22,7 @@ from msgspec import UnsetType
 if TYPE_CHECKING:
     from policy_router.decision.record import DecisionRecord
     from policy_router.diagnostics import Diagnostics
+    from policy_router.runtime.results import Attempt
 
 
 class PolicyRouterError(Exception):
@@ -88,3 +90,36 @@ class NoTarget(PolicyRouterError):  # noqa: N818 - names the situation; the erro
         return (
             "no target" if isinstance(refusal, UnsetType) else f"{refusal.code}: {refusal.message}"
         )
+
+
+class ProviderError(PolicyRouterError):
+    """A model call that came to nothing at the target, and at what was planned after it.
+
+    Attributes:
+        code: why the last attempt failed, one of :class:`policy_router.runtime.results.Failing`.
+        reason: what went wrong, without any key.
+        decision_id: the id of the decision that the call follows, or None.
+        attempts: every attempt, in order.
+        partial: what the model had said before the stream broke off; empty in other cases.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        reason: str,
+        *,
+        decision_id: str | None = None,
+        attempts: tuple[Attempt, ...] = (),
+        partial: str = "",
+    ) -> None:
+        """Make the error of the last attempt and all of them."""
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+        self.decision_id = decision_id
+        self.attempts = attempts
+        self.partial = partial
+
+    def __str__(self) -> str:
+        """Return code and reason on one line."""
+        return f"{self.code}: {self.reason}"

@@ -1,6 +1,7 @@
 """The command line: ``policy-router``.
 
-Exit codes: 0 good, 1 the policy has errors, 2 usage or a bad request, 3 refused.
+Exit codes: 0 good, 1 the policy has errors, 2 usage or a bad request, 3 refused, 5 a child failed,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from importlib import import_module
 from policy_router.runtime.loader import AUTO, ENGINES
 from policy_router.version import VERSION
 
-GOOD, POLICY_ERRORS, USAGE, REFUSED = 0, 1, 2, 3
+GOOD, POLICY_ERRORS, USAGE, REFUSED, CHILD_FAILED, INTERRUPTED = 0, 1, 2, 3, 5, 130
 
-_EXIT_CODES = "exit codes: 0 good, 1 the policy has errors, 2 usage or a bad request, 3 refused"
+_EXIT_CODES = (
+    "exit codes: 0 good, 1 the policy has errors, 2 usage or a bad request, 3 refused,"
+    " 5 a child failed, 130 interrupted"
+)
+_MOST = 100_000
 _POLICY = "a rule file, or a folder of them"
 _REQUEST = "a JSON or YAML file, or - for standard input; a list is a batch"
 
@@ -44,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"policy-router: standard output: {reason}\n")
         return USAGE
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     return code
 
 
@@ -98,12 +103,82 @@ def _parser() -> argparse.ArgumentParser:
     _add_engine(menu)
     _add_format(menu)
 
+    tool = command("tool", "print the definition of delegate_task for an agent's model")
+    tool.add_argument("policy", metavar="POLICY", help=_POLICY)
+    tool.add_argument("request", metavar="REQUEST", nargs="?", help="for this caller and parent")
+    _add_engine(tool)
+
+    _add_delegate(command("delegate", "decide what tasks run on, and run them"))
+
     schema = command("schema", "print a JSON Schema")
     schema.add_argument("name", choices=["policy", "request", "record"])
 
     init = command("init", "write a commented policy to begin with")
     init.add_argument("folder", metavar="DIR", nargs="?", default=".", help="default: this folder")
     return parser
+
+
+def _add_delegate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("policy", metavar="POLICY", help=_POLICY)
+    parser.add_argument("--goal", help="what is to be done; with --tasks: their common goal")
+    parser.add_argument("--context", help="what has to be known for it")
+    parser.add_argument("--model", help="ask for this model or entry")
+    parser.add_argument("--provider", help="ask for this provider")
+    parser.add_argument("--reasoning-effort", metavar="EFFORT", help="ask for this effort")
+    parser.add_argument("--kind", help="the sort of work, in a word")
+    parser.add_argument("--tasks", metavar="FILE", help="a list of tasks, JSON or YAML, or -")
+    parser.add_argument("--request", metavar="FILE", help="parent, caller, budget and facts")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="decide and estimate, and call nobody"
+    )
+    parser.add_argument(
+        "--on-refused",
+        choices=["refuse", "skip"],
+        default="refuse",
+        help="what a refused task does to the others; default: refuse all",
+    )
+    for name, kind, default, text in (
+        ("--concurrency", _whole, 8, "children at a time"),
+        ("--timeout", _seconds, 600.0, "seconds that a provider may be silent"),
+        ("--retries", _whole_or_none, 0, "how often the plan is begun anew after passing failures"),
+    ):
+        parser.add_argument(
+            name, metavar="N", type=kind, default=default, help=f"{text}; default: {default:g}"
+        )
+    parser.add_argument("--stream", action="store_true", help="let answers be streamed")
+    parser.add_argument("--session-id", metavar="ID", help="continue this session")
+    parser.add_argument(
+        "--session-header",
+        metavar="NAME",
+        default="X-Session-Id",
+        help="the header that says so; default: X-Session-Id",
+    )
+    _add_now(parser)
+    _add_engine(parser)
+    _add_format(parser)
+
+
+def _whole(text: str) -> int:
+    number = _whole_or_none(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1 is wanted")
+    return number
+
+
+def _whole_or_none(text: str) -> int:
+    if not text.isdecimal() or int(text) > _MOST:
+        raise argparse.ArgumentTypeError(f"a whole number up to {_MOST:,} is wanted")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= _MOST:
+        raise argparse.ArgumentTypeError(f"seconds from above 0 to {_MOST:,} are wanted")
+    return number
 
 
 def _verbosity(*, default: int | str, default_quiet: bool | str) -> argparse.ArgumentParser:

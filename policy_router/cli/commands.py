@@ -20,7 +20,7 @@ from policy_router.decision.explain import Explanation, explain
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request, checked, moment, values_of
 from policy_router.decision.situation import Situation
-from policy_router.decision.wording import REASONS, asked, spelt_target
+from policy_router.decision.wording import spelt_target, spelt_warning
 from policy_router.diagnostics import Diagnostic, Diagnostics, printable, quote
 from policy_router.domain import WISHES, Level, Policy, PoolEntry
 from policy_router.errors import PolicyError, RecordError, RequestError
@@ -152,10 +152,7 @@ def _wishes(record: DecisionRecord) -> str:
 
 def _row(record: DecisionRecord) -> tuple[str, str, str, str]:
     decision = record.decision
-    notes = []
-    for warning in decision.warnings:
-        about = asked(warning.requested) or warning.entry or ""
-        notes.append(f"{about} {REASONS[warning.code]}".strip())
+    notes = [spelt_warning(warning) for warning in decision.warnings]
     if not isinstance(decision.target, UnsetType):
         note = "; ".join(notes)
         return "selected", spelt_target(decision.target), str(decision.rule), note
@@ -253,6 +250,18 @@ def _dish(entry: PoolEntry) -> dict[str, Any]:
     }
 
 
+def _tool(options: argparse.Namespace) -> int:
+    from policy_router.cli.delegation import print_tool
+
+    return print_tool(load(_existing(options.policy), engine=options.engine), options)
+
+
+def _delegate(options: argparse.Namespace) -> int:
+    from policy_router.cli.delegation import delegate
+
+    return delegate(load(_existing(options.policy), engine=options.engine), options)
+
+
 def _schema(options: argparse.Namespace) -> int:
     """Print a published schema, byte for byte."""
     file = data_folder("schemas") / f"{options.name}.schema.json"
@@ -317,6 +326,8 @@ _COMMANDS = {
     "decide": _decide,
     "explain": _explain,
     "menu": _menu,
+    "tool": _tool,
+    "delegate": _delegate,
     "schema": _schema,
     "init": _init,
 }

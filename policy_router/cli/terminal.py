@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import TextIO
 
 from policy_router.diagnostics import Paint
 
+_COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 _COLOURS = {"error": "31", "warning": "33", "good": "32", "dim": "2", "strong": "1"}
 
 
@@ -81,3 +83,65 @@ def width(text: str) -> int:
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text
     )
+
+
+class Lines:
+    """A line for each of several things that go on: on a terminal, each is written over.
+
+    Elsewhere only the last word on each is printed.
+    """
+
+    def __init__(self, stream: TextIO, *, is_quiet: bool = False) -> None:
+        """Begin with no lines."""
+        self._stream, self._is_quiet = stream, is_quiet
+        self._paint = paint_for(stream)
+        self._is_live = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._live: dict[int, str] = {}
+        self._shown = 0
+
+    def put(self, key: int, text: str, role: str, is_last: bool) -> None:  # noqa: FBT001 - one word of three
+        """Write a line anew; a last word moves up, and stays."""
+        if self._is_quiet or not (self._is_live or is_last):
+            return
+        text = self._paint(text, role) if self._paint else text
+        if not self._is_live:
+            self._stream.write(f"{text}\n")
+            return
+        done = ""
+        if is_last:
+            self._live.pop(key, None)
+            done = f"{text}\n"
+        else:
+            self._live[key] = text
+        self._draw(done)
+
+    def end(self) -> None:
+        """Take away the lines that have no last word."""
+        if self._is_live and not self._is_quiet:
+            self._live.clear()
+            self._draw("")
+        self._stream.flush()
+
+    def _draw(self, done: str) -> None:
+        """Go up over what is shown, and write what stays, then as many live lines as fit."""
+        columns, rows = os.get_terminal_size(self._stream.fileno())
+        lines = [cut(text, columns - 1) for text in list(self._live.values())[: max(1, rows - 2)]]
+        up = f"\x1b[{self._shown}A" if self._shown else ""
+        body = "".join(f"{line}\n" for line in lines)
+        self._stream.write(f"{up}\r\x1b[J{done}{body}")
+        self._stream.flush()
+        self._shown = len(lines)
+
+
+def cut(text: str, columns: int) -> str:
+    """Return a text that fits into some columns; colours take none."""
+    shown, taken = "", 0
+    for part in _COLOUR.split(text):
+        if part.startswith("\x1b"):
+            shown += part
+            continue
+        for character in part:
+            taken += width(character)
+            if taken <= columns:
+                shown += character
+    return shown

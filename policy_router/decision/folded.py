@@ -103,7 +103,7 @@ class Folder:
         """
         if not self.folds:
             return Folded(condition, condition.tree)
-        return self._folded(self._folding.fold(condition.tree, _known(entry, level)), condition)
+        return self._folded(self._folding.fold(condition.tree, known_of(entry, level)), condition)
 
     def quick(self, tree: Node) -> Folded:
         """Return a folded expression that has no written condition to fall back on."""
@@ -185,8 +185,8 @@ def _conjuncts(tree: Node) -> list[Node]:
     return [part for argument in tree.arguments for part in _conjuncts(argument)]
 
 
-def _known(entry: PoolEntry | None, level: Level) -> Known:
-    """Return what is known of a candidate: an entry, or a target that is none."""
+def known_of(entry: PoolEntry | None, level: Level) -> Known:
+    """Return what stands for the names of a candidate: an entry, or a target that is none."""
     if entry is None:
         return {**_NO_ENTRY, "target.level": literal(level.value)}
     provider = literal(entry.provider) if entry.provider else _PARENT_PROVIDER

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 from msgspec import UnsetType
 
-from policy_router.decision.record import Candidate, ReasonCode, Requested, Step, Target
+from policy_router.decision.record import (
+    Candidate,
+    DecisionWarning,
+    ReasonCode,
+    Requested,
+    Step,
+    Target,
+)
 from policy_router.diagnostics import printable, quote
 
 REASONS = {
@@ -37,6 +44,12 @@ def named(step: Step) -> str:
     """Return the name of a rule, with its level where the name does not tell."""
     name = printable(step.rule)
     return name if step.rule == step.level else f"{name} ({step.level})"
+
+
+def spelt_warning(warning: DecisionWarning) -> str:
+    """Return a warning for a person."""
+    about = asked(warning.requested) or printable(warning.entry or "")
+    return f"{about} {REASONS[warning.code]}".strip()
 
 
 def asked(requested: Requested | UnsetType) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import re
+import subprocess
+import sys
 import types
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from policy_router import (
     NoTarget,
     PolicyError,
     PolicyRouterError,
+    ProviderError,
     RecordError,
     RequestError,
     Router,
@@ -23,15 +26,18 @@ from policy_router import (
 from policy_router.version import VERSION
 
 MOST = 24
+LATER = {"Delegator", "Executor", "Reply"}
 
 
 def exported() -> list[str]:
     """Return the public names that are not modules."""
-    return sorted(
+    named = {
         name
         for name, value in vars(policy_router).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
-    )
+    }
+    # typing and importlib are how those that are imported later are declared.
+    return sorted(named - {"Any", "TYPE_CHECKING", "import_module"} | LATER)
 
 
 def test_the_public_names_are_those_exported_sorted_and_few() -> None:
@@ -75,7 +81,23 @@ def test_every_argument_of_a_public_function_is_documented(name: str) -> None:
         assert re.search(rf"^\s+{argument}: ", documented, re.MULTILINE), argument
 
 
-@pytest.mark.parametrize("error", [PolicyError, RequestError, RecordError, NoTarget])
+def test_what_delegates_is_imported_when_it_is_asked_for_and_the_sdk_is_not() -> None:
+    program = (
+        "import sys, policy_router\n"
+        "print('policy_router.runtime.executor' in sys.modules)\n"
+        "from policy_router import Delegator, Executor, Reply\n"
+        "print(*(name in sys.modules for name in ('openai', 'httpx2', 'pydantic')))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert ran.stdout.decode().split() == ["False"] * 4
+
+
+def test_there_are_no_other_names() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Delegate'"):
+        policy_router.Delegate  # type: ignore[attr-defined]  # noqa: B018 - it raises
+
+
+@pytest.mark.parametrize("error", [PolicyError, RequestError, RecordError, NoTarget, ProviderError])
 def test_every_exception_is_one_of_ours(error: type[Exception]) -> None:
     assert issubclass(error, PolicyRouterError)
 

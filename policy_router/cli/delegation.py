@@ -1,0 +1,265 @@
+"""The commands that delegate: the tool's definition, and what a call of it comes to."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from policy_router.cli import CHILD_FAILED, GOOD, INTERRUPTED, REFUSED
+from policy_router.cli.requests import read_requests, read_value
+from policy_router.cli.terminal import Lines, err, out, out_bytes, table
+from policy_router.diagnostics import printable
+from policy_router.domain import Policy
+from policy_router.errors import RequestError
+from policy_router.runtime.delegator import Delegator
+from policy_router.runtime.executor import Executor
+from policy_router.runtime.outcomes import overall
+from policy_router.runtime.results import (
+    Delegation,
+    Event,
+    EventKind,
+    Result,
+    Status,
+    TaskError,
+    Tokens,
+)
+from policy_router.runtime.tool import tool
+
+_MARKS = {
+    Status.COMPLETED: "good",
+    Status.FAILED: "error",
+    Status.REFUSED: "error",
+    Status.CANCELLED: "warning",
+    Status.NOT_STARTED: "dim",
+}
+_LONGEST_NOTE = 200
+
+
+def print_tool(policy: Policy, options: argparse.Namespace) -> int:
+    """Print the definition of the tool, on one line of JSON."""
+    out_bytes(msgspec.json.encode(tool(policy, _facts(options.request))))
+    return GOOD
+
+
+def delegate(policy: Policy, options: argparse.Namespace) -> int:
+    """Delegate what the options or a file ask for, and print what became of it."""
+    arguments, facts = _arguments(options), _facts(options.request)
+    lines = Lines(sys.stderr, is_quiet=options.quiet)
+    watch = _Watch(lines)
+    executor = Executor(
+        policy,
+        environ=os.environ,
+        timeout=options.timeout,
+        retries=options.retries,
+        streams=options.stream,
+        session_header=options.session_header,
+    )
+    delegator = Delegator(
+        policy,
+        executor=executor,
+        concurrency=options.concurrency,
+        on_refused=options.on_refused,
+        watcher=watch,
+        clock=lambda: options.now,
+    )
+    act = delegator.plan if options.dry_run else delegator.delegate
+    try:
+        with delegator:
+            made = act(arguments, facts, session_id=options.session_id)
+    except KeyboardInterrupt:
+        made = watch.as_far_as(delegator.plan(arguments, facts, session_id=options.session_id))
+        _print(made, options)
+        return INTERRUPTED
+    finally:
+        lines.end()
+    _print(made, options)
+    return _exit_code(made)
+
+
+def _exit_code(made: Delegation) -> int:
+    found = {result.status for result in made.results}
+    if Status.REFUSED in found:
+        return REFUSED
+    return CHILD_FAILED if Status.FAILED in found else GOOD
+
+
+def _arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what is asked for, as an agent's model would write it."""
+    asked = {
+        "goal": options.goal,
+        "context": options.context,
+        "model": options.model,
+        "provider": options.provider,
+        "reasoning_effort": options.reasoning_effort,
+        "kind": options.kind,
+    }
+    given = {key: value for key, value in asked.items() if value is not None}
+    if options.tasks is None:
+        return given
+    content = read_value(options.tasks)
+    if isinstance(content, Mapping):
+        return {**content, **given}
+    if not isinstance(content, list):
+        raise RequestError("$.tasks", "a list of tasks is wanted, or the arguments of a call")
+    return {**given, "tasks": content}
+
+
+def _facts(path: str | None) -> dict[str, Any] | None:
+    """Return what a file says of parent, caller, budget and facts."""
+    if path is None:
+        return None
+    requests, is_batch = read_requests(path)
+    if is_batch:
+        raise RequestError("$", "one request is wanted, not a batch")
+    return dict(requests[0].given)
+
+
+class _Watch:
+    """Shows what happens, a line for each child, and keeps what is finished."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self._results: dict[int, Result] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            if event.result is not None:
+                self._results[event.task] = event.result
+            if event.kind is not EventKind.TEXT:
+                self._lines.put(event.task, *_line(event))
+
+    def as_far_as(self, plan: Delegation) -> Delegation:
+        """Return a delegation that was interrupted: what is finished, and the rest cancelled."""
+        results = tuple(
+            self._results.get(result.task)
+            or msgspec.structs.replace(result, status=Status.CANCELLED, estimate=None)
+            for result in plan.results
+        )
+        return Delegation(overall(results), results, plan.session_id)
+
+
+def _line(event: Event) -> tuple[str, str, bool]:
+    """Return what a child's line says, its colour, and whether it is the last word."""
+    if event.result is None:
+        return f"task {event.task}  {event.message}", "dim", False
+    result, seconds = event.result, event.result.duration_seconds or 0.0
+    where = f"{printable(event.model or '')} at {printable(event.provider or '')}"
+    text = f"task {event.task}  {result.status}  {where}  {seconds:.1f} s"
+    if result.error is not None:
+        text = f"{text}  {result.error.code}: {printable(result.error.message)}"
+    return text, _MARKS.get(result.status, "dim"), True
+
+
+def _print(made: Delegation, options: argparse.Namespace) -> None:
+    if options.format == "json":
+        out_bytes(made.to_json())
+        return
+    if made.error is not None:
+        names = made.error.permitted
+        may = (
+            "" if names is None else f"; permitted: {', '.join(map(printable, names)) or 'nothing'}"
+        )
+        message = printable(made.error.message).rstrip(".")
+        err(f"policy-router: task {made.error.task}: {made.error.code}: {message}{may}")
+        if not options.dry_run:
+            err("policy-router: nothing was started; --on-refused skip runs the other tasks")
+    if not options.quiet:
+        heads, row = (_PLANNED, _planned_row) if options.dry_run else (_RAN, _ran_row)
+        out(table(heads, [row(result) for result in made.results]))
+    _print_texts(made)
+
+
+def _refusal(error: TaskError) -> str:
+    message = f"{error.code}: {printable(error.message).rstrip('.')}"
+    if error.permitted is None:
+        return message
+    return f"{message}; permitted: {', '.join(map(printable, error.permitted)) or 'nothing'}"
+
+
+_RAN = ("task", "status", "ran on", "level", "tokens", "cost", "seconds", "note")
+_PLANNED = ("task", "outcome", "would run on", "level", "rule", "tokens", "cost at most", "note")
+
+
+def _ran_row(result: Result) -> tuple[str, ...]:
+    seconds = "-" if result.duration_seconds is None else f"{result.duration_seconds:.1f}"
+    note = [*result.warnings]
+    if len(result.attempts) > 1:
+        note.insert(0, f"{len(result.attempts)} attempts")
+    if result.error is not None:
+        note.insert(0, _refusal(result.error))
+    if result.finish_reason == "length":
+        note.append("cut short")
+    tokens, cost = _tokens(result.tokens), _dollars(result.cost_usd)
+    return (
+        str(result.task),
+        result.status,
+        _where(result),
+        result.level or "-",
+        tokens,
+        cost,
+        seconds,
+        _note(note),
+    )
+
+
+def _planned_row(result: Result) -> tuple[str, ...]:
+    guess = result.estimate
+    tokens = _tokens(Tokens(guess.input_tokens, guess.output_tokens)) if guess else "-"
+    note = [*result.warnings]
+    if result.error is not None:
+        note.insert(0, _refusal(result.error))
+    cost = _dollars(guess.cost_usd) if guess else "-"
+    return (
+        str(result.task),
+        result.status,
+        _where(result),
+        result.level or "-",
+        printable(result.rule or "-"),
+        tokens,
+        cost,
+        _note(note),
+    )
+
+
+def _where(result: Result) -> str:
+    ran = result.effective
+    if ran is None:
+        return "-"
+    name = ran.model if ran.entry in {None, ran.model} else f"{ran.entry} ({ran.model})"
+    return printable(f"{name} at {ran.provider}" if ran.provider else name)
+
+
+def _tokens(tokens: Tokens) -> str:
+    if tokens.input is None and tokens.output is None:
+        return "unknown"
+    parts = ("?" if number is None else f"{number:,}" for number in (tokens.input, tokens.output))
+    return " + ".join(parts)
+
+
+def _dollars(cost: float | None) -> str:
+    return "unknown" if cost is None else f"${cost:.6f}"
+
+
+def _note(parts: list[str]) -> str:
+    text = printable("; ".join(parts))
+    return text if len(text) <= _LONGEST_NOTE else f"{text[:_LONGEST_NOTE]}..."
+
+
+def _print_texts(made: Delegation) -> None:
+    """Print what the children said: of a batch, each under its number."""
+    for result in made.results:
+        if result.text is not None:
+            head = f"task {result.task}:\n" if len(made.results) > 1 else ""
+            out(f"\n{head}{_shown(result.text)}")
+
+
+def _shown(text: str) -> str:
+    """Return a text of several lines as a terminal may show it."""
+    return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))

@@ -1,0 +1,96 @@
+"""What a caller may ask for, whatever the task turns out to be.
+
+A menu is written before the tasks are known. So the facts of the caller are written into each
+guard, the task and the time are left open, and an entry is left out only where its guards are
+against it in any case. What is on the menu may still be refused for one task or another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from policy_router.decision.folded import known_of
+from policy_router.decision.request import Request, checked, values_of
+from policy_router.domain import Level, Policy, PoolEntry
+from policy_router.expressions.folding import Folding, Known, constant_of, literal, strings
+from policy_router.expressions.tree import Node
+from policy_router.expressions.vocabulary import SECTIONS
+
+_OPEN = {"call", "task"}
+"""The sections that a later request fills in."""
+
+
+def askable_entries(
+    policy: Policy, request: Request | Mapping[str, Any], level: Level
+) -> tuple[PoolEntry, ...] | None:
+    """Return the entries that may be asked for at a level for some task.
+
+    Args:
+        policy: a compiled policy.
+        request: the facts of parent, caller and budget, and the policy's own; wishes and the task
+            are not looked at.
+        level: ``call`` or ``task``.
+
+    Returns:
+        Entries in file order; None where there is no pool, so that anything may be asked for.
+
+    Raises:
+        RequestError: the request does not fit the policy.
+    """
+    if policy.pool is None:
+        return None
+    values = values_of(policy, checked(policy, request))
+    menu = _Menu(policy, values, level)
+    return tuple(entry for entry in policy.pool if menu.may_offer(entry))
+
+
+class _Menu:
+    """Guards, with the facts of one caller written in."""
+
+    def __init__(
+        self, policy: Policy, values: Mapping[str, Mapping[str, Any]], level: Level
+    ) -> None:
+        self.level = level
+        self.folding = Folding(policy.engine, {})
+        self.facts: dict[str, Node | None] = dict(_facts(policy, values))
+        for variable in policy.variables:
+            tree = self.folding.fold(variable.condition.tree, self.facts)
+            # Only what is certain is written in: a chain of others could grow without bound.
+            if constant_of(tree) is not None:
+                self.facts[f"variables.{variable.name}"] = tree
+        forbids = (self.folding.fold(rule.when.tree, self.facts) for rule in policy.forbid)
+        self.forbids = [tree for tree in forbids if constant_of(tree) is not False]
+
+    def may_offer(self, entry: PoolEntry) -> bool:
+        """Tell whether the guards of an entry may let it through."""
+        known = {**self.facts, **known_of(entry, self.level)}
+        if not entry.provider:
+            known["target.provider"] = self.facts["parent.provider"]
+        known[f"{self.level}.model"] = literal(entry.name)
+        known[f"{self.level}.provider"] = literal("")
+        if entry.allow is not None and self._certain(entry.allow.tree, known) is False:
+            return False
+        return not any(self._certain(tree, known) is True for tree in self.forbids)
+
+    def _certain(self, tree: Node, known: Known) -> Any:
+        """Return what a condition comes to for every task; None where that depends."""
+        return constant_of(self.folding.fold(tree, known))
+
+
+def _facts(
+    policy: Policy, values: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, Node | None]]:
+    """Yield what stands for each name whose value is known by now; None for an absent one."""
+    for section, names in SECTIONS.items():
+        if section not in _OPEN:
+            for name in names:
+                yield f"{section}.{name}", _constant(values[section].get(name))
+    for name in policy.facts:
+        yield f"facts.{name}", _constant(values["facts"].get(name))
+
+
+def _constant(value: Any) -> Node | None:
+    if value is None:
+        return None
+    return strings(tuple(value)) if isinstance(value, list | tuple) else literal(value)

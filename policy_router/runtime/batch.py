@@ -1,0 +1,149 @@
+"""A batch, decided whole: each task with its decision, and what a result says before it ran."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from msgspec import UNSET, Struct, UnsetType
+
+from policy_router.decision.evaluator import decide
+from policy_router.decision.record import DecisionRecord, Target
+from policy_router.decision.request import Request
+from policy_router.decision.wording import spelt_warning
+from policy_router.domain import WISHES, Policy
+from policy_router.errors import RequestError
+from policy_router.runtime.accounting import ran_on
+from policy_router.runtime.arguments import Arguments, Assignment, at_place
+from policy_router.runtime.ids import Ids
+from policy_router.runtime.results import Asked, Result, Status, TaskError
+
+CountTokens = Callable[[str], int]
+"""Estimates the tokens of a text."""
+
+_BYTES_A_TOKEN: Final = 4
+_UNRUN: Final = frozenset({Status.NOT_STARTED, Status.REFUSED})
+
+
+def count_tokens(text: str) -> int:
+    """Estimate the tokens of a text: one for every four bytes of UTF-8."""
+    return -(-len(text.encode(errors="replace")) // _BYTES_A_TOKEN)
+
+
+class Planned(Struct, frozen=True):
+    """A task and its decision.
+
+    Attributes:
+        index: its place in the batch, from 0.
+        assignment: what is to be done.
+        record: the decision.
+        decision_id: the id of the decision.
+        session_id: the session it belongs to, or None.
+    """
+
+    index: int
+    assignment: Assignment
+    record: DecisionRecord
+    decision_id: str
+    session_id: str | None
+
+    @property
+    def target(self) -> Target | None:
+        """What it runs on; None where it is refused."""
+        target = self.record.decision.target
+        return None if isinstance(target, UnsetType) else target
+
+    def result(self, status: Status, policy: Policy) -> Result:
+        """Return what can be said of it before it ran.
+
+        Args:
+            status: what becomes of it.
+            policy: what decided.
+        """
+        decision = self.record.decision
+        return Result(
+            task=self.index,
+            status=status,
+            requested=_asked(policy, self.record),
+            effective=None if self.target is None or status in _UNRUN else ran_on(self.target),
+            level=_given(decision.level),
+            rule=self.rule,
+            decision_id=self.decision_id,
+            session_id=self.session_id,
+            warnings=tuple(spelt_warning(warning) for warning in decision.warnings),
+            error=self.error,
+        )
+
+    @property
+    def rule(self) -> str | None:
+        """The precedence rule that selected or refused."""
+        decision = self.record.decision
+        refusal = decision.refusal
+        return _given(decision.rule) if isinstance(refusal, UnsetType) else refusal.rule
+
+    @property
+    def error(self) -> TaskError | None:
+        """Why it is refused; None where it is not."""
+        refusal = self.record.decision.refusal
+        if isinstance(refusal, UnsetType):
+            return None
+        return TaskError(refusal.code, refusal.message, self.index, _given(refusal.permitted))
+
+
+def planned(
+    policy: Policy,
+    arguments: Arguments,
+    facts: Mapping[str, Any],
+    *,
+    now: datetime.datetime,
+    ids: Ids,
+    session_id: str | None = None,
+    counts: CountTokens | None = count_tokens,
+) -> list[Planned]:
+    """Decide every task of a batch.
+
+    Args:
+        policy: what decides.
+        arguments: the tasks.
+        facts: the sections ``parent``, ``caller``, ``budget`` and ``facts`` of every request.
+        now: the time of all decisions.
+        ids: gives each its id.
+        session_id: the session that the batch belongs to.
+        counts: estimates ``task.input_tokens`` where a task does not say it; None: nobody does.
+
+    Raises:
+        RequestError: a request does not fit the policy; its path says which task's.
+    """
+    for section in ("call", "task"):
+        if section in facts:
+            reason = "what is asked for stands in the arguments, not among the facts"
+            raise RequestError(f"$.{section}", reason)
+    made = []
+    for index, assignment in enumerate(arguments.assignments):
+        task = assignment.task
+        if counts is not None and "input_tokens" not in task:
+            text = f"{assignment.goal}\n\n{assignment.context}"
+            task = {**task, "input_tokens": counts(text)}
+        sections = {**facts, "call": arguments.call, "task": task}
+        request = {name: content for name, content in sections.items() if content}
+        try:
+            record = decide(policy, Request(**request), now=now)
+        except RequestError as problem:
+            raise at_place(problem, assignment) from None
+        made.append(Planned(index, assignment, record, ids(now), session_id))
+    return made
+
+
+def _asked(policy: Policy, record: DecisionRecord) -> Asked:
+    """Return what was asked for: the wish that goes first, where both levels have one."""
+    order = [rule.use for rule in policy.precedence if rule.use in WISHES]
+    for level in (*order, *WISHES):
+        wish = record.request.get(level, {})
+        if wish.get("model") or wish.get("provider"):
+            return Asked(wish.get("model") or None, wish.get("provider") or None)
+    return Asked()
+
+
+def _given(value: Any) -> Any:
+    return None if value is UNSET else value

@@ -1,0 +1,388 @@
+"""The delegator: a ``delegate_task`` call to decisions, decisions to children, children to results.
+
+A batch is decided whole before its first child begins. Results come in the order of the tasks,
+and say what really ran.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, Literal, Self
+
+from msgspec.structs import replace
+
+from policy_router.decision.record import Target
+from policy_router.diagnostics import printable
+from policy_router.domain import Policy
+from policy_router.runtime.accounting import estimate
+from policy_router.runtime.arguments import arguments_of
+from policy_router.runtime.batch import CountTokens, Planned, count_tokens, planned
+from policy_router.runtime.executor import Executor
+from policy_router.runtime.ids import Ids, check_session, uuid7
+from policy_router.runtime.loop import BackgroundLoop
+from policy_router.runtime.outcomes import completed, failed, overall
+from policy_router.runtime.results import (
+    ChildTask,
+    Delegation,
+    Event,
+    EventKind,
+    Reply,
+    Result,
+    Status,
+    Watcher,
+)
+from policy_router.runtime.router import Clock, system_clock
+from policy_router.runtime.telling import LOGGER
+from policy_router.runtime.tool import tool
+
+Answer = Reply | str
+RunChild = Callable[[Target, ChildTask], Answer | Awaitable[Answer]]
+"""Runs one child at a target, in a thread or as a coroutine; what it raises is the task's error."""
+
+Facts = Mapping[str, Any] | None
+"""What a host knows: sections of a request, but for ``call`` and ``task``."""
+
+
+class Delegator:
+    """Delegates tasks by a policy. Safe to share between threads and event loops.
+
+    Close it, or use it in ``with``: it keeps connections open, and a thread for batches.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        executor: Executor | None = None,
+        run_child: RunChild | None = None,
+        concurrency: int = 8,
+        on_refused: Literal["refuse", "skip"] = "refuse",
+        watcher: Watcher | None = None,
+        counts: CountTokens | None = count_tokens,
+        clock: Clock = system_clock,
+        ids: Ids = uuid7,
+    ) -> None:
+        """Prepare to delegate; nothing is opened yet.
+
+        Args:
+            policy: what decides.
+            executor: makes the model calls; one with the usual options unless given.
+            run_child: runs a child in place of the executor: the host's own agent loop.
+            concurrency: how many children of a batch run at the same time.
+            on_refused: what a refused task does to its batch: ``refuse`` all of it, or ``skip``
+                that task and run the others.
+            watcher: is told what happens, in the thread in which it happens.
+            counts: estimates a task's tokens where it does not say them; None leaves them unknown.
+            clock: tells the time of decisions.
+            ids: gives each decision its id.
+
+        Raises:
+            ValueError: the executor is of another policy, or an option has no such value.
+        """
+        if concurrency < 1:
+            raise ValueError("the concurrency is at least 1")
+        if on_refused not in {"refuse", "skip"}:
+            raise ValueError("on_refused is refuse or skip")
+        if executor is not None and executor.policy is not policy:
+            raise ValueError("the executor is of another policy")
+        self.policy = policy
+        self.executor = executor or Executor(policy)
+        self._run_child, self._concurrency = run_child, concurrency
+        self._skips, self._watcher = on_refused == "skip", watcher
+        self._counts, self._clock, self._ids = counts, clock, ids
+        self._loop = BackgroundLoop()
+        self._threads: ThreadPoolExecutor | None = None
+
+    def tool(self, facts: Facts = None) -> dict[str, Any]:
+        """Return the definition of the tool ``delegate_task`` for an agent.
+
+        Args:
+            facts: as for :meth:`delegate`. What does not change from call to call is best, since
+                the definition changes with it.
+
+        Raises:
+            RequestError: they do not fit the policy.
+        """
+        return tool(self.policy, facts)
+
+    def plan(
+        self,
+        arguments: Mapping[str, Any] | str | bytes,
+        facts: Facts = None,
+        *,
+        session_id: str | None = None,
+    ) -> Delegation:
+        """Decide a call of the tool, and estimate what it may cost; nobody is called.
+
+        Arguments and errors are those of :meth:`delegate`.
+        """
+        batch = self._decided(arguments, facts, session_id)
+        results = [self._estimated(plan) for plan in batch]
+        return self._delegation(results, session_id, self._refusing(batch))
+
+    def delegate(
+        self,
+        arguments: Mapping[str, Any] | str | bytes,
+        facts: Facts = None,
+        *,
+        session_id: str | None = None,
+        watcher: Watcher | None = None,
+    ) -> Delegation:
+        """Do what a call of the tool asks for, and wait for the results.
+
+        Args:
+            arguments: the arguments of the call, or their JSON.
+            facts: what the host knows, as the sections of a request: ``parent`` (what the
+                delegating agent runs on), ``caller`` (who it works for), ``budget`` and ``facts``.
+            session_id: the session to continue at the providers; it is in the results, too.
+            watcher: is told what happens, besides the delegator's own.
+
+        Returns:
+            The results, in the order of the tasks. A task that is refused or fails is a result.
+
+        Raises:
+            RequestError: the arguments or facts are malformed; the path says where. Nothing ran.
+        """
+        batch = self._decided(arguments, facts, session_id)
+        refusal = self._refusing(batch)
+        chosen = [] if refusal else [plan for plan in batch if plan.target is not None]
+        if len(chosen) == 1 and not _is_coroutine(self._run_child):
+            ran = {chosen[0].index: self._run(chosen[0], watcher)}
+        elif chosen:
+            ran = self._loop.run(self._run_all(chosen, watcher))
+        else:
+            ran = {}
+        return self._delegation(self._in_order(batch, ran), session_id, refusal)
+
+    async def delegate_async(
+        self,
+        arguments: Mapping[str, Any] | str | bytes,
+        facts: Facts = None,
+        *,
+        session_id: str | None = None,
+        watcher: Watcher | None = None,
+    ) -> Delegation:
+        """Do what a call of the tool asks for, on the running event loop; as :meth:`delegate`.
+
+        To cancel it cancels its children.
+        """
+        batch = self._decided(arguments, facts, session_id)
+        refusal = self._refusing(batch)
+        chosen = [] if refusal else [plan for plan in batch if plan.target is not None]
+        ran = await self._run_all(chosen, watcher)
+        return self._delegation(self._in_order(batch, ran), session_id, refusal)
+
+    # Deciding.
+
+    def _decided(
+        self,
+        arguments: Mapping[str, Any] | str | bytes,
+        facts: Facts,
+        session_id: str | None,
+    ) -> list[Planned]:
+        if session_id is not None:
+            check_session(session_id)
+        return planned(
+            self.policy,
+            arguments_of(arguments),
+            {} if facts is None else facts,
+            now=self._clock(),
+            ids=self._ids,
+            session_id=session_id,
+            counts=self._counts,
+        )
+
+    def _estimated(self, plan: Planned) -> Result:
+        """Return a result that was only decided, with what it may take."""
+        if plan.target is None:
+            return plan.result(Status.REFUSED, self.policy)
+        tokens = plan.record.request.get("task", {}).get("input_tokens")
+        before = plan.result(Status.DECIDED, self.policy)
+        return replace(before, estimate=estimate(self.policy, plan.target, tokens))
+
+    def _refusing(self, batch: Sequence[Planned]) -> Planned | None:
+        """Return the task that refuses the batch, if one does."""
+        if self._skips:
+            return None
+        return next((plan for plan in batch if plan.target is None), None)
+
+    def _in_order(self, batch: Sequence[Planned], ran: Mapping[int, Result]) -> list[Result]:
+        """Return a result for every task: those that ran, and what the others are instead."""
+        return [
+            ran.get(plan.index)
+            or plan.result(
+                Status.REFUSED if plan.target is None else Status.NOT_STARTED, self.policy
+            )
+            for plan in batch
+        ]
+
+    def _delegation(
+        self, results: list[Result], session_id: str | None, refusal: Planned | None
+    ) -> Delegation:
+        error = refusal.error if refusal else None
+        status = Status.REFUSED if refusal else overall(results)
+        return Delegation(status, tuple(results), session_id, error)
+
+    # Running.
+
+    async def _run_all(
+        self, batch: Sequence[Planned], watcher: Watcher | None
+    ) -> dict[int, Result]:
+        """Run children, as many at a time as may."""
+        results: dict[int, Result] = {}
+        waiting = iter(batch)
+
+        async def work() -> None:
+            for plan in waiting:
+                results[plan.index] = await self._run_async(plan, watcher)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._concurrency, len(batch))):
+                group.create_task(work())
+        return results
+
+    def _run(self, plan: Planned, watcher: Watcher | None) -> Result:
+        """Run a child in this thread."""
+        target, task = self._started(plan, watcher)
+        began = time.monotonic()
+        try:
+            answer = (self._run_child or self.executor.run_child)(target, task)
+            if inspect.isawaitable(answer):
+                answer = self._loop.run(_awaited(answer))
+            result = completed(self.policy, plan, answer, self.executor.secrets)
+        except Exception as problem:  # noqa: BLE001 - the host's child may raise what it likes
+            result = failed(self.policy, plan, problem, self.executor.secrets)
+        except BaseException:
+            self._finished(plan.result(Status.CANCELLED, self.policy), task, began)
+            raise
+        return self._finished(result, task, began)
+
+    async def _run_async(self, plan: Planned, watcher: Watcher | None) -> Result:
+        """Run a child on the event loop."""
+        target, task = self._started(plan, watcher)
+        began = time.monotonic()
+        try:
+            answer = await self._answer(target, task)
+            result = completed(self.policy, plan, answer, self.executor.secrets)
+        except Exception as problem:  # noqa: BLE001 - the same
+            result = failed(self.policy, plan, problem, self.executor.secrets)
+        except BaseException:
+            self._finished(plan.result(Status.CANCELLED, self.policy), task, began)
+            raise
+        return self._finished(result, task, began)
+
+    async def _answer(self, target: Target, task: ChildTask) -> Answer:
+        if self._run_child is None:
+            return await self.executor.run_child_async(target, task)
+        if _is_coroutine(self._run_child):
+            answer = self._run_child(target, task)
+        else:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self._concurrency, "policy-router-child")
+            call = functools.partial(copy_context().run, self._run_child, target, task)
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._threads, call)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    def _started(self, plan: Planned, watcher: Watcher | None) -> tuple[Target, ChildTask]:
+        """Say that a child begins: one line in the log, with what it runs on."""
+        target, given = plan.target, plan.assignment
+        if target is None:  # pragma: no cover - only what is selected is run
+            raise TypeError("a child needs a target")
+        task = ChildTask(
+            plan.index,
+            given.goal,
+            given.context,
+            str(given.task.get("kind", "")),
+            plan.decision_id,
+            plan.session_id,
+            plan.record,
+            functools.partial(_tell, [it for it in (self._watcher, watcher) if it]),
+        )
+        level, provider, model = plan.record.decision.level, target.provider, target.model
+        line = "decision %s task %d level %s provider %s model %s"
+        words = (plan.decision_id, plan.index, level, printable(provider), printable(model))
+        LOGGER.info(line, *words)
+        message = f"runs on {printable(model)} at {printable(provider)}"
+        task.tell(Event(EventKind.STARTED, plan.index, plan.decision_id, message, provider, model))
+        return target, task
+
+    def _finished(self, result: Result, task: ChildTask, began: float) -> Result:
+        """Say that a child has ended."""
+        result = replace(result, duration_seconds=round(time.monotonic() - began, 3))
+        message = result.error.message if result.error else result.status.value
+        provider, model = None, None
+        if result.effective is not None:
+            provider, model = result.effective.provider, result.effective.model
+        task.tell(
+            Event(
+                EventKind.FINISHED,
+                task.index,
+                task.decision_id,
+                message,
+                provider,
+                model,
+                status=result.status,
+                result=result,
+            )
+        )
+        return result
+
+    # Closing.
+
+    def close(self) -> None:
+        """Cancel what runs in batches, and close every connection and thread."""
+        if self._loop.is_running:
+            self._loop.run(self.executor.aclose())
+            self._loop.stop()
+        self.executor.close()
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop too; as for :meth:`close`."""
+        await self.executor.aclose()
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close it."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        """Close it."""
+        await self.aclose()
+
+
+def _is_coroutine(run_child: RunChild | None) -> bool:
+    """Tell whether a host's child is a coroutine function, or an object that is called as one."""
+    return inspect.iscoroutinefunction(run_child) or inspect.iscoroutinefunction(
+        getattr(run_child, "__call__", None)  # noqa: B004 - it is asked of what kind it is
+    )
+
+
+async def _awaited(answer: Awaitable[Answer]) -> Answer:
+    return await answer
+
+
+def _tell(watchers: Sequence[Watcher], event: Event) -> None:
+    """Tell those who watch; one that fails is none of the child's business."""
+    for watcher in watchers:
+        try:
+            watcher(event)
+        except Exception as problem:  # noqa: BLE001 - a watcher may raise what it likes
+            LOGGER.error("a watcher of %s failed: %s", event.kind, type(problem).__name__)

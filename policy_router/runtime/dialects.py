@@ -1,0 +1,124 @@
+"""How a call is put to a model: roles, names of parameters, what is left out.
+
+This is applied last, when the call is made, and is stored nowhere: a record holds the parameters
+that were decided, whatever the endpoint calls them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+from policy_router.decision.record import Target
+from policy_router.domain import Dialect, PoolEntry
+
+CHAT, RESPONSES = "chat_completions", "responses"
+"""The two APIs."""
+
+_DEVELOPER_MODELS: Final = ("gpt-5", "codex")
+"""Models with this in their names take the role ``developer`` in place of ``system``."""
+
+_LENGTHS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+"""The names for the most tokens of an answer; they mean the same."""
+
+_RESERVED: Final = frozenset({"input", "instructions", "messages", "model", "stream"})
+"""What the decision and the task say, and no parameter may say otherwise."""
+
+_NEEDS: Final = {
+    "parallel_tool_calls": "tools",
+    "reasoning": "reasoning",
+    "reasoning_effort": "reasoning",
+    "tool_choice": "tools",
+    "tools": "tools",
+}
+"""Parameters that only a model with a capability takes."""
+
+
+class Wire(Struct, frozen=True):
+    """What is sent.
+
+    Attributes:
+        api: which API is called.
+        model: the model's id.
+        messages: the messages of the conversation.
+        parameters: further parameters, as the API calls them.
+        left_out: the names of the parameters that the model does not take, sorted.
+    """
+
+    api: str
+    model: str
+    messages: list[dict[str, str]]
+    parameters: dict[str, Any]
+    left_out: tuple[str, ...] = ()
+
+
+def wire(
+    target: Target,
+    entry: PoolEntry | None,
+    dialect: Dialect,
+    system: str,
+    user: str,
+    *,
+    streams: bool = False,
+) -> Wire:
+    """Put a call as its model wants it.
+
+    Args:
+        target: what is called, and with which parameters.
+        entry: the pool entry that it is, or None.
+        dialect: how it speaks, the entry's own dialect included.
+        system: the text of the system message; none is sent where it is empty.
+        user: the text of the user's message.
+        streams: whether the answer is streamed.
+    """
+    api = dialect.api or CHAT
+    role = dialect.system_role or _usual_role(target.model)
+    messages = [{"role": role, "content": system}] if system else []
+    messages.append({"role": "user", "content": user})
+    taken, left_out = _taken(target.parameters, entry, dialect)
+    parameters = _spelt(taken, api, dialect)
+    if streams and api == CHAT and "stream_options" not in dialect.unsupported:
+        parameters.setdefault("stream_options", {"include_usage": True})
+    return Wire(api, target.model, messages, parameters, left_out)
+
+
+def longest_answer(parameters: Mapping[str, Any]) -> int | None:
+    """Return the most tokens that an answer may have, by its parameters; None is unknown."""
+    found = [parameters[name] for name in _LENGTHS if name in parameters]
+    whole = [number for number in found if isinstance(number, int) and number > 0]
+    return min(whole, default=None)
+
+
+def _usual_role(model: str) -> str:
+    name = model.casefold()
+    return "developer" if any(part in name for part in _DEVELOPER_MODELS) else "system"
+
+
+def _taken(
+    parameters: Mapping[str, Any], entry: PoolEntry | None, dialect: Dialect
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the parameters that a model takes, and the names of the others."""
+    supports = entry.supports if entry else None
+    against = {*_RESERVED, *dialect.unsupported}
+    if supports is not None:
+        against |= {name for name, need in _NEEDS.items() if need not in supports}
+    taken = {name: value for name, value in parameters.items() if name not in against}
+    return taken, tuple(sorted(set(parameters) - set(taken)))
+
+
+def _spelt(parameters: Mapping[str, Any], api: str, dialect: Dialect) -> dict[str, Any]:
+    """Return parameters under the names that an API has for them."""
+    length = "max_output_tokens" if api == RESPONSES else dialect.max_tokens or "max_tokens"
+    spelt: dict[str, Any] = {}
+    for name, value in parameters.items():
+        if name in _LENGTHS:
+            spelt[length] = value if name == length else spelt.get(length, value)
+        elif name == "reasoning_effort" and api == RESPONSES:
+            spelt["reasoning"] = {**spelt.get("reasoning", {}), "effort": value}
+        elif name == "reasoning" and api == RESPONSES and isinstance(value, Mapping):
+            spelt[name] = {**value, **spelt.get(name, {})}
+        else:
+            spelt[name] = value
+    return spelt

@@ -1,0 +1,355 @@
+"""The executor: makes the model calls that a decision asks for, and nothing else.
+
+It follows the plan of the record: the target, and where that fails in a way that another could
+mend, the fallbacks, in order. Which target wins was decided before; here nobody chooses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from msgspec import Struct, UnsetType
+from msgspec.structs import replace
+
+from policy_router.decision.record import DecisionRecord, Target
+from policy_router.domain import Policy
+from policy_router.errors import NoTarget, ProviderError
+from policy_router.runtime.clients import Connections, borrowed
+from policy_router.runtime.course import Call, Made, Pause, Rules, course
+from policy_router.runtime.dialects import wire
+from policy_router.runtime.endpoints import Endpoint, endpoint_of, entry_of, merged
+from policy_router.runtime.failures import Failure
+from policy_router.runtime.ids import check_session, uuid7
+from policy_router.runtime.results import ChildTask, Reply, Watcher
+from policy_router.runtime.router import Clock, system_clock
+from policy_router.runtime.served import concluded
+from policy_router.runtime.telling import (
+    tell_attempt,
+    tell_left_out,
+    tell_pause,
+    tell_text,
+    unwatched,
+)
+
+if TYPE_CHECKING:
+    import openai
+
+    from policy_router.runtime.sdk import Exchange
+
+INSTRUCTIONS: Final = "You are a sub-agent. Do the task, and answer with its result alone."
+"""The system message of a child, unless the host has its own."""
+
+_SHORTEST_SECRET: Final = 8
+"""Shorter keys are not starred out: they would be found in ordinary words."""
+
+
+class _Prepared(Struct, frozen=True):
+    """A call that can be made."""
+
+    endpoint: Endpoint
+    exchange: Exchange
+    left_out: tuple[str, ...]
+
+
+class Executor:
+    """Acts on decisions with the OpenAI SDK. Safe to share between threads and event loops.
+
+    Close it, or use it in ``with``: it keeps connections open from call to call.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        environ: Mapping[str, str] | None = None,
+        timeout: float = 600.0,
+        retries: int = 0,
+        longest_wait: float = 60.0,
+        streams: bool = False,
+        instructions: str = INSTRUCTIONS,
+        session_header: str = "X-Session-Id",
+        transport: Any = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        """Prepare to act on the decisions of a policy; nothing is opened yet.
+
+        Args:
+            policy: says where providers are, and how they speak.
+            environ: what ``env:NAME`` is looked up in; unless given, the process's environment.
+            timeout: seconds that a provider may be silent before an attempt has failed.
+            retries: how often the plan is begun anew after failures that may pass.
+            longest_wait: seconds; a provider that asks to be left alone for longer is passed over.
+            streams: whether answers are streamed, so that watchers are told the text as it comes.
+            instructions: the system message of each child; ``""`` for none.
+            session_header: the header that takes the id of the session to the provider.
+            transport: an ``httpx2`` transport in place of the network, for tests.
+            clock: tells the time, from which a ``Retry-After`` that is a date is counted.
+        """
+        self.policy = policy
+        self._environ = environ
+        self._streams, self._instructions = streams, instructions
+        self._session_header, self._clock = session_header, clock
+        self._rules = Rules(retries, longest_wait, self._also, time.monotonic, random.random)
+        self._secrets: tuple[str, ...] = ()
+        self._connections = Connections(timeout, transport)
+
+    # Acting on one decision.
+
+    def run(
+        self,
+        record: DecisionRecord,
+        goal: str,
+        *,
+        context: str = "",
+        decision_id: str | None = None,
+        session_id: str | None = None,
+        watcher: Watcher | None = None,
+    ) -> Reply:
+        """Make the model call that a record decided.
+
+        Args:
+            record: the decision.
+            goal: what the child is to do.
+            context: what it has to know.
+            decision_id: the id of the decision; a new one unless given.
+            session_id: the session to continue.
+            watcher: is told what happens.
+
+        Returns:
+            The answer, with what it ran on and every attempt.
+
+        Raises:
+            NoTarget: the record refuses.
+            ProviderError: no target of the plan answered.
+            RequestError: the session's id cannot be sent.
+        """
+        task = ChildTask(
+            index=0,
+            goal=goal,
+            context=context,
+            kind=_kind(record),
+            decision_id=decision_id or uuid7(self._clock()),
+            session_id=session_id,
+            record=record,
+            tell=watcher or unwatched,
+        )
+        return self.run_child(_target(record), task)
+
+    async def run_async(
+        self,
+        record: DecisionRecord,
+        goal: str,
+        *,
+        context: str = "",
+        decision_id: str | None = None,
+        session_id: str | None = None,
+        watcher: Watcher | None = None,
+    ) -> Reply:
+        """Make the model call on an event loop; as for :meth:`run`."""
+        task = ChildTask(
+            index=0,
+            goal=goal,
+            context=context,
+            kind=_kind(record),
+            decision_id=decision_id or uuid7(self._clock()),
+            session_id=session_id,
+            record=record,
+            tell=watcher or unwatched,
+        )
+        return await self.run_child_async(_target(record), task)
+
+    def run_child(self, target: Target, task: ChildTask) -> Reply:
+        """Run the default child: one completion, at the target or what is planned after it.
+
+        Raises:
+            ProviderError: no target of the plan answered.
+            RequestError: the session's id cannot be sent.
+        """
+        steps = course((target, *task.fallbacks), self._rules)
+        answer: Reply | Failure | None = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as end:
+                made: Made = end.value
+                break
+            if isinstance(step, Pause):
+                answer = None
+                tell_pause(task, step)
+                time.sleep(step.seconds)
+            else:
+                answer = self._attempt(step, task)
+        return concluded(made, task)
+
+    async def run_child_async(self, target: Target, task: ChildTask) -> Reply:
+        """Run the default child on an event loop; as for :meth:`run_child`."""
+        steps = course((target, *task.fallbacks), self._rules)
+        answer: Reply | Failure | None = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as end:
+                made: Made = end.value
+                break
+            if isinstance(step, Pause):
+                answer = None
+                tell_pause(task, step)
+                await asyncio.sleep(step.seconds)
+            else:
+                answer = await self._attempt_async(step, task)
+        return concluded(made, task)
+
+    # One attempt.
+
+    def _attempt(self, call: Call, task: ChildTask) -> Reply | Failure:
+        prepared = self._prepared(call, task)
+        if isinstance(prepared, Failure):
+            return prepared
+        with borrowed(self._connections.clients, prepared.endpoint, _close) as loan:
+            if self._streams:
+                for piece in prepared.exchange.stream(loan.client):
+                    tell_text(task, piece)
+                loan.answer = prepared.exchange.reading.outcome()
+            else:
+                loan.answer = prepared.exchange.call(loan.client)
+        return _warned(loan.answer, prepared)
+
+    async def _attempt_async(self, call: Call, task: ChildTask) -> Reply | Failure:
+        prepared = self._prepared(call, task)
+        if isinstance(prepared, Failure):
+            return prepared
+        dead: list[openai.AsyncOpenAI] = []
+        clients = self._connections.of_this_loop()
+        try:
+            with borrowed(clients, prepared.endpoint, dead.append) as loan:
+                if self._streams:
+                    async for piece in prepared.exchange.stream_async(loan.client):
+                        tell_text(task, piece)
+                    loan.answer = prepared.exchange.reading.outcome()
+                else:
+                    loan.answer = await prepared.exchange.call_async(loan.client)
+        finally:
+            for client in dead:
+                await client.close()
+        return _warned(loan.answer, prepared)
+
+    def _prepared(self, call: Call, task: ChildTask) -> _Prepared | Failure:
+        """Put a call as its target wants it, and tell that it begins."""
+        from policy_router.runtime.sdk import Exchange, headers_of
+
+        target = call.target
+        tell_attempt(call, task)
+        endpoint = endpoint_of(self.policy, target.provider, self._environ)
+        if isinstance(endpoint, Failure):
+            return endpoint
+        self._keep_secret(endpoint)
+        entry = entry_of(self.policy, target)
+        dialect = merged(entry.dialect, endpoint.dialect) if entry else endpoint.dialect
+        user = f"{task.goal}\n\n{task.context}" if task.context else task.goal
+        sent = wire(target, entry, dialect, self._instructions, user, streams=self._streams)
+        headers = headers_of(endpoint, self._session(task.session_id))
+        for name in sent.left_out:
+            tell_left_out(call, task, name)
+        exchange = Exchange(sent, headers, self._secrets, self._clock)
+        return _Prepared(endpoint, exchange, sent.left_out)
+
+    def _session(self, session_id: str | None) -> dict[str, str]:
+        if session_id is None:
+            return {}
+        check_session(session_id)
+        return {self._session_header: session_id}
+
+    def _also(self, target: Target) -> tuple[int, ...]:
+        entry = entry_of(self.policy, target)
+        return entry.fallback_on if entry else ()
+
+    def _keep_secret(self, endpoint: Endpoint) -> None:
+        """Remember an endpoint's secrets, so that no answer repeats them; longest first."""
+        if not endpoint.secrets.issubset(self._secrets):
+            every = {*self._secrets, *endpoint.secrets}
+            kept = [secret for secret in every if len(secret) >= _SHORTEST_SECRET]
+            self._secrets = tuple(sorted(kept, key=len, reverse=True))
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The keys that were read so far; what a host's own child says is cleared of them."""
+        return self._secrets
+
+    # Connections.
+
+    def client(self, provider: str) -> openai.OpenAI:
+        """Return the SDK's client of a provider, for a host that makes calls of its own.
+
+        Its address, key and headers are the policy's; it is closed with the executor.
+
+        Args:
+            provider: the provider's name, as in a target.
+
+        Raises:
+            ProviderError: it has no address, or its key is missing.
+        """
+        return self._connections.clients.get(self._endpoint(provider))
+
+    def async_client(self, provider: str) -> openai.AsyncOpenAI:
+        """Return the same for the running event loop; as for :meth:`client`."""
+        return self._connections.of_this_loop().get(self._endpoint(provider))
+
+    def _endpoint(self, provider: str) -> Endpoint:
+        endpoint = endpoint_of(self.policy, provider, self._environ)
+        if isinstance(endpoint, Failure):
+            raise ProviderError(endpoint.code, endpoint.message)
+        self._keep_secret(endpoint)
+        return endpoint
+
+    def close(self) -> None:
+        """Close the connections of calls that were made without an event loop."""
+        self._connections.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop, and those of :meth:`close`."""
+        await self._connections.aclose()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close it."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        """Close it."""
+        await self.aclose()
+
+
+def _close(client: openai.OpenAI) -> None:
+    client.close()
+
+
+def _kind(record: DecisionRecord) -> str:
+    return str(record.request.get("task", {}).get("kind", ""))
+
+
+def _target(record: DecisionRecord) -> Target:
+    target = record.decision.target
+    if isinstance(target, UnsetType):
+        raise NoTarget(record)
+    return target
+
+
+def _warned(answer: Reply | Failure | None, prepared: _Prepared) -> Reply | Failure:
+    """Add to an answer what was left out of its call."""
+    if isinstance(answer, Reply) and prepared.left_out:
+        warnings = tuple(f"the model does not take `{name}`" for name in prepared.left_out)
+        return replace(answer, warnings=warnings)
+    if answer is None:  # pragma: no cover - every way out of a loan sets it, or raises
+        raise TypeError("a call has an answer")
+    return answer

@@ -1,0 +1,214 @@
+"""What a provider's answer means where it is no result: which failure it is, in which words."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+from policy_router.diagnostics import printable
+from policy_router.redaction import redact
+from policy_router.runtime.results import Failing
+
+MAX_MESSAGE: Final = 500
+"""The longest message of a provider that is passed on, in characters."""
+
+_GOES_ON: Final = frozenset(
+    {
+        Failing.RATE_LIMITED,
+        Failing.PAYMENT_REQUIRED,
+        Failing.SERVER_ERROR,
+        Failing.CONNECTION_FAILED,
+        Failing.TIMEOUT,
+        Failing.MODEL_NOT_FOUND,
+    }
+)
+_PASSING: Final = frozenset(
+    {
+        Failing.RATE_LIMITED,
+        Failing.SERVER_ERROR,
+        Failing.CONNECTION_FAILED,
+        Failing.TIMEOUT,
+    }
+)
+_BY_STATUS: Final = {
+    400: Failing.BAD_REQUEST,
+    401: Failing.UNAUTHORIZED,
+    402: Failing.PAYMENT_REQUIRED,
+    404: Failing.MODEL_NOT_FOUND,
+    408: Failing.TIMEOUT,
+    429: Failing.RATE_LIMITED,
+}
+_BAD_REQUEST: Final = 400
+_UNAUTHORIZED: Final = 401
+_VAGUE: Final = frozenset({400, 403, 429})
+_SERVER_ERRORS: Final = 500
+_NO_CREDIT_CODES: Final = frozenset({"insufficient_quota", "insufficient_balance"})
+_NO_CREDIT: Final = re.compile(
+    r"(?i)\bcredit balance is too low\b|\binsufficient (?:account )?(?:balance|credits?|funds)\b"
+)
+_NO_MODEL_CODES: Final = frozenset(
+    {"invalid_model", "model_decommissioned", "model_not_available", "model_not_found"}
+)
+_NO_MODEL: Final = re.compile(
+    r"(?i)\bmodel\b.{0,200}?\b(?:not found|does not exist|not exist)\b"
+    r"|\bnot a valid model\b|\b(?:unknown|invalid) model\b"
+)
+
+
+class Failure(Struct, frozen=True):
+    """Why a model call came to nothing.
+
+    Attributes:
+        code: the class of failure.
+        message: the provider's words or ours, on one line, without keys.
+        status: the HTTP status, where there was an answer.
+        retry_after: seconds that the provider asks to be left alone, if it does.
+        streamed: whether a part of the answer had arrived already.
+        partial: that part.
+    """
+
+    code: Failing
+    message: str
+    status: int | None = None
+    retry_after: float | None = None
+    streamed: bool = False
+    partial: str = ""
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same call may succeed a little later."""
+        return self.code in _PASSING and not self.streamed
+
+    @property
+    def reason(self) -> str:
+        """What to say it was, in a word: the status, or the code."""
+        return str(self.status) if self.status else self.code.replace("_", " ")
+
+
+def goes_on(failure: Failure, also: Iterable[int | None], *, is_fallback: bool) -> bool:
+    """Tell whether the next target of the plan may be called.
+
+    After a part of an answer it never may. A target that lacks its key or its endpoint counts as
+    a call that was not authorized, unless it is itself only a fallback: then it is passed over.
+
+    Args:
+        failure: what happened.
+        also: further statuses of this target after which one goes on.
+        is_fallback: whether the target that failed is not the selected one.
+    """
+    if failure.streamed:
+        return False
+    if failure.code in {Failing.NO_CREDENTIAL, Failing.NO_ENDPOINT}:
+        return is_fallback or _UNAUTHORIZED in also
+    return failure.code in _GOES_ON or failure.status in set(also)
+
+
+def of_status(
+    status: int,
+    body: Any,
+    headers: Mapping[str, str],
+    secrets: Iterable[str],
+    *,
+    now: datetime.datetime,
+) -> Failure:
+    """Return the failure that an answer of a status tells of.
+
+    Args:
+        status: the HTTP status, no success.
+        body: the decoded body, if it could be decoded.
+        headers: the answer's headers, by lower-case name.
+        secrets: what must not be repeated.
+        now: the time, which a ``Retry-After`` may count from.
+    """
+    error = _error_in(body)
+    words = _message(error)
+    code = _code(status, error, words)
+    message = clean(words or f"the provider answered with status {status}", secrets)
+    return Failure(code, message, status, retry_after(headers, now=now))
+
+
+def _code(status: int, error: Any, words: str) -> Failing:
+    """Return the class of an answer; some providers say under 400 or 429 what others do not."""
+    named = _names(error)
+    words = words[:MAX_MESSAGE]
+    if status in _VAGUE and (named & _NO_CREDIT_CODES or _NO_CREDIT.search(words)):
+        return Failing.PAYMENT_REQUIRED
+    if status == _BAD_REQUEST and (named & _NO_MODEL_CODES or _NO_MODEL.search(words)):
+        return Failing.MODEL_NOT_FOUND
+    known = _BY_STATUS.get(status)
+    if known is not None:
+        return known
+    return Failing.SERVER_ERROR if status >= _SERVER_ERRORS else Failing.HTTP_ERROR
+
+
+def _names(error: Any) -> frozenset[str]:
+    """Return how a provider calls an error."""
+    if not isinstance(error, Mapping):
+        return frozenset()
+    return frozenset(str(error[key]) for key in ("code", "type") if error.get(key))
+
+
+def _error_in(body: Any) -> Any:
+    """Return the error in a body: an object or a text, under ``error`` or by itself."""
+    if isinstance(body, list | tuple) and body:
+        body = body[0]
+    error = body.get("error") if isinstance(body, Mapping) else None
+    return error if isinstance(error, Mapping) else body
+
+
+def _message(error: Any) -> str:
+    """Return a provider's own words, wherever it puts them."""
+    if isinstance(error, Mapping):
+        found = (error.get(key) for key in ("message", "error", "detail", "title"))
+        return next((text for text in found if isinstance(text, str) and text), "")
+    return error if isinstance(error, str) and not error.lstrip().startswith("<") else ""
+
+
+def clean(text: str, secrets: Iterable[str]) -> str:
+    """Return a text for a log or a person: one line, not long, no keys, no control characters."""
+    text = redact(without(text, secrets)[: 10 * MAX_MESSAGE])
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE]}..."
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """Return a text with stars in place of the keys that it repeats."""
+    for secret in secrets:
+        if secret in text:
+            text = text.replace(secret, "***")
+    return text
+
+
+def retry_after(headers: Mapping[str, str], *, now: datetime.datetime) -> float | None:
+    """Return the seconds that an answer asks to be left alone; None where it does not.
+
+    ``Retry-After`` is a number of seconds or a date (RFC 9110, section 10.2.3); some providers
+    give ``Retry-After-Ms`` too, which is more exact.
+    """
+    exact = _seconds(headers.get("retry-after-ms", ""))
+    if exact is not None:
+        return exact / 1000
+    text = headers.get("retry-after", "")
+    seconds = _seconds(text)
+    if seconds is not None or not text:
+        return seconds
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 <= number < float("inf") else None

@@ -1,0 +1,43 @@
+"""Ids: of decisions, UUIDs that sort by their time; of sessions, what a header can carry."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import uuid
+from collections.abc import Callable
+from typing import Final
+
+from policy_router.errors import RequestError
+
+Ids = Callable[[datetime.datetime], str]
+"""Returns a new id for something that happens at a time."""
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MILLISECOND = datetime.timedelta(milliseconds=1)
+_SESSION: Final = re.compile(r"[!-~](?:[ -~]{0,198}[!-~])?")
+
+
+def uuid7(now: datetime.datetime) -> str:
+    """Return a new UUID of version 7 (RFC 9562, section 5.7): milliseconds, then chance.
+
+    Args:
+        now: the time that it is to sort by; before 1970 counts as 1970.
+    """
+    milliseconds = max(0, (now - _EPOCH) // _MILLISECOND)
+    chance = int.from_bytes(os.urandom(10), "big")
+    version, variant = 0x7 << 76, 0b10 << 62
+    high, low = (chance >> 62) & 0xFFF, chance & (1 << 62) - 1
+    return str(uuid.UUID(int=milliseconds << 80 | version | high << 64 | variant | low))
+
+
+def check_session(session_id: str) -> None:
+    """Refuse the id of a session that no header can carry.
+
+    Raises:
+        RequestError: it is empty, longer than 200 characters, or not printable ASCII.
+    """
+    if not _SESSION.fullmatch(session_id):
+        reason = "the session's id has to be of 1 to 200 printable ASCII characters"
+        raise RequestError("$.session_id", reason)

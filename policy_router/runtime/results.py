@@ -1,0 +1,325 @@
+"""What became of delegated tasks, as a host and its agent read it; and the events on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from policy_router.decision.record import DecisionRecord, Target
+from policy_router.domain import Level
+
+
+class Failing(StrEnum):
+    """Why a model call failed."""
+
+    RATE_LIMITED = "rate_limited"
+    """Too many calls for now: HTTP 429."""
+    PAYMENT_REQUIRED = "payment_required"
+    """No credit is left: HTTP 402, or a quota that is used up."""
+    SERVER_ERROR = "server_error"
+    """The provider's own fault: HTTP 5xx."""
+    CONNECTION_FAILED = "connection_failed"
+    """No connection, or one that broke before an answer."""
+    TIMEOUT = "timeout"
+    """Nothing came in time."""
+    MODEL_NOT_FOUND = "model_not_found"
+    """The provider does not know the model."""
+    BAD_REQUEST = "bad_request"
+    """The provider does not take the call as it is: HTTP 400."""
+    UNAUTHORIZED = "unauthorized"
+    """The provider does not take the key: HTTP 401."""
+    HTTP_ERROR = "http_error"
+    """Any other status that is no success."""
+    BAD_RESPONSE = "bad_response"
+    """An answer that is none: not JSON, or without a message."""
+    STREAM_BROKEN = "stream_broken"
+    """A stream that ended before the answer did."""
+    NO_ENDPOINT = "no_endpoint"
+    """Nothing says where the provider is; nothing was sent."""
+    NO_CREDENTIAL = "no_credential"
+    """The provider's key is not where the policy says; nothing was sent."""
+    CHILD_ERROR = "child_error"
+    """The host's own child raised."""
+
+
+class Status(StrEnum):
+    """What became of a task, or of a delegation as a whole."""
+
+    COMPLETED = "completed"
+    """It ran and has a result; of a delegation: all of them."""
+    PARTIAL = "partial"
+    """Of a delegation: some tasks completed."""
+    FAILED = "failed"
+    """It ran and has no result; of a delegation: no task completed."""
+    REFUSED = "refused"
+    """The policy refused it; of a delegation: nothing was started for that."""
+    NOT_STARTED = "not_started"
+    """Another task of its batch was refused."""
+    CANCELLED = "cancelled"
+    """It was stopped before its end."""
+    DECIDED = "decided"
+    """It was decided and not run, as asked (a dry run)."""
+
+
+class Asked(Struct, frozen=True):
+    """What the agent asked for; None is nothing."""
+
+    model: str | None = None
+    provider: str | None = None
+
+
+class Ran(Struct, frozen=True):
+    """What a task ran on in the end: the target, or what was gone on with after it.
+
+    Attributes:
+        model: the model's id at its provider.
+        provider: the provider's name.
+        entry: the name of the pool entry; None where it is none.
+    """
+
+    model: str
+    provider: str
+    entry: str | None = None
+
+
+class Tokens(Struct, frozen=True):
+    """What the provider counted; None is unknown."""
+
+    input: int | None = None
+    output: int | None = None
+
+
+class Attempt(Struct, frozen=True):
+    """One model call.
+
+    Attributes:
+        number: its number, from 1.
+        model: the model's id at its provider.
+        provider: the provider's name.
+        entry: the name of the pool entry; None where it is none.
+        failure: why it failed; None where it did not.
+        status: the HTTP status, where there was an answer.
+        message: what the provider said of the failure, without keys.
+        duration_seconds: how long it took.
+    """
+
+    number: int
+    model: str
+    provider: str
+    entry: str | None = None
+    failure: Failing | None = None
+    status: int | None = None
+    message: str | None = None
+    duration_seconds: float = 0.0
+
+
+class TaskError(Struct, frozen=True):
+    """Why there is no result.
+
+    Attributes:
+        code: a reason of the policy (``outside_pool``, ...) or a :class:`Failing`.
+        message: for the agent: no keys, no values of facts.
+        task: the index of the task.
+        permitted: the names that may be asked for instead; None where any may, or for failures.
+    """
+
+    code: str
+    message: str
+    task: int
+    permitted: tuple[str, ...] | None = None
+
+
+class Estimate(Struct, frozen=True):
+    """What a task may take, before it ran; None is unknown.
+
+    Attributes:
+        input_tokens: the size of its input.
+        output_tokens: the most that its answer may have.
+        cost_usd: the most that both cost, in US dollars.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+
+
+class Result(Struct, frozen=True):
+    """What became of one task.
+
+    Attributes:
+        task: its index in the batch, from 0.
+        status: what became of it.
+        text: what the child said; of a stream that broke off, as far as it came.
+        requested: what the agent asked for.
+        effective: what it ran on; None where it was refused.
+        level: the level that decided; None where it was refused.
+        rule: the precedence rule that decided, or that refused.
+        decision_id: the id of the decision.
+        session_id: the session it belongs to, as the host gave it.
+        served_model: the model that the provider says it served; None where it does not say.
+        finish_reason: why the child stopped, in the provider's word: ``length`` is cut short.
+        attempts: every model call, in order.
+        tokens: what the provider counted.
+        cost_usd: US dollars by the prices of the pool; None is unknown.
+        estimate: what it may take, of a dry run.
+        duration_seconds: from its start to its end.
+        warnings: what went otherwise than wished.
+        error: why there is no result.
+    """
+
+    task: int
+    status: Status
+    text: str | None = None
+    requested: Asked = Asked()
+    effective: Ran | None = None
+    level: Level | None = None
+    rule: str | None = None
+    decision_id: str | None = None
+    session_id: str | None = None
+    served_model: str | None = None
+    finish_reason: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    tokens: Tokens = Tokens()
+    cost_usd: float | None = None
+    estimate: Estimate | None = None
+    duration_seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+    error: TaskError | None = None
+
+
+class Delegation(Struct, frozen=True):
+    """What became of a delegation: its results, in the order of the tasks.
+
+    Attributes:
+        status: what became of it as a whole.
+        results: one for each task.
+        session_id: the session it belongs to, as the host gave it.
+        error: the first refusal, where the batch was refused for one.
+    """
+
+    status: Status
+    results: tuple[Result, ...]
+    session_id: str | None = None
+    error: TaskError | None = None
+
+    def to_json(self) -> bytes:
+        """Return JSON for the agent that delegated: what is unknown is null."""
+        return _ENCODER.encode(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same as plain data."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+
+class Reply(Struct, frozen=True):
+    """What a child has to say.
+
+    Attributes:
+        text: the answer; None where the model gave none.
+        served_model: the model that the provider says it served, if it does.
+        finish_reason: why the model stopped, in the provider's word.
+        input_tokens: what the provider counted; None is unknown.
+        output_tokens: what the provider counted; None is unknown.
+        ran: what it ran on; None is the target that was decided.
+        attempts: every model call, in order.
+        warnings: what went otherwise than wished.
+    """
+
+    text: str | None = None
+    served_model: str | None = None
+    finish_reason: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    ran: Target | None = None
+    attempts: tuple[Attempt, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class EventKind(StrEnum):
+    """What happened to a child."""
+
+    STARTED = "started"
+    """Its decision is made and it begins."""
+    ATTEMPT = "attempt"
+    """A model call begins."""
+    WAITING = "waiting"
+    """The provider asked to be left alone for some seconds."""
+    TEXT = "text"
+    """A piece of its answer, streamed."""
+    PARAMETER_LEFT_OUT = "parameter_left_out"
+    """The model does not take a parameter."""
+    MODEL_MISMATCH = "model_mismatch"
+    """The provider says that it served another model."""
+    FINISHED = "finished"
+    """It has a result, or none will come."""
+
+
+class Event(Struct, frozen=True):
+    """Something that happened to a child, for whoever watches.
+
+    Attributes:
+        kind: what.
+        task: the index of the task.
+        decision_id: the id of the decision.
+        message: the same for a person, on one line; of a text event, the text.
+        provider: the provider's name.
+        model: the model's id.
+        attempt: the number of the attempt, from 1.
+        attempts: how many there can be.
+        status: of the end: what became of the task.
+        seconds: how long is waited.
+        result: of the end: what became of the task, in full.
+    """
+
+    kind: EventKind
+    task: int
+    decision_id: str
+    message: str
+    provider: str | None = None
+    model: str | None = None
+    attempt: int | None = None
+    attempts: int | None = None
+    status: Status | None = None
+    seconds: float | None = None
+    result: Result | None = None
+
+
+Watcher = Callable[[Event], None]
+"""Is told what happens, in the thread in which it happens."""
+
+
+class ChildTask(Struct, frozen=True):
+    """What a child is to do.
+
+    Attributes:
+        index: the task's index in its batch, from 0.
+        goal: what it is to do.
+        context: what it has to know; may be empty.
+        kind: the word for the sort of work, or ``""``.
+        decision_id: the id of the decision.
+        session_id: the session to continue, or None.
+        record: the decision.
+        tell: tells whoever watches the delegation.
+    """
+
+    index: int
+    goal: str
+    context: str
+    kind: str
+    decision_id: str
+    session_id: str | None
+    record: DecisionRecord
+    tell: Watcher
+
+    @property
+    def fallbacks(self) -> tuple[Target, ...]:
+        """What may be gone on with where the target fails, in order."""
+        return self.record.decision.fallbacks or ()
+
+
+_ENCODER = msgspec.json.Encoder()

@@ -1,0 +1,203 @@
+"""The only door to the OpenAI SDK: connections, calls, and what goes wrong with them.
+
+Importing this takes a third of a second, so it is imported with the first call. The SDK would read
+keys, addresses and headers from the environment, follow redirects and try again by itself; none of
+that happens here, since it could take a key to another endpoint, or a call outside the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Final
+
+import httpx2
+import openai
+
+from policy_router.runtime.dialects import RESPONSES, Wire
+from policy_router.runtime.endpoints import Endpoint
+from policy_router.runtime.failures import Failure, of_status
+from policy_router.runtime.reading import Secrets, failure_of, read_answer, reading_of
+from policy_router.runtime.results import Failing, Reply
+from policy_router.runtime.router import Clock
+from policy_router.version import VERSION
+
+CONNECT_SECONDS: Final = 10.0
+"""How long a connection may take to be made."""
+_LIMITS: Final = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
+_NO_KEY: Final = {"Authorization": openai.Omit()}
+
+
+class _Client(openai.OpenAI):
+    """A client that sends the headers of its endpoint, and no others."""
+
+    own_headers: Mapping[str, str]
+
+    @property
+    def default_headers(self) -> dict[str, str | openai.Omit]:
+        return dict(self.own_headers)
+
+
+class _AsyncClient(openai.AsyncOpenAI):
+    """The same, for an event loop."""
+
+    own_headers: Mapping[str, str]
+
+    @property
+    def default_headers(self) -> dict[str, str | openai.Omit]:
+        return dict(self.own_headers)
+
+
+def connect(endpoint: Endpoint, timeout: float, transport: Any = None) -> openai.OpenAI:
+    """Return the client of an endpoint.
+
+    Args:
+        endpoint: address, key and headers.
+        timeout: seconds that the provider may be silent.
+        transport: an ``httpx2`` transport in place of the network, or None.
+    """
+    http = httpx2.Client(
+        timeout=_timeout(timeout), limits=_LIMITS, transport=transport, follow_redirects=False
+    )
+    client = _Client(http_client=http, **_arguments(endpoint))
+    client.own_headers = _headers(endpoint)
+    return client
+
+
+def connect_async(endpoint: Endpoint, timeout: float, transport: Any = None) -> openai.AsyncOpenAI:
+    """Return the client of an endpoint for an event loop; as for :func:`connect`."""
+    http = httpx2.AsyncClient(
+        timeout=_timeout(timeout), limits=_LIMITS, transport=transport, follow_redirects=False
+    )
+    client = _AsyncClient(http_client=http, **_arguments(endpoint))
+    client.own_headers = _headers(endpoint)
+    return client
+
+
+def _timeout(seconds: float) -> httpx2.Timeout:
+    return httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
+
+
+def _arguments(endpoint: Endpoint) -> dict[str, Any]:
+    """Return all that the SDK would otherwise take from the environment."""
+    return {
+        "base_url": endpoint.base_url,
+        "api_key": "",  # it is among the headers
+        "admin_api_key": "",
+        "organization": "",
+        "project": "",
+        "webhook_secret": "",
+        "max_retries": 0,
+    }
+
+
+def _headers(endpoint: Endpoint) -> dict[str, str]:
+    headers = {
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+        "User-Agent": f"policy-router/{VERSION}",
+    }
+    if endpoint.api_key:
+        headers["Authorization"] = f"Bearer {endpoint.api_key}"
+    return {**headers, **dict(endpoint.headers)}
+
+
+class Exchange:
+    """One call: what is sent, and how the answer is read."""
+
+    def __init__(
+        self, wire: Wire, headers: Mapping[str, str], secrets: Secrets, clock: Clock
+    ) -> None:
+        """Prepare a call.
+
+        Args:
+            wire: what is sent.
+            headers: further headers of this call.
+            secrets: what must not be repeated.
+            clock: tells the time, which a ``Retry-After`` may count from.
+        """
+        self.wire, self.headers, self.secrets, self.clock = wire, headers, secrets, clock
+        self.reading = reading_of(wire.api, secrets)
+
+    def call(self, client: openai.OpenAI) -> Reply | Failure:
+        """Make the call, and wait for the answer."""
+        try:
+            answer = self._create(self._api(client).with_raw_response)
+        except openai.APIError as error:
+            return self._failure(error)
+        return read_answer(self.wire.api, answer.content, self.secrets, now=self.clock())
+
+    async def call_async(self, client: openai.AsyncOpenAI) -> Reply | Failure:
+        """Make the call on an event loop; as for :meth:`call`."""
+        try:
+            answer = await self._create(self._api(client).with_raw_response)
+        except openai.APIError as error:
+            return self._failure(error)
+        return read_answer(self.wire.api, answer.content, self.secrets, now=self.clock())
+
+    def stream(self, client: openai.OpenAI) -> Iterator[str]:
+        """Make the call, and yield the text as it comes; :attr:`reading` has the outcome."""
+        try:
+            with self._create(self._api(client), stream=True) as events:
+                for event in events:
+                    yield from self.reading.pieces(event, now=self.clock())
+        except (openai.APIError, ValueError) as error:
+            self._break(error)
+        yield from self.reading.rest()
+
+    async def stream_async(self, client: openai.AsyncOpenAI) -> AsyncIterator[str]:
+        """Make the call on an event loop; as for :meth:`stream`."""
+        try:
+            async with await self._create(self._api(client), stream=True) as events:
+                async for event in events:
+                    for piece in self.reading.pieces(event, now=self.clock()):
+                        yield piece
+        except (openai.APIError, ValueError) as error:
+            self._break(error)
+        for piece in self.reading.rest():
+            yield piece
+
+    def _api(self, client: openai.OpenAI | openai.AsyncOpenAI) -> Any:
+        return client.responses if self.wire.api == RESPONSES else client.chat.completions
+
+    def _create(self, api: Any, **options: Any) -> Any:
+        """Call the SDK; parameters go into the body as they are, whether it knows them or not."""
+        wire = self.wire
+        conversation = "input" if wire.api == RESPONSES else "messages"
+        options[conversation] = wire.messages
+        return api.create(
+            model=wire.model,
+            extra_headers=self.headers,
+            extra_body=wire.parameters or None,
+            **options,
+        )
+
+    def _break(self, error: Exception) -> None:
+        """Note what broke a stream; where that is what it holds, it had begun."""
+        self.reading.failure = self._failure(error)
+        if not isinstance(error, openai.APIStatusError | openai.APIConnectionError):
+            self.reading.has_begun = True
+
+    def _failure(self, error: Exception) -> Failure:
+        """Return what an exception says. The exception itself holds the request, key and all."""
+        if isinstance(error, openai.APIStatusError):
+            headers = {name.lower(): value for name, value in error.response.headers.items()}
+            status = error.status_code
+            return of_status(status, error.body, headers, self.secrets, now=self.clock())
+        if isinstance(error, openai.APITimeoutError):
+            return Failure(Failing.TIMEOUT, "the provider did not answer in time")
+        if isinstance(error, openai.APIConnectionError):
+            what = type(error.__cause__ or error).__name__
+            message = f"the connection to the provider failed ({what})"
+            return Failure(Failing.CONNECTION_FAILED, message)
+        if isinstance(error, openai.APIError):
+            return failure_of(error.body, self.secrets, now=self.clock())
+        return Failure(Failing.BAD_RESPONSE, "the stream holds something that is no event")
+
+
+def headers_of(endpoint: Endpoint, session: Mapping[str, str]) -> dict[str, Any]:
+    """Return the headers of one call, besides those of its endpoint.
+
+    Without a key, the SDK has to be told that none is missing.
+    """
+    has_key = any(name.lower() == "authorization" for name in _headers(endpoint))
+    return {**({} if has_key else _NO_KEY), **session}

@@ -1,0 +1,54 @@
+"""What really ran: the model that a provider says it served, and the one that was routed."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from msgspec.structs import replace
+
+from policy_router.diagnostics import printable
+from policy_router.errors import ProviderError
+from policy_router.runtime.course import Made
+from policy_router.runtime.failures import Failure
+from policy_router.runtime.results import ChildTask, EventKind, Reply
+from policy_router.runtime.telling import LOGGER, tell
+
+_VERSION_OF_MODEL: Final = re.compile(
+    r"(?:[-@:](?:latest|\d{4}-\d{2}-\d{2}|\d{8}|\d{6}|\d{4}|\d{2}-\d{4}|\d{2}-\d{2}))+$"
+)
+
+
+def is_same_model(routed: str, served: str) -> bool:
+    """Tell whether a provider served what was routed to it, as far as names can tell.
+
+    Case, a vendor before a slash, and a date or ``latest`` at the end make no difference.
+    """
+    return _plain_name(routed) == _plain_name(served)
+
+
+def _plain_name(model: str) -> str:
+    return _VERSION_OF_MODEL.sub("", model.casefold().rpartition("/")[2])
+
+
+def concluded(made: Made, task: ChildTask) -> Reply:
+    """Return the answer that a course ended with, or raise what it ended with."""
+    last = made.last
+    if isinstance(last, Failure):
+        where = made.target.provider or "no provider"
+        reason = f"{last.message} ({made.target.model} at {where})"
+        raise ProviderError(
+            last.code,
+            reason,
+            decision_id=task.decision_id,
+            attempts=made.attempts,
+            partial=last.partial,
+        )
+    served, routed = last.served_model, made.target.model
+    warnings = last.warnings
+    if served is not None and not is_same_model(routed, served):
+        message = f"{printable(served)} was served in place of {printable(routed)}"
+        tell(task, EventKind.MODEL_MISMATCH, message, made.target)
+        LOGGER.warning("decision %s task %d: %s", task.decision_id, task.index, message)
+        warnings = (*warnings, message)
+    return replace(last, ran=made.target, attempts=made.attempts, warnings=warnings)

@@ -1,0 +1,57 @@
+"""Telling what happens to a child, to whoever watches and to the log. No word is a secret."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from policy_router.decision.record import Target
+from policy_router.diagnostics import printable
+from policy_router.runtime.course import Call, Pause
+from policy_router.runtime.results import ChildTask, Event, EventKind
+
+LOGGER: Final = logging.getLogger("policy_router")
+"""The log of this package; a host says where it goes."""
+
+
+def unwatched(_event: Event) -> None:
+    """Tell nobody."""
+
+
+def tell(
+    task: ChildTask, kind: EventKind, message: str, target: Target | None = None, **more: Any
+) -> None:
+    """Tell something of a child, about one target or none."""
+    provider, model = (target.provider, target.model) if target else (None, None)
+    event = Event(kind, task.index, task.decision_id, message, provider, model, **more)
+    task.tell(event)
+
+
+def tell_attempt(call: Call, task: ChildTask) -> None:
+    """Tell that a call begins; where it is not the first one, why."""
+    where = printable(call.target.provider or "no provider")
+    message = f"attempt {call.number} of {call.total} at {where}"
+    if call.after is not None:
+        message = f"{message} after {call.after.reason}"
+        LOGGER.warning("decision %s task %d: %s", task.decision_id, task.index, message)
+    numbers = {"attempt": call.number, "attempts": call.total}
+    tell(task, EventKind.ATTEMPT, message, call.target, **numbers)
+
+
+def tell_pause(task: ChildTask, pause: Pause) -> None:
+    """Tell that a provider is left alone for a while."""
+    message = f"waiting {pause.seconds:.1f} s for {printable(pause.provider)}"
+    LOGGER.info("decision %s task %d: %s", task.decision_id, task.index, message)
+    tell(task, EventKind.WAITING, message, seconds=pause.seconds)
+
+
+def tell_text(task: ChildTask, text: str) -> None:
+    """Tell a piece of the answer."""
+    task.tell(Event(EventKind.TEXT, task.index, task.decision_id, text))
+
+
+def tell_left_out(call: Call, task: ChildTask, name: str) -> None:
+    """Tell that a parameter is not sent."""
+    message = f"{printable(call.target.model)} does not take `{printable(name)}`, which is left out"
+    LOGGER.warning("decision %s task %d: %s", task.decision_id, task.index, message)
+    tell(task, EventKind.PARAMETER_LEFT_OUT, message, call.target)
