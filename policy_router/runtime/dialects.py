@@ -40,48 +40,53 @@ class Wire(Struct, frozen=True):
     """What is sent.
 
     Attributes:
-        api: which API is called.
+        api: which API is called: ``chat_completions`` or ``responses``.
         model: the model's id.
-        messages: the messages of the conversation.
         parameters: further parameters, as the API calls them.
         left_out: the names of the parameters that the model does not take, sorted.
+        messages: the messages of the conversation.
+        headers: headers of this call, besides those of its endpoint.
     """
 
     api: str
     model: str
-    messages: list[dict[str, str]]
     parameters: dict[str, Any]
     left_out: tuple[str, ...] = ()
+    messages: list[dict[str, str]] = []
+    headers: dict[str, str] = {}
 
 
 def wire(
-    target: Target,
-    entry: PoolEntry | None,
-    dialect: Dialect,
-    system: str,
-    user: str,
-    *,
-    streams: bool = False,
+    target: Target, entry: PoolEntry | None, dialect: Dialect, *, streams: bool = False
 ) -> Wire:
-    """Put a call as its model wants it.
+    """Put the parameters of a call as its model wants them.
 
     Args:
         target: what is called, and with which parameters.
         entry: the pool entry that it is, or None.
         dialect: how it speaks, the entry's own dialect included.
-        system: the text of the system message; none is sent where it is empty.
-        user: the text of the user's message.
         streams: whether the answer is streamed.
     """
     api = dialect.api or CHAT
-    role = dialect.system_role or _usual_role(target.model)
-    messages = [{"role": role, "content": system}] if system else []
-    messages.append({"role": "user", "content": user})
     taken, left_out = _taken(target.parameters, entry, dialect)
     parameters = _spelt(taken, api, dialect)
     if streams and api == CHAT and "stream_options" not in dialect.unsupported:
         parameters.setdefault("stream_options", {"include_usage": True})
-    return Wire(api, target.model, messages, parameters, left_out)
+    return Wire(api, target.model, parameters, left_out)
+
+
+def conversation(target: Target, dialect: Dialect, system: str, user: str) -> list[dict[str, str]]:
+    """Return the first messages of a child.
+
+    Args:
+        target: what is called.
+        dialect: how it speaks.
+        system: the text of the system message; there is none where it is empty.
+        user: the text of the user's message.
+    """
+    role = dialect.system_role or _usual_role(target.model)
+    first = [{"role": role, "content": system}] if system else []
+    return [*first, {"role": "user", "content": user}]
 
 
 def longest_answer(parameters: Mapping[str, Any]) -> int | None:

@@ -20,7 +20,7 @@ from policy_router.domain import Policy
 from policy_router.errors import NoTarget, ProviderError
 from policy_router.runtime.clients import Connections, borrowed
 from policy_router.runtime.course import Call, Made, Pause, Rules, course
-from policy_router.runtime.dialects import wire
+from policy_router.runtime.dialects import Wire, conversation, wire
 from policy_router.runtime.endpoints import Endpoint, endpoint_of, entry_of, merged
 from policy_router.runtime.failures import Failure
 from policy_router.runtime.ids import check_session, uuid7
@@ -239,7 +239,7 @@ class Executor:
 
     def _prepared(self, call: Call, task: ChildTask) -> _Prepared | Failure:
         """Put a call as its target wants it, and tell that it begins."""
-        from policy_router.runtime.sdk import Exchange, headers_of
+        from policy_router.runtime.sdk import Exchange
 
         target = call.target
         tell_attempt(call, task)
@@ -247,15 +247,19 @@ class Executor:
         if isinstance(endpoint, Failure):
             return endpoint
         self._keep_secret(endpoint)
+        sent = self._wire(target, task, endpoint)
+        for name in sent.left_out:
+            tell_left_out(call, task, name)
+        exchange = Exchange(sent, self._secrets, self._clock)
+        return _Prepared(endpoint, exchange, sent.left_out)
+
+    def _wire(self, target: Target, task: ChildTask, endpoint: Endpoint) -> Wire:
         entry = entry_of(self.policy, target)
         dialect = merged(entry.dialect, endpoint.dialect) if entry else endpoint.dialect
         user = f"{task.goal}\n\n{task.context}" if task.context else task.goal
-        sent = wire(target, entry, dialect, self._instructions, user, streams=self._streams)
-        headers = headers_of(endpoint, self._session(task.session_id))
-        for name in sent.left_out:
-            tell_left_out(call, task, name)
-        exchange = Exchange(sent, headers, self._secrets, self._clock)
-        return _Prepared(endpoint, exchange, sent.left_out)
+        sent = wire(target, entry, dialect, streams=self._streams)
+        messages = conversation(target, dialect, self._instructions, user)
+        return replace(sent, messages=messages, headers=self._session(task.session_id))
 
     def _session(self, session_id: str | None) -> dict[str, str]:
         if session_id is None:
@@ -280,6 +284,21 @@ class Executor:
         return self._secrets
 
     # Connections.
+
+    def wire(self, target: Target, task: ChildTask) -> Wire:
+        """Return a call of a child as its endpoint wants it, for a host that makes it itself.
+
+        Args:
+            target: what is called.
+            task: what the child is to do.
+
+        Returns:
+            The first messages, the parameters and the session's header, in the endpoint's dialect.
+
+        Raises:
+            ProviderError: the provider has no address, or its key is missing.
+        """
+        return self._wire(target, task, self._endpoint(target.provider))
 
     def client(self, provider: str) -> openai.OpenAI:
         """Return the SDK's client of a provider, for a host that makes calls of its own.

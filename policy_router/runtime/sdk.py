@@ -104,24 +104,21 @@ def _headers(endpoint: Endpoint) -> dict[str, str]:
 class Exchange:
     """One call: what is sent, and how the answer is read."""
 
-    def __init__(
-        self, wire: Wire, headers: Mapping[str, str], secrets: Secrets, clock: Clock
-    ) -> None:
+    def __init__(self, wire: Wire, secrets: Secrets, clock: Clock) -> None:
         """Prepare a call.
 
         Args:
             wire: what is sent.
-            headers: further headers of this call.
             secrets: what must not be repeated.
             clock: tells the time, which a ``Retry-After`` may count from.
         """
-        self.wire, self.headers, self.secrets, self.clock = wire, headers, secrets, clock
+        self.wire, self.secrets, self.clock = wire, secrets, clock
         self.reading = reading_of(wire.api, secrets)
 
     def call(self, client: openai.OpenAI) -> Reply | Failure:
         """Make the call, and wait for the answer."""
         try:
-            answer = self._create(self._api(client).with_raw_response)
+            answer = self._create(client, self._api(client).with_raw_response)
         except openai.APIError as error:
             return self._failure(error)
         return read_answer(self.wire.api, answer.content, self.secrets, now=self.clock())
@@ -129,7 +126,7 @@ class Exchange:
     async def call_async(self, client: openai.AsyncOpenAI) -> Reply | Failure:
         """Make the call on an event loop; as for :meth:`call`."""
         try:
-            answer = await self._create(self._api(client).with_raw_response)
+            answer = await self._create(client, self._api(client).with_raw_response)
         except openai.APIError as error:
             return self._failure(error)
         return read_answer(self.wire.api, answer.content, self.secrets, now=self.clock())
@@ -137,7 +134,7 @@ class Exchange:
     def stream(self, client: openai.OpenAI) -> Iterator[str]:
         """Make the call, and yield the text as it comes; :attr:`reading` has the outcome."""
         try:
-            with self._create(self._api(client), stream=True) as events:
+            with self._create(client, self._api(client), stream=True) as events:
                 for event in events:
                     yield from self.reading.pieces(event, now=self.clock())
         except (openai.APIError, ValueError) as error:
@@ -147,7 +144,7 @@ class Exchange:
     async def stream_async(self, client: openai.AsyncOpenAI) -> AsyncIterator[str]:
         """Make the call on an event loop; as for :meth:`stream`."""
         try:
-            async with await self._create(self._api(client), stream=True) as events:
+            async with await self._create(client, self._api(client), stream=True) as events:
                 async for event in events:
                     for piece in self.reading.pieces(event, now=self.clock()):
                         yield piece
@@ -159,14 +156,17 @@ class Exchange:
     def _api(self, client: openai.OpenAI | openai.AsyncOpenAI) -> Any:
         return client.responses if self.wire.api == RESPONSES else client.chat.completions
 
-    def _create(self, api: Any, **options: Any) -> Any:
-        """Call the SDK; parameters go into the body as they are, whether it knows them or not."""
+    def _create(self, client: Any, api: Any, **options: Any) -> Any:
+        """Call the SDK; parameters go into the body as they are, whether it knows them or not.
+
+        Without a key, the SDK has to be told that none is missing.
+        """
         wire = self.wire
-        conversation = "input" if wire.api == RESPONSES else "messages"
-        options[conversation] = wire.messages
+        options["input" if wire.api == RESPONSES else "messages"] = wire.messages
+        has_key = any(name.lower() == "authorization" for name in client.own_headers)
         return api.create(
             model=wire.model,
-            extra_headers=self.headers,
+            extra_headers=wire.headers if has_key else {**_NO_KEY, **wire.headers},
             extra_body=wire.parameters or None,
             **options,
         )
@@ -192,12 +192,3 @@ class Exchange:
         if isinstance(error, openai.APIError):
             return failure_of(error.body, self.secrets, now=self.clock())
         return Failure(Failing.BAD_RESPONSE, "the stream holds something that is no event")
-
-
-def headers_of(endpoint: Endpoint, session: Mapping[str, str]) -> dict[str, Any]:
-    """Return the headers of one call, besides those of its endpoint.
-
-    Without a key, the SDK has to be told that none is missing.
-    """
-    has_key = any(name.lower() == "authorization" for name in _headers(endpoint))
-    return {**({} if has_key else _NO_KEY), **session}

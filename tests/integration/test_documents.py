@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from enum import StrEnum
 from pathlib import Path
 
+import msgspec
 import pytest
 from jsonschema import Draft7Validator
 
 import policy_router
-from policy_router import check, decide, load
+from policy_router import Delegator, Executor, check, decide, load
 from policy_router.cli import _parser
 from policy_router.cli import main as command_line
 from policy_router.decision.record import ReasonCode, Result
+from policy_router.domain import Dialect
+from policy_router.runtime.known_providers import KNOWN_PROVIDERS
+from policy_router.runtime.results import Delegation, EventKind, Failing, Status
 from tests.integration.support import NOW, ROOT
 
 README = ROOT / "README.md"
@@ -78,7 +84,8 @@ def test_readme_s_rules_check_clean(beside_readme: Path) -> None:
 
 @pytest.mark.usefixtures("beside_readme")
 def test_readme_s_python_prints_what_readme_says(capsys: pytest.CaptureFixture[str]) -> None:
-    assert executed(blocks(README, "python")[0], capsys) == blocks(README, "text")[0]
+    code, printed = blocks(README, "python"), blocks(README, "text")
+    assert executed("\n".join(code), capsys) == "".join(printed)
 
 
 @pytest.mark.usefixtures("shell")
@@ -169,6 +176,50 @@ def test_every_named_folder_is_there(page: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+# the page about delegation
+
+DELEGATION = ROOT / "docs" / "delegation.md"
+
+
+def rows_of(page: Path, head: str) -> list[list[str]]:
+    """Return the cells of the table that begins with a head."""
+    text = page.read_text(encoding="utf-8")
+    table = text[text.index(head) :].split("\n\n", 1)[0]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[2:]]
+
+
+def test_the_delegation_page_lists_the_providers_that_are_known() -> None:
+    rows = rows_of(DELEGATION, "| provider | address | key |")
+    assert len(rows) == len(KNOWN_PROVIDERS)
+    for (name, provider), row in zip(KNOWN_PROVIDERS.items(), rows, strict=True):
+        key = f"`{provider.api_key}`" if provider.api_key else "none"
+        assert row[:3] == [f"`{name}`", f"`{provider.base_url}`", key]
+        dialect = provider.dialect
+        words = [dialect.api, dialect.max_tokens, *dialect.unsupported]
+        assert [word for word in words if word and word not in row[3]] == []
+        assert (row[3] == "usual") == (dialect == Dialect())
+
+
+def test_the_delegation_page_s_example_has_every_field_of_a_result() -> None:
+    (text,) = blocks(DELEGATION, "json")
+    example = json.loads(text)
+    made = msgspec.convert(example, Delegation, strict=True)
+    assert json.loads(made.to_json()) == example
+
+
+@pytest.mark.parametrize("words", [Failing, Status, EventKind])
+def test_the_delegation_page_knows_every_word(words: type[StrEnum]) -> None:
+    text = DELEGATION.read_text(encoding="utf-8")
+    assert [word for word in words if f"`{word}`" not in text] == []
+
+
+@pytest.mark.parametrize("kind", [Delegator, Executor])
+def test_the_delegation_page_knows_every_option(kind: type) -> None:
+    rows = rows_of(DELEGATION, f"| `{kind.__name__}(policy, ...)`")
+    known = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    assert known == set(inspect.signature(kind).parameters) - {"policy"}
+
+
 # the command line's page
 
 
@@ -188,7 +239,8 @@ def options_of(parser: argparse.ArgumentParser) -> set[str]:
 
 def synopsis() -> dict[str, str]:
     (text,) = blocks(ROOT / "docs" / "command-line.md", "text")
-    return {line.split()[1]: line for line in text.splitlines()}
+    lines = re.sub(r"\n +", " ", text).splitlines()
+    return {line.split()[1]: line for line in lines}
 
 
 def test_the_synopsis_lists_exactly_the_commands_and_options_there_are() -> None:

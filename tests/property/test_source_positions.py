@@ -1,6 +1,6 @@
 """Every character of every scalar is found again in the file, and reading never raises."""
 
-# ruff: noqa: FBT001, PLR0913, PLR0917 - the arguments are drawn, nobody passes them
+# ruff: noqa: FBT001, PLR0917 - the arguments are drawn, nobody passes them
 
 from __future__ import annotations
 
