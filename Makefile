@@ -34,8 +34,8 @@ lint: $(INSTALLED) ## check style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: $(INSTALLED) ## time decisions, beside code written by hand and other engines
-	$(BIN)/python -m benchmarks --peers --threads
+bench: $(INSTALLED) ## time decisions and model calls, beside code written by hand and other engines
+	$(BIN)/python -m benchmarks --peers --threads --delegation
 
 format: $(INSTALLED) ## correct style where a tool can
 	$(BIN)/ruff check --fix

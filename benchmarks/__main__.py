@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cold, peers, report, threads
+from benchmarks import cold, delegation, peers, report, threads
 from benchmarks.by_hand import Plain, Tuned
 from benchmarks.engines import Engine, available
 from benchmarks.timing import Case, Local, run, timer_ns
@@ -291,6 +291,19 @@ def _threads(decisions: _Decisions, say: _Progress) -> list[dict[str, Any]]:
     return rows
 
 
+def _delegation(engines: list[Engine], say: _Progress, *, quick: bool) -> dict[str, Any]:
+    """Measure model calls, to a peer on this machine, and batches of decisions."""
+    rounds, seconds = (3, 0.2) if quick else (15, 1.0)
+    say("timing batches")
+    found: dict[str, Any] = {"batches": delegation.batches(engines, rounds, seconds)}
+    with delegation.peer() as url:
+        say("timing model calls")
+        found["calls"] = delegation.calls(url, rounds, seconds)
+        say(f"running {delegation.CHILDREN:,} children")
+        found["stress"] = delegation.stress(url)
+    return found
+
+
 def measure(arguments: argparse.Namespace, say: _Progress) -> dict[str, Any]:
     """Measure everything that was asked for."""
     quick = arguments.quick
@@ -316,6 +329,7 @@ def measure(arguments: argparse.Namespace, say: _Progress) -> dict[str, Any]:
     results["decisions"] = decisions.rows()
     results["policies"] = _policies(decisions, say, quick=quick)
     results["threads"] = _threads(decisions, say) if arguments.threads else []
+    results["delegation"] = _delegation(engines, say, quick=quick) if arguments.delegation else {}
     timer = timer_ns()
     results["settings"] = {"rounds": rounds, "seconds": seconds, "timer_ns": timer}
     return results
@@ -329,6 +343,9 @@ def main() -> int:
     )
     parser.add_argument("--peers", action="store_true", help="measure peers too; installs them")
     parser.add_argument("--threads", action="store_true", help="check threads that share a policy")
+    parser.add_argument(
+        "--delegation", action="store_true", help="measure model calls to a peer started here"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON too")
     parser.add_argument("--markdown", action="store_true", help=f"write docs/{PAGE.name} anew")
     arguments = parser.parse_args()
@@ -349,7 +366,8 @@ def main() -> int:
     if arguments.markdown:
         report.write_markdown(PAGE, results)
     wrong = any(row["right"] != row["decisions"] for row in results["threads"])
-    return 1 if wrong else 0
+    stress = results["delegation"].get("stress", {"right": 0, "children": 0})
+    return 1 if wrong or stress["right"] != stress["children"] else 0
 
 
 if __name__ == "__main__":

@@ -14,7 +14,15 @@ from typing import Any
 
 from policy_router.version import VERSION
 
-_PACKAGES = ("cel-python", "cel-expr-python", "google-re2", "msgspec", "PyYAML", "jsonschema")
+_PACKAGES = (
+    "cel-python",
+    "cel-expr-python",
+    "google-re2",
+    "msgspec",
+    "PyYAML",
+    "jsonschema",
+    "openai",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,8 @@ def tables(results: Mapping[str, Any]) -> list[Table]:
     found += [_policies(results["policies"]), _starts(results["imports"], results["starts"])]
     if results["threads"]:
         found.append(_threads(results["threads"]))
+    if results["delegation"]:
+        found += _delegation(results["delegation"])
     return found
 
 
@@ -187,6 +197,29 @@ def _threads(rows: Sequence[Mapping[str, Any]]) -> Table:
     keys = ("size", "by", "threads", "decisions", "right", "seconds")
     title = "Threads that share one policy"
     return Table("threads", title, columns, 2, [[row[key] for key in keys] for row in rows])
+
+
+def _delegation(found: Mapping[str, Any]) -> list[Table]:
+    """Return the tables about model calls."""
+    columns = ("on", "by", "calls", "median µs", "p99 µs", "x the SDK alone")
+    keys = ("form", "by", "calls", "median_us", "p99_us", "ratio")
+    calls = [[row[key] for key in keys[:-1]] + [f"{row['ratio']:.3f}"] for row in found["calls"]]
+    batches = [[row[k] for k in ("tasks", "size", "by", "ms")] for row in found["batches"]]
+    stress = found["stress"]
+    states = [
+        [
+            f"{when} the {stress['children']:,} children",
+            stress[f"mb_{key}"],
+            stress[f"sockets_{key}"],
+        ]
+        for when, key in (("before", "before"), ("after", "after"), ("closed, after", "closed"))
+    ]
+    title = f"{stress['children']:,} children, {stress['seconds']:.1f} s, {stress['right']:,} right"
+    return [
+        Table("calls", "A model call, to a peer on this machine", columns, 2, calls),
+        Table("batches", "A batch, decided", ("tasks", "entries", "engine", "ms"), 2, batches),
+        Table("stress", title, ("when", "resident MB", "open sockets"), 1, states),
+    ]
 
 
 def write_markdown(path: Path, results: Mapping[str, Any]) -> None:
