@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from policy_router.domain import (
+    Dialect,
     Fact,
     ForbidRule,
     Level,
@@ -87,6 +88,8 @@ def _entry(policy: Policy, entry: PoolEntry) -> dict[str, Any]:
             "parameters": entry.parameters or None,
             "limits": _each(entry.limits, _limit),
             "fallback": entry.fallback or None,
+            "fallback_on": entry.fallback_on or None,
+            "dialect": _dialect(entry.dialect),
             "allow": _text(entry.allow),
             "pick": _text(entry.pick),
         }
@@ -114,7 +117,24 @@ def _forbid(number: int, rule: ForbidRule) -> dict[str, Any]:
 
 
 def _provider(provider: Provider) -> dict[str, Any]:
-    return _given({"base_url": provider.base_url, "api_key": provider.api_key})
+    return _given(
+        {
+            "base_url": provider.base_url,
+            "api_key": provider.api_key,
+            "headers": provider.headers or None,
+            "dialect": _dialect(provider.dialect),
+        }
+    )
+
+
+def _dialect(dialect: Dialect) -> dict[str, Any] | None:
+    said = {
+        "api": dialect.api,
+        "system_role": dialect.system_role,
+        "max_tokens": dialect.max_tokens,
+        "unsupported": dialect.unsupported or None,
+    }
+    return _given(said) or None
 
 
 def _fact(fact: Fact) -> dict[str, Any]:

@@ -31,7 +31,6 @@ from policy_router.domain import (
     PoolEntry,
     PrecedenceRule,
     Price,
-    Provider,
     Variable,
     frozen,
 )
@@ -41,6 +40,7 @@ from policy_router.expressions.vocabulary import FACT_TYPES, Name
 from policy_router.policy import lint
 from policy_router.policy.canonical import default_forbid_id, with_revision
 from policy_router.policy.conditions import ConditionReader, Vocabularies
+from policy_router.policy.endpoints import dialect, providers, statuses
 from policy_router.policy.schema import PolicySchema
 from policy_router.policy.sections import Piece, Sections, hide_secrets
 from policy_router.policy.source import Document, MappingNode, plain, read
@@ -142,7 +142,7 @@ class _Reader:
             model=self.text("model"),
             provider=self.text("provider"),
             parameters=self.parameters(),
-            providers=FrozenDict(self.providers()),
+            providers=providers(self.sections),
             facts=FrozenDict(facts),
             kinds=kinds,
             variables=variables,
@@ -199,12 +199,6 @@ class _Reader:
             return None
         return tuple(text for piece in pieces if (text := piece.text()) is not None)
 
-    def providers(self) -> dict[str, Provider]:
-        return {
-            name.text: Provider(piece.text_at("base_url"), piece.text_at("api_key"))
-            for name, piece in self.sections.united("providers")
-        }
-
     def parameters(self) -> Mapping[str, Any]:
         found = {name.text: plain(piece.node) for name, piece in self.sections.united("parameters")}
         short = self.sections.one("reasoning_effort")
@@ -251,6 +245,8 @@ class _Reader:
             parameters=_parameters(piece.get("parameters")),
             limits=_limits(piece.get("limits")),
             fallback=piece.texts_at("fallback"),
+            fallback_on=statuses(piece.get("fallback_on")),
+            dialect=dialect(piece.get("dialect")),
             allow=allow,
             pick=pick,
             span=piece.span,

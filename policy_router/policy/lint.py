@@ -10,6 +10,7 @@ from policy_router.domain import Level, Policy, PoolEntry, PrecedenceRule
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.tree import Literal
 from policy_router.policy.canonical import form_but_for_name
+from policy_router.policy.endpoints import secret_places
 from policy_router.policy.sections import Piece, Sections, scalars
 from policy_router.redaction import KEY_SHAPE, REFERENCE, is_secret_name, secret_spans
 
@@ -22,7 +23,7 @@ def findings(policy: Policy, sections: Sections, own_precedence: bool) -> Iterat
         sections: where it was read from.
         own_precedence: whether the precedence rules are the policy's own, not a profile's.
     """
-    for check in (_names, _targets, _references, _providers, _aliases, _pool, _secrets):
+    for check in (_names, _targets, _references, _plans, _providers, _aliases, _pool, _secrets):
         yield from check(policy, sections)
     yield from _default(policy, sections)
     if own_precedence:
@@ -122,6 +123,15 @@ def _references(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
             yield only.error(Code.AMBIGUOUS_ENTRY, message, "give each a `name` of its own")
 
 
+def _plans(_policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
+    """Yield a warning for statuses to go on after where there is nothing to go on with."""
+    for piece in sections.joined("pool") or ():
+        statuses = piece.get("fallback_on")
+        if statuses is not None and not piece.texts_at("fallback"):
+            message = "`fallback_on` has no effect without `fallback`"
+            yield statuses.warning(Code.NO_EFFECT, message)
+
+
 def _fallback(
     item: Piece, entry: PoolEntry, known: list[str], aliases: Mapping[str, str]
 ) -> Iterator[Diagnostic]:
@@ -196,14 +206,11 @@ def _may_equal(policy: Policy, entry: PoolEntry) -> bool:
 def _secrets(_policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
     """Yield an error for every secret that is written where a reference belongs."""
     remedy = "write `env:NAME` or `file:PATH`, and take the key out of the file and its history"
-    for name, provider in sections.united("providers"):
-        key = provider.get("api_key")
-        if key is not None and not _is_reference(key):
-            message = f"the key of {quote(name.text)} is written out"
-            yield key.error(Code.INLINE_SECRET, message, remedy)
-    reported = {
-        key.span for _, provider in sections.united("providers") if (key := provider.get("api_key"))
-    }
+    reported = set()
+    for place, what in secret_places(sections):
+        reported.add(place.span)
+        if not _is_reference(place):
+            yield place.error(Code.INLINE_SECRET, f"{what} is written out", remedy)
     for root in sections.roots:
         for piece in scalars(root) if secret_spans(root.span.source.text) else ():
             if piece.span not in reported and _looks_secret(piece):

@@ -102,7 +102,7 @@ class Piece:
 def hide_secrets(document: Document) -> None:
     """Hide what no diagnostic may show of a file.
 
-    That is every value under ``providers`` that is neither an address nor a reference, the defaults
+    That is every value under ``providers`` that is no address, dialect or reference, the defaults
     of facts, and what a host has around the policy.
     """
     root = Piece(document.root, document.path)
@@ -113,11 +113,22 @@ def hide_secrets(document: Document) -> None:
     for _, fact in facts.pairs() if facts else ():
         for piece in scalars(default) if (default := fact.get("default")) else ():
             document.source.hide(piece.span)
-    for piece in scalars(providers) if providers else ():
-        is_address = piece.path.endswith(".base_url")
+    for piece in _closed(providers) if providers else ():
         text = piece.text()
-        if text and not is_address and not REFERENCE.fullmatch(text):
+        if text and not REFERENCE.fullmatch(text):
             document.source.hide(piece.span)
+
+
+def _closed(providers: Piece) -> Iterator[Piece]:
+    """Yield the values of endpoints in which a secret may have been written."""
+    if not isinstance(providers.node, MappingNode):
+        yield from scalars(providers)
+    for _, provider in providers.pairs():
+        if not isinstance(provider.node, MappingNode):
+            yield from scalars(provider)
+        for key, value in provider.pairs():
+            if key.text not in {"base_url", "dialect"}:
+                yield from scalars(value)
 
 
 def scalars(piece: Piece) -> Iterator[Piece]:

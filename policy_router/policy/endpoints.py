@@ -1,0 +1,66 @@
+"""What a policy says of its endpoints: where they are, what is sent to them, how they speak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from policy_router.diagnostics import quote
+from policy_router.domain import Dialect, FrozenDict, Provider
+from policy_router.policy.sections import Piece, Sections
+from policy_router.redaction import is_secret_name
+
+
+def providers(sections: Sections) -> Mapping[str, Provider]:
+    """Return the endpoints by name."""
+    found = {name.text: _provider(piece) for name, piece in sections.united("providers")}
+    return FrozenDict(found)
+
+
+def dialect(piece: Piece | None) -> Dialect:
+    """Return how an endpoint speaks, by the value of ``dialect``; None is as usual."""
+    if piece is None:
+        return Dialect()
+    return Dialect(
+        api=piece.text_at("api"),
+        system_role=piece.text_at("system_role"),
+        max_tokens=piece.text_at("max_tokens"),
+        unsupported=piece.texts_at("unsupported"),
+    )
+
+
+def statuses(piece: Piece | None) -> tuple[int, ...]:
+    """Return the HTTP statuses in a list."""
+    numbers = [item.number() for item in piece.items()] if piece else []
+    return tuple(int(number) for number in numbers if number is not None)
+
+
+def secret_places(sections: Sections) -> Iterator[tuple[Piece, str]]:
+    """Yield every value that must be a reference, and what to call it."""
+    for name, provider in sections.united("providers"):
+        if (key := provider.get("api_key")) is not None:
+            yield key, f"the key of {quote(name.text)}"
+        for header, value in header_pairs(provider):
+            if _carries_secret(header):
+                yield value, f"the header {quote(header)} of {quote(name.text)}"
+
+
+def header_pairs(provider: Piece) -> list[tuple[str, Piece]]:
+    """Return the names and values of a provider's headers."""
+    headers = provider.get("headers")
+    return [(name.text, value) for name, value in headers.pairs()] if headers else []
+
+
+def _provider(piece: Piece) -> Provider:
+    headers = {name: value.text() for name, value in header_pairs(piece)}
+    return Provider(
+        base_url=piece.text_at("base_url"),
+        api_key=piece.text_at("api_key"),
+        headers=FrozenDict({name: text for name, text in headers.items() if text is not None}),
+        dialect=dialect(piece.get("dialect")),
+    )
+
+
+def _carries_secret(header: str) -> bool:
+    """Tell whether a header's name ends in a secret's: vendors put words of their own before it."""
+    words = header.split("-")
+    return any(is_secret_name("-".join(words[start:])) for start in range(len(words)))
