@@ -139,7 +139,9 @@ class _Watch:
         """Return a delegation that was interrupted: what is finished, and the rest cancelled."""
         results = tuple(
             self._results.get(result.task)
-            or msgspec.structs.replace(result, status=Status.CANCELLED, estimate=None)
+            or msgspec.structs.replace(
+                result, status=Status.CANCELLED, estimate=None, decision_id=None
+            )
             for result in plan.results
         )
         return Delegation(overall(results), results, plan.session_id)

@@ -12,6 +12,7 @@ from typing import TextIO
 
 from policy_router.diagnostics import Paint
 
+_NARROWEST = 20
 _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 _COLOURS = {"error": "31", "warning": "33", "good": "32", "dim": "2", "strong": "1"}
 
@@ -125,7 +126,10 @@ class Lines:
     def _draw(self, done: str) -> None:
         """Go up over what is shown, and write what stays, then as many live lines as fit."""
         columns, rows = os.get_terminal_size(self._stream.fileno())
-        lines = [cut(text, columns - 1) for text in list(self._live.values())[: max(1, rows - 2)]]
+        lines = [
+            cut(text, max(columns - 1, _NARROWEST))
+            for text in list(self._live.values())[: max(1, rows - 2)]
+        ]
         up = f"\x1b[{self._shown}A" if self._shown else ""
         body = "".join(f"{line}\n" for line in lines)
         self._stream.write(f"{up}\r\x1b[J{done}{body}")

@@ -38,7 +38,7 @@ from policy_router.runtime.results import (
     Watcher,
 )
 from policy_router.runtime.router import Clock, system_clock
-from policy_router.runtime.telling import LOGGER
+from policy_router.runtime.telling import LOGGER, told
 from policy_router.runtime.tool import tool
 
 Answer = Reply | str
@@ -270,11 +270,11 @@ class Delegator:
         try:
             answer = await self._answer(target, task)
             result = completed(self.policy, plan, answer, self.executor.secrets)
-        except Exception as problem:  # noqa: BLE001 - the same
-            result = failed(self.policy, plan, problem, self.executor.secrets)
-        except BaseException:
+        except asyncio.CancelledError:
             self._finished(plan.result(Status.CANCELLED, self.policy), task, began)
             raise
+        except BaseException as problem:  # noqa: BLE001 - even an exit would end the others' loop
+            result = failed(self.policy, plan, problem, self.executor.secrets)
         return self._finished(result, task, began)
 
     async def _answer(self, target: Target, task: ChildTask) -> Answer:
@@ -303,7 +303,7 @@ class Delegator:
             plan.decision_id,
             plan.session_id,
             plan.record,
-            functools.partial(_tell, [it for it in (self._watcher, watcher) if it]),
+            told(self._watcher, watcher),
         )
         level, provider, model = plan.record.decision.level, target.provider, target.model
         line = "decision %s task %d level %s provider %s model %s"
@@ -338,9 +338,7 @@ class Delegator:
 
     def close(self) -> None:
         """Cancel what runs in batches, and close every connection and thread."""
-        if self._loop.is_running:
-            self._loop.run(self.executor.aclose())
-            self._loop.stop()
+        self._loop.stop(self.executor.aclose)
         self.executor.close()
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
@@ -377,12 +375,3 @@ def _is_coroutine(run_child: RunChild | None) -> bool:
 
 async def _awaited(answer: Awaitable[Answer]) -> Answer:
     return await answer
-
-
-def _tell(watchers: Sequence[Watcher], event: Event) -> None:
-    """Tell those who watch; one that fails is none of the child's business."""
-    for watcher in watchers:
-        try:
-            watcher(event)
-        except Exception as problem:  # noqa: BLE001 - a watcher may raise what it likes
-            LOGGER.error("a watcher of %s failed: %s", event.kind, type(problem).__name__)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from msgspec import Struct, UnsetType
@@ -32,7 +35,7 @@ from policy_router.runtime.telling import (
     tell_left_out,
     tell_pause,
     tell_text,
-    unwatched,
+    told,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 INSTRUCTIONS: Final = "You are a sub-agent. Do the task, and answer with its result alone."
 """The system message of a child, unless the host has its own."""
 
+_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TAKEN: Final = frozenset({"authorization", "content-length", "content-type", "host"})
 _SHORTEST_SECRET: Final = 8
 """Shorter keys are not starred out: they would be found in ordinary words."""
 
@@ -88,13 +93,21 @@ class Executor:
             session_header: the header that takes the id of the session to the provider.
             transport: an ``httpx2`` transport in place of the network, for tests.
             clock: tells the time, from which a ``Retry-After`` that is a date is counted.
+
+        Raises:
+            ValueError: an option has no such value.
         """
+        if timeout <= 0 or retries < 0 or longest_wait < 0:
+            raise ValueError("the timeout is above 0, retries and longest_wait are at least 0")
+        if not _HEADER.fullmatch(session_header) or session_header.lower() in _TAKEN:
+            raise ValueError("the session_header is no name for a header of one's own")
         self.policy = policy
         self._environ = environ
         self._streams, self._instructions = streams, instructions
         self._session_header, self._clock = session_header, clock
         self._rules = Rules(retries, longest_wait, self._also, time.monotonic, random.random)
         self._secrets: tuple[str, ...] = ()
+        self._lock = threading.Lock()
         self._connections = Connections(timeout, transport)
 
     # Acting on one decision.
@@ -135,7 +148,7 @@ class Executor:
             decision_id=decision_id or uuid7(self._clock()),
             session_id=session_id,
             record=record,
-            tell=watcher or unwatched,
+            tell=told(watcher),
         )
         return self.run_child(_target(record), task)
 
@@ -158,7 +171,7 @@ class Executor:
             decision_id=decision_id or uuid7(self._clock()),
             session_id=session_id,
             record=record,
-            tell=watcher or unwatched,
+            tell=told(watcher),
         )
         return await self.run_child_async(_target(record), task)
 
@@ -211,8 +224,9 @@ class Executor:
             return prepared
         with borrowed(self._connections.clients, prepared.endpoint, _close) as loan:
             if self._streams:
-                for piece in prepared.exchange.stream(loan.client):
-                    tell_text(task, piece)
+                with closing(prepared.exchange.stream(loan.client)) as pieces:
+                    for piece in pieces:
+                        tell_text(task, piece)
                 loan.answer = prepared.exchange.reading.outcome()
             else:
                 loan.answer = prepared.exchange.call(loan.client)
@@ -227,8 +241,9 @@ class Executor:
         try:
             with borrowed(clients, prepared.endpoint, dead.append) as loan:
                 if self._streams:
-                    async for piece in prepared.exchange.stream_async(loan.client):
-                        tell_text(task, piece)
+                    async with aclosing(prepared.exchange.stream_async(loan.client)) as pieces:
+                        async for piece in pieces:
+                            tell_text(task, piece)
                     loan.answer = prepared.exchange.reading.outcome()
                 else:
                     loan.answer = await prepared.exchange.call_async(loan.client)
@@ -273,10 +288,10 @@ class Executor:
 
     def _keep_secret(self, endpoint: Endpoint) -> None:
         """Remember an endpoint's secrets, so that no answer repeats them; longest first."""
-        if not endpoint.secrets.issubset(self._secrets):
-            every = {*self._secrets, *endpoint.secrets}
-            kept = [secret for secret in every if len(secret) >= _SHORTEST_SECRET]
-            self._secrets = tuple(sorted(kept, key=len, reverse=True))
+        found = {secret for secret in endpoint.secrets if len(secret) >= _SHORTEST_SECRET}
+        if not found.issubset(self._secrets):
+            with self._lock:
+                self._secrets = tuple(sorted(found.union(self._secrets), key=len, reverse=True))
 
     @property
     def secrets(self) -> tuple[str, ...]:

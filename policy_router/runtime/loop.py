@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -20,24 +20,30 @@ class BackgroundLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    @property
-    def is_running(self) -> bool:
-        """Whether it has begun, and was not stopped."""
-        return self._loop is not None
-
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine, and wait for it.
 
         Where the wait is interrupted, the coroutine is cancelled, and has ended before this
         raises: nothing goes on behind the back of whoever interrupted.
         """
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._begun())
+        loop = self._begun()
+        outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+        tasks: list[asyncio.Task[T]] = []
+
+        def begin() -> None:
+            tasks.append(loop.create_task(coroutine))
+            tasks[0].add_done_callback(lambda task: _pass_on(task, outcome))
+
+        def cancel() -> None:
+            tasks[0].cancel()
+
+        loop.call_soon_threadsafe(begin)
         try:
-            return future.result()
+            return outcome.result()
         except BaseException:
-            if not future.done():
-                future.cancel()
-                concurrent.futures.wait([future])
+            if not outcome.done():
+                loop.call_soon_threadsafe(cancel)
+                concurrent.futures.wait([outcome])
             raise
 
     def _begun(self) -> asyncio.AbstractEventLoop:
@@ -50,23 +56,40 @@ class BackgroundLoop:
                 self._thread.start()
             return self._loop
 
-    def stop(self) -> None:
-        """Cancel what runs, and end the thread."""
+    def stop(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Cancel what runs, and end the thread; nothing happens where it did not begin.
+
+        Args:
+            last: makes what is run after everything else.
+        """
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
         if loop is None or thread is None:
             return
-        asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result()
+        asyncio.run_coroutine_threadsafe(_wind_up(last), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
 
 
-async def _cancel_all() -> None:
+def _pass_on(task: asyncio.Task[T], outcome: concurrent.futures.Future[T]) -> None:
+    """Give what became of a task to the thread that waits for it."""
+    if task.cancelled():
+        outcome.set_exception(concurrent.futures.CancelledError())
+        return
+    problem = task.exception()
+    if problem is not None:
+        outcome.set_exception(problem)
+    else:
+        outcome.set_result(task.result())
+
+
+async def _wind_up(last: Callable[[], Coroutine[Any, Any, None]]) -> None:
     here = asyncio.current_task()
     tasks = [task for task in asyncio.all_tasks() if task is not here]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await last()
     await asyncio.get_running_loop().shutdown_asyncgens()

@@ -54,7 +54,7 @@ def completed(policy: Policy, plan: Planned, answer: Any, secrets: Iterable[str]
     )
 
 
-def failed(policy: Policy, plan: Planned, problem: Exception, secrets: Iterable[str]) -> Result:
+def failed(policy: Policy, plan: Planned, problem: BaseException, secrets: Iterable[str]) -> Result:
     """Return the result of a child that raised.
 
     Args:

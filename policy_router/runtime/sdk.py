@@ -7,7 +7,7 @@ that happens here, since it could take a key to another endpoint, or a call outs
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any, Final
 
 import httpx2
@@ -131,7 +131,7 @@ class Exchange:
             return self._failure(error)
         return read_answer(self.wire.api, answer.content, self.secrets, now=self.clock())
 
-    def stream(self, client: openai.OpenAI) -> Iterator[str]:
+    def stream(self, client: openai.OpenAI) -> Generator[str, None, None]:
         """Make the call, and yield the text as it comes; :attr:`reading` has the outcome."""
         try:
             with self._create(client, self._api(client), stream=True) as events:
@@ -141,7 +141,7 @@ class Exchange:
             self._break(error)
         yield from self.reading.rest()
 
-    async def stream_async(self, client: openai.AsyncOpenAI) -> AsyncIterator[str]:
+    async def stream_async(self, client: openai.AsyncOpenAI) -> AsyncGenerator[str, None]:
         """Make the call on an event loop; as for :meth:`stream`."""
         try:
             async with await self._create(client, self._api(client), stream=True) as events:

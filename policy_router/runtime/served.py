@@ -36,7 +36,7 @@ def concluded(made: Made, task: ChildTask) -> Reply:
     last = made.last
     if isinstance(last, Failure):
         where = made.target.provider or "no provider"
-        reason = f"{last.message} ({made.target.model} at {where})"
+        reason = printable(f"{last.message} ({made.target.model} at {where})")
         raise ProviderError(
             last.code,
             reason,

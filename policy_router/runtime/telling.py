@@ -8,14 +8,24 @@ from typing import Any, Final
 from policy_router.decision.record import Target
 from policy_router.diagnostics import printable
 from policy_router.runtime.course import Call, Pause
-from policy_router.runtime.results import ChildTask, Event, EventKind
+from policy_router.runtime.results import ChildTask, Event, EventKind, Watcher
 
 LOGGER: Final = logging.getLogger("policy_router")
 """The log of this package; a host says where it goes."""
 
 
-def unwatched(_event: Event) -> None:
-    """Tell nobody."""
+def told(*watchers: Watcher | None) -> Watcher:
+    """Return what tells all who watch; one that fails is none of the child's business."""
+    watching = [watcher for watcher in watchers if watcher is not None]
+
+    def tell_all(event: Event) -> None:
+        for watcher in watching:
+            try:
+                watcher(event)
+            except Exception as problem:  # noqa: BLE001 - a watcher may raise what it likes
+                LOGGER.error("a watcher of %s failed: %s", event.kind, type(problem).__name__)  # noqa: TRY400 - its words may hold what no log may
+
+    return tell_all
 
 
 def tell(
