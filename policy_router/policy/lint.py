@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from policy_router.diagnostics import Code, Diagnostic, did_you_mean, quote
+from policy_router.diagnostics import Code, Diagnostic, Severity, did_you_mean, quote
 from policy_router.domain import Level, Policy, PoolEntry, PrecedenceRule
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.tree import Literal
 from policy_router.policy.canonical import form_but_for_name
 from policy_router.policy.endpoints import secret_places
 from policy_router.policy.sections import Piece, Sections, scalars
+from policy_router.policy.source import ScalarNode
 from policy_router.redaction import KEY_SHAPE, REFERENCE, is_secret_name, secret_spans
 
 
@@ -25,6 +26,7 @@ def findings(policy: Policy, sections: Sections, own_precedence: bool) -> Iterat
     """
     for check in (_names, _targets, _references, _plans, _providers, _aliases, _pool, _secrets):
         yield from check(policy, sections)
+    yield from _headers(sections)
     yield from _default(policy, sections)
     if own_precedence:
         yield from _rules(policy, sections)
@@ -171,6 +173,19 @@ def _aliases(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
                     f"the alias {quote(alias or '')} is another entry's name, which goes first"
                 )
                 yield item.warning(Code.SHADOWED_ALIAS, message)
+
+
+def _headers(sections: Sections) -> Iterator[Diagnostic]:
+    """Yield an error for headers that differ in case alone: to HTTP they are one."""
+    for _, provider in sections.united("providers"):
+        seen: dict[str, ScalarNode] = {}
+        headers = provider.get("headers")
+        for name, piece in headers.pairs() if headers else ():
+            first = seen.setdefault(name.text.lower(), name)
+            if first.text != name.text:
+                message = f"{quote(name.text)} and {quote(first.text)} are the same header"
+                place, remedy = (name.span, piece.path), f"first given at {first.span}"
+                yield Diagnostic(Code.DUPLICATE_NAME, Severity.ERROR, message, *place, remedy)
 
 
 # The pool and the default.

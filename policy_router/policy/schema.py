@@ -132,6 +132,8 @@ def _bad_key(error: ValidationError, node: MappingNode, path: str) -> Iterator[D
     span = pair.key.span if pair else node.span
     message = f"{quote(key)} cannot be used as a name"
     remedy = "a name is letters, digits and underscores, and no word of CEL"
+    if "headers" in error.absolute_schema_path:
+        remedy = "the name of a header is letters, digits and hyphens"
     where = json_path(key, base=path)
     yield Diagnostic(Code.BAD_VALUE, Severity.ERROR, message, span, where, remedy)
 
@@ -155,6 +157,9 @@ def _explained(
         case "const":
             message = "this version of the policy language is not supported"
             return Code.UNSUPPORTED_VERSION, message, "write `version: 1`"
+        case "pattern" if "headers" in error.absolute_schema_path:
+            message = "a header is printable ASCII, without spaces at its ends"
+            return Code.BAD_VALUE, message, None
         case "pattern" if parts and parts[-1] == "base_url":
             message = "an address begins with http:// or https:// and has no spaces"
             return Code.BAD_VALUE, message, None

@@ -13,6 +13,9 @@ from policy_router.diagnostics import Code, Diagnostic, Severity, Span, json_pat
 from policy_router.policy.source import Document, MappingNode, Node, ScalarNode, SequenceNode
 from policy_router.redaction import REFERENCE
 
+_OPEN_WORDS = frozenset({"api", "max_tokens", "system_role", "unsupported"})
+"""The keys of a dialect; a key that is none of them may be a secret's, in the wrong place."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -102,8 +105,8 @@ class Piece:
 def hide_secrets(document: Document) -> None:
     """Hide what no diagnostic may show of a file.
 
-    That is every value under ``providers`` that is no address, dialect or reference, the defaults
-    of facts, and what a host has around the policy.
+    That is every value under ``providers`` that is no address, no word of a dialect and no
+    reference, the defaults of facts, and what a host has around the policy.
     """
     root = Piece(document.root, document.path)
     providers, facts = root.get("providers"), root.get("facts")
@@ -113,22 +116,21 @@ def hide_secrets(document: Document) -> None:
     for _, fact in facts.pairs() if facts else ():
         for piece in scalars(default) if (default := fact.get("default")) else ():
             document.source.hide(piece.span)
-    for piece in _closed(providers) if providers else ():
+    shown = {piece.span for piece in _open(providers)} if providers else set()
+    for piece in scalars(providers) if providers else ():
         text = piece.text()
-        if text and not REFERENCE.fullmatch(text):
+        if text and piece.span not in shown and not REFERENCE.fullmatch(text):
             document.source.hide(piece.span)
 
 
-def _closed(providers: Piece) -> Iterator[Piece]:
-    """Yield the values of endpoints in which a secret may have been written."""
-    if not isinstance(providers.node, MappingNode):
-        yield from scalars(providers)
+def _open(providers: Piece) -> Iterator[Piece]:
+    """Yield what of endpoints may be shown: addresses, and the words of dialects."""
     for _, provider in providers.pairs():
-        if not isinstance(provider.node, MappingNode):
-            yield from scalars(provider)
-        for key, value in provider.pairs():
-            if key.text not in {"base_url", "dialect"}:
-                yield from scalars(value)
+        yield from (value for key, value in provider.pairs() if key.text == "base_url")
+        dialect = provider.get("dialect")
+        for key, value in dialect.pairs() if dialect else ():
+            if key.text in _OPEN_WORDS:
+                yield from (value, *value.items())
 
 
 def scalars(piece: Piece) -> Iterator[Piece]:

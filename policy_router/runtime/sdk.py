@@ -91,14 +91,17 @@ def _arguments(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _headers(endpoint: Endpoint) -> dict[str, str]:
-    headers = {
+    """Return the headers of an endpoint; one that it names itself goes before ours."""
+    usual = {
         "Accept": "application/json",
         "Content-Type": "application/json",
         "User-Agent": f"policy-router/{VERSION}",
     }
     if endpoint.api_key:
-        headers["Authorization"] = f"Bearer {endpoint.api_key}"
-    return {**headers, **dict(endpoint.headers)}
+        usual["Authorization"] = f"Bearer {endpoint.api_key}"
+    own = {name.lower() for name, _ in endpoint.headers}
+    ours = {name: value for name, value in usual.items() if name.lower() not in own}
+    return {**ours, **dict(endpoint.headers)}
 
 
 class Exchange:

@@ -48,6 +48,11 @@ SECRET_POLICIES = {
     "a key in two quotes": f"version: 1\nproviders: {{p: {{api_key: '{WORD}''x'}}}}\n",
     "a header": f"version: 1\nproviders: {{p: {{authorization: Bearer {WORD}}}}}\n",
     "another header": f"version: 1\nproviders:\n  p:\n    X-API-Key: {WORD}\n",
+    "a header of a call": (
+        f"version: 1\nproviders:\n  p:\n    headers: {{Authorization: Bearer {WORD}}}\n"
+    ),
+    "a vendor's header": f"version: 1\nproviders: {{p: {{headers: {{x-acme-api-key: {KEY}}}}}}}\n",
+    "a key in a plain header": f"version: 1\nproviders: {{p: {{headers: {{X-Title: {KEY}}}}}}}\n",
     "a password": f"version: 1\npassword: {WORD}\n",
     "a token": f"version: 1\nproviders: {{p: {{token: [{WORD}]}}}}\n",
     "userinfo": f"version: 1\nproviders: {{p: {{base_url: 'ftp://me:{WORD}@h/v1'}}}}\n",

@@ -9,6 +9,7 @@ from policy_router.runtime.loader import check_text
 
 KEY = "sk-abcdefghijklmnop"
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
+PLAN = "$.pool[0].fallback_on"
 
 
 def found_in(text: str) -> list[tuple[Code, Severity, str]]:
@@ -62,6 +63,12 @@ def found_in(text: str) -> list[tuple[Code, Severity, str]]:
             Code.DUPLICATE_NAME,
             WARNING,
             "$.precedence[1]",
+        ),
+        (
+            "providers: {p: {headers: {X-Title: a, x-title: b}}}",
+            Code.DUPLICATE_NAME,
+            ERROR,
+            '$.providers.p.headers["x-title"]',
         ),
         # Entries that are alike.
         ("pool: [{model: a}, {model: a}]", Code.SAME_TARGET, ERROR, "$.pool[1]"),
@@ -136,6 +143,30 @@ def found_in(text: str) -> list[tuple[Code, Severity, str]]:
             ERROR,
             "$.providers.p.api_key",
         ),
+        (
+            "providers: {p: {headers: {Authorization: Bearer hunter2}}}",
+            Code.INLINE_SECRET,
+            ERROR,
+            "$.providers.p.headers.Authorization",
+        ),
+        (
+            "providers: {p: {headers: {X-Goog-Api-Key: hunter2}}}",
+            Code.INLINE_SECRET,
+            ERROR,
+            '$.providers.p.headers["X-Goog-Api-Key"]',
+        ),
+        (
+            "providers: {p: {headers: {cookie: 'a env:COOKIE'}}}",
+            Code.INLINE_SECRET,
+            ERROR,
+            "$.providers.p.headers.cookie",
+        ),
+        (
+            f"providers: {{p: {{headers: {{X-Title: {KEY}}}}}}}",
+            Code.INLINE_SECRET,
+            ERROR,
+            '$.providers.p.headers["X-Title"]',
+        ),
         (f"parameters: {{a: [{{b: {KEY}}}]}}", Code.INLINE_SECRET, ERROR, "$.parameters.a[0].b"),
         (
             "providers: {p: {base_url: 'https://me:hunter2@host/v1'}}",
@@ -143,7 +174,9 @@ def found_in(text: str) -> list[tuple[Code, Severity, str]]:
             ERROR,
             "$.providers.p.base_url",
         ),
-        # Rules that do nothing.
+        # What does nothing.
+        ("pool: [{model: a, fallback_on: [401]}]", Code.NO_EFFECT, WARNING, PLAN),
+        ("pool: [{model: a, fallback: [], fallback_on: []}]", Code.NO_EFFECT, WARNING, PLAN),
         (
             "pool: [{model: a}]\nprecedence: [{use: config, entry: a}]",
             Code.NO_EFFECT,
@@ -183,12 +216,17 @@ def test_what_is_wrong_is_found_where_it_is(
         "model: m",
         "pool: [{model: a, provider: p}, {model: a, provider: q}]",
         "pool: [{model: a, name: x}, {model: a, name: y, price: {input: 1}}]",
+        "pool: [{model: a, name: x}, {model: a, name: y, dialect: {api: responses}}]",
         "pool: [{model: a, fallback: [b]}, {model: b, fallback: [a]}]",
         "pool: [{model: a, aliases: [x, a]}]",
         "pool: [{model: a}]\nprecedence: [{use: pool, entry: a}]",
         "provider: p\nproviders: {p: {api_key: env:KEY}}",
         "provider: p\npool: [{model: a, provider: q}]",
         "providers: {p: {api_key: file:/run/key}}",
+        "providers: {p: {headers: {Authorization: env:KEY, api-key: file:/run/key, X-Title: a}}}",
+        "providers: {p: {headers: {X-Title: a}}, q: {headers: {x-title: a}}}",
+        "providers: {p: {headers: {X-Prompt-Cache-Key: agents, X-Max-Tokens: '9'}}}",
+        "pool: [{model: a, fallback: [b], fallback_on: [400]}, {model: b}]",
         "model: a\npool: [{model: a, provider: q}]",
         "model: a\nprovider: p\npool: [{model: a}]",
         "precedence: [{id: x, use: pool, when: task.index > 0}, {use: pool}]",

@@ -94,7 +94,7 @@ def test_what_delegates_is_imported_when_it_is_asked_for_and_the_sdk_is_not() ->
 
 def test_there_are_no_other_names() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Delegate'"):
-        policy_router.Delegate  # type: ignore[attr-defined]  # noqa: B018 - it raises
+        policy_router.Delegate  # noqa: B018 - it raises
 
 
 @pytest.mark.parametrize("error", [PolicyError, RequestError, RecordError, NoTarget, ProviderError])
