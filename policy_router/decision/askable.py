@@ -8,17 +8,20 @@ against it in any case. What is on the menu may still be refused for one task or
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
-from policy_router.decision.folded import known_of
+from policy_router.decision.folded import known_of, reads_of
 from policy_router.decision.request import Request, checked, values_of
 from policy_router.domain import Level, Policy, PoolEntry
+from policy_router.expressions.engine import FAILURE, Outcome
 from policy_router.expressions.folding import Folding, Known, constant_of, literal, strings
 from policy_router.expressions.tree import Node
 from policy_router.expressions.vocabulary import SECTIONS
 
-_OPEN = {"call", "task"}
+_OPEN: Final = frozenset({"call", "task"})
 """The sections that a later request fills in."""
+_NOT_TRUE: Final = (False, FAILURE)
+_NOT_FALSE: Final = (True, FAILURE)
 
 
 def askable_entries(
@@ -51,7 +54,7 @@ class _Menu:
     def __init__(
         self, policy: Policy, values: Mapping[str, Mapping[str, Any]], level: Level
     ) -> None:
-        self.level = level
+        self.level, self.engine = level, policy.engine
         self.folding = Folding(policy.engine, {})
         self.facts: dict[str, Node | None] = dict(_facts(policy, values))
         for variable in policy.variables:
@@ -69,28 +72,35 @@ class _Menu:
             known["target.provider"] = self.facts["parent.provider"]
         known[f"{self.level}.model"] = literal(entry.name)
         known[f"{self.level}.provider"] = literal("")
-        if entry.allow is not None and self._certain(entry.allow.tree, known) is False:
+        if entry.allow is not None and self._certain(entry.allow.tree, known) in _NOT_TRUE:
             return False
-        return not any(self._certain(tree, known) is True for tree in self.forbids)
+        return not any(self._certain(tree, known) in _NOT_FALSE for tree in self.forbids)
 
-    def _certain(self, tree: Node, known: Known) -> Any:
+    def _certain(self, tree: Node, known: Known) -> Outcome | None:
         """Return what a condition comes to for every task; None where that depends."""
-        return constant_of(self.folding.fold(tree, known))
+        folded = self.folding.fold(tree, known)
+        constant = constant_of(folded)
+        if constant is not None or reads_of(folded):
+            return constant
+        return self.engine.compile(folded).evaluate(self.engine.bind({}))
 
 
-def _facts(
-    policy: Policy, values: Mapping[str, Mapping[str, Any]]
-) -> Iterator[tuple[str, Node | None]]:
-    """Yield what stands for each name whose value is known by now; None for an absent one."""
+def _facts(policy: Policy, values: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Node]]:
+    """Yield what stands for each name whose value is known by now.
+
+    What is optional and absent, such as a budget, may be given with the task.
+    """
     for section, names in SECTIONS.items():
         if section not in _OPEN:
             for name in names:
-                yield f"{section}.{name}", _constant(values[section].get(name))
+                value = values[section].get(name)
+                if value is not None:
+                    yield f"{section}.{name}", _constant(value)
     for name in policy.facts:
-        yield f"facts.{name}", _constant(values["facts"].get(name))
+        value = values["facts"].get(name)
+        if value is not None:
+            yield f"facts.{name}", _constant(value)
 
 
-def _constant(value: Any) -> Node | None:
-    if value is None:
-        return None
+def _constant(value: Any) -> Node:
     return strings(tuple(value)) if isinstance(value, list | tuple) else literal(value)

@@ -31,7 +31,7 @@ def cost(
         return None
     if input_tokens is None or output_tokens is None:
         return None
-    return round((input_tokens * price.input + output_tokens * price.output) / _MILLION, 9)
+    return round((input_tokens * price.input + output_tokens * price.output) / _MILLION, 12)
 
 
 def estimate(policy: Policy, target: Target, input_tokens: int | None) -> Estimate:

@@ -110,7 +110,8 @@ def planned(
         now: the time of all decisions.
         ids: gives each its id.
         session_id: the session that the batch belongs to.
-        counts: estimates ``task.input_tokens`` where a task does not say it; None: nobody does.
+        counts: estimates ``task.input_tokens``, which is at least what a task says; None: nobody
+            does.
 
     Raises:
         RequestError: a request does not fit the policy; its path says which task's.
@@ -122,17 +123,27 @@ def planned(
     made = []
     for index, assignment in enumerate(arguments.assignments):
         task = assignment.task
-        if counts is not None and "input_tokens" not in task:
-            text = f"{assignment.goal}\n\n{assignment.context}"
-            task = {**task, "input_tokens": counts(text)}
-        sections = {**facts, "call": arguments.call, "task": task}
-        request = {name: content for name, content in sections.items() if content}
+        if counts is not None:
+            task = {**task, "input_tokens": _larger(task, counts(_text(assignment)))}
+        asked = {"call": arguments.call, "task": task}
+        given = {name: content for name, content in asked.items() if content}
         try:
-            record = decide(policy, Request(**request), now=now)
+            record = decide(policy, Request.from_mapping({**facts, **given}), now=now)
         except RequestError as problem:
             raise at_place(problem, assignment) from None
         made.append(Planned(index, assignment, record, ids(now), session_id))
     return made
+
+
+def _text(assignment: Assignment) -> str:
+    return f"{assignment.goal}\n\n{assignment.context}"
+
+
+def _larger(task: Mapping[str, Any], counted: int) -> Any:
+    """Return the larger size of an input: an agent cannot make its input smaller by saying so."""
+    said = task.get("input_tokens", counted)
+    is_number = isinstance(said, int) and not isinstance(said, bool)
+    return max(said, counted) if is_number else said
 
 
 def _asked(policy: Policy, record: DecisionRecord) -> Asked:

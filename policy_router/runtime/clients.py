@@ -1,10 +1,9 @@
-"""Clients kept open: one for each endpoint, closed when it is dead and nobody uses it any more."""
+"""Clients kept open: one for each provider, closed when it is dead and nobody uses it any more."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ class Lease(Generic[T]):
         endpoint: what it is connected to.
         users: how many use it now.
         answers: how many answers it has brought.
+        is_lent: whether somebody has it who does not give it back.
         is_retired: whether nobody is given it any more.
     """
 
@@ -38,11 +38,12 @@ class Lease(Generic[T]):
     endpoint: Endpoint
     users: int = 0
     answers: int = 0
+    is_lent: bool = False
     is_retired: bool = False
 
 
 class Clients(Generic[T]):
-    """Clients by endpoint. A key that has changed makes another endpoint, so another client."""
+    """Clients by provider. Where its endpoint has changed, such as its key, it gets a new one."""
 
     def __init__(self, connect: Callable[[Endpoint], T]) -> None:
         """Begin with none.
@@ -51,50 +52,87 @@ class Clients(Generic[T]):
             connect: makes the client of an endpoint.
         """
         self._connect = connect
-        self._leases: dict[Endpoint, Lease[T]] = {}
+        self._leases: dict[str, Lease[T]] = {}
+        self._lent: list[T] = []
+        self._dead: list[T] = []
+        self._is_closed = False
         self._lock = threading.Lock()
 
     def take(self, endpoint: Endpoint) -> Lease[T]:
-        """Return the client of an endpoint, to be given back after each call."""
+        """Return the client of an endpoint, to be given back after each call.
+
+        Raises:
+            RuntimeError: the clients are closed.
+        """
         with self._lock:
-            lease = self._leases.get(endpoint)
-            if lease is None:
-                lease = self._leases[endpoint] = Lease(self._connect(endpoint), endpoint)
+            lease = self._lease(endpoint)
             lease.users += 1
             return lease
 
-    def give_back(self, lease: Lease[T], *, is_dead: bool) -> T | None:
+    def lend(self, endpoint: Endpoint) -> T:
+        """Return the client of an endpoint to somebody who does not give it back.
+
+        Raises:
+            RuntimeError: the clients are closed.
+        """
+        with self._lock:
+            lease = self._lease(endpoint)
+            if not lease.is_lent:
+                lease.is_lent = True
+                self._lent.append(lease.client)
+            return lease.client
+
+    def _lease(self, endpoint: Endpoint) -> Lease[T]:
+        if self._is_closed:
+            raise RuntimeError("the executor is closed")
+        lease = self._leases.get(endpoint.provider)
+        if lease is not None and lease.endpoint == endpoint:
+            return lease
+        if lease is not None:
+            self._retire(lease)
+        made = self._leases[endpoint.provider] = Lease(self._connect(endpoint), endpoint)
+        return made
+
+    def give_back(self, lease: Lease[T], *, is_dead: bool) -> None:
         """End the use of a client.
 
         Args:
             lease: what was taken.
             is_dead: whether its connections no longer work; the next call gets a new client.
-
-        Returns:
-            A client that is to be closed now, or None.
         """
         with self._lock:
             lease.users -= 1
-            if is_dead and not lease.is_retired:
-                lease.is_retired = True
-                if self._leases.get(lease.endpoint) is lease:
-                    del self._leases[lease.endpoint]
-            return lease.client if lease.is_retired and lease.users == 0 else None
+            if lease.is_retired:
+                self._bury(lease)
+            elif is_dead:
+                self._retire(lease)
 
-    def get(self, endpoint: Endpoint) -> T:
-        """Return the client of an endpoint, for somebody who does not give it back."""
-        lease = self.take(endpoint)
-        self.give_back(lease, is_dead=False)
-        return lease.client
+    def _retire(self, lease: Lease[T]) -> None:
+        lease.is_retired = True
+        if self._leases.get(lease.endpoint.provider) is lease:
+            del self._leases[lease.endpoint.provider]
+        self._bury(lease)
 
-    def drop(self) -> list[T]:
-        """Forget all clients, and return those that are to be closed."""
+    def _bury(self, lease: Lease[T]) -> None:
+        if lease.users == 0 and not lease.is_lent:
+            self._dead.append(lease.client)
+
+    def dead(self) -> list[T]:
+        """Return the clients that are to be closed now; each is returned once."""
+        if not self._dead:
+            return []
         with self._lock:
-            found = list(self._leases.values())
-            self._leases.clear()
-            for lease in found:
-                lease.is_retired = True
-            return [lease.client for lease in found]
+            found, self._dead = self._dead, []
+            return found
+
+    def close(self) -> list[T]:
+        """Give out no more clients, and return all that are to be closed."""
+        with self._lock:
+            self._is_closed = True
+            kept = [lease.client for lease in self._leases.values() if not lease.is_lent]
+            found = [*self._dead, *self._lent, *kept]
+            self._leases, self._lent, self._dead = {}, [], []
+            return found
 
 
 class Connections:
@@ -109,17 +147,30 @@ class Connections:
         """
         self._timeout, self._transport = timeout, transport
         self.clients: Clients[openai.OpenAI] = Clients(self._connect)
-        self._by_loop: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, Clients[openai.AsyncOpenAI]
-        ] = weakref.WeakKeyDictionary()
+        self._by_loop: dict[asyncio.AbstractEventLoop, Clients[openai.AsyncOpenAI]] = {}
+        self._is_closed = False
+        self._lock = threading.Lock()
 
     def of_this_loop(self) -> Clients[openai.AsyncOpenAI]:
-        """Return the clients of the running event loop; a connection cannot leave its loop."""
+        """Return the clients of the running event loop; a connection cannot leave its loop.
+
+        Raises:
+            RuntimeError: the connections are closed.
+        """
         loop = asyncio.get_running_loop()
-        found = self._by_loop.get(loop)
-        if found is None:
-            found = self._by_loop[loop] = Clients(self._connect_async)
-        return found
+        with self._lock:
+            if self._is_closed:
+                raise RuntimeError("the executor is closed")
+            found = self._by_loop.get(loop)
+            if found is None:
+                self._forget_closed_loops()
+                found = self._by_loop[loop] = Clients(self._connect_async)
+            return found
+
+    def _forget_closed_loops(self) -> None:
+        """Let go of connections that nobody closed while their loop could still do so."""
+        for loop in [loop for loop in self._by_loop if loop.is_closed()]:
+            del self._by_loop[loop]
 
     def _connect(self, endpoint: Endpoint) -> openai.OpenAI:
         from policy_router.runtime.sdk import connect
@@ -132,15 +183,19 @@ class Connections:
         return connect_async(endpoint, self._timeout, self._transport)
 
     def close(self) -> None:
-        """Close the connections of threads."""
-        for client in self.clients.drop():
+        """Close the connections of threads, and give out none any more."""
+        with self._lock:
+            self._is_closed = True
+            self._forget_closed_loops()
+        for client in self.clients.close():
             client.close()
 
-    async def aclose(self) -> None:
-        """Close the connections of the running event loop, and those of threads."""
-        for client in self.of_this_loop().drop():
+    async def release(self) -> None:
+        """Close the connections of the running event loop."""
+        with self._lock:
+            clients = self._by_loop.pop(asyncio.get_running_loop(), None)
+        for client in clients.close() if clients else ():
             await client.close()
-        self.close()
 
 
 @dataclass(slots=True)
@@ -152,9 +207,7 @@ class Loan(Generic[T]):
 
 
 @contextmanager
-def borrowed(
-    clients: Clients[T], endpoint: Endpoint, bury: Callable[[T], object]
-) -> Iterator[Loan[T]]:
+def borrowed(clients: Clients[T], endpoint: Endpoint) -> Iterator[Loan[T]]:
     """Use a client, and retire it where its connections seem to be dead.
 
     They do where a call found nobody, and no other call had an answer meanwhile.
@@ -162,7 +215,9 @@ def borrowed(
     Args:
         clients: where the client is from.
         endpoint: what it is to be connected to.
-        bury: is given a client that is to be closed.
+
+    Raises:
+        RuntimeError: the clients are closed.
     """
     lease = clients.take(endpoint)
     before, loan = lease.answers, Loan(lease.client)
@@ -172,7 +227,4 @@ def borrowed(
         unreached = isinstance(loan.answer, Failure) and loan.answer.code in _UNREACHED
         if loan.answer is not None and not unreached:
             lease.answers += 1
-        is_dead = unreached and lease.answers == before
-        client = clients.give_back(lease, is_dead=is_dead)
-        if client is not None:
-            bury(client)
+        clients.give_back(lease, is_dead=unreached and lease.answers == before)

@@ -10,9 +10,10 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Final
 
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from policy_router.decision.record import Target
-from policy_router.runtime.failures import Failure, goes_on
+from policy_router.runtime.failures import UNSENT, Failure, goes_on
 from policy_router.runtime.results import Attempt, Failing, Reply
 
 FIRST_PAUSE: Final = 0.5
@@ -95,11 +96,11 @@ class _Walk:
         self.total = len(plan) * (rules.retries + 1)
         self.attempts: list[Attempt] = []
         self.last: Failure | None = None
+        self.decisive: tuple[Failure, Target] | None = None
         self.free_from: dict[str, float] = {}
         self.hopeless: set[int] = set()
 
     def run(self) -> Course:
-        target = self.plan[0]
         for round_ in range(self.rules.retries + 1):
             for place, target in enumerate(self.plan):
                 if place in self.hopeless:
@@ -109,7 +110,7 @@ class _Walk:
                     return made
             if len(self.hopeless) == len(self.plan):
                 break
-        return self.ended(target)
+        return self.ended()
 
     def attempt(
         self, target: Target, place: int, round_: int
@@ -119,7 +120,7 @@ class _Walk:
         number = len(self.attempts) + 1
         if wait > self.rules.longest_wait:
             message = f"asks to be left alone for {wait:.0f} s, which is too long to wait"
-            self.note(target, Failure(Failing.RATE_LIMITED, message), 0.0)
+            self.note(target, Failure(Failing.RATE_LIMITED, message), 0.0, is_sent=False)
             self.hopeless.add(place)
             return None
         if wait > 0:
@@ -132,9 +133,9 @@ class _Walk:
             return Made(answer, tuple(self.attempts), target)
         if answer is None:  # pragma: no cover - whoever drives answers a call
             raise TypeError("a call has an answer")
-        self.note(target, answer, took)
+        self.note(target, answer, took, is_sent=answer.code not in UNSENT)
         if not goes_on(answer, self.rules.also(target), is_fallback=place > 0):
-            return self.ended(target)
+            return self.ended()
         if not answer.passes:
             self.hopeless.add(place)
         self.leave_alone(target.provider, answer, round_)
@@ -150,14 +151,19 @@ class _Walk:
             return
         self.free_from[provider] = self.rules.clock() + pause
 
-    def note(self, target: Target, failure: Failure, took: float) -> None:
+    def note(self, target: Target, failure: Failure, took: float, *, is_sent: bool) -> None:
+        """Keep a failure; the last one of a call that was made is what a course ends with."""
         self.last = failure
-        self.attempts.append(_attempt(len(self.attempts) + 1, target, took, failure))
+        if is_sent or self.decisive is None:
+            self.decisive = failure, target
+        number = len(self.attempts) + 1
+        attempt = _attempt(number, target, took, failure)
+        self.attempts.append(replace(attempt, is_sent=is_sent))
 
-    def ended(self, target: Target) -> Made:
-        if self.last is None:  # pragma: no cover - a plan has a target
+    def ended(self) -> Made:
+        if self.decisive is None:  # pragma: no cover - a plan has a target
             raise ValueError("the plan is empty")
-        return Made(self.last, tuple(self.attempts), target)
+        return Made(self.decisive[0], tuple(self.attempts), self.decisive[1])
 
 
 def _attempt(number: int, target: Target, took: float, failure: Failure | None = None) -> Attempt:

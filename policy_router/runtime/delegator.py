@@ -11,8 +11,6 @@ import functools
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from typing import Any, Literal, Self
 
 from msgspec.structs import replace
@@ -25,7 +23,7 @@ from policy_router.runtime.arguments import arguments_of
 from policy_router.runtime.batch import CountTokens, Planned, count_tokens, planned
 from policy_router.runtime.executor import Executor
 from policy_router.runtime.ids import Ids, check_session, uuid7
-from policy_router.runtime.loop import BackgroundLoop
+from policy_router.runtime.loop import BackgroundLoop, in_a_thread
 from policy_router.runtime.outcomes import completed, failed, overall
 from policy_router.runtime.results import (
     ChildTask,
@@ -97,7 +95,7 @@ class Delegator:
         self._skips, self._watcher = on_refused == "skip", watcher
         self._counts, self._clock, self._ids = counts, clock, ids
         self._loop = BackgroundLoop()
-        self._threads: ThreadPoolExecutor | None = None
+        self._owns_executor, self._is_closed = executor is None, False
 
     def tool(self, facts: Facts = None) -> dict[str, Any]:
         """Return the definition of the tool ``delegate_task`` for an agent.
@@ -148,6 +146,8 @@ class Delegator:
 
         Raises:
             RequestError: the arguments or facts are malformed; the path says where. Nothing ran.
+            RuntimeError: the delegator is closed, or was closed meanwhile; or this is a coroutine
+                of a child, which has to await :meth:`delegate_async`.
         """
         batch = self._decided(arguments, facts, session_id)
         refusal = self._refusing(batch)
@@ -155,7 +155,7 @@ class Delegator:
         if len(chosen) == 1 and not _is_coroutine(self._run_child):
             ran = {chosen[0].index: self._run(chosen[0], watcher)}
         elif chosen:
-            ran = self._loop.run(self._run_all(chosen, watcher))
+            ran = self._loop.run(lambda: self._run_all(chosen, watcher))
         else:
             ran = {}
         return self._delegation(self._in_order(batch, ran), session_id, refusal)
@@ -186,6 +186,8 @@ class Delegator:
         facts: Facts,
         session_id: str | None,
     ) -> list[Planned]:
+        if self._is_closed:
+            raise RuntimeError("the delegator is closed")
         if session_id is not None:
             check_session(session_id)
         return planned(
@@ -254,13 +256,14 @@ class Delegator:
         try:
             answer = (self._run_child or self.executor.run_child)(target, task)
             if inspect.isawaitable(answer):
-                answer = self._loop.run(_awaited(answer))
+                waiting = answer
+                answer = self._loop.run(lambda: _awaited(waiting))
             result = completed(self.policy, plan, answer, self.executor.secrets)
-        except Exception as problem:  # noqa: BLE001 - the host's child may raise what it likes
-            result = failed(self.policy, plan, problem, self.executor.secrets)
-        except BaseException:
+        except (KeyboardInterrupt, GeneratorExit):
             self._finished(plan.result(Status.CANCELLED, self.policy), task, began)
             raise
+        except BaseException as problem:  # noqa: BLE001 - what a child raises is its error
+            result = failed(self.policy, plan, problem, self.executor.secrets)
         return self._finished(result, task, began)
 
     async def _run_async(self, plan: Planned, watcher: Watcher | None) -> Result:
@@ -270,10 +273,10 @@ class Delegator:
         try:
             answer = await self._answer(target, task)
             result = completed(self.policy, plan, answer, self.executor.secrets)
-        except asyncio.CancelledError:
-            self._finished(plan.result(Status.CANCELLED, self.policy), task, began)
-            raise
-        except BaseException as problem:  # noqa: BLE001 - even an exit would end the others' loop
+        except BaseException as problem:
+            if isinstance(problem, asyncio.CancelledError) and _is_being_cancelled():
+                self._finished(plan.result(Status.CANCELLED, self.policy), task, began)
+                raise
             result = failed(self.policy, plan, problem, self.executor.secrets)
         return self._finished(result, task, began)
 
@@ -283,11 +286,7 @@ class Delegator:
         if _is_coroutine(self._run_child):
             answer = self._run_child(target, task)
         else:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(self._concurrency, "policy-router-child")
-            call = functools.partial(copy_context().run, self._run_child, target, task)
-            loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._threads, call)
+            answer = await in_a_thread(functools.partial(self._run_child, target, task))
         return await answer if inspect.isawaitable(answer) else answer
 
     def _started(self, plan: Planned, watcher: Watcher | None) -> tuple[Target, ChildTask]:
@@ -337,16 +336,18 @@ class Delegator:
     # Closing.
 
     def close(self) -> None:
-        """Cancel what runs in batches, and close every connection and thread."""
-        self._loop.stop(self.executor.aclose)
-        self.executor.close()
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            self._threads = None
+        """Cancel what runs in batches, and close connections; nothing is delegated any more.
+
+        An executor that was given stays open, but for its connections of batches.
+        """
+        self._is_closed = True
+        self._loop.stop(self.executor.release)
+        if self._owns_executor:
+            self.executor.close()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop too; as for :meth:`close`."""
-        await self.executor.aclose()
+        await self.executor.release()
         await asyncio.to_thread(self.close)
 
     def __enter__(self) -> Self:
@@ -371,6 +372,12 @@ def _is_coroutine(run_child: RunChild | None) -> bool:
     return inspect.iscoroutinefunction(run_child) or inspect.iscoroutinefunction(
         getattr(run_child, "__call__", None)  # noqa: B004 - it is asked of what kind it is
     )
+
+
+def _is_being_cancelled() -> bool:
+    """Tell whether somebody cancels the running task, or only something in it was cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _awaited(answer: Awaitable[Answer]) -> Answer:

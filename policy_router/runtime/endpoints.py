@@ -60,6 +60,9 @@ def endpoint_of(policy: Policy, name: str, environ: Mapping[str, str] | None) ->
     Returns:
         The endpoint; or why there is none to call.
     """
+    if policy.providers and name not in policy.providers:
+        message = f"the provider {quote(name)} is none of the policy's `providers`"
+        return Failure(Failing.NO_ENDPOINT, message)
     known = KNOWN_PROVIDERS.get(name, _UNKNOWN)
     own = policy.providers.get(name, _UNKNOWN)
     base_url = own.base_url or known.base_url

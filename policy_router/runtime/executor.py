@@ -222,24 +222,28 @@ class Executor:
         prepared = self._prepared(call, task)
         if isinstance(prepared, Failure):
             return prepared
-        with borrowed(self._connections.clients, prepared.endpoint, _close) as loan:
-            if self._streams:
-                with closing(prepared.exchange.stream(loan.client)) as pieces:
-                    for piece in pieces:
-                        tell_text(task, piece)
-                loan.answer = prepared.exchange.reading.outcome()
-            else:
-                loan.answer = prepared.exchange.call(loan.client)
+        clients = self._connections.clients
+        try:
+            with borrowed(clients, prepared.endpoint) as loan:
+                if self._streams:
+                    with closing(prepared.exchange.stream(loan.client)) as pieces:
+                        for piece in pieces:
+                            tell_text(task, piece)
+                    loan.answer = prepared.exchange.reading.outcome()
+                else:
+                    loan.answer = prepared.exchange.call(loan.client)
+        finally:
+            for client in clients.dead():
+                client.close()
         return _warned(loan.answer, prepared)
 
     async def _attempt_async(self, call: Call, task: ChildTask) -> Reply | Failure:
         prepared = self._prepared(call, task)
         if isinstance(prepared, Failure):
             return prepared
-        dead: list[openai.AsyncOpenAI] = []
         clients = self._connections.of_this_loop()
         try:
-            with borrowed(clients, prepared.endpoint, dead.append) as loan:
+            with borrowed(clients, prepared.endpoint) as loan:
                 if self._streams:
                     async with aclosing(prepared.exchange.stream_async(loan.client)) as pieces:
                         async for piece in pieces:
@@ -248,7 +252,7 @@ class Executor:
                 else:
                     loan.answer = await prepared.exchange.call_async(loan.client)
         finally:
-            for client in dead:
+            for client in clients.dead():
                 await client.close()
         return _warned(loan.answer, prepared)
 
@@ -326,11 +330,11 @@ class Executor:
         Raises:
             ProviderError: it has no address, or its key is missing.
         """
-        return self._connections.clients.get(self._endpoint(provider))
+        return self._connections.clients.lend(self._endpoint(provider))
 
     def async_client(self, provider: str) -> openai.AsyncOpenAI:
         """Return the same for the running event loop; as for :meth:`client`."""
-        return self._connections.of_this_loop().get(self._endpoint(provider))
+        return self._connections.of_this_loop().lend(self._endpoint(provider))
 
     def _endpoint(self, provider: str) -> Endpoint:
         endpoint = endpoint_of(self.policy, provider, self._environ)
@@ -340,12 +344,20 @@ class Executor:
         return endpoint
 
     def close(self) -> None:
-        """Close the connections of calls that were made without an event loop."""
+        """Close the connections of threads; nothing is called any more.
+
+        Those of an event loop only the loop itself can close: see :meth:`aclose`.
+        """
         self._connections.close()
 
+    async def release(self) -> None:
+        """Close the connections of the running event loop, and stay open for others."""
+        await self._connections.release()
+
     async def aclose(self) -> None:
-        """Close the connections of the running event loop, and those of :meth:`close`."""
-        await self._connections.aclose()
+        """Close the connections of the running event loop, and those of threads."""
+        await self.release()
+        self.close()
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -362,10 +374,6 @@ class Executor:
     async def __aexit__(self, *_exception: object) -> None:
         """Close it."""
         await self.aclose()
-
-
-def _close(client: openai.OpenAI) -> None:
-    client.close()
 
 
 def _kind(record: DecisionRecord) -> str:

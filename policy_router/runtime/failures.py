@@ -27,6 +27,8 @@ _GOES_ON: Final = frozenset(
         Failing.MODEL_NOT_FOUND,
     }
 )
+UNSENT: Final = frozenset({Failing.NO_CREDENTIAL, Failing.NO_ENDPOINT})
+"""The failures of calls that were not made."""
 _PASSING: Final = frozenset(
     {
         Failing.RATE_LIMITED,
@@ -52,12 +54,17 @@ _NO_CREDIT: Final = re.compile(
     r"(?i)\bcredit balance is too low\b|\binsufficient (?:account )?(?:balance|credits?|funds)\b"
 )
 _NO_MODEL_CODES: Final = frozenset(
-    {"invalid_model", "model_decommissioned", "model_not_available", "model_not_found"}
+    {"1211", "invalid_model", "model_decommissioned", "model_not_available", "model_not_found"}
 )
 _NO_MODEL: Final = re.compile(
-    r"(?i)\bmodel\b.{0,200}?\b(?:not found|does not exist|not exist)\b"
-    r"|\bnot a valid model\b|\b(?:unknown|invalid) model\b"
+    r"(?i)(?:unknown model|model not exist|invalid model: \S+|\S+ is not a valid model(?: id)?)\W*"
 )
+"""The whole of what some providers say of a model that they do not know."""
+_MODEL: Final = re.compile(
+    r"(?i)\bmodel\W{1,3}(?P<id>\S+?)\W{1,3}(?:does not exist|(?:was |is )?not found)\b"
+)
+_HELD: Final = 8
+"""So many characters of a key, at the end of a text that was cut, are starred out."""
 
 
 class Failure(Struct, frozen=True):
@@ -103,7 +110,7 @@ def goes_on(failure: Failure, also: Iterable[int | None], *, is_fallback: bool) 
     """
     if failure.streamed:
         return False
-    if failure.code in {Failing.NO_CREDENTIAL, Failing.NO_ENDPOINT}:
+    if failure.code in UNSENT:
         return is_fallback or _UNAUTHORIZED in also
     return failure.code in _GOES_ON or failure.status in set(also)
 
@@ -114,6 +121,7 @@ def of_status(
     headers: Mapping[str, str],
     secrets: Iterable[str],
     *,
+    model: str,
     now: datetime.datetime,
 ) -> Failure:
     """Return the failure that an answer of a status tells of.
@@ -123,27 +131,37 @@ def of_status(
         body: the decoded body, if it could be decoded.
         headers: the answer's headers, by lower-case name.
         secrets: what must not be repeated.
+        model: the model that was called.
         now: the time, which a ``Retry-After`` may count from.
     """
     error = _error_in(body)
     words = _message(error)
-    code = _code(status, error, words)
+    code = _code(status, error, words[:MAX_MESSAGE], model)
     message = clean(words or f"the provider answered with status {status}", secrets)
     return Failure(code, message, status, retry_after(headers, now=now))
 
 
-def _code(status: int, error: Any, words: str) -> Failing:
+def _code(status: int, error: Any, words: str, model: str) -> Failing:
     """Return the class of an answer; some providers say under 400 or 429 what others do not."""
     named = _names(error)
-    words = words[:MAX_MESSAGE]
     if status in _VAGUE and (named & _NO_CREDIT_CODES or _NO_CREDIT.search(words)):
         return Failing.PAYMENT_REQUIRED
-    if status == _BAD_REQUEST and (named & _NO_MODEL_CODES or _NO_MODEL.search(words)):
+    if status == _BAD_REQUEST and (named & _NO_MODEL_CODES or _is_about(model, words)):
         return Failing.MODEL_NOT_FOUND
     known = _BY_STATUS.get(status)
     if known is not None:
         return known
     return Failing.SERVER_ERROR if status >= _SERVER_ERRORS else Failing.HTTP_ERROR
+
+
+def _is_about(model: str, words: str) -> bool:
+    """Tell whether a message says that there is no such model.
+
+    A message may repeat what was asked, so only whole messages and this model's id count.
+    """
+    if _NO_MODEL.fullmatch(words.partition(",")[0].strip()):
+        return True
+    return any(match["id"].casefold() == model.casefold() for match in _MODEL.finditer(words))
 
 
 def _names(error: Any) -> frozenset[str]:
@@ -177,11 +195,29 @@ def clean(text: str, secrets: Iterable[str]) -> str:
 
 
 def without(text: str, secrets: Iterable[str]) -> str:
-    """Return a text with stars in place of the keys that it repeats."""
+    """Return a text with stars in place of the keys that it repeats, or ends in the midst of."""
     for secret in secrets:
         if secret in text:
             text = text.replace(secret, "***")
+        held = begun(text, secret)
+        if held >= _HELD:
+            text = f"{text[:-held]}***"
     return text
+
+
+def begun(text: str, secret: str) -> int:
+    """Return how many of a text's last characters a secret may begin with."""
+    longest = min(len(text), len(secret) - 1)
+    if longest < 1 or secret[0] not in text[-longest:]:
+        return 0
+    return next((size for size in range(longest, 0, -1) if secret.startswith(text[-size:])), 0)
+
+
+def sound(text: str) -> str:
+    """Return a text that is Unicode: halves of characters are joined, or replaced."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def retry_after(headers: Mapping[str, str], *, now: datetime.datetime) -> float | None:

@@ -32,12 +32,12 @@ def uuid7(now: datetime.datetime) -> str:
     return str(uuid.UUID(int=milliseconds << 80 | version | high << 64 | variant | low))
 
 
-def check_session(session_id: str) -> None:
+def check_session(session_id: object) -> None:
     """Refuse the id of a session that no header can carry.
 
     Raises:
         RequestError: it is empty, longer than 200 characters, or not printable ASCII.
     """
-    if not _SESSION.fullmatch(session_id):
+    if not isinstance(session_id, str) or not _SESSION.fullmatch(session_id):
         reason = "the session's id has to be of 1 to 200 printable ASCII characters"
         raise RequestError("$.session_id", reason)

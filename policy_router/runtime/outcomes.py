@@ -11,7 +11,7 @@ from policy_router.domain import Policy
 from policy_router.errors import ProviderError
 from policy_router.runtime.accounting import cost, ran_on
 from policy_router.runtime.batch import Planned
-from policy_router.runtime.failures import clean, without
+from policy_router.runtime.failures import clean, sound, without
 from policy_router.runtime.results import (
     Attempt,
     Failing,
@@ -22,6 +22,7 @@ from policy_router.runtime.results import (
     TaskError,
     Tokens,
 )
+from policy_router.runtime.served import is_same_model
 
 
 def completed(policy: Policy, plan: Planned, answer: Any, secrets: Iterable[str]) -> Result:
@@ -40,18 +41,40 @@ def completed(policy: Policy, plan: Planned, answer: Any, secrets: Iterable[str]
     if not isinstance(reply, Reply):
         raise TypeError(f"a child returns a text or a Reply, not {type(reply).__name__}")
     before = plan.result(Status.COMPLETED, policy)
-    target = reply.ran or plan.target
     return replace(
         before,
-        text=None if reply.text is None else without(reply.text, secrets),
-        effective=ran_on(target) if target else None,
-        served_model=reply.served_model,
-        finish_reason=reply.finish_reason,
+        text=_cleared(reply.text, secrets),
+        effective=ran_on(reply.ran) if reply.ran else before.effective,
+        served_model=_cleared(reply.served_model, secrets),
+        finish_reason=_cleared(reply.finish_reason, secrets),
         attempts=reply.attempts,
         tokens=Tokens(reply.input_tokens, reply.output_tokens),
-        cost_usd=cost(policy, target, reply.input_tokens, reply.output_tokens) if target else None,
-        warnings=(*before.warnings, *reply.warnings),
+        cost_usd=_cost(policy, plan, reply),
+        warnings=(*before.warnings, *(clean(warning, secrets) for warning in reply.warnings)),
     )
+
+
+def _cost(policy: Policy, plan: Planned, reply: Reply) -> float | None:
+    """Return what a child cost; unknown where another model was served, as its price is."""
+    target = reply.ran or plan.target
+    served = reply.served_model
+    if target is None or (served is not None and not is_same_model(target.model, served)):
+        return None
+    return cost(policy, target, reply.input_tokens, reply.output_tokens)
+
+
+def _cleared(text: str | None, secrets: Iterable[str]) -> str | None:
+    return None if text is None else without(sound(text), secrets)
+
+
+def _words_of(problem: BaseException) -> str:
+    """Return what an exception says; one that cannot say it has a name at least."""
+    try:
+        words = str(problem)
+    except Exception:  # noqa: BLE001 - a child may raise what it likes
+        words = ""
+    name = type(problem).__name__
+    return f"{name}: {words}" if words else name
 
 
 def failed(policy: Policy, plan: Planned, problem: BaseException, secrets: Iterable[str]) -> Result:
@@ -65,11 +88,11 @@ def failed(policy: Policy, plan: Planned, problem: BaseException, secrets: Itera
     """
     before = plan.result(Status.FAILED, policy)
     if not isinstance(problem, ProviderError):
-        message = clean(f"{type(problem).__name__}: {problem}", secrets)
+        message = clean(_words_of(problem), secrets)
         return replace(before, error=TaskError(Failing.CHILD_ERROR, message, plan.index))
     return replace(
         before,
-        text=problem.partial or None,
+        text=_cleared(problem.partial, secrets) or None,
         effective=_last(problem.attempts) or before.effective,
         attempts=problem.attempts,
         error=TaskError(problem.code, clean(problem.reason, secrets), plan.index),
@@ -77,7 +100,9 @@ def failed(policy: Policy, plan: Planned, problem: BaseException, secrets: Itera
 
 
 def _last(attempts: Sequence[Attempt]) -> Ran | None:
-    return Ran(attempts[-1].model, attempts[-1].provider, attempts[-1].entry) if attempts else None
+    """Return what was called last, if anything was."""
+    called = [Ran(it.model, it.provider, it.entry) for it in attempts if it.is_sent]
+    return called[-1] if called else None
 
 
 def overall(results: Sequence[Result]) -> Status:

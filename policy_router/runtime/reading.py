@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from policy_router.runtime.dialects import RESPONSES
-from policy_router.runtime.failures import Failure, of_status, without
+from policy_router.runtime.failures import Failure, begun, of_status, sound, without
 from policy_router.runtime.results import Failing, Reply
 
 Secrets = tuple[str, ...]
@@ -25,7 +25,7 @@ _STATUS_OF_CODE = {"rate_limit_exceeded": 429, "server_error": 500}
 
 
 def read_answer(
-    api: str, content: bytes, secrets: Secrets, *, now: datetime.datetime
+    api: str, content: bytes, secrets: Secrets, *, model: str, now: datetime.datetime
 ) -> Reply | Failure:
     """Read a whole answer.
 
@@ -33,6 +33,7 @@ def read_answer(
         api: the API it comes from.
         content: its body.
         secrets: what must not be repeated.
+        model: the model that was called.
         now: the time.
     """
     try:
@@ -41,7 +42,7 @@ def read_answer(
         return Failure(Failing.BAD_RESPONSE, "the provider's answer is not JSON", 200)
     error = get(answer, "error")
     if isinstance(error, Mapping | str) and error:
-        return failure_of(error, secrets, now=now)
+        return failure_of(error, secrets, model=model, now=now)
     if api == RESPONSES:
         return _read_response(answer, secrets)
     choice = get(answer, "choices", 0)
@@ -77,7 +78,7 @@ def _read_response(answer: Any, secrets: Secrets) -> Reply | Failure:
     )
 
 
-def failure_of(error: Any, secrets: Secrets, *, now: datetime.datetime) -> Failure:
+def failure_of(error: Any, secrets: Secrets, *, model: str, now: datetime.datetime) -> Failure:
     """Return the failure that an answer tells of under a status of success, or in a stream."""
     code = get(error, "code")
     if isinstance(code, str):
@@ -85,7 +86,7 @@ def failure_of(error: Any, secrets: Secrets, *, now: datetime.datetime) -> Failu
     status = code
     if not isinstance(status, int) or not 400 <= status < 600:  # noqa: PLR2004 - statuses
         status = 500
-    return of_status(status, error, {}, secrets, now=now)
+    return of_status(status, error, {}, secrets, model=model, now=now)
 
 
 class Reading:
@@ -96,11 +97,11 @@ class Reading:
         failure: what ended it too early, or None.
     """
 
-    def __init__(self, secrets: Secrets) -> None:
+    def __init__(self, secrets: Secrets, model: str) -> None:
         """Begin with nothing."""
         self.has_begun = False
         self.failure: Failure | None = None
-        self._secrets, self._held = secrets, ""
+        self._secrets, self._model, self._held = secrets, model, ""
         self._reply = Reply()
         self._texts: list[str] = []
 
@@ -116,7 +117,7 @@ class Reading:
 
     def outcome(self) -> Reply | Failure:
         """Return the answer, or why there is none."""
-        text = "".join(self._texts)
+        text = sound("".join(self._texts))
         if self.failure is None and self._reply.finish_reason is not None:
             return replace(self._reply, text=text)
         failure = self.failure or Failure(
@@ -137,8 +138,8 @@ class Reading:
 
     def _released(self, text: str, last: str = "") -> Iterable[str]:
         """Star out keys, and hold back what may be the beginning of one."""
-        text = without(self._held + text, self._secrets) + last
-        held = 0 if last else max((_begun(text, secret) for secret in self._secrets), default=0)
+        text = _complete(self._held + text, self._secrets) + without(last, self._secrets)
+        held = 0 if last else max((begun(text, secret) for secret in self._secrets), default=0)
         self._held = text[len(text) - held :]
         released = text[: len(text) - held]
         if released:
@@ -152,7 +153,7 @@ class ChatReading(Reading):
     def _take(self, event: Any, now: datetime.datetime) -> str:
         error = get(event, "error")
         if error:
-            self.failure = failure_of(error, self._secrets, now=now)
+            self.failure = failure_of(error, self._secrets, model=self._model, now=now)
         choice = get(event, "choices", 0)
         self._know(
             served_model=_word(get(event, "model"), self._secrets),
@@ -171,9 +172,11 @@ class ResponseReading(Reading):
         if kind == "response.output_text.delta":
             return _text(get(event, "delta")) or ""
         if kind == "error":
-            self.failure = failure_of(event, self._secrets, now=now)
+            self.failure = failure_of(event, self._secrets, model=self._model, now=now)
         elif kind == "response.failed":
-            self.failure = failure_of(get(event, "response", "error"), self._secrets, now=now)
+            self.failure = failure_of(
+                get(event, "response", "error"), self._secrets, model=self._model, now=now
+            )
         response = get(event, "response")
         ended = kind in {"response.completed", "response.incomplete"}
         reason = get(response, "incomplete_details", "reason") or get(response, "status")
@@ -186,9 +189,9 @@ class ResponseReading(Reading):
         return ""
 
 
-def reading_of(api: str, secrets: Secrets) -> Reading:
+def reading_of(api: str, secrets: Secrets, model: str) -> Reading:
     """Begin to read a stream of an API."""
-    return ResponseReading(secrets) if api == RESPONSES else ChatReading(secrets)
+    return (ResponseReading if api == RESPONSES else ChatReading)(secrets, model)
 
 
 def get(node: Any, *path: str | int) -> Any:
@@ -214,20 +217,21 @@ def _text(content: Any) -> str | None:
     return "".join(part for part in parts if isinstance(part, str))
 
 
+def _complete(text: str, secrets: Secrets) -> str:
+    """Star out whole keys; what may yet become one is held back instead."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
 def _masked(text: str | None, secrets: Secrets) -> str | None:
-    return None if text is None else without(text, secrets)
+    return None if text is None else without(sound(text), secrets)
 
 
 def _word(value: Any, secrets: Secrets) -> str | None:
-    return without(value, secrets)[:200] if isinstance(value, str) and value else None
+    return without(sound(value), secrets)[:200] if isinstance(value, str) and value else None
 
 
 def _count(value: Any) -> int | None:
     is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     return value if is_count else None
-
-
-def _begun(text: str, secret: str) -> int:
-    """Return how many of a text's last characters a secret may begin with."""
-    longest = min(len(text), len(secret) - 1)
-    return next((size for size in range(longest, 0, -1) if secret.startswith(text[-size:])), 0)

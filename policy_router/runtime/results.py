@@ -94,7 +94,7 @@ class Tokens(Struct, frozen=True):
 
 
 class Attempt(Struct, frozen=True):
-    """One model call.
+    """One model call, or what kept it from being made.
 
     Attributes:
         number: its number, from 1.
@@ -105,6 +105,8 @@ class Attempt(Struct, frozen=True):
         status: the HTTP status, where there was an answer.
         message: what the provider said of the failure, without keys.
         duration_seconds: how long it took.
+        is_sent: whether anything was sent; not so where a key is missing, or a provider asks to
+            be left alone for too long.
     """
 
     number: int
@@ -115,6 +117,7 @@ class Attempt(Struct, frozen=True):
     status: int | None = None
     message: str | None = None
     duration_seconds: float = 0.0
+    is_sent: bool = True
 
 
 class TaskError(Struct, frozen=True):

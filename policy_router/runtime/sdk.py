@@ -7,7 +7,8 @@ that happens here, since it could take a key to another endpoint, or a call outs
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
 import httpx2
@@ -24,27 +25,8 @@ from policy_router.version import VERSION
 CONNECT_SECONDS: Final = 10.0
 """How long a connection may take to be made."""
 _LIMITS: Final = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
-_NO_KEY: Final = {"Authorization": openai.Omit()}
-
-
-class _Client(openai.OpenAI):
-    """A client that sends the headers of its endpoint, and no others."""
-
-    own_headers: Mapping[str, str]
-
-    @property
-    def default_headers(self) -> dict[str, str | openai.Omit]:
-        return dict(self.own_headers)
-
-
-class _AsyncClient(openai.AsyncOpenAI):
-    """The same, for an event loop."""
-
-    own_headers: Mapping[str, str]
-
-    @property
-    def default_headers(self) -> dict[str, str | openai.Omit]:
-        return dict(self.own_headers)
+_NO_KEY: Final = "Bearer none"
+"""Stands for a key that an endpoint does not need; it is never sent."""
 
 
 def connect(endpoint: Endpoint, timeout: float, transport: Any = None) -> openai.OpenAI:
@@ -55,26 +37,56 @@ def connect(endpoint: Endpoint, timeout: float, transport: Any = None) -> openai
         timeout: seconds that the provider may be silent.
         transport: an ``httpx2`` transport in place of the network, or None.
     """
+    headers = _headers(endpoint)
+
+    class Client(openai.OpenAI):
+        """A client that sends the headers of its endpoint, and no others; its copies do, too."""
+
+        @property
+        def default_headers(self) -> dict[str, str | openai.Omit]:
+            return dict(headers)
+
     http = httpx2.Client(
-        timeout=_timeout(timeout), limits=_LIMITS, transport=transport, follow_redirects=False
+        **_options(timeout), transport=transport, event_hooks={"request": [_unsigned]}
     )
-    client = _Client(http_client=http, **_arguments(endpoint))
-    client.own_headers = _headers(endpoint)
-    return client
+    return Client(http_client=http, **_arguments(endpoint))
 
 
 def connect_async(endpoint: Endpoint, timeout: float, transport: Any = None) -> openai.AsyncOpenAI:
     """Return the client of an endpoint for an event loop; as for :func:`connect`."""
+    headers = _headers(endpoint)
+
+    class Client(openai.AsyncOpenAI):
+        """The same, for an event loop."""
+
+        @property
+        def default_headers(self) -> dict[str, str | openai.Omit]:
+            return dict(headers)
+
     http = httpx2.AsyncClient(
-        timeout=_timeout(timeout), limits=_LIMITS, transport=transport, follow_redirects=False
+        **_options(timeout), transport=transport, event_hooks={"request": [_unsigned_async]}
     )
-    client = _AsyncClient(http_client=http, **_arguments(endpoint))
-    client.own_headers = _headers(endpoint)
-    return client
+    return Client(http_client=http, **_arguments(endpoint))
 
 
-def _timeout(seconds: float) -> httpx2.Timeout:
-    return httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
+def _options(timeout: float) -> dict[str, Any]:
+    """Return how connections are kept: without redirects, and without cookies."""
+    return {
+        "timeout": httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+        "limits": _LIMITS,
+        "follow_redirects": False,
+        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+    }
+
+
+def _unsigned(request: httpx2.Request) -> None:
+    """Take away what tells the SDK that no key is missing."""
+    if request.headers.get("Authorization") == _NO_KEY:
+        del request.headers["Authorization"]
+
+
+async def _unsigned_async(request: httpx2.Request) -> None:
+    _unsigned(request)
 
 
 def _arguments(endpoint: Endpoint) -> dict[str, Any]:
@@ -97,8 +109,7 @@ def _headers(endpoint: Endpoint) -> dict[str, str]:
         "Content-Type": "application/json",
         "User-Agent": f"policy-router/{VERSION}",
     }
-    if endpoint.api_key:
-        usual["Authorization"] = f"Bearer {endpoint.api_key}"
+    usual["Authorization"] = f"Bearer {endpoint.api_key}" if endpoint.api_key else _NO_KEY
     own = {name.lower() for name, _ in endpoint.headers}
     ours = {name: value for name, value in usual.items() if name.lower() not in own}
     return {**ours, **dict(endpoint.headers)}
@@ -116,28 +127,28 @@ class Exchange:
             clock: tells the time, which a ``Retry-After`` may count from.
         """
         self.wire, self.secrets, self.clock = wire, secrets, clock
-        self.reading = reading_of(wire.api, secrets)
+        self.reading = reading_of(wire.api, secrets, wire.model)
 
     def call(self, client: openai.OpenAI) -> Reply | Failure:
         """Make the call, and wait for the answer."""
         try:
-            answer = self._create(client, self._api(client).with_raw_response)
+            answer = self._create(self._api(client).with_raw_response)
         except openai.APIError as error:
             return self._failure(error)
-        return read_answer(self.wire.api, answer.content, self.secrets, now=self.clock())
+        return self._read(answer.content)
 
     async def call_async(self, client: openai.AsyncOpenAI) -> Reply | Failure:
         """Make the call on an event loop; as for :meth:`call`."""
         try:
-            answer = await self._create(client, self._api(client).with_raw_response)
+            answer = await self._create(self._api(client).with_raw_response)
         except openai.APIError as error:
             return self._failure(error)
-        return read_answer(self.wire.api, answer.content, self.secrets, now=self.clock())
+        return self._read(answer.content)
 
     def stream(self, client: openai.OpenAI) -> Generator[str, None, None]:
         """Make the call, and yield the text as it comes; :attr:`reading` has the outcome."""
         try:
-            with self._create(client, self._api(client), stream=True) as events:
+            with self._create(self._api(client), stream=True) as events:
                 for event in events:
                     yield from self.reading.pieces(event, now=self.clock())
         except (openai.APIError, ValueError) as error:
@@ -147,7 +158,7 @@ class Exchange:
     async def stream_async(self, client: openai.AsyncOpenAI) -> AsyncGenerator[str, None]:
         """Make the call on an event loop; as for :meth:`stream`."""
         try:
-            async with await self._create(client, self._api(client), stream=True) as events:
+            async with await self._create(self._api(client), stream=True) as events:
                 async for event in events:
                     for piece in self.reading.pieces(event, now=self.clock()):
                         yield piece
@@ -156,20 +167,20 @@ class Exchange:
         for piece in self.reading.rest():
             yield piece
 
+    def _read(self, content: bytes) -> Reply | Failure:
+        wire = self.wire
+        return read_answer(wire.api, content, self.secrets, model=wire.model, now=self.clock())
+
     def _api(self, client: openai.OpenAI | openai.AsyncOpenAI) -> Any:
         return client.responses if self.wire.api == RESPONSES else client.chat.completions
 
-    def _create(self, client: Any, api: Any, **options: Any) -> Any:
-        """Call the SDK; parameters go into the body as they are, whether it knows them or not.
-
-        Without a key, the SDK has to be told that none is missing.
-        """
+    def _create(self, api: Any, **options: Any) -> Any:
+        """Call the SDK; parameters go into the body as they are, whether it knows them or not."""
         wire = self.wire
         options["input" if wire.api == RESPONSES else "messages"] = wire.messages
-        has_key = any(name.lower() == "authorization" for name in client.own_headers)
         return api.create(
             model=wire.model,
-            extra_headers=wire.headers if has_key else {**_NO_KEY, **wire.headers},
+            extra_headers=wire.headers,
             extra_body=wire.parameters or None,
             **options,
         )
@@ -182,10 +193,11 @@ class Exchange:
 
     def _failure(self, error: Exception) -> Failure:
         """Return what an exception says. The exception itself holds the request, key and all."""
+        model, now = self.wire.model, self.clock()
         if isinstance(error, openai.APIStatusError):
             headers = {name.lower(): value for name, value in error.response.headers.items()}
             status = error.status_code
-            return of_status(status, error.body, headers, self.secrets, now=self.clock())
+            return of_status(status, error.body, headers, self.secrets, model=model, now=now)
         if isinstance(error, openai.APITimeoutError):
             return Failure(Failing.TIMEOUT, "the provider did not answer in time")
         if isinstance(error, openai.APIConnectionError):
@@ -193,5 +205,5 @@ class Exchange:
             message = f"the connection to the provider failed ({what})"
             return Failure(Failing.CONNECTION_FAILED, message)
         if isinstance(error, openai.APIError):
-            return failure_of(error.body, self.secrets, now=self.clock())
+            return failure_of(error.body, self.secrets, model=model, now=now)
         return Failure(Failing.BAD_RESPONSE, "the stream holds something that is no event")

@@ -15,20 +15,31 @@ from policy_router.runtime.results import ChildTask, EventKind, Reply
 from policy_router.runtime.telling import LOGGER, tell
 
 _VERSION_OF_MODEL: Final = re.compile(
-    r"(?:[-@:](?:latest|\d{4}-\d{2}-\d{2}|\d{8}|\d{6}|\d{4}|\d{2}-\d{4}|\d{2}-\d{2}))+$"
+    r"[-@:](latest|\d{4}-\d{2}-\d{2}|\d{8}|\d{6}|\d{4}|\d{2}-\d{4}|\d{2}-\d{2})$"
 )
+_MOVING: Final = frozenset({"", "latest"})
+"""The versions that stand for whichever is the newest."""
 
 
 def is_same_model(routed: str, served: str) -> bool:
     """Tell whether a provider served what was routed to it, as far as names can tell.
 
-    Case, a vendor before a slash, and a date or ``latest`` at the end make no difference.
+    Case makes no difference; nor does a vendor before a slash, or a date or ``latest`` at the end,
+    that only one of the names has.
     """
-    return _plain_name(routed) == _plain_name(served)
+    (vendor, name, version), (its_vendor, its_name, its_version) = map(_parts, (routed, served))
+    return (
+        name == its_name
+        and (vendor == its_vendor or not vendor or not its_vendor)
+        and (version == its_version or version in _MOVING or not its_version)
+    )
 
 
-def _plain_name(model: str) -> str:
-    return _VERSION_OF_MODEL.sub("", model.casefold().rpartition("/")[2])
+def _parts(model: str) -> tuple[str, str, str]:
+    """Return the vendor, the name and the version in a model's id; empty where there is none."""
+    vendor, _, name = model.casefold().rpartition("/")
+    found = _VERSION_OF_MODEL.search(name)
+    return (vendor, name[: found.start()], found[1]) if found else (vendor, name, "")
 
 
 def concluded(made: Made, task: ChildTask) -> Reply:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any, Final
 
 from policy_router.decision.record import Target
@@ -22,8 +23,13 @@ def told(*watchers: Watcher | None) -> Watcher:
         for watcher in watching:
             try:
                 watcher(event)
-            except Exception as problem:  # noqa: BLE001 - a watcher may raise what it likes
-                LOGGER.error("a watcher of %s failed: %s", event.kind, type(problem).__name__)  # noqa: TRY400 - its words may hold what no log may
+            except BaseException as problem:
+                # Only the main thread is interrupted; elsewhere nothing may end an event loop.
+                is_interrupted = isinstance(problem, KeyboardInterrupt)
+                if is_interrupted and threading.current_thread() is threading.main_thread():
+                    raise
+                what = type(problem).__name__  # its words may hold what no log may
+                LOGGER.error("a watcher of %s failed: %s", event.kind, what)  # noqa: TRY400
 
     return tell_all
 

@@ -76,9 +76,9 @@ def _wishes(policy: Policy, request: Request, level: Level) -> dict[str, Any]:
         return {}
     entries = askable_entries(policy, request, level)
     if entries is None:
-        return {"model": {"type": "string"}, "provider": {"type": "string"}, **_effort(())}
+        return {"model": {"type": "string"}, "provider": {"type": "string"}, **_effort(policy)}
     if not entries:
-        return _effort(policy.pool or ())
+        return _effort(policy)
     is_closed = all(rule.in_pool for rule in rules)
     names = list(dict.fromkeys(entry.name for entry in entries))
     parent = values_of(policy, request)["parent"]["provider"]
@@ -86,7 +86,7 @@ def _wishes(policy: Policy, request: Request, level: Level) -> dict[str, Any]:
     return {
         "model": _choice(names if is_closed else [], _strengths(entries)),
         "provider": _choice(providers if is_closed and all(providers) else []),
-        **_effort(entries),
+        **_effort(policy),
     }
 
 
@@ -106,9 +106,12 @@ def _strengths(entries: Sequence[PoolEntry]) -> str:
     return " ".join(f"Leave out for the default. {'; '.join(lines)}".split())
 
 
-def _effort(entries: Sequence[PoolEntry]) -> dict[str, Any]:
-    """Return the efforts that some entry allows; any, where one of them has no list of its own."""
-    limits = [entry.limits.get(_EFFORT) for entry in entries]
+def _effort(policy: Policy) -> dict[str, Any]:
+    """Return the efforts that some entry allows; any, where one of them has no list of its own.
+
+    A wish for one goes for entries, too, that only the pool itself may choose.
+    """
+    limits = [entry.limits.get(_EFFORT) for entry in policy.pool or ()]
     allowed = [limit.allowed if limit else None for limit in limits]
     if not allowed or None in allowed:
         return {_EFFORT: {"type": "string", "description": "Such as low, medium or high."}}
@@ -117,4 +120,6 @@ def _effort(entries: Sequence[PoolEntry]) -> dict[str, Any]:
 
 
 def _kind(policy: Policy) -> dict[str, Any]:
+    if policy.kinds == ():
+        return {}
     return {"kind": _choice(policy.kinds or (), "One word for the sort of work.")}
