@@ -35,12 +35,14 @@ class Assignment(Struct, frozen=True):
         context: what has to be known for it; may be empty.
         task: the section ``task`` of its request.
         path: where it stands in the arguments.
+        own: what it says itself; the rest is said of all.
     """
 
     goal: str
     context: str
     task: dict[str, Any]
-    path: str
+    path: str = "$"
+    own: frozenset[str] = frozenset()
 
 
 class Arguments(Struct, frozen=True):
@@ -70,11 +72,11 @@ def arguments_of(content: Mapping[str, Any] | str | bytes) -> Arguments:
     given = _given(_decoded(content), "$", (*_KEYS, "tasks"))
     wishes = {key: given[key] for key in WISHES if key in given}
     shared = {key: given[key] for key in FEATURES if key in given}
-    tasks = given.get("tasks")
-    if not tasks:
-        return Arguments(wishes, (_single(given, shared),))
+    tasks = given.get("tasks", ())
     if not isinstance(tasks, list | tuple):
         raise RequestError("$.tasks", "a list of tasks is wanted")
+    if not tasks:
+        return Arguments(wishes, (_single(given, shared),))
     around = "\n\n".join(part for part in (_whole(given), given.get("context", "")) if part)
     items = [_item(item, place, around, shared) for place, item in enumerate(tasks)]
     size = {"batch_size": len(items)}
@@ -124,7 +126,7 @@ def _single(given: Mapping[str, Any], task: dict[str, Any]) -> Assignment:
     goal = given.get("goal", "")
     if not goal.strip():
         raise RequestError("$.goal", "there is nothing to do", "give a `goal`, or `tasks`")
-    return Assignment(goal, given.get("context", ""), task, "$")
+    return Assignment(goal, given.get("context", ""), task)
 
 
 def _whole(given: Mapping[str, Any]) -> str:
@@ -141,13 +143,14 @@ def _item(item: Any, place: int, around: str, shared: dict[str, Any]) -> Assignm
         raise RequestError(json_path("goal", base=path), "there is nothing to do", "give a `goal`")
     own = {key: given[key] for key in (*WISHES, *FEATURES) if key in given}
     context = "\n\n".join(part for part in (around, given.get("context", "")) if part)
-    return Assignment(goal, context, {**shared, **own}, path)
+    return Assignment(goal, context, {**shared, **own}, path, frozenset(own))
 
 
 def at_place(problem: RequestError, assignment: Assignment) -> RequestError:
     """Return a problem of a task's request, placed where its arguments have it."""
     section, _, rest = problem.path.removeprefix("$.").partition(".")
-    base = {"call": "$", "task": assignment.path}.get(section)
-    if base is None or not rest:
+    if section not in {"call", "task"} or not rest:
         return problem
+    is_own = section == "task" and rest.partition("[")[0] in assignment.own
+    base = assignment.path if is_own else "$"
     return RequestError(f"{base}.{rest}", problem.reason, problem.help)
