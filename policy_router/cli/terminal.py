@@ -13,6 +13,7 @@ from typing import TextIO
 from policy_router.diagnostics import Paint
 
 _NARROWEST = 20
+_USUAL = (80, 24)  # where a terminal does not know its size
 _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 _COLOURS = {"error": "31", "warning": "33", "good": "32", "dim": "2", "strong": "1"}
 
@@ -125,7 +126,8 @@ class Lines:
 
     def _draw(self, done: str) -> None:
         """Go up over what is shown, and write what stays, then as many live lines as fit."""
-        columns, rows = os.get_terminal_size(self._stream.fileno())
+        size = os.get_terminal_size(self._stream.fileno())
+        columns, rows = size.columns or _USUAL[0], size.lines or _USUAL[1]
         lines = [
             cut(text, max(columns - 1, _NARROWEST))
             for text in list(self._live.values())[: max(1, rows - 2)]
