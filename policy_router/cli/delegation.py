@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import threading
@@ -29,6 +30,7 @@ from policy_router.runtime.results import (
     TaskError,
     Tokens,
 )
+from policy_router.runtime.telling import LOGGER
 from policy_router.runtime.tool import tool
 
 _MARKS = {
@@ -38,6 +40,7 @@ _MARKS = {
     Status.CANCELLED: "warning",
     Status.NOT_STARTED: "dim",
 }
+_NOTES = {EventKind.WAITING, EventKind.MODEL_MISMATCH, EventKind.PARAMETER_LEFT_OUT}
 _LONGEST_NOTE = 200
 
 
@@ -51,6 +54,9 @@ def delegate(policy: Policy, options: argparse.Namespace) -> int:
     """Delegate what the options or a file ask for, and print what became of it."""
     arguments, facts = _arguments(options), _facts(options.request)
     lines = Lines(sys.stderr, is_quiet=options.quiet)
+    if options.verbose:
+        logging.basicConfig(stream=sys.stderr, format="%(message)s")
+        LOGGER.setLevel(logging.INFO)
     watch = _Watch(lines)
     executor = Executor(
         policy,
@@ -132,8 +138,11 @@ class _Watch:
         with self._lock:
             if event.result is not None:
                 self._results[event.task] = event.result
-            if event.kind is not EventKind.TEXT:
-                self._lines.put(event.task, *_line(event))
+                self._lines.finish(event.task, *_last_word(event, event.result))
+            elif event.kind in _NOTES or (event.attempt or 1) > 1:
+                self._lines.say(f"task {event.task}  {event.message}", "warning")
+            elif event.kind is not EventKind.TEXT:
+                self._lines.put(event.task, f"task {event.task}  {event.message}", "dim")
 
     def as_far_as(self, plan: Delegation) -> Delegation:
         """Return a delegation that was interrupted: what is finished, and the rest cancelled."""
@@ -147,16 +156,13 @@ class _Watch:
         return Delegation(overall(results), results, plan.session_id)
 
 
-def _line(event: Event) -> tuple[str, str, bool]:
-    """Return what a child's line says, its colour, and whether it is the last word."""
-    if event.result is None:
-        return f"task {event.task}  {event.message}", "dim", False
-    result, seconds = event.result, event.result.duration_seconds or 0.0
+def _last_word(event: Event, result: Result) -> tuple[str, str]:
+    """Return what is said of a child at its end, and the colour of that."""
     where = f"{printable(event.model or '')} at {printable(event.provider or '')}"
-    text = f"task {event.task}  {result.status}  {where}  {seconds:.1f} s"
+    text = f"task {event.task}  {result.status}  {where}  {result.duration_seconds or 0.0:.1f} s"
     if result.error is not None:
         text = f"{text}  {result.error.code}: {printable(result.error.message)}"
-    return text, _MARKS.get(result.status, "dim"), True
+    return text, _MARKS.get(result.status, "dim")
 
 
 def _print(made: Delegation, options: argparse.Namespace) -> None:

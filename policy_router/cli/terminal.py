@@ -88,10 +88,7 @@ def width(text: str) -> int:
 
 
 class Lines:
-    """A line for each of several things that go on: on a terminal, each is written over.
-
-    Elsewhere only the last word on each is printed.
-    """
+    """A line for each of several things that go on: on a terminal, each is written over."""
 
     def __init__(self, stream: TextIO, *, is_quiet: bool = False) -> None:
         """Begin with no lines."""
@@ -101,21 +98,26 @@ class Lines:
         self._live: dict[int, str] = {}
         self._shown = 0
 
-    def put(self, key: int, text: str, role: str, is_last: bool) -> None:  # noqa: FBT001 - one word of three
-        """Write a line anew; a last word moves up, and stays."""
-        if self._is_quiet or not (self._is_live or is_last):
+    def put(self, key: int, text: str, role: str) -> None:
+        """Write a line anew; it is seen on a terminal alone."""
+        if self._is_live and not self._is_quiet:
+            self._live[key] = self._paint(text, role) if self._paint else text
+            self._draw("")
+
+    def finish(self, key: int, text: str, role: str) -> None:
+        """Write the last word on a line."""
+        self._live.pop(key, None)
+        self.say(text, role)
+
+    def say(self, text: str, role: str) -> None:
+        """Write a line that stays, above those that go on."""
+        if self._is_quiet:
             return
         text = self._paint(text, role) if self._paint else text
-        if not self._is_live:
-            self._stream.write(f"{text}\n")
-            return
-        done = ""
-        if is_last:
-            self._live.pop(key, None)
-            done = f"{text}\n"
+        if self._is_live:
+            self._draw(f"{text}\n")
         else:
-            self._live[key] = text
-        self._draw(done)
+            self._stream.write(f"{text}\n")
 
     def end(self) -> None:
         """Take away the lines that have no last word."""
