@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -54,9 +55,6 @@ def delegate(policy: Policy, options: argparse.Namespace) -> int:
     """Delegate what the options or a file ask for, and print what became of it."""
     arguments, facts = _arguments(options), _facts(options.request)
     lines = Lines(sys.stderr, is_quiet=options.quiet)
-    if options.verbose:
-        logging.basicConfig(stream=sys.stderr, format="%(message)s")
-        LOGGER.setLevel(logging.INFO)
     watch = _Watch(lines)
     executor = Executor(
         policy,
@@ -76,7 +74,7 @@ def delegate(policy: Policy, options: argparse.Namespace) -> int:
     )
     act = delegator.plan if options.dry_run else delegator.delegate
     try:
-        with delegator:
+        with _shown_log(is_verbose=options.verbose > 0), delegator:
             made = act(arguments, facts, session_id=options.session_id)
     except KeyboardInterrupt:
         made = watch.as_far_as(delegator.plan(arguments, facts, session_id=options.session_id))
@@ -86,6 +84,20 @@ def delegate(policy: Policy, options: argparse.Namespace) -> int:
         lines.end()
     _print(made, options)
     return _exit_code(made)
+
+
+@contextmanager
+def _shown_log(*, is_verbose: bool) -> Iterator[None]:
+    """Let the log's lines be seen on standard error."""
+    handler, level = logging.StreamHandler(sys.stderr), LOGGER.level
+    if is_verbose:
+        LOGGER.addHandler(handler)
+        LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
 
 
 def _exit_code(made: Delegation) -> int:
