@@ -116,6 +116,8 @@ def planned(
     Raises:
         RequestError: a request does not fit the policy; its path says which task's.
     """
+    if not isinstance(facts, Mapping):
+        raise RequestError("$", "a mapping of facts is wanted")
     for section in ("call", "task"):
         if section in facts:
             reason = "what is asked for stands in the arguments, not among the facts"

@@ -90,10 +90,14 @@ def conversation(target: Target, dialect: Dialect, system: str, user: str) -> li
 
 
 def longest_answer(parameters: Mapping[str, Any]) -> int | None:
-    """Return the most tokens that an answer may have, by its parameters; None is unknown."""
+    """Return the most tokens that an answer may have; None is unknown.
+
+    Args:
+        parameters: of the call; of several names for it, the largest number counts.
+    """
     found = [parameters[name] for name in _LENGTHS if name in parameters]
-    whole = [number for number in found if isinstance(number, int) and number > 0]
-    return min(whole, default=None)
+    whole = [number for number in found if type(number) is int and number > 0]
+    return max(whole, default=None)
 
 
 def _usual_role(model: str) -> str:
@@ -116,14 +120,12 @@ def _taken(
 def _spelt(parameters: Mapping[str, Any], api: str, dialect: Dialect) -> dict[str, Any]:
     """Return parameters under the names that an API has for them."""
     length = "max_output_tokens" if api == RESPONSES else dialect.max_tokens or "max_tokens"
-    spelt: dict[str, Any] = {}
-    for name, value in parameters.items():
-        if name in _LENGTHS:
-            spelt[length] = value if name == length else spelt.get(length, value)
-        elif name == "reasoning_effort" and api == RESPONSES:
-            spelt["reasoning"] = {**spelt.get("reasoning", {}), "effort": value}
-        elif name == "reasoning" and api == RESPONSES and isinstance(value, Mapping):
-            spelt[name] = {**value, **spelt.get(name, {})}
-        else:
-            spelt[name] = value
+    spelt = {name: value for name, value in parameters.items() if name not in _LENGTHS}
+    given = [parameters[name] for name in (length, *_LENGTHS) if name in parameters]
+    if given:
+        spelt[length] = given[0]
+    if api == RESPONSES and "reasoning_effort" in spelt:
+        effort, reasoning = spelt.pop("reasoning_effort"), spelt.get("reasoning")
+        own = reasoning if isinstance(reasoning, Mapping) else {}
+        spelt["reasoning"] = {**own, "effort": effort}
     return spelt

@@ -6,6 +6,7 @@ address of its own for a known provider says itself where the key is, and withou
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import urllib.parse
@@ -25,6 +26,7 @@ from policy_router.runtime.results import Failing
 MAX_KEY_BYTES: Final = 16 * 1024
 """The longest key in a file, in bytes."""
 
+_LONGEST_ADDRESS: Final = 2048
 _UNKNOWN: Final = Provider()
 _SENDABLE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
@@ -86,17 +88,23 @@ def endpoint_of(policy: Policy, name: str, environ: Mapping[str, str] | None) ->
         for reference, value in zip((key or "", *headers.values()), values, strict=True)
         if value and REFERENCE.fullmatch(reference)
     }
+    secret |= {word for value in secret for word in value.split(" ")[1:]}  # after a scheme
     sent = tuple(zip(headers, values[1:], strict=True))
     dialect = merged(own.dialect, known.dialect)
     return Endpoint(name, base_url, values[0], sent, dialect, frozenset(secret))
 
 
 def _is_address(url: str) -> bool:
+    if len(url) > _LONGEST_ADDRESS or not url.isprintable():
+        return False
     try:
         parts = urllib.parse.urlsplit(url)
-        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        if parts.netloc.rpartition("@")[2].startswith("["):
+            ipaddress.IPv6Address(parts.hostname or "")
+        is_whole = parts.port is None or parts.port > 0
     except ValueError:
         return False
+    return bool(parts.hostname) and is_whole and not parts.query and not parts.fragment
 
 
 def _content(text: str, environ: Mapping[str, str] | None) -> str | Failure:

@@ -183,8 +183,9 @@ def _message(error: Any) -> str:
     """Return a provider's own words, wherever it puts them."""
     if isinstance(error, Mapping):
         found = (error.get(key) for key in ("message", "error", "detail", "title"))
-        return next((text for text in found if isinstance(text, str) and text), "")
-    return error if isinstance(error, str) and not error.lstrip().startswith("<") else ""
+        return next((text for text in found if isinstance(text, str) and text.strip()), "")
+    is_text = isinstance(error, str) and not error.lstrip().startswith("<")
+    return error if is_text and error.strip() else ""
 
 
 def clean(text: str, secrets: Iterable[str]) -> str:
@@ -235,7 +236,7 @@ def retry_after(headers: Mapping[str, str], *, now: datetime.datetime) -> float 
         return seconds
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)

@@ -47,7 +47,7 @@ def completed(policy: Policy, plan: Planned, answer: Any, secrets: Iterable[str]
         effective=ran_on(reply.ran) if reply.ran else before.effective,
         served_model=_cleared(reply.served_model, secrets),
         finish_reason=_cleared(reply.finish_reason, secrets),
-        attempts=reply.attempts,
+        attempts=tuple(_cleared_attempt(attempt, secrets) for attempt in reply.attempts),
         tokens=Tokens(reply.input_tokens, reply.output_tokens),
         cost_usd=_cost(policy, plan, reply),
         warnings=(*before.warnings, *(clean(warning, secrets) for warning in reply.warnings)),
@@ -67,14 +67,20 @@ def _cleared(text: str | None, secrets: Iterable[str]) -> str | None:
     return None if text is None else without(sound(text), secrets)
 
 
-def _words_of(problem: BaseException) -> str:
+def _cleared_attempt(attempt: Attempt, secrets: Iterable[str]) -> Attempt:
+    if attempt.message is None:
+        return attempt
+    return replace(attempt, message=clean(attempt.message, secrets))
+
+
+def _words_of(problem: BaseException, secrets: Iterable[str]) -> str:
     """Return what an exception says; one that cannot say it has a name at least."""
     try:
         words = str(problem)
     except Exception:  # noqa: BLE001 - a child may raise what it likes
         words = ""
     name = type(problem).__name__
-    return f"{name}: {words}" if words else name
+    return f"{name}: {clean(words, secrets)}" if words else name
 
 
 def failed(policy: Policy, plan: Planned, problem: BaseException, secrets: Iterable[str]) -> Result:
@@ -88,7 +94,7 @@ def failed(policy: Policy, plan: Planned, problem: BaseException, secrets: Itera
     """
     before = plan.result(Status.FAILED, policy)
     if not isinstance(problem, ProviderError):
-        message = clean(_words_of(problem), secrets)
+        message = _words_of(problem, secrets)
         return replace(before, error=TaskError(Failing.CHILD_ERROR, message, plan.index))
     return replace(
         before,

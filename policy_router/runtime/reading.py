@@ -78,8 +78,18 @@ def _read_response(answer: Any, secrets: Secrets) -> Reply | Failure:
     )
 
 
+def body_of(content: bytes) -> Any:
+    """Return the JSON in a body; its text, where it is none."""
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return content.decode("utf-8", "replace")
+
+
 def failure_of(error: Any, secrets: Secrets, *, model: str, now: datetime.datetime) -> Failure:
     """Return the failure that an answer tells of under a status of success, or in a stream."""
+    if not isinstance(error, Mapping | str):
+        error = {key: get(error, key) for key in ("code", "message", "type")}
     code = get(error, "code")
     if isinstance(code, str):
         code = _STATUS_OF_CODE.get(code, int(code) if code.isdecimal() and len(code) == 3 else None)  # noqa: PLR2004 - digits
@@ -138,13 +148,25 @@ class Reading:
 
     def _released(self, text: str, last: str = "") -> Iterable[str]:
         """Star out keys, and hold back what may be the beginning of one."""
-        text = _complete(self._held + text, self._secrets) + without(last, self._secrets)
-        held = 0 if last else max((begun(text, secret) for secret in self._secrets), default=0)
-        self._held = text[len(text) - held :]
-        released = text[: len(text) - held]
+        text = self._held + text
+        place = self._certain(text)
+        self._held = text[place:]
+        released = _complete(text[:place], self._secrets) + without(last, self._secrets)
         if released:
             self._texts.append(released)
             yield released
+
+    def _certain(self, text: str) -> int:
+        """Return how much of a text is certain: before what may begin a key, in no key's midst."""
+        place = len(text) - max((begun(text, secret) for secret in self._secrets), default=0)
+        moved = place < len(text)
+        while moved:
+            moved = False
+            for secret in self._secrets:
+                start = text.rfind(secret, 0, place + len(secret) - 1)
+                if start != -1 and start < place < start + len(secret):
+                    place, moved = start, True
+        return place
 
 
 class ChatReading(Reading):
@@ -178,7 +200,7 @@ class ResponseReading(Reading):
                 get(event, "response", "error"), self._secrets, model=self._model, now=now
             )
         response = get(event, "response")
-        ended = kind in {"response.completed", "response.incomplete"}
+        ended = kind in ("response.completed", "response.incomplete")
         reason = get(response, "incomplete_details", "reason") or get(response, "status")
         self._know(
             served_model=_word(get(response, "model"), self._secrets),

@@ -17,7 +17,7 @@ import openai
 from policy_router.runtime.dialects import RESPONSES, Wire
 from policy_router.runtime.endpoints import Endpoint
 from policy_router.runtime.failures import Failure, of_status
-from policy_router.runtime.reading import Secrets, failure_of, read_answer, reading_of
+from policy_router.runtime.reading import Secrets, body_of, failure_of, read_answer, reading_of
 from policy_router.runtime.results import Failing, Reply
 from policy_router.runtime.router import Clock
 from policy_router.version import VERSION
@@ -25,6 +25,10 @@ from policy_router.version import VERSION
 CONNECT_SECONDS: Final = 10.0
 """How long a connection may take to be made."""
 _LIMITS: Final = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
+_BROKEN: Final = (openai.APIError, httpx2.HTTPError, ValueError, RecursionError)
+"""What the SDK raises where a stream is not as it should be."""
+_UNREACHED: Final = (openai.APIStatusError, openai.APIConnectionError, httpx2.HTTPError)
+"""What it raises where no part of a stream had to be read for it."""
 _NO_KEY: Final = "Bearer none"
 """Stands for a key that an endpoint does not need; it is never sent."""
 
@@ -47,7 +51,9 @@ def connect(endpoint: Endpoint, timeout: float, transport: Any = None) -> openai
             return dict(headers)
 
     http = httpx2.Client(
-        **_options(timeout), transport=transport, event_hooks={"request": [_unsigned]}
+        **_options(timeout),
+        transport=transport,
+        event_hooks={"request": [_unsigned], "response": [_as_utf8]},
     )
     return Client(http_client=http, **_arguments(endpoint))
 
@@ -64,7 +70,9 @@ def connect_async(endpoint: Endpoint, timeout: float, transport: Any = None) -> 
             return dict(headers)
 
     http = httpx2.AsyncClient(
-        **_options(timeout), transport=transport, event_hooks={"request": [_unsigned_async]}
+        **_options(timeout),
+        transport=transport,
+        event_hooks={"request": [_unsigned_async], "response": [_as_utf8_async]},
     )
     return Client(http_client=http, **_arguments(endpoint))
 
@@ -87,6 +95,15 @@ def _unsigned(request: httpx2.Request) -> None:
 
 async def _unsigned_async(request: httpx2.Request) -> None:
     _unsigned(request)
+
+
+def _as_utf8(response: httpx2.Response) -> None:
+    """Read every answer as JSON is written, whatever its headers say (RFC 8259, section 8.1)."""
+    response.encoding = "utf-8"
+
+
+async def _as_utf8_async(response: httpx2.Response) -> None:
+    _as_utf8(response)
 
 
 def _arguments(endpoint: Endpoint) -> dict[str, Any]:
@@ -133,7 +150,7 @@ class Exchange:
         """Make the call, and wait for the answer."""
         try:
             answer = self._create(self._api(client).with_raw_response)
-        except openai.APIError as error:
+        except (openai.APIError, httpx2.HTTPError) as error:
             return self._failure(error)
         return self._read(answer.content)
 
@@ -141,7 +158,7 @@ class Exchange:
         """Make the call on an event loop; as for :meth:`call`."""
         try:
             answer = await self._create(self._api(client).with_raw_response)
-        except openai.APIError as error:
+        except (openai.APIError, httpx2.HTTPError) as error:
             return self._failure(error)
         return self._read(answer.content)
 
@@ -151,7 +168,7 @@ class Exchange:
             with self._create(self._api(client), stream=True) as events:
                 for event in events:
                     yield from self.reading.pieces(event, now=self.clock())
-        except (openai.APIError, ValueError) as error:
+        except _BROKEN as error:
             self._break(error)
         yield from self.reading.rest()
 
@@ -162,7 +179,7 @@ class Exchange:
                 async for event in events:
                     for piece in self.reading.pieces(event, now=self.clock()):
                         yield piece
-        except (openai.APIError, ValueError) as error:
+        except _BROKEN as error:
             self._break(error)
         for piece in self.reading.rest():
             yield piece
@@ -188,7 +205,9 @@ class Exchange:
     def _break(self, error: Exception) -> None:
         """Note what broke a stream; where that is what it holds, it had begun."""
         self.reading.failure = self._failure(error)
-        if not isinstance(error, openai.APIStatusError | openai.APIConnectionError):
+        if not isinstance(
+            error, openai.APIStatusError | openai.APIConnectionError | httpx2.HTTPError
+        ):
             self.reading.has_begun = True
 
     def _failure(self, error: Exception) -> Failure:
@@ -197,7 +216,8 @@ class Exchange:
         if isinstance(error, openai.APIStatusError):
             headers = {name.lower(): value for name, value in error.response.headers.items()}
             status = error.status_code
-            return of_status(status, error.body, headers, self.secrets, model=model, now=now)
+            body = body_of(error.response.content)
+            return of_status(status, body, headers, self.secrets, model=model, now=now)
         if isinstance(error, openai.APITimeoutError):
             return Failure(Failing.TIMEOUT, "the provider did not answer in time")
         if isinstance(error, openai.APIConnectionError):
@@ -206,4 +226,7 @@ class Exchange:
             return Failure(Failing.CONNECTION_FAILED, message)
         if isinstance(error, openai.APIError):
             return failure_of(error.body, self.secrets, model=model, now=now)
+        if isinstance(error, httpx2.HTTPError):
+            what = type(error).__name__
+            return Failure(Failing.CONNECTION_FAILED, f"the provider's answer broke off ({what})")
         return Failure(Failing.BAD_RESPONSE, "the stream holds something that is no event")

@@ -61,9 +61,14 @@ def _object(properties: dict[str, Any], required: Sequence[str] = ()) -> dict[st
 
 def _said_once(each: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
     """Leave out what the same property of the whole call says already, but for its values."""
+
+    def is_said(name: str, schema: Mapping[str, Any]) -> bool:
+        values = schema.get("enum", ())
+        return name in whole and set(values) <= set(whole[name].get("enum", values))
+
     return {
         name: {key: value for key, value in schema.items() if key != "description"}
-        if name in whole
+        if is_said(name, schema)
         else schema
         for name, schema in each.items()
     }
@@ -75,11 +80,11 @@ def _wishes(policy: Policy, request: Request, level: Level) -> dict[str, Any]:
     if not rules:
         return {}
     entries = askable_entries(policy, request, level)
-    if entries is None:
+    is_closed = all(rule.in_pool for rule in rules)
+    if entries is None or not (entries or is_closed):
         return {"model": {"type": "string"}, "provider": {"type": "string"}, **_effort(policy)}
     if not entries:
         return _effort(policy)
-    is_closed = all(rule.in_pool for rule in rules)
     names = list(dict.fromkeys(entry.name for entry in entries))
     parent = values_of(policy, request)["parent"]["provider"]
     providers = list(dict.fromkeys(entry.provider or parent for entry in entries))
