@@ -56,14 +56,7 @@ def delegate(policy: Policy, options: argparse.Namespace) -> int:
     arguments, facts = _arguments(options), _facts(options.request)
     lines = Lines(sys.stderr, is_quiet=options.quiet)
     watch = _Watch(lines)
-    executor = Executor(
-        policy,
-        environ=os.environ,
-        timeout=options.timeout,
-        retries=options.retries,
-        streams=options.stream,
-        session_header=options.session_header,
-    )
+    executor = _executor(policy, options)
     delegator = Delegator(
         policy,
         executor=executor,
@@ -73,23 +66,50 @@ def delegate(policy: Policy, options: argparse.Namespace) -> int:
         clock=lambda: options.now,
     )
     act = delegator.plan if options.dry_run else delegator.delegate
-    try:
-        with _shown_log(is_verbose=options.verbose > 0), delegator:
+    interrupted = False
+    with _shown_log(lines, is_verbose=options.verbose > 0), executor, delegator:
+        try:
             made = act(arguments, facts, session_id=options.session_id)
-    except KeyboardInterrupt:
-        made = watch.as_far_as(delegator.plan(arguments, facts, session_id=options.session_id))
-        _print(made, options)
-        return INTERRUPTED
-    finally:
-        lines.end()
+        except KeyboardInterrupt:
+            interrupted = True
+            made = watch.as_far_as(delegator.plan(arguments, facts, session_id=options.session_id))
+        finally:
+            lines.end()
     _print(made, options)
-    return _exit_code(made)
+    return INTERRUPTED if interrupted else _exit_code(made)
+
+
+def _executor(policy: Policy, options: argparse.Namespace) -> Executor:
+    try:
+        return Executor(
+            policy,
+            environ=os.environ,
+            timeout=options.timeout,
+            retries=options.retries,
+            streams=options.stream,
+            session_header=options.session_header,
+        )
+    except ValueError as problem:
+        raise RequestError("--session-header", str(problem)) from None
+
+
+class _LogLines(logging.Handler):
+    """Shows the log's line of each child that begins, among the others."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__(logging.INFO)
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a line; what is a warning is shown as an event."""
+        if record.levelno == logging.INFO:
+            self._lines.say(record.getMessage(), "dim")
 
 
 @contextmanager
-def _shown_log(*, is_verbose: bool) -> Iterator[None]:
+def _shown_log(lines: Lines, *, is_verbose: bool) -> Iterator[None]:
     """Let the log's lines be seen on standard error."""
-    handler, level = logging.StreamHandler(sys.stderr), LOGGER.level
+    handler, level = _LogLines(lines), LOGGER.level
     if is_verbose:
         LOGGER.addHandler(handler)
         LOGGER.setLevel(logging.INFO)
@@ -190,10 +210,21 @@ def _print(made: Delegation, options: argparse.Namespace) -> None:
         err(f"policy-router: task {made.error.task}: {made.error.code}: {message}{may}")
         if not options.dry_run:
             err("policy-router: nothing was started; --on-refused skip runs the other tasks")
-    if not options.quiet:
+    if options.quiet:
+        _print_least(made, options)
+    else:
         heads, row = (_PLANNED, _planned_row) if options.dry_run else (_RAN, _ran_row)
         out(table(heads, [row(result) for result in made.results]))
     _print_texts(made)
+
+
+def _print_least(made: Delegation, options: argparse.Namespace) -> None:
+    """Print what nobody may miss: what failed, and of a dry run, what would run."""
+    for result in made.results:
+        if options.dry_run:
+            out(_where(result))
+        if result.status is Status.FAILED and result.error is not None:
+            err(f"policy-router: task {result.task}: {_refusal(result.error)}")
 
 
 def _refusal(error: TaskError) -> str:

@@ -250,7 +250,9 @@ def _value(value: Any, wanted: Type | None, section: str, key: str) -> Any:
         raise RequestError(json_path(section, key), "the number does not fit in 64 bits")
     if found is DOUBLE and not math.isfinite(value):
         raise RequestError(json_path(section, key), "a finite number is wanted")
-    return float(value) if wanted is DOUBLE else value
+    if wanted is DOUBLE:
+        return float(value)
+    return int(value) if found is INT else value
 
 
 def _strings(items: list[Any] | tuple[Any, ...], section: str, key: str) -> tuple[str, ...]:

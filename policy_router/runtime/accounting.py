@@ -43,4 +43,5 @@ def estimate(policy: Policy, target: Target, input_tokens: int | None) -> Estima
         input_tokens: the size of its input; None is unknown.
     """
     longest = longest_answer(target.parameters)
+    input_tokens = None if input_tokens is None else max(0, input_tokens)
     return Estimate(input_tokens, longest, cost(policy, target, input_tokens, longest))

@@ -111,15 +111,22 @@ def _taken(
     """Return the parameters that a model takes, and the names of the others."""
     supports = entry.supports if entry else None
     against = {*_RESERVED, *dialect.unsupported}
+    if _length(dialect) in against:
+        against |= {*_LENGTHS}
     if supports is not None:
         against |= {name for name, need in _NEEDS.items() if need not in supports}
     taken = {name: value for name, value in parameters.items() if name not in against}
     return taken, tuple(sorted(set(parameters) - set(taken)))
 
 
+def _length(dialect: Dialect) -> str:
+    """Return the name for the most tokens of an answer."""
+    return "max_output_tokens" if dialect.api == RESPONSES else dialect.max_tokens or "max_tokens"
+
+
 def _spelt(parameters: Mapping[str, Any], api: str, dialect: Dialect) -> dict[str, Any]:
     """Return parameters under the names that an API has for them."""
-    length = "max_output_tokens" if api == RESPONSES else dialect.max_tokens or "max_tokens"
+    length = _length(dialect)
     spelt = {name: value for name, value in parameters.items() if name not in _LENGTHS}
     given = [parameters[name] for name in (length, *_LENGTHS) if name in parameters]
     if given:

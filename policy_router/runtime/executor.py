@@ -266,17 +266,17 @@ class Executor:
         if isinstance(endpoint, Failure):
             return endpoint
         self._keep_secret(endpoint)
-        sent = self._wire(target, task, endpoint)
+        sent = self._wire(target, task, endpoint, streams=self._streams)
         for name in sent.left_out:
             tell_left_out(call, task, name)
         exchange = Exchange(sent, self._secrets, self._clock)
         return _Prepared(endpoint, exchange, sent.left_out)
 
-    def _wire(self, target: Target, task: ChildTask, endpoint: Endpoint) -> Wire:
+    def _wire(self, target: Target, task: ChildTask, endpoint: Endpoint, *, streams: bool) -> Wire:
         entry = entry_of(self.policy, target)
         dialect = merged(entry.dialect, endpoint.dialect) if entry else endpoint.dialect
         user = f"{task.goal}\n\n{task.context}" if task.context else task.goal
-        sent = wire(target, entry, dialect, streams=self._streams)
+        sent = wire(target, entry, dialect, streams=streams)
         messages = conversation(target, dialect, self._instructions, user)
         return replace(sent, messages=messages, headers=self._session(task.session_id))
 
@@ -317,7 +317,7 @@ class Executor:
         Raises:
             ProviderError: the provider has no address, or its key is missing.
         """
-        return self._wire(target, task, self._endpoint(target.provider))
+        return self._wire(target, task, self._endpoint(target.provider), streams=False)
 
     def client(self, provider: str) -> openai.OpenAI:
         """Return the SDK's client of a provider, for a host that makes calls of its own.

@@ -39,8 +39,12 @@ class BackgroundLoop:
         tasks: list[asyncio.Task[T]] = []
 
         def begin() -> None:
-            tasks.append(loop.create_task(make()))
-            tasks[0].add_done_callback(lambda task: _pass_on(task, outcome))
+            try:
+                tasks.append(loop.create_task(make()))
+            except BaseException as problem:  # noqa: BLE001 - whoever waits has to know
+                outcome.set_exception(problem)
+            else:
+                tasks[0].add_done_callback(lambda task: _pass_on(task, outcome))
 
         def cancel() -> None:
             tasks[0].cancel()
@@ -126,8 +130,8 @@ async def in_a_thread(call: Callable[[], T]) -> T:
 def _settle(outcome: asyncio.Future[Any], answer: Any, problem: BaseException | None) -> None:
     if outcome.cancelled():
         return
-    if isinstance(problem, StopIteration):  # no future can hold it
-        problem = RuntimeError("StopIteration")
+    if isinstance(problem, StopIteration | GeneratorExit):  # these would end who waits
+        problem = RuntimeError(type(problem).__name__)
     if problem is not None:
         outcome.set_exception(problem)
     else:

@@ -100,7 +100,7 @@ def failed(policy: Policy, plan: Planned, problem: BaseException, secrets: Itera
         before,
         text=_cleared(problem.partial, secrets) or None,
         effective=_last(problem.attempts) or before.effective,
-        attempts=problem.attempts,
+        attempts=tuple(_cleared_attempt(attempt, secrets) for attempt in problem.attempts),
         error=TaskError(problem.code, clean(problem.reason, secrets), plan.index),
     )
 

@@ -46,6 +46,8 @@ def read_answer(
     if api == RESPONSES:
         return _read_response(answer, secrets)
     choice = get(answer, "choices", 0)
+    if isinstance(get(choice, "error"), Mapping):
+        return failure_of(choice["error"], secrets, model=model, now=now)
     message = get(choice, "message")
     if not isinstance(message, Mapping):
         return Failure(Failing.BAD_RESPONSE, "the provider's answer has no message", 200)
@@ -60,7 +62,7 @@ def read_answer(
 
 def _read_response(answer: Any, secrets: Secrets) -> Reply | Failure:
     output = get(answer, "output")
-    if not isinstance(output, list):
+    if not isinstance(output, list) or get(answer, "status") == "failed":
         return Failure(Failing.BAD_RESPONSE, "the provider's answer has no output", 200)
     texts = [
         text
@@ -127,7 +129,7 @@ class Reading:
 
     def outcome(self) -> Reply | Failure:
         """Return the answer, or why there is none."""
-        text = sound("".join(self._texts))
+        text = "".join(self._texts)
         if self.failure is None and self._reply.finish_reason is not None:
             return replace(self._reply, text=text)
         failure = self.failure or Failure(
@@ -151,7 +153,7 @@ class Reading:
         text = self._held + text
         place = self._certain(text)
         self._held = text[place:]
-        released = _complete(text[:place], self._secrets) + without(last, self._secrets)
+        released = sound(_complete(text[:place], self._secrets) + without(last, self._secrets))
         if released:
             self._texts.append(released)
             yield released
@@ -159,6 +161,8 @@ class Reading:
     def _certain(self, text: str) -> int:
         """Return how much of a text is certain: before what may begin a key, in no key's midst."""
         place = len(text) - max((begun(text, secret) for secret in self._secrets), default=0)
+        if text and "\ud800" <= text[place - 1 : place] <= "\udbff":
+            place -= 1  # the first half of a character
         moved = place < len(text)
         while moved:
             moved = False

@@ -7,6 +7,7 @@ that happens here, since it could take a key to another endpoint, or a call outs
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncGenerator, Generator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
@@ -27,9 +28,7 @@ CONNECT_SECONDS: Final = 10.0
 _LIMITS: Final = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
 _BROKEN: Final = (openai.APIError, httpx2.HTTPError, ValueError, RecursionError)
 """What the SDK raises where a stream is not as it should be."""
-_UNREACHED: Final = (openai.APIStatusError, openai.APIConnectionError, httpx2.HTTPError)
-"""What it raises where no part of a stream had to be read for it."""
-_NO_KEY: Final = "Bearer none"
+_NO_KEY: Final = f"Bearer {secrets.token_hex()}"
 """Stands for a key that an endpoint does not need; it is never sent."""
 
 
@@ -83,8 +82,15 @@ def _options(timeout: float) -> dict[str, Any]:
         "timeout": httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
         "limits": _LIMITS,
         "follow_redirects": False,
+        "verify": _trust(),
         "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     }
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Return whom to trust: reading the certificates takes longer than making a client."""
+    return httpx2.create_ssl_context()
 
 
 def _unsigned(request: httpx2.Request) -> None:
@@ -205,9 +211,7 @@ class Exchange:
     def _break(self, error: Exception) -> None:
         """Note what broke a stream; where that is what it holds, it had begun."""
         self.reading.failure = self._failure(error)
-        if not isinstance(
-            error, openai.APIStatusError | openai.APIConnectionError | httpx2.HTTPError
-        ):
+        if not isinstance(error, openai.APIError | httpx2.HTTPError):
             self.reading.has_begun = True
 
     def _failure(self, error: Exception) -> Failure:

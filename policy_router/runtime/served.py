@@ -28,9 +28,10 @@ def is_same_model(routed: str, served: str) -> bool:
     that only one of the names has.
     """
     (vendor, name, version), (its_vendor, its_name, its_version) = map(_parts, (routed, served))
+    longer, shorter = sorted((vendor, its_vendor), key=len, reverse=True)
     return (
         name == its_name
-        and (vendor == its_vendor or not vendor or not its_vendor)
+        and (not shorter or f"/{longer}".endswith(f"/{shorter}"))
         and (version == its_version or version in _MOVING or not its_version)
     )
 

@@ -12,7 +12,8 @@ from policy_router.runtime.course import Call, Pause
 from policy_router.runtime.results import ChildTask, Event, EventKind, Watcher
 
 LOGGER: Final = logging.getLogger("policy_router")
-"""The log of this package; a host says where it goes."""
+"""The log of this package; a host says where it goes, and without that it goes nowhere."""
+LOGGER.addHandler(logging.NullHandler())
 
 
 def told(*watchers: Watcher | None) -> Watcher:
@@ -57,7 +58,7 @@ def tell_attempt(call: Call, task: ChildTask) -> None:
 def tell_pause(task: ChildTask, pause: Pause) -> None:
     """Tell that a provider is left alone for a while."""
     message = f"waiting {pause.seconds:.1f} s for {printable(pause.provider)}"
-    LOGGER.info("decision %s task %d: %s", task.decision_id, task.index, message)
+    LOGGER.warning("decision %s task %d: %s", task.decision_id, task.index, message)
     tell(task, EventKind.WAITING, message, seconds=pause.seconds)
 
 

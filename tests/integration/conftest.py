@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ if _ROOT not in sys.path:
     sys.path.append(_ROOT)
 
 from policy_router.cli import main  # noqa: E402 - after the path is set
+from tests.integration.provider import Provider  # noqa: E402
 from tests.integration.support import STRICT, WARNS, WRONG, Ran, Run, write  # noqa: E402
 
 
@@ -34,3 +36,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         return Ran(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def one_provider() -> Iterator[Provider]:
+    """Start a provider of models, for all tests."""
+    with Provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def peer(one_provider: Provider) -> Provider:
+    """Return a provider of models that was asked for nothing yet, and has nothing planned."""
+    one_provider.reset()
+    return one_provider

@@ -1,0 +1,455 @@
+"""The arguments of a call become tasks, or a model reads what is wrong with which of them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections import UserDict
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policy_router import RequestError, loads
+from policy_router.runtime.arguments import (
+    FEATURES,
+    MAX_BYTES,
+    TEXTS,
+    WISHES,
+    Arguments,
+    arguments_of,
+)
+from policy_router.runtime.batch import planned
+from policy_router.runtime.ids import uuid7
+from policy_router.runtime.tool import tool
+
+NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
+SECRET = "sk-" + "abcdefghijklmnop"
+POLICY = loads(
+    """
+    model: small
+    provider: main
+    kinds: [coding, math]
+    facts: {region: {type: string}}
+    pool: [{model: small}, {model: large}]
+    """
+)
+KNOWN = "known: goal, context, model, provider, reasoning_effort, kind, labels, needs, input_tokens"
+
+Problem = tuple[str, str, str | None]
+
+
+def problem(content: Any, facts: Any = None) -> Problem:
+    """Return what is wrong with arguments, now or when their requests meet a policy."""
+    with pytest.raises(RequestError) as caught:
+        planned(POLICY, arguments_of(content), facts or {}, now=NOW, ids=uuid7)
+    return caught.value.path, caught.value.reason, caught.value.help
+
+
+def tasks_of(content: Any) -> list[dict[str, Any]]:
+    return [assignment.task for assignment in arguments_of(content).assignments]
+
+
+# One task.
+
+
+def test_a_goal_alone_is_one_task_that_asks_for_nothing() -> None:
+    made = arguments_of({"goal": "Fix the test."})
+    (only,) = made.assignments
+    assert made.call == {}
+    assert (only.goal, only.context, only.task, only.path) == ("Fix the test.", "", {}, "$")
+
+
+def test_what_is_asked_for_one_task_is_asked_for_the_whole_call() -> None:
+    wishes = {"model": "large", "provider": "main", "reasoning_effort": "low"}
+    features = {"kind": "math", "labels": ["x"], "needs": ["tools"], "input_tokens": 7}
+    made = arguments_of({"goal": "a", "context": "b", **wishes, **features})
+    assert made.call == wishes
+    assert made.assignments[0].task == features
+    assert (made.assignments[0].goal, made.assignments[0].context) == ("a", "b")
+
+
+def test_goal_and_context_are_kept_as_they_were_written() -> None:
+    (only,) = arguments_of({"goal": " a\n\n", "context": "\tb \u00e9"}).assignments
+    assert (only.goal, only.context) == (" a\n\n", "\tb \u00e9")
+
+
+# A batch.
+
+
+def test_a_batch_has_its_tasks_in_order_each_with_its_place() -> None:
+    made = arguments_of({"tasks": [{"goal": "a"}, {"goal": "b", "context": "c"}]})
+    assert [(it.goal, it.context, it.path) for it in made.assignments] == [
+        ("a", "", "$.tasks[0]"),
+        ("b", "c", "$.tasks[1]"),
+    ]
+    assert tasks_of({"tasks": [{"goal": "a"}, {"goal": "b"}]}) == [
+        {"index": 0, "batch_size": 2},
+        {"index": 1, "batch_size": 2},
+    ]
+
+
+def test_a_batch_of_one_is_a_batch() -> None:
+    assert tasks_of({"tasks": [{"goal": "a"}]}) == [{"index": 0, "batch_size": 1}]
+    assert arguments_of({"tasks": [{"goal": "a"}]}).assignments[0].path == "$.tasks[0]"
+
+
+def test_a_wish_for_the_whole_call_stays_apart_from_those_of_its_tasks() -> None:
+    made = arguments_of({"model": "small", "tasks": [{"goal": "a", "model": "large"}]})
+    assert made.call == {"model": "small"}
+    assert made.assignments[0].task == {"model": "large", "index": 0, "batch_size": 1}
+
+
+def test_what_is_said_of_all_tasks_holds_for_those_that_do_not_say_it_themselves() -> None:
+    content = {
+        "kind": "math",
+        "labels": ["x"],
+        "tasks": [{"goal": "a"}, {"goal": "b", "kind": "coding", "labels": []}],
+    }
+    first, second = tasks_of(content)
+    assert (first["kind"], first["labels"]) == ("math", ["x"])
+    assert (second["kind"], second["labels"]) == ("coding", [])
+
+
+def test_the_common_goal_and_context_come_before_a_task_s_own_context() -> None:
+    content = {"goal": " Ship. ", "context": "C", "tasks": [{"goal": "a", "context": "c"}]}
+    (only,) = arguments_of(content).assignments
+    assert only.goal == "a"
+    assert only.context == "This task is one part of a whole: Ship.\n\nC\n\nc"
+
+
+@pytest.mark.parametrize(
+    ("common", "context"),
+    [
+        ({}, "c"),
+        ({"goal": "  "}, "c"),
+        ({"context": ""}, "c"),
+        ({"context": "C"}, "C\n\nc"),
+        ({"goal": "G"}, "This task is one part of a whole: G\n\nc"),
+    ],
+)
+def test_what_is_not_common_leaves_no_trace(common: dict[str, str], context: str) -> None:
+    content = {**common, "tasks": [{"goal": "a", "context": "c"}]}
+    assert arguments_of(content).assignments[0].context == context
+
+
+@pytest.mark.parametrize("empty", [None, []])
+def test_without_tasks_in_it_a_batch_is_one_task(empty: Any) -> None:
+    assert arguments_of({"goal": "a", "tasks": empty}) == arguments_of({"goal": "a"})
+
+
+# What is not given.
+
+
+def test_null_is_not_given() -> None:
+    nothing = dict.fromkeys((*TEXTS, *WISHES, *FEATURES, "tasks"))
+    assert arguments_of({**nothing, "goal": "a"}) == arguments_of({"goal": "a"})
+    item = {**dict.fromkeys((*TEXTS, *WISHES, *FEATURES)), "goal": "a"}
+    assert arguments_of({"tasks": [item]}) == arguments_of({"tasks": [{"goal": "a"}]})
+
+
+def test_null_for_a_task_leaves_what_is_said_of_all() -> None:
+    assert tasks_of({"kind": "math", "tasks": [{"goal": "a", "kind": None}]})[0]["kind"] == "math"
+
+
+# Forms.
+
+
+def test_arguments_come_as_a_mapping_or_as_json_in_text_or_bytes() -> None:
+    plain = {"tasks": [{"goal": "\u00e9", "labels": ["x"]}]}
+    forms: list[Any] = [
+        UserDict(plain),
+        json.dumps(plain),
+        json.dumps(plain, ensure_ascii=False).encode(),
+    ]
+    assert [arguments_of(form) for form in forms] == [arguments_of(plain)] * 3
+    items = ({"goal": "a"}, UserDict(goal="b"))
+    assert [it.goal for it in arguments_of({"tasks": items}).assignments] == ["a", "b"]
+
+
+def test_of_two_equal_keys_in_json_the_last_one_counts() -> None:
+    assert arguments_of('{"goal": "a", "goal": "b"}').assignments[0].goal == "b"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "{} {}",
+        "\ufeff{}",
+        "{'goal': 'a'}",
+        '{"goal": "a\ud800"}',
+        '{"goal": "a\\ud800"}',
+        b'{"goal": "\xff"}',
+        '{"goal": NaN}',
+        f'{{"input_tokens": {"9" * 5000}}}',
+        "[" * 100_000,
+        '{"tasks": ' * 100_000,
+    ],
+    ids=range(12),
+)
+def test_what_is_no_json_is_refused(content: str | bytes) -> None:
+    assert problem(content) == ("$", "the arguments are not JSON", None)
+
+
+@pytest.mark.parametrize("content", ["[]", "1.5", '"goal"', "null", [], 1, None, "[[[]]]"])
+def test_what_is_no_mapping_is_refused(content: Any) -> None:
+    assert problem(content) == ("$", "a mapping is wanted", None)
+
+
+def test_arguments_in_json_may_have_just_the_bytes_allowed() -> None:
+    content = '{"goal": "a"}'
+    assert arguments_of(content.ljust(MAX_BYTES)) == arguments_of(content)
+    for longer in (content.ljust(MAX_BYTES + 1), content.encode().ljust(MAX_BYTES + 1)):
+        expected = ("$", "the arguments are longer than 16,777,216 bytes", None)
+        assert problem(longer) == expected
+    with pytest.raises(RequestError, match="longer than"):
+        arguments_of("\u00e9" * (MAX_BYTES // 2 + 1))
+
+
+# What is wrong, with its place.
+
+NOTHING_TO_DO = "there is nothing to do"
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "reason", "help_"),
+    [
+        # Nothing to do.
+        ({}, "$.goal", NOTHING_TO_DO, "give a `goal`, or `tasks`"),
+        ({"goal": ""}, "$.goal", NOTHING_TO_DO, "give a `goal`, or `tasks`"),
+        ({"goal": " \n\u00a0"}, "$.goal", NOTHING_TO_DO, "give a `goal`, or `tasks`"),
+        ({"tasks": []}, "$.goal", NOTHING_TO_DO, "give a `goal`, or `tasks`"),
+        ({"goal": None}, "$.goal", NOTHING_TO_DO, "give a `goal`, or `tasks`"),
+        (
+            {"goal": "G", "tasks": [{"goal": "a"}, {}]},
+            "$.tasks[1].goal",
+            NOTHING_TO_DO,
+            "give a `goal`",
+        ),
+        (
+            {"tasks": [{"goal": "a"}, {"goal": "\t"}]},
+            "$.tasks[1].goal",
+            NOTHING_TO_DO,
+            "give a `goal`",
+        ),
+        # Shapes.
+        ({"tasks": "abc"}, "$.tasks", "a list of tasks is wanted", None),
+        ({"tasks": {"goal": "a"}}, "$.tasks", "a list of tasks is wanted", None),
+        ({"tasks": 1}, "$.tasks", "a list of tasks is wanted", None),
+        ({"tasks": ["a"]}, "$.tasks[0]", "a mapping is wanted", None),
+        ({"tasks": [{"goal": "a"}, None]}, "$.tasks[1]", "a mapping is wanted", None),
+        ({"tasks": [[]]}, "$.tasks[0]", "a mapping is wanted", None),
+        # Texts.
+        ({"goal": 1}, "$.goal", "a string is wanted", None),
+        ({"goal": ["a"]}, "$.goal", "a string is wanted", None),
+        ({"goal": "a", "context": {}}, "$.context", "a string is wanted", None),
+        ({"context": 1, "tasks": [{"goal": "a"}]}, "$.context", "a string is wanted", None),
+        (
+            {"tasks": [{"goal": "a"}, {"goal": False}]},
+            "$.tasks[1].goal",
+            "a string is wanted",
+            None,
+        ),
+        ({"goal": "a\ud800"}, "$.goal", "the string is not valid Unicode", None),
+        (
+            {"tasks": [{"goal": "a", "context": "\udfff"}]},
+            "$.tasks[0].context",
+            "the string is not valid Unicode",
+            None,
+        ),
+        # Keys.
+        ({"gaol": "a"}, "$.gaol", "unknown key `gaol`", "did you mean `goal`?"),
+        ({"task": []}, "$.task", "unknown key `task`", "did you mean `tasks`?"),
+        (
+            {"tasks": [{"goal": "a"}, {"goal": "b", "modle": "x"}]},
+            "$.tasks[1].modle",
+            "unknown key `modle`",
+            "did you mean `model`?",
+        ),
+        ({"zzz": 1}, "$.zzz", "unknown key `zzz`", f"{KNOWN}, tasks"),
+        ({"tasks": [{"zzz": 1}]}, "$.tasks[0].zzz", "unknown key `zzz`", KNOWN),
+        ({"tasks": [{"tasks": []}]}, "$.tasks[0].tasks", "unknown key `tasks`", KNOWN),
+        ({"zzz": None}, "$.zzz", "unknown key `zzz`", f"{KNOWN}, tasks"),
+        (
+            {"goal": "a", "batch_size": 1},
+            "$.batch_size",
+            "unknown key `batch_size`",
+            f"{KNOWN}, tasks",
+        ),
+        ({"goal": "a", 7: "b"}, '$["7"]', "unknown key `7`", f"{KNOWN}, tasks"),
+    ],
+)
+def test_what_is_wrong_has_its_place_its_reason_and_perhaps_a_remedy(
+    content: Any, path: str, reason: str, help_: str | None
+) -> None:
+    assert problem(content) == (path, reason, help_)
+
+
+@pytest.mark.parametrize("content", [0, False, "", {}])
+def test_tasks_that_are_no_list_are_refused_even_where_they_are_empty(content: Any) -> None:
+    expected = ("$.tasks", "a list of tasks is wanted", None)
+    assert problem({"goal": "a", "tasks": content}) == expected
+
+
+@pytest.mark.parametrize("character", ["\ud7ff", "\ue000", "\U0010ffff", "\x00", "\x1b"])
+def test_a_goal_may_have_any_character_that_unicode_has(character: str) -> None:
+    assert arguments_of({"goal": character + "a"}).assignments[0].goal == character + "a"
+
+
+# What is wrong with the request that a task makes.
+
+UNKNOWN_KIND = "the kind is none that the policy knows"
+NUL = "the string has a NUL character"
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "reason"),
+    [
+        ({"kind": "cooking"}, "$.kind", UNKNOWN_KIND),
+        ({"kind": 7}, "$.kind", "a string is wanted, not an int"),
+        ({"labels": "x"}, "$.labels", "a list of strings is wanted, not a string"),
+        ({"labels": ["x", 1]}, "$.labels[1]", "a string is wanted, not an int"),
+        ({"needs": [None]}, "$.needs[0]", "a string is wanted, not null"),
+        ({"input_tokens": "7"}, "$.input_tokens", "an int is wanted, not a string"),
+        ({"input_tokens": 7.5}, "$.input_tokens", "an int is wanted, not a double"),
+        ({"input_tokens": 2**63}, "$.input_tokens", "the number does not fit in 64 bits"),
+        ({"model": "a\x00"}, "$.model", NUL),
+        ({"model": ["a"]}, "$.model", "a string is wanted, not a list"),
+        ({"provider": {}}, "$.provider", "a string is wanted, not a mapping"),
+        ({"reasoning_effort": 1}, "$.reasoning_effort", "a string is wanted, not an int"),
+        ({"model": "\ud800"}, "$.model", "the string is not valid Unicode"),
+        ({"model": "a" * 65_537}, "$.model", "the string has more than 65,536 characters"),
+        ({"labels": ["a"] * 1001}, "$.labels", "the list has more than 1,000 items"),
+    ],
+    ids=range(15),
+)
+def test_what_its_request_finds_wrong_is_placed_where_the_arguments_have_it(
+    content: dict[str, Any], path: str, reason: str
+) -> None:
+    assert problem({"goal": "a", **content})[:2] == (path, reason)
+    second = {"tasks": [{"goal": "a"}, {"goal": "b", **content}]}
+    assert problem(second)[:2] == (path.replace("$", "$.tasks[1]", 1), reason)
+
+
+def test_a_kind_outside_a_closed_set_has_its_remedy() -> None:
+    assert problem({"goal": "a", "kind": "codng"})[2] == "did you mean `coding`?"
+    assert problem({"goal": "a", "kind": "zzz"})[2] == "one of coding, math"
+
+
+def test_a_wrong_wish_for_the_whole_call_is_placed_there_in_a_batch_too() -> None:
+    assert problem({"model": "\x00", "tasks": [{"goal": "a"}]})[:2] == ("$.model", NUL)
+
+
+def test_what_is_wrong_with_what_is_said_of_all_tasks_is_placed_where_it_is_said() -> None:
+    content = {"kind": "cooking", "tasks": [{"goal": "a", "kind": "math"}, {"goal": "b"}]}
+    assert problem(content)[:2] == ("$.kind", UNKNOWN_KIND)
+    assert problem({"labels": [1], "tasks": [{"goal": "a"}]})[0] == "$.labels[0]"
+
+
+def test_what_is_wrong_with_the_facts_stays_where_the_facts_have_it() -> None:
+    wrong = {"facts": {"region": 1}}
+    assert problem({"tasks": [{"goal": "a"}]}, wrong)[0] == "$.facts.region"
+    assert problem({"goal": "a"}, {"parent": {"depth": "x"}})[0] == "$.parent.depth"
+
+
+# Nothing is repeated that should not be read.
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {SECRET: 1},
+        {"goal": "a", SECRET: {}},
+        {"tasks": [{"goal": "a", SECRET: 1}]},
+        {"goal": "a", "kind": SECRET},
+        {"goal": "a", "model": SECRET + "\x00"},
+        {"goal": [SECRET]},
+        {"goal": "a", "labels": SECRET},
+        {"tasks": [{"goal": "a", "labels": [[SECRET]]}]},
+        {"tasks": SECRET},
+        SECRET,
+        {"goal": f"{SECRET}\ud800"},
+    ],
+    ids=range(11),
+)
+def test_no_message_holds_a_value_or_what_looks_like_a_key(content: Any) -> None:
+    shown = " ".join(str(part) for part in problem(content))
+    assert "abcdefghijklmnop" not in shown
+
+
+def test_no_message_holds_the_value_of_a_fact() -> None:
+    shown = str(problem({"goal": "a"}, {"facts": {"region": ["hunter2"]}}))
+    assert "hunter2" not in shown
+
+
+def test_a_message_is_one_line_that_a_terminal_may_show() -> None:
+    for key in ("a\nb", "\x1b[31mred", "\u202eback", "\ud800", "x" * 10_000):
+        shown = " ".join(map(str, problem({"goal": "a", key: 1})))
+        assert shown.isprintable()
+        assert len(shown) < 500
+
+
+# Whatever is given.
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+VALUES = JSON | st.sampled_from(["a", "small", "coding", ["x"], 7, "", "\x00", "\ud800"])
+ITEMS = st.dictionaries(st.sampled_from([*TEXTS, *WISHES, *FEATURES]), VALUES) | JSON
+GOOD = st.fixed_dictionaries(
+    {"goal": st.text(min_size=1)},
+    optional={
+        "context": st.text() | st.none(),
+        "model": st.sampled_from(["small", "large", "other", None]),
+        "kind": st.sampled_from(["coding", "math", "", "other"]),
+        "labels": st.lists(st.text(max_size=3), max_size=2),
+    },
+)
+CONTENTS = st.one_of(
+    JSON,
+    ITEMS,
+    st.fixed_dictionaries({"tasks": st.lists(ITEMS | GOOD, max_size=3)}),
+    st.fixed_dictionaries({"tasks": st.lists(GOOD, min_size=1, max_size=3)}),
+    GOOD,
+)
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(CONTENTS)
+def test_whatever_is_given_comes_to_tasks_or_a_request_error(content: Any) -> None:
+    """As plain data, and as JSON; and so do the requests that the tasks make."""
+    texts = [json.dumps(content, ensure_ascii=pure) for pure in (True, False)]
+    for form in (content, *texts, texts[0].encode()):
+        try:
+            made = arguments_of(form)
+        except RequestError as error:
+            assert error.path.startswith("$")  # noqa: PT017 - any error is of this kind
+            continue
+        assert isinstance(made, Arguments)
+        assert all(it.goal.strip() and isinstance(it.context, str) for it in made.assignments)
+        try:
+            batch = planned(POLICY, made, {}, now=NOW, ids=uuid7)
+        except RequestError as error:
+            assert error.path.startswith("$")  # noqa: PT017 - the same
+        else:
+            assert len(batch) == len(made.assignments)
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(st.text() | st.binary())
+def test_whatever_text_is_given_comes_to_tasks_or_a_request_error(content: str | bytes) -> None:
+    try:
+        arguments_of(content)
+    except RequestError as error:
+        assert error.path.startswith("$")  # noqa: PT017 - any error is of this kind
+
+
+def test_every_argument_of_the_tool_is_taken() -> None:
+    parameters = tool(POLICY)["function"]["parameters"]["properties"]
+    assert set(parameters) <= {*TEXTS, *WISHES, *FEATURES, "tasks"}
+    assert set(parameters["tasks"]["items"]["properties"]) <= {*TEXTS, *WISHES, *FEATURES}
