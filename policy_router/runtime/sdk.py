@@ -8,7 +8,9 @@ that happens here, since it could take a key to another endpoint, or a call outs
 from __future__ import annotations
 
 import secrets
+import ssl
 from collections.abc import AsyncGenerator, Generator
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
