@@ -90,6 +90,23 @@ def course(plan: Sequence[Target], rules: Rules) -> Course:
     return (yield from _Walk(plan, rules).run())
 
 
+def advanced(steps: Course, answer: Reply | Failure | None = None) -> Call | Pause | Made:
+    """Go on with a course.
+
+    Args:
+        steps: the course.
+        answer: what the call brought that it asked for; None at its beginning and after a pause.
+
+    Returns:
+        What to do next; or what came of it.
+    """
+    try:
+        return steps.send(answer)
+    except StopIteration as end:
+        made: Made = end.value
+        return made
+
+
 class _Walk:
     def __init__(self, plan: Sequence[Target], rules: Rules) -> None:
         self.plan, self.rules = plan, rules

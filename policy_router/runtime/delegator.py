@@ -11,7 +11,7 @@ import functools
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from msgspec.structs import replace
 
@@ -21,6 +21,7 @@ from policy_router.domain import Policy
 from policy_router.runtime.accounting import estimate
 from policy_router.runtime.arguments import arguments_of
 from policy_router.runtime.batch import CountTokens, Planned, count_tokens, planned
+from policy_router.runtime.closing import Closing
 from policy_router.runtime.executor import Executor
 from policy_router.runtime.ids import Ids, check_session, uuid7
 from policy_router.runtime.loop import BackgroundLoop, in_a_thread
@@ -47,7 +48,7 @@ Facts = Mapping[str, Any] | None
 """What a host knows: sections of a request, but for ``call`` and ``task``."""
 
 
-class Delegator:
+class Delegator(Closing):
     """Delegates tasks by a policy. Safe to share between threads and event loops.
 
     Close it, or use it in ``with``: it keeps connections open, and a thread for batches.
@@ -76,7 +77,7 @@ class Delegator:
             on_refused: what a refused task does to its batch: ``refuse`` all of it, or ``skip``
                 that task and run the others.
             watcher: is told what happens, in the thread in which it happens.
-            counts: estimates a task's tokens where it does not say them; None leaves them unknown.
+            counts: estimates a task's tokens, which are at least what it says; None: nobody does.
             clock: tells the time of decisions.
             ids: gives each decision its id.
 
@@ -122,7 +123,7 @@ class Delegator:
         """
         batch = self._decided(arguments, facts, session_id)
         results = [self._estimated(plan) for plan in batch]
-        return self._delegation(results, session_id, self._refusing(batch))
+        return self._delegation(batch, results, session_id)
 
     def delegate(
         self,
@@ -150,15 +151,14 @@ class Delegator:
                 of a child, which has to await :meth:`delegate_async`.
         """
         batch = self._decided(arguments, facts, session_id)
-        refusal = self._refusing(batch)
-        chosen = [] if refusal else [plan for plan in batch if plan.target is not None]
+        chosen = self._chosen(batch)
         if len(chosen) == 1 and not _is_coroutine(self._run_child):
             ran = {chosen[0].index: self._run(chosen[0], watcher)}
         elif chosen:
             ran = self._loop.run(lambda: self._run_all(chosen, watcher))
         else:
             ran = {}
-        return self._delegation(self._in_order(batch, ran), session_id, refusal)
+        return self._delegation(batch, self._in_order(batch, ran), session_id)
 
     async def delegate_async(
         self,
@@ -173,10 +173,8 @@ class Delegator:
         To cancel it cancels its children.
         """
         batch = self._decided(arguments, facts, session_id)
-        refusal = self._refusing(batch)
-        chosen = [] if refusal else [plan for plan in batch if plan.target is not None]
-        ran = await self._run_all(chosen, watcher)
-        return self._delegation(self._in_order(batch, ran), session_id, refusal)
+        ran = await self._run_all(self._chosen(batch), watcher)
+        return self._delegation(batch, self._in_order(batch, ran), session_id)
 
     # Deciding.
 
@@ -214,6 +212,12 @@ class Delegator:
             return None
         return next((plan for plan in batch if plan.target is None), None)
 
+    def _chosen(self, batch: Sequence[Planned]) -> list[Planned]:
+        """Return the tasks that are run."""
+        if self._refusing(batch) is not None:
+            return []
+        return [plan for plan in batch if plan.target is not None]
+
     def _in_order(self, batch: Sequence[Planned], ran: Mapping[int, Result]) -> list[Result]:
         """Return a result for every task: those that ran, and what the others are instead."""
         return [
@@ -225,8 +229,9 @@ class Delegator:
         ]
 
     def _delegation(
-        self, results: list[Result], session_id: str | None, refusal: Planned | None
+        self, batch: Sequence[Planned], results: list[Result], session_id: str | None
     ) -> Delegation:
+        refusal = self._refusing(batch)
         error = refusal.error if refusal else None
         status = Status.REFUSED if refusal else overall(results)
         return Delegation(status, tuple(results), session_id, error)
@@ -349,22 +354,6 @@ class Delegator:
         """Close the connections of the running event loop too; as for :meth:`close`."""
         await self.executor.release()
         await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        """Close it."""
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    async def __aexit__(self, *_exception: object) -> None:
-        """Close it."""
-        await self.aclose()
 
 
 def _is_coroutine(run_child: RunChild | None) -> bool:

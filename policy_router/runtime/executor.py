@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, UnsetType
 from msgspec.structs import replace
@@ -22,7 +22,8 @@ from policy_router.decision.record import DecisionRecord, Target
 from policy_router.domain import Policy
 from policy_router.errors import NoTarget, ProviderError
 from policy_router.runtime.clients import Connections, borrowed
-from policy_router.runtime.course import Call, Made, Pause, Rules, course
+from policy_router.runtime.closing import Closing
+from policy_router.runtime.course import Call, Made, Pause, Rules, advanced, course
 from policy_router.runtime.dialects import Wire, conversation, wire
 from policy_router.runtime.endpoints import Endpoint, endpoint_of, entry_of, merged
 from policy_router.runtime.failures import Failure
@@ -50,6 +51,8 @@ _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TAKEN: Final = frozenset({"authorization", "content-length", "content-type", "host"})
 _SHORTEST_SECRET: Final = 8
 """Shorter keys are not starred out: they would be found in ordinary words."""
+_MOST_SECRETS: Final = 100
+"""So many keys that were read before are starred out too; keys that change would be ever more."""
 
 
 class _Prepared(Struct, frozen=True):
@@ -60,7 +63,7 @@ class _Prepared(Struct, frozen=True):
     left_out: tuple[str, ...]
 
 
-class Executor:
+class Executor(Closing):
     """Acts on decisions with the OpenAI SDK. Safe to share between threads and event loops.
 
     Close it, or use it in ``with``: it keeps connections open from call to call.
@@ -106,6 +109,7 @@ class Executor:
         self._streams, self._instructions = streams, instructions
         self._session_header, self._clock = session_header, clock
         self._rules = Rules(retries, longest_wait, self._also, time.monotonic, random.random)
+        self._read: list[str] = []
         self._secrets: tuple[str, ...] = ()
         self._lock = threading.Lock()
         self._connections = Connections(timeout, transport)
@@ -140,16 +144,7 @@ class Executor:
             ProviderError: no target of the plan answered.
             RequestError: the session's id cannot be sent.
         """
-        task = ChildTask(
-            index=0,
-            goal=goal,
-            context=context,
-            kind=_kind(record),
-            decision_id=decision_id or uuid7(self._clock()),
-            session_id=session_id,
-            record=record,
-            tell=told(watcher),
-        )
+        task = self._task(record, goal, context, decision_id, session_id=session_id, tell=watcher)
         return self.run_child(_target(record), task)
 
     async def run_async(
@@ -163,17 +158,22 @@ class Executor:
         watcher: Watcher | None = None,
     ) -> Reply:
         """Make the model call on an event loop; as for :meth:`run`."""
-        task = ChildTask(
-            index=0,
-            goal=goal,
-            context=context,
-            kind=_kind(record),
-            decision_id=decision_id or uuid7(self._clock()),
-            session_id=session_id,
-            record=record,
-            tell=told(watcher),
-        )
+        task = self._task(record, goal, context, decision_id, session_id=session_id, tell=watcher)
         return await self.run_child_async(_target(record), task)
+
+    def _task(
+        self,
+        record: DecisionRecord,
+        goal: str,
+        context: str,
+        decision_id: str | None,
+        *,
+        session_id: str | None,
+        tell: Watcher | None,
+    ) -> ChildTask:
+        kind = str(record.request.get("task", {}).get("kind", ""))
+        id_ = decision_id or uuid7(self._clock())
+        return ChildTask(0, goal, context, kind, id_, session_id, record, told(tell))
 
     def run_child(self, target: Target, task: ChildTask) -> Reply:
         """Run the default child: one completion, at the target or what is planned after it.
@@ -183,38 +183,28 @@ class Executor:
             RequestError: the session's id cannot be sent.
         """
         steps = course((target, *task.fallbacks), self._rules)
-        answer: Reply | Failure | None = None
-        while True:
-            try:
-                step = steps.send(answer)
-            except StopIteration as end:
-                made: Made = end.value
-                break
+        step = advanced(steps)
+        while not isinstance(step, Made):
             if isinstance(step, Pause):
-                answer = None
                 tell_pause(task, step)
                 time.sleep(step.seconds)
+                step = advanced(steps)
             else:
-                answer = self._attempt(step, task)
-        return concluded(made, task)
+                step = advanced(steps, self._attempt(step, task))
+        return concluded(step, task)
 
     async def run_child_async(self, target: Target, task: ChildTask) -> Reply:
         """Run the default child on an event loop; as for :meth:`run_child`."""
         steps = course((target, *task.fallbacks), self._rules)
-        answer: Reply | Failure | None = None
-        while True:
-            try:
-                step = steps.send(answer)
-            except StopIteration as end:
-                made: Made = end.value
-                break
+        step = advanced(steps)
+        while not isinstance(step, Made):
             if isinstance(step, Pause):
-                answer = None
                 tell_pause(task, step)
                 await asyncio.sleep(step.seconds)
+                step = advanced(steps)
             else:
-                answer = await self._attempt_async(step, task)
-        return concluded(made, task)
+                step = advanced(steps, await self._attempt_async(step, task))
+        return concluded(step, task)
 
     # One attempt.
 
@@ -292,10 +282,11 @@ class Executor:
 
     def _keep_secret(self, endpoint: Endpoint) -> None:
         """Remember an endpoint's secrets, so that no answer repeats them; longest first."""
-        found = {secret for secret in endpoint.secrets if len(secret) >= _SHORTEST_SECRET}
-        if not found.issubset(self._secrets):
+        found = [secret for secret in endpoint.secrets if len(secret) >= _SHORTEST_SECRET]
+        if not set(found).issubset(self._secrets):
             with self._lock:
-                self._secrets = tuple(sorted(found.union(self._secrets), key=len, reverse=True))
+                self._read = [it for it in self._read if it not in found][-_MOST_SECRETS:] + found
+                self._secrets = tuple(sorted(self._read, key=len, reverse=True))
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -358,26 +349,6 @@ class Executor:
         """Close the connections of the running event loop, and those of threads."""
         await self.release()
         self.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        """Close it."""
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    async def __aexit__(self, *_exception: object) -> None:
-        """Close it."""
-        await self.aclose()
-
-
-def _kind(record: DecisionRecord) -> str:
-    return str(record.request.get("task", {}).get("kind", ""))
 
 
 def _target(record: DecisionRecord) -> Target:

@@ -25,6 +25,7 @@ from policy_router.decision.record import ReasonCode, Result
 from policy_router.domain import Dialect
 from policy_router.runtime.known_providers import KNOWN_PROVIDERS
 from policy_router.runtime.results import Delegation, EventKind, Failing, Status
+from tests.integration.provider import Provider
 from tests.integration.support import NOW, ROOT
 
 README = ROOT / "README.md"
@@ -218,6 +219,45 @@ def test_the_delegation_page_knows_every_option(kind: type) -> None:
     rows = rows_of(DELEGATION, f"| `{kind.__name__}(policy, ...)`")
     known = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
     assert known == set(inspect.signature(kind).parameters) - {"policy"}
+
+
+A_TOOL = """
+MY_TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+
+
+def run_my_tools(calls):
+    return [{"role": "tool", "tool_call_id": call.id, "content": "found"} for call in calls]
+"""
+
+
+@pytest.fixture
+def beside_a_provider(peer: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Provider:
+    """Stand in a folder with a policy whose provider answers."""
+    rules = {
+        "model": "small-model",
+        "provider": "main",
+        "providers": {"main": {"base_url": peer.url("near")}},
+    }
+    (tmp_path / "policy.yaml").write_text(json.dumps(rules), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return peer
+
+
+@pytest.mark.usefixtures("beside_a_provider")
+def test_the_delegation_page_s_delegation_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    made = json.loads(executed(blocks(DELEGATION, "python")[0], capsys))
+    assert (made["status"], made["session_id"]) == ("completed", "7f3a")
+    assert "Fix the test." in made["results"][1]["text"]
+
+
+def test_the_delegation_page_s_child_calls_its_tools(
+    beside_a_provider: Provider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = blocks(DELEGATION, "python")[1]
+    shown = executed(f"{A_TOOL}\n{code}\nprint(made.to_json().decode())", capsys)
+    (result,) = json.loads(shown)["results"]
+    assert (result["status"], result["served_model"]) == ("completed", "small-model")
+    assert len(beside_a_provider.requests()) == 2
 
 
 # the command line's page
