@@ -19,11 +19,12 @@ COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-inde
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) ## decide on the shipped examples and explain the decisions
+demo: $(INSTALLED) ## decide on the shipped examples, explain the decisions, and plan a delegation
 	$(BIN)/policy-router check $(EXAMPLE).yaml
 	$(BIN)/policy-router menu $(EXAMPLE).yaml
 	$(BIN)/policy-router decide $(EXAMPLE).yaml $(EXAMPLE).requests.json
 	$(BIN)/policy-router explain $(EXAMPLE).yaml $(EXAMPLE).requests.json --task 2 --why-not glm-5.1
+	$(BIN)/policy-router delegate $(EXAMPLE).yaml --goal "Fix the test." --model glm-5.1 --dry-run
 
 test: demo ## run the demo, then all tests with branch coverage
 	$(BIN)/pytest --cov
