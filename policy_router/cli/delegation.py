@@ -15,7 +15,7 @@ import msgspec
 
 from policy_router.cli import CHILD_FAILED, GOOD, INTERRUPTED, REFUSED
 from policy_router.cli.requests import read_requests, read_value
-from policy_router.cli.terminal import Lines, err, out, out_bytes, table
+from policy_router.cli.terminal import Lines, err, flush, out, out_bytes, table
 from policy_router.diagnostics import printable
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
@@ -75,7 +75,7 @@ def delegate(policy: Policy, options: argparse.Namespace) -> int:
             made = watch.as_far_as(delegator.plan(arguments, facts, session_id=options.session_id))
         finally:
             lines.end()
-    _print(made, options)
+    _deliver(made, options)
     return INTERRUPTED if interrupted else _exit_code(made)
 
 
@@ -195,6 +195,16 @@ def _last_word(event: Event, result: Result) -> tuple[str, str]:
     if result.error is not None:
         text = f"{text}  {result.error.code}: {printable(result.error.message)}"
     return text, _MARKS.get(result.status, "dim")
+
+
+def _deliver(made: Delegation, options: argparse.Namespace) -> None:
+    """Print results; where standard output takes none, on standard error: they were paid for."""
+    try:
+        _print(made, options)
+        flush()
+    except OSError:
+        err(made.to_json().decode())
+        raise
 
 
 def _print(made: Delegation, options: argparse.Namespace) -> None:

@@ -130,6 +130,27 @@ def test_in_a_process_of_its_own_a_further_attempt_is_told_once_too(
         assert ran.err.count("attempt 2") == told
 
 
+@pytest.mark.usefixtures("delegate")
+@pytest.mark.parametrize("words", [(), JSON])
+def test_where_the_disk_is_full_the_results_are_told_all_the_same(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(  # noqa: S603 - the words are the test's own
+            [sys.executable, "-m", "policy_router.cli", "delegate", "peers.json", *GOAL, *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            check=False,
+        )
+    _, made, problem = done.stderr.decode().splitlines()
+    assert done.returncode == 2
+    assert json.loads(made)["results"][0]["text"] == HELLO
+    assert problem == "policy-router: standard output: no space left on device"
+
+
 def test_what_a_terminal_would_act_on_is_not_printed(peer: Provider, delegate: Run) -> None:
     peer.say("\x1b[31mred\x07\tand\nmore\x9b")
     ran = delegate(*GOAL)
