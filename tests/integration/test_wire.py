@@ -1044,6 +1044,36 @@ def test_of_a_header_with_a_scheme_the_secret_itself_is_not_repeated(way: Way) -
     assert secret not in (reply.text or "")
 
 
+@pytest.mark.parametrize("on_loop", [False, True], ids=["thread", "loop"])
+def test_no_cookie_of_one_child_goes_out_with_the_next(on_loop: bool) -> None:  # noqa: FBT001 - of the table
+    seen: list[httpx2.Request] = []
+    answer = says()
+
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        response = answer(request)
+        response.headers["Set-Cookie"] = "sid=child-1; Path=/"
+        return response
+
+    policy = policy_of()
+    record = decide(policy, {}, now="2026-01-31T09:00:00Z")
+    transport = httpx2.MockTransport(handle)
+
+    async def twice() -> None:
+        async with Executor(policy, environ=ENV, transport=transport) as executor:
+            for session in ("alice", "bob"):
+                await executor.run_async(record, "a", session_id=session)
+
+    if on_loop:
+        asyncio.run(twice())
+    else:
+        with Executor(policy, environ=ENV, transport=transport) as executor:
+            for session in ("alice", "bob"):
+                executor.run(record, "a", session_id=session)
+    assert [request.headers["X-Session-Id"] for request in seen] == ["alice", "bob"]
+    assert [request.headers.get("Cookie") for request in seen] == [None, None]
+
+
 # --- Streams --------------------------------------------------------------------------------------
 
 STREAMED = [name for name, way in WAYS.items() if way.streams]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -396,3 +399,20 @@ def test_without_a_loop_there_are_no_clients_of_one() -> None:
 def test_no_key_is_shown() -> None:
     lease = Clients(Client).take(HERE)
     assert "first-key" not in f"{HERE!r}{lease!r}"
+
+
+def test_clients_of_an_event_loop_that_has_ended_are_let_go() -> None:
+    connections = Connections(5.0)
+    kept: list[Any] = []
+
+    async def use() -> None:
+        clients = connections.of_this_loop()
+        kept.append(weakref.ref(clients))
+
+    for _ in range(3):
+        asyncio.run(use())
+    gc.collect()
+    assert [reference() is None for reference in kept] == [True, True, False]
+    connections.close()
+    gc.collect()
+    assert kept[-1]() is None
