@@ -212,12 +212,7 @@ def _print(made: Delegation, options: argparse.Namespace) -> None:
         out_bytes(made.to_json())
         return
     if made.error is not None:
-        names = made.error.permitted
-        may = (
-            "" if names is None else f"; permitted: {', '.join(map(printable, names)) or 'nothing'}"
-        )
-        message = printable(made.error.message).rstrip(".")
-        err(f"policy-router: task {made.error.task}: {made.error.code}: {message}{may}")
+        err(f"policy-router: task {made.error.task}: {_refusal(made.error)}")
         if not options.dry_run:
             err("policy-router: nothing was started; --on-refused skip runs the other tasks")
     if options.quiet:

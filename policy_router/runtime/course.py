@@ -39,7 +39,12 @@ class Call(Struct, frozen=True):
 
 
 class Pause(Struct, frozen=True):
-    """Do nothing for some seconds, since a provider asked for it."""
+    """Do nothing for a while.
+
+    Attributes:
+        seconds: for how long.
+        provider: who asked for it, or could not serve.
+    """
 
     seconds: float
     provider: str
@@ -64,7 +69,13 @@ class Rules(Struct, frozen=True):
 
 
 class Made(Struct, frozen=True):
-    """What came of a course: the last answer, and every attempt."""
+    """What came of a course.
+
+    Attributes:
+        last: the answer; else the last failure of a call that was made, if any was.
+        attempts: every attempt, in order.
+        target: what the answer or that failure came from.
+    """
 
     last: Reply | Failure
     attempts: tuple[Attempt, ...]
@@ -108,6 +119,15 @@ def advanced(steps: Course, answer: Reply | Failure | None = None) -> Call | Pau
 
 
 class _Walk:
+    """One walk along a plan.
+
+    Attributes:
+        last: the failure before, made or not.
+        decisive: the failure to end with, and its target.
+        free_from: provider to the time from which it may be called again.
+        hopeless: the places of targets that a further round does not call.
+    """
+
     def __init__(self, plan: Sequence[Target], rules: Rules) -> None:
         self.plan, self.rules = plan, rules
         self.total = len(plan) * (rules.retries + 1)

@@ -41,6 +41,7 @@ from policy_router.runtime.telling import LOGGER, told
 from policy_router.runtime.tool import tool
 
 Answer = Reply | str
+"""What a child has to say, or only its text."""
 RunChild = Callable[[Target, ChildTask], Answer | Awaitable[Answer]]
 """Runs one child at a target, in a thread or as a coroutine; what it raises is the task's error."""
 
@@ -321,9 +322,8 @@ class Delegator(Closing):
         """Say that a child has ended."""
         result = replace(result, duration_seconds=round(time.monotonic() - began, 3))
         message = result.error.message if result.error else result.status.value
-        provider, model = None, None
-        if result.effective is not None:
-            provider, model = result.effective.provider, result.effective.model
+        ran = result.effective
+        provider, model = (ran.provider, ran.model) if ran else (None, None)
         task.tell(
             Event(
                 EventKind.FINISHED,
@@ -332,7 +332,6 @@ class Delegator(Closing):
                 message,
                 provider,
                 model,
-                status=result.status,
                 result=result,
             )
         )

@@ -17,16 +17,6 @@ from policy_router.runtime.results import Failing
 MAX_MESSAGE: Final = 500
 """The longest message of a provider that is passed on, in characters."""
 
-_GOES_ON: Final = frozenset(
-    {
-        Failing.RATE_LIMITED,
-        Failing.PAYMENT_REQUIRED,
-        Failing.SERVER_ERROR,
-        Failing.CONNECTION_FAILED,
-        Failing.TIMEOUT,
-        Failing.MODEL_NOT_FOUND,
-    }
-)
 UNSENT: Final = frozenset({Failing.NO_CREDENTIAL, Failing.NO_ENDPOINT})
 """The failures of calls that were not made."""
 _PASSING: Final = frozenset(
@@ -37,6 +27,7 @@ _PASSING: Final = frozenset(
         Failing.TIMEOUT,
     }
 )
+_GOES_ON: Final = _PASSING | {Failing.PAYMENT_REQUIRED, Failing.MODEL_NOT_FOUND}
 _BY_STATUS: Final = {
     400: Failing.BAD_REQUEST,
     401: Failing.UNAUTHORIZED,
@@ -47,7 +38,7 @@ _BY_STATUS: Final = {
 }
 _BAD_REQUEST: Final = 400
 _UNAUTHORIZED: Final = 401
-_VAGUE: Final = frozenset({400, 403, 429})
+_VAGUE: Final = frozenset({400, 403, 429})  # under any of these, credit may be used up
 _SERVER_ERRORS: Final = 500
 _NO_CREDIT_CODES: Final = frozenset({"insufficient_quota", "insufficient_balance"})
 _NO_CREDIT: Final = re.compile(
@@ -55,7 +46,7 @@ _NO_CREDIT: Final = re.compile(
 )
 _NO_MODEL_CODES: Final = frozenset(
     {"1211", "invalid_model", "model_decommissioned", "model_not_available", "model_not_found"}
-)
+)  # the number is Z.ai's
 _NO_MODEL: Final = re.compile(
     r"(?i)(?:unknown model|model not exist|invalid model: \S+|\S+ is not a valid model(?: id)?)\W*"
 )
@@ -63,6 +54,7 @@ _NO_MODEL: Final = re.compile(
 _MODEL: Final = re.compile(
     r"(?i)\bmodel\W{1,3}(?P<id>\S+?)\W{1,3}(?:does not exist|(?:was |is )?not found)\b"
 )
+"""What others say, in the midst of more: it counts where the id is that of the model called."""
 _HELD: Final = 8
 """So many characters of a key, at the end of a text that was cut, are starred out."""
 

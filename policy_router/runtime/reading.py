@@ -140,6 +140,7 @@ class Reading:
         return replace(failure, code=Failing.STREAM_BROKEN, streamed=True, partial=text)
 
     def _take(self, event: Any, now: datetime.datetime) -> str:
+        """Keep what an event says, and return the text that is in it."""
         raise NotImplementedError
 
     def _know(self, **found: Any) -> None:

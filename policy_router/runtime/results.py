@@ -274,7 +274,6 @@ class Event(Struct, frozen=True):
         model: the model's id.
         attempt: the number of the attempt, from 1.
         attempts: how many there can be.
-        status: of the end: what became of the task.
         seconds: how long is waited.
         result: of the end: what became of the task, in full.
     """
@@ -287,9 +286,13 @@ class Event(Struct, frozen=True):
     model: str | None = None
     attempt: int | None = None
     attempts: int | None = None
-    status: Status | None = None
     seconds: float | None = None
     result: Result | None = None
+
+    @property
+    def status(self) -> Status | None:
+        """Of the end: what became of the task."""
+        return self.result.status if self.result else None
 
 
 Watcher = Callable[[Event], None]
