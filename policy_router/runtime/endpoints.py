@@ -41,6 +41,7 @@ class Endpoint:
         api_key: its key; ``""`` where it needs none.
         headers: further headers of every call.
         dialect: how it speaks.
+        secrets: what of key and headers no answer, log or error may repeat.
     """
 
     provider: str
@@ -62,7 +63,7 @@ def endpoint_of(policy: Policy, name: str, environ: Mapping[str, str] | None) ->
     Returns:
         The endpoint; or why there is none to call.
     """
-    if policy.providers and name not in policy.providers:
+    if name and policy.providers and name not in policy.providers:
         message = f"the provider {quote(name)} is none of the policy's `providers`"
         return Failure(Failing.NO_ENDPOINT, message)
     known = KNOWN_PROVIDERS.get(name, _UNKNOWN)
@@ -140,7 +141,10 @@ def _file(place: str) -> tuple[str, str]:
 
 
 def merged(first: Dialect, second: Dialect) -> Dialect:
-    """Return a dialect that says what the first says, and where it says nothing, the second."""
+    """Return a dialect that says what the first says, and where it says nothing, the second.
+
+    What is unsupported adds up.
+    """
     return Dialect(
         api=first.api or second.api,
         system_role=first.system_role or second.system_role,

@@ -8,7 +8,8 @@ import contextvars
 import signal
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 import pytest
 
@@ -136,13 +137,8 @@ def test_an_interrupt_leaves_what_others_wait_for(loop: BackgroundLoop) -> None:
         assert other.result() == "done"
 
 
-# To stop.
-
-
-def test_to_stop_ends_the_thread_and_what_runs() -> None:
-    loop, before = BackgroundLoop(), threads()
-    seen: list[str] = []
-    begun = threading.Event()
+def slowly(begun: threading.Event, seen: list[str]) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Return what says that it begins, takes half a minute, and says that it has ended."""
 
     async def slow() -> None:
         begun.set()
@@ -150,6 +146,18 @@ def test_to_stop_ends_the_thread_and_what_runs() -> None:
             await asyncio.sleep(30)
         finally:
             seen.append("ended")
+
+    return slow
+
+
+# To stop.
+
+
+def test_to_stop_ends_the_thread_and_what_runs() -> None:
+    loop, before = BackgroundLoop(), threads()
+    seen: list[str] = []
+    begun = threading.Event()
+    slow = slowly(begun, seen)
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(loop.run, slow)
@@ -210,13 +218,7 @@ def test_something_may_be_done_after_all_else_on_the_same_loop() -> None:
     loop = BackgroundLoop()
     seen: list[str] = []
     begun = threading.Event()
-
-    async def slow() -> None:
-        begun.set()
-        try:
-            await asyncio.sleep(30)
-        finally:
-            seen.append("ended")
+    slow = slowly(begun, seen)
 
     async def last() -> None:
         seen.append(f"last, in {threading.current_thread().name}")
