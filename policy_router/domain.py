@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NoReturn, TypeVar, cast
 
-from policy_router.diagnostics import Diagnostics, Span
+from policy_router.diagnostics import Diagnostics, SourceFile, Span
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.engine import Engine
 from policy_router.expressions.tree import Type
@@ -260,6 +260,7 @@ class Policy:
         precedence: the order of the levels.
         engine: what evaluates the conditions.
         warnings: what the checks found that is not an error.
+        sources: the rule files that it was made of, in order.
     """
 
     name: str
@@ -277,6 +278,7 @@ class Policy:
     pool: tuple[PoolEntry, ...] | None = None
     forbid: tuple[ForbidRule, ...] = ()
     warnings: Diagnostics = field(default_factory=Diagnostics)
+    sources: tuple[SourceFile, ...] = field(default=(), repr=False)
     _prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:

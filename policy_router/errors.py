@@ -7,7 +7,8 @@
     ├── RequestError   the agent's or the host's: JSON path and reason
     ├── RecordError    the stored record's: unreadable, of a newer schema, of another policy
     ├── NoTarget       a refusal where a target was needed: carries the record
-    └── ProviderError  the provider's: decision id and attempts
+    ├── ProviderError  the provider's: decision id and attempts
+    └── LogError       the disk's: the decision log cannot be written or read
 
 Anything else that escapes from this package is a bug of ours. No message ever holds the value
 of a fact.
@@ -123,3 +124,22 @@ class ProviderError(PolicyRouterError):
     def __str__(self) -> str:
         """Return code and reason on one line."""
         return f"{self.code}: {self.reason}"
+
+
+class LogError(PolicyRouterError):
+    """A decision log that cannot be written, so that a decision is denied; or not be read.
+
+    Attributes:
+        folder: the log.
+        reason: what the operating system said, or what is wrong with the log.
+    """
+
+    def __init__(self, folder: str, reason: str) -> None:
+        """Make the error of a folder and a reason."""
+        super().__init__(folder, reason)
+        self.folder = folder
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """Return both on one line."""
+        return f"the log {self.folder}: {self.reason}"

@@ -1,7 +1,7 @@
 """The command line: ``policy-router``.
 
-Exit codes: 0 good, 1 the policy has errors, 2 usage or a bad request, 3 refused, 5 a child failed,
-130 interrupted.
+Exit codes: 0 good, 1 the policy has errors, 2 usage or a bad request, 3 refused, 4 a replay is not
+identical, 5 a child failed, 130 interrupted; of a log, 1 is not whole.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
+from policy_router.cli.log_options import NewCommand, add_log_commands, add_logging, add_replay
 from policy_router.runtime.loader import AUTO, ENGINES
 from policy_router.version import VERSION
 
-GOOD, POLICY_ERRORS, USAGE, REFUSED, CHILD_FAILED, INTERRUPTED = 0, 1, 2, 3, 5, 130
+GOOD, POLICY_ERRORS, USAGE, REFUSED, NOT_IDENTICAL, CHILD_FAILED = range(6)
+NOT_WHOLE, INTERRUPTED = POLICY_ERRORS, 130
 
 _EXIT_CODES = (
     "exit codes: 0 good, 1 the policy has errors, 2 usage or a bad request, 3 refused,"
-    " 5 a child failed, 130 interrupted"
+    " 4 a replay is not identical, 5 a child failed, 130 interrupted; of a log, 1 is not whole"
 )
 _MOST = 100_000
 _POLICY = "a rule file, or a folder of them"
@@ -65,15 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"policy-router {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(
-            name,
-            help=text,
-            description=f"{text}.",
-            epilog=_EXIT_CODES,
-            parents=[common],
-            allow_abbrev=False,
-        )
+    command = _adder(commands, common)
 
     check = command("check", "find what is wrong with policies")
     check.add_argument("paths", metavar="PATH", nargs="+", help=_POLICY)
@@ -84,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     decide = command("decide", "decide what tasks run on")
     decide.add_argument("policy", metavar="POLICY", help=_POLICY)
     decide.add_argument("request", metavar="REQUEST", help=_REQUEST)
+    add_logging(decide)
     _add_now(decide)
     _add_engine(decide)
     _add_format(decide)
@@ -110,12 +106,40 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_delegate(command("delegate", "decide what tasks run on, and run them"))
 
+    _add_logs(command, common)
+
     schema = command("schema", "print a JSON Schema")
     schema.add_argument("name", choices=["policy", "request", "record"])
 
     init = command("init", "write a commented policy to begin with")
     init.add_argument("folder", metavar="DIR", nargs="?", default=".", help="default: this folder")
     return parser
+
+
+def _adder(commands: Any, common: argparse.ArgumentParser) -> NewCommand:
+    """Return what adds a command of a name and a text."""
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text}.",
+            epilog=_EXIT_CODES,
+            parents=[common],
+            allow_abbrev=False,
+        )
+        return parser
+
+    return add
+
+
+def _add_logs(command: NewCommand, common: argparse.ArgumentParser) -> None:
+    log = command("log", "read, check, sign and prune decision logs")
+    of_log = log.add_subparsers(dest="log_command", metavar="COMMAND", required=True)
+    add_log_commands(_adder(of_log, common))
+    replay = command("replay", "make the decisions of a log again, or by another policy")
+    add_replay(replay)
+    _add_engine(replay)
 
 
 def _add_delegate(parser: argparse.ArgumentParser) -> None:
@@ -145,6 +169,7 @@ def _add_delegate(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             name, metavar="N", type=kind, default=default, help=f"{text}; default: {default:g}"
         )
+    add_logging(parser)
     parser.add_argument("--stream", action="store_true", help="let answers be streamed")
     parser.add_argument("--session-id", metavar="ID", help="continue this session")
     parser.add_argument(

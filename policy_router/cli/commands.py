@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import UnsetType
 
-from policy_router.cli import GOOD, POLICY_ERRORS, REFUSED, USAGE
+from policy_router.cli import GOOD, NOT_WHOLE, POLICY_ERRORS, REFUSED, USAGE
 from policy_router.cli.requests import at_position, read_requests, read_requests_or_records
 from policy_router.cli.terminal import err, out, out_bytes, paint_for, table
 from policy_router.decision.evaluator import decide, permitted_entries
@@ -23,12 +23,12 @@ from policy_router.decision.situation import Situation
 from policy_router.decision.wording import spelt_target, spelt_warning
 from policy_router.diagnostics import Diagnostic, Diagnostics, printable, quote
 from policy_router.domain import WISHES, Level, Policy, PoolEntry
-from policy_router.errors import PolicyError, RecordError, RequestError
+from policy_router.errors import LogError, PolicyError, PolicyRouterError, RequestError
 from policy_router.runtime.loader import check, data_folder, load
 from policy_router.runtime.router import system_clock
 
 
-class _UsageError(Exception):
+class _UsageError(PolicyRouterError):
     """A command that cannot be carried out as it was asked for."""
 
 
@@ -42,9 +42,21 @@ def run(options: argparse.Namespace) -> int:
         err(problem.diagnostics.to_text(paint_for(sys.stderr)))
         err("policy-router: the policy has errors and cannot be used")
         return POLICY_ERRORS
-    except (RequestError, RecordError, ModuleNotFoundError, _UsageError) as problem:
+    except LogError as problem:
+        err(f"policy-router: {printable(str(problem))}")
+        return _log_error_code(options, problem)
+    except (PolicyRouterError, ModuleNotFoundError) as problem:
         err(f"policy-router: {printable(str(problem))}")
         return USAGE
+
+
+def _log_error_code(options: argparse.Namespace, problem: LogError) -> int:
+    """Return what a log that cannot be used comes to: what would be logged there is refused."""
+    from policy_router.runtime.log.verify import NotWholeError
+
+    if isinstance(problem, NotWholeError):
+        return NOT_WHOLE
+    return REFUSED if options.command in {"decide", "delegate"} else USAGE
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -98,6 +110,8 @@ def _decide(options: argparse.Namespace) -> int:
         _decided(policy, request, options.now, position if is_batch else None)
         for position, request in enumerate(requests)
     ]
+    if options.log is not None:
+        _log(options, policy, records)
     if options.format == "json":
         for record in records:
             out_bytes(record.to_json())
@@ -105,6 +119,19 @@ def _decide(options: argparse.Namespace) -> int:
         _print_decisions(options, policy, records)
     refused = any(record.decision.outcome == "refused" for record in records)
     return REFUSED if refused else GOOD
+
+
+def _log(options: argparse.Namespace, policy: Policy, records: list[DecisionRecord]) -> None:
+    """Log decisions before anything is said of them."""
+    from policy_router.cli.writing import log_for
+    from policy_router.runtime.ids import uuid7
+    from policy_router.runtime.log.decision_log import Decided
+
+    with log_for(options) as log:
+        now = moment(options.now)
+        log.decisions(
+            policy, [Decided(record, uuid7(now), options.parent_id) for record in records]
+        )
 
 
 def _decided(
@@ -262,6 +289,20 @@ def _delegate(options: argparse.Namespace) -> int:
     return delegate(load(_existing(options.policy), engine=options.engine), options)
 
 
+def _of_log(options: argparse.Namespace) -> int:
+    from policy_router.cli.logs import run_log
+
+    return run_log(options)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from policy_router.cli.replays import replay, replay_against
+
+    if options.against is None:
+        return replay(options)
+    return replay_against(load(_existing(options.against), engine=options.engine), options)
+
+
 def _schema(options: argparse.Namespace) -> int:
     """Print a published schema, byte for byte."""
     file = data_folder("schemas") / f"{options.name}.schema.json"
@@ -328,6 +369,8 @@ _COMMANDS = {
     "menu": _menu,
     "tool": _tool,
     "delegate": _delegate,
+    "log": _of_log,
+    "replay": _replay,
     "schema": _schema,
     "init": _init,
 }

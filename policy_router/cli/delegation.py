@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import msgspec
@@ -16,11 +16,13 @@ import msgspec
 from policy_router.cli import CHILD_FAILED, GOOD, INTERRUPTED, REFUSED
 from policy_router.cli.requests import read_requests, read_value
 from policy_router.cli.terminal import Lines, err, flush, out, out_bytes, table
+from policy_router.cli.writing import log_for
 from policy_router.diagnostics import printable
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.runtime.delegator import Delegator
 from policy_router.runtime.executor import Executor
+from policy_router.runtime.log.decision_log import DecisionLog
 from policy_router.runtime.outcomes import overall
 from policy_router.runtime.results import (
     Delegation,
@@ -57,26 +59,42 @@ def delegate(policy: Policy, options: argparse.Namespace) -> int:
     lines = Lines(sys.stderr, is_quiet=options.quiet)
     watch = _Watch(lines)
     executor = _executor(policy, options)
-    delegator = Delegator(
-        policy,
+    shown = _shown_log(lines, is_verbose=options.verbose > 0)
+    interrupted = False
+    with shown, _log(options) as log, executor, _delegator(executor, options, watch, log) as maker:
+        try:
+            if options.dry_run:
+                made = maker.plan(arguments, facts, session_id=options.session_id)
+            else:
+                session_id, parent_id = options.session_id, options.parent_id
+                made = maker.delegate(arguments, facts, session_id=session_id, parent_id=parent_id)
+        except KeyboardInterrupt:
+            interrupted = True
+            made = watch.as_far_as(maker.plan(arguments, facts, session_id=options.session_id))
+        finally:
+            lines.end()
+    _deliver(made, options)
+    return INTERRUPTED if interrupted else _exit_code(made)
+
+
+def _log(options: argparse.Namespace) -> AbstractContextManager[DecisionLog | None]:
+    """Return the log that is written, if one is; what is only planned is not logged."""
+    is_logged = options.log is not None and not options.dry_run
+    return log_for(options) if is_logged else nullcontext()
+
+
+def _delegator(
+    executor: Executor, options: argparse.Namespace, watch: _Watch, log: DecisionLog | None
+) -> Delegator:
+    return Delegator(
+        executor.policy,
         executor=executor,
         concurrency=options.concurrency,
         on_refused=options.on_refused,
         watcher=watch,
         clock=lambda: options.now,
+        log=log,
     )
-    act = delegator.plan if options.dry_run else delegator.delegate
-    interrupted = False
-    with _shown_log(lines, is_verbose=options.verbose > 0), executor, delegator:
-        try:
-            made = act(arguments, facts, session_id=options.session_id)
-        except KeyboardInterrupt:
-            interrupted = True
-            made = watch.as_far_as(delegator.plan(arguments, facts, session_id=options.session_id))
-        finally:
-            lines.end()
-    _deliver(made, options)
-    return INTERRUPTED if interrupted else _exit_code(made)
 
 
 def _executor(policy: Policy, options: argparse.Namespace) -> Executor:

@@ -6,13 +6,16 @@ import contextlib
 import os
 import re
 import sys
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TextIO
+from typing import Self, TextIO
 
 from policy_router.diagnostics import Paint
 
 _NARROWEST = 20
+_BAR_COLUMNS = 24
+_BAR_SECONDS = 0.1
 _USUAL = (80, 24)  # where a terminal does not know its size
 _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 _COLOURS = {"error": "31", "warning": "33", "good": "32", "dim": "2", "strong": "1"}
@@ -153,3 +156,33 @@ def cut(text: str, columns: int) -> str:
             if taken <= columns:
                 shown += character
     return shown
+
+
+class Bar:
+    """How far a long piece of work is, on a terminal; nothing where there is none."""
+
+    def __init__(self, verb: str, *, is_quiet: bool = False) -> None:
+        """Say what is done, as in ``read 12 %``."""
+        self._verb = verb
+        self._lines = Lines(sys.stderr, is_quiet=is_quiet)
+        self._began = self._told = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how much of how much is done, some times a second."""
+        now = time.monotonic()
+        if not total or now - self._told < _BAR_SECONDS:
+            return
+        self._told = now
+        part = done / total
+        filled = "#" * round(part * _BAR_COLUMNS)
+        left = (now - self._began) * (1 - part) / part if part else 0.0
+        bar = f"[{filled:<{_BAR_COLUMNS}}]"
+        self._lines.put(0, f"{self._verb} {part:4.0%} {bar} {left:.0f} s left", "dim")
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Take the bar away."""
+        self._lines.end()

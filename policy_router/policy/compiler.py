@@ -78,7 +78,8 @@ def examine(sources: Sources) -> tuple[Policy | None, Diagnostics]:
     diagnostics = Diagnostics.of(_without_sequels(found))
     if policy is None or diagnostics.errors or unread:
         return None, diagnostics
-    return with_revision(replace(policy, warnings=diagnostics)), diagnostics
+    files = tuple(document.source for document in documents)
+    return with_revision(replace(policy, warnings=diagnostics, sources=files)), diagnostics
 
 
 def _documents(sources: Sources, found: list[Diagnostic]) -> list[Document]:

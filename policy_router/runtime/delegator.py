@@ -10,7 +10,8 @@ import asyncio
 import functools
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from msgspec.structs import replace
@@ -24,6 +25,8 @@ from policy_router.runtime.batch import CountTokens, Planned, count_tokens, plan
 from policy_router.runtime.closing import Closing
 from policy_router.runtime.executor import Executor
 from policy_router.runtime.ids import Ids, check_session, uuid7
+from policy_router.runtime.log.decision_log import Decided, DecisionLog
+from policy_router.runtime.log.events import RUNS_BY, decided, logging_watcher
 from policy_router.runtime.loop import BackgroundLoop, in_a_thread
 from policy_router.runtime.outcomes import completed, failed, overall
 from policy_router.runtime.results import (
@@ -67,6 +70,7 @@ class Delegator(Closing):
         counts: CountTokens | None = count_tokens,
         clock: Clock = system_clock,
         ids: Ids = uuid7,
+        log: DecisionLog | None = None,
     ) -> None:
         """Prepare to delegate; nothing is opened yet.
 
@@ -81,6 +85,8 @@ class Delegator(Closing):
             counts: estimates a task's tokens, which are at least what it says; None: nobody does.
             clock: tells the time of decisions.
             ids: gives each decision its id.
+            log: has every decision before its child begins, and what came of it before the
+                results are returned. It stays the host's to close.
 
         Raises:
             ValueError: the executor is of another policy, or an option has no such value.
@@ -95,7 +101,7 @@ class Delegator(Closing):
         self.executor = executor or Executor(policy)
         self._run_child, self._concurrency = run_child, concurrency
         self._skips, self._watcher = on_refused == "skip", watcher
-        self._counts, self._clock, self._ids = counts, clock, ids
+        self._counts, self._clock, self._ids, self._log = counts, clock, ids, log
         self._loop = BackgroundLoop()
         self._owns_executor, self._is_closed = executor is None, False
 
@@ -120,7 +126,7 @@ class Delegator(Closing):
     ) -> Delegation:
         """Decide a call of the tool, and estimate what it may cost; nobody is called.
 
-        Arguments and errors are those of :meth:`delegate`.
+        Arguments and errors are those of :meth:`delegate`. Nothing of it is logged.
         """
         batch = self._decided(arguments, facts, session_id)
         results = [self._estimated(plan) for plan in batch]
@@ -132,6 +138,7 @@ class Delegator(Closing):
         facts: Facts = None,
         *,
         session_id: str | None = None,
+        parent_id: str | None = None,
         watcher: Watcher | None = None,
     ) -> Delegation:
         """Do what a call of the tool asks for, and wait for the results.
@@ -141,6 +148,8 @@ class Delegator(Closing):
             facts: what the host knows, as the sections of a request: ``parent`` (what the
                 delegating agent runs on), ``caller`` (who it works for), ``budget`` and ``facts``.
             session_id: the session to continue at the providers; it is in the results, too.
+            parent_id: the id of the decision that the delegating agent itself runs by, for the
+                log; a child of ``run_child`` that delegates need not say it.
             watcher: is told what happens, besides the delegator's own.
 
         Returns:
@@ -148,10 +157,13 @@ class Delegator(Closing):
 
         Raises:
             RequestError: the arguments or facts are malformed; the path says where. Nothing ran.
+            LogError: the decisions cannot be logged, and are denied for that. Nothing ran.
             RuntimeError: the delegator is closed, or was closed meanwhile; or this is a coroutine
                 of a child, which has to await :meth:`delegate_async`.
         """
         batch = self._decided(arguments, facts, session_id)
+        if self._log is not None:
+            self._log.decisions(self.policy, _decided_by(batch, parent_id))
         chosen = self._chosen(batch)
         if len(chosen) == 1 and not _is_coroutine(self._run_child):
             ran = {chosen[0].index: self._run(chosen[0], watcher)}
@@ -159,6 +171,8 @@ class Delegator(Closing):
             ran = self._loop.run(lambda: self._run_all(chosen, watcher))
         else:
             ran = {}
+        if self._log is not None:
+            self._log.flush()
         return self._delegation(batch, self._in_order(batch, ran), session_id)
 
     async def delegate_async(
@@ -167,6 +181,7 @@ class Delegator(Closing):
         facts: Facts = None,
         *,
         session_id: str | None = None,
+        parent_id: str | None = None,
         watcher: Watcher | None = None,
     ) -> Delegation:
         """Do what a call of the tool asks for, on the running event loop; as :meth:`delegate`.
@@ -174,7 +189,12 @@ class Delegator(Closing):
         To cancel it cancels its children.
         """
         batch = self._decided(arguments, facts, session_id)
+        if (log := self._log) is not None:
+            decisions = _decided_by(batch, parent_id)
+            await asyncio.to_thread(log.decisions, self.policy, decisions)
         ran = await self._run_all(self._chosen(batch), watcher)
+        if log is not None:
+            await log.flush_async()
         return self._delegation(batch, self._in_order(batch, ran), session_id)
 
     # Deciding.
@@ -260,7 +280,8 @@ class Delegator(Closing):
         target, task = self._started(plan, watcher)
         began = time.monotonic()
         try:
-            answer = (self._run_child or self.executor.run_child)(target, task)
+            with _running_by(plan):
+                answer = (self._run_child or self.executor.run_child)(target, task)
             if inspect.isawaitable(answer):
                 waiting = answer
                 answer = self._loop.run(lambda: _awaited(waiting))
@@ -277,7 +298,8 @@ class Delegator(Closing):
         target, task = self._started(plan, watcher)
         began = time.monotonic()
         try:
-            answer = await self._answer(target, task)
+            with _running_by(plan):
+                answer = await self._answer(target, task)
             result = completed(self.policy, plan, answer, self.executor.secrets)
         except BaseException as problem:
             if isinstance(problem, asyncio.CancelledError) and _is_being_cancelled():
@@ -308,7 +330,7 @@ class Delegator(Closing):
             plan.decision_id,
             plan.session_id,
             plan.record,
-            told(self._watcher, watcher),
+            told(self._logged(plan), self._watcher, watcher),
         )
         level, provider, model = plan.record.decision.level, target.provider, target.model
         line = "decision %s task %d level %s provider %s model %s"
@@ -317,6 +339,9 @@ class Delegator(Closing):
         message = f"runs on {printable(model)} at {printable(provider)}"
         task.tell(Event(EventKind.STARTED, plan.index, plan.decision_id, message, provider, model))
         return target, task
+
+    def _logged(self, plan: Planned) -> Watcher | None:
+        return None if self._log is None else logging_watcher(self._log, plan)
 
     def _finished(self, result: Result, task: ChildTask, began: float) -> Result:
         """Say that a child has ended."""
@@ -353,6 +378,22 @@ class Delegator(Closing):
         """Close the connections of the running event loop too; as for :meth:`close`."""
         await self.executor.release()
         await asyncio.to_thread(self.close)
+
+
+def _decided_by(batch: Sequence[Planned], parent_id: str | None) -> list[Decided]:
+    """Return the decisions of a batch, below the one that the child at hand runs by, if any."""
+    above = parent_id or RUNS_BY.get()
+    return [decided(plan, above) for plan in batch]
+
+
+@contextmanager
+def _running_by(plan: Planned) -> Iterator[None]:
+    """Let what a child delegates be known as below its own decision."""
+    token = RUNS_BY.set(plan.decision_id)
+    try:
+        yield
+    finally:
+        RUNS_BY.reset(token)
 
 
 def _is_coroutine(run_child: RunChild | None) -> bool:

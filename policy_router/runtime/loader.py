@@ -7,7 +7,7 @@ and in a checkout or an editable install beside the package.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,26 @@ def loads(text: str | bytes, *, name: str = "<policy>", engine: str = AUTO) -> P
         ModuleNotFoundError: the engine is not installed.
         ValueError: there is no such engine.
     """
-    policy, found = check_text(text, name=name, engine=engine)
+    return load_files([(name, text)], name=_stem(name), engine=engine)
+
+
+def load_files(
+    files: Sequence[tuple[str, str | bytes]], *, name: str, engine: str = AUTO
+) -> Policy:
+    """Compile a policy from several texts.
+
+    Args:
+        files: how each is called in diagnostics, and what it holds, in order.
+        name: the policy's name, where no text writes one.
+        engine: what evaluates its conditions, one of :data:`ENGINES`.
+
+    Returns:
+        The policy.
+
+    Raises:
+        PolicyError: a text has errors; the exception carries the diagnostics.
+    """
+    policy, found = _examined(name, files, engine)
     if policy is None:
         raise PolicyError(found)
     return policy
@@ -118,8 +137,7 @@ def check_text(
         ModuleNotFoundError: the engine is not installed.
         ValueError: there is no such engine.
     """
-    stem = Path(name).stem if Path(name).suffix in {".yaml", ".yml", ".json"} else name
-    return _examined(stem.strip("<>"), [(name, text)], engine)
+    return _examined(_stem(name), [(name, text)], engine)
 
 
 @cache
@@ -150,8 +168,14 @@ def data_folder(name: str) -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / name
 
 
+def _stem(name: str) -> str:
+    """Return the name of a policy whose text is called so."""
+    stem = Path(name).stem if Path(name).suffix in {".yaml", ".yml", ".json"} else name
+    return stem.strip("<>")
+
+
 def _examined(
-    name: str, files: list[tuple[str, str | bytes]], engine: str
+    name: str, files: Sequence[tuple[str, str | bytes]], engine: str
 ) -> tuple[Policy | None, Diagnostics]:
     from policy_router.policy.compiler import Sources, examine
 

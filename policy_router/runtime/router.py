@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UnsetType
 
@@ -13,6 +13,9 @@ from policy_router.decision.record import DecisionRecord, Target
 from policy_router.decision.request import Request
 from policy_router.domain import Policy
 from policy_router.errors import NoTarget
+
+if TYPE_CHECKING:
+    from policy_router.runtime.log.decision_log import DecisionLog
 
 Clock = Callable[[], datetime.datetime]
 """Returns the current time, with its time zone."""
@@ -26,26 +29,50 @@ def system_clock() -> datetime.datetime:
 class Router:
     """Decides with one policy, at the time that its clock tells. Safe to share between threads."""
 
-    def __init__(self, policy: Policy, *, clock: Clock = system_clock) -> None:
+    def __init__(
+        self, policy: Policy, *, clock: Clock = system_clock, log: DecisionLog | None = None
+    ) -> None:
         """Keep a policy and a clock.
 
         Args:
             policy: what decides.
             clock: tells the time of each decision; the system's clock unless given.
+            log: every decision is in it before it is returned. It stays the host's to close.
         """
         self.policy = policy
-        self._clock = clock
+        self._clock, self._log = clock, log
 
-    def decide(self, request: Request | Mapping[str, Any]) -> DecisionRecord:
+    def decide(
+        self,
+        request: Request | Mapping[str, Any],
+        *,
+        decision_id: str | None = None,
+        parent_id: str | None = None,
+    ) -> DecisionRecord:
         """Decide which target a delegated task runs on, now.
+
+        Args:
+            request: the wishes and facts.
+            decision_id: the id of the decision in the log; a new one unless given.
+            parent_id: the id of the decision that the delegating agent itself runs by.
 
         Raises:
             RequestError: the request does not fit the policy.
+            LogError: the decision cannot be logged, so that it is denied.
         """
-        return decide(self.policy, request, now=self._clock())
+        record = decide(self.policy, request, now=self._clock())
+        if self._log is not None:
+            self._log.decision(self.policy, record, decision_id=decision_id, parent_id=parent_id)
+        return record
 
-    def target(self, request: Request | Mapping[str, Any]) -> Target:
-        """Decide, where a refusal cannot be gone on with.
+    def target(
+        self,
+        request: Request | Mapping[str, Any],
+        *,
+        decision_id: str | None = None,
+        parent_id: str | None = None,
+    ) -> Target:
+        """Decide, where a refusal cannot be gone on with; arguments are those of :meth:`decide`.
 
         Returns:
             What the task runs on; :meth:`decide` gives the whole record.
@@ -53,8 +80,9 @@ class Router:
         Raises:
             NoTarget: the request is refused; the exception carries the record.
             RequestError: the request does not fit the policy.
+            LogError: the decision cannot be logged, so that it is denied.
         """
-        record = self.decide(request)
+        record = self.decide(request, decision_id=decision_id, parent_id=parent_id)
         if isinstance(record.decision.target, UnsetType):
             raise NoTarget(record)
         return record.decision.target

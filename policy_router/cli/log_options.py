@@ -1,0 +1,154 @@
+"""The options of the commands about the decision log."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+NewCommand = Callable[[str, str], argparse.ArgumentParser]
+"""Adds a command of a name and a text."""
+
+_LOG = "the folder of a decision log"
+
+
+def add_logging(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a command that writes a log."""
+    parser.add_argument("--log", metavar="DIR", help="write a decision log to this folder")
+    parser.add_argument(
+        "--on-log-failure",
+        choices=["deny", "allow_unlogged"],
+        default="deny",
+        help="what a decision is that cannot be logged; default: deny",
+    )
+    parser.add_argument(
+        "--parent-id", metavar="ID", help="the decision that the delegating agent runs by"
+    )
+
+
+def add_replay(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``replay``."""
+    parser.add_argument("log", metavar="LOG", help=_LOG)
+    parser.add_argument("--against", metavar="POLICY", help="ask what this policy would decide")
+    parser.add_argument(
+        "--fail-over",
+        metavar="N",
+        type=_limit,
+        help="with --against: end with 4 where more than N decisions (or N%%) are others",
+    )
+    parser.add_argument("--workers", metavar="N", type=_number, help="processes; default: cores")
+    parser.add_argument(
+        "--format",
+        choices=["human", "json", "markdown"],
+        default="human",
+        help="markdown is for a pull request, with --against; default: human",
+    )
+
+
+def add_log_commands(command: NewCommand) -> None:
+    """Add the commands under ``log``."""
+    verify = _of_log(command("verify", "tell whether a log is whole"))
+    _add_key(verify, "the public key (or the private one) that checkpoints are signed with")
+    verify.add_argument(
+        "--checkpoint", metavar="FILE", help="a checkpoint kept elsewhere, to be agreed with"
+    )
+    _add_format(verify)
+
+    checkpoint = _of_log(command("checkpoint", "sign all that is in a log now"))
+    _add_key(checkpoint, "the private key (Ed25519)", required=True)
+    checkpoint.add_argument("--origin", metavar="NAME", help="what the log is called")
+    _add_format(checkpoint)
+
+    keygen = command("keygen", "make a key to sign checkpoints with")
+    keygen.add_argument("file", metavar="FILE", help="the private key; FILE.pub is the public one")
+    keygen.add_argument("--name", metavar="NAME", help="what the key is called")
+
+    prove = _of_one(command("prove", "prove that one decision is in a log"))
+    prove.add_argument("--output", metavar="FILE", help="default: standard output")
+
+    proof = command("verify-proof", "check the proof of one decision")
+    proof.add_argument("proof", metavar="PROOF", help="a file, or - for standard input")
+    _add_key(proof, "the public key", required=True)
+    _add_format(proof)
+
+    listing = _of_log(command("ls", "list decisions, the newest first"))
+    _add_filters(listing)
+    _add_format(listing)
+
+    show = _of_one(command("show", "show one decision, why it was made, and what came of it"))
+    _add_format(show)
+
+    tail = _of_log(command("tail", "show the last lines"))
+    tail.add_argument("-f", "--follow", action="store_true", help="and those that come")
+    tail.add_argument("-n", "--lines", metavar="N", type=_number, default=10, help="default: 10")
+    _add_format(tail)
+
+    stats = _of_log(command("stats", "count what is in a log"))
+    _add_format(stats)
+
+    prune = _of_log(command("prune", "remove old segments that a checkpoint covers"))
+    prune.add_argument(
+        "--before", metavar="TIME", required=True, help="a day, a time (RFC 3339), or an age (90d)"
+    )
+    _add_key(prune, "the key that checkpoints have to be signed with")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    _add_format(prune)
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    for name, metavar, text in (
+        ("--since", "TIME", "from this time on: a day, RFC 3339, or an age (2h, 7d)"),
+        ("--until", "TIME", "before this time"),
+        ("--entry", "NAME", "the entry of the target"),
+        ("--model", "NAME", "the model of the target"),
+        ("--provider", "NAME", "the provider of the target"),
+        ("--caller", "NAME", "the id or the team of the caller"),
+        ("--code", "CODE", "the code of a refusal or a warning"),
+        ("--policy", "NAME", "the name of the policy, or the beginning of its revision"),
+    ):
+        parser.add_argument(name, metavar=metavar, help=text)
+    parser.add_argument("--outcome", choices=["selected", "refused"])
+    parser.add_argument("--level", choices=["call", "task", "pool", "config", "parent"])
+    parser.add_argument(
+        "-n", "--limit", metavar="N", type=_number, default=50, help="at most; default: 50"
+    )
+
+
+def _of_log(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("words", metavar="LOG", nargs="?", help=_LOG)
+    parser.add_argument("--log", metavar="DIR", help="the same")
+    return parser
+
+
+def _of_one(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("words", metavar="LOG ID", nargs="+", help="a log, and a decision's id")
+    parser.add_argument("--log", metavar="DIR", help="the log")
+    return parser
+
+
+def _add_key(parser: argparse.ArgumentParser, text: str, *, required: bool = False) -> None:
+    parser.add_argument("--key", metavar="FILE", required=required, help=text)
+
+
+def _add_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--format", choices=["human", "json"], default="human", help="default: human"
+    )
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000_000:  # noqa: PLR2004
+        raise argparse.ArgumentTypeError("a whole number from 1 on is wanted")
+    return int(text)
+
+
+def _limit(text: str) -> tuple[float, bool]:
+    """Return a number of decisions, and whether it is a part of a hundred."""
+    number = text.removesuffix("%")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    is_part = number != text
+    if not 0 <= value <= 1e12 or (not is_part and not value.is_integer()):  # noqa: PLR2004
+        raise argparse.ArgumentTypeError("a number of decisions is wanted, or a percentage")
+    return value, is_part

@@ -1,0 +1,175 @@
+"""The command ``replay``: a log made again under its own policies, or by another policy."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+
+from policy_router.cli import GOOD, NOT_IDENTICAL
+from policy_router.cli.terminal import Bar, err, out, out_bytes, paint_for, table
+from policy_router.decision.replay import Outcome
+from policy_router.diagnostics import printable
+from policy_router.domain import Policy
+from policy_router.errors import RequestError
+from policy_router.runtime.log.replaying import ReplayReport, replay_log
+from policy_router.runtime.log.what_if import WhatIf, ordered, what_if
+
+_SHOWN = 12
+_SPECIAL = re.compile(r"[|\\<>*_\[\]#`]")
+
+
+def replay(options: argparse.Namespace) -> int:
+    """Make every decision of a log again, and say what is not identical."""
+    if options.fail_over is not None:
+        raise RequestError("--fail-over", "it needs --against POLICY")
+    if options.format == "markdown":
+        raise RequestError("--format", "markdown needs --against POLICY")
+    with Bar("replayed", is_quiet=options.quiet) as bar:
+        report = replay_log(
+            options.log, engine=options.engine, workers=options.workers, progress=bar
+        )
+    if options.format == "json":
+        out_bytes(report.to_json())
+    else:
+        _print_replay(report, options)
+    return GOOD if report.is_identical else NOT_IDENTICAL
+
+
+def _print_replay(report: ReplayReport, options: argparse.Namespace) -> None:
+    paint = paint_for(sys.stdout) or (lambda text, _role: text)
+    rows = [(outcome.value.replace("_", " "), f"{report.counts[outcome]:,}") for outcome in Outcome]
+    if not options.quiet:
+        out(table(("outcome", "decisions"), rows))
+    if report.is_identical:
+        out(paint(f"all {report.total:,} decisions are identical", "good"))
+        return
+    if report.unreadable:
+        out(f"{report.unreadable:,} lines cannot be read: policy-router log verify {options.log}")
+    for reason, count in ordered(report.reasons)[:_SHOWN]:
+        out(f"{count:,} x {printable(reason)}")
+    if report.deviations:
+        first = printable(report.deviations[0].decision_id)
+        out(f"next: policy-router log show {options.log} {first}")
+
+
+def replay_against(policy: Policy, options: argparse.Namespace) -> int:
+    """Decide every request of a log by another policy, and say what would change."""
+    with Bar("decided", is_quiet=options.quiet) as bar:
+        report = what_if(
+            options.log,
+            policy,
+            engine=options.engine,
+            workers=options.workers,
+            progress=bar,
+        )
+    if options.format == "json":
+        out_bytes(report.to_json())
+    elif options.format == "markdown":
+        out("\n".join(_markdown(report)))
+    else:
+        _print_what_if(report, options)
+    return _exit_code(report, options)
+
+
+def _exit_code(report: WhatIf, options: argparse.Namespace) -> int:
+    if options.fail_over is None:
+        return GOOD
+    limit, is_part = options.fail_over
+    most = limit * report.total / 100 if is_part else limit
+    if report.flips <= most:
+        return GOOD
+    err(f"policy-router: {report.flips:,} decisions would be others; at most {most:,.0f} may be")
+    return NOT_IDENTICAL
+
+
+def _print_what_if(report: WhatIf, options: argparse.Namespace) -> None:
+    out(_summary(report))
+    if report.unreadable:
+        out(f"{report.unreadable:,} lines or records cannot be read and are left out")
+    if options.quiet or not report.total:
+        return
+    if report.flips:
+        for title, heads, rows in _tables(report):
+            out(f"\n{title}")
+            out(table(heads, rows[:_SHOWN]))
+            if len(rows) > _SHOWN:
+                out(f"and {len(rows) - _SHOWN:,} more: --format json has all")
+    out(f"\n{_money(report)}")
+    if report.flips:
+        out(f"next: policy-router log show {options.log} {report.most_frequent()[0].decision_id}")
+
+
+def _summary(report: WhatIf) -> str:
+    share = 100 * report.flips / report.total if report.total else 0.0
+    of_all = f"{report.flips:,} of {report.total:,} decisions ({share:.2f} %)"
+    parts = [
+        f"policy {report.policy}: {of_all} would be others",
+        f"{report.gained:,} refusals gained, {report.lost:,} lost",
+    ]
+    if report.unfit:
+        parts.append(f"{report.unfit:,} requests do not fit it")
+    if report.otherwise:
+        parts.append(
+            f"{report.otherwise:,} with the same target differ in rule, parameters or fallbacks"
+        )
+    return printable("; ".join(parts))
+
+
+_Table = tuple[str, tuple[str, ...], Sequence[tuple[str, ...]]]
+
+
+def _tables(report: WhatIf) -> tuple[_Table, ...]:
+    """Return what a report shows: title, heads and rows of each table."""
+    flips = [
+        (f"{count:,}", printable(before), printable(after))
+        for (before, after), count in ordered(report.matrix)
+        if before != after
+    ]
+    same = sum(count for (before, after), count in report.matrix.items() if before == after)
+    flips.append((f"{same:,}", "(all others)", "(as before)"))
+    causes = [(f"{count:,}", printable(rule)) for rule, count in ordered(report.causes)]
+    examples = [
+        (
+            f"{it.count:,}",
+            it.decision_id,
+            printable(it.flip.before),
+            printable(it.flip.after),
+            printable(it.flip.rule),
+        )
+        for it in report.most_frequent()
+    ]
+    return (
+        ("from target to target", ("decisions", "before", "after"), flips),
+        ("due to", ("decisions", "rule"), causes),
+        ("most frequent", ("decisions", "example", "before", "after", "due to"), examples),
+    )
+
+
+def _money(report: WhatIf) -> str:
+    money = report.money
+    known = money.measured + money.estimated
+    if not known:
+        return f"cost: unknown for all {money.unknown:,} decisions"
+    before, after = money.before / 1e9, money.after / 1e9
+    return (
+        f"cost: ${before:,.6f} before, ${after:,.6f} after, {after - before:+,.6f};"
+        f" {money.measured:,} measured, {money.estimated:,} estimated, {money.unknown:,} unknown"
+    )
+
+
+def _markdown(report: WhatIf) -> list[str]:
+    """Return the report for a pull request."""
+    lines = [f"### What if: policy {_cell(report.policy)}", "", _cell(_summary(report)), ""]
+    for title, heads, rows in _tables(report) if report.flips else ():
+        aligned = "|".join(["---:", *("---" for _ in heads[1:])])
+        lines += [f"**{title}**", "", f"| {' | '.join(heads)} |", f"|{aligned}|"]
+        lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
+        lines.append("")
+    return [*lines, _cell(_money(report))]
+
+
+def _cell(text: str) -> str:
+    """Return a text that means nothing in Markdown."""
+    return _SPECIAL.sub(r"\\\g<0>", text)

@@ -1,0 +1,22 @@
+"""The decision log that a command writes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from policy_router.cli.terminal import err
+from policy_router.runtime.log.decision_log import DecisionLog
+
+
+@contextmanager
+def log_for(options: argparse.Namespace) -> Iterator[DecisionLog]:
+    """Open the log that the options name, and say at the end what is not in it."""
+    with DecisionLog(options.log, on_log_failure=options.on_log_failure) as log:
+        yield log
+        log.flush()
+        missing = log.unlogged
+    if missing:
+        decisions = "1 decision is" if missing == 1 else f"{missing} decisions are"
+        err(f"policy-router: {decisions} not in the log {options.log}")

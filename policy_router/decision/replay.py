@@ -1,0 +1,94 @@
+"""Replay: a recorded decision made again, and compared; under its own policy or under another.
+
+Since ``decide`` is pure, a record holds all that it takes. Under its own policy a decision has to
+come out the same, byte for byte. Under another policy the question is what would have been.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct, UnsetType
+
+from policy_router.decision.evaluator import decide
+from policy_router.decision.record import (
+    DecisionRecord,
+    Step,
+)
+from policy_router.domain import Policy
+from policy_router.errors import RequestError
+
+_ENCODE = msgspec.json.Encoder(order="sorted").encode
+
+
+class Outcome(StrEnum):
+    """What became of a decision that was made again."""
+
+    IDENTICAL = "identical"
+    """Decision and steps are the same, byte for byte."""
+    CHANGED = "changed"
+    """They are not, by the same engine: a bug of this package, or a record that was changed."""
+    ENGINE_DRIFT = "engine_drift"
+    """They are not, and the record was made by another version of this package or of its engine."""
+    NOT_REPLAYABLE = "not_replayable"
+    """It cannot be made again."""
+
+
+class Replayed(Struct, frozen=True):
+    """A decision that was made again.
+
+    Attributes:
+        outcome: what became of it.
+        record: the new record; None where none could be made.
+        reason: why it cannot be made again, or where the two begin to differ; else None.
+    """
+
+    outcome: Outcome
+    record: DecisionRecord | None = None
+    reason: str | None = None
+
+
+def replay(policy: Policy, record: DecisionRecord) -> Replayed:
+    """Make a recorded decision again under its own policy.
+
+    Args:
+        policy: the policy that decided.
+        record: the decision.
+
+    Returns:
+        What became of it. A policy of another revision is a reason not to be replayable.
+    """
+    if record.policy.revision != policy.revision:
+        reason = f"the record is of another policy, in revision {record.policy.revision[:19]}"
+        return Replayed(Outcome.NOT_REPLAYABLE, reason=reason)
+    try:
+        again = decide(policy, record.request, now=record.now)
+    except RequestError as problem:
+        reason = f"the request does not fit its policy: {problem.path}: {problem.reason}"
+        return Replayed(Outcome.NOT_REPLAYABLE, reason=reason)
+    if compared(again) == compared(record):
+        return Replayed(Outcome.IDENTICAL, again)
+    drifts = again.engine != record.engine
+    outcome = Outcome.ENGINE_DRIFT if drifts else Outcome.CHANGED
+    return Replayed(outcome, again, f"first difference: {difference(record, again)}")
+
+
+def compared(record: DecisionRecord) -> tuple[bytes, bytes]:
+    """Return what two replays have in common if they are the same: decision and steps."""
+    return _ENCODE(record.decision), _ENCODE(record.steps)
+
+
+def difference(before: DecisionRecord, after: DecisionRecord) -> str:
+    """Return where two records of the same request begin to differ."""
+    old, new = before.steps, after.steps
+    for first, second in zip(old, new, strict=False):
+        if first != second:
+            return f"rule `{first.rule}`: {_spelt(first)} became {_spelt(second)}"
+    if len(old) != len(new):
+        return f"{len(old)} steps became {len(new)}"
+    return "the same steps, and another decision of them"
+
+
+def _spelt(step: Step) -> str:
+    return step.result if isinstance(step.code, UnsetType) else f"{step.result} ({step.code})"

@@ -1,0 +1,114 @@
+"""A log in pieces, so that several processes can go through it at once.
+
+What goes through a piece is a plain function with arguments that can be sent anywhere; whoever has
+an executor of :mod:`concurrent.futures`, of one machine or of a cluster that shares the folder, can
+pass it in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec import Struct
+
+from policy_router.runtime.log.folder import LogFolder
+
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+"""Is told how many bytes of how many are done."""
+
+_CHUNK = 8 * 1024 * 1024
+_SMALL = 24 * 1024 * 1024
+
+
+class Chunk(Struct, frozen=True):
+    """A piece of a segment: the lines that begin between two offsets."""
+
+    path: str
+    start: int
+    stop: int
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield its lines that have their end, without it."""
+        with open(self.path, "rb", buffering=1024 * 1024) as stream:  # noqa: PTH123 - a string
+            place = self.start
+            if place:
+                stream.seek(place - 1)
+                place += len(stream.readline()) - 1
+            for line in stream:
+                if place >= self.stop:
+                    return
+                place += len(line)
+                if line.endswith(b"\n"):
+                    yield line[:-1]
+
+
+def chunks(folder: LogFolder) -> list[Chunk]:
+    """Return all lines of a log, in pieces."""
+    found = []
+    for segment in folder.all_segments():
+        size = Path(segment.path).stat().st_size
+        found += [
+            Chunk(segment.path, start, min(start + _CHUNK, size))
+            for start in range(0, size, _CHUNK)
+        ]
+    return found
+
+
+def over_all(
+    work: Callable[[Chunk], T],
+    pieces: Sequence[Chunk],
+    *,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[T]:
+    """Do something with every piece, and yield what it comes to, in any order.
+
+    Args:
+        work: what to do; it is sent to where it is done.
+        pieces: what to do it with.
+        executor: does it; processes on all cores unless given, for a large log.
+        workers: how many processes; as many as there are cores unless given.
+        progress: is told how far it is.
+    """
+    total = sum(piece.stop - piece.start for piece in pieces)
+    workers = workers or os.cpu_count() or 1
+    if executor is not None:
+        yield from _spread(executor, work, pieces, total, progress)
+    elif workers == 1 or total < _SMALL:
+        done = 0
+        for piece in pieces:
+            yield work(piece)
+            done += piece.stop - piece.start
+            if progress is not None:
+                progress(done, total)
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield from _spread(pool, work, pieces, total, progress)
+
+
+def _spread(
+    executor: Executor,
+    work: Callable[[Chunk], T],
+    pieces: Sequence[Chunk],
+    total: int,
+    progress: Progress | None,
+) -> Iterator[T]:
+    futures = {executor.submit(work, piece): piece for piece in pieces}
+    done = 0
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+            piece = futures[future]
+            done += piece.stop - piece.start
+            if progress is not None:
+                progress(done, total)
+    finally:
+        for future in futures:
+            future.cancel()

@@ -1,0 +1,269 @@
+"""A line of the log: one JSON object in canonical form, chained to the line before it.
+
+``prev`` is the SHA-256 of the bytes of the line before, without its line end; what is hashed is
+what is stored. The first line of a writer has :data:`GENESIS` there.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from policy_router.decision.record import DecisionRecord
+from policy_router.errors import RecordError
+
+GENESIS: Final = "0" * 64
+"""What the first line of a writer has for the hash of the line before it."""
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MICROSECOND = datetime.timedelta(microseconds=1)
+
+
+class Kind(StrEnum):
+    """What a line is about."""
+
+    DECISION = "decision"
+    """A decision, before anything is done about it."""
+    EXECUTION = "execution"
+    """Something that happened to the child of a decision."""
+    GAP = "gap"
+    """Something that is not in the log, and why."""
+    CLOSE = "close"
+    """The end of a segment, or of a writer's process."""
+    PRUNE = "prune"
+    """Segments that are removed, since they are old enough."""
+
+
+class Call(Struct, frozen=True, omit_defaults=True):
+    """One model call of a child, as far as it may be kept: nothing that anybody said.
+
+    Attributes:
+        number: its number, from 1.
+        provider: the provider's name.
+        model: the model's id at its provider.
+        entry: the name of the pool entry.
+        failure: why it failed.
+        status: the HTTP status.
+        duration_seconds: how long it took.
+        is_sent: whether anything was sent.
+    """
+
+    number: int
+    provider: str
+    model: str
+    entry: str | None = None
+    failure: str | None = None
+    status: int | None = None
+    duration_seconds: float = 0.0
+    is_sent: bool = True
+
+
+class Execution(Struct, frozen=True, omit_defaults=True):
+    """Something that happened to a child: features of it, never content.
+
+    Attributes:
+        event: what happened, such as ``started`` and ``finished``.
+        provider: the provider's name.
+        model: the model's id at its provider.
+        entry: the name of the pool entry.
+        attempt: the number of the attempt, from 1.
+        seconds: how long a provider is left alone.
+        status: of the end: what became of the child.
+        error: of the end: the code of the failure.
+        served_model: of the end: the model that the provider says it served.
+        finish_reason: of the end: why the model stopped, in the provider's word.
+        input_tokens: of the end: what the provider counted.
+        output_tokens: of the end: what the provider counted.
+        cost_usd: of the end: US dollars by the prices of the pool.
+        duration_seconds: of the end: since the start.
+        session_id: the session that the child belongs to.
+        calls: of the end: every model call, in order.
+    """
+
+    event: str
+    provider: str | None = None
+    model: str | None = None
+    entry: str | None = None
+    attempt: int | None = None
+    seconds: float | None = None
+    status: str | None = None
+    error: str | None = None
+    served_model: str | None = None
+    finish_reason: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    duration_seconds: float | None = None
+    session_id: str | None = None
+    calls: tuple[Call, ...] = ()
+
+
+class Gap(Struct, frozen=True, omit_defaults=True):
+    """What is not in the log.
+
+    Attributes:
+        reason: ``unlogged`` (it could not be written), ``torn_tail`` (a line that a killed process
+            did not finish, and that nobody was told was written), ``cut`` (lines that had been
+            written are not there), or ``head_lost`` (nothing says how far the writer had come).
+        decisions: how many decisions are missing.
+        executions: how many execution events are missing.
+        bytes: how many bytes were cut off.
+        since: when it began, in microseconds since 1970.
+        error: what the operating system said.
+    """
+
+    reason: str
+    decisions: int = 0
+    executions: int = 0
+    bytes: int = 0
+    since: int = 0
+    error: str = ""
+
+
+class Close(Struct, frozen=True):
+    """Why a segment ends here.
+
+    Attributes:
+        reason: ``size`` or ``time`` where the next segment goes on, ``end`` where the process
+            ended.
+    """
+
+    reason: str
+
+
+class Prune(Struct, frozen=True):
+    """What is removed.
+
+    Attributes:
+        before: everything in the segments is older than this, in microseconds since 1970.
+        lines: how many lines they have.
+        segments: which they are, as ``writer/number``.
+    """
+
+    before: int
+    lines: int
+    segments: tuple[str, ...]
+
+
+class Draft(Struct, frozen=True):
+    """A line before it has its place in the chain; the fields are those of :class:`LogEntry`."""
+
+    kind: Kind
+    time: int
+    id: str | UnsetType = UNSET
+    parent: str | UnsetType = UNSET
+    caller: dict[str, Any] | UnsetType = UNSET
+    record: Raw | UnsetType = UNSET
+    execution: Execution | UnsetType = UNSET
+    gap: Gap | UnsetType = UNSET
+    close: Close | UnsetType = UNSET
+    prune: Prune | UnsetType = UNSET
+    is_waited_for: bool = False
+
+
+class LogEntry(Struct, frozen=True):
+    """A line of the log.
+
+    Attributes:
+        seq: its number in its writer's chain, from 1, across segments.
+        prev: the SHA-256 of the line before, in hexadecimal.
+        time: microseconds since 1970 in UTC, by the writer's clock.
+        kind: what it is about.
+        id: the id of the decision, a UUID of version 7.
+        parent: of a child's decision: the id of the decision that its parent runs by.
+        caller: who called, as the request says.
+        record: of a decision: the record, byte for byte as :meth:`DecisionRecord.to_json` gave it.
+        execution: of an execution: what happened.
+        gap: of a gap: what is missing.
+        close: of a close: why.
+        prune: of a prune: what is removed.
+    """
+
+    seq: int
+    prev: str
+    time: int
+    kind: Kind
+    id: str | UnsetType = UNSET
+    parent: str | UnsetType = UNSET
+    caller: dict[str, Any] | UnsetType = UNSET
+    record: Raw | UnsetType = UNSET
+    execution: Execution | UnsetType = UNSET
+    gap: Gap | UnsetType = UNSET
+    close: Close | UnsetType = UNSET
+    prune: Prune | UnsetType = UNSET
+
+    @classmethod
+    def from_json(cls, line: bytes) -> LogEntry:
+        """Read a line back; fields of later versions are left out.
+
+        Raises:
+            RecordError: it is no line of a log.
+        """
+        try:
+            return _DECODER.decode(line)
+        except (msgspec.DecodeError, UnicodeError) as problem:
+            raise RecordError(f"not a line of a decision log: {problem}") from None
+
+    @property
+    def decision_record(self) -> DecisionRecord:
+        """The record of a decision.
+
+        Raises:
+            RecordError: it cannot be read, or there is none.
+        """
+        if isinstance(self.record, UnsetType):
+            raise RecordError("the line has no decision record")
+        return DecisionRecord.from_json(bytes(self.record))
+
+
+def chained(draft: Draft, seq: int, prev: str) -> bytes:
+    """Return the bytes of a line, without a line end.
+
+    Args:
+        draft: what it says.
+        seq: its number.
+        prev: the hash of the line before.
+    """
+    return _ENCODER.encode(
+        LogEntry(
+            seq,
+            prev,
+            draft.time,
+            draft.kind,
+            draft.id,
+            draft.parent,
+            draft.caller,
+            draft.record,
+            draft.execution,
+            draft.gap,
+            draft.close,
+            draft.prune,
+        )
+    )
+
+
+def line_hash(line: bytes) -> str:
+    """Return the SHA-256 of a line, in hexadecimal."""
+    return hashlib.sha256(line).hexdigest()
+
+
+def microseconds(moment: datetime.datetime) -> int:
+    """Return a time as microseconds since 1970 in UTC."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment_of(time: int) -> datetime.datetime:
+    """Return microseconds since 1970 as a time in UTC; what no calendar has counts as 1970."""
+    try:
+        return _EPOCH + datetime.timedelta(microseconds=time)
+    except OverflowError:
+        return _EPOCH
+
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
+_DECODER = msgspec.json.Decoder(LogEntry)

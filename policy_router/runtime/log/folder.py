@@ -1,0 +1,204 @@
+"""What is where in a log's folder. Reading it never disturbs who writes it.
+
+::
+
+    LOG/
+      w1/00000001.jsonl       a writer's segments, one JSON object a line
+      w1/00000001.pruned      what is kept of a segment that was removed
+      policies/               policies by content, and the rule files they were made of
+      checkpoints/            signed checkpoints, by the number of lines that they cover
+      .heads/w1               how far the writer has come; its lock
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+SCHEMA: Final = "policy-router/log/v1"
+_WRITER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_SEGMENT = re.compile(r"(\d{1,18})\.(jsonl|pruned)")
+_RESERVED: Final = frozenset({"policies", "checkpoints"})
+_HEAD_BYTES: Final = 256
+_ENCODE = msgspec.json.encode
+
+
+class Head(Struct, frozen=True):
+    """How far a writer has come: everything up to here is on disk and was acknowledged.
+
+    Attributes:
+        segment: the number of its last segment.
+        length: how long that is, in bytes.
+        seq: the number of its last line.
+        hash: the SHA-256 of that line.
+        schema: which version of the log this is.
+    """
+
+    segment: int
+    length: int
+    seq: int
+    hash: str
+    schema: str = SCHEMA
+
+    def to_bytes(self) -> bytes:
+        """Return JSON, always as long."""
+        return _ENCODE(self).ljust(_HEAD_BYTES - 1) + b"\n"
+
+
+class Segment(Struct, frozen=True, order=True):
+    """A file of a writer; ``is_pruned`` where only its proof material is left."""
+
+    writer: str
+    number: int
+    path: str
+    is_pruned: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name in messages: ``writer/number``."""
+        return f"{self.writer}/{self.number}"
+
+
+class LogFolder:
+    """The folder of a log: names of what is in it."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Take a path; nothing is read or made."""
+        self.path = Path(path)
+        self.policies = self.path / "policies"
+        self.checkpoints = self.path / "checkpoints"
+        self.heads = self.path / ".heads"
+
+    def is_log(self) -> bool:
+        """Tell whether there is anything of a log here."""
+        return bool(self.writers()) or any(
+            folder.is_dir() for folder in (self.heads, self.policies, self.checkpoints)
+        )
+
+    def writers(self) -> list[str]:
+        """Return the names of the writers that have a folder, sorted."""
+        try:
+            with os.scandir(self.path) as found:
+                names = [it.name for it in found if is_writer(it.name) and it.is_dir()]
+        except FileNotFoundError:
+            return []
+        return sorted(names, key=_natural)
+
+    def known_writers(self) -> list[str]:
+        """Return the names of the writers that have a head, sorted."""
+        try:
+            names = [it.name for it in self.heads.iterdir()]
+        except FileNotFoundError:
+            return []
+        return sorted(filter(is_writer, names), key=_natural)
+
+    def segments(self, writer: str) -> list[Segment]:
+        """Return the segments of a writer, in order; one that is there and pruned is there."""
+        found: dict[int, Segment] = {}
+        try:
+            names = sorted(it.name for it in (self.path / writer).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        for name in names:  # .jsonl comes before .pruned
+            match = _SEGMENT.fullmatch(name)
+            if match and int(match[1]) not in found:
+                path = str(self.path / writer / name)
+                number = int(match[1])
+                found[number] = Segment(writer, number, path, match[2] == "pruned")
+        return [found[number] for number in sorted(found)]
+
+    def all_segments(self) -> Iterator[Segment]:
+        """Yield every segment of every writer that is still there."""
+        for writer in self.writers():
+            yield from (it for it in self.segments(writer) if not it.is_pruned)
+
+    def segment_path(self, writer: str, number: int) -> Path:
+        """Return the path of a segment."""
+        return self.path / writer / f"{number:08d}.jsonl"
+
+    def head(self, writer: str) -> Head | None:
+        """Return how far a writer has come; None where nothing says so.
+
+        Raises:
+            UnknownSchemaError: a later version of this package wrote it.
+        """
+        try:
+            return read_head((self.heads / writer).read_bytes())
+        except FileNotFoundError:
+            return None
+
+
+class UnknownSchemaError(ValueError):
+    """A log of a later version of this package."""
+
+
+class _SchemaOnly(Struct, frozen=True):
+    schema: str
+
+
+def read_head(content: bytes) -> Head | None:
+    """Return the head that a file holds; None where it holds none.
+
+    Raises:
+        UnknownSchemaError: a later version of this package wrote it.
+    """
+    try:
+        schema = msgspec.json.decode(content, type=_SchemaOnly).schema
+        if schema != SCHEMA:
+            raise UnknownSchemaError(
+                f"it is not of the schema {SCHEMA}; a newer version may read it"
+            )
+        return msgspec.json.decode(content, type=Head)
+    except (msgspec.DecodeError, UnicodeError):
+        return None
+
+
+def is_writer(name: str) -> bool:
+    """Tell whether a writer can have this name."""
+    return bool(_WRITER.fullmatch(name)) and name not in _RESERVED
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, and on disk when this returns.
+
+    Raises:
+        OSError: it cannot be written; what was there is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with half.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        half.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            half.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Let the names in a folder be on disk; a system that cannot open folders does so itself."""
+    if os.name == "nt":  # pragma: no cover - other systems
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort w2 before w10."""
+    parts = re.findall(r"\d+|\D+", name)
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)

@@ -1,0 +1,129 @@
+"""Policies beside the log, by their content, so that every record can be replayed.
+
+``policies/<revision>.json`` is the canonical form, whose SHA-256 the revision is. Beside it,
+``policies/<revision>/<digest>/`` holds the rule files as they were written, blanks for secrets: for
+a reader, and for the places that explanations point at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from policy_router.diagnostics import SourceFile
+from policy_router.domain import Policy
+from policy_router.errors import PolicyError, RecordError
+from policy_router.runtime.loader import AUTO, load_files
+from policy_router.runtime.log.folder import LogFolder, write_whole
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_UNSAFE = re.compile(r"[^\w. -]")
+
+
+class PolicyStore:
+    """The policies beside a log."""
+
+    def __init__(self, folder: LogFolder) -> None:
+        """Take a log's folder; nothing is read or made."""
+        self._folder = folder.policies
+
+    def keep(self, policy: Policy) -> None:
+        """Store a policy, if it is not there yet.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path = self.path(policy.revision)
+        if not _holds(path, policy.revision):
+            write_whole(path, policy.canonical)
+        files = [(source.name, _blanked(source)) for source in policy.sources]
+        kept = hashlib.sha256(repr(files).encode(errors="surrogatepass")).hexdigest()[:16]
+        folder = path.with_suffix("") / kept
+        for number, (name, text) in enumerate(files if not folder.exists() else ()):
+            write_whole(folder / _file_name(number, name), text.encode(errors="replace"))
+
+    def path(self, revision: str) -> Path:
+        """Return where a policy is: under its revision, where a file can have that name."""
+        plain = self._folder / f"{revision}.json"
+        portable = self._folder / f"{revision.replace(':', '-')}.json"
+        return portable if os.name == "nt" or portable.exists() else plain
+
+    def load(self, revision: str, *, engine: str = AUTO) -> Policy:
+        """Compile the policy of a revision.
+
+        Raises:
+            RecordError: it is not there, or it is not what it was.
+        """
+        if not _DIGEST.fullmatch(revision):
+            raise RecordError("the record names no revision of a policy")
+        path = self.path(revision)
+        try:
+            content = path.read_bytes()
+        except OSError as problem:
+            reason = (problem.strerror or "it cannot be read").lower()
+            raise RecordError(f"the policy {revision[:19]} is not kept: {reason}") from None
+        if digest(content) != revision:
+            reason = "its file was changed"
+            raise RecordError(f"the policy {revision[:19]} is not what it was: {reason}")
+        try:
+            return load_files([(path.name, content)], name=path.stem, engine=engine)
+        except PolicyError:
+            reason = "this version finds errors in it"
+            raise RecordError(f"the policy {revision[:19]} cannot be used: {reason}") from None
+
+    def load_as_written(self, revision: str, *, engine: str = AUTO) -> Policy:
+        """Compile the policy of a revision from its rule files, if they still give it.
+
+        Raises:
+            RecordError: as for :meth:`load`.
+        """
+        policy = self.load(revision, engine=engine)
+        folders = self.path(revision).with_suffix("")
+        for folder in sorted(folders.iterdir()) if folders.is_dir() else ():
+            try:
+                files = [(str(path), path.read_bytes()) for path in sorted(folder.iterdir())]
+                written = load_files(files, name=policy.name, engine=engine)
+            except (OSError, PolicyError):
+                continue
+            if written.revision == revision:
+                return written
+        return policy
+
+    def altered(self) -> list[str]:
+        """Return the names of the files that do not hold what their names say."""
+        if not self._folder.is_dir():
+            return []
+        files = sorted(self._folder.glob("*.json"))
+        return [file.name for file in files if not _holds(file, _revision_of(file))]
+
+
+def _blanked(source: SourceFile) -> str:
+    """Return a rule file with blanks for what nobody may see; every line stays where it is."""
+    shown = source.masked(0, len(source.text))
+    return "".join(
+        character if character in {seen, "\n", "\r"} else " "
+        for character, seen in zip(source.text, shown, strict=True)
+    )
+
+
+def digest(content: bytes) -> str:
+    """Return the revision of a canonical form."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _revision_of(path: Path) -> str:
+    return path.stem.replace("sha256-", "sha256:", 1)
+
+
+def _holds(path: Path, revision: str) -> bool:
+    try:
+        return digest(path.read_bytes()) == revision
+    except OSError:
+        return False
+
+
+def _file_name(number: int, name: str) -> str:
+    """Return a name for a rule file that sorts as it was read, and that any system can have."""
+    return f"{number:03d}-{_UNSAFE.sub('_', Path(name).name)[-100:]}"

@@ -1,0 +1,215 @@
+"""Reading a log: in order of time, newest first, one decision with what came of it, or as it grows.
+
+A reader only opens files to read. A line that is not finished yet is not there yet; a line that
+cannot be read is left out and counted: ``verify`` says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import io
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from msgspec import Struct, UnsetType
+
+from policy_router.errors import LogError, RecordError
+from policy_router.runtime.log.entry import Kind, LogEntry
+from policy_router.runtime.log.folder import LogFolder, Segment
+
+_BLOCK = 1024 * 1024
+_POLL_SECONDS = 0.2
+
+
+class Line(Struct, frozen=True):
+    """A line and where it stands.
+
+    Attributes:
+        writer: the name of its writer.
+        segment: the number of its segment.
+        entry: what it says.
+        content: its bytes, without a line end.
+    """
+
+    writer: str
+    segment: int
+    entry: LogEntry
+    content: bytes
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for a message: ``writer/segment, line seq``."""
+        return f"{self.writer}/{self.segment}, line {self.entry.seq}"
+
+
+class LogReader:
+    """Reads a log. It keeps nothing open between calls, and disturbs no writer."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Take a log.
+
+        Raises:
+            LogError: there is no log.
+        """
+        self.folder = LogFolder(folder)
+        if not self.folder.is_log():
+            raise LogError(str(folder), "there is no decision log here")
+        self.unreadable = 0
+        """How many lines could not be read so far."""
+
+    def lines(self) -> Iterator[Line]:
+        """Yield every line, in the order of time; of each writer, as it wrote them."""
+        each = [self._of_writer(writer) for writer in self.folder.writers()]
+        return heapq.merge(*each, key=_time)
+
+    def newest_first(self) -> Iterator[Line]:
+        """Yield every line, the newest first."""
+        each = [self._of_writer_backwards(writer) for writer in self.folder.writers()]
+        return heapq.merge(*each, key=_time, reverse=True)
+
+    def about(self, decision_id: str) -> list[Line]:
+        """Return every line about a decision, in the order of time.
+
+        Args:
+            decision_id: its id, or the beginning of it, if no other begins so.
+
+        Raises:
+            LogError: there is no such decision, or several.
+        """
+        found = self._with(f'"id":"{decision_id}', lambda entry: _starts(entry.id, decision_id))
+        ids = {line.entry.id for line in found}
+        if len(ids) > 1:
+            raise LogError(str(self.folder.path), f"{len(ids)} decisions have an id that begins so")
+        if not ids:
+            raise LogError(str(self.folder.path), "there is no decision with this id")
+        return found
+
+    def children(self, decision_id: str) -> list[Line]:
+        """Return the decisions whose parent ran by a decision, in the order of time."""
+        return self._with(f'"parent":"{decision_id}"', lambda entry: entry.parent == decision_id)
+
+    def follow(self, *, goes_on: Callable[[], bool] = lambda: True) -> Iterator[Line]:
+        """Yield every line that is written from now on, until told to stop.
+
+        Args:
+            goes_on: is asked whenever there is nothing new.
+        """
+        ends = {segment.path: _size(segment.path) for segment in self._segments()}
+        while True:
+            new = [line for segment in self._segments() for line in self._new(segment, ends)]
+            yield from sorted(new, key=_time)
+            if not new:
+                if not goes_on():
+                    return
+                time.sleep(_POLL_SECONDS)
+
+    def _new(self, segment: Segment, ends: dict[str, int]) -> Iterator[Line]:
+        """Yield what a segment has gained, and remember its end."""
+        start = ends.get(segment.path, 0)
+        if _size(segment.path) <= start:
+            return
+        with _open(segment.path) as stream:
+            stream.seek(start)
+            for content in _whole_lines(stream):
+                start += len(content) + 1
+                yield from self._read(segment, content)
+        ends[segment.path] = start
+
+    def _segments(self) -> list[Segment]:
+        return list(self.folder.all_segments())
+
+    def _of_writer(self, writer: str) -> Iterator[Line]:
+        for segment in self.folder.segments(writer):
+            if not segment.is_pruned:
+                with _open(segment.path) as stream:
+                    for content in _whole_lines(stream):
+                        yield from self._read(segment, content)
+
+    def _of_writer_backwards(self, writer: str) -> Iterator[Line]:
+        for segment in reversed(self.folder.segments(writer)):
+            if not segment.is_pruned:
+                with _open(segment.path) as stream:
+                    for content in _lines_backwards(stream):
+                        yield from self._read(segment, content)
+
+    def _with(self, marker: str, fits: Callable[[LogEntry], bool]) -> list[Line]:
+        """Return the lines that hold some bytes, and fit: to search bytes is quick."""
+        wanted, found = marker.encode(), []
+        for segment in self._segments():
+            with _open(segment.path) as stream:
+                for content in _lines_with(stream, wanted):
+                    found += [line for line in self._read(segment, content) if fits(line.entry)]
+        return sorted(found, key=_time)
+
+    def _read(self, segment: Segment, content: bytes) -> Iterator[Line]:
+        try:
+            entry = LogEntry.from_json(content)
+        except RecordError:
+            self.unreadable += 1
+            return
+        yield Line(segment.writer, segment.number, entry, content)
+
+
+def decisions(lines: Iterator[Line]) -> Iterator[Line]:
+    """Yield the decisions among lines."""
+    return (line for line in lines if line.entry.kind is Kind.DECISION)
+
+
+def _open(path: str) -> BinaryIO:
+    return open(path, "rb", buffering=_BLOCK)  # noqa: PTH123 - the name is a string
+
+
+def _size(path: str) -> int:
+    return Path(path).stat().st_size
+
+
+def _time(line: Line) -> int:
+    return line.entry.time
+
+
+def _starts(value: str | UnsetType, beginning: str) -> bool:
+    return not isinstance(value, UnsetType) and value.startswith(beginning)
+
+
+def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield every line that has its end."""
+    for line in stream:
+        if line.endswith(b"\n"):
+            yield line[:-1]
+
+
+def _lines_with(stream: BinaryIO, wanted: bytes) -> Iterator[bytes]:
+    """Yield the whole lines that hold some bytes."""
+    rest = b""
+    while block := stream.read(_BLOCK):
+        block = rest + block
+        end = block.rfind(b"\n") + 1
+        rest, whole = block[end:], block[:end]
+        place = whole.find(wanted)
+        while place >= 0:
+            start, stop = whole.rfind(b"\n", 0, place) + 1, whole.find(b"\n", place)
+            yield whole[start:stop]
+            place = whole.find(wanted, stop)
+
+
+def _lines_backwards(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield the whole lines of a file, the last one first."""
+    place = stream.seek(0, io.SEEK_END)
+    rest = b""
+    is_whole = False
+    while place > 0:
+        size = min(_BLOCK, place)
+        place -= size
+        stream.seek(place)
+        parts = (stream.read(size) + rest).split(b"\n")
+        if not is_whole:
+            parts, is_whole = [*parts[:-1]] or parts, len(parts) > 1
+            if not is_whole:
+                rest = parts[0]
+                continue
+        rest = parts[0]
+        yield from reversed(parts[1:])
+    if is_whole:
+        yield rest

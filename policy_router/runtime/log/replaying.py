@@ -1,0 +1,258 @@
+"""Replay of a whole log: every decision made again under its own policy, and compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import Executor
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+from policy_router.decision.evaluator import decide
+from policy_router.decision.record import SCHEMA, DecisionRecord
+from policy_router.decision.replay import Outcome, compared, replay
+from policy_router.decision.request import Request
+from policy_router.decision.what_if import reads_now
+from policy_router.domain import Policy
+from policy_router.errors import LogError, RecordError, RequestError
+from policy_router.runtime.loader import AUTO
+from policy_router.runtime.log.chunks import Chunk, Progress, chunks, over_all
+from policy_router.runtime.log.folder import LogFolder
+from policy_router.runtime.log.policies import PolicyStore
+
+_SHOWN = 20
+_MOST_KEPT = 100_000
+
+
+class Deviation(Struct, frozen=True):
+    """A decision that does not come out as it is recorded.
+
+    Attributes:
+        decision_id: its id.
+        outcome: what became of it.
+        reason: why.
+    """
+
+    decision_id: str
+    outcome: Outcome
+    reason: str
+
+
+class ReplayReport(Struct):
+    """What a replay came to.
+
+    Attributes:
+        counts: how many decisions came to what.
+        reasons: how many of those that are not identical are so for a reason.
+        deviations: the first of them, by id.
+        decided: how many were decided; equal ones are decided once in each process.
+        unreadable: how many lines of the log cannot be read.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    deviations: list[Deviation] = field(default_factory=list)
+    decided: int = 0
+    unreadable: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many decisions there are."""
+        return sum(self.counts.values())
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether every decision came out as it is recorded, and every line could be read."""
+        return self.counts[Outcome.IDENTICAL] == self.total and not self.unreadable
+
+    def add(self, other: ReplayReport) -> None:
+        """Add what another piece of the log came to."""
+        self.counts += other.counts
+        self.reasons += other.reasons
+        self.deviations += other.deviations
+        self.decided += other.decided
+        self.unreadable += other.unreadable
+
+    def note(self, decision_id: str, outcome: Outcome, reason: str) -> None:
+        """Count a decision that is not identical."""
+        self.counts[outcome] += 1
+        self.reasons[f"{outcome}: {reason}"] += 1
+        self.deviations.append(Deviation(decision_id, outcome, reason))
+        if len(self.deviations) > 2 * _SHOWN:
+            self.shorten()
+
+    def shorten(self) -> None:
+        """Keep the first deviations, by their ids."""
+        self.deviations = sorted(self.deviations, key=lambda it: it.decision_id)[:_SHOWN]
+
+    def to_json(self) -> bytes:
+        """Return JSON."""
+        counts = {outcome.value: self.counts[outcome] for outcome in Outcome}
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        plain |= {"counts": counts, "total": self.total, "identical": self.is_identical}
+        return msgspec.json.encode(plain)
+
+
+def replay_log(
+    folder: str | Path,
+    *,
+    engine: str = AUTO,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> ReplayReport:
+    """Make every decision of a log again under its own policy.
+
+    Args:
+        folder: the log.
+        engine: what evaluates conditions.
+        executor: does it; processes on all cores unless given, for a large log.
+        workers: how many processes; as many as there are cores unless given.
+        progress: is told how far it is.
+
+    Raises:
+        LogError: there is no log.
+    """
+    log = opened(folder)
+    kept_policy.cache_clear()
+    work = partial(replay_chunk, str(folder), engine)
+    report = ReplayReport()
+    for part in over_all(work, chunks(log), executor=executor, workers=workers, progress=progress):
+        report.add(part)
+    report.shorten()
+    return report
+
+
+def opened(folder: str | Path) -> LogFolder:
+    """Return the folder of a log.
+
+    Raises:
+        LogError: there is no log.
+    """
+    log = LogFolder(folder)
+    if not log.is_log():
+        raise LogError(str(folder), "there is no decision log here")
+    return log
+
+
+class _PolicyPart(Struct, gc=False):
+    revision: str
+
+
+class _RecordPart(Struct, gc=False):
+    """What is read of a record; the rest is compared as it is stored."""
+
+    policy: _PolicyPart
+    now: str
+    request: Raw
+    decision: Raw
+    steps: Raw
+    schema: str = ""
+
+
+class _LinePart(Struct, gc=False):
+    kind: str
+    id: str = ""
+    record: Raw | UnsetType = UNSET
+
+
+_LINE = msgspec.json.Decoder(_LinePart)
+_RECORD = msgspec.json.Decoder(_RecordPart)
+_Again = tuple[bytes, bytes] | None
+
+
+def replay_chunk(folder: str, engine: str, chunk: Chunk) -> ReplayReport:
+    """Make the decisions of a piece of a log again."""
+    report = ReplayReport()
+    for content in chunk.lines():
+        try:
+            line = _LINE.decode(content)
+        except (msgspec.DecodeError, UnicodeError):
+            report.unreadable += 1
+            continue
+        if line.kind == "decision":
+            _replay_line(report, folder, engine, line)
+    return report
+
+
+def _replay_line(report: ReplayReport, folder: str, engine: str, line: _LinePart) -> None:
+    try:
+        record = _RECORD.decode(line.record if isinstance(line.record, Raw) else b"")
+    except (msgspec.DecodeError, UnicodeError):
+        record = None
+    if record is None or record.schema != SCHEMA:
+        report.note(line.id, Outcome.NOT_REPLAYABLE, _unread(line))
+        return
+    kept = kept_policy(folder, engine, record.policy.revision)
+    if isinstance(kept, str):
+        report.note(line.id, Outcome.NOT_REPLAYABLE, kept)
+        return
+    key = (bytes(record.request), record.now if kept.reads_now else "")
+    if key not in kept.again:
+        report.decided += 1
+        kept.remember(key, _again(kept.policy, key[0], record.now))
+    if kept.again[key] == (bytes(record.decision), bytes(record.steps)):
+        report.counts[Outcome.IDENTICAL] += 1
+        return
+    _deviation(report, kept.policy, line)
+
+
+def _unread(line: _LinePart) -> str:
+    """Return why a record cannot be read."""
+    try:
+        DecisionRecord.from_json(bytes(line.record) if isinstance(line.record, Raw) else b"")
+    except RecordError as problem:
+        return str(problem)
+    return "not a decision record"  # pragma: no cover - what cannot be read in part cannot at all
+
+
+def _again(policy: Policy, request: bytes, now: str) -> _Again:
+    try:
+        return compared(decide(policy, Request.from_json(request), now=now))
+    except RequestError:
+        return None
+
+
+def _deviation(report: ReplayReport, policy: Policy, line: _LinePart) -> None:
+    """Tell what a decision came to that is not byte for byte the same."""
+    try:
+        record = DecisionRecord.from_json(bytes(line.record))  # type: ignore[arg-type]
+    except RecordError as problem:
+        report.note(line.id, Outcome.NOT_REPLAYABLE, str(problem))
+        return
+    made = replay(policy, record)
+    if made.outcome is not Outcome.IDENTICAL:
+        report.note(line.id, made.outcome, made.reason or "")
+    elif made.record is not None and made.record.engine != record.engine:
+        # It says the same in the words of another version, which has other optional fields.
+        report.counts[Outcome.IDENTICAL] += 1
+    else:
+        report.note(line.id, Outcome.CHANGED, "the record has what no version writes")
+
+
+class Kept:
+    """A policy of a log, with what it decided."""
+
+    def __init__(self, policy: Policy) -> None:
+        """Begin with nothing decided."""
+        self.policy = policy
+        self.reads_now = reads_now(policy)
+        self.again: dict[tuple[bytes, str], _Again] = {}
+
+    def remember(self, key: tuple[bytes, str], again: _Again) -> None:
+        """Remember a decision; not more of them than fit into memory."""
+        if len(self.again) >= _MOST_KEPT:
+            self.again.clear()
+        self.again[key] = again
+
+
+@lru_cache(maxsize=64)
+def kept_policy(folder: str, engine: str, revision: str) -> Kept | str:
+    """Return the policy of a revision, or why there is none."""
+    try:
+        return Kept(PolicyStore(LogFolder(folder)).load(revision, engine=engine))
+    except RecordError as problem:
+        return str(problem)

@@ -1,0 +1,124 @@
+"""What an auditor does with a log and a key: checkpoints, and proofs of single decisions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from policy_router.errors import LogError
+from policy_router.runtime.log.checkpoints import (
+    SignedCheckpoint,
+    Weave,
+    keep,
+    proved,
+    signed,
+    stored,
+)
+from policy_router.runtime.log.entry import Kind
+from policy_router.runtime.log.folder import LogFolder
+from policy_router.runtime.log.lock import lock
+from policy_router.runtime.log.notes import Checkpoint, Proof, Signer
+from policy_router.runtime.log.reading import LogReader
+from policy_router.runtime.log.verify import Examined, NotWholeError, Progress, examined
+
+
+class Made(Struct, frozen=True):
+    """A checkpoint that was made.
+
+    Attributes:
+        path: its file.
+        checkpoint: what it says.
+        new_lines: how many lines it covers that none before it does.
+    """
+
+    path: Path
+    checkpoint: Checkpoint
+    new_lines: int
+
+
+def make_checkpoint(
+    folder: str | Path,
+    signer: Signer,
+    *,
+    origin: str | None = None,
+    progress: Progress | None = None,
+) -> Made | None:
+    """Sign all that is in a log now.
+
+    Args:
+        folder: the log.
+        signer: the key.
+        origin: what the log is called in the checkpoint; as before, or as the key, unless given.
+        progress: is told how far it is.
+
+    Returns:
+        The checkpoint; None where the last one covers everything.
+
+    Raises:
+        NotWholeError: the log is not whole, or does not agree with its checkpoints, so that
+            nothing is signed.
+        LogError: another process is at it, or it cannot be written.
+    """
+    log = LogReader(folder).folder
+    try:
+        log.checkpoints.mkdir(exist_ok=True)
+        with (log.checkpoints / ".lock").open("ab") as file:
+            if not lock(file):
+                raise LogError(str(folder), "another process makes a checkpoint")
+            return _made(log, signer, origin, progress)
+    except OSError as problem:
+        raise LogError(str(folder), (problem.strerror or "input/output error").lower()) from None
+
+
+def _made(
+    log: LogFolder, signer: Signer, origin: str | None, progress: Progress | None
+) -> Made | None:
+    found = examined(log, wants_leaves=True, progress=progress)
+    before, weave = _woven(log, found)
+    size = weave.tree.size
+    if sum(found.seqs.values()) == size:
+        return None
+    origin = origin or (before[-1].checkpoint.origin if before else signer.name)
+    checkpoint, note = signed(weave, found.leaves, origin, signer)
+    return Made(keep(log, checkpoint, note), checkpoint, checkpoint.size - size)
+
+
+def _woven(log: LogFolder, found: Examined) -> tuple[list[SignedCheckpoint], Weave]:
+    """Return the checkpoints of a log that is whole, and the tree that they weave.
+
+    Raises:
+        NotWholeError: the log is not whole, or does not agree with them.
+    """
+    checkpoints, problems = stored(log)
+    weave = Weave(found.leaves)
+    agrees = all(
+        weave.add(it.covers) and weave.tree.root() == it.checkpoint.root for it in checkpoints
+    )
+    if found.problems or problems or not agrees:
+        raise NotWholeError(str(log.path), "it is not whole: see log verify")
+    return checkpoints, weave
+
+
+def prove(folder: str | Path, decision_id: str) -> Proof:
+    """Return the proof that a decision is in a log.
+
+    Args:
+        folder: the log.
+        decision_id: the id of the decision, or the beginning of it.
+
+    Raises:
+        LogError: there is no such decision, or no checkpoint covers it.
+        NotWholeError: the log is not whole.
+    """
+    reader = LogReader(folder)
+    lines = [it for it in reader.about(decision_id) if it.entry.kind is Kind.DECISION]
+    if not lines:
+        raise LogError(str(folder), "there is no decision with this id")
+    line = lines[0]
+    found = examined(reader.folder, wants_leaves=True)
+    checkpoints, weave = _woven(reader.folder, found)
+    index = weave.index(line.writer, line.entry.seq)
+    if index is None:
+        raise LogError(str(folder), "no checkpoint covers the decision yet: see log checkpoint")
+    return proved(weave, index, line.content, checkpoints[-1].note)

@@ -1,0 +1,384 @@
+"""Is a log whole? Three questions, answered apart.
+
+*Integrity*: is every line that is there what it was? *Completeness*: is every line there?
+*Authenticity*: did whoever has the key see the same lines? The first two find damage and careless
+hands. Who can write to the folder can make hashes and heads anew: against that there are signed
+checkpoints, best kept somewhere else as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct, field
+
+from policy_router.errors import LogError
+from policy_router.runtime.log.checkpoints import SignedCheckpoint, Weave, hashes, stored
+from policy_router.runtime.log.entry import LogEntry
+from policy_router.runtime.log.folder import Head, LogFolder, Segment, UnknownSchemaError
+from policy_router.runtime.log.notes import SignatureError, Verifier, opened
+from policy_router.runtime.log.policies import PolicyStore
+from policy_router.runtime.log.pruned import read_pruned
+from policy_router.runtime.log.scan import Damage, Problem, Scan, spelt_lines
+
+Progress = Callable[[int, int], None]
+"""Is told how many bytes of how many are done."""
+
+
+class NotWholeError(LogError):
+    """A log that is not whole, so that nothing is built on it."""
+
+
+class Verdict(StrEnum):
+    """The answer to one of the three questions."""
+
+    WHOLE = "whole"
+    BROKEN = "broken"
+    VERIFIED = "verified"
+    """Every checkpoint is signed with the key, and covers the lines that are there."""
+    NOT_CHECKED = "not_checked"
+    """There is no key, or no checkpoint."""
+
+
+class Part(Struct, frozen=True):
+    """The answer to one of the three questions, and what is wrong."""
+
+    status: Verdict
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Report(Struct, frozen=True):
+    """What was found.
+
+    Attributes:
+        integrity: is every line that is there what it was?
+        completeness: is every line there?
+        authenticity: did whoever has the key see the same lines?
+        writers: how many writers there are.
+        segments: how many segments, those left out that were pruned.
+        lines: how many lines the writers have, those included that were pruned.
+        checkpoints: how many signed checkpoints there are.
+        covered: how many lines the last of them covers.
+    """
+
+    integrity: Part
+    completeness: Part
+    authenticity: Part
+    writers: int
+    segments: int
+    lines: int
+    checkpoints: int
+    covered: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is wrong."""
+        return not any(
+            part.problems for part in (self.integrity, self.completeness, self.authenticity)
+        )
+
+    def to_json(self) -> bytes:
+        """Return JSON."""
+        return msgspec.json.encode({"whole": self.is_whole, **msgspec.to_builtins(self)})
+
+
+class Examined(Struct):
+    """What the lines of a log come to.
+
+    Attributes:
+        leaves: the leaf hashes of each writer's lines.
+        seqs: the number of the last line of each writer.
+        integrity: what is wrong with lines that are there.
+        completeness: what is missing.
+        notes: what is worth saying, and not wrong.
+        segments: how many segments there are.
+    """
+
+    leaves: dict[str, bytearray] = field(default_factory=dict)
+    seqs: dict[str, int] = field(default_factory=dict)
+    integrity: list[Problem] = field(default_factory=list)
+    completeness: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    segments: int = 0
+
+    @property
+    def problems(self) -> list[Problem]:
+        """All that is wrong."""
+        return [*self.integrity, *self.completeness]
+
+
+_LOSSES = frozenset(
+    {
+        Damage.REMOVED,
+        Damage.CUT_TAIL,
+        Damage.MISSING_SEGMENT,
+        Damage.MISSING_WRITER,
+        Damage.MISSING_HEAD,
+        Damage.MISSING_POLICY,
+        Damage.BAD_PRUNE,
+    }
+)
+
+
+def verify(
+    folder: str | Path,
+    *,
+    verifier: Verifier | None = None,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Check a log.
+
+    Args:
+        folder: the log.
+        verifier: the key that checkpoints have to be signed with.
+        checkpoint: one that was kept somewhere else, and that the log still has to agree with.
+        progress: is told how far it is.
+
+    Raises:
+        LogError: there is no log, it is of a newer version, or it cannot be read.
+        SignatureError: the checkpoint that was kept cannot be read.
+    """
+    log = LogFolder(folder)
+    if not log.is_log():
+        raise LogError(str(folder), "there is no decision log here")
+    checkpoints, unread = stored(log)
+    if checkpoint is not None:
+        checkpoints = _with_kept(checkpoints, checkpoint)
+    found = examined(log, wants_leaves=bool(checkpoints), progress=progress)
+    authenticity = _authenticity(found, checkpoints, unread, verifier)
+    covered = checkpoints[-1].checkpoint.size if checkpoints else 0
+    return Report(
+        _part(found.integrity),
+        _part(found.completeness, found.notes),
+        authenticity,
+        len(found.seqs),
+        found.segments,
+        sum(found.seqs.values()),
+        len(checkpoints),
+        covered,
+    )
+
+
+def _part(problems: Sequence[Problem], notes: Sequence[str] = ()) -> Part:
+    status = Verdict.BROKEN if problems else Verdict.WHOLE
+    return Part(status, tuple(problems), tuple(notes))
+
+
+# Lines.
+
+
+def examined(log: LogFolder, *, wants_leaves: bool, progress: Progress | None = None) -> Examined:
+    """Go through every line of a log.
+
+    Args:
+        log: the log.
+        wants_leaves: whether the leaf hashes are worked out.
+        progress: is told how far it is.
+
+    Raises:
+        LogError: it is of a newer version, or cannot be read.
+    """
+    found = Examined()
+    try:
+        _Examination(log, found, wants_leaves=wants_leaves, progress=progress).run()
+    except UnknownSchemaError as problem:
+        raise LogError(str(log.path), str(problem)) from None
+    except OSError as problem:
+        reason = f"it cannot be read: {(problem.strerror or 'input/output error').lower()}"
+        raise LogError(str(log.path), reason) from None
+    return found
+
+
+class _Examination:
+    """Goes through a log, writer by writer."""
+
+    def __init__(
+        self, log: LogFolder, found: Examined, *, wants_leaves: bool, progress: Progress | None
+    ) -> None:
+        self._log, self._found = log, found
+        self._wants_leaves = wants_leaves
+        self._progress = progress or (lambda _done, _all: None)
+        self._sizes = {it.path: Path(it.path).stat().st_size for it in log.all_segments()}
+        self._done = 0
+        self._pruned: set[str] = set()
+        self._said_pruned: set[str] = set()
+        self._revisions: set[str] = set()
+
+    def run(self) -> None:
+        there = self._log.writers()
+        # A head is read before the lines: while somebody writes, there are more lines than it says.
+        heads = {name: self._log.head(name) for name in {*there, *self._log.known_writers()}}
+        for name in there:
+            self._writer(name, heads[name])
+        for name in sorted(heads.keys() - set(there)):
+            self._absent_writer(name, heads[name])
+        for name in sorted(self._pruned - self._said_pruned):
+            self._add(Damage.BAD_PRUNE, name, "removed, and no line of the log says so")
+        store = PolicyStore(self._log)
+        for name in store.altered():
+            self._add(Damage.CHANGED_POLICY, f"policies/{name}", "changed")
+        for revision in sorted(self._revisions):
+            if not store.path(revision).exists():
+                words = "missing, though decisions are of it"
+                self._add(Damage.MISSING_POLICY, f"policies/{revision}.json", words)
+
+    def _add(
+        self, damage: Damage, where: str, words: str, lines: tuple[int, int] | None = None
+    ) -> None:
+        kept = self._found.completeness if damage in _LOSSES else self._found.integrity
+        message = f"{spelt_lines(*lines)}: {words}" if lines else words
+        kept.append(Problem(damage, where, message, lines))
+
+    def _absent_writer(self, name: str, head: Head | None) -> None:
+        if head is not None and head.seq:
+            self._add(Damage.MISSING_WRITER, name, "the whole writer is missing", (1, head.seq))
+
+    def _writer(self, name: str, head: Head | None) -> None:
+        segments = self._log.segments(name)
+        scan = Scan(watched=head.seq if head else -1, wants_leaves=self._wants_leaves)
+        expected = 1
+        for segment in segments:
+            if segment.number > expected:
+                self._missing(name, expected, segment, scan)
+            self._segment(segment, scan, is_last=segment is segments[-1])
+            expected = segment.number + 1
+        self._end(name, head, scan, expected)
+        for problem in scan.problems:
+            kept = self._found.completeness if problem.damage in _LOSSES else self._found.integrity
+            kept.append(problem)
+        self._found.leaves[name], self._found.seqs[name] = scan.leaves, scan.seq
+        self._revisions |= scan.revisions
+        self._said_pruned |= scan.prunes
+
+    def _segment(self, segment: Segment, scan: Scan, *, is_last: bool) -> None:
+        if segment.is_pruned:
+            self._pruned.add(segment.name)
+            kept = read_pruned(segment.path)
+            if kept is None or not scan.follow(kept):
+                self._add(Damage.BAD_PRUNE, segment.name, "what is kept of it does not fit")
+            return
+        self._found.segments += 1
+        with open(segment.path, "rb", buffering=0) as stream:  # noqa: PTH123 - the name is a string
+            scan.segment(segment.name, stream)
+        self._done += self._sizes.get(segment.path, 0)
+        self._progress(self._done, sum(self._sizes.values()))
+        if scan.torn and not is_last:
+            self._add(Damage.EDITED, segment.name, "changed: it ends within a line")
+        elif scan.torn:
+            self._found.notes.append(
+                f"{segment.name}: {scan.torn:,} bytes after the last line were not acknowledged:"
+                " the writer is writing, or was killed"
+            )
+
+    def _missing(self, name: str, expected: int, following: Segment, scan: Scan) -> None:
+        """Say which segments are missing, and go on with what the next one says."""
+        first, prev = _first(following) or (scan.seq + 1, scan.prev)
+        lines = (scan.seq + 1, first - 1) if first > scan.seq + 1 else None
+        for number in range(expected, following.number):
+            self._add(Damage.MISSING_SEGMENT, f"{name}/{number}", "the segment is missing", lines)
+        scan.go_on_at(first - 1, prev)
+
+    def _end(self, name: str, head: Head | None, scan: Scan, expected: int) -> None:
+        """Compare the end of a writer with its head."""
+        if head is None:
+            if expected > 1:
+                self._add(Damage.MISSING_HEAD, name, "nothing says how far it had come")
+            return
+        lines = (scan.seq + 1, head.seq)
+        if head.seq > scan.seq:
+            if head.length and head.segment >= expected:
+                for number in range(expected, head.segment + 1):
+                    words = "the segment is missing"
+                    self._add(Damage.MISSING_SEGMENT, f"{name}/{number}", words, lines)
+            else:
+                self._add(Damage.CUT_TAIL, name, "cut off: they had been acknowledged", lines)
+        elif scan.watched_hash != head.hash and not scan.problems:
+            last = (head.seq, head.seq)
+            self._add(Damage.EDITED, f"{name}/{head.segment}", "changed", last)
+
+
+def _first(segment: Segment) -> tuple[int, str] | None:
+    """Return number and ``prev`` of the first line of a segment; None where it has none."""
+    if segment.is_pruned:
+        kept = read_pruned(segment.path)
+        return (kept.first, kept.prev) if kept else None
+    with open(segment.path, "rb") as stream:  # noqa: PTH123 - the name is a string
+        try:
+            entry = LogEntry.from_json(stream.readline().removesuffix(b"\n"))
+        except ValueError:
+            return None
+    return entry.seq, entry.prev
+
+
+# Checkpoints.
+
+
+def _with_kept(checkpoints: list[SignedCheckpoint], path: Path) -> list[SignedCheckpoint]:
+    """Add a checkpoint that was kept somewhere else, if it is not among them."""
+    try:
+        kept = SignedCheckpoint.read(path)
+    except OSError as problem:
+        reason = (problem.strerror or "it cannot be read").lower()
+        raise SignatureError(f"{path.name}: {reason}") from None
+    if any(kept.checkpoint == it.checkpoint for it in checkpoints):
+        return checkpoints
+    return sorted([*checkpoints, kept], key=lambda it: it.checkpoint.size)
+
+
+def _authenticity(
+    found: Examined,
+    checkpoints: Sequence[SignedCheckpoint],
+    problems: list[Problem],
+    verifier: Verifier | None,
+) -> Part:
+    """Compare every checkpoint with the lines, and with those before it."""
+    weave = Weave(found.leaves)
+    for it in checkpoints:
+        where = f"checkpoints/{it.name}"
+        if verifier is not None:
+            problems += _signature(it, where, verifier)
+        problems += _agreement(it, where, weave, found)
+    if verifier is not None and not checkpoints:
+        problems.append(Problem(Damage.UNSIGNED, "checkpoints", "there is no checkpoint"))
+    if problems:
+        return Part(Verdict.BROKEN, tuple(problems))
+    is_checked = verifier is not None
+    return Part(Verdict.VERIFIED if is_checked else Verdict.NOT_CHECKED)
+
+
+def _signature(it: SignedCheckpoint, where: str, verifier: Verifier) -> list[Problem]:
+    try:
+        opened(it.note, verifier)
+    except SignatureError as problem:
+        return [Problem(Damage.BAD_SIGNATURE, where, str(problem))]
+    return []
+
+
+def _agreement(it: SignedCheckpoint, where: str, weave: Weave, found: Examined) -> list[Problem]:
+    """Tell where a checkpoint and the lines differ."""
+    lost = [cover for cover in it.covers if found.seqs.get(cover.writer, 0) < cover.lines]
+    for cover in lost:
+        there = found.seqs.get(cover.writer, 0)
+        damage = Damage.CUT_TAIL if cover.writer in found.seqs else Damage.MISSING_WRITER
+        lines = (there + 1, cover.lines)
+        words = f"{spelt_lines(*lines)}: missing, though {where} covers them"
+        found.completeness.append(Problem(damage, cover.writer, words, lines))
+    if not weave.add(it.covers):
+        words = "it covers less than one before it"
+        return [Problem(Damage.BAD_CHECKPOINT, where, words)]
+    if lost or weave.tree.root() == it.checkpoint.root:
+        return []
+    changed = [
+        cover.writer
+        for cover in it.covers
+        if hashes(found.leaves[cover.writer], cover.lines - 1, cover.lines) != [cover.leaf]
+    ]
+    words = (
+        f"the lines are not those that were signed; look at {', '.join(changed) or 'all writers'}"
+    )
+    return [Problem(Damage.REWRITTEN, where, words)]

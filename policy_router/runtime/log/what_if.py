@@ -1,0 +1,484 @@
+"""What another policy would have decided, of all that a log holds.
+
+Equal requests are decided once, in each process that takes part, and counted. Money is summed as
+whole billionths of a US dollar, so that the sum is the same however the work was spread.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from functools import lru_cache, partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+from policy_router.decision.evaluator import decide
+from policy_router.decision.record import SCHEMA, Decision, DecisionRecord, Step, Target
+from policy_router.decision.request import Request
+from policy_router.decision.what_if import REFUSED, UNFIT, Flip, cause, named, reads_now
+from policy_router.domain import Policy
+from policy_router.errors import RequestError
+from policy_router.runtime.accounting import cost, estimate
+from policy_router.runtime.loader import AUTO, loads
+from policy_router.runtime.log.chunks import Chunk, Progress, chunks, over_all
+from policy_router.runtime.log.replaying import kept_policy, opened
+
+Use = tuple[int | None, int | None, float | None]
+"""What a child used: tokens in, tokens out, and US dollars; None is unknown."""
+EXAMPLES = 10
+"""How many examples a report has."""
+_BILLION = 1_000_000_000
+_MOST_EXAMPLES = 2_000
+_MOST_KEPT = 50_000
+
+
+class Example(Struct, frozen=True):
+    """Equal requests that would have been decided otherwise.
+
+    Attributes:
+        count: how many.
+        decision_id: the id of one of them.
+        flip: from what to what, and why.
+    """
+
+    count: int
+    decision_id: str
+    flip: Flip
+
+
+class Money(Struct):
+    """What decisions cost, or would; in billionths of a US dollar.
+
+    Attributes:
+        before: what those cost whose cost is known under both policies.
+        after: what they would have cost.
+        measured: for how many recorded tokens were counted.
+        estimated: for how many there is the task's estimate only.
+        unknown: for how many nothing is known: they are in no sum.
+    """
+
+    before: int = 0
+    after: int = 0
+    measured: int = 0
+    estimated: int = 0
+    unknown: int = 0
+
+    def add(self, other: Money, times: int = 1) -> None:
+        """Add other money, several times over."""
+        self.before += other.before * times
+        self.after += other.after * times
+        self.measured += other.measured * times
+        self.estimated += other.estimated * times
+        self.unknown += other.unknown * times
+
+
+class WhatIf(Struct):
+    """What another policy would have decided.
+
+    Attributes:
+        policy: the name of that policy.
+        revision: its revision.
+        matrix: how many decisions went from which target to which, the same ones included.
+        causes: how many flips a rule is due to.
+        otherwise: decisions with the same target, in which something else differs: the rule,
+            parameters, fallbacks or warnings.
+        gained: refusals that would have been new.
+        lost: refusals that would not have been.
+        unfit: requests that do not fit the other policy; they are among the flips.
+        money: what it would have cost.
+        examples: the most frequent requests that would have been decided otherwise.
+        decided: how many were decided; equal ones are decided once in each process.
+        unreadable: lines and records that cannot be read.
+        pending: what children used that were decided in another piece of the log, by decision id.
+    """
+
+    policy: str = ""
+    revision: str = ""
+    matrix: Counter[tuple[str, str]] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)
+    otherwise: int = 0
+    gained: int = 0
+    lost: int = 0
+    unfit: int = 0
+    money: Money = field(default_factory=Money)
+    examples: dict[bytes, Example] = field(default_factory=dict)
+    decided: int = 0
+    unreadable: int = 0
+    pending: dict[bytes, Use] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """How many decisions there are."""
+        return sum(self.matrix.values())
+
+    @property
+    def flips(self) -> int:
+        """How many would have another target, or be refused, or not be."""
+        return sum(count for (before, after), count in self.matrix.items() if before != after)
+
+    def add(self, other: WhatIf) -> None:
+        """Add what another piece of the log came to."""
+        self.matrix += other.matrix
+        self.causes += other.causes
+        self.otherwise += other.otherwise
+        self.gained += other.gained
+        self.lost += other.lost
+        self.unfit += other.unfit
+        self.money.add(other.money)
+        self.decided += other.decided
+        self.unreadable += other.unreadable
+        self.pending |= other.pending
+        for key, example in other.examples.items():
+            self.note(key, example)
+
+    def note(self, key: bytes, example: Example) -> None:
+        """Count an example; of very many different ones, the frequent ones are kept."""
+        known = self.examples.get(key)
+        if known is not None:
+            first = min(known.decision_id, example.decision_id)
+            example = Example(known.count + example.count, first, example.flip)
+        self.examples[key] = example
+        if len(self.examples) > 2 * _MOST_EXAMPLES:
+            self.examples = dict(_frequent(self.examples)[:_MOST_EXAMPLES])
+
+    def most_frequent(self) -> list[Example]:
+        """Return the examples that a report shows."""
+        return [example for _, example in _frequent(self.examples)[:EXAMPLES]]
+
+    def to_json(self) -> bytes:
+        """Return JSON; costs are US dollars."""
+        delta = self.money.after - self.money.before
+        return msgspec.json.encode(
+            {
+                "policy": {"name": self.policy, "revision": self.revision},
+                "decisions": self.total,
+                "flips": self.flips,
+                "otherwise": self.otherwise,
+                "refusals": {"gained": self.gained, "lost": self.lost},
+                "unfit": self.unfit,
+                "matrix": [
+                    {"before": before, "after": after, "count": count}
+                    for (before, after), count in ordered(self.matrix)
+                ],
+                "rules": [{"rule": rule, "count": count} for rule, count in ordered(self.causes)],
+                "cost_usd": {
+                    "before": self.money.before / _BILLION,
+                    "after": self.money.after / _BILLION,
+                    "delta": delta / _BILLION,
+                    "measured": self.money.measured,
+                    "estimated": self.money.estimated,
+                    "unknown": self.money.unknown,
+                },
+                "examples": [
+                    {
+                        "count": it.count,
+                        "id": it.decision_id,
+                        "before": it.flip.before,
+                        "after": it.flip.after,
+                        "rule": it.flip.rule,
+                    }
+                    for it in self.most_frequent()
+                ],
+                "decided": self.decided,
+                "unreadable": self.unreadable,
+            }
+        )
+
+
+def ordered(counts: Counter[Any]) -> list[tuple[Any, int]]:
+    """Return what was counted, the most first, and equal counts by name."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _frequent(examples: dict[bytes, Example]) -> list[tuple[bytes, Example]]:
+    return sorted(examples.items(), key=lambda item: (-item[1].count, item[1].decision_id))
+
+
+def what_if(
+    folder: str | Path,
+    policy: Policy,
+    *,
+    engine: str = AUTO,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> WhatIf:
+    """Decide every request of a log by another policy, and compare.
+
+    Args:
+        folder: the log.
+        policy: the other policy.
+        engine: what evaluates conditions.
+        executor: does it, in this process, in others or on other machines; processes on all cores
+            unless given, for a large log.
+        workers: how many processes; as many as there are cores unless given.
+        progress: is told how far it is.
+
+    Raises:
+        LogError: there is no log.
+    """
+    log = opened(folder)
+    kept_policy.cache_clear()
+    pieces = chunks(log)
+    report = WhatIf(policy.name, policy.revision)
+    work = partial(what_if_chunk, str(folder), policy.canonical, engine)
+    spread = partial(over_all, executor=executor, workers=workers)
+    for part in spread(work, pieces, progress=progress):
+        report.add(part)
+    if report.pending:
+        # Children that ended in another piece of the log than they were decided in.
+        rest = partial(_late_chunk, str(folder), policy.canonical, engine, report.pending)
+        report.pending = {}
+        for money in spread(rest, pieces):
+            report.money.add(money)
+    return report
+
+
+# One piece of the log.
+
+
+class _RecordPart(Struct, gc=False):
+    """What is read of a record; the rest only where it matters."""
+
+    request: Raw
+    decision: Raw
+    now: str
+    schema: str = ""
+
+
+class _Used(Struct, gc=False):
+    """What is read of an execution."""
+
+    event: str = ""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+
+
+class _LinePart(Struct, gc=False):
+    kind: str
+    id: str = ""
+    record: Raw | UnsetType = UNSET
+    execution: _Used | UnsetType = UNSET
+
+
+_LINE = msgspec.json.Decoder(_LinePart)
+_RECORD = msgspec.json.Decoder(_RecordPart)
+
+
+class _Group(Struct):
+    """Equal requests that were decided alike.
+
+    Attributes:
+        flip: from what to what.
+        targets: what they ran on, and would; None where refused.
+        before: the policy that decided, for its prices; None where it is not kept.
+        estimated: what one of them costs by the task's estimate.
+        key: tells groups apart.
+        is_otherwise: whether something but the target differs.
+        count: how many there are in the piece at hand.
+        first: the id of the first of them.
+    """
+
+    flip: Flip
+    targets: tuple[Target | None, Target | None]
+    before: Policy | None
+    estimated: Money
+    key: bytes
+    is_otherwise: bool = False
+    count: int = 0
+    first: str = ""
+
+
+@lru_cache(maxsize=4)
+def _other(canonical: bytes, engine: str) -> Policy:
+    return loads(canonical, name="policy.json", engine=engine)
+
+
+class _Pass:
+    """Goes through pieces of a log with another policy; one is kept in each process."""
+
+    def __init__(self, folder: str, canonical: bytes, engine: str) -> None:
+        self.folder, self.engine = folder, engine
+        self.policy = _other(canonical, engine)
+        self.reads_now = reads_now(self.policy)
+        self.decided: dict[tuple[bytes, str], DecisionRecord | None] = {}
+        self.groups: dict[tuple[bytes, bytes, str], _Group | None] = {}
+        self.count = 0
+
+    def group(self, content: Raw) -> _Group | None:
+        """Return the group of a record; None where it cannot be read."""
+        try:
+            part = _RECORD.decode(content)
+        except (msgspec.DecodeError, UnicodeError):
+            return None
+        if part.schema != SCHEMA:
+            return None
+        now = part.now if self.reads_now else ""
+        key = (bytes(part.request), bytes(part.decision), now)
+        if key not in self.groups:
+            if len(self.groups) >= _MOST_KEPT:
+                self.groups.clear()
+                self.decided.clear()
+            self.groups[key] = self.new_group(content, key)
+        return self.groups[key]
+
+    def new_group(self, content: Raw, key: tuple[bytes, bytes, str]) -> _Group | None:
+        try:
+            record = DecisionRecord.from_json(bytes(content))
+        except ValueError:
+            return None
+        made = self.decision(key[0], key[2], record)
+        before, was = self.prices(record), _target(record.decision)
+        name = sha256(b"\n".join((key[0], key[1], key[2].encode()))).digest()[:16]
+        if made is None:
+            flip = Flip(named(record.decision), UNFIT, "the request does not fit the policy")
+            return _Group(flip, (was, None), before, Money(unknown=1), name)
+        after = _target(made.decision)
+        flip = _flip(record.decision, record.steps, made)
+        is_otherwise = flip.before == flip.after and made.decision != record.decision
+        tokens = record.request.get("task", {}).get("input_tokens")
+        group = _Group(flip, (was, after), before, Money(), name, is_otherwise)
+        group.estimated = self.estimated(group, tokens)
+        return group
+
+    def decision(self, request: bytes, now: str, record: DecisionRecord) -> DecisionRecord | None:
+        """Return what the other policy decides; None where the request does not fit it."""
+        key = (request, now)
+        if key not in self.decided:
+            self.count += 1
+            try:
+                made = decide(self.policy, Request.from_json(request), now=record.now)
+            except RequestError:
+                made = None
+            self.decided[key] = made
+        return self.decided[key]
+
+    def prices(self, record: DecisionRecord) -> Policy | None:
+        kept = kept_policy(self.folder, self.engine, record.policy.revision)
+        return None if isinstance(kept, str) else kept.policy
+
+    def estimated(self, group: _Group, tokens: int | None) -> Money:
+        """Return what a decision costs by the estimate of its task."""
+
+        def guess(policy: Policy | None, target: Target | None) -> float | None:
+            if target is None:
+                return 0.0
+            return None if policy is None else estimate(policy, target, tokens).cost_usd
+
+        was, after = group.targets
+        return _money(guess(group.before, was), guess(self.policy, after), is_measured=False)
+
+    def measured(self, group: _Group, used: Use) -> Money:
+        """Return what a decision cost, and would have with as many tokens."""
+        tokens_in, tokens_out, paid = used
+        was, after = group.targets
+        if paid is None and was is not None and group.before is not None:
+            paid = cost(group.before, was, tokens_in, tokens_out)
+        would = 0.0 if after is None else cost(self.policy, after, tokens_in, tokens_out)
+        if group.flip.after == UNFIT:
+            would = None
+        return _money(paid, would, is_measured=True)
+
+
+@lru_cache(maxsize=4)
+def _pass(folder: str, canonical: bytes, engine: str) -> _Pass:
+    return _Pass(folder, canonical, engine)
+
+
+def what_if_chunk(folder: str, canonical: bytes, engine: str, chunk: Chunk) -> WhatIf:
+    """Count what a piece of a log comes to."""
+    going, report = _pass(folder, canonical, engine), WhatIf()
+    decided_before = going.count
+    groups: dict[str, _Group] = {}
+    met: dict[bytes, _Group] = {}
+    for line in _lines(chunk, report):
+        if isinstance(line.record, Raw):
+            group = going.group(line.record)
+            if group is None:
+                report.unreadable += 1
+                continue
+            if group.key not in met:
+                met[group.key], group.count, group.first = group, 0, line.id
+            groups[line.id] = group = met[group.key]
+            group.count += 1
+        elif (use := _use(line)) is not None:
+            ran = groups.get(line.id)
+            if ran is None:
+                report.pending[line.id.encode()] = use
+            else:
+                _replace_estimate(report.money, ran, going.measured(ran, use))
+    for group in met.values():
+        _count(report, group)
+    report.decided = going.count - decided_before
+    return report
+
+
+def _late_chunk(
+    folder: str, canonical: bytes, engine: str, pending: dict[bytes, Use], chunk: Chunk
+) -> Money:
+    """Count the tokens of children that were decided in a piece, and ended in another."""
+    going, money = _pass(folder, canonical, engine), Money()
+    for line in _lines(chunk, WhatIf()):
+        use = pending.get(line.id.encode())
+        group = going.group(line.record) if use and isinstance(line.record, Raw) else None
+        if group is not None and use is not None:
+            _replace_estimate(money, group, going.measured(group, use))
+    return money
+
+
+def _lines(chunk: Chunk, report: WhatIf) -> Iterator[_LinePart]:
+    for content in chunk.lines():
+        try:
+            yield _LINE.decode(content)
+        except (msgspec.DecodeError, UnicodeError):
+            report.unreadable += 1
+
+
+def _use(line: _LinePart) -> Use | None:
+    """Return the tokens that a line says a child used; None where it says nothing of that."""
+    found = line.execution
+    if isinstance(found, UnsetType) or (found.input_tokens is None and found.cost_usd is None):
+        return None
+    return found.input_tokens, found.output_tokens, found.cost_usd
+
+
+def _replace_estimate(money: Money, group: _Group, measured: Money) -> None:
+    """Count what was measured in place of what was estimated."""
+    money.add(group.estimated, -1)
+    money.add(measured)
+
+
+def _count(report: WhatIf, group: _Group) -> None:
+    flip, count = group.flip, group.count
+    report.matrix[flip.before, flip.after] += count
+    report.money.add(group.estimated, count)
+    report.otherwise += group.is_otherwise * count
+    if flip.before == flip.after:
+        return
+    report.causes[flip.rule] += count
+    report.unfit += (flip.after == UNFIT) * count
+    report.gained += (flip.after == REFUSED) * count
+    report.lost += (flip.before == REFUSED and flip.after != UNFIT) * count
+    report.note(group.key, Example(count, group.first, flip))
+
+
+def _flip(decision: Decision, steps: tuple[Step, ...], made: DecisionRecord) -> Flip:
+    before, after = named(decision), named(made.decision)
+    return Flip(before, after, "" if before == after else cause(steps, made.steps))
+
+
+def _target(decision: Decision) -> Target | None:
+    return None if isinstance(decision.target, UnsetType) else decision.target
+
+
+def _money(before: float | None, after: float | None, *, is_measured: bool) -> Money:
+    if before is None or after is None:
+        return Money(unknown=1)
+    sums = (round(before * _BILLION), round(after * _BILLION))
+    return Money(*sums, measured=int(is_measured), estimated=int(not is_measured))

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# The helpers beside the tests are imported by their full names, such as
+# `tests.integration.log_chain`. The root goes last, so that an installed package wins over the
+# checkout's: CI tests the built wheel.
+_ROOT = str(Path(__file__).parents[2])
+if _ROOT not in sys.path:
+    sys.path.append(_ROOT)
+
+from policy_router import DecisionLog  # noqa: E402 - after the path is set
+from policy_router.runtime.log import decision_log  # noqa: E402
+from tests.integration.log_chain import NewLog  # noqa: E402
+
+
+@pytest.fixture
+def new_log(tmp_path: Path) -> Iterator[NewLog]:
+    """Return what makes logs; one that hangs fails its test, and not the process at its end."""
+    made: list[DecisionLog] = []
+
+    def new(folder: Path | None = None, **options: Any) -> DecisionLog:
+        made.append(DecisionLog(folder or tmp_path / "log", **options))
+        return made[-1]
+
+    yield new
+    hanging = []
+    for log in made:
+        closing = threading.Thread(target=log.close, daemon=True)
+        closing.start()
+        closing.join(10)
+        if closing.is_alive():
+            decision_log._LOGS.discard(log)  # noqa: SLF001 - it would never be closed
+            hanging.append(log)
+    assert not hanging, "a log cannot be closed"

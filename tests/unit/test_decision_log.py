@@ -1,0 +1,1528 @@
+"""A decision log takes lines from many threads and processes, and says only what is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import json
+import os
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType, SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from policy_router import DecisionLog, Router, loads
+from policy_router.errors import LogError, NoTarget, RequestError
+from policy_router.runtime.ids import uuid7
+from policy_router.runtime.log import chain as chain_module
+from policy_router.runtime.log import decision_log as log_module
+from policy_router.runtime.log.decision_log import Decided
+from policy_router.runtime.log.entry import Draft, Execution, Gap, Kind, Prune, microseconds
+from tests.integration.log_chain import (
+    POLICY,
+    NewLog,
+    closes,
+    decided,
+    gaps,
+    ids,
+    kinds,
+    one_writer,
+    policy_of,
+    read,
+    record_of,
+    segments,
+    whole,
+    writers,
+)
+from tests.integration.support import in_process_of_its_own
+
+RULES = policy_of()
+RECORD = record_of(RULES, team="x")
+MOMENT = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
+SECOND = datetime.timedelta(seconds=1)
+PATIENCE_SECONDS = 20.0
+ALL_DURABILITIES = pytest.mark.parametrize("durability", ["sync", "group", "async"])
+WAITING_DURABILITIES = pytest.mark.parametrize("durability", ["sync", "group"])
+FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = MOMENT
+
+    def __call__(self) -> datetime.datetime:
+        """Tell the time."""
+        return self.now
+
+
+class Disk:
+    """Stands before the sync of the disk: lets it wait, or fail, and counts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.syncs = 0
+        self.problems: list[BaseException | None] = []
+        self._may_go, self._is_there = threading.Event(), threading.Event()
+        self._may_go.set()
+        monkeypatch.setattr(chain_module, "_sync", self._sync)
+
+    def _sync(self, _number: int) -> None:
+        self.syncs += 1
+        self._is_there.set()
+        assert self._may_go.wait(PATIENCE_SECONDS), "nobody lets the disk go on"
+        problem = self.problems.pop(0) if self.problems else None
+        if problem is not None:
+            raise problem
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let whoever syncs meanwhile wait for the end."""
+        self._is_there.clear()
+        self._may_go.clear()
+        try:
+            yield
+        finally:
+            self._may_go.set()
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether somebody syncs."""
+        return self._is_there.is_set()
+
+    def wait(self) -> None:
+        """Wait until somebody syncs."""
+        assert self._is_there.wait(PATIENCE_SECONDS), "nobody writes"
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+class Thread(threading.Thread):
+    """A thread that keeps what became of its call, and never holds up the end of the process."""
+
+    def __init__(self, call: Callable[[], Any], name: str | None = None) -> None:
+        super().__init__(daemon=True, name=name)
+        self.call = call
+        self.outcome: Any = None
+        self.problem: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Call."""
+        try:
+            self.outcome = self.call()
+        except BaseException as problem:  # noqa: BLE001 - it is looked at by the test
+            self.problem = problem
+
+    def end(self) -> Any:
+        """Wait for the end, and return what became of it."""
+        self.join(PATIENCE_SECONDS)
+        assert not self.is_alive(), "a thread hangs"
+        return self.problem or self.outcome
+
+
+def until(is_so: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        assert time.monotonic() < end, "it never is"
+        time.sleep(0.001)
+
+
+def logging(log: DecisionLog) -> Callable[[], str]:
+    """Return what logs a decision."""
+    return lambda: log.decision(RULES, RECORD)
+
+
+def waiting(log: DecisionLog) -> int:
+    """Return how many threads wait for the next batch."""
+    return len(log._open.waiters)  # noqa: SLF001 - nothing else tells
+
+
+def ran(script: str, *words: str, cwd: Path, measured: bool = True) -> str:
+    """Run a script in a process of its own, and return what it says."""
+    prefix = ("-c", script)
+    done = in_process_of_its_own(*words, cwd=cwd, prefix=prefix, measured=measured)
+    assert (done.code, done.err) == (0, "")
+    return done.out
+
+
+# Options.
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"durability": "never"}, "durability is sync, group or async"),
+        ({"on_log_failure": "ignore"}, "on_log_failure is deny or allow_unlogged"),
+        ({"writer": ""}, "a writer's name is of letters"),
+        ({"writer": "a/b"}, "a writer's name is of letters"),
+        ({"writer": "policies"}, "a writer's name is of letters"),
+        ({"segment_bytes": 0}, "at least 1 byte"),
+        ({"segment_seconds": 0}, "more than 0 seconds"),
+        ({"segment_seconds": -1.0}, "more than 0 seconds"),
+    ],
+    ids=range(8),
+)
+def test_an_option_without_such_a_value_is_refused(
+    tmp_path: Path, options: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        DecisionLog(tmp_path / "log", **options)
+    assert not (tmp_path / "log").exists()
+
+
+def test_nothing_is_made_before_the_first_line(tmp_path: Path, new_log: NewLog) -> None:
+    with new_log() as log:
+        log.flush()
+        assert (log.writer, log.unlogged) == (None, 0)
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_log_may_be_named_by_a_text(tmp_path: Path) -> None:
+    with DecisionLog(str(tmp_path / "a/b/log")) as log:
+        log.decision(RULES, RECORD)
+    assert writers(tmp_path / "a/b/log") == ["w1"]
+
+
+@ALL_DURABILITIES
+def test_a_decision_is_a_line_with_record_caller_time_and_id(
+    tmp_path: Path, new_log: NewLog, durability: str
+) -> None:
+    clock = Clock()
+    with new_log(durability=durability, clock=clock) as log:
+        made = log.decision(RULES, RECORD)
+        assert log.decision(RULES, record_of(RULES), decision_id=str(uuid7(MOMENT))) != made
+        log.flush()
+        assert len(one_writer(tmp_path / "log")) == 2
+        assert log.writer == "w1"
+    first, second, last = one_writer(tmp_path / "log")
+    assert b'"record":' + RECORD.to_json() in first.content
+    assert set(first.entry) == {"caller", "id", "kind", "prev", "record", "seq", "time"}
+    assert first.entry["caller"] == {"team": "x"}
+    assert first.entry["id"] == made
+    assert uuid.UUID(made).int >> 80 == microseconds(MOMENT) // 1000
+    assert {line.entry["time"] for line in (first, second, last)} == {microseconds(MOMENT)}
+    assert "caller" not in second.entry
+    assert closes([last]) == ["end"]
+
+
+def test_ids_and_times_come_from_whoever_the_host_says(tmp_path: Path, new_log: NewLog) -> None:
+    clock = Clock()
+    made = "00000000-0000-7000-8000-000000000000"
+    with new_log(clock=clock, ids=lambda now: made if now == MOMENT else "") as log:
+        assert log.decision(RULES, RECORD) == made
+        clock.now += SECOND
+        log.execution(made, Execution("started"))
+    times = [line.entry["time"] - microseconds(MOMENT) for line in one_writer(tmp_path / "log")]
+    assert times == [0, 1_000_000, 1_000_000]
+
+
+def test_the_time_is_in_utc_whatever_the_zone_of_the_clock(tmp_path: Path, new_log: NewLog) -> None:
+    there = MOMENT.astimezone(datetime.timezone(datetime.timedelta(hours=9)))
+    with new_log(clock=lambda: there) as log:
+        log.decision(RULES, RECORD)
+    assert one_writer(tmp_path / "log")[0].entry["time"] == microseconds(MOMENT)
+
+
+def test_decisions_that_were_made_together_are_written_together(
+    tmp_path: Path, new_log: NewLog, disk: Disk
+) -> None:
+    made = [uuid7(MOMENT) for _ in range(5)]
+    with new_log() as log:
+        log.decisions(RULES, [Decided(RECORD, each, made[0]) for each in made])
+        assert disk.syncs == 1
+        log.decisions(RULES, [])
+        assert disk.syncs == 1
+    lines = one_writer(tmp_path / "log")
+    assert ids(lines) == made
+    assert {line.entry["parent"] for line in lines[:-1]} == {made[0]}
+
+
+def test_a_record_of_another_policy_is_refused(tmp_path: Path, new_log: NewLog) -> None:
+    with new_log() as log, pytest.raises(ValueError, match="the record is not of this policy"):
+        log.decision(loads("{model: m, provider: p}"), RECORD)
+    assert not (tmp_path / "log").exists()
+
+
+def test_what_is_logged_of_the_log_itself_is_a_line(tmp_path: Path, new_log: NewLog) -> None:
+    with new_log(clock=Clock()) as log:
+        log.act(Draft(Kind.PRUNE, microseconds(MOMENT), prune=Prune(7, 8, ("w1/1",))))
+    line, _ = one_writer(tmp_path / "log")
+    assert line.entry["prune"] == {"before": 7, "lines": 8, "segments": ["w1/1"]}
+
+
+@pytest.mark.parametrize("caller", [None, "me", 7, ["a"]])
+def test_a_caller_that_is_no_section_is_left_out(
+    tmp_path: Path, new_log: NewLog, caller: object
+) -> None:
+    with new_log() as log:
+        log.execution(uuid7(MOMENT), Execution("started"), caller)
+    assert "caller" not in one_writer(tmp_path / "log")[0].entry
+
+
+# A router.
+
+
+def test_a_router_logs_what_it_decides(tmp_path: Path, new_log: NewLog) -> None:
+    with new_log() as log:
+        router = Router(RULES, clock=lambda: MOMENT, log=log)
+        records = [router.decide({"task": {"kind": kind}}) for kind in ("", "coding")]
+        target = router.target({"caller": {"team": "x"}})
+    lines = one_writer(tmp_path / "log")
+    assert target.model == "small"
+    for line, record in zip(lines, records, strict=False):
+        assert b'"record":' + record.to_json() in line.content
+    assert [line.entry.get("caller") for line in lines] == [None, None, {"team": "x"}, None]
+
+
+def test_a_refusal_is_a_decision_too(tmp_path: Path, new_log: NewLog) -> None:
+    with new_log() as log, pytest.raises(NoTarget):
+        Router(RULES, log=log).target({"call": {"model": "huge"}})
+    line, _ = one_writer(tmp_path / "log")
+    assert line.entry["record"]["decision"]["outcome"] == "refused"
+
+
+def test_a_request_that_does_not_fit_is_no_decision(tmp_path: Path, new_log: NewLog) -> None:
+    with new_log() as log, pytest.raises(RequestError):
+        Router(RULES, log=log).decide({"caler": {}})
+    assert not (tmp_path / "log").exists()
+
+
+def test_without_a_log_a_router_decides_as_ever() -> None:
+    assert Router(RULES).decide({}, decision_id="any", parent_id="any").decision.target
+
+
+# When a line counts as written.
+
+
+@WAITING_DURABILITIES
+def test_a_decision_is_on_disk_before_it_is_returned(
+    tmp_path: Path, new_log: NewLog, disk: Disk, durability: str
+) -> None:
+    log = new_log(durability=durability)
+    with disk.stopped():
+        thread = Thread(logging(log))
+        disk.wait()
+        thread.join(0.05)
+        assert thread.is_alive()
+    made = thread.end()
+    assert ids(one_writer(tmp_path / "log")) == [made]
+
+
+def test_sync_writes_each_call_by_itself(tmp_path: Path, new_log: NewLog, disk: Disk) -> None:
+    log = new_log(durability="sync")
+    threads = [Thread(logging(log)) for _ in range(8)]
+    made = [thread.end() for thread in threads]
+    assert disk.syncs == 8
+    log.execution(made[0], Execution("started"))
+    assert disk.syncs == 9
+    assert sorted(ids(one_writer(tmp_path / "log"))) == sorted(made)
+
+
+def test_group_writes_together_what_came_meanwhile(
+    tmp_path: Path, new_log: NewLog, disk: Disk
+) -> None:
+    log = new_log()
+    with disk.stopped():
+        first = Thread(logging(log))
+        disk.wait()
+        threads = [Thread(logging(log)) for _ in range(7)]
+        until(lambda: waiting(log) == 7)
+    made = [thread.end() for thread in (first, *threads)]
+    assert disk.syncs == 2
+    assert sorted(ids(one_writer(tmp_path / "log"))) == sorted(made)
+
+
+def test_a_crowd_waits_a_moment_for_as_many_as_came_before(
+    new_log: NewLog, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = new_log()
+    pauses: list[float] = []
+    monkeypatch.setattr(log_module, "time", SimpleNamespace(sleep=pauses.append))
+    with disk.stopped():
+        first = Thread(logging(log))
+        disk.wait()
+        threads = [Thread(logging(log)) for _ in range(7)]
+        until(lambda: waiting(log) == 7)
+        assert pauses == []
+    for thread in (first, *threads):
+        thread.end()
+    log.decision(RULES, RECORD)
+    assert 0 < len(pauses) < 10
+    pauses.clear()
+    log.decision(RULES, RECORD)
+    assert pauses == []
+
+
+def test_async_returns_at_once_and_writes_soon(tmp_path: Path, new_log: NewLog, disk: Disk) -> None:
+    log = new_log(durability="async")
+    with disk.stopped():
+        made = [log.decision(RULES, RECORD) for _ in range(10)]
+        disk.wait()
+    until(lambda: len(ids(one_writer(tmp_path / "log"))) == 10)
+    assert ids(one_writer(tmp_path / "log")) == made
+    more = log.decision(RULES, RECORD)
+    until(lambda: ids(one_writer(tmp_path / "log")) == [*made, more])
+    assert disk.syncs == 2
+
+
+def test_async_waits_where_too_many_wait_to_be_written(
+    tmp_path: Path, new_log: NewLog, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "_MOST_WAITING", 5)
+    monkeypatch.setattr(log_module, "_LINGER_SECONDS", 3600.0)
+    log = new_log(durability="async")
+    for _ in range(4):
+        log.decision(RULES, RECORD)
+    assert disk.syncs == 0
+    log.decision(RULES, RECORD)
+    assert disk.syncs == 1
+    assert len(ids(one_writer(tmp_path / "log"))) == 5
+
+
+@pytest.mark.parametrize("durability", ["group", "async"])
+def test_nobody_waits_for_an_event(new_log: NewLog, disk: Disk, durability: str) -> None:
+    log = new_log(durability=durability)
+    log.decision(RULES, RECORD)
+    log.flush()
+    before = disk.syncs
+    with disk.stopped():
+        log.execution(uuid7(MOMENT), Execution("started"))
+    until(lambda: disk.syncs > before)
+
+
+@ALL_DURABILITIES
+def test_to_flush_waits_for_everything_so_far(
+    tmp_path: Path, new_log: NewLog, durability: str
+) -> None:
+    log = new_log(durability=durability)
+    for count in range(1, 4):
+        log.decision(RULES, RECORD)
+        log.execution(uuid7(MOMENT), Execution("started"))
+        log.flush()
+        assert len(one_writer(tmp_path / "log")) == 2 * count
+    log.flush()
+    asyncio.run(log.flush_async())
+    assert len(one_writer(tmp_path / "log")) == 6
+
+
+def test_to_flush_waits_for_what_is_being_written(
+    tmp_path: Path, new_log: NewLog, disk: Disk
+) -> None:
+    log = new_log(durability="async")
+    with disk.stopped():
+        made = log.decision(RULES, RECORD)
+        disk.wait()
+        thread = Thread(log.flush)
+        until(lambda: waiting(log) == 1)
+        assert thread.is_alive()
+    assert thread.end() is None
+    assert ids(one_writer(tmp_path / "log")) == [made]
+
+
+def test_what_comes_while_others_are_written_is_written_after_them(
+    tmp_path: Path, new_log: NewLog, disk: Disk
+) -> None:
+    log = new_log()
+    with disk.stopped():
+        thread = Thread(logging(log))
+        disk.wait()
+        log.execution(uuid7(MOMENT), Execution("started"))
+    made = thread.end()
+    until(lambda: len(one_writer(tmp_path / "log")) == 2)
+    assert ids(one_writer(tmp_path / "log")) == [made]
+
+
+# Threads.
+
+
+@ALL_DURABILITIES
+@pytest.mark.parametrize("segment_bytes", [1_000_000_000, 20_000], ids=["one", "many"])
+def test_threads_write_one_chain(
+    tmp_path: Path, new_log: NewLog, durability: str, segment_bytes: int
+) -> None:
+    start = threading.Barrier(8)
+    log = new_log(durability=durability, segment_bytes=segment_bytes)
+
+    def work() -> list[str]:
+        start.wait()
+        made = []
+        for number in range(200):
+            made.append(log.decision(RULES, RECORD))
+            if number % 10 == 0:
+                log.execution(made[-1], Execution("started"))
+        return made
+
+    threads = [Thread(work) for _ in range(8)]
+    made = [thread.end() for thread in threads]
+    log.close()
+    lines = one_writer(tmp_path / "log")
+    assert Counter(ids(lines)) == Counter(each for of_one in made for each in of_one)
+    assert len(ids(lines, "execution")) == 160
+    places = {each: place for place, each in enumerate(ids(lines))}
+    for of_one in made:
+        assert [places[each] for each in of_one] == sorted(places[each] for each in of_one)
+    assert (len(segments(tmp_path / "log")) > 1) == (segment_bytes == 20_000)
+
+
+@ALL_DURABILITIES
+def test_threads_that_are_switched_all_the_time_write_one_chain(
+    tmp_path: Path, new_log: NewLog, durability: str
+) -> None:
+    log = new_log(durability=durability)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [
+            Thread(lambda: [log.decision(RULES, RECORD) for _ in range(50)]) for _ in range(8)
+        ]
+        made = [each for thread in threads for each in thread.end()]
+    finally:
+        sys.setswitchinterval(interval)
+    log.close()
+    assert sorted(ids(one_writer(tmp_path / "log"))) == sorted(made)
+
+
+# The end.
+
+
+@ALL_DURABILITIES
+def test_to_close_writes_what_waits_and_says_that_it_is_the_end(
+    tmp_path: Path, new_log: NewLog, durability: str
+) -> None:
+    log = new_log(durability=durability)
+    made = [log.decision(RULES, RECORD) for _ in range(3)]
+    log.execution(made[0], Execution("started"))
+    log.close()
+    log.close()
+    lines = one_writer(tmp_path / "log")
+    assert (ids(lines), kinds(lines)[-2:]) == (made, ["execution", "close"])
+    assert closes(lines) == ["end"]
+    assert log.writer == "w1"
+
+
+def test_a_log_is_closed_either_way(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with DecisionLog(tmp_path / "log") as log:
+            log.decision(RULES, RECORD)
+        await log.aclose()
+
+    asyncio.run(main())
+    assert kinds(one_writer(tmp_path / "log")) == ["decision", "close"]
+
+
+@ALL_DURABILITIES
+def test_what_is_closed_logs_no_more(tmp_path: Path, new_log: NewLog, durability: str) -> None:
+    log = new_log(durability=durability)
+    log.decision(RULES, RECORD)
+    log.close()
+    before = one_writer(tmp_path / "log")
+    for call in (
+        logging(log),
+        log.flush,
+        lambda: log.execution(uuid7(MOMENT), Execution("started")),
+        lambda: log.act(Draft(Kind.GAP, 1, gap=Gap("cut"))),
+        lambda: Router(RULES, log=log).decide({}),
+        lambda: asyncio.run(log.flush_async()),
+    ):
+        with pytest.raises(RuntimeError, match="the log is closed"):
+            cast("Callable[[], Any]", call)()
+    assert one_writer(tmp_path / "log") == before
+
+
+@pytest.mark.parametrize("mode", ["deny", "allow_unlogged"])
+def test_what_was_closed_without_a_line_makes_nothing(
+    tmp_path: Path, new_log: NewLog, mode: str
+) -> None:
+    log = new_log(on_log_failure=mode)
+    log.close()
+    with pytest.raises(RuntimeError, match="the log is closed"):
+        log.decision(RULES, RECORD)
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_closed_log_leaves_its_writer_to_others(tmp_path: Path, new_log: NewLog) -> None:
+    for _ in range(3):
+        with new_log() as log:
+            log.decision(RULES, RECORD)
+    assert kinds(one_writer(tmp_path / "log")) == ["decision", "close"] * 3
+
+
+@ALL_DURABILITIES
+def test_a_call_that_comes_while_the_log_is_closed_harms_nothing(
+    tmp_path: Path, new_log: NewLog, monkeypatch: pytest.MonkeyPatch, durability: str
+) -> None:
+    log = new_log(durability=durability)
+    made = [log.decision(RULES, RECORD) for _ in range(5)]
+    name = "_commit" if durability == "sync" else "_join"
+    original = getattr(log, name)
+
+    def late(drafts: Any, **options: Any) -> Any:
+        monkeypatch.setattr(log, name, original)
+        closing = Thread(log.close)
+        closing.join(0.2)
+        try:
+            return original(drafts, **options)
+        finally:
+            ended.append(closing)
+
+    ended: list[Thread] = []
+    monkeypatch.setattr(log, name, late)
+    with suppress(RuntimeError, LogError):  # either it is logged, or it is said not to be
+        made.append(log.decision(RULES, RECORD))
+    ended[0].end()
+    lines = one_writer(tmp_path / "log")
+    assert ids(lines) == made
+    assert kinds(lines)[-1] == "close"
+
+
+@WAITING_DURABILITIES
+def test_to_close_while_threads_log_loses_nothing(
+    tmp_path: Path, new_log: NewLog, durability: str
+) -> None:
+    for number in range(20):
+        folder = tmp_path / str(number)
+        log = new_log(folder, durability=durability)
+        made: list[str] = []
+
+        def work(log: DecisionLog = log, made: list[str] = made) -> None:
+            while True:
+                made.append(log.decision(RULES, RECORD))
+
+        threads = [Thread(work) for _ in range(8)]
+        until(lambda made=made: len(made) >= 10)  # type: ignore[misc]
+        log.close()
+        problems = [repr(thread.end()) for thread in threads]
+        assert set(problems) == {"RuntimeError('the log is closed')"}
+        lines = one_writer(folder)
+        assert sorted(ids(lines)) == sorted(made)
+        assert kinds(lines)[-1] == "close"
+
+
+def test_a_log_that_nobody_keeps_ends_its_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "_LINGER_SECONDS", 0.1)
+    log = DecisionLog(tmp_path / "log", durability="async")
+    log.execution(uuid7(MOMENT), Execution("started"))
+    flusher = log._flusher  # noqa: SLF001 - it has to end
+    assert flusher is not None
+    del log
+    flusher.join(PATIENCE_SECONDS)
+    assert not flusher.is_alive()
+
+
+# Segments.
+
+
+def test_segments_end_after_so_many_bytes(tmp_path: Path, new_log: NewLog) -> None:
+    with new_log(segment_bytes=2500) as log:
+        made = [log.decision(RULES, RECORD) for _ in range(10)]
+    lines = one_writer(tmp_path / "log")
+    assert ids(lines) == made
+    assert closes(lines) == ["size"] * 3 + ["end"]
+    for path in segments(tmp_path / "log")[:-1]:
+        last = path.read_bytes().splitlines()[-1]
+        assert json.loads(last)["close"] == {"reason": "size"}
+
+
+def test_the_last_line_says_that_it_is_the_end(tmp_path: Path, new_log: NewLog) -> None:
+    with new_log(segment_bytes=1) as log:
+        log.decision(RULES, RECORD)
+    assert closes(one_writer(tmp_path / "log")) == ["size", "end"]
+
+
+def test_segments_end_after_so_many_seconds(tmp_path: Path, new_log: NewLog) -> None:
+    clock = Clock()
+    with new_log(segment_seconds=60.0, clock=clock) as log:
+        for _ in range(4):
+            log.decision(RULES, RECORD)
+            clock.now += 30 * SECOND
+    lines = one_writer(tmp_path / "log")
+    assert [line.segment for line in lines] == [1, 1, 1, 1, 2, 2]
+    assert closes(lines) == ["time", "end"]
+
+
+def test_a_clock_that_goes_back_changes_no_order(tmp_path: Path, new_log: NewLog) -> None:
+    clock = Clock()
+    with new_log(segment_seconds=60.0, clock=clock) as log:
+        made = []
+        for hours in (0, -1, -24 * 365 * 60, 0):
+            clock.now = MOMENT + datetime.timedelta(hours=hours)
+            made.append(log.decision(RULES, RECORD))
+    lines = one_writer(tmp_path / "log")
+    assert ids(lines) == made
+    assert {line.segment for line in lines} == {1}
+    assert min(line.entry["time"] for line in lines) < 0
+
+
+def test_a_relative_folder_stays_where_it_was(
+    tmp_path: Path, new_log: NewLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    log = new_log(Path("log"), segment_bytes=1)
+    log.decision(RULES, RECORD)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    log.decision(RULES, RECORD)
+    log.close()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert len(ids(one_writer(tmp_path / "log"))) == 2
+
+
+# Writers.
+
+
+def test_two_logs_in_one_process_are_two_writers(tmp_path: Path, new_log: NewLog) -> None:
+    one, two = new_log(), new_log()
+    made = [log.decision(RULES, RECORD) for log in (one, two, one, two)]
+    assert (one.writer, two.writer) == ("w1", "w2")
+    one.close()
+    three = new_log()
+    made.append(three.decision(RULES, RECORD))
+    assert three.writer == "w1"
+    two.close()
+    three.close()
+    lines = whole(tmp_path / "log")
+    assert ids(lines["w1"]) == [made[0], made[2], made[4]]
+    assert ids(lines["w2"]) == [made[1], made[3]]
+
+
+def test_a_writer_may_have_a_name(tmp_path: Path, new_log: NewLog) -> None:
+    with new_log(writer="host-7.example") as log:
+        log.decision(RULES, RECORD)
+        assert log.writer == "host-7.example"
+    assert writers(tmp_path / "log") == ["host-7.example"]
+
+
+def test_a_name_that_is_taken_is_an_error_until_it_is_free(tmp_path: Path, new_log: NewLog) -> None:
+    one, two = new_log(writer="host"), new_log(writer="host")
+    one.decision(RULES, RECORD)
+    with pytest.raises(LogError) as caught:
+        two.decision(RULES, RECORD)
+    assert caught.value.reason == "another process is this writer of the log"
+    one.close()
+    two.decision(RULES, RECORD)
+    two.close()
+    assert kinds(one_writer(tmp_path / "log")) == ["decision", "close"] * 2
+
+
+def test_a_log_of_a_later_version_is_left_alone(tmp_path: Path, new_log: NewLog) -> None:
+    with new_log() as log:
+        log.decision(RULES, RECORD)
+    head = tmp_path / "log/.heads/w1"
+    head.write_bytes(b'{"schema":"policy-router/log/v2","more":1}')
+    before = {path: path.read_bytes() for path in (tmp_path / "log").rglob("*") if path.is_file()}
+    denying, allowing = new_log(), new_log(on_log_failure="allow_unlogged")
+    with pytest.raises(LogError, match="a newer version may read it"):
+        denying.decision(RULES, RECORD)
+    allowing.decision(RULES, RECORD)
+    assert allowing.unlogged == 1
+    after = {path: path.read_bytes() for path in (tmp_path / "log").rglob("*") if path.is_file()}
+    assert after == before
+
+
+# A disk that fails.
+
+
+FULL = OSError(28, "No space left on device")
+
+
+@WAITING_DURABILITIES
+def test_what_cannot_be_written_is_denied(
+    tmp_path: Path, new_log: NewLog, disk: Disk, durability: str
+) -> None:
+    log = new_log(durability=durability)
+    made = [log.decision(RULES, RECORD)]
+    disk.problems = [FULL]
+    with pytest.raises(LogError) as caught:
+        log.decision(RULES, RECORD)
+    assert (caught.value.folder, caught.value.reason) == (
+        str(tmp_path / "log"),
+        "no space left on device",
+    )
+    assert log.unlogged == 0
+    made.append(log.decision(RULES, RECORD))
+    log.close()
+    lines = one_writer(tmp_path / "log")
+    assert (ids(lines), gaps(lines)) == (made, [])
+
+
+def test_an_error_without_words_has_a_reason(new_log: NewLog, disk: Disk) -> None:
+    log = new_log()
+    disk.problems = [OSError()]
+    with pytest.raises(LogError, match="input/output error"):
+        log.decision(RULES, RECORD)
+
+
+def test_all_who_wait_for_a_batch_are_denied(tmp_path: Path, new_log: NewLog, disk: Disk) -> None:
+    log = new_log()
+    with disk.stopped():
+        first = Thread(logging(log))
+        disk.wait()
+        threads = [Thread(logging(log)) for _ in range(7)]
+        until(lambda: waiting(log) == 7)
+        disk.problems = [FULL, FULL]
+    for thread in (first, *threads):
+        assert isinstance(thread.end(), LogError)
+    made = log.decision(RULES, RECORD)
+    assert ids(one_writer(tmp_path / "log")) == [made]
+
+
+@pytest.mark.parametrize("mode", ["deny", "allow_unlogged"])
+def test_an_event_that_is_not_written_is_counted_and_told(
+    tmp_path: Path, new_log: NewLog, disk: Disk, mode: str
+) -> None:
+    clock = Clock()
+    log = new_log(on_log_failure=mode, clock=clock)
+    made = log.decision(RULES, RECORD)
+    clock.now += SECOND
+    disk.problems = [FULL, OSError(5, "Input/output error")]
+    for _ in range(2):
+        for _ in range(3):
+            log.execution(made, Execution("started"))
+        log.flush()
+        clock.now += SECOND
+    assert log.unlogged == 0
+    log.execution(made, Execution("finished"))
+    log.close()
+    lines = one_writer(tmp_path / "log")
+    assert kinds(lines) == ["decision", "gap", "execution", "close"]
+    assert gaps(lines) == [
+        {
+            "reason": "unlogged",
+            "executions": 6,
+            "since": microseconds(MOMENT + SECOND),
+            "error": "input/output error",
+        }
+    ]
+
+
+@ALL_DURABILITIES
+def test_what_need_not_be_logged_is_counted_and_told(
+    tmp_path: Path, new_log: NewLog, disk: Disk, durability: str
+) -> None:
+    clock = Clock()
+    log = new_log(durability=durability, on_log_failure="allow_unlogged", clock=clock)
+    disk.problems = [FULL, FULL, FULL]
+    for number in range(3):
+        log.decision(RULES, RECORD)
+        log.flush()
+        assert log.unlogged == number + 1
+        clock.now += SECOND
+    made = log.decision(RULES, RECORD)
+    log.flush()
+    assert log.unlogged == 0
+    lines = one_writer(tmp_path / "log")
+    assert (kinds(lines), ids(lines)) == (["gap", "decision"], [made])
+    assert gaps(lines) == [
+        {
+            "reason": "unlogged",
+            "decisions": 3,
+            "since": microseconds(MOMENT),
+            "error": "no space left on device",
+        }
+    ]
+
+
+@pytest.mark.parametrize("now", [datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)])
+def test_what_is_missing_since_1970_is_told_too(
+    tmp_path: Path, new_log: NewLog, disk: Disk, now: datetime.datetime
+) -> None:
+    log = new_log(on_log_failure="allow_unlogged", clock=lambda: now)
+    disk.problems = [FULL]
+    log.decision(RULES, RECORD)
+    assert log.unlogged == 1
+    log.decision(RULES, RECORD)
+    assert [gap["decisions"] for gap in gaps(one_writer(tmp_path / "log"))] == [1]
+
+
+def test_async_denies_from_the_second_failure_on_and_tells_of_the_first(
+    tmp_path: Path, new_log: NewLog, disk: Disk
+) -> None:
+    log = new_log(durability="async")
+    disk.problems = [FULL, FULL]
+    lost = log.decision(RULES, RECORD)
+    log.flush()
+    assert log.unlogged == 1
+    with pytest.raises(LogError):
+        log.decision(RULES, RECORD)
+    assert log.unlogged == 1
+    made = [log.decision(RULES, RECORD)]
+    assert log.unlogged == 0
+    with disk.stopped():
+        made.append(log.decision(RULES, RECORD))
+    log.close()
+    lines = one_writer(tmp_path / "log")
+    assert ids(lines) == made
+    assert lost not in made
+    assert [gap["decisions"] for gap in gaps(lines)] == [1]
+
+
+def test_what_is_written_of_the_log_itself_is_never_let_through(
+    new_log: NewLog, disk: Disk
+) -> None:
+    log = new_log(on_log_failure="allow_unlogged")
+    disk.problems = [FULL]
+    with pytest.raises(LogError, match="no space left on device"):
+        log.act(Draft(Kind.PRUNE, 5, prune=Prune(7, 8, ("w1/1",))))
+    assert log.unlogged == 0
+
+
+def test_what_is_missing_is_told_at_the_end(tmp_path: Path, new_log: NewLog, disk: Disk) -> None:
+    log = new_log(on_log_failure="allow_unlogged")
+    log.decision(RULES, RECORD)
+    disk.problems = [FULL]
+    log.decision(RULES, RECORD)
+    log.close()
+    lines = one_writer(tmp_path / "log")
+    assert kinds(lines) == ["decision", "gap", "close"]
+    assert log.unlogged == 0
+
+
+def test_a_policy_that_cannot_be_stored_denies_or_is_counted(
+    tmp_path: Path, new_log: NewLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denying, allowing = new_log(), new_log(on_log_failure="allow_unlogged")
+
+    def fail(_policy: object) -> None:
+        raise FULL
+
+    for log in (denying, allowing):
+        monkeypatch.setattr(log.policies, "keep", fail)
+    with pytest.raises(LogError, match="no space left on device"):
+        denying.decision(RULES, RECORD)
+    allowing.decision(RULES, RECORD)
+    assert (denying.unlogged, allowing.unlogged) == (0, 1)
+    assert not (tmp_path / "log").exists()
+    monkeypatch.undo()
+    for log in (denying, allowing):
+        log.decision(RULES, RECORD)
+    told = [gap["decisions"] for lines in whole(tmp_path / "log").values() for gap in gaps(lines)]
+    assert told == [1]
+
+
+def test_a_policy_is_stored_once_and_before_its_first_decision(
+    new_log: NewLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = new_log()
+    kept: list[str] = []
+    keep = log.policies.keep
+
+    def remember(policy: Any) -> None:
+        assert policy.revision not in kept
+        kept.append(policy.revision)
+        keep(policy)
+
+    monkeypatch.setattr(log.policies, "keep", remember)
+    other = loads("{model: m, provider: p}")
+    for policy in (RULES, other, RULES, other):
+        log.decision(policy, record_of(policy))
+    assert kept == [RULES.revision, other.revision]
+    for revision in kept:
+        assert log.policies.load(revision).revision == revision
+
+
+def test_a_line_that_cannot_be_spelt_denies_nobody_else(
+    tmp_path: Path, new_log: NewLog, disk: Disk
+) -> None:
+    log = new_log()
+    with disk.stopped():
+        first = Thread(logging(log))
+        disk.wait()
+        poison = Thread(lambda: log.decision(RULES, RECORD, parent_id="\ud800"))
+        until(lambda: waiting(log) == 1 or not poison.is_alive())
+        others = [Thread(logging(log)) for _ in range(3)]
+        until(lambda: waiting(log) == 3 + poison.is_alive())
+    made = [thread.end() for thread in (first, *others)]
+    assert isinstance(poison.end(), Exception)
+    assert [each for each in made if isinstance(each, BaseException)] == []
+    assert sorted(ids(one_writer(tmp_path / "log"))) == sorted(made)
+
+
+def test_an_event_that_cannot_be_spelt_does_not_end_the_writing(
+    tmp_path: Path, new_log: NewLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "_LINGER_SECONDS", 0.001)
+    monkeypatch.setattr(threading, "excepthook", lambda _problem: None)
+    log = new_log(durability="async")
+    with suppress(UnicodeEncodeError):  # whoever logs it may be told
+        log.execution(uuid7(MOMENT), Execution("\ud800"))
+    time.sleep(0.05)
+    made = log.decision(RULES, RECORD)
+    end = time.monotonic() + 2
+    while time.monotonic() < end and not (tmp_path / "log/w1/00000001.jsonl").exists():
+        time.sleep(0.01)
+    log_of = read(tmp_path / "log") if (tmp_path / "log/w1").exists() else {}
+    assert ids(log_of.get("w1", [])) == [made]
+
+
+# Interrupts.
+
+
+class Gate:
+    """A gate at which whoever waits is interrupted."""
+
+    def __init__(self, gate: threading.Lock, *, opens_first: bool) -> None:
+        self._gate, self._opens_first = gate, opens_first
+        self.is_interrupted = threading.Event()
+
+    def acquire(self) -> bool:
+        """Wait, and be interrupted before or after it is over."""
+        if self._opens_first:
+            self._gate.acquire()
+        else:
+            assert self.is_interrupted.wait(PATIENCE_SECONDS)
+        raise KeyboardInterrupt
+
+    def release(self) -> None:
+        """Open."""
+        self._gate.release()
+
+
+@pytest.fixture
+def gates(monkeypatch: pytest.MonkeyPatch) -> dict[str, Gate]:
+    """Let threads that are called early or late be interrupted where they wait."""
+    made: dict[str, Gate] = {}
+
+    class Interrupted(log_module._Waiter):  # noqa: SLF001 - nothing else waits there
+        def __init__(self) -> None:
+            super().__init__()
+            name = threading.current_thread().name
+            if name in {"early", "late"}:
+                made[name] = Gate(self.gate, opens_first=name == "late")
+                cast("Any", self).gate = made[name]
+
+    monkeypatch.setattr(log_module, "_Waiter", Interrupted)
+    return made
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_who_is_interrupted_while_waiting_keeps_nobody_waiting(
+    tmp_path: Path, new_log: NewLog, disk: Disk, gates: dict[str, Gate], place: int
+) -> None:
+    log = new_log()
+    with disk.stopped():
+        first = Thread(logging(log))
+        disk.wait()
+        threads = []
+        for number in range(4):
+            threads.append(Thread(logging(log), "early" if number == place else None))
+            until(lambda number=number: waiting(log) == number + 1)  # type: ignore[misc]
+        gates["early"].is_interrupted.set()
+        assert isinstance(threads[place].end(), KeyboardInterrupt)
+        assert waiting(log) == 3
+    made = [thread.end() for thread in (first, *threads) if thread is not threads[place]]
+    made.append(log.decision(RULES, RECORD))
+    assert set(made) <= set(ids(one_writer(tmp_path / "log")))
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_who_is_interrupted_while_woken_keeps_nobody_waiting(
+    tmp_path: Path, new_log: NewLog, disk: Disk, gates: dict[str, Gate], place: int
+) -> None:
+    log = new_log()
+    with disk.stopped():
+        first = Thread(logging(log))
+        disk.wait()
+        threads = []
+        for number in range(4):
+            threads.append(Thread(logging(log), "late" if number == place else None))
+            until(lambda number=number: waiting(log) == number + 1)  # type: ignore[misc]
+    assert "late" in gates
+    assert isinstance(threads[place].end(), KeyboardInterrupt)
+    ends = [thread.end() for thread in (first, *threads) if thread is not threads[place]]
+    # They may be denied, since it may be the one who writes for them who is interrupted.
+    assert [end for end in ends if not isinstance(end, (str, LogError))] == []
+    ends.append(log.decision(RULES, RECORD))
+    made = {end for end in ends if isinstance(end, str)}
+    assert made <= set(ids(one_writer(tmp_path / "log")))
+
+
+def test_all_who_wait_may_be_interrupted(
+    tmp_path: Path, new_log: NewLog, disk: Disk, gates: dict[str, Gate]
+) -> None:
+    log = new_log()
+    with disk.stopped():
+        first = Thread(logging(log))
+        disk.wait()
+        thread = Thread(logging(log), "early")
+        until(lambda: waiting(log) == 1)
+        gates["early"].is_interrupted.set()
+        thread.end()
+    made = first.end()
+    until(lambda: len(ids(one_writer(tmp_path / "log"))) == 2)
+    assert ids(one_writer(tmp_path / "log"))[0] == made
+
+
+@WAITING_DURABILITIES
+def test_who_is_interrupted_while_writing_keeps_nobody_waiting(
+    tmp_path: Path, new_log: NewLog, disk: Disk, durability: str
+) -> None:
+    log = new_log(durability=durability)
+    with disk.stopped():
+        first = Thread(logging(log))
+        disk.wait()
+        threads = [Thread(logging(log)) for _ in range(3)]
+        if durability == "group":
+            until(lambda: waiting(log) == 3)
+        disk.problems = [KeyboardInterrupt()]
+    assert isinstance(first.end(), KeyboardInterrupt)
+    made = [thread.end() for thread in threads]
+    made.append(log.decision(RULES, RECORD))
+    assert sorted(ids(one_writer(tmp_path / "log"))) == sorted(made)
+
+
+def test_who_is_interrupted_after_the_writing_leaves_no_gap(
+    tmp_path: Path, new_log: NewLog, disk: Disk
+) -> None:
+    with new_log() as log:
+        log.decision(RULES, RECORD)
+    with segments(tmp_path / "log")[0].open("ab") as stream:
+        stream.write(b"{half")
+    log = new_log(on_log_failure="allow_unlogged", segment_bytes=1)
+    disk.problems = [None, KeyboardInterrupt()]  # while the segment is closed
+    with pytest.raises(KeyboardInterrupt):
+        log.decision(RULES, RECORD)
+    log.decision(RULES, RECORD)
+    log.close()
+    lines = one_writer(tmp_path / "log")
+    assert len(ids(lines)) == 3
+    assert gaps(lines) == [{"reason": "torn_tail", "bytes": 5}]
+
+
+def test_who_waits_for_somebody_who_is_interrupted_is_denied(
+    tmp_path: Path, new_log: NewLog, disk: Disk
+) -> None:
+    log = new_log()
+    with disk.stopped():
+        first = Thread(logging(log))
+        disk.wait()
+        threads = [Thread(logging(log)) for _ in range(3)]
+        until(lambda: waiting(log) == 3)
+        disk.problems = [FULL, KeyboardInterrupt()]
+    assert isinstance(first.end(), LogError)
+    ends = [thread.end() for thread in threads]
+    denied = [end for end in ends if isinstance(end, LogError)]
+    assert {end.reason for end in denied} == {"the writing was interrupted"}
+    assert (len(denied), len(ends)) == (2, 3)
+    made = log.decision(RULES, RECORD)
+    assert ids(one_writer(tmp_path / "log")) == [made]
+
+
+def test_who_is_interrupted_while_waiting_for_a_crowd_keeps_nobody_waiting(
+    tmp_path: Path, new_log: NewLog, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = new_log()
+    with disk.stopped():
+        first = Thread(logging(log))
+        disk.wait()
+        threads = [Thread(logging(log)) for _ in range(7)]
+        until(lambda: waiting(log) == 7)
+    made = [thread.end() for thread in (first, *threads)]
+
+    def interrupted(_seconds: float) -> None:
+        monkeypatch.setattr(log_module, "time", time)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(log_module, "time", SimpleNamespace(sleep=interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        log.decision(RULES, RECORD)
+    made.append(Thread(logging(log)).end())
+    assert set(made) <= set(ids(one_writer(tmp_path / "log")))
+
+
+class Interrupter:
+    """Interrupts a call once, after it has called something, or as it begins to.
+
+    This is where an interpreter lets a signal be handled; `number` counts these places.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.place: str | None = None
+        self._left = number
+
+    def __call__(self, call: Callable[[], Any]) -> Callable[[], Any]:
+        """Return the call, to be interrupted."""
+
+        def interrupted() -> Any:
+            sys.setprofile(self._watch)
+            try:
+                return call()
+            finally:
+                sys.setprofile(None)
+
+        return interrupted
+
+    def _watch(self, frame: FrameType, event: str, called: Any) -> None:
+        code = frame.f_code
+        is_ours = code.co_filename in (log_module.__file__, chain_module.__file__)
+        if not is_ours or event not in {"call", "c_return"} or self.place is not None:
+            return
+        self._left -= 1
+        if not self._left:
+            what = getattr(called, "__name__", "")
+            self.place = f"{code.co_name}, line {frame.f_lineno}: {event} {what}".rstrip()
+            raise KeyboardInterrupt
+
+
+def hangs(log: DecisionLog, disk: Disk, interrupter: Interrupter, place: int) -> bool:
+    """Tell whether anybody hangs where one of five threads is interrupted.
+
+    Args:
+        log: what they log to.
+        disk: what they write on.
+        interrupter: interrupts one of them.
+        place: which: 0 writes first, and the others wait for that in their order.
+    """
+    log.decision(RULES, RECORD)
+    log._last_size = 5  # noqa: SLF001 - as if there had been a crowd before
+    calls = [logging(log)] * 5
+    calls[place] = interrupter(calls[place])
+    threads: list[Thread] = []
+    with disk.stopped():
+        for call in calls:
+            before = (waiting(log), disk.is_reached)
+            threads.append(Thread(call))
+            settled(threads[-1], lambda before=before: (waiting(log), disk.is_reached) > before)  # type: ignore[misc]
+    threads.append(Thread(logging(log)))
+    end = time.monotonic() + 3
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return any(thread.is_alive() for thread in threads)
+
+
+def settled(thread: Thread, is_there: Callable[[], bool]) -> None:
+    """Wait until a thread has ended or writes or waits for its turn; but not for long."""
+    end = time.monotonic() + 0.05
+    while thread.is_alive() and not is_there() and time.monotonic() < end:
+        time.sleep(0.0002)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 4], ids=["writes", "is next", "waits", "is last"])
+def test_an_interrupt_in_any_place_keeps_nobody_waiting(
+    tmp_path: Path, disk: Disk, place: int
+) -> None:
+    found: list[str] = []
+    number = 0
+    while len(found) < 3:
+        number += 1
+        log = DecisionLog(tmp_path / str(number))
+        interrupter = Interrupter(number)
+        if hangs(log, disk, interrupter, place):
+            log_module._LOGS.discard(log)  # noqa: SLF001 - it would never be closed
+            found.append(str(interrupter.place))
+        else:
+            log.close()
+        if interrupter.place is None:
+            break
+    assert found == []
+    assert number > 10
+
+
+INTERRUPTED = """
+import json, os, random, signal, sys, threading, time
+from policy_router import DecisionLog, decide, loads
+from policy_router.errors import LogError
+folder, durability, rules = sys.argv[1:]
+policy = loads(rules, name="logged")
+record = decide(policy, {"caller": {"team": "x"}}, now="2026-01-31T09:00:00Z")
+log = DecisionLog(folder, durability=durability)
+made = [log.decision(policy, record)]
+is_over = threading.Event()
+def work():
+    while not is_over.is_set():
+        try:
+            made.append(log.decision(policy, record))
+        except LogError:  # whoever wrote was interrupted
+            pass
+threads = [threading.Thread(target=work, daemon=True) for _ in range(6)]
+for thread in threads:
+    thread.start()
+interrupts = 0
+chance = random.Random(7)
+end = time.monotonic() + 1.5
+while time.monotonic() < end:
+    try:
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.01))
+        while time.monotonic() < end:
+            made_here = log.decision(policy, record)
+            made.append(made_here)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        interrupts += 1
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+before = len(made)
+time.sleep(0.3)
+goes_on = len(made) > before
+is_over.set()
+end = time.monotonic() + 5
+for thread in threads:
+    thread.join(max(0, end - time.monotonic()))
+hanging = sum(thread.is_alive() for thread in threads)
+print(json.dumps([interrupts, goes_on, hanging, made]), flush=True)
+if not hanging:
+    log.close()
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no such timer")
+@WAITING_DURABILITIES
+def test_interrupts_at_any_moment_keep_nobody_waiting(tmp_path: Path, durability: str) -> None:
+    words = (str(tmp_path / "log"), durability, POLICY)
+    # Not measured: what measures cannot be interrupted at any moment.
+    said = ran(INTERRUPTED, *words, cwd=tmp_path, measured=False)
+    interrupts, goes_on, hanging, made = json.loads(said)
+    assert (goes_on, hanging) == (True, 0)
+    assert interrupts > 50
+    # A decision whose caller was interrupted may be in the log, and nobody was told.
+    logged = Counter(ids(one_writer(tmp_path / "log")))
+    assert len(made) == len(set(made)) > 100
+    assert [lost for lost in made if lost not in logged] == []
+    assert set(logged.values()) == {1}
+
+
+# Forks and processes.
+
+
+BEGIN = """
+import json, os, sys, threading, warnings
+from policy_router import DecisionLog, decide, loads
+warnings.simplefilter("ignore", DeprecationWarning)
+folder, rules, *more = sys.argv[1:]
+policy = loads(rules, name="logged")
+record = decide(policy, {"caller": {"team": "x"}}, now="2026-01-31T09:00:00Z")
+"""
+
+FORKED = (
+    BEGIN
+    + """
+log = DecisionLog(folder, durability=more[0])
+made = [log.decision(policy, record) for _ in range(3)]
+log.flush()
+out, into = os.pipe()
+sys.stdout.flush()
+number = os.fork()
+if not number:
+    os.close(out)
+    assert log.writer is None
+    mine = [log.decision(policy, record) for _ in range(3)]
+    log.flush()
+    os.write(into, json.dumps([log.writer, mine]).encode())
+    os.close(into)
+    sys.exit(0)
+os.close(into)
+made += [log.decision(policy, record) for _ in range(3)]
+with os.fdopen(out) as stream:
+    theirs = json.load(stream)
+assert os.waitpid(number, 0)[1] == 0
+made += [log.decision(policy, record) for _ in range(3)]
+print(json.dumps([log.writer, made, *theirs]))
+"""
+)
+
+
+@FORKS
+@ALL_DURABILITIES
+def test_a_forked_process_is_another_writer_and_the_first_one_goes_on(
+    tmp_path: Path, durability: str
+) -> None:
+    folder = tmp_path / "log"
+    writer, made, other, theirs = json.loads(
+        ran(FORKED, str(folder), POLICY, durability, cwd=tmp_path)
+    )
+    assert (writer, other) == ("w1", "w2")
+    lines = whole(folder)
+    assert (ids(lines["w1"]), ids(lines["w2"])) == (made, theirs)
+    assert closes(lines["w1"]) == closes(lines["w2"]) == ["end"]
+
+
+WAITS_FORKED = (
+    BEGIN
+    + """
+log = DecisionLog(folder, durability="async", on_log_failure="allow_unlogged")
+log.decision(policy, record)
+log.execution("00000000-0000-7000-8000-000000000000", __import__(
+    "policy_router.runtime.log.entry", fromlist=["Execution"]).Execution("started"))
+number = os.fork()
+if not number:
+    assert (log.writer, log.unlogged) == (None, 0)
+    log.close()
+    sys.exit(0)
+assert os.waitpid(number, 0)[1] == 0
+log.close()
+"""
+)
+
+
+@FORKS
+def test_what_waits_to_be_written_is_written_by_one_process_only(tmp_path: Path) -> None:
+    ran(WAITS_FORKED, str(tmp_path / "log"), POLICY, cwd=tmp_path)
+    assert kinds(one_writer(tmp_path / "log")) == ["decision", "execution", "close"]
+
+
+BUSY_FORKED = (
+    BEGIN
+    + """
+log = DecisionLog(folder)
+made, is_over = [log.decision(policy, record)], threading.Event()
+def work():
+    while not is_over.is_set():
+        made.append(log.decision(policy, record))
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+children = []
+for _ in range(20):
+    number = os.fork()
+    if not number:
+        log.decision(policy, record)
+        log.close()
+        os._exit(0)
+    children.append(number)
+codes = [os.waitpid(number, 0)[1] for number in children]
+is_over.set()
+for thread in threads:
+    thread.join()
+log.close()
+print(json.dumps([codes, made]))
+"""
+)
+
+
+@FORKS
+def test_a_process_may_fork_while_its_threads_log(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    codes, made = json.loads(ran(BUSY_FORKED, str(folder), POLICY, cwd=tmp_path))
+    assert set(codes) == {0}
+    lines = whole(folder)
+    assert sorted(ids(lines["w1"])) == sorted(made)
+    assert len(decided(folder)) == len(made) + 20
+
+
+CLOSED_FORKED = (
+    BEGIN
+    + """
+log = DecisionLog(folder)
+log.decision(policy, record)
+log.close()
+number = os.fork()
+if not number:
+    try:
+        log.decision(policy, record)
+    except RuntimeError:
+        os._exit(7)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]))
+"""
+)
+
+
+@FORKS
+def test_a_closed_log_is_closed_in_a_forked_process_too(tmp_path: Path) -> None:
+    said = ran(CLOSED_FORKED, str(tmp_path / "log"), POLICY, cwd=tmp_path)
+    assert said.strip() == "7"
+
+
+AT_ONCE = (
+    BEGIN
+    + """
+for number in range(int(more[0])):
+    out, into = os.pipe()
+    children = []
+    for _ in range(2):
+        child = os.fork()
+        if not child:
+            os.close(into)
+            os.read(out, 1)
+            with DecisionLog(f"{folder}/{number}") as log:
+                log.decision(policy, record)
+                log.decision(policy, record)
+            os._exit(0)
+        children.append(child)
+    os.close(out)
+    os.close(into)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+"""
+)
+
+
+@FORKS
+def test_processes_that_start_at_once_are_different_writers(tmp_path: Path) -> None:
+    rounds = 60
+    ran(AT_ONCE, str(tmp_path), POLICY, str(rounds), cwd=tmp_path)
+    together = 0
+    for number in range(rounds):
+        folder = tmp_path / str(number)
+        lines = whole(folder)
+        together += len(lines) == 2
+        assert sorted(kinds([line for each in lines.values() for line in each])) == (
+            ["close"] * 2 + ["decision"] * 4
+        )
+        assert len(list((folder / "policies").glob("*.json"))) == 1
+        assert not [path for path in folder.rglob("*") if path.suffix == ".tmp"]
+    assert together > 0
+
+
+ENDS = (
+    BEGIN
+    + """
+log = DecisionLog(folder, durability=more[0])
+other = DecisionLog(folder)
+made = [log.decision(policy, record) for _ in range(3)]
+print(json.dumps(made))
+"""
+)
+
+
+@ALL_DURABILITIES
+def test_the_end_of_the_process_closes_what_is_open(tmp_path: Path, durability: str) -> None:
+    made = json.loads(ran(ENDS, str(tmp_path / "log"), POLICY, durability, cwd=tmp_path))
+    lines = one_writer(tmp_path / "log")
+    assert (ids(lines), closes(lines)) == (made, ["end"])
+
+
+ENDS_BUSY = (
+    BEGIN
+    + """
+log = DecisionLog(folder, durability=more[0])
+said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+is_there = threading.Event()
+def work():
+    while True:
+        os.write(said, log.decision(policy, record).encode() + b"\\n")
+        is_there.set()
+threading.excepthook = lambda problem: None
+for _ in range(4):
+    threading.Thread(target=work, daemon=True).start()
+is_there.wait()
+"""
+)
+
+
+@WAITING_DURABILITIES
+def test_the_end_of_the_process_loses_nothing_of_threads_that_log_on(
+    tmp_path: Path, durability: str
+) -> None:
+    for number in range(3):
+        folder = tmp_path / str(number)
+        ran(ENDS_BUSY, str(folder), POLICY, durability, cwd=tmp_path)
+        made = (tmp_path / "said").read_text().split("\n")[:-1]
+        (tmp_path / "said").unlink()
+        lines = one_writer(folder)
+        assert set(made) - set(ids(lines)) == set()
+        assert kinds(lines)[-1] == "close"
