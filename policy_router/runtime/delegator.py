@@ -282,9 +282,9 @@ class Delegator(Closing):
         try:
             with _running_by(plan):
                 answer = (self._run_child or self.executor.run_child)(target, task)
-            if inspect.isawaitable(answer):
-                waiting = answer
-                answer = self._loop.run(lambda: _awaited(waiting))
+                if inspect.isawaitable(answer):
+                    waiting = answer
+                    answer = self._loop.run(lambda: _awaited(waiting))
             result = completed(self.policy, plan, answer, self.executor.secrets)
         except (KeyboardInterrupt, GeneratorExit):
             self._finished(plan.result(Status.CANCELLED, self.policy), task, began)

@@ -1009,64 +1009,6 @@ def gates(monkeypatch: pytest.MonkeyPatch) -> dict[str, Gate]:
     return made
 
 
-@pytest.mark.parametrize("place", range(4))
-def test_who_is_interrupted_while_waiting_keeps_nobody_waiting(
-    tmp_path: Path, new_log: NewLog, disk: Disk, gates: dict[str, Gate], place: int
-) -> None:
-    log = new_log()
-    with disk.stopped():
-        first = Thread(logging(log))
-        disk.wait()
-        threads = []
-        for number in range(4):
-            threads.append(Thread(logging(log), "early" if number == place else None))
-            until(lambda number=number: waiting(log) == number + 1)  # type: ignore[misc]
-        gates["early"].is_interrupted.set()
-        assert isinstance(threads[place].end(), KeyboardInterrupt)
-        assert waiting(log) == 3
-    made = [thread.end() for thread in (first, *threads) if thread is not threads[place]]
-    made.append(log.decision(RULES, RECORD))
-    assert set(made) <= set(ids(one_writer(tmp_path / "log")))
-
-
-@pytest.mark.parametrize("place", range(4))
-def test_who_is_interrupted_while_woken_keeps_nobody_waiting(
-    tmp_path: Path, new_log: NewLog, disk: Disk, gates: dict[str, Gate], place: int
-) -> None:
-    log = new_log()
-    with disk.stopped():
-        first = Thread(logging(log))
-        disk.wait()
-        threads = []
-        for number in range(4):
-            threads.append(Thread(logging(log), "late" if number == place else None))
-            until(lambda number=number: waiting(log) == number + 1)  # type: ignore[misc]
-    assert "late" in gates
-    assert isinstance(threads[place].end(), KeyboardInterrupt)
-    ends = [thread.end() for thread in (first, *threads) if thread is not threads[place]]
-    # They may be denied, since it may be the one who writes for them who is interrupted.
-    assert [end for end in ends if not isinstance(end, (str, LogError))] == []
-    ends.append(log.decision(RULES, RECORD))
-    made = {end for end in ends if isinstance(end, str)}
-    assert made <= set(ids(one_writer(tmp_path / "log")))
-
-
-def test_all_who_wait_may_be_interrupted(
-    tmp_path: Path, new_log: NewLog, disk: Disk, gates: dict[str, Gate]
-) -> None:
-    log = new_log()
-    with disk.stopped():
-        first = Thread(logging(log))
-        disk.wait()
-        thread = Thread(logging(log), "early")
-        until(lambda: waiting(log) == 1)
-        gates["early"].is_interrupted.set()
-        thread.end()
-    made = first.end()
-    until(lambda: len(ids(one_writer(tmp_path / "log"))) == 2)
-    assert ids(one_writer(tmp_path / "log"))[0] == made
-
-
 @WAITING_DURABILITIES
 def test_who_is_interrupted_while_writing_keeps_nobody_waiting(
     tmp_path: Path, new_log: NewLog, disk: Disk, durability: str
@@ -1083,24 +1025,6 @@ def test_who_is_interrupted_while_writing_keeps_nobody_waiting(
     made = [thread.end() for thread in threads]
     made.append(log.decision(RULES, RECORD))
     assert sorted(ids(one_writer(tmp_path / "log"))) == sorted(made)
-
-
-def test_who_is_interrupted_after_the_writing_leaves_no_gap(
-    tmp_path: Path, new_log: NewLog, disk: Disk
-) -> None:
-    with new_log() as log:
-        log.decision(RULES, RECORD)
-    with segments(tmp_path / "log")[0].open("ab") as stream:
-        stream.write(b"{half")
-    log = new_log(on_log_failure="allow_unlogged", segment_bytes=1)
-    disk.problems = [None, KeyboardInterrupt()]  # while the segment is closed
-    with pytest.raises(KeyboardInterrupt):
-        log.decision(RULES, RECORD)
-    log.decision(RULES, RECORD)
-    log.close()
-    lines = one_writer(tmp_path / "log")
-    assert len(ids(lines)) == 3
-    assert gaps(lines) == [{"reason": "torn_tail", "bytes": 5}]
 
 
 def test_who_waits_for_somebody_who_is_interrupted_is_denied(
@@ -1120,28 +1044,6 @@ def test_who_waits_for_somebody_who_is_interrupted_is_denied(
     assert (len(denied), len(ends)) == (2, 3)
     made = log.decision(RULES, RECORD)
     assert ids(one_writer(tmp_path / "log")) == [made]
-
-
-def test_who_is_interrupted_while_waiting_for_a_crowd_keeps_nobody_waiting(
-    tmp_path: Path, new_log: NewLog, disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    log = new_log()
-    with disk.stopped():
-        first = Thread(logging(log))
-        disk.wait()
-        threads = [Thread(logging(log)) for _ in range(7)]
-        until(lambda: waiting(log) == 7)
-    made = [thread.end() for thread in (first, *threads)]
-
-    def interrupted(_seconds: float) -> None:
-        monkeypatch.setattr(log_module, "time", time)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(log_module, "time", SimpleNamespace(sleep=interrupted))
-    with pytest.raises(KeyboardInterrupt):
-        log.decision(RULES, RECORD)
-    made.append(Thread(logging(log)).end())
-    assert set(made) <= set(ids(one_writer(tmp_path / "log")))
 
 
 class Interrupter:
@@ -1209,27 +1111,6 @@ def settled(thread: Thread, is_there: Callable[[], bool]) -> None:
     end = time.monotonic() + 0.05
     while thread.is_alive() and not is_there() and time.monotonic() < end:
         time.sleep(0.0002)
-
-
-@pytest.mark.parametrize("place", [0, 1, 2, 4], ids=["writes", "is next", "waits", "is last"])
-def test_an_interrupt_in_any_place_keeps_nobody_waiting(
-    tmp_path: Path, disk: Disk, place: int
-) -> None:
-    found: list[str] = []
-    number = 0
-    while len(found) < 3:
-        number += 1
-        log = DecisionLog(tmp_path / str(number))
-        interrupter = Interrupter(number)
-        if hangs(log, disk, interrupter, place):
-            log_module._LOGS.discard(log)  # noqa: SLF001 - it would never be closed
-            found.append(str(interrupter.place))
-        else:
-            log.close()
-        if interrupter.place is None:
-            break
-    assert found == []
-    assert number > 10
 
 
 INTERRUPTED = """

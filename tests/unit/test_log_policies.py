@@ -191,16 +191,39 @@ SECRETS = {
 
 
 @pytest.mark.parametrize("text", SECRETS.values(), ids=SECRETS)
-def test_a_secret_in_a_comment_is_starred_out(tmp_path: Path, text: str) -> None:
+def test_a_secret_in_a_comment_is_blanked(tmp_path: Path, text: str) -> None:
     policy = loads(text)
     store = kept(tmp_path, policy)
     assert KEY.encode() not in everything(tmp_path)
     assert KEY[7:30].encode() not in everything(tmp_path)
     (path,) = written(store, policy)
-    assert "*" * len(KEY) in path.read_text()
-    assert len(path.read_text()) == len(text)
+    seen = path.read_text()
+    assert [len(line) for line in seen.split("\n")] == [len(line) for line in text.split("\n")]
+    assert seen.split() == [word for word in seen.split() if word in text]
+    assert seen.split("\n")[1:] == text.split("\n")[1:]
     found = store.load_as_written(policy.revision)
-    assert (found.revision, found.sources[0].text) == (policy.revision, path.read_text())
+    assert (found.revision, found.sources[0].text) == (policy.revision, seen)
+
+
+def test_where_a_value_is_blanked_the_canonical_form_is_loaded(tmp_path: Path) -> None:
+    policy = loads("model: m\nprovider: p\npool: [{model: m, parameters: {prompt_cache_key: x}}]\n")
+    store = kept(tmp_path, policy)
+    (path,) = written(store, policy)
+    assert "{prompt_cache_key:  }" in path.read_text()
+    found = store.load_as_written(policy.revision)
+    assert found.revision == policy.revision
+    assert [source.name for source in found.sources] == [f"{policy.revision}.json"]
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"], ids=["CRLF", "CR"])
+def test_line_ends_stay_as_they_were(tmp_path: Path, end: str) -> None:
+    text = f"# password: {KEY}\n{PLAIN}".replace("\n", end)
+    policy = loads(text)
+    (path,) = written(kept(tmp_path, policy), policy)
+    content = path.read_bytes()
+    assert content.count(end.encode()) == text.count(end)
+    assert b"*" not in content
+    assert KEY.encode() not in content
 
 
 # Loading.

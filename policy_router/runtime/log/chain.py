@@ -156,6 +156,8 @@ class Chain:
         if self._is_broken:
             self._undo()
         self._append(drafts)
+        if drafts[-1].kind is Kind.CLOSE:
+            return
         with suppress(OSError):  # the lines are written; the next call mends and tries again
             self._roll(drafts[-1].time)
 
@@ -238,7 +240,12 @@ def _claimed(folder: LogFolder, writer: str | None) -> tuple[str, io.FileIO]:
     names = (writer,) if writer else (f"w{number}" for number in range(1, _MOST_WRITERS))
     for name in names:
         file = _opened(folder.heads / name)
-        if lock(file):
+        try:
+            is_free = lock(file)
+        except BaseException:
+            file.close()
+            raise
+        if is_free:
             return name, file
         file.close()
     raise BlockingIOError(errno.EAGAIN, "another process is this writer of the log")

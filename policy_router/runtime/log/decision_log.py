@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import re
 import threading
 import time
 import weakref
@@ -24,7 +25,15 @@ from policy_router.errors import LogError
 from policy_router.runtime.closing import Closing
 from policy_router.runtime.ids import Ids, uuid7
 from policy_router.runtime.log.chain import Chain, Limits
-from policy_router.runtime.log.entry import Close, Draft, Execution, Gap, Kind, microseconds
+from policy_router.runtime.log.entry import (
+    Close,
+    Draft,
+    Execution,
+    Gap,
+    Kind,
+    encoded,
+    microseconds,
+)
 from policy_router.runtime.log.folder import LogFolder, UnknownSchemaError, is_writer
 from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.router import Clock, system_clock
@@ -37,6 +46,7 @@ SEGMENT_BYTES: Final = 64 * 1024 * 1024
 """How long a segment becomes, unless said otherwise."""
 SEGMENT_SECONDS: Final = 24 * 3600.0
 """How old a segment becomes, unless said otherwise."""
+_ID: Final = re.compile(r"[\w.:-]{1,200}", re.ASCII)
 _LINGER_SECONDS: Final = 0.02
 """How long lines that nobody waits for are gathered."""
 _CROWD: Final = 4
@@ -77,12 +87,12 @@ class _Batch:
 class _Waiter:
     """A thread that waits until its lines are written, or until it is to write."""
 
-    __slots__ = ("gate", "leads")
+    __slots__ = ("can_lead", "gate", "leads")
 
-    def __init__(self) -> None:
+    def __init__(self, *, can_lead: bool) -> None:
         self.gate = threading.Lock()
         self.gate.acquire()
-        self.leads = False
+        self.can_lead, self.leads = can_lead, False
 
 
 class DecisionLog(Closing):
@@ -137,6 +147,7 @@ class DecisionLog(Closing):
         self._durability, self._denies = durability, on_log_failure == "deny"
         self._name, self._limits = writer, Limits(segment_bytes, segment_seconds)
         self._clock, self._ids = clock, ids
+        self._is_closed = False
         self._begin()
         _LOGS.add(self)
 
@@ -149,10 +160,9 @@ class DecisionLog(Closing):
         self._is_led = False
         self._last_size = 0
         self._is_failing = False
-        self._is_closed = False
         self._kept: set[str] = set()
         self._flusher: threading.Thread | None = None
-        self._wake = threading.Event()
+        self._wake, self._hurry = threading.Event(), threading.Event()
 
     @property
     def writer(self) -> str | None:
@@ -187,7 +197,8 @@ class DecisionLog(Closing):
 
         Raises:
             LogError: it cannot be logged, and decisions without that are denied.
-            ValueError: the record is not of this policy.
+            RuntimeError: the log is closed.
+            ValueError: the record is not of this policy, or an id is none.
         """
         decision_id = decision_id or self._ids(self._clock())
         self.decisions(policy, [Decided(record, decision_id, parent_id)])
@@ -195,6 +206,7 @@ class DecisionLog(Closing):
 
     def decisions(self, policy: Policy, batch: Sequence[Decided]) -> None:
         """Log decisions that were made together; errors are those of :meth:`decision`."""
+        self._check_open()
         now, waits = microseconds(self._clock()), self._is_failing or self._durability != "async"
         drafts = [_decision(policy, decided, now, is_waited_for=waits) for decided in batch]
         if not drafts:
@@ -214,10 +226,15 @@ class DecisionLog(Closing):
             decision_id: the id of the decision.
             execution: what happened.
             caller: the section ``caller`` of the request.
+
+        Raises:
+            RuntimeError: the log is closed.
+            ValueError: a text is not valid Unicode, or the id is none.
         """
         now = microseconds(self._clock())
         who = caller if isinstance(caller, dict) else UNSET
-        draft = Draft(Kind.EXECUTION, now, decision_id, caller=who, execution=execution)
+        what = encoded(execution)
+        draft = Draft(Kind.EXECUTION, now, _checked(decision_id), caller=who, execution=what)
         self._put([draft], waits=False)
 
     def act(self, draft: Draft) -> None:
@@ -259,44 +276,48 @@ class DecisionLog(Closing):
         Returns:
             Why they could not be written; None where they could, or where nobody waited.
         """
-        if self._is_closed:
-            raise RuntimeError("the log is closed")
         if self._durability == "sync":
             with self._alone:
+                self._check_open()
                 return self._commit(drafts)
         return self._join(drafts, waits=waits)
 
-    def _join(self, drafts: Sequence[Draft], *, waits: bool) -> LogError | None:
-        """Add lines to the open batch; whoever comes while nobody writes is who writes."""
-        waiter = _Waiter()
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RuntimeError("the log is closed")
+
+    def _join(
+        self, drafts: Sequence[Draft], *, waits: bool, is_last: bool = False
+    ) -> LogError | None:
+        """Add lines to the open batch; whoever comes while nobody writes is who writes.
+
+        The main thread can be interrupted anywhere, and others would wait for it for ever: for it a
+        thread of the log's own writes, and it wakes nobody.
+        """
+        waiter = _Waiter(can_lead=threading.current_thread() is not threading.main_thread())
         with self._lock:
+            if not is_last:
+                self._check_open()
             batch = self._open
             batch.drafts += drafts
             if not waits and len(batch.drafts) < _MOST_WAITING:
                 self._flush_soon()
                 return None
-            if self._is_led:
+            if not self._is_led and not batch.drafts:
+                return None
+            if self._is_led or not waiter.can_lead:
                 batch.waiters.append(waiter)
+                if not self._is_led:
+                    self._flush_soon(hurry=True)
             else:
                 self._is_led = waiter.leads = True
         if not waiter.leads:
-            self._wait(batch, waiter)
+            waiter.gate.acquire()
+            if waiter.can_lead and not waiter.leads:
+                _pass_on(batch)
         if waiter.leads:
             self._lead(batch)
         return batch.problem
-
-    def _wait(self, batch: _Batch, waiter: _Waiter) -> None:
-        try:
-            waiter.gate.acquire()
-            if not waiter.leads:
-                _pass_on(batch)
-        except BaseException:  # an interrupt: nobody may be left waiting for this thread
-            with self._lock:
-                if waiter in batch.waiters:
-                    batch.waiters.remove(waiter)
-            if waiter.leads:
-                self._lead(batch)
-            raise
 
     def _lead(self, batch: _Batch) -> None:
         """Write the lines of a batch, and let somebody of the next one write that."""
@@ -308,13 +329,15 @@ class DecisionLog(Closing):
             batch.problem = self._commit(batch.drafts)
         finally:
             with self._lock:
-                following = self._open.waiters
-                self._is_led = bool(following)
-                if following:
-                    following[0].leads = True
-                    following.pop(0).gate.release()
-                elif self._open.drafts:
-                    self._flush_soon()
+                following = self._open
+                leader = next((it for it in following.waiters if it.can_lead), None)
+                self._is_led = leader is not None
+                if leader is not None:
+                    following.waiters.remove(leader)
+                    leader.leads = True
+                    leader.gate.release()
+                elif following.drafts or following.waiters:
+                    self._flush_soon(hurry=bool(following.waiters))
             _pass_on(batch)
 
     def _gather(self, batch: _Batch) -> None:
@@ -334,7 +357,7 @@ class DecisionLog(Closing):
             missing, self._missing = self._missing, _NOTHING_MISSING
         try:
             self._chain = self._chain or self._opened()
-            told = [Draft(Kind.GAP, drafts[0].time, gap=missing)] if missing.since else []
+            told = [Draft(Kind.GAP, drafts[0].time, gap=missing)] if _is_any(missing) else []
             self._chain.write([*self._chain.gaps, *told, *drafts])
         except BaseException as problem:
             error = self._failed(problem, missing, drafts)
@@ -376,14 +399,16 @@ class DecisionLog(Closing):
 
     # What nobody waits for.
 
-    def _flush_soon(self) -> None:
+    def _flush_soon(self, *, hurry: bool = False) -> None:
         """Let lines be written by a thread of their own; the lock is held."""
-        if self._flusher is None:
-            arguments = (weakref.ref(self), self._wake)
+        if self._flusher is None or not self._flusher.is_alive():
+            arguments = (weakref.ref(self), self._wake, self._hurry)
             self._flusher = threading.Thread(
                 target=_flush_now_and_then, args=arguments, name="policy-router log", daemon=True
             )
             self._flusher.start()
+        if hurry:
+            self._hurry.set()
         self._wake.set()
 
     # The end.
@@ -394,7 +419,8 @@ class DecisionLog(Closing):
             if self._is_closed:
                 return
             self._is_closed = True
-        self._join([], waits=True)
+        self._join([], waits=True, is_last=True)
+        self._hurry.set()
         self._wake.set()
         with self._alone:
             if self._chain is not None:
@@ -402,7 +428,7 @@ class DecisionLog(Closing):
                 self._commit([Draft(Kind.CLOSE, now, close=Close("end"))])
             if self._chain is not None:
                 self._chain.release()
-        if self._missing.since:
+        if _is_any(self._missing):
             lost = (self._missing.decisions, self._missing.executions)
             LOGGER.error("%d decisions and %d execution events are in no log", *lost)
 
@@ -423,20 +449,31 @@ def _pass_on(batch: _Batch) -> None:
 
     To wake all of them at once would let them crowd at the interpreter's lock.
     """
-    if batch.waiters:
-        batch.waiters.pop().gate.release()
+    while batch.waiters:
+        waiter = batch.waiters.pop()
+        waiter.gate.release()
+        if waiter.can_lead:  # it wakes the next; an interrupted main thread might not
+            return
 
 
-def _flush_now_and_then(log: weakref.ref[DecisionLog], wake: threading.Event) -> None:
+def _flush_now_and_then(
+    log: weakref.ref[DecisionLog], wake: threading.Event, hurry: threading.Event
+) -> None:
     """Write what nobody waits for, a little after it came; the end of the log is the end."""
     while True:
         wake.wait()
-        time.sleep(_LINGER_SECONDS)
+        hurry.wait(_LINGER_SECONDS)
         wake.clear()
+        hurry.clear()
         found = log()
-        if found is None or found._is_closed:  # noqa: SLF001 - it is a part of the log
+        if found is None:
             return
-        found._join([], waits=True)  # noqa: SLF001
+        try:
+            found._join([], waits=True, is_last=True)  # noqa: SLF001 - it is a part of the log
+        except Exception:  # noqa: BLE001 - whoever comes next is not harmed
+            LOGGER.exception("the log %s cannot be written", found.folder.path)
+        if found._is_closed:  # noqa: SLF001
+            return
         del found
 
 
@@ -447,12 +484,23 @@ def _decision(policy: Policy, decided: Decided, now: int, *, is_waited_for: bool
     return Draft(
         Kind.DECISION,
         now,
-        decided.decision_id,
-        decided.parent_id or UNSET,
+        _checked(decided.decision_id),
+        _checked(decided.parent_id) if decided.parent_id else UNSET,
         record.request.get("caller", UNSET),
         Raw(record.to_json()),
         is_waited_for=is_waited_for,
     )
+
+
+def _checked(decision_id: str) -> str:
+    """Return the id of a decision, which has to be one that a log can hold and find again."""
+    if not _ID.fullmatch(decision_id):
+        raise ValueError("the id of a decision is of 1 to 200 letters, digits, `_`, `-`, `.`, `:`")
+    return decision_id
+
+
+def _is_any(missing: Gap) -> bool:
+    return bool(missing.decisions or missing.executions)
 
 
 def _sum(first: Gap, second: Gap) -> Gap:
@@ -462,7 +510,7 @@ def _sum(first: Gap, second: Gap) -> Gap:
         first.decisions + second.decisions,
         first.executions + second.executions,
         0,
-        first.since or second.since,
+        first.since if _is_any(first) else second.since,
         second.error or first.error,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -151,7 +151,11 @@ class Prune(Struct, frozen=True):
 
 
 class Draft(Struct, frozen=True):
-    """A line before it has its place in the chain; the fields are those of :class:`LogEntry`."""
+    """A line before it has its place in the chain; the fields are those of :class:`LogEntry`.
+
+    What comes from outside is JSON already: what cannot be spelt is found before it is handed over,
+    and harms nobody else.
+    """
 
     kind: Kind
     time: int
@@ -159,7 +163,7 @@ class Draft(Struct, frozen=True):
     parent: str | UnsetType = UNSET
     caller: dict[str, Any] | UnsetType = UNSET
     record: Raw | UnsetType = UNSET
-    execution: Execution | UnsetType = UNSET
+    execution: Raw | UnsetType = UNSET
     gap: Gap | UnsetType = UNSET
     close: Close | UnsetType = UNSET
     prune: Prune | UnsetType = UNSET
@@ -206,7 +210,7 @@ class LogEntry(Struct, frozen=True):
         """
         try:
             return _DECODER.decode(line)
-        except (msgspec.DecodeError, UnicodeError) as problem:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as problem:
             raise RecordError(f"not a line of a decision log: {problem}") from None
 
     @property
@@ -239,12 +243,21 @@ def chained(draft: Draft, seq: int, prev: str) -> bytes:
             draft.parent,
             draft.caller,
             draft.record,
-            draft.execution,
+            cast("Execution", draft.execution),
             draft.gap,
             draft.close,
             draft.prune,
         )
     )
+
+
+def encoded(execution: Execution) -> Raw:
+    """Return what happened as JSON.
+
+    Raises:
+        ValueError: a text in it is not valid Unicode.
+    """
+    return Raw(_ENCODER.encode(execution))
 
 
 def line_hash(line: bytes) -> str:

@@ -72,7 +72,7 @@ class LogFolder:
 
     def __init__(self, path: str | Path) -> None:
         """Take a path; nothing is read or made."""
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         self.policies = self.path / "policies"
         self.checkpoints = self.path / "checkpoints"
         self.heads = self.path / ".heads"
@@ -88,7 +88,7 @@ class LogFolder:
         try:
             with os.scandir(self.path) as found:
                 names = [it.name for it in found if is_writer(it.name) and it.is_dir()]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(names, key=_natural)
 
@@ -96,7 +96,7 @@ class LogFolder:
         """Return the names of the writers that have a head, sorted."""
         try:
             names = [it.name for it in self.heads.iterdir()]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(filter(is_writer, names), key=_natural)
 
@@ -157,7 +157,7 @@ def read_head(content: bytes) -> Head | None:
                 f"it is not of the schema {SCHEMA}; a newer version may read it"
             )
         return msgspec.json.decode(content, type=Head)
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
 
 

@@ -19,6 +19,7 @@ from policy_router.runtime.loader import AUTO, load_files
 from policy_router.runtime.log.folder import LogFolder, write_whole
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_LONGEST_NAME = 50
 _UNSAFE = re.compile(r"[^\w. -]")
 
 
@@ -41,14 +42,16 @@ class PolicyStore:
         files = [(source.name, _blanked(source)) for source in policy.sources]
         kept = hashlib.sha256(repr(files).encode(errors="surrogatepass")).hexdigest()[:16]
         folder = path.with_suffix("") / kept
-        for number, (name, text) in enumerate(files if not folder.exists() else ()):
-            write_whole(folder / _file_name(number, name), text.encode(errors="replace"))
+        for number, (name, text) in enumerate(files):
+            file = folder / _file_name(number, name)
+            if not file.exists():
+                write_whole(file, text.encode(errors="replace"))
 
     def path(self, revision: str) -> Path:
         """Return where a policy is: under its revision, where a file can have that name."""
         plain = self._folder / f"{revision}.json"
         portable = self._folder / f"{revision.replace(':', '-')}.json"
-        return portable if os.name == "nt" or portable.exists() else plain
+        return portable if os.name == "nt" or os.path.exists(portable) else plain  # noqa: PTH110 - it raises nothing
 
     def load(self, revision: str, *, engine: str = AUTO) -> Policy:
         """Compile the policy of a revision.
@@ -83,7 +86,11 @@ class PolicyStore:
         folders = self.path(revision).with_suffix("")
         for folder in sorted(folders.iterdir()) if folders.is_dir() else ():
             try:
-                files = [(str(path), path.read_bytes()) for path in sorted(folder.iterdir())]
+                files = [
+                    (str(path), path.read_bytes())
+                    for path in sorted(folder.iterdir())
+                    if not path.name.startswith(".")
+                ]
                 written = load_files(files, name=policy.name, engine=engine)
             except (OSError, PolicyError):
                 continue
@@ -126,4 +133,4 @@ def _holds(path: Path, revision: str) -> bool:
 
 def _file_name(number: int, name: str) -> str:
     """Return a name for a rule file that sorts as it was read, and that any system can have."""
-    return f"{number:03d}-{_UNSAFE.sub('_', Path(name).name)[-100:]}"
+    return f"{number:03d}-{_UNSAFE.sub('_', Path(name).name)[-_LONGEST_NAME:]}"

@@ -1,0 +1,606 @@
+"""Whatever is done to a log, `verify` says what it was and where; with a checkpoint, all of it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from policy_router import DecisionLog, decide
+from policy_router.errors import LogError
+from policy_router.runtime.log.folder import LogFolder
+from policy_router.runtime.log.notes import SignatureError
+from policy_router.runtime.log.policies import PolicyStore
+from policy_router.runtime.log.scan import Damage, Problem
+from policy_router.runtime.log.signing import make_checkpoint
+from policy_router.runtime.log.verify import NotWholeError, Report, Verdict, verify
+from tests.integration.log_auditing import (
+    NOW,
+    SEGMENT_BYTES,
+    SIGNER,
+    STRANGER,
+    Plain,
+    audited,
+    lines_of,
+    policy_of,
+    put_lines,
+    rewritten,
+    segments,
+    seq_of,
+)
+from tests.integration.support import Run
+
+VERIFIER = SIGNER.verifier()
+Edit = Callable[[Path], None]
+
+
+class Found(NamedTuple):
+    """What `verify` has to find, wherever else it sees that something is wrong."""
+
+    damage: Damage
+    where: str
+    lines: tuple[int, int] | None = None
+
+
+def problems_of(report: Report) -> list[Problem]:
+    parts = (report.integrity, report.completeness, report.authenticity)
+    return [problem for part in parts for problem in part.problems]
+
+
+def found_in(report: Report) -> list[Found]:
+    return [Found(it.damage, it.where, it.lines) for it in problems_of(report)]
+
+
+def damages(report: Report) -> set[Damage]:
+    return {problem.damage for problem in problems_of(report)}
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a log once, and a second one with a checkpoint."""
+    folder = tmp_path_factory.mktemp("logs")
+    audited(folder / "plain")
+    shutil.copytree(folder / "plain", folder / "signed")
+    make_checkpoint(folder / "signed", SIGNER)
+    return folder
+
+
+@pytest.fixture(params=["plain", "signed"])
+def log(request: pytest.FixtureRequest, original: Path, tmp_path: Path) -> Path:
+    shutil.copytree(original / request.param, tmp_path / "log")
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def signed(original: Path, tmp_path: Path) -> Path:
+    shutil.copytree(original / "signed", tmp_path / "log")
+    return tmp_path / "log"
+
+
+def checkpoint_of(folder: Path) -> Path:
+    (path,) = (folder / "checkpoints").glob("*.txt")
+    return path
+
+
+# What the log is like, so that the places below are what they say.
+
+
+def test_the_log_has_three_segments_and_more_of_each_writer(original: Path) -> None:
+    for writer in ("a", "b"):
+        assert len(segments(original / "plain", writer)) > 3
+        assert all(len(lines_of(path)) >= 3 for path in segments(original / "plain", writer)[:-1])
+
+
+def test_what_nobody_touched_is_whole(log: Path, run: Run) -> None:
+    report = verify(log)
+    assert report.is_whole
+    assert (report.writers, report.authenticity.status) == (2, Verdict.NOT_CHECKED)
+    ran = run("log", "verify", str(log))
+    assert (ran.code, ran.err) == (0, "")
+
+
+def test_what_is_signed_and_untouched_is_verified(signed: Path) -> None:
+    report = verify(signed, verifier=VERIFIER)
+    assert report.is_whole
+    assert (report.authenticity.status, report.checkpoints) == (Verdict.VERIFIED, 1)
+    assert report.covered == report.lines
+
+
+# One byte.
+
+
+def path_and_place(log: Path, which: str) -> tuple[Path, int]:
+    """Return the segment and the place in it of a line: first, middle and last of a writer."""
+    paths = segments(log)
+    if which == "first":
+        return paths[0], 0
+    if which == "middle":
+        return paths[1], 1
+    return paths[-1], len(lines_of(paths[-1])) - 1
+
+
+def with_line(path: Path, place: int, change: Callable[[bytes], bytes]) -> int:
+    """Change one line, and return its number."""
+    lines = lines_of(path)
+    seq = seq_of(lines[place])
+    changed = change(lines[place])
+    assert changed != lines[place]
+    lines[place] = changed
+    put_lines(path, lines)
+    return seq
+
+
+def one_digit(line: bytes, key: bytes) -> bytes:
+    """Change the last digit or letter of a value."""
+    start = line.index(b'"' + key + b'":') + len(key) + 3
+    end = min(found for mark in b",}" if (found := line.find(bytes([mark]), start)) > 0)
+    place = end - 2 if line[end - 1 : end] == b'"' else end - 1
+    other = b"1" if line[place : place + 1] != b"1" else b"2"
+    return line[:place] + other + line[place + 1 :]
+
+
+@pytest.mark.parametrize("which", ["first", "middle", "last"])
+@pytest.mark.parametrize("key", ["seq", "prev", "time", "kind"])
+def test_an_edited_byte_is_found_in_its_line(log: Path, run: Run, which: str, key: str) -> None:
+    path, place = path_and_place(log, which)
+    seq = with_line(path, place, lambda line: one_digit(line, key.encode()))
+    report = verify(log)
+    where = f"a/{int(path.stem)}"
+    (it,) = [it for it in problems_of(report) if it.damage is Damage.EDITED]
+    assert it.where == where
+    assert it.lines is not None
+    assert it.lines[0] <= seq <= it.lines[1]
+    # An edited `prev` looks as if the line before had been edited: that one is named as well.
+    assert it.lines[0] >= (max(1, seq - 1) if key == "prev" else seq)
+    assert it.lines[1] == seq
+    assert not report.is_whole
+    assert run("log", "verify", str(log)).code == 1
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "end"])
+def test_an_edited_record_is_found(log: Path, run: Run, place: str) -> None:
+    path = {"first": segments(log)[0], "middle": segments(log)[1]}.get(place, segments(log)[-2])
+    number = {"first": 0, "middle": 1}.get(place, len(lines_of(path)) - 2)
+    seq = with_line(
+        path, number, lambda line: line.replace(b'"provider":"main"', b'"provider":"?"')
+    )
+    assert found_in(verify(log))[0] == (Damage.EDITED, f"a/{int(path.stem)}", (seq, seq))
+    ran = run("log", "verify", str(log))
+    assert ran.code == 1
+    assert f"edited           a/{int(path.stem)}: line {seq}: changed" in ran.out
+
+
+def test_what_is_no_json_any_more_is_edited(log: Path) -> None:
+    path, place = path_and_place(log, "middle")
+    seq = with_line(path, place, lambda line: b"\xff" + line[1:])
+    assert found_in(verify(log))[0] == (Damage.EDITED, f"a/{int(path.stem)}", (seq, seq))
+
+
+def test_a_line_end_within_a_segment_that_is_gone_is_found(log: Path) -> None:
+    path = segments(log)[1]
+    path.write_bytes(path.read_bytes()[:-1])
+    report = verify(log)
+    assert Damage.EDITED in damages(report)
+    assert "a/2" in {it.where for it in problems_of(report)}
+
+
+# Lines that are gone, or elsewhere.
+
+
+@pytest.mark.parametrize("which", ["first", "middle"])
+def test_a_removed_line_is_missed(log: Path, run: Run, which: str) -> None:
+    path, place = path_and_place(log, which)
+    lines = lines_of(path)
+    seq = seq_of(lines.pop(place))
+    put_lines(path, lines)
+    report = verify(log)
+    wanted = Found(Damage.REMOVED, f"a/{int(path.stem)}", (seq, seq))
+    assert [it for it in found_in(report) if it.damage is not Damage.REWRITTEN] == [wanted]
+    assert report.completeness.status is Verdict.BROKEN
+    assert run("log", "verify", str(log)).code == 1
+
+
+@pytest.mark.parametrize("which", ["first", "middle"])
+def test_swapped_lines_are_found(log: Path, run: Run, which: str) -> None:
+    path, place = path_and_place(log, which)
+    lines = lines_of(path)
+    seq = seq_of(lines[place])
+    lines[place : place + 2] = lines[place : place + 2][::-1]
+    put_lines(path, lines)
+    found = [it for it in found_in(verify(log)) if it.damage is not Damage.REWRITTEN]
+    assert found == [(Damage.SWAPPED, f"a/{int(path.stem)}", (seq, seq + 1))]
+    assert run("log", "verify", str(log)).code == 1
+
+
+@pytest.mark.parametrize("which", ["first", "middle"])
+def test_a_duplicated_line_is_found(log: Path, run: Run, which: str) -> None:
+    path, place = path_and_place(log, which)
+    lines = lines_of(path)
+    seq = seq_of(lines[place])
+    lines.insert(place, lines[place])
+    put_lines(path, lines)
+    first = found_in(verify(log))[0]
+    assert (first.damage, first.where) == (Damage.SWAPPED, f"a/{int(path.stem)}")
+    assert first.lines is not None
+    assert first.lines[0] == seq
+    assert run("log", "verify", str(log)).code == 1
+
+
+def test_a_last_line_that_is_there_twice_is_found(log: Path) -> None:
+    path, place = path_and_place(log, "last")
+    lines = lines_of(path)
+    put_lines(path, [*lines, lines[place]])
+    assert Damage.SWAPPED in damages(verify(log))
+
+
+def test_very_many_damaged_places_are_summed_up(tmp_path: Path) -> None:
+    audited(tmp_path, each=120, writers=["a"])
+    put_lines(segments(tmp_path)[0], lines_of(segments(tmp_path)[0]))
+    everything = [line for path in segments(tmp_path) for line in lines_of(path)]
+    for path in segments(tmp_path)[1:]:
+        path.unlink()
+    put_lines(segments(tmp_path)[0], everything[::2])
+    removed = [it for it in problems_of(verify(tmp_path)) if it.damage is Damage.REMOVED]
+    assert len(removed) == 21
+    assert "more places up to line" in removed[-1].message
+
+
+# A cut tail.
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_tail_of_whole_lines_that_is_cut_off_is_missed(log: Path, run: Run, count: int) -> None:
+    path = segments(log)[-1]
+    lines = lines_of(path)
+    last = seq_of(lines[-1])
+    put_lines(path, lines[:-count])
+    wanted = Found(Damage.CUT_TAIL, "a", (last - count + 1, last))
+    assert found_in(verify(log))[0] == wanted
+    assert run("log", "verify", str(log)).code == 1
+
+
+def test_a_line_that_is_cut_in_half_is_missed(log: Path, run: Run) -> None:
+    path = segments(log)[-1]
+    last = seq_of(lines_of(path)[-1])
+    path.write_bytes(path.read_bytes()[:-40])
+    assert found_in(verify(log))[0] == (Damage.CUT_TAIL, "a", (last, last))
+    assert run("log", "verify", str(log)).code == 1
+
+
+def test_what_nobody_was_told_is_written_is_worth_a_note_only(log: Path, run: Run) -> None:
+    with segments(log)[-1].open("ab") as stream:
+        stream.write(b'{"half":')
+    report = verify(log)
+    assert report.is_whole
+    assert "8 bytes after the last line were not acknowledged" in report.completeness.notes[0]
+    assert "  note: a/" in run("log", "verify", str(log)).out
+    assert "note" not in run("-q", "log", "verify", str(log)).out
+
+
+# Whole files.
+
+
+@pytest.mark.parametrize("which", [0, 1, -1], ids=["first", "middle", "last"])
+def test_a_deleted_segment_is_missed(log: Path, run: Run, which: int) -> None:
+    path = segments(log)[which]
+    lines = lines_of(path)
+    path.unlink()
+    report = verify(log)
+    span = (seq_of(lines[0]), seq_of(lines[-1]))
+    wanted = Found(Damage.MISSING_SEGMENT, f"a/{int(path.stem)}", span)
+    assert found_in(report)[0] == wanted
+    assert run("log", "verify", str(log)).code == 1
+
+
+def test_a_missing_segment_before_one_that_cannot_be_read_is_missed(log: Path) -> None:
+    segments(log)[1].unlink()
+    segments(log)[1].write_bytes(b"nonsense\n")
+    assert found_in(verify(log))[:1] == [(Damage.EDITED, "a/3", found_in(verify(log))[0].lines)]
+    assert (Damage.MISSING_SEGMENT, "a/2", None) in found_in(verify(log))
+
+
+def test_a_renumbered_segment_is_found(log: Path, run: Run) -> None:
+    last = segments(log)[-1]
+    last.rename(last.with_name("00000099.jsonl"))
+    assert Damage.MISSING_SEGMENT in damages(verify(log))
+    assert run("log", "verify", str(log)).code == 1
+
+
+def test_two_segments_that_changed_their_numbers_are_found(log: Path, run: Run) -> None:
+    first, second = segments(log)[:2]
+    first.rename(first.with_name("x"))
+    second.rename(first)
+    first.with_name("x").rename(second)
+    report = verify(log)
+    assert not report.is_whole
+    assert {it.where for it in problems_of(report)} & {"a/1", "a/2"}
+    assert run("log", "verify", str(log)).code == 1
+
+
+def test_a_deleted_writer_is_missed(log: Path, run: Run) -> None:
+    last = seq_of(lines_of(segments(log)[-1])[-1])
+    shutil.rmtree(log / "a")
+    assert found_in(verify(log))[0] == (Damage.MISSING_WRITER, "a", (1, last))
+    assert run("log", "verify", str(log)).code == 1
+
+
+@pytest.mark.parametrize("content", [None, b"", b"nonsense", b"\xff\xfe", b"{}"])
+def test_a_head_that_is_gone_or_garbled_is_missed(
+    log: Path, run: Run, content: bytes | None
+) -> None:
+    head = log / ".heads/a"
+    head.unlink() if content is None else head.write_bytes(content)
+    assert found_in(verify(log)) == [(Damage.MISSING_HEAD, "a", None)]
+    assert run("log", "verify", str(log)).code == 1
+
+
+def test_a_head_of_a_newer_version_is_not_judged(log: Path, run: Run) -> None:
+    (log / ".heads/a").write_text('{"schema":"policy-router/log/v9"}')
+    with pytest.raises(LogError, match="a newer version may read it"):
+        verify(log)
+    assert run("log", "verify", str(log)).code == 2
+
+
+def test_a_segment_that_cannot_be_read_is_an_error(log: Path, run: Run) -> None:
+    segments(log)[0].unlink()
+    (log / "a/00000001.jsonl").mkdir()
+    with pytest.raises(LogError, match="it cannot be read: is a directory"):
+        verify(log)
+    assert run("log", "verify", str(log)).code == 2
+
+
+def test_a_writer_that_never_wrote_is_not_missed(log: Path) -> None:
+    (log / ".heads/c").write_bytes(b"")
+    (log / "d").mkdir()
+    assert verify(log).is_whole
+
+
+# Policies.
+
+
+def test_a_policy_that_was_changed_is_found(log: Path, run: Run) -> None:
+    (path,) = (log / "policies").glob("*.json")
+    path.write_bytes(path.read_bytes().replace(b"small", b"small2"))
+    assert found_in(verify(log)) == [(Damage.CHANGED_POLICY, f"policies/{path.name}", None)]
+    assert run("log", "verify", str(log)).code == 1
+
+
+def test_a_policy_that_was_deleted_is_missed(log: Path, run: Run) -> None:
+    (path,) = (log / "policies").glob("*.json")
+    path.unlink()
+    assert found_in(verify(log)) == [(Damage.MISSING_POLICY, f"policies/{path.name}", None)]
+    assert run("log", "verify", str(log)).code == 1
+
+
+def test_each_policy_of_many_is_missed(tmp_path: Path) -> None:
+    policies = [policy_of(f"model: m{number}\nprovider: p\n") for number in range(3)]
+    with DecisionLog(tmp_path) as log:
+        for policy in [*policies, policies[0]]:
+            log.decision(policy, decide(policy, {}, now=NOW))
+    for policy in policies:
+        path = PolicyStore(LogFolder(tmp_path)).path(policy.revision)
+        content = path.read_bytes()
+        path.unlink()
+        assert damages(verify(tmp_path)) == {Damage.MISSING_POLICY}
+        path.write_bytes(content)
+    assert verify(tmp_path).is_whole
+
+
+# What only a checkpoint finds.
+
+
+def otherwise(plain: Plain) -> None:
+    """Let a decision have been another."""
+    if plain["seq"] == 4:
+        plain["record"]["decision"]["target"]["model"] = "other"
+
+
+def test_history_that_is_rewritten_consistently_is_found_by_the_checkpoint_alone(
+    log: Path, run: Run
+) -> None:
+    rewritten(log, "a", otherwise)
+    report = verify(log)
+    assert (report.integrity.status, report.completeness.status) == (Verdict.WHOLE,) * 2
+    if not report.checkpoints:
+        assert report.is_whole
+        return
+    assert [it.damage for it in problems_of(report)] == [Damage.REWRITTEN]
+    assert "look at a" in problems_of(report)[0].message
+    assert run("log", "verify", str(log)).code == 1
+    with pytest.raises(NotWholeError):
+        make_checkpoint(log, SIGNER)
+
+
+def test_a_writer_that_is_deleted_with_its_head_is_missed_by_the_checkpoint_alone(
+    log: Path, run: Run
+) -> None:
+    shutil.rmtree(log / "a")
+    (log / ".heads/a").unlink()
+    report = verify(log)
+    if not report.checkpoints:
+        assert report.is_whole
+        return
+    assert (damages(report), found_in(report)[0].where) == ({Damage.MISSING_WRITER}, "a")
+    assert run("log", "verify", str(log)).code == 1
+
+
+def test_a_tail_that_is_cut_with_its_head_is_missed_by_the_checkpoint_alone(log: Path) -> None:
+    path = segments(log)[-1]
+    put_lines(path, lines_of(path)[:-1])
+    rewritten(log, "a", lambda _: None)
+    report = verify(log)
+    assert damages(report) == ({Damage.CUT_TAIL} if report.checkpoints else set())
+
+
+def test_an_edited_line_says_so_of_the_checkpoint_too(signed: Path) -> None:
+    path, place = path_and_place(signed, "middle")
+    with_line(path, place, lambda line: line.replace(b"main", b"mean"))
+    assert damages(verify(signed)) == {Damage.EDITED, Damage.REWRITTEN}
+
+
+def test_the_key_of_somebody_else_does_not_verify(signed: Path) -> None:
+    report = verify(signed, verifier=STRANGER.verifier())
+    assert damages(report) == {Damage.BAD_SIGNATURE}
+    assert report.authenticity.status is Verdict.BROKEN
+
+
+def test_a_checkpoint_by_somebody_else_is_found(log: Path) -> None:
+    shutil.rmtree(log / "checkpoints", ignore_errors=True)
+    rewritten(log, "a", otherwise)
+    make_checkpoint(log, STRANGER)
+    assert verify(log).is_whole
+    assert damages(verify(log, verifier=VERIFIER)) == {Damage.BAD_SIGNATURE}
+
+
+@pytest.mark.parametrize(
+    ("change", "damage"),
+    [
+        (lambda text: text.replace("auditor\n", "editor\n", 1), Damage.BAD_SIGNATURE),
+        (lambda text: text.replace("writer a ", "writer c ", 1), Damage.BAD_CHECKPOINT),
+        (lambda text: text[:40], Damage.BAD_CHECKPOINT),
+        (lambda _: "", Damage.BAD_CHECKPOINT),
+        (lambda text: text.replace("writer b ", "reader b ", 1), Damage.BAD_CHECKPOINT),
+        (lambda text: text.replace("=\n", "!\n"), Damage.BAD_CHECKPOINT),
+    ],
+    ids=["origin", "writer", "cut", "empty", "extension", "base64"],
+)
+def test_a_tampered_checkpoint_is_found(
+    signed: Path, change: Callable[[str], str], damage: Damage
+) -> None:
+    path = checkpoint_of(signed)
+    path.write_text(change(path.read_text()))
+    report = verify(signed, verifier=VERIFIER)
+    found = damages(report)
+    assert found & {damage, Damage.BAD_SIGNATURE}
+    assert report.authenticity.status is Verdict.BROKEN
+
+
+def test_the_leaf_of_no_line_is_no_checkpoint(signed: Path) -> None:
+    path = checkpoint_of(signed)
+    words = path.read_text().split("\n")
+    place = next(number for number, line in enumerate(words) if line.startswith("writer a "))
+    words[place] = words[place][:-4] + "===="
+    path.write_text("\n".join(words))
+    assert Damage.BAD_CHECKPOINT in damages(verify(signed))
+
+
+def test_a_checkpoint_that_cannot_be_read_is_found(signed: Path) -> None:
+    (signed / "checkpoints/000000000099.txt").mkdir()
+    assert damages(verify(signed)) == {Damage.BAD_CHECKPOINT}
+    with pytest.raises(NotWholeError):
+        make_checkpoint(signed, SIGNER)
+
+
+def test_a_checkpoint_that_covers_less_of_a_writer_than_one_before_is_found(
+    original: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(original / "signed", tmp_path / "log")
+    shutil.copytree(original / "plain", tmp_path / "other")
+    for name in ("a", ".heads/a"):
+        path = tmp_path / "other" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    audited(tmp_path / "other", each=60, writers=["c"])
+    made = make_checkpoint(tmp_path / "other", SIGNER)
+    assert made is not None
+    report = verify(tmp_path / "log", verifier=VERIFIER, checkpoint=made.path)
+    assert Damage.BAD_CHECKPOINT in damages(report)
+    assert Damage.MISSING_WRITER in damages(report)
+
+
+def test_a_checkpoint_kept_elsewhere_finds_what_was_cut_with_the_stored_ones(
+    signed: Path, tmp_path: Path, run: Run
+) -> None:
+    kept = tmp_path / "kept.txt"
+    shutil.copy(checkpoint_of(signed), kept)
+    assert verify(signed, verifier=VERIFIER, checkpoint=kept).checkpoints == 1
+    shutil.rmtree(signed / "checkpoints")
+    path = segments(signed)[-1]
+    put_lines(path, lines_of(path)[:-1])
+    rewritten(signed, "a", lambda _: None)
+    assert verify(signed).is_whole
+    report = verify(signed, verifier=VERIFIER, checkpoint=kept)
+    assert damages(report) == {Damage.CUT_TAIL}
+    assert run("log", "verify", str(signed), "--checkpoint", str(kept)).code == 1
+
+
+def test_a_kept_checkpoint_that_cannot_be_read_is_an_error(signed: Path, run: Run) -> None:
+    with pytest.raises(SignatureError, match=r"none\.txt: no such file or directory"):
+        verify(signed, checkpoint=signed / "none.txt")
+    assert run("log", "verify", str(signed), "--checkpoint", "none.txt").code == 2
+
+
+def test_a_key_asks_for_a_checkpoint(original: Path, tmp_path: Path, run: Run) -> None:
+    report = verify(original / "plain", verifier=VERIFIER)
+    assert damages(report) == {Damage.UNSIGNED}
+    key = tmp_path / "key.pub"
+    key.write_text(VERIFIER.encoded())
+    assert run("log", "verify", str(original / "plain"), "--key", str(key)).code == 1
+
+
+def test_what_is_no_log_is_an_error(tmp_path: Path, run: Run) -> None:
+    with pytest.raises(LogError, match="there is no decision log here"):
+        verify(tmp_path / "none")
+    assert run("log", "verify", "none").code == 2
+
+
+# Pruned segments.
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"nonsense", b'{"first":1,"lines":1,"prev":"","hash":"","leaves":"?"}'],
+    ids=["empty", "no JSON", "no base64"],
+)
+def test_a_segment_in_whose_place_something_else_is_found(log: Path, content: bytes) -> None:
+    path = segments(log)[0]
+    path.with_suffix(".pruned").write_bytes(content)
+    path.unlink()
+    assert (Damage.BAD_PRUNE, "a/1", None) in found_in(verify(log))
+
+
+# A log that is being written.
+
+
+def test_a_log_that_is_being_written_is_whole(tmp_path: Path) -> None:
+    policy = policy_of()
+    record = decide(policy, {}, now=NOW)
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.is_set():
+            with DecisionLog(tmp_path, segment_bytes=SEGMENT_BYTES) as log:
+                for _ in range(20):
+                    log.decision(policy, record)
+
+    with DecisionLog(tmp_path) as log:
+        log.decision(policy, record)
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        reports = [verify(tmp_path) for _ in range(20)]
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join(20)
+    assert [it.message for report in reports for it in problems_of(report)] == []
+    assert verify(tmp_path).is_whole
+
+
+def test_a_writer_that_begins_while_verify_looks_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = audited(tmp_path)
+    look = LogFolder.known_writers
+
+    def begin_and_look(self: LogFolder) -> list[str]:
+        with DecisionLog(tmp_path, writer="late") as log:
+            log.decision(policy, decide(policy, {}, now=NOW))
+        return look(self)
+
+    monkeypatch.setattr(LogFolder, "known_writers", begin_and_look)
+    assert [it.message for it in problems_of(verify(tmp_path))] == []

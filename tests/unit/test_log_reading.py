@@ -1,0 +1,246 @@
+"""A log is read in the order of time, backwards, about one decision, or as it grows."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from policy_router import DecisionLog, decide
+from policy_router.errors import LogError
+from policy_router.runtime.log import reading
+from policy_router.runtime.log.reading import Line, LogReader, decisions
+from tests.integration.log_auditing import (
+    MOMENT,
+    NOW,
+    SECOND,
+    Clock,
+    audited,
+    finished,
+    id_of,
+    lines_of,
+    policy_of,
+    segments,
+)
+
+RULES = policy_of()
+RECORD = decide(RULES, {}, now=NOW)
+BLOCKS = pytest.mark.parametrize("size", [1, 13, 500, 4096, 1_000_000])
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    audited(tmp_path)
+    return tmp_path
+
+
+def everything(folder: Path) -> list[bytes]:
+    paths = [path for writer in ("a", "b") for path in segments(folder, writer)]
+    return [line for path in paths for line in lines_of(path)]
+
+
+def contents(lines: list[Line]) -> list[bytes]:
+    return [line.content for line in lines]
+
+
+def test_what_is_no_log_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="there is no decision log here"):
+        LogReader(tmp_path / "none")
+
+
+def test_every_line_is_read_in_the_order_of_time(log: Path) -> None:
+    assert contents(list(LogReader(log).lines())) == everything(log)
+
+
+def test_writers_are_woven_by_time(tmp_path: Path) -> None:
+    with (
+        DecisionLog(tmp_path, writer="a", clock=Clock()) as first,
+        DecisionLog(tmp_path, writer="b", clock=Clock(MOMENT + SECOND / 2)) as second,
+    ):
+        for number in range(3):
+            first.decision(RULES, RECORD, decision_id=id_of(2 * number))
+            second.decision(RULES, RECORD, decision_id=id_of(2 * number + 1))
+    reader = LogReader(tmp_path)
+    made = [line.entry.id for line in decisions(reader.lines())]
+    assert made == [id_of(number) for number in range(6)]
+    assert [line.entry.id for line in decisions(reader.newest_first())] == made[::-1]
+
+
+@BLOCKS
+def test_the_newest_line_comes_first_whatever_the_size_of_blocks(
+    log: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(reading, "_BLOCK", size)
+    if size == 1:  # a block is also a buffer, and a buffer of 1 is a line
+        monkeypatch.setattr(reading, "_open", lambda path: Path(path).open("rb"))
+    assert contents(list(LogReader(log).newest_first())) == everything(log)[::-1]
+
+
+@BLOCKS
+@pytest.mark.parametrize("torn", [b"{", b"x" * 1500])
+def test_a_line_that_is_not_finished_is_not_there_yet(
+    log: Path, monkeypatch: pytest.MonkeyPatch, size: int, torn: bytes
+) -> None:
+    monkeypatch.setattr(reading, "_BLOCK", size)
+    if size == 1:
+        monkeypatch.setattr(reading, "_open", lambda path: Path(path).open("rb"))
+    wanted = everything(log)
+    with segments(log)[-1].open("ab") as stream:
+        stream.write(torn)
+    reader = LogReader(log)
+    assert contents(list(reader.newest_first())) == wanted[::-1]
+    assert contents(list(reader.lines())) == wanted
+    assert reader.unreadable == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"x" * 100])
+def test_a_file_without_a_whole_line_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr(reading, "_BLOCK", 30)
+    (tmp_path / "w1").mkdir()
+    (tmp_path / "w1/00000001.jsonl").write_bytes(content)
+    reader = LogReader(tmp_path)
+    assert list(reader.newest_first()) == list(reader.lines()) == []
+
+
+def test_lines_that_cannot_be_read_are_counted(log: Path) -> None:
+    path = segments(log)[0]
+    path.write_bytes(b"nonsense\n" + path.read_bytes())
+    reader = LogReader(log)
+    assert contents(list(reader.lines())) == everything(log)[1:]
+    assert reader.unreadable == 1
+    assert contents(list(reader.newest_first())) == everything(log)[:0:-1]
+    assert reader.unreadable == 2
+
+
+def test_a_segment_that_was_pruned_is_passed_over(log: Path) -> None:
+    first = segments(log)[0]
+    count = len(lines_of(first))
+    wanted = everything(log)[count:]
+    first.rename(first.with_suffix(".pruned"))
+    reader = LogReader(log)
+    assert contents(list(reader.lines())) == wanted
+    assert contents(list(reader.newest_first())) == wanted[::-1]
+
+
+# About one decision.
+
+
+def family(folder: Path) -> None:
+    """Log a decision with two children and two events, among others."""
+    with DecisionLog(folder, writer="w1", clock=Clock()) as log:
+        for number in (1, 20, 21):
+            log.decision(RULES, RECORD, decision_id=id_of(number))
+        log.execution(id_of(20), finished(1, 2))
+        log.flush()
+        for number in (31, 32):
+            log.decision(RULES, RECORD, decision_id=id_of(number), parent_id=id_of(20))
+        log.execution(id_of(31), finished(1, 2))
+
+
+@BLOCKS
+def test_a_decision_is_found_with_what_came_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    family(tmp_path)
+    monkeypatch.setattr(reading, "_BLOCK", size)
+    if size == 1:
+        monkeypatch.setattr(reading, "_open", lambda path: Path(path).open("rb"))
+    reader = LogReader(tmp_path)
+    assert [line.entry.kind for line in reader.about(id_of(20))] == ["decision", "execution"]
+    assert [line.entry.id for line in reader.children(id_of(20))] == [id_of(31), id_of(32)]
+    assert reader.children(id_of(31)) == []
+    assert reader.about(id_of(20))[0].place == "w1/1, line 2"
+
+
+def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(tmp_path: Path) -> None:
+    with DecisionLog(tmp_path) as log:
+        for name in ("aaaa", "aabb", "bbbb"):
+            log.decision(RULES, RECORD, decision_id=name)
+    reader = LogReader(tmp_path)
+    assert [line.entry.id for line in reader.about("b")] == ["bbbb"]
+    assert [line.entry.id for line in reader.about("aab")] == ["aabb"]
+    with pytest.raises(LogError, match="2 decisions have an id that begins so"):
+        reader.about("aa")
+    with pytest.raises(LogError, match="there is no decision with this id"):
+        reader.about("c")
+
+
+def test_the_id_of_a_caller_is_not_that_of_a_decision(tmp_path: Path) -> None:
+    record = decide(RULES, {"caller": {"id": "ada"}}, now=NOW)
+    with DecisionLog(tmp_path) as log:
+        log.decision(RULES, record, decision_id=id_of(1))
+    with pytest.raises(LogError, match="there is no decision with this id"):
+        LogReader(tmp_path).about("ada")
+
+
+# As it grows.
+
+
+def until_quiet(times: int = 1, act: Callable[[], object] = lambda: None) -> Callable[[], bool]:
+    """Return what does something when there is nothing new, and ends a little after."""
+    left = iter(range(times, -1, -1))
+
+    def goes_on() -> bool:
+        number = next(left)
+        if number == times:
+            act()
+        return number > 0
+
+    return goes_on
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_POLL_SECONDS", 0)
+
+
+def test_what_is_written_from_now_on_is_followed(log: Path) -> None:
+    def write() -> None:
+        with DecisionLog(log, writer="a") as again, DecisionLog(log, writer="c") as new:
+            again.decision(RULES, RECORD, decision_id=id_of(900))
+            new.decision(RULES, RECORD, decision_id=id_of(901))
+
+    lines = list(LogReader(log).follow(goes_on=until_quiet(act=write)))
+    assert [line.entry.id for line in decisions(iter(lines))] == [id_of(900), id_of(901)]
+    assert {line.writer for line in lines} == {"a", "c"}
+    assert [line.entry.time for line in lines] == sorted(line.entry.time for line in lines)
+
+
+def test_what_is_written_before_the_first_line_is_asked_for_is_followed(log: Path) -> None:
+    lines = LogReader(log).follow(goes_on=lambda: False)
+    with DecisionLog(log, writer="a") as again:
+        again.decision(RULES, RECORD, decision_id=id_of(900))
+    assert [line.entry.id for line in decisions(lines)] == [id_of(900)]
+
+
+def test_a_line_is_followed_once_it_is_finished(log: Path) -> None:
+    path = segments(log)[-1]
+    line = lines_of(path)[-1]
+
+    def half() -> None:
+        with path.open("ab") as stream:
+            stream.write(line[:20])
+
+    def rest() -> None:
+        with path.open("ab") as stream:
+            stream.write(line[20:] + b"\n")
+
+    acts = iter([half, rest, lambda: None])
+
+    def goes_on() -> bool:
+        act = next(acts, None)
+        if act is not None:
+            act()
+        return act is not None
+
+    found = list(LogReader(log).follow(goes_on=goes_on))
+    assert contents(found) == [line]
+
+
+def test_times_are_those_of_the_lines(log: Path) -> None:
+    first = next(LogReader(log).lines())
+    assert first.entry.time > (MOMENT - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)) // SECOND

@@ -1,0 +1,171 @@
+"""The lines of a writer are gone through at once, and looked at closely where they do not fit."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import pytest
+from msgspec import Raw
+
+from policy_router import decide
+from policy_router.runtime.log import scan as scan_module
+from policy_router.runtime.log.entry import GENESIS, Close, Draft, Kind, Prune, chained, line_hash
+from policy_router.runtime.log.merkle import leaf_hash
+from policy_router.runtime.log.pruned import Pruned
+from policy_router.runtime.log.scan import Damage, Scan, spelt_lines
+from tests.integration.log_auditing import NOW, policy_of
+
+RULES = policy_of()
+RECORD = decide(RULES, {}, now=NOW)
+
+
+def chain(count: int, *, after: tuple[int, str] = (0, GENESIS)) -> list[bytes]:
+    """Return lines that follow each other."""
+    (seq, prev), made = after, []
+    for number in range(seq + 1, seq + 1 + count):
+        made.append(chained(Draft(Kind.CLOSE, number, close=Close("time")), number, prev))
+        prev = line_hash(made[-1])
+    return made
+
+
+def content(lines: Sequence[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+def scanned(*segments: bytes, watched: int = -1, wants_leaves: bool = False) -> Scan:
+    made = Scan(watched=watched, wants_leaves=wants_leaves)
+    for number, segment in enumerate(segments, 1):
+        made.segment(f"w/{number}", io.BytesIO(segment))
+    return made
+
+
+def found(scan: Scan) -> list[tuple[Damage, str, tuple[int, int] | None]]:
+    return [(it.damage, it.where, it.lines) for it in scan.problems]
+
+
+def test_before_the_first_line_there_is_nothing() -> None:
+    made = scanned(b"")
+    assert (made.seq, made.prev, made.problems, made.torn) == (0, GENESIS, [], 0)
+    assert scanned(b"", watched=0).watched_hash == GENESIS
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 300, 4096])
+def test_the_size_of_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(scan_module, "_BLOCK", size)
+    lines = chain(9)
+    made = scanned(content(lines[:4]), content(lines[4:]) + b"{", watched=3, wants_leaves=True)
+    assert (made.seq, made.prev, made.problems, made.torn) == (9, line_hash(lines[-1]), [], 1)
+    assert made.watched_hash == line_hash(lines[2])
+    assert bytes(made.leaves) == b"".join(map(leaf_hash, lines))
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 300, 4096])
+def test_damage_is_found_whatever_the_size_of_blocks(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(scan_module, "_BLOCK", size)
+    lines = chain(9)
+    changed = [*lines[:3], lines[3].replace(b"time", b"size", 1), *lines[4:]]
+    made = scanned(content(changed) + b"{}", watched=6, wants_leaves=True)
+    assert found(made) == [(Damage.EDITED, "w/1", (4, 4))]
+    assert (made.seq, made.prev, made.torn) == (9, line_hash(lines[-1]), 2)
+    assert made.watched_hash == line_hash(lines[5])
+    assert len(made.leaves) == 9 * 32
+
+
+def test_one_scan_goes_on_after_damage() -> None:
+    lines = chain(9)
+    made = scanned(content([*lines[:2], *lines[3:5]]), content(lines[5:]))
+    assert found(made) == [(Damage.REMOVED, "w/1", (3, 3))]
+    assert made.seq == 9
+
+
+def test_each_damage_of_a_segment_is_told_with_its_lines() -> None:
+    lines = chain(20)
+    lines[2:4] = lines[2:4][::-1]
+    lines[6] = lines[6].replace(b"time", b"size", 1)
+    del lines[10:13]
+    assert found(scanned(content(lines))) == [
+        (Damage.SWAPPED, "w/1", (3, 4)),
+        (Damage.EDITED, "w/1", (7, 7)),
+        (Damage.REMOVED, "w/1", (11, 13)),
+    ]
+
+
+def test_a_line_that_is_removed_with_the_line_after_it_edited_is_told_as_both() -> None:
+    lines = chain(8)
+    lines[4] = lines[4].replace(b"time", b"size", 1)
+    del lines[2]
+    assert found(scanned(content(lines))) == [
+        (Damage.EDITED, "w/1", (5, 5)),
+        (Damage.REMOVED, "w/1", (3, 3)),
+    ]
+
+
+def test_lines_that_are_no_json_keep_their_places() -> None:
+    lines = chain(8)
+    lines[3] = lines[4] = b"?"
+    assert found(scanned(content(lines))) == [(Damage.EDITED, "w/1", (4, 5))]
+
+
+def test_a_number_from_far_away_does_not_lead_the_scan_astray() -> None:
+    lines = chain(6)
+    lines[2] = chained(Draft(Kind.CLOSE, 1, close=Close("end")), 10**9, "f" * 64)
+    made = scanned(content(lines))
+    assert made.problems
+    assert made.seq == 6
+
+
+def test_a_line_end_alone_is_an_edited_line() -> None:
+    lines = chain(3)
+    made = scanned(content([*lines, b""]))
+    assert found(made) == [(Damage.EDITED, "w/1", (4, 4))]
+    assert scanned(b"\n").problems
+
+
+def test_what_is_damaged_in_no_line_is_no_problem_of_a_line() -> None:
+    made = scanned(b"\xff\xff", b"")
+    assert (made.problems, made.seq) == ([], 0)
+
+
+def test_the_policies_of_decisions_are_noted_in_damaged_segments_too() -> None:
+    other = decide(policy_of("model: other\nprovider: p\n"), {}, now=NOW)
+    lines, prev = [], GENESIS
+    for number, record in enumerate([RECORD, RECORD, other, RECORD], 1):
+        draft = Draft(Kind.DECISION, number, "x", record=Raw(record.to_json()))
+        lines.append(chained(draft, number, prev))
+        prev = line_hash(lines[-1])
+    revisions = {RECORD.policy.revision, other.policy.revision}
+    assert scanned(content(lines)).revisions == revisions
+    assert scanned(content(lines[1:])).revisions == revisions
+    broken = chained(Draft(Kind.DECISION, 5, "x", record=Raw(b'{"policy":1}')), 5, prev)
+    assert scanned(content([*lines, broken])).revisions == revisions
+
+
+def test_what_was_pruned_is_noted() -> None:
+    line = chained(Draft(Kind.PRUNE, 1, prune=Prune(1, 2, ("a/1", "b/2"))), 1, GENESIS)
+    assert scanned(content([line])).prunes == {"a/1", "b/2"}
+    assert scanned(content([line, b"?"])).prunes == {"a/1", "b/2"}
+
+
+def test_a_removed_segment_is_gone_past_where_it_fits() -> None:
+    lines = chain(6)
+    kept = Pruned(1, 3, GENESIS, line_hash(lines[2]), "AAAA", ("x/1",))
+    made = Scan(watched=3, wants_leaves=False)
+    assert made.follow(kept)
+    made.segment("w/2", io.BytesIO(content(lines[3:])))
+    assert (made.seq, made.problems, made.prunes) == (6, [], {"x/1"})
+    assert made.watched_hash == line_hash(lines[2])
+    assert not made.follow(kept)
+
+
+def test_lines_are_spelt_as_people_do() -> None:
+    assert spelt_lines(1000, 1000) == "line 1,000"
+    assert spelt_lines(1, 1000) == "lines 1 to 1,000"
+
+
+def test_the_first_line_is_the_first_that_can_be_edited() -> None:
+    lines = chain(4)
+    lines[0] = lines[0].replace(GENESIS.encode(), b"1" * 64)
+    assert found(scanned(content(lines))) == [(Damage.EDITED, "w/1", (1, 1))]
