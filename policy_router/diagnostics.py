@@ -109,6 +109,9 @@ class SourceFile:
     _hidden: list[tuple[int, int]] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
+    _values: list[tuple[int, int]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     @cached_property
     def _line_starts(self) -> tuple[int, ...]:
@@ -122,6 +125,10 @@ class SourceFile:
         """Never show a stretch of this text: a secret stands where only a reference belongs."""
         self._hidden.append((span.start, span.end))
 
+    def hide_value(self, span: Span) -> None:
+        """Never show a stretch of this text in a message: a value of a fact, which is no secret."""
+        self._values.append((span.start, span.end))
+
     def hides(self, start: int, end: int) -> bool:
         """Tell whether a stretch of the text has a secret in it."""
         return any(first < end and start < last for first, last in self._all_hidden())
@@ -129,6 +136,7 @@ class SourceFile:
     def _all_hidden(self) -> Iterator[tuple[int, int]]:
         yield from self._secrets
         yield from self._hidden
+        yield from self._values
 
     def position(self, offset: int) -> tuple[int, int]:
         """Return the line and the column of an offset, both counted from 1, in characters."""
@@ -148,6 +156,15 @@ class SourceFile:
             for offset in range(max(first, start), min(last, end)):
                 stretch[offset - start] = "*"
         return "".join(stretch)
+
+    def blanked(self) -> str:
+        """Return the text with blanks for its secrets; every line stays where it is."""
+        kept = list(self.text)
+        for first, last in (*self._secrets, *self._hidden):
+            for offset in range(first, min(last, len(kept))):
+                if kept[offset] not in "\r\n":
+                    kept[offset] = " "
+        return "".join(kept)
 
 
 @dataclass(frozen=True, slots=True)

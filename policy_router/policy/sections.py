@@ -115,7 +115,7 @@ def hide_secrets(document: Document) -> None:
         document.source.hide(Span(document.source, root.span.end, len(document.source.text)))
     for _, fact in facts.pairs() if facts else ():
         for piece in scalars(default) if (default := fact.get("default")) else ():
-            document.source.hide(piece.span)
+            document.source.hide_value(piece.span)
     shown = {piece.span for piece in _open(providers)} if providers else set()
     for piece in scalars(providers) if providers else ():
         text = piece.text()

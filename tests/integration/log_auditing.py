@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from policy_router import DecisionLog, Policy, decide, loads
 from policy_router.runtime.log.entry import (
     GENESIS,
@@ -16,6 +18,7 @@ from policy_router.runtime.log.entry import (
     Execution,
     LogEntry,
     chained,
+    encoded,
     line_hash,
 )
 from policy_router.runtime.log.folder import Head
@@ -162,7 +165,7 @@ def _chained(plain: Plain, seq: int, prev: str) -> bytes:
         entry.parent,
         entry.caller,
         entry.record,
-        entry.execution,
+        UNSET if isinstance(entry.execution, UnsetType) else encoded(entry.execution),
         entry.gap,
         entry.close,
         entry.prune,

@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from policy_router import DecisionLog, decide
 from policy_router.errors import LogError
-from policy_router.runtime.log.folder import LogFolder
-from policy_router.runtime.log.notes import SignatureError
+from policy_router.runtime.log import chain
+from policy_router.runtime.log.folder import LogFolder, Segment
+from policy_router.runtime.log.notes import SignatureError, Signer
 from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.log.scan import Damage, Problem
 from policy_router.runtime.log.signing import make_checkpoint
 from policy_router.runtime.log.verify import NotWholeError, Report, Verdict, verify
 from tests.integration.log_auditing import (
     NOW,
+    PRICED,
     SEGMENT_BYTES,
     SIGNER,
     STRANGER,
     Plain,
     audited,
+    history,
     lines_of,
     policy_of,
     put_lines,
     rewritten,
     segments,
     seq_of,
+    with_record,
 )
 from tests.integration.support import Run
 
@@ -174,6 +191,30 @@ def test_an_edited_record_is_found(log: Path, run: Run, place: str) -> None:
     assert f"edited           a/{int(path.stem)}: line {seq}: changed" in ran.out
 
 
+def test_whatever_byte_is_changed_its_line_is_named(log: Path) -> None:
+    path = segments(log)[1]
+    content, first = path.read_bytes(), seq_of(lines_of(path)[0])
+    for place in range(0, len(content), 41):
+        seq = first + content.count(b"\n", 0, place)
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        found = [it for it in problems_of(verify(log)) if it.where == "a/2"]
+        assert any(it.lines and it.lines[0] <= seq <= it.lines[1] for it in found), place
+
+
+def test_damage_of_several_writers_is_told_of_each(log: Path, run: Run) -> None:
+    for writer, place in (("a", 1), ("b", 2)):
+        path = segments(log, writer)[1]
+        lines = lines_of(path)
+        del lines[place]
+        put_lines(path, lines)
+    removed = [it for it in found_in(verify(log)) if it.damage is Damage.REMOVED]
+    assert removed == [(Damage.REMOVED, "a/2", (8, 8)), (Damage.REMOVED, "b/2", (9, 9))]
+    ran = run("log", "verify", str(log))
+    assert ran.code == 1
+    assert "  removed          a/2: line 8: removed\n" in ran.out
+    assert "  removed          b/2: line 9: removed\n" in ran.out
+
+
 def test_what_is_no_json_any_more_is_edited(log: Path) -> None:
     path, place = path_and_place(log, "middle")
     seq = with_line(path, place, lambda line: b"\xff" + line[1:])
@@ -235,6 +276,27 @@ def test_a_last_line_that_is_there_twice_is_found(log: Path) -> None:
     lines = lines_of(path)
     put_lines(path, [*lines, lines[place]])
     assert Damage.SWAPPED in damages(verify(log))
+
+
+def test_lines_that_changed_places_between_writers_are_found(log: Path, run: Run) -> None:
+    first, second = segments(log, "a")[1], segments(log, "b")[1]
+    ours, theirs = lines_of(first), lines_of(second)
+    ours[1], theirs[1] = theirs[1], ours[1]
+    put_lines(first, ours)
+    put_lines(second, theirs)
+    found = {it.where for it in problems_of(verify(log)) if it.damage is Damage.EDITED}
+    assert found == {"a/2", "b/2"}
+    assert run("log", "verify", str(log)).code == 1
+
+
+def test_lines_that_changed_places_between_segments_are_found(log: Path, run: Run) -> None:
+    first, second = segments(log)[:2]
+    before, after = lines_of(first), lines_of(second)
+    before[-1], after[0] = after[0], before[-1]
+    put_lines(first, before)
+    put_lines(second, after)
+    assert (Damage.SWAPPED, "a/2", (6, 7)) in found_in(verify(log))
+    assert run("log", "verify", str(log)).code == 1
 
 
 def test_very_many_damaged_places_are_summed_up(tmp_path: Path) -> None:
@@ -301,6 +363,58 @@ def test_a_missing_segment_before_one_that_cannot_be_read_is_missed(log: Path) -
     segments(log)[1].write_bytes(b"nonsense\n")
     assert found_in(verify(log))[:1] == [(Damage.EDITED, "a/3", found_in(verify(log))[0].lines)]
     assert (Damage.MISSING_SEGMENT, "a/2", None) in found_in(verify(log))
+
+
+@pytest.mark.parametrize("which", [1, -1], ids=["middle", "last"])
+def test_a_segment_that_was_emptied_is_missed(log: Path, run: Run, which: int) -> None:
+    path = segments(log)[which]
+    lines = lines_of(path)
+    path.write_bytes(b"")
+    first = found_in(verify(log))[0]
+    assert first.lines == (seq_of(lines[0]), seq_of(lines[-1]))
+    assert first.damage is (Damage.CUT_TAIL if which == -1 else Damage.REMOVED)
+    assert run("log", "verify", str(log)).code == 1
+
+
+def test_a_segment_from_far_away_is_told_in_a_few_words(log: Path, run: Run) -> None:
+    last = segments(log)[-1]
+    last.rename(last.with_name("00090000.jsonl"))
+    ran = run("log", "verify", str(log))
+    assert ran.code == 1
+    assert Damage.MISSING_SEGMENT in damages(verify(log))
+    assert ran.out.count("\n") < 100
+
+
+def test_a_head_from_far_away_is_told_in_a_few_words(log: Path, run: Run) -> None:
+    head = log / ".heads/a"
+    head.write_text(json.dumps({**json.loads(head.read_bytes()), "segment": 90000, "seq": 99}))
+    ran = run("log", "verify", str(log))
+    assert ran.code == 1
+    assert ran.out.count("\n") < 100
+
+
+def test_a_head_that_knows_of_more_lines_misses_them(log: Path, run: Run) -> None:
+    head = log / ".heads/a"
+    plain = json.loads(head.read_bytes())
+    head.write_text(json.dumps({**plain, "seq": plain["seq"] + 2}))
+    wanted = Found(Damage.CUT_TAIL, "a", (plain["seq"] + 1, plain["seq"] + 2))
+    assert found_in(verify(log)) == [wanted]
+    assert run("log", "verify", str(log)).code == 1
+
+
+def test_a_head_with_another_hash_is_found(log: Path, run: Run) -> None:
+    head = log / ".heads/a"
+    plain = json.loads(head.read_bytes())
+    head.write_text(json.dumps({**plain, "hash": "f" * 64}))
+    wanted = Found(Damage.EDITED, f"a/{plain['segment']}", (plain["seq"],) * 2)
+    assert found_in(verify(log)) == [wanted]
+    assert run("log", "verify", str(log)).code == 1
+
+
+def test_a_writer_that_somebody_added_is_found(log: Path, run: Run) -> None:
+    shutil.copytree(log / "a", log / "c")
+    assert found_in(verify(log)) == [(Damage.MISSING_HEAD, "c", None)]
+    assert run("log", "verify", str(log)).code == 1
 
 
 def test_a_renumbered_segment_is_found(log: Path, run: Run) -> None:
@@ -388,6 +502,12 @@ def test_each_policy_of_many_is_missed(tmp_path: Path) -> None:
         assert damages(verify(tmp_path)) == {Damage.MISSING_POLICY}
         path.write_bytes(content)
     assert verify(tmp_path).is_whole
+
+
+def test_the_name_of_a_policy_that_no_file_can_have_is_no_way_out(tmp_path: Path) -> None:
+    history(tmp_path, policy_of(), [{}] * 3)
+    with_record(tmp_path, 1, lambda plain: plain["policy"].update(revision="x" * 300))
+    assert damages(verify(tmp_path)) == {Damage.MISSING_POLICY}
 
 
 # What only a checkpoint finds.
@@ -541,6 +661,158 @@ def test_a_key_asks_for_a_checkpoint(original: Path, tmp_path: Path, run: Run) -
     assert run("log", "verify", str(original / "plain"), "--key", str(key)).code == 1
 
 
+def test_history_that_is_rewritten_and_signed_anew_is_found_by_a_kept_checkpoint(
+    signed: Path, tmp_path: Path, run: Run
+) -> None:
+    kept = tmp_path / "kept.txt"
+    checkpoint_of(signed).rename(kept)
+    rewritten(signed, "a", otherwise)
+    make_checkpoint(signed, SIGNER)
+    assert verify(signed, verifier=VERIFIER).is_whole
+    report = verify(signed, verifier=VERIFIER, checkpoint=kept)
+    (it,) = problems_of(report)
+    assert (it.damage, it.where) == (Damage.REWRITTEN, "checkpoints/kept.txt")
+    assert "look at a" in it.message
+    assert run("log", "verify", str(signed), "--checkpoint", str(kept)).code == 1
+
+
+def test_a_checkpoint_that_is_missing_between_others_is_found(signed: Path, run: Run) -> None:
+    first = checkpoint_of(signed)
+    audited(signed, each=2)
+    make_checkpoint(signed, SIGNER)
+    audited(signed, each=2)
+    make_checkpoint(signed, SIGNER)
+    assert verify(signed, verifier=VERIFIER).checkpoints == 3
+    kept = signed.parent / first.name
+    first.rename(kept)
+    report = verify(signed, verifier=VERIFIER)
+    assert damages(report) == {Damage.REWRITTEN}
+    assert verify(signed, verifier=VERIFIER, checkpoint=kept).is_whole
+    assert run("log", "verify", str(signed)).code == 1
+
+
+def test_only_what_was_acknowledged_is_signed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = policy_of()
+    record = decide(policy, {}, now=NOW)
+
+    def full(_number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with DecisionLog(tmp_path, on_log_failure="allow_unlogged") as log:
+        log.decision(policy, record)
+        with monkeypatch.context() as patched:
+            patched.setattr(chain, "_sync", full)
+            log.decision(policy, record)
+        make_checkpoint(tmp_path, SIGNER)
+        log.decision(policy, record)  # what was written in part is taken away
+    assert [it.message for it in problems_of(verify(tmp_path, verifier=VERIFIER))] == []
+
+
+# Keys, in every form that there is.
+
+
+def key_files(folder: Path) -> dict[str, tuple[Path, Path]]:
+    """Write one key in every form, and return the files of its halves."""
+    key = Ed25519PrivateKey.from_private_bytes(SIGNER.key)
+    public = key.public_key()
+    named = Signer("policy-router", SIGNER.key)
+    plain = NoEncryption()
+    made = {
+        "note": (named.encoded().encode(), named.verifier().encoded().encode()),
+        "PEM": (
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, plain),
+            public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        ),
+        "OpenSSH": (
+            key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, plain),
+            public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH),
+        ),
+    }
+    paths = {}
+    for form, (private, shared) in made.items():
+        paths[form] = (folder / form, folder / f"{form}.pub")
+        paths[form][0].write_bytes(private)
+        paths[form][1].write_bytes(shared)
+    return paths
+
+
+@pytest.mark.parametrize("form", ["note", "PEM", "OpenSSH"])
+def test_a_key_signs_and_verifies_in_every_form(
+    original: Path, tmp_path: Path, run: Run, form: str
+) -> None:
+    shutil.copytree(original / "plain", tmp_path / "log")
+    keys = key_files(tmp_path)
+    assert run("log", "checkpoint", "log", "--key", str(keys[form][0])).code == 0
+    for private, public in keys.values():
+        for key in (private, public):
+            ran = run("log", "verify", "log", "--key", str(key), "--format", "json")
+            assert (ran.code, json.loads(ran.out)["authenticity"]["status"]) == (0, "verified")
+
+
+def test_the_wrong_key_is_told_on_the_command_line(signed: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "stranger.pub").write_text(STRANGER.verifier().encoded())
+    ran = run("log", "verify", str(signed), "--key", "stranger.pub")
+    assert ran.code == 1
+    assert "authenticity  broken       1 found\n  bad_signature    checkpoints/" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "malformed key"),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "malformed key"),
+        ("auditor+00000000+AbCd", "Ed25519"),
+    ],
+)
+def test_what_is_no_key_is_an_error(
+    signed: Path, tmp_path: Path, run: Run, content: str, reason: str
+) -> None:
+    (tmp_path / "key.pub").write_text(content)
+    ran = run("log", "verify", str(signed), "--key", "key.pub")
+    assert (ran.code, ran.out) == (2, "")
+    assert reason in ran.err
+    assert run("log", "verify", str(signed), "--key", "none.pub").err == (
+        "policy-router: none.pub: cannot be read: no such file or directory\n"
+    )
+
+
+def test_the_three_answers_are_told_apart(signed: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "key.pub").write_text(VERIFIER.encoded())
+    whole = run("log", "verify", str(signed), "--key", "key.pub", "--format", "json")
+    assert json.loads(whole.out) == {
+        "whole": True,
+        "integrity": {"status": "whole", "problems": [], "notes": []},
+        "completeness": {"status": "whole", "problems": [], "notes": []},
+        "authenticity": {"status": "verified", "problems": [], "notes": []},
+        "writers": 2,
+        "segments": 8,
+        "lines": 44,
+        "checkpoints": 1,
+        "covered": 44,
+    }
+    (policy,) = (signed / "policies").glob("*.json")
+    policy.write_bytes(b"")
+    ran = run("log", "verify", str(signed), "--key", "key.pub", "--format", "json")
+    found = json.loads(ran.out)
+    parts = ("integrity", "completeness", "authenticity")
+    assert (ran.code, [found[part]["status"] for part in parts]) == (
+        1,
+        ["broken", "whole", "verified"],
+    )
+    (problem,) = found["integrity"]["problems"]
+    assert (problem["damage"], problem["where"]) == ("changed_policy", f"policies/{policy.name}")
+
+
+def test_a_person_is_told_what_to_do_next(log: Path, run: Run) -> None:
+    ran = run("log", "verify", str(log))
+    is_signed = (log / "checkpoints").is_dir()
+    command = "verify" if is_signed else "checkpoint"
+    assert ran.out.splitlines()[-1] == f"next: policy-router log {command} {log} --key FILE"
+    assert "next:" not in run("-q", "log", "verify", str(log)).out
+
+
 def test_what_is_no_log_is_an_error(tmp_path: Path, run: Run) -> None:
     with pytest.raises(LogError, match="there is no decision log here"):
         verify(tmp_path / "none")
@@ -589,6 +861,48 @@ def test_a_log_that_is_being_written_is_whole(tmp_path: Path) -> None:
             thread.join(20)
     assert [it.message for report in reports for it in problems_of(report)] == []
     assert verify(tmp_path).is_whole
+
+
+def test_a_log_that_another_process_writes_is_whole(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "rules.yaml").write_text(PRICED)
+    words = (tmp_path / "log", tmp_path / "acknowledged", tmp_path / "rules.yaml", 2, 50_000)
+    worker = [sys.executable, str(Path(__file__).with_name("log_worker.py")), *map(str, words)]
+    with subprocess.Popen(worker, stdin=subprocess.PIPE) as process:  # noqa: S603 - as above
+        try:
+            assert process.stdin is not None
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            while not list(tmp_path.glob("log/w1/*.jsonl")):
+                assert process.poll() is None
+                time.sleep(0.005)
+            codes = [run("-q", "log", "verify", "log").code for _ in range(10)]
+            make_checkpoint(tmp_path / "log", SIGNER)
+            codes.append(run("-q", "log", "verify", "log").code)
+        finally:
+            process.kill()
+    assert codes == [0] * 11
+    assert verify(tmp_path / "log", verifier=VERIFIER).is_whole
+
+
+def test_a_writer_that_writes_its_first_line_while_verify_looks_has_its_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = audited(tmp_path)
+    # So far a writer comes before it says where it begins.
+    (tmp_path / "late").mkdir()
+    (tmp_path / ".heads/late").write_bytes(b"")
+    look, begun = LogFolder.segments, []
+
+    def write_and_look(self: LogFolder, writer: str) -> list[Segment]:
+        if writer == "late" and not begun:
+            begun.append(writer)
+            with DecisionLog(tmp_path, writer=writer) as log:
+                log.decision(policy, decide(policy, {}, now=NOW))
+        return look(self, writer)
+
+    monkeypatch.setattr(LogFolder, "all_segments", lambda _: iter(()))
+    monkeypatch.setattr(LogFolder, "segments", write_and_look)
+    assert [it.message for it in problems_of(verify(tmp_path))] == []
 
 
 def test_a_writer_that_begins_while_verify_looks_is_not_missed(

@@ -152,7 +152,7 @@ def test_what_a_killed_process_left_half_written_is_no_rule_file(tmp_path: Path)
         ("a\x00b\nc:d", "000-a_b_c_d"),
         ("caf\u00e9.yaml", "000-caf\u00e9.yaml"),
         ("\udcff.yaml", "000-_.yaml"),
-        ("x" * 300 + ".yaml", "000-" + "x" * 95 + ".yaml"),
+        ("x" * 300 + ".yaml", "000-" + "x" * 45 + ".yaml"),
     ],
     ids=range(8),
 )

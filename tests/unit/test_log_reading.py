@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from policy_router import DecisionLog, decide
 from policy_router.errors import LogError
 from policy_router.runtime.log import reading
+from policy_router.runtime.log.entry import microseconds
 from policy_router.runtime.log.reading import Line, LogReader, decisions
 from tests.integration.log_auditing import (
     MOMENT,
@@ -34,6 +35,16 @@ BLOCKS = pytest.mark.parametrize("size", [1, 13, 500, 4096, 1_000_000])
 def log(tmp_path: Path) -> Path:
     audited(tmp_path)
     return tmp_path
+
+
+def opened(path: str) -> BinaryIO:
+    return Path(path).open("rb")
+
+
+def of_blocks(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(reading, "_BLOCK", size)
+    if size == 1:  # a block is also a buffer, and there is no buffer of 1
+        monkeypatch.setattr(reading, "_open", opened)
 
 
 def everything(folder: Path) -> list[bytes]:
@@ -72,9 +83,7 @@ def test_writers_are_woven_by_time(tmp_path: Path) -> None:
 def test_the_newest_line_comes_first_whatever_the_size_of_blocks(
     log: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(reading, "_BLOCK", size)
-    if size == 1:  # a block is also a buffer, and a buffer of 1 is a line
-        monkeypatch.setattr(reading, "_open", lambda path: Path(path).open("rb"))
+    of_blocks(monkeypatch, size)
     assert contents(list(LogReader(log).newest_first())) == everything(log)[::-1]
 
 
@@ -83,9 +92,7 @@ def test_the_newest_line_comes_first_whatever_the_size_of_blocks(
 def test_a_line_that_is_not_finished_is_not_there_yet(
     log: Path, monkeypatch: pytest.MonkeyPatch, size: int, torn: bytes
 ) -> None:
-    monkeypatch.setattr(reading, "_BLOCK", size)
-    if size == 1:
-        monkeypatch.setattr(reading, "_open", lambda path: Path(path).open("rb"))
+    of_blocks(monkeypatch, size)
     wanted = everything(log)
     with segments(log)[-1].open("ab") as stream:
         stream.write(torn)
@@ -146,9 +153,7 @@ def test_a_decision_is_found_with_what_came_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     family(tmp_path)
-    monkeypatch.setattr(reading, "_BLOCK", size)
-    if size == 1:
-        monkeypatch.setattr(reading, "_open", lambda path: Path(path).open("rb"))
+    of_blocks(monkeypatch, size)
     reader = LogReader(tmp_path)
     assert [line.entry.kind for line in reader.about(id_of(20))] == ["decision", "execution"]
     assert [line.entry.id for line in reader.children(id_of(20))] == [id_of(31), id_of(32)]
@@ -229,7 +234,7 @@ def test_a_line_is_followed_once_it_is_finished(log: Path) -> None:
         with path.open("ab") as stream:
             stream.write(line[20:] + b"\n")
 
-    acts = iter([half, rest, lambda: None])
+    acts: Iterator[Callable[[], None]] = iter([half, rest])
 
     def goes_on() -> bool:
         act = next(acts, None)
@@ -243,4 +248,4 @@ def test_a_line_is_followed_once_it_is_finished(log: Path) -> None:
 
 def test_times_are_those_of_the_lines(log: Path) -> None:
     first = next(LogReader(log).lines())
-    assert first.entry.time > (MOMENT - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)) // SECOND
+    assert first.entry.time == microseconds(MOMENT + 2 * SECOND)

@@ -17,6 +17,7 @@ from policy_router.runtime.log.entry import (
     Kind,
     LogEntry,
     chained,
+    encoded,
 )
 from policy_router.runtime.log.reading import Line
 from policy_router.runtime.log.stats import Stats, stats
@@ -48,7 +49,7 @@ def decision(policy: Policy, request: dict[str, object], time: int = 1) -> Draft
 
 
 def ended(executions: Sequence[Execution]) -> list[Draft]:
-    return [Draft(Kind.EXECUTION, 5, "x", execution=it) for it in executions]
+    return [Draft(Kind.EXECUTION, 5, "x", execution=encoded(it)) for it in executions]
 
 
 def test_an_empty_log_comes_to_nothing() -> None:

@@ -26,7 +26,7 @@ from policy_router import (
 from policy_router.version import VERSION
 
 MOST = 24
-LATER = {"Delegator", "Executor", "Reply"}
+LATER = {"DecisionLog", "Delegator", "Executor", "Reply"}
 
 
 def exported() -> list[str]:

@@ -84,12 +84,13 @@ def test_a_record_of_another_policy_cannot_be_replayed() -> None:
 
 
 def test_a_request_that_does_not_fit_cannot_be_replayed() -> None:
-    strict = policy_of("model: m\nprovider: p\nfacts: {risk: int}\n")
-    record = replace(RECORD, policy=PolicyName("x", strict.revision), request={})
+    strict = policy_of("model: m\nprovider: p\nfacts: {risk: {type: int}}\n")
+    request = {"facts": {"risk": "high"}}
+    record = replace(RECORD, policy=PolicyName("x", strict.revision), request=request)
     made = replay(strict, record)
     assert made.outcome is Outcome.NOT_REPLAYABLE
-    assert made.reason is not None
-    assert made.reason.startswith("the request does not fit its policy: ")
+    words = "the request does not fit its policy: $.facts.risk: an int is wanted, not a string"
+    assert made.reason == words
 
 
 def test_a_newer_record_says_who_may_read_it() -> None:

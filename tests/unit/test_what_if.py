@@ -74,9 +74,10 @@ def test_what_an_entry_lacks_is_a_cause() -> None:
 
 
 def test_a_candidate_outside_the_pool_is_named_by_its_model() -> None:
-    after = policy_of("pool: [{model: other}]", "precedence: strict\n")
-    found = cause_of(BEFORE, after, {})
-    assert "small" in found
+    inside = "precedence: [{use: config, in_pool: true}]"
+    before, after = policy_of(rest=inside), policy_of("pool: [{model: other}]", inside)
+    assert cause_of(before, after, {}) == "outside_pool of `small`"
+    assert cause_of(after, before, {}) == "no longer outside_pool of `small`"
 
 
 def test_a_pick_is_a_cause_by_its_rule() -> None:
@@ -129,6 +130,7 @@ def test_a_refusal_has_a_name_too() -> None:
 
 
 AT_NIGHT = "now.getHours() < 6"
+WHEN_NIGHT = "precedence: [{use: pool, when: variables.night}]"
 
 
 @pytest.mark.parametrize(
@@ -139,10 +141,7 @@ AT_NIGHT = "now.getHours() < 6"
         (POOL, f"forbid: [{{when: '{AT_NIGHT}'}}]\nprecedence: strict"),
         (POOL, f"precedence: [{{use: pool, when: '{AT_NIGHT}'}}]"),
         (POOL, "precedence: [{use: pool, order_by: now.getHours()}]"),
-        (
-            POOL,
-            f"variables: {{night: '{AT_NIGHT}'}}\nprecedence: [{{use: pool, when: variables.night}}]",
-        ),
+        (POOL, f"variables: {{night: '{AT_NIGHT}'}}\n{WHEN_NIGHT}"),
     ],
     ids=["pick", "allow", "forbid", "when", "order_by", "variable"],
 )

@@ -25,11 +25,13 @@ from policy_router.runtime.log.entry import (
     chained,
     line_hash,
 )
-from policy_router.runtime.log.folder import Head, LogFolder, read_head, sync_folder
+from policy_router.runtime.log.folder import Head, LogFolder, Segment, read_head, sync_folder
 from policy_router.runtime.log.lock import lock
 
 _MOST_WRITERS = 100_000
 _MICROSECONDS = 1_000_000
+_CLOSE_BYTES = 512
+"""More than the line has that closes a segment."""
 _REMOVED = "the log was removed while it was written"
 _sync = getattr(os, "fdatasync", os.fsync)
 
@@ -68,7 +70,6 @@ class Chain:
         self._file: io.FileIO | None = None
         self._began = 0
         self._is_broken = False
-        self.gaps: list[Draft] = []
         try:
             self._recover(now)
         except BaseException:
@@ -78,61 +79,70 @@ class Chain:
     # Where it goes on.
 
     def _recover(self, now: int) -> None:
-        """Find the end of the chain, and cut off what was not finished."""
+        """Find the end of the chain, cut off what was not finished, and say so in a line."""
         (self.folder.path / self.writer).mkdir(exist_ok=True)
+        segments = self.folder.segments(self.writer)
         self._head_file.seek(0)
         content = self._head_file.read()
         head = read_head(content)
-        segments = self.folder.segments(self.writer)
-        if head is None:
-            head = self._found_again(now, is_new=not content and not segments)
-        last = segments[-1] if segments else None
-        if last is not None and not last.is_pruned and last.number >= head.segment:
-            known = head.length if last.number == head.segment else 0
-            self._head = Head(last.number, known, head.seq, head.hash)
-            self._mend(Path(last.path), now)
-        else:
-            # Nothing to go on with: it was pruned, or taken away, which `verify` will tell.
-            self._head = Head(head.segment + (head.seq > 0), 0, head.seq, head.hash)
+        self._head = head or _last_line(segments)
+        is_lost = head is None and bool(content or segments)
+        gaps = [Gap("head_lost")] if is_lost else []
+        gaps += self._go_on([it for it in segments if it.number >= self._head.segment])
+        if gaps:
+            # A line takes the place of what is torn: there is no moment without either.
+            self._append([Draft(Kind.GAP, now, gap=gap) for gap in gaps])
+            if self._file is not None:
+                self._file.truncate(self._head.length)
+                os.fsync(self._file.fileno())
         self._put_head(self._head)
+        self._head_file.truncate()
+        os.fsync(self._head_file.fileno())
+        sync_folder(self.folder.heads)
 
-    def _found_again(self, now: int, *, is_new: bool) -> Head:
-        """Return a head where there is none: before the first line, or of the last segment."""
-        if is_new:
-            return Head(1, 0, 0, GENESIS)
-        self.gaps.append(_gap(now, Gap("head_lost")))
-        for segment in reversed(self.folder.segments(self.writer)):
-            lines = [] if segment.is_pruned else _lines(Path(segment.path).read_bytes())
-            for end, line in reversed(list(lines)):
-                with suppress(RecordError):
-                    seq = LogEntry.from_json(line).seq
-                    return Head(segment.number, end, seq, line_hash(line))
-        return Head(1, 0, 0, GENESIS)
+    def _go_on(self, segments: Sequence[Segment]) -> list[Gap]:
+        """Follow the lines after the head to the last whole one; return what is not there."""
+        if self._head.length and all(it.number != self._head.segment for it in segments):
+            self._leave()  # It was taken away, which `verify` will tell.
+        for segment in segments:
+            is_next = segment.number == self._head.segment and not segment.is_pruned
+            gap = self._walk(segment) if is_next else None
+            if gap is not None and gap.reason == "torn_tail" and segment is segments[-1]:
+                return [gap]
+            if gap is not None or not is_next:
+                self._leave(segments[-1].number)
+                return [gap] if gap is not None else []
+            if segment is not segments[-1]:
+                self._leave()
+        if self._file is not None and _ends(self._file, self._head.length):
+            self._leave()
+        return []
 
-    def _mend(self, path: Path, now: int) -> None:
-        """Go on after the last whole line of a segment."""
+    def _walk(self, segment: Segment) -> Gap | None:
+        """Go to the end of the last whole line of a segment; return what does not fit there."""
+        path = Path(segment.path)
+        known = self._head.length if segment.number == self._head.segment else 0
         self._file = _opened(path)
         length = self._file.seek(0, os.SEEK_END)
-        if length < self._head.length:
-            self.gaps.append(_gap(now, Gap("cut", bytes=self._head.length - length)))
-            self._file.close()
-            self._file = None
-            self._head = Head(self._head.segment + 1, 0, self._head.seq, self._head.hash)
-            return
+        if length < known:
+            return Gap("cut", bytes=known - length)
         self._began = _first_time(path)
-        self._file.seek(self._head.length)
-        tail = self._file.readall()
-        start = self._head.length
-        for end, line in _lines(tail):
+        self._head = Head(segment.number, known, self._head.seq, self._head.hash)
+        self._file.seek(known)
+        for end, line in _lines(self._file.readall()):
             if not self._follows(line):
                 break
-            self._head = Head(self._head.segment, start + end, self._head.seq + 1, line_hash(line))
-        torn = length - self._head.length
-        if torn:
-            self.gaps.append(_gap(now, Gap("torn_tail", bytes=torn)))
-            self._file.truncate(self._head.length)
-            os.fsync(self._file.fileno())
+            self._head = Head(segment.number, known + end, self._head.seq + 1, line_hash(line))
         self._file.seek(self._head.length)
+        torn = length - self._head.length
+        return Gap("torn_tail", bytes=torn) if torn else None
+
+    def _leave(self, number: int | None = None) -> None:
+        """Go on in the segment after this one, or after another."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._head = Head((number or self._head.segment) + 1, 0, self._head.seq, self._head.hash)
 
     def _follows(self, line: bytes) -> bool:
         try:
@@ -185,7 +195,8 @@ class Chain:
     def _next_file(self) -> io.FileIO:
         """Begin a segment."""
         path = self.folder.segment_path(self.writer, self._head.segment)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.fstat(self._head_file.fileno()).st_nlink or not path.parent.exists():
+            raise FileNotFoundError(errno.ENOENT, _REMOVED)
         self._file = _opened(path)
         self._file.truncate(0)
         sync_folder(path.parent)
@@ -199,10 +210,7 @@ class Chain:
             return
         reason = "time" if is_old else "size"
         self._append([Draft(Kind.CLOSE, now, close=Close(reason))])
-        if self._file is not None:
-            self._file.close()
-        self._file = None
-        self._head = Head(self._head.segment + 1, 0, self._head.seq, self._head.hash)
+        self._leave()
 
     def _undo(self) -> None:
         """Take away what was written only in part."""
@@ -273,12 +281,30 @@ def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
         start = end + 1
 
 
+def _last_line(segments: Sequence[Segment]) -> Head:
+    """Return a head where none says how far the writer had come: that of its last whole line."""
+    for segment in reversed(segments):
+        lines = [] if segment.is_pruned else _lines(Path(segment.path).read_bytes())
+        for end, line in reversed(list(lines)):
+            with suppress(RecordError):
+                return Head(segment.number, end, LogEntry.from_json(line).seq, line_hash(line))
+    return Head(1, 0, 0, GENESIS)
+
+
+def _ends(file: io.FileIO, length: int) -> bool:
+    """Tell whether a segment was closed, and not only by the end of a process."""
+    start = max(length - _CLOSE_BYTES, 0)
+    file.seek(start)
+    content = file.read(length - start)
+    try:
+        close = LogEntry.from_json(content.rstrip(b"\n").rpartition(b"\n")[2]).close
+    except RecordError:
+        return False
+    return isinstance(close, Close) and close.reason != "end"
+
+
 def _first_time(path: Path) -> int:
     """Return the time of the first line of a segment; 0 where there is none."""
     with path.open("rb") as stream, suppress(RecordError):
         return LogEntry.from_json(stream.readline().rstrip(b"\n")).time
     return 0
-
-
-def _gap(now: int, gap: Gap) -> Draft:
-    return Draft(Kind.GAP, now, gap=gap)

@@ -147,7 +147,7 @@ class DecisionLog(Closing):
         self._durability, self._denies = durability, on_log_failure == "deny"
         self._name, self._limits = writer, Limits(segment_bytes, segment_seconds)
         self._clock, self._ids = clock, ids
-        self._is_closed = False
+        self._is_closed = self._has_ended = False
         self._begin()
         _LOGS.add(self)
 
@@ -249,7 +249,7 @@ class DecisionLog(Closing):
 
     def flush(self) -> None:
         """Wait until everything so far is on disk, or known not to get there."""
-        self._put([], waits=True)
+        self._join([], waits=True, even_closed=True)
 
     async def flush_async(self) -> None:
         """Wait as :meth:`flush` does, without holding up the running event loop."""
@@ -276,7 +276,8 @@ class DecisionLog(Closing):
         Returns:
             Why they could not be written; None where they could, or where nobody waited.
         """
-        if self._durability == "sync":
+        is_alone = waits and drafts and not self._is_led and not _may_lead()
+        if is_alone or self._durability == "sync":
             with self._alone:
                 self._check_open()
                 return self._commit(drafts)
@@ -287,16 +288,15 @@ class DecisionLog(Closing):
             raise RuntimeError("the log is closed")
 
     def _join(
-        self, drafts: Sequence[Draft], *, waits: bool, is_last: bool = False
+        self, drafts: Sequence[Draft], *, waits: bool, even_closed: bool = False
     ) -> LogError | None:
         """Add lines to the open batch; whoever comes while nobody writes is who writes.
 
-        The main thread can be interrupted anywhere, and others would wait for it for ever: for it a
-        thread of the log's own writes, and it wakes nobody.
+        The main thread writes for nobody else, unless there is no other, and wakes nobody.
         """
-        waiter = _Waiter(can_lead=threading.current_thread() is not threading.main_thread())
+        waiter = _Waiter(can_lead=self._is_closed or _may_lead())
         with self._lock:
-            if not is_last:
+            if not even_closed:
                 self._check_open()
             batch = self._open
             batch.drafts += drafts
@@ -305,10 +305,8 @@ class DecisionLog(Closing):
                 return None
             if not self._is_led and not batch.drafts:
                 return None
-            if self._is_led or not waiter.can_lead:
+            if self._is_led or (not waiter.can_lead and self._flush_soon(hurry=True)):
                 batch.waiters.append(waiter)
-                if not self._is_led:
-                    self._flush_soon(hurry=True)
             else:
                 self._is_led = waiter.leads = True
         if not waiter.leads:
@@ -326,7 +324,8 @@ class DecisionLog(Closing):
             self._open = _Batch()
         batch.problem = self._error(None)
         try:
-            batch.problem = self._commit(batch.drafts)
+            with self._alone:
+                batch.problem = self._commit(batch.drafts)
         finally:
             with self._lock:
                 following = self._open
@@ -358,13 +357,12 @@ class DecisionLog(Closing):
         try:
             self._chain = self._chain or self._opened()
             told = [Draft(Kind.GAP, drafts[0].time, gap=missing)] if _is_any(missing) else []
-            self._chain.write([*self._chain.gaps, *told, *drafts])
+            self._chain.write([*told, *drafts])
         except BaseException as problem:
             error = self._failed(problem, missing, drafts)
             if not isinstance(problem, (OSError, UnknownSchemaError)):
                 raise
             return error
-        self._chain.gaps.clear()
         self._is_failing = False
         return None
 
@@ -376,7 +374,7 @@ class DecisionLog(Closing):
         self._is_failing = True
         if isinstance(problem, FileNotFoundError) and self._chain is not None:
             self._chain.release()
-            self._chain = None
+            self._chain, self._kept = None, set()
         error = self._error(problem)
         LOGGER.error("%s", error)
         with self._counting:
@@ -399,17 +397,26 @@ class DecisionLog(Closing):
 
     # What nobody waits for.
 
-    def _flush_soon(self, *, hurry: bool = False) -> None:
-        """Let lines be written by a thread of their own; the lock is held."""
+    def _flush_soon(self, *, hurry: bool = False) -> bool:
+        """Let a thread of the log's own write; the lock is held.
+
+        Returns:
+            Whether there is one: a program that is ending can start no more.
+        """
         if self._flusher is None or not self._flusher.is_alive():
             arguments = (weakref.ref(self), self._wake, self._hurry)
-            self._flusher = threading.Thread(
+            flusher = threading.Thread(
                 target=_flush_now_and_then, args=arguments, name="policy-router log", daemon=True
             )
-            self._flusher.start()
+            try:
+                flusher.start()
+            except RuntimeError:
+                return False
+            self._flusher = flusher
         if hurry:
             self._hurry.set()
         self._wake.set()
+        return True
 
     # The end.
 
@@ -419,11 +426,12 @@ class DecisionLog(Closing):
             if self._is_closed:
                 return
             self._is_closed = True
-        self._join([], waits=True, is_last=True)
+        self._join([], waits=True, even_closed=True)
+        self._has_ended = True
         self._hurry.set()
         self._wake.set()
         with self._alone:
-            if self._chain is not None:
+            if self._chain is not None or _is_any(self._missing):
                 now = microseconds(self._clock())
                 self._commit([Draft(Kind.CLOSE, now, close=Close("end"))])
             if self._chain is not None:
@@ -442,6 +450,11 @@ class DecisionLog(Closing):
         self._begin()
         if chain is not None:
             chain.release()
+
+
+def _may_lead() -> bool:
+    """Tell whether others may wait for this thread: the main one can be interrupted anywhere."""
+    return threading.current_thread() is not threading.main_thread()
 
 
 def _pass_on(batch: _Batch) -> None:
@@ -469,10 +482,10 @@ def _flush_now_and_then(
         if found is None:
             return
         try:
-            found._join([], waits=True, is_last=True)  # noqa: SLF001 - it is a part of the log
+            found._join([], waits=True, even_closed=True)  # noqa: SLF001 - it is a part of the log
         except Exception:  # noqa: BLE001 - whoever comes next is not harmed
             LOGGER.exception("the log %s cannot be written", found.folder.path)
-        if found._is_closed:  # noqa: SLF001
+        if found._has_ended:  # noqa: SLF001
             return
         del found
 

@@ -26,6 +26,7 @@ from msgspec import Struct
 SCHEMA: Final = "policy-router/log/v1"
 _WRITER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _SEGMENT = re.compile(r"(\d{1,18})\.(jsonl|pruned)")
+_HASH = re.compile(r"[0-9a-f]{64}")
 _RESERVED: Final = frozenset({"policies", "checkpoints"})
 _HEAD_BYTES: Final = 256
 _ENCODE = msgspec.json.encode
@@ -156,9 +157,11 @@ def read_head(content: bytes) -> Head | None:
             raise UnknownSchemaError(
                 f"it is not of the schema {SCHEMA}; a newer version may read it"
             )
-        return msgspec.json.decode(content, type=Head)
+        head = msgspec.json.decode(content, type=Head)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
+    can_be = head.segment > 0 and head.length >= 0 and head.seq >= 0
+    return head if can_be and _HASH.fullmatch(head.hash) else None
 
 
 def is_writer(name: str) -> bool:

@@ -12,7 +12,6 @@ import os
 import re
 from pathlib import Path
 
-from policy_router.diagnostics import SourceFile
 from policy_router.domain import Policy
 from policy_router.errors import PolicyError, RecordError
 from policy_router.runtime.loader import AUTO, load_files
@@ -39,7 +38,7 @@ class PolicyStore:
         path = self.path(policy.revision)
         if not _holds(path, policy.revision):
             write_whole(path, policy.canonical)
-        files = [(source.name, _blanked(source)) for source in policy.sources]
+        files = [(source.name, source.blanked()) for source in policy.sources]
         kept = hashlib.sha256(repr(files).encode(errors="surrogatepass")).hexdigest()[:16]
         folder = path.with_suffix("") / kept
         for number, (name, text) in enumerate(files):
@@ -104,15 +103,6 @@ class PolicyStore:
             return []
         files = sorted(self._folder.glob("*.json"))
         return [file.name for file in files if not _holds(file, _revision_of(file))]
-
-
-def _blanked(source: SourceFile) -> str:
-    """Return a rule file with blanks for what nobody may see; every line stays where it is."""
-    shown = source.masked(0, len(source.text))
-    return "".join(
-        character if character in {seen, "\n", "\r"} else " "
-        for character, seen in zip(source.text, shown, strict=True)
-    )
 
 
 def digest(content: bytes) -> str:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from policy_router.runtime.log.entry import GENESIS, Prune
+from policy_router.runtime.log.entry import GENESIS, Gap, Prune
 from policy_router.runtime.log.pruned import Pruned
 
 _BLOCK = 256 * 1024
@@ -79,6 +79,7 @@ class _Checked(Struct, gc=False):
     prev: str
     record: Raw | UnsetType = UNSET
     prune: Prune | UnsetType = UNSET
+    gap: Gap | UnsetType = UNSET
 
 
 class _Policy(Struct):
@@ -102,6 +103,7 @@ class Scan:
         leaves: the Merkle leaf hashes so far, 32 bytes each, where they are wanted.
         revisions: the policies that decisions are of.
         prunes: the segments that lines say were removed.
+        gaps: what lines say is not in the log, with the numbers of the lines.
         problems: what is wrong.
         torn: how many bytes the last segment has after its last line end.
         watched_hash: the hash of the line that is watched for; None where it was not met.
@@ -118,6 +120,7 @@ class Scan:
         self.leaves = bytearray()
         self.revisions: set[str] = set()
         self.prunes: set[str] = set()
+        self.gaps: list[tuple[int, Gap]] = []
         self.problems: list[Problem] = []
         self.torn = 0
         self.watched_hash = GENESIS if watched == 0 else None
@@ -168,7 +171,7 @@ class Scan:
             self.leaves += b"".join(leaves)
 
     def _note(self, block: bytes, read: Sequence[_Checked]) -> None:
-        """Remember of which policies the decisions are, and what was pruned."""
+        """Remember of which policies the decisions are, and what is not there."""
         records = [line.record for line in read if line.record is not UNSET]
         # Most lines are of the policy of the line before: to count it is quicker than to read it.
         if not self._marker or block.count(self._marker) != len(records):
@@ -177,6 +180,8 @@ class Scan:
         for line in read:
             if line.prune is not UNSET:
                 self.prunes.update(line.prune.segments)
+            if line.gap is not UNSET:
+                self.gaps.append((line.seq, line.gap))
 
     def _note_policy(self, record: Raw | UnsetType) -> None:
         with suppress(msgspec.DecodeError, UnicodeError):
@@ -251,7 +256,7 @@ def _diagnosed(name: str, lines: list[_Placed]) -> Iterator[Problem]:
     for line, following in pairwise(ordered):
         is_next = following.number == line.number + 1
         if is_next and following.read is not None and following.read.prev != line.hash:
-            edited.add(line.number)
+            edited.add(max(line.number, 1))  # before the first there is none
     moved = {
         line.number for line, place in zip(ordered, numbers, strict=True) if line.number != place
     }

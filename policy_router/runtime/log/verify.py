@@ -251,6 +251,7 @@ class _Examination:
         for problem in scan.problems:
             kept = self._found.completeness if problem.damage in _LOSSES else self._found.integrity
             kept.append(problem)
+        self._gaps(name, scan)
         self._found.leaves[name], self._found.seqs[name] = scan.leaves, scan.seq
         self._revisions |= scan.revisions
         self._said_pruned |= scan.prunes
@@ -273,6 +274,25 @@ class _Examination:
             self._found.notes.append(
                 f"{segment.name}: {scan.torn:,} bytes after the last line were not acknowledged:"
                 " the writer is writing, or was killed"
+            )
+
+    def _gaps(self, name: str, scan: Scan) -> None:
+        """Repeat what the lines themselves say is not there."""
+        for seq, gap in scan.gaps:
+            if gap.reason == "head_lost":
+                words = "nothing said how far it had come: lines before this may be missing"
+                self._add(Damage.MISSING_HEAD, name, words, (seq, seq))
+        unlogged = [gap for _, gap in scan.gaps if gap.reason == "unlogged"]
+        decisions = sum(gap.decisions for gap in unlogged)
+        executions = sum(gap.executions for gap in unlogged)
+        if unlogged:
+            counts = f"{decisions:,} decisions and {executions:,} execution events"
+            self._found.notes.append(f"{name}: {counts} could not be logged; its gap lines say why")
+        if torn := [gap.bytes for _, gap in scan.gaps if gap.reason == "torn_tail"]:
+            times = f"{len(torn):,} times" if len(torn) > 1 else "once"
+            self._found.notes.append(
+                f"{name}: {times} a process was killed while it wrote; {sum(torn):,} bytes that"
+                " nobody had been told of were cut off"
             )
 
     def _missing(self, name: str, expected: int, following: Segment, scan: Scan) -> None:

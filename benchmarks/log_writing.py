@@ -1,0 +1,309 @@
+"""What logging a decision costs: the CPU that it takes, and how many reach the disk in a second."""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+from benchmarks.engines import Engine
+from benchmarks.log_workload import Say, log_policy, one_request
+from policy_router import DecisionLog, Policy, Request, Router
+from policy_router.runtime.log.decision_log import Durability
+
+if sys.platform != "win32":
+    import resource
+
+THREADS = 64
+_CALLERS = {"main thread": 0, "another thread": 1, f"{THREADS} threads": THREADS}
+_FEWEST = 256
+_WAIT_SECONDS = 60.0
+_SYNC = getattr(os, "fdatasync", os.fsync)
+
+
+def measure(engine: Engine, folder: Path, say: Say, *, quick: bool) -> dict[str, Any]:
+    """Measure writing a log in a folder."""
+    rounds, seconds = (3, 0.1) if quick else (9, 0.3)
+    found = {"cpu": _cpu_rows(engine, folder, rounds, seconds, say)}
+    found["durable"] = _durable_rows(engine, folder, 1.0 if quick else 4.0, say)
+    return found
+
+
+# CPU.
+
+
+def _cpu() -> tuple[float, float]:
+    """Return the seconds of CPU that this process has used: its own, and the system's for it."""
+    if sys.platform == "win32":
+        times = os.times()
+        return times.user, times.system
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime, used.ru_stime
+
+
+@dataclass(slots=True)
+class _Load:
+    """Decisions by some callers, logged or not.
+
+    Attributes:
+        router: what decides.
+        threads: how many call it; 0 is the main thread.
+        log: where it logs.
+        calls: how many decisions a round has.
+        user: microseconds of its own for each decision, by round.
+        system: those of the system for it.
+    """
+
+    router: Router
+    threads: int
+    log: DecisionLog | None = None
+    calls: int = _FEWEST
+    user: list[float] = field(default_factory=list)
+    system: list[float] = field(default_factory=list)
+
+    def calibrate(self, seconds: float) -> None:
+        """Warm up, and choose how many decisions fill a round."""
+        for _ in range(2):
+            start = time.perf_counter()
+            self._run()
+            each = (time.perf_counter() - start) / self.calls
+        self.calls = max(_FEWEST, int(seconds / each) // THREADS * THREADS)
+
+    def round(self) -> None:
+        """Measure one round."""
+        gc.collect()
+        before = _cpu()
+        self._run()
+        after = _cpu()
+        self.user.append((after[0] - before[0]) * 1e6 / self.calls)
+        self.system.append((after[1] - before[1]) * 1e6 / self.calls)
+
+    def both(self) -> list[float]:
+        """Return all microseconds for each decision, by round."""
+        return [sum(pair) for pair in zip(self.user, self.system, strict=True)]
+
+    def _run(self) -> None:
+        request, decide = Request.from_mapping(one_request()), self.router.decide
+
+        def work(calls: int) -> None:
+            for _ in range(calls):
+                decide(request)
+
+        if not self.threads:
+            work(self.calls)
+        else:
+            _in_threads(self.threads, lambda: work(self.calls // self.threads))
+        if self.log is not None:
+            _in_threads(1, self.log.flush)
+
+
+def _in_threads(count: int, work: Callable[[], None]) -> None:
+    """Do something in threads that begin together."""
+    barrier = Barrier(count)
+
+    def begin() -> None:
+        barrier.wait()
+        work()
+
+    threads = [threading.Thread(target=begin) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _cpu_rows(
+    engine: Engine, folder: Path, rounds: int, seconds: float, say: Say
+) -> list[dict[str, Any]]:
+    """Measure the CPU of decisions with and without a log, in turns."""
+    policy = log_policy(engine.name)
+    loads = {("", caller): _Load(Router(policy), count) for caller, count in _CALLERS.items()}
+    durabilities: tuple[Durability, ...] = ("async", "group")
+    for durability in durabilities:
+        for number, (caller, count) in enumerate(_CALLERS.items()):
+            log = DecisionLog(folder / f"cpu-{durability}-{number}", durability=durability)
+            loads[durability, caller] = _Load(Router(policy, log=log), count, log)
+    say("warming up the log")
+    for load in loads.values():
+        load.calibrate(seconds)
+    gc.collect()
+    gc.freeze()
+    for number in range(rounds):
+        for load in loads.values() if number % 2 == 0 else reversed(loads.values()):
+            load.round()
+        say(f"CPU of logging, round {number + 1} of {rounds} done")
+    gc.unfreeze()
+    for load in loads.values():
+        if load.log is not None:
+            load.log.close()
+    return [
+        _cpu_row(durability, caller, load, loads["", caller])
+        for (durability, caller), load in loads.items()
+        if durability
+    ]
+
+
+def _cpu_row(durability: str, caller: str, load: _Load, alone: _Load) -> dict[str, Any]:
+    return {
+        "durability": durability,
+        "caller": caller,
+        "calls": load.calls * len(load.user),
+        "alone_us": statistics.median(alone.both()),
+        "added_us": _added(load.both(), alone.both()),
+        "user_us": _added(load.user, alone.user),
+        "system_us": _added(load.system, alone.system),
+    }
+
+
+def _added(mine: Sequence[float], its: Sequence[float]) -> float:
+    return statistics.median(one - other for one, other in zip(mine, its, strict=True))
+
+
+# What is on disk.
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one process, or the disk alone, came to.
+
+    Attributes:
+        taken: how long each call took, in nanoseconds.
+        seconds: how long all of them took.
+        cpu: how many seconds of CPU that took.
+    """
+
+    taken: list[int]
+    seconds: float
+    cpu: float
+
+
+def _durable_rows(
+    engine: Engine, folder: Path, seconds: float, say: Say
+) -> list[dict[str, Any]]:
+    """Measure how many decisions a second are on disk, beside the disk alone."""
+    record = log_policy(engine.name)
+    line = _line(record, folder / "line")
+    rows = []
+    for lines in (1, THREADS):
+        say(f"writing and syncing {lines} lines at a time")
+        content, path = line * lines, folder / f"bare-{lines}"
+        rows.append(_durable_row(f"none: write and sync, {lines} at a time", 0, 0, lines, [_bare(path, content, seconds / 4)]))
+    cases: tuple[tuple[Durability, int, int], ...] = (
+        ("sync", 1, 0),
+        ("group", 1, 0),
+        ("group", 1, 1),
+        ("group", 1, THREADS),
+        ("group", 2, THREADS // 2),
+    )
+    for durability, processes, threads in cases:
+        say(f"durable decisions, {durability}, {processes} processes of {threads or 1} threads")
+        place = folder / f"durable-{durability}-{processes}-{threads}"
+        share = seconds if threads > 1 else seconds / 2
+        found = _processes(engine.name, place, durability, processes, threads, share)
+        rows.append(_durable_row(durability, processes, threads, 1, found))
+    return rows
+
+
+def _line(policy: Policy, folder: Path) -> bytes:
+    """Return a line as the log has it."""
+    with DecisionLog(folder, durability="sync") as log:
+        for _ in range(2):
+            Router(policy, log=log).decide(one_request())
+    return (folder / "w1" / "00000001.jsonl").read_bytes().splitlines(keepends=True)[1]
+
+
+def _bare(path: Path, content: bytes, seconds: float) -> _Found:
+    """Append to a file, and sync it, again and again."""
+    clock, taken = time.perf_counter_ns, []
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        begin, used = clock(), sum(_cpu())
+        while clock() - begin < seconds * 1e9:
+            start = clock()
+            os.write(file, content)
+            _SYNC(file)
+            taken.append(clock() - start)
+        return _Found(taken, (clock() - begin) / 1e9, sum(_cpu()) - used)
+    finally:
+        os.close(file)
+
+
+_gate: list[Any] = []
+
+
+def _keep_gate(gate: Any) -> None:
+    _gate.append(gate)
+
+
+def _processes(
+    engine: str, folder: Path, durability: Durability, processes: int, threads: int, seconds: float
+) -> list[_Found]:
+    """Let processes log at the same time."""
+    context = get_context("spawn")
+    gate = context.Barrier(processes)
+    with ProcessPoolExecutor(processes, context, _keep_gate, (gate,)) as pool:
+        futures = [
+            pool.submit(_callers, engine, folder, durability, threads, seconds)
+            for _ in range(processes)
+        ]
+        return [future.result() for future in futures]
+
+
+def _callers(
+    engine: str, folder: Path, durability: Durability, threads: int, seconds: float
+) -> _Found:
+    """Decide and log in some threads, as long as it says, together with other processes."""
+    with DecisionLog(folder, durability=durability) as log:
+        router = Router(log_policy(engine), log=log)
+        _called(router, threads, seconds / 8)
+        _gate[0].wait(_WAIT_SECONDS)
+        return _called(router, threads, seconds)
+
+
+def _called(router: Router, threads: int, seconds: float) -> _Found:
+    request, clock = Request.from_mapping(one_request()), time.perf_counter_ns
+    taken: list[int] = []
+    gc.collect()
+    begin, used = clock(), sum(_cpu())
+    end = begin + seconds * 1e9
+
+    def work() -> None:
+        own = []
+        while (start := clock()) < end:
+            router.decide(request)
+            own.append(clock() - start)
+        taken.extend(own)
+
+    if threads:
+        _in_threads(threads, work)
+    else:
+        work()
+    return _Found(taken, (clock() - begin) / 1e9, sum(_cpu()) - used)
+
+
+def _durable_row(
+    durability: str, processes: int, threads: int, lines: int, found: Sequence[_Found]
+) -> dict[str, Any]:
+    taken = sorted(one for it in found for one in it.taken)
+    return {
+        "durability": durability,
+        "processes": processes,
+        "threads": threads,
+        "calls": len(taken),
+        "per_second": sum(len(it.taken) / it.seconds for it in found) * lines,
+        "median_us": statistics.median(taken) / 1000,
+        "p99_us": taken[math.ceil(len(taken) * 0.99) - 1] / 1000,
+        "worst_us": taken[-1] / 1000,
+        "cpu_us": sum(it.cpu for it in found) * 1e6 / len(taken) / lines,
+    }
