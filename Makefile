@@ -6,6 +6,7 @@ UV ?= uv
 LOCK_FLAGS ?=
 
 EXAMPLE := rules/examples/hermes
+DEMO_LOG := .demo/decisions
 BIN := .venv/bin
 LOCKED := .venv/.locked
 INSTALLED := .venv/.installed
@@ -19,12 +20,17 @@ COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-inde
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) ## decide on the shipped examples, explain the decisions, and plan a delegation
+demo: $(INSTALLED) ## decide on the shipped examples, explain, plan a delegation, and replay the log
+	rm -rf .demo
 	$(BIN)/policy-router check $(EXAMPLE).yaml
 	$(BIN)/policy-router menu $(EXAMPLE).yaml
-	$(BIN)/policy-router decide $(EXAMPLE).yaml $(EXAMPLE).requests.json
+	$(BIN)/policy-router decide $(EXAMPLE).yaml $(EXAMPLE).requests.json --log $(DEMO_LOG)
 	$(BIN)/policy-router explain $(EXAMPLE).yaml $(EXAMPLE).requests.json --task 2 --why-not glm-5.1
 	$(BIN)/policy-router delegate $(EXAMPLE).yaml --goal "Fix the test." --model glm-5.1 --dry-run
+	$(BIN)/policy-router log ls $(DEMO_LOG)
+	$(BIN)/policy-router log verify $(DEMO_LOG)
+	$(BIN)/policy-router replay $(DEMO_LOG)
+	$(BIN)/policy-router replay $(DEMO_LOG) --against rules/starter.yaml
 
 test: demo ## run the demo, then all tests with branch coverage
 	$(BIN)/pytest --cov
@@ -35,8 +41,8 @@ lint: $(INSTALLED) ## check style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: $(INSTALLED) ## time decisions and model calls, beside code written by hand and other engines
-	$(BIN)/python -m benchmarks --peers --threads --delegation
+bench: $(INSTALLED) ## time decisions, model calls and the log, beside code written by hand and other engines
+	$(BIN)/python -m benchmarks --peers --threads --delegation --log
 
 format: $(INSTALLED) ## correct style where a tool can
 	$(BIN)/ruff check --fix
@@ -47,13 +53,14 @@ lock: ## resolve the dependencies again (needs uv; LOCK_FLAGS=--upgrade for newe
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) -c requirements/dev.txt -o requirements/run.txt pyproject.toml
 	$(COMPILE) --extra fast -c requirements/dev.txt -o requirements/fast.txt pyproject.toml
+	$(COMPILE) --extra sign -c requirements/dev.txt -o requirements/sign.txt pyproject.toml
 
 dist: $(INSTALLED) ## build the sdist, and from it the wheel
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 
 clean: ## remove what the other targets made
-	rm -rf .venv benchmarks/.venvs dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf .venv .demo benchmarks/.venvs dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	find policy_router tests -type d -name __pycache__ -prune -exec rm -rf {} +
 

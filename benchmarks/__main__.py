@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cold, delegation, peers, report, threads
+from benchmarks import cold, delegation, log, peers, report, threads
 from benchmarks.by_hand import Plain, Tuned
 from benchmarks.engines import Engine, available
 from benchmarks.timing import Case, Local, run, timer_ns
@@ -305,11 +305,35 @@ def _delegation(engines: list[Engine], say: _Progress, *, quick: bool) -> dict[s
 
 
 def measure(arguments: argparse.Namespace, say: _Progress) -> dict[str, Any]:
-    """Measure everything that was asked for."""
-    quick = arguments.quick
-    rounds, seconds = (3, 0.012) if quick else (9, 0.12)
+    """Measure everything that was asked for; the log alone where nothing else was."""
     results: dict[str, Any] = {"machine": report.machine(), "versions": report.versions()}
     engines, results["notes"] = available()
+    if not arguments.log or arguments.peers or arguments.threads or arguments.delegation:
+        _measure_decisions(arguments, engines, results, say)
+    if arguments.log:
+        results["log"] = _log(arguments, engines, say)
+        results["notes"] += results["log"]["notes"]
+    return results
+
+
+def _log(arguments: argparse.Namespace, engines: list[Engine], say: _Progress) -> dict[str, Any]:
+    """Measure the log, with the quicker engine where it is there."""
+    quick, records = arguments.quick, arguments.log_records
+    return log.measure(
+        engines[-1],
+        say,
+        records=records or (log.QUICK_RECORDS if quick else log.RECORDS),
+        folder=arguments.log_folder,
+        quick=quick,
+    )
+
+
+def _measure_decisions(
+    arguments: argparse.Namespace, engines: list[Engine], results: dict[str, Any], say: _Progress
+) -> None:
+    """Measure decisions, and whatever else was asked for but the log."""
+    quick = arguments.quick
+    rounds, seconds = (3, 0.012) if quick else (9, 0.12)
     # Fresh processes first: a pause between them and the rest lets a busy machine settle.
     say("starting fresh processes")
     results["imports"] = cold.imports(3 if quick else 15)
@@ -332,7 +356,6 @@ def measure(arguments: argparse.Namespace, say: _Progress) -> dict[str, Any]:
     results["delegation"] = _delegation(engines, say, quick=quick) if arguments.delegation else {}
     timer = timer_ns()
     results["settings"] = {"rounds": rounds, "seconds": seconds, "timer_ns": timer}
-    return results
 
 
 def main() -> int:
@@ -346,6 +369,21 @@ def main() -> int:
     parser.add_argument(
         "--delegation", action="store_true", help="measure model calls to a peer started here"
     )
+    parser.add_argument(
+        "--log", action="store_true", help="measure the decision log; alone, nothing else"
+    )
+    parser.add_argument(
+        "--log-records",
+        type=_count,
+        metavar="N",
+        help=f"how many records the large log has; {log.RECORDS:,} unless given",
+    )
+    parser.add_argument(
+        "--log-folder",
+        type=Path,
+        metavar="FOLDER",
+        help="the folder, on the disk to be measured, for logs that are removed again",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON too")
     parser.add_argument("--markdown", action="store_true", help=f"write docs/{PAGE.name} anew")
     arguments = parser.parse_args()
@@ -355,7 +393,8 @@ def main() -> int:
     finally:
         say.end()
     print("\n".join(report.described(results)))
-    print(f"{results['agreed']:,} records are equal, byte for byte, to those made by hand")
+    if "agreed" in results:
+        print(f"{results['agreed']:,} records are equal, byte for byte, to those made by hand")
     for note in results["notes"]:
         print(f"note: {note}")
     for table in report.tables(results):
@@ -365,9 +404,23 @@ def main() -> int:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if arguments.markdown:
         report.write_markdown(PAGE, results)
-    wrong = any(row["right"] != row["decisions"] for row in results["threads"])
-    stress = results["delegation"].get("stress", {"right": 0, "children": 0})
-    return 1 if wrong or stress["right"] != stress["children"] else 0
+    return 0 if _is_right(results) else 1
+
+
+def _count(text: str) -> int:
+    """Read a number of records."""
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("wanted at least 1")
+    return count
+
+
+def _is_right(results: dict[str, Any]) -> bool:
+    """Tell whether everything came out as it has to."""
+    wrong = any(row["right"] != row["decisions"] for row in results.get("threads", []))
+    stress = results.get("delegation", {}).get("stress", {"right": 0, "children": 0})
+    is_log_right = "log" not in results or log.is_right(results["log"])
+    return not wrong and stress["right"] == stress["children"] and is_log_right
 
 
 if __name__ == "__main__":

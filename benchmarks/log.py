@@ -6,7 +6,6 @@ folder, which is removed.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -22,8 +21,6 @@ RECORDS = 1_000_000
 QUICK_RECORDS = 50_000
 _MOUNTS = Path("/proc/mounts")
 _SPARE = 256 * 1024 * 1024
-_LINE_OVER_RECORD = 400
-"""The most bytes that a line has beside its record."""
 
 
 def measure(
@@ -46,11 +43,12 @@ def measure(
             "entries": SIZE,
             "forbids": FORBIDS,
             "record_bytes": len(example.to_json()),
+            "line_bytes": len(log_writing.line_of(log_policy(engine.name), path / "line")),
             "disk": _disk(path),
             "notes": [],
         }
         found |= log_writing.measure(engine, path, say, quick=quick)
-        room = records * (found["record_bytes"] + _LINE_OVER_RECORD) + _SPARE
+        room = records * found["line_bytes"] * 5 // 4 + _SPARE
         free = shutil.disk_usage(path).free
         if free < room:
             found["reading"] = []
@@ -64,7 +62,7 @@ def measure(
 
 
 def _disk(path: Path) -> str:
-    """Return which file system a folder is on; a temporary one of memory has no disk to wait for."""
+    """Return which file system a folder is on: one in memory has no disk to wait for."""
     if not _MOUNTS.exists():
         return "unknown"
     mounts = [line.split() for line in _MOUNTS.read_text(encoding="utf-8").splitlines()]
@@ -75,8 +73,3 @@ def _disk(path: Path) -> str:
 def is_right(found: dict[str, Any]) -> bool:
     """Tell whether every log was whole, and all that was read of it was as it should be."""
     return all(row["right"] for row in found["reading"])
-
-
-def cores() -> int:
-    """Return how many cores are used to read a log."""
-    return os.cpu_count() or 1

@@ -116,9 +116,7 @@ def _telling(say: Say, what: str) -> Progress:
 
 def _write(log: _Log, say: Say) -> bool:
     """Write a log, as two writers at the same time."""
-    pieces = [
-        (start, min(start + _PIECE, log.records)) for start in range(0, log.records, _PIECE)
-    ]
+    pieces = [(start, min(start + _PIECE, log.records)) for start in range(0, log.records, _PIECE)]
     done = 0
     with ProcessPoolExecutor(CORES, get_context("spawn")) as pool:
         futures = {

@@ -188,17 +188,15 @@ class _Found:
     cpu: float
 
 
-def _durable_rows(
-    engine: Engine, folder: Path, seconds: float, say: Say
-) -> list[dict[str, Any]]:
+def _durable_rows(engine: Engine, folder: Path, seconds: float, say: Say) -> list[dict[str, Any]]:
     """Measure how many decisions a second are on disk, beside the disk alone."""
-    record = log_policy(engine.name)
-    line = _line(record, folder / "line")
+    line = line_of(log_policy(engine.name), folder / "example")
     rows = []
     for lines in (1, THREADS):
-        say(f"writing and syncing {lines} lines at a time")
-        content, path = line * lines, folder / f"bare-{lines}"
-        rows.append(_durable_row(f"none: write and sync, {lines} at a time", 0, 0, lines, [_bare(path, content, seconds / 4)]))
+        what = f"a write and a sync of {lines} line{'s' * (lines > 1)}"
+        say(f"timing {what}")
+        bare = _bare(folder / f"bare-{lines}", line * lines, seconds / 4)
+        rows.append(_durable_row((what, "-", 1, 1), [bare]))
     cases: tuple[tuple[Durability, int, int], ...] = (
         ("sync", 1, 0),
         ("group", 1, 0),
@@ -207,15 +205,16 @@ def _durable_rows(
         ("group", 2, THREADS // 2),
     )
     for durability, processes, threads in cases:
-        say(f"durable decisions, {durability}, {processes} processes of {threads or 1} threads")
+        say(f"timing durable decisions, {durability}, {processes} x {threads or 1} threads")
         place = folder / f"durable-{durability}-{processes}-{threads}"
         share = seconds if threads > 1 else seconds / 2
-        found = _processes(engine.name, place, durability, processes, threads, share)
-        rows.append(_durable_row(durability, processes, threads, 1, found))
+        found = _at_once(processes, engine.name, place, durability, threads, share)
+        what = "a decision" if threads else "a decision, main thread"
+        rows.append(_durable_row((what, durability, processes, threads or 1), found))
     return rows
 
 
-def _line(policy: Policy, folder: Path) -> bytes:
+def line_of(policy: Policy, folder: Path) -> bytes:
     """Return a line as the log has it."""
     with DecisionLog(folder, durability="sync") as log:
         for _ in range(2):
@@ -246,17 +245,12 @@ def _keep_gate(gate: Any) -> None:
     _gate.append(gate)
 
 
-def _processes(
-    engine: str, folder: Path, durability: Durability, processes: int, threads: int, seconds: float
-) -> list[_Found]:
-    """Let processes log at the same time."""
+def _at_once(processes: int, *arguments: Any) -> list[_Found]:
+    """Let processes log at the same time; the arguments are those of :func:`_callers`."""
     context = get_context("spawn")
     gate = context.Barrier(processes)
     with ProcessPoolExecutor(processes, context, _keep_gate, (gate,)) as pool:
-        futures = [
-            pool.submit(_callers, engine, folder, durability, threads, seconds)
-            for _ in range(processes)
-        ]
+        futures = [pool.submit(_callers, *arguments) for _ in range(processes)]
         return [future.result() for future in futures]
 
 
@@ -292,18 +286,14 @@ def _called(router: Router, threads: int, seconds: float) -> _Found:
     return _Found(taken, (clock() - begin) / 1e9, sum(_cpu()) - used)
 
 
-def _durable_row(
-    durability: str, processes: int, threads: int, lines: int, found: Sequence[_Found]
-) -> dict[str, Any]:
+def _durable_row(who: tuple[str, str, int, int], found: Sequence[_Found]) -> dict[str, Any]:
     taken = sorted(one for it in found for one in it.taken)
     return {
-        "durability": durability,
-        "processes": processes,
-        "threads": threads,
+        **dict(zip(("what", "durability", "processes", "threads"), who, strict=True)),
         "calls": len(taken),
-        "per_second": sum(len(it.taken) / it.seconds for it in found) * lines,
+        "per_second": sum(len(it.taken) / it.seconds for it in found),
         "median_us": statistics.median(taken) / 1000,
         "p99_us": taken[math.ceil(len(taken) * 0.99) - 1] / 1000,
         "worst_us": taken[-1] / 1000,
-        "cpu_us": sum(it.cpu for it in found) * 1e6 / len(taken) / lines,
+        "cpu_us": sum(it.cpu for it in found) * 1e6 / len(taken),
     }

@@ -115,11 +115,16 @@ def _cpu() -> str:
 
 def described(results: Mapping[str, Any]) -> list[str]:
     """Return what was measured on and how, one fact a line."""
-    on, how = results["machine"], results["settings"]
+    on, how = results["machine"], results.get("settings")
     load = "" if on["load"] is None else f", load {on['load']:.1f} at the start"
-    return [
+    lines = [
         f"{on['date']}, {on['cpu']}, {on['cores']} cores{load}; {on['system']}, {on['python']}",
         ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
+    ]
+    if how is None:
+        return lines
+    return [
+        *lines,
         f"{how['rounds']} rounds of about {how['seconds'] * 1000:.0f} ms for each figure, in turns",
         f"each call is timed by itself, which adds {how['timer_ns']:.0f} ns to it",
     ]
@@ -127,14 +132,18 @@ def described(results: Mapping[str, Any]) -> list[str]:
 
 def tables(results: Mapping[str, Any]) -> list[Table]:
     """Return the tables of a run; parts that were not measured have none."""
-    found = [_decisions(results["decisions"]), _json(results["decisions"])]
-    if results["peers"]:
-        found.append(_peers(results["peers"]))
-    found += [_policies(results["policies"]), _starts(results["imports"], results["starts"])]
-    if results["threads"]:
-        found.append(_threads(results["threads"]))
-    if results["delegation"]:
-        found += _delegation(results["delegation"])
+    found = []
+    if "decisions" in results:
+        found += [_decisions(results["decisions"]), _json(results["decisions"])]
+        if results["peers"]:
+            found.append(_peers(results["peers"]))
+        found += [_policies(results["policies"]), _starts(results["imports"], results["starts"])]
+        if results["threads"]:
+            found.append(_threads(results["threads"]))
+        if results["delegation"]:
+            found += _delegation(results["delegation"])
+    if "log" in results:
+        found += _log(results["log"])
     return found
 
 
@@ -222,11 +231,55 @@ def _delegation(found: Mapping[str, Any]) -> list[Table]:
     ]
 
 
+def _described_log(results: Mapping[str, Any]) -> list[str]:
+    """Return what the log was measured on and with, one fact a line."""
+    found = results["log"]
+    pool = f"{found['entries']} entries, {found['forbids']} forbid rules"
+    sizes = f"a record of {found['record_bytes']:,} bytes in a line of {found['line_bytes']:,}"
+    how = f"{found['engine']}, {pool}, {sizes}; the file system is {found['disk']}"
+    return [described(results)[0], how]
+
+
+def _log(found: Mapping[str, Any]) -> list[Table]:
+    """Return the tables about the log."""
+    columns = (
+        *("durability", "called by", "decisions", "unlogged µs of CPU"),
+        *("added µs of CPU", "its own", "the system's"),
+    )
+    keys = ("durability", "caller", "calls", "alone_us", "added_us", "user_us", "system_us")
+    cpu = [[row[key] for key in keys] for row in found["cpu"]]
+    written_columns = (
+        *("what", "durability", "processes", "threads each", "a second"),
+        *("median µs", "p99 µs", "worst µs", "µs of CPU each"),
+    )
+    written_keys = (
+        *("what", "durability", "processes", "threads", "per_second"),
+        *("median_us", "p99_us", "worst_us", "cpu_us"),
+    )
+    written = [[row[key] for key in written_keys] for row in found["durable"]]
+    read_columns = (
+        *("what", "records", "different requests", "processes"),
+        *("seconds", "seconds of CPU", "records a second"),
+    )
+    read_keys = ("what", "records", "distinct", "cores", "seconds", "cpu_seconds", "per_second")
+    read = [[row[key] for key in read_keys] for row in found["reading"]]
+    tables = [
+        Table("log-cpu", "What logging adds to a decision", columns, 2, cpu),
+        Table("log-durable", "Decisions that are on disk", written_columns, 2, written),
+    ]
+    if read:
+        tables.append(Table("log-reading", "Reading a log", read_columns, 1, read))
+    return tables
+
+
 def write_markdown(path: Path, results: Mapping[str, Any]) -> None:
     """Put the tables between their markers in a page; a part not measured keeps its old table."""
     page = path.read_text(encoding="utf-8")
     parts = {table.id: "\n".join(table.markdown()) for table in tables(results)}
-    parts["machine"] = "\n".join(f"- {line}" for line in described(results))
+    if "decisions" in results:
+        parts["machine"] = "\n".join(f"- {line}" for line in described(results))
+    if "log" in results:
+        parts["log-machine"] = "\n".join(f"- {line}" for line in _described_log(results))
     for name, text in parts.items():
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
         before, found, rest = page.partition(begin)

@@ -14,7 +14,7 @@ from msgspec import UnsetType
 
 from policy_router.cli import GOOD, NOT_WHOLE, POLICY_ERRORS, REFUSED, USAGE
 from policy_router.cli.requests import at_position, read_requests, read_requests_or_records
-from policy_router.cli.terminal import err, out, out_bytes, paint_for, table
+from policy_router.cli.terminal import counted, err, out, out_bytes, paint_for, table
 from policy_router.decision.evaluator import decide, permitted_entries
 from policy_router.decision.explain import Explanation, explain
 from policy_router.decision.record import DecisionRecord
@@ -90,16 +90,16 @@ def _report(
         if options.verbose:
             out(f"  revision {policy.revision}")
     if total.errors or total.warnings:
-        counts = (_count(total.errors, "error"), _count(total.warnings, "warning"))
+        counts = (counted(total.errors, "error"), counted(total.warnings, "warning"))
         out(", ".join(counts))
     elif good:
         out(f"no problems found; next: policy-router menu {shlex.quote(good[0][0])}")
 
 
 def _size(policy: Policy) -> str:
-    entries = "no pool" if policy.pool is None else _count(len(policy.pool), "entry", "entries")
-    forbids = _count(len(policy.forbid), "forbid rule")
-    return f"{entries}, {forbids}, {_count(len(policy.precedence), 'precedence rule')}"
+    entries = "no pool" if policy.pool is None else counted(len(policy.pool), "entry", "entries")
+    forbids = counted(len(policy.forbid), "forbid rule")
+    return f"{entries}, {forbids}, {counted(len(policy.precedence), 'precedence rule')}"
 
 
 def _decide(options: argparse.Namespace) -> int:
@@ -356,10 +356,6 @@ def _existing(path: str) -> str:
     if not exists:
         raise _UsageError(f"there is no file or folder {path[:200]}")
     return path
-
-
-def _count(number: int, word: str, words: str | None = None) -> str:
-    return f"{number} {word if number == 1 else words or f'{word}s'}"
 
 
 _COMMANDS = {

@@ -33,7 +33,7 @@ def add_replay(parser: argparse.ArgumentParser) -> None:
         "--fail-over",
         metavar="N",
         type=_limit,
-        help="with --against: end with 4 where more than N decisions (or N%%) are others",
+        help="with --against: end with 4 where more than N decisions (or N%%) differ",
     )
     parser.add_argument("--workers", metavar="N", type=_number, help="processes; default: cores")
     parser.add_argument(
@@ -47,7 +47,7 @@ def add_replay(parser: argparse.ArgumentParser) -> None:
 def add_log_commands(command: NewCommand) -> None:
     """Add the commands under ``log``."""
     verify = _of_log(command("verify", "tell whether a log is whole"))
-    _add_key(verify, "the public key (or the private one) that checkpoints are signed with")
+    _add_key(verify, "the public key (or the private one) that there has to be a checkpoint of")
     verify.add_argument(
         "--checkpoint", metavar="FILE", help="a checkpoint kept elsewhere, to be agreed with"
     )
@@ -55,12 +55,18 @@ def add_log_commands(command: NewCommand) -> None:
 
     checkpoint = _of_log(command("checkpoint", "sign all that is in a log now"))
     _add_key(checkpoint, "the private key (Ed25519)", required=True)
-    checkpoint.add_argument("--origin", metavar="NAME", help="what the log is called")
+    checkpoint.add_argument(
+        "--origin",
+        metavar="NAME",
+        help="what the log is called; default: as before, or as the key",
+    )
     _add_format(checkpoint)
 
     keygen = command("keygen", "make a key to sign checkpoints with")
     keygen.add_argument("file", metavar="FILE", help="the private key; FILE.pub is the public one")
-    keygen.add_argument("--name", metavar="NAME", help="what the key is called")
+    keygen.add_argument(
+        "--name", metavar="NAME", help="what the key is called; default: policy-router"
+    )
 
     prove = _of_one(command("prove", "prove that one decision is in a log"))
     prove.add_argument("--output", metavar="FILE", help="default: standard output")

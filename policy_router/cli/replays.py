@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 
 from policy_router.cli import GOOD, NOT_IDENTICAL
-from policy_router.cli.terminal import Bar, err, out, out_bytes, paint_for, table
+from policy_router.cli.terminal import Bar, counted, err, out, out_bytes, paint_for, table
 from policy_router.decision.replay import Outcome
 from policy_router.diagnostics import printable
 from policy_router.domain import Policy
@@ -43,15 +44,17 @@ def _print_replay(report: ReplayReport, options: argparse.Namespace) -> None:
     if not options.quiet:
         out(table(("outcome", "decisions"), rows))
     if report.is_identical:
-        out(paint(f"all {report.total:,} decisions are identical", "good"))
+        every = "the 1 decision is" if report.total == 1 else f"all {report.total:,} decisions are"
+        out(paint(f"{every} identical", "good"))
         return
     if report.unreadable:
-        out(f"{report.unreadable:,} lines cannot be read: policy-router log verify {options.log}")
+        lines = counted(report.unreadable, "line")
+        out(f"{lines} cannot be read: policy-router log verify {shlex.quote(options.log)}")
     for reason, count in ordered(report.reasons)[:_SHOWN]:
         out(f"{count:,} x {printable(reason)}")
     if report.deviations:
         first = printable(report.deviations[0].decision_id)
-        out(f"next: policy-router log show {options.log} {first}")
+        out(f"next: policy-router log show {shlex.quote(options.log)} {first}")
 
 
 def replay_against(policy: Policy, options: argparse.Namespace) -> int:
@@ -80,7 +83,7 @@ def _exit_code(report: WhatIf, options: argparse.Namespace) -> int:
     most = limit * report.total / 100 if is_part else limit
     if report.flips <= most:
         return GOOD
-    err(f"policy-router: {report.flips:,} decisions would be others; at most {most:,.0f} may be")
+    err(f"policy-router: {counted(report.flips, 'decision')} would differ; at most {most:,.0f} may")
     return NOT_IDENTICAL
 
 
@@ -98,21 +101,23 @@ def _print_what_if(report: WhatIf, options: argparse.Namespace) -> None:
                 out(f"and {len(rows) - _SHOWN:,} more: --format json has all")
     out(f"\n{_money(report)}")
     if report.flips:
-        out(f"next: policy-router log show {options.log} {report.most_frequent()[0].decision_id}")
+        example = report.most_frequent()[0].decision_id
+        out(f"next: policy-router log show {shlex.quote(options.log)} {example}")
 
 
 def _summary(report: WhatIf) -> str:
     share = 100 * report.flips / report.total if report.total else 0.0
-    of_all = f"{report.flips:,} of {report.total:,} decisions ({share:.2f} %)"
+    of_all = f"{report.flips:,} of {counted(report.total, 'decision')} ({share:.2f} %)"
     parts = [
-        f"policy {report.policy}: {of_all} would be others",
-        f"{report.gained:,} refusals gained, {report.lost:,} lost",
+        f"policy {report.policy}: {of_all} would differ",
+        f"{counted(report.gained, 'refusal')} gained, {report.lost:,} lost",
     ]
     if report.unfit:
-        parts.append(f"{report.unfit:,} requests do not fit it")
+        fit = "does" if report.unfit == 1 else "do"
+        parts.append(f"{counted(report.unfit, 'request')} {fit} not fit it")
     if report.otherwise:
         parts.append(
-            f"{report.otherwise:,} with the same target differ in rule, parameters or fallbacks"
+            f"{report.otherwise:,} keep the target, and differ in rule, parameters or fallbacks"
         )
     return printable("; ".join(parts))
 
@@ -128,7 +133,8 @@ def _tables(report: WhatIf) -> tuple[_Table, ...]:
         if before != after
     ]
     same = sum(count for (before, after), count in report.matrix.items() if before == after)
-    flips.append((f"{same:,}", "(all others)", "(as before)"))
+    if same:
+        flips.append((f"{same:,}", "(all others)", "(as before)"))
     causes = [(f"{count:,}", printable(rule)) for rule, count in ordered(report.causes)]
     examples = [
         (
@@ -151,7 +157,7 @@ def _money(report: WhatIf) -> str:
     money = report.money
     known = money.measured + money.estimated
     if not known:
-        return f"cost: unknown for all {money.unknown:,} decisions"
+        return f"cost: unknown for all {counted(money.unknown, 'decision')}"
     before, after = money.before / 1e9, money.after / 1e9
     return (
         f"cost: ${before:,.6f} before, ${after:,.6f} after, {after - before:+,.6f};"

@@ -70,6 +70,11 @@ def err(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def counted(number: int, word: str, words: str | None = None) -> str:
+    """Return a number of things, as in ``1 line`` and ``1,000 lines``."""
+    return f"{number:,} {word if number == 1 else words or f'{word}s'}"
+
+
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return rows in aligned columns, wide characters counted as two."""
     lines = [list(heads), *(list(row) for row in rows)]

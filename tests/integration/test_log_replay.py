@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from policy_router import DecisionLog, Policy, decide
+from policy_router import DecisionLog, decide
 from policy_router.decision.record import Target
 from policy_router.decision.replay import Outcome
 from policy_router.runtime.log import chunks as chunks_module
@@ -60,7 +60,7 @@ def log(tmp_path: Path) -> Path:
 
 def counted(report: ReplayReport) -> dict[str, int]:
     """Return what a replay came to, without zeros."""
-    return {outcome.value: count for outcome, count in Counter(report.counts).items() if count}  # type: ignore[attr-defined]
+    return {str(outcome): count for outcome, count in report.counts.items() if count}
 
 
 def another_version(plain: Plain) -> None:
@@ -93,7 +93,7 @@ def test_what_nobody_touched_is_identical(log: Path, run: Run) -> None:
 
 
 def test_a_replay_is_told_in_json(log: Path, run: Run) -> None:
-    ran = run("replay", "log", "--format", "json")
+    ran = run("replay", str(log), "--format", "json")
     assert ran.code == 0
     assert json.loads(ran.out) == {
         "counts": {"identical": 5, "changed": 0, "engine_drift": 0, "not_replayable": 0},
@@ -125,7 +125,7 @@ def test_an_empty_log_is_identical(tmp_path: Path, run: Run) -> None:
 
 @pytest.mark.parametrize("engine", ["cel-python", "auto"])
 def test_another_engine_decides_the_same(log: Path, run: Run, engine: str) -> None:
-    assert run("replay", "log", "--engine", engine).code == 0
+    assert run("replay", str(log), "--engine", engine).code == 0
 
 
 def test_a_record_whose_steps_were_changed_is_changed(log: Path, run: Run) -> None:
@@ -156,7 +156,8 @@ def test_a_decision_that_was_changed_is_changed(log: Path) -> None:
 
 
 def test_a_difference_by_another_version_is_engine_drift(log: Path, run: Run) -> None:
-    with_record(log, 2, lambda plain: (skipped(plain), another_version(plain)))  # type: ignore[arg-type, return-value]
+    with_record(log, 2, skipped)
+    with_record(log, 2, another_version)
     assert counted(replay_log(log)) == {"identical": 4, "engine_drift": 1}
     ran = run("replay", "log")
     assert ran.code == 4
@@ -599,7 +600,7 @@ def test_a_report_is_what_one_gets_by_hand(big: Path) -> None:
     assert all(kinds), kinds
 
 
-@pytest.mark.parametrize("size", [1, 700, 5000, 20_000])
+@pytest.mark.parametrize("size", [97, 700, 5000, 20_000])
 def test_the_size_of_pieces_changes_nothing(
     big: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
@@ -914,7 +915,6 @@ def test_a_segment_that_cannot_be_read_is_an_error(
 
 
 def test_the_same_executions_twice_cost_once_each(tmp_path: Path) -> None:
-    """A child that is told to have ended twice is no reason to estimate less than nothing."""
     with DecisionLog(tmp_path, clock=Clock()) as log:
         record = decide(RULES, CODING, now=NOW)
         log.decision(RULES, record, decision_id=id_of(0))
@@ -923,11 +923,3 @@ def test_the_same_executions_twice_cost_once_each(tmp_path: Path) -> None:
     money = what_if(tmp_path, OTHER).money
     assert min(money.measured, money.estimated, money.unknown) >= 0
     assert money.measured + money.estimated + money.unknown == 1
-
-
-def described(policy: Policy) -> str:
-    return policy.name
-
-
-def test_the_policy_of_a_report_is_named(log: Path) -> None:
-    assert what_if(log, OTHER).policy == described(OTHER)

@@ -891,7 +891,8 @@ def test_a_writer_that_writes_its_first_line_while_verify_looks_has_its_head(
     # So far a writer comes before it says where it begins.
     (tmp_path / "late").mkdir()
     (tmp_path / ".heads/late").write_bytes(b"")
-    look, begun = LogFolder.segments, []
+    look = LogFolder.segments
+    begun: list[str] = []
 
     def write_and_look(self: LogFolder, writer: str) -> list[Segment]:
         if writer == "late" and not begun:

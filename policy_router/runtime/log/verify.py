@@ -398,7 +398,6 @@ def _agreement(it: SignedCheckpoint, where: str, weave: Weave, found: Examined) 
         for cover in it.covers
         if hashes(found.leaves[cover.writer], cover.lines - 1, cover.lines) != [cover.leaf]
     ]
-    words = (
-        f"the lines are not those that were signed; look at {', '.join(changed) or 'all writers'}"
-    )
+    where_to_look = f"look at {', '.join(changed)}" if changed else "or a checkpoint is missing"
+    words = f"the lines are not those that were signed; {where_to_look}"
     return [Problem(Damage.REWRITTEN, where, words)]

@@ -1,0 +1,49 @@
+"""What the arguments of the commands about the decision log mean."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import re
+from pathlib import Path
+
+from policy_router.decision.request import moment
+from policy_router.errors import RequestError
+from policy_router.runtime.log.entry import microseconds
+
+_AGE = re.compile(r"(\d{1,9})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def log_of(options: argparse.Namespace) -> str:
+    """Return the log that is meant."""
+    words = options.words if isinstance(options.words, list) else [options.words]
+    given = [word for word in (*words, options.log) if word is not None]
+    if len(given) != 1:
+        raise RequestError("LOG", "one log is wanted")
+    return str(given[0])
+
+
+def log_and_id(options: argparse.Namespace) -> tuple[str, str]:
+    """Return the log and the decision that are meant, in whichever order they come."""
+    words = [*options.words, *([options.log] if options.log is not None else [])]
+    if len(words) != 2:  # noqa: PLR2004
+        raise RequestError("LOG ID", "a log and the id of a decision are wanted")
+    if options.log is not None or Path(words[1]).is_dir():
+        return words[1], words[0]
+    return words[0], words[1]
+
+
+def time_of(text: str | None, now: datetime.datetime, option: str) -> int | None:
+    """Return a time that is written as a day, in RFC 3339, or as an age."""
+    if text is None:
+        return None
+    age = _AGE.fullmatch(text)
+    try:
+        if age:
+            return microseconds(now - datetime.timedelta(**{_UNITS[age[2]]: int(age[1])}))
+        return microseconds(moment(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text))
+    except (RequestError, OverflowError):
+        reason = "a day (2026-01-31), a time (2026-01-31T09:00:00Z) or an age (90d) is wanted"
+        raise RequestError(option, reason) from None
