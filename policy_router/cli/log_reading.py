@@ -189,9 +189,11 @@ def tail(options: argparse.Namespace) -> int:
     for line in last:
         _print_line(line, options)
     flush()
+    shown = {(line.writer, line.entry.seq) for line in last}
     for line in following:
-        _print_line(line, options)
-        flush()
+        if (line.writer, line.entry.seq) not in shown:
+            _print_line(line, options)
+            flush()
     return GOOD
 
 

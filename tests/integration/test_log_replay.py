@@ -330,7 +330,7 @@ def test_the_same_policy_changes_nothing(log: Path, run: Run) -> None:
     ran = run("replay", "log", "--against", next((log / "policies").glob("*.json")).as_posix())
     assert ran.code == 0
     assert ran.out == (
-        "policy priced: 0 of 5 decisions (0.00 %) would be others; 0 refusals gained, 0 lost\n"
+        "policy priced: 0 of 5 decisions (0.00 %) would differ; 0 refusals gained, 0 lost\n"
         "\ncost: unknown for all 5 decisions\n"
     )
 
@@ -374,7 +374,7 @@ def test_the_same_target_by_another_rule_is_counted_apart(tmp_path: Path, run: R
     history(tmp_path / "log", RULES, [{"task": {"model": "small"}}])
     (tmp_path / "other.yaml").write_text(PRICED + "parameters: {max_tokens: 5}\n")
     ran = run("replay", "log", "--against", "other.yaml")
-    words = "1 with the same target differ in rule, parameters or fallbacks"
+    words = "1 keep the target, and differ in rule, parameters or fallbacks"
     assert ran.out.splitlines()[0].endswith(f"; {words}")
     assert ran.code == 0
 
@@ -395,7 +395,7 @@ def test_a_request_that_does_not_fit_is_a_flip(tmp_path: Path, run: Run) -> None
         "rule": "the request does not fit the policy",
     }
     ran = run("replay", "log", "--against", "other.yaml", "--fail-over", "0")
-    assert (ran.code, "1 requests do not fit it" in ran.out) == (4, True)
+    assert (ran.code, "1 request does not fit it" in ran.out) == (4, True)
 
 
 def test_a_refusal_that_does_not_fit_is_not_lost(tmp_path: Path) -> None:
@@ -727,7 +727,7 @@ def test_a_person_gets_tables(against: Run) -> None:
     ran = against()
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == (
-        "policy cheap: 3 of 5 decisions (60.00 %) would be others; 0 refusals gained, 0 lost\n"
+        "policy cheap: 3 of 5 decisions (60.00 %) would differ; 0 refusals gained, 0 lost\n"
         "\n"
         "from target to target\n"
         "decisions  before                 after\n"
@@ -790,7 +790,7 @@ def test_a_pull_request_gets_markdown(against: Run) -> None:
     assert ran.out == (
         "### What if: policy cheap\n"
         "\n"
-        "policy cheap: 3 of 5 decisions (60.00 %) would be others; 0 refusals gained, 0 lost\n"
+        "policy cheap: 3 of 5 decisions (60.00 %) would differ; 0 refusals gained, 0 lost\n"
         "\n"
         "**from target to target**\n"
         "\n"
@@ -843,7 +843,7 @@ def test_ci_fails_over_a_number_of_flips(against: Run, limit: str, code: int) ->
         ran = against("--fail-over", limit, "--format", form)
         assert ran.code == code
         assert "cheap" in ran.out
-        told = "policy-router: 3 decisions would be others; at most"
+        told = "policy-router: 3 decisions would differ; at most"
         assert ran.err.startswith(told) if code else not ran.err
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 import json
 import os
 import sys
 import threading
 import time
 import uuid
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -23,7 +25,7 @@ from policy_router import DecisionLog, Router, loads
 from policy_router.errors import LogError, NoTarget, RequestError
 from policy_router.runtime.ids import uuid7
 from policy_router.runtime.log import chain as chain_module
-from policy_router.runtime.log import decision_log as log_module
+from policy_router.runtime.log import group as group_module
 from policy_router.runtime.log.decision_log import Decided
 from policy_router.runtime.log.entry import Draft, Execution, Gap, Kind, Prune, microseconds
 from tests.integration.log_chain import (
@@ -147,7 +149,7 @@ def logging(log: DecisionLog) -> Callable[[], str]:
 
 def waiting(log: DecisionLog) -> int:
     """Return how many threads wait for the next batch."""
-    return len(log._open.waiters)  # noqa: SLF001 - nothing else tells
+    return len(log._group._open.waiters)  # noqa: SLF001 - nothing else tells
 
 
 def ran(script: str, *words: str, cwd: Path, measured: bool = True) -> str:
@@ -350,7 +352,7 @@ def test_a_crowd_waits_a_moment_for_as_many_as_came_before(
 ) -> None:
     log = new_log()
     pauses: list[float] = []
-    monkeypatch.setattr(log_module, "time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr(group_module, "time", SimpleNamespace(sleep=pauses.append))
     with disk.stopped():
         first = Thread(logging(log))
         disk.wait()
@@ -381,8 +383,8 @@ def test_async_returns_at_once_and_writes_soon(tmp_path: Path, new_log: NewLog, 
 def test_async_waits_where_too_many_wait_to_be_written(
     tmp_path: Path, new_log: NewLog, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_module, "_MOST_WAITING", 5)
-    monkeypatch.setattr(log_module, "_LINGER_SECONDS", 3600.0)
+    monkeypatch.setattr(group_module, "_MOST_WAITING", 5)
+    monkeypatch.setattr(group_module, "_LINGER_SECONDS", 3600.0)
     log = new_log(durability="async")
     for _ in range(4):
         log.decision(RULES, RECORD)
@@ -566,11 +568,12 @@ def test_a_call_that_comes_while_the_log_is_closed_harms_nothing(
 ) -> None:
     log = new_log(durability=durability)
     made = [log.decision(RULES, RECORD) for _ in range(5)]
-    name = "_commit" if durability == "sync" else "_join"
-    original = getattr(log, name)
+    name = "alone" if durability == "sync" else "together"
+    group = log._group  # noqa: SLF001 - nothing else is between the checks
+    original = getattr(group, name)
 
     def late(drafts: Any, **options: Any) -> Any:
-        monkeypatch.setattr(log, name, original)
+        monkeypatch.setattr(group, name, original)
         closing = Thread(log.close)
         closing.join(0.2)
         try:
@@ -579,7 +582,7 @@ def test_a_call_that_comes_while_the_log_is_closed_harms_nothing(
             ended.append(closing)
 
     ended: list[Thread] = []
-    monkeypatch.setattr(log, name, late)
+    monkeypatch.setattr(group, name, late)
     outcome = Thread(logging(log)).end()
     if isinstance(outcome, str):  # either it is logged, or it is said not to be
         made.append(outcome)
@@ -617,14 +620,15 @@ def test_to_close_while_threads_log_loses_nothing(
 def test_a_log_that_nobody_keeps_ends_its_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_module, "_LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(group_module, "_IDLE_SECONDS", 0.05)
     log = DecisionLog(tmp_path / "log", durability="async")
     log.execution(uuid7(MOMENT), Execution("started"))
-    flusher = log._flusher  # noqa: SLF001 - it has to end
+    flusher = log._group._flusher  # noqa: SLF001 - it has to end
     assert flusher is not None
     del log
-    flusher.join(PATIENCE_SECONDS)
-    assert not flusher.is_alive()
+    until(lambda: list((tmp_path / "log").glob("w1/*")) and kinds(one_writer(tmp_path / "log")))
+    with warnings.catch_warnings(action="ignore"):  # nobody has closed it
+        until(lambda: gc.collect() < 0 or not flusher.is_alive())
 
 
 # Segments.
@@ -958,7 +962,7 @@ def test_a_line_that_cannot_be_spelt_denies_nobody_else(
 def test_an_event_that_cannot_be_spelt_does_not_end_the_writing(
     tmp_path: Path, new_log: NewLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_module, "_LINGER_SECONDS", 0.001)
+    monkeypatch.setattr(group_module, "_LINGER_SECONDS", 0.001)
     monkeypatch.setattr(threading, "excepthook", lambda _problem: None)
     log = new_log(durability="async")
     with suppress(UnicodeEncodeError):  # whoever logs it may be told
@@ -973,43 +977,6 @@ def test_an_event_that_cannot_be_spelt_does_not_end_the_writing(
 
 
 # Interrupts.
-
-
-class Gate:
-    """A gate at which whoever waits is interrupted."""
-
-    def __init__(self, gate: threading.Lock, *, opens_first: bool) -> None:
-        self._gate, self._opens_first = gate, opens_first
-        self.is_interrupted = threading.Event()
-
-    def acquire(self) -> bool:
-        """Wait, and be interrupted before or after it is over."""
-        if self._opens_first:
-            self._gate.acquire()
-        else:
-            assert self.is_interrupted.wait(PATIENCE_SECONDS)
-        raise KeyboardInterrupt
-
-    def release(self) -> None:
-        """Open."""
-        self._gate.release()
-
-
-@pytest.fixture
-def gates(monkeypatch: pytest.MonkeyPatch) -> dict[str, Gate]:
-    """Let threads that are called early or late be interrupted where they wait."""
-    made: dict[str, Gate] = {}
-
-    class Interrupted(log_module._Waiter):  # noqa: SLF001 - nothing else waits there
-        def __init__(self) -> None:
-            super().__init__()
-            name = threading.current_thread().name
-            if name in {"early", "late"}:
-                made[name] = Gate(self.gate, opens_first=name == "late")
-                cast("Any", self).gate = made[name]
-
-    monkeypatch.setattr(log_module, "_Waiter", Interrupted)
-    return made
 
 
 @WAITING_DURABILITIES
@@ -1047,73 +1014,6 @@ def test_who_waits_for_somebody_who_is_interrupted_is_denied(
     assert (len(denied), len(ends)) == (2, 3)
     made = log.decision(RULES, RECORD)
     assert ids(one_writer(tmp_path / "log")) == [made]
-
-
-class Interrupter:
-    """Interrupts a call once, after it has called something, or as it begins to.
-
-    This is where an interpreter lets a signal be handled; `number` counts these places.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.place: str | None = None
-        self._left = number
-
-    def __call__(self, call: Callable[[], Any]) -> Callable[[], Any]:
-        """Return the call, to be interrupted."""
-
-        def interrupted() -> Any:
-            sys.setprofile(self._watch)
-            try:
-                return call()
-            finally:
-                sys.setprofile(None)
-
-        return interrupted
-
-    def _watch(self, frame: FrameType, event: str, called: Any) -> None:
-        code = frame.f_code
-        is_ours = code.co_filename in (log_module.__file__, chain_module.__file__)
-        if not is_ours or event not in {"call", "c_return"} or self.place is not None:
-            return
-        self._left -= 1
-        if not self._left:
-            what = getattr(called, "__name__", "")
-            self.place = f"{code.co_name}, line {frame.f_lineno}: {event} {what}".rstrip()
-            raise KeyboardInterrupt
-
-
-def hangs(log: DecisionLog, disk: Disk, interrupter: Interrupter, place: int) -> bool:
-    """Tell whether anybody hangs where one of five threads is interrupted.
-
-    Args:
-        log: what they log to.
-        disk: what they write on.
-        interrupter: interrupts one of them.
-        place: which: 0 writes first, and the others wait for that in their order.
-    """
-    log.decision(RULES, RECORD)
-    log._last_size = 5  # noqa: SLF001 - as if there had been a crowd before
-    calls = [logging(log)] * 5
-    calls[place] = interrupter(calls[place])
-    threads: list[Thread] = []
-    with disk.stopped():
-        for call in calls:
-            before = (waiting(log), disk.is_reached)
-            threads.append(Thread(call))
-            settled(threads[-1], lambda before=before: (waiting(log), disk.is_reached) > before)  # type: ignore[misc]
-    threads.append(Thread(logging(log)))
-    end = time.monotonic() + 3
-    for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
-    return any(thread.is_alive() for thread in threads)
-
-
-def settled(thread: Thread, is_there: Callable[[], bool]) -> None:
-    """Wait until a thread has ended or writes or waits for its turn; but not for long."""
-    end = time.monotonic() + 0.05
-    while thread.is_alive() and not is_there() and time.monotonic() < end:
-        time.sleep(0.0002)
 
 
 INTERRUPTED = """

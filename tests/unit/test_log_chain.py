@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from policy_router.errors import LogError, RecordError
 from policy_router.runtime.log import chain as chain_module
@@ -27,6 +28,7 @@ from policy_router.runtime.log.entry import (
     LogEntry,
     Prune,
     chained,
+    encoded,
     line_hash,
     microseconds,
     moment_of,
@@ -83,7 +85,7 @@ def written(folder: Path, *batches: list[Draft], limits: Limits = LARGE) -> None
 
 
 def test_a_line_is_canonical_json_with_its_place_in_the_chain() -> None:
-    draft = Draft(Kind.EXECUTION, 5, ID, execution=Execution("started", model="m\u00e9"))
+    draft = Draft(Kind.EXECUTION, 5, ID, execution=encoded(Execution("started", model="m\u00e9")))
     line = chained(draft, 3, "ab")
     plain = {
         "execution": {"event": "started", "model": "m\u00e9"},
@@ -100,9 +102,10 @@ def test_a_line_is_canonical_json_with_its_place_in_the_chain() -> None:
 def test_every_kind_of_line_can_be_read_back() -> None:
     record = record_of(POLICY, team="x")
     calls = (Call(1, "p", "m", failure="timeout", is_sent=False),)
+    ended = Execution("finished", seconds=0.5, calls=calls)
     drafts = [
         Draft(Kind.DECISION, 1, ID, ID, {"team": "x"}, msgspec.Raw(record.to_json())),
-        Draft(Kind.EXECUTION, 2, ID, execution=Execution("finished", seconds=0.5, calls=calls)),
+        Draft(Kind.EXECUTION, 2, ID, execution=encoded(ended)),
         gap(3, "torn_tail", bytes=4),
         Draft(Kind.CLOSE, 4, close=Close("end")),
         Draft(Kind.PRUNE, 5, prune=Prune(7, 8, ("w1/1", "w1/2"))),
@@ -117,7 +120,8 @@ def test_every_kind_of_line_can_be_read_back() -> None:
             draft.kind,
         )
         assert (entry.id, entry.parent, entry.caller) == (draft.id, draft.parent, draft.caller)
-        assert (entry.execution, entry.gap) == (draft.execution, draft.gap)
+        assert entry.execution == (ended if draft.kind is Kind.EXECUTION else UNSET)
+        assert entry.gap == draft.gap
         assert (entry.close, entry.prune) == (draft.close, draft.prune)
     assert set(Kind) == {draft.kind for draft in drafts}
 

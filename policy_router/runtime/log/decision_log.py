@@ -1,8 +1,4 @@
-"""The decision log, for whoever writes it: from many threads, each line on disk before it counts.
-
-Lines of threads that wait at the same time are written and synced together: whoever comes first
-writes for all that have come meanwhile (group commit).
-"""
+"""The decision log, for whoever writes it: each line is on disk before it counts."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import atexit
 import os
 import re
 import threading
-import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +30,7 @@ from policy_router.runtime.log.entry import (
     microseconds,
 )
 from policy_router.runtime.log.folder import LogFolder, UnknownSchemaError, is_writer
+from policy_router.runtime.log.group import GroupCommit
 from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.router import Clock, system_clock
 from policy_router.runtime.telling import LOGGER
@@ -47,16 +43,6 @@ SEGMENT_BYTES: Final = 64 * 1024 * 1024
 SEGMENT_SECONDS: Final = 24 * 3600.0
 """How old a segment becomes, unless said otherwise."""
 _ID: Final = re.compile(r"[\w.:-]{1,200}", re.ASCII)
-_LINGER_SECONDS: Final = 0.02
-"""How long lines that nobody waits for are gathered."""
-_CROWD: Final = 4
-"""How many lines at a time are so many that it pays to wait for more."""
-_ENOUGH: Final = 0.9
-"""Which part of the lines of the last time is waited for."""
-_PAUSE_SECONDS: Final = 0.0001
-_MOST_PAUSES: Final = 6
-_MOST_WAITING: Final = 10_000
-"""How many lines may wait to be written before whoever adds one has to wait too."""
 
 
 class Decided(Struct, frozen=True):
@@ -71,28 +57,6 @@ class Decided(Struct, frozen=True):
     record: DecisionRecord
     decision_id: str
     parent_id: str | None = None
-
-
-class _Batch:
-    """Lines that are written together, and who waits for them."""
-
-    __slots__ = ("drafts", "problem", "waiters")
-
-    def __init__(self) -> None:
-        self.drafts: list[Draft] = []
-        self.waiters: list[_Waiter] = []
-        self.problem: LogError | None = None
-
-
-class _Waiter:
-    """A thread that waits until its lines are written, or until it is to write."""
-
-    __slots__ = ("can_lead", "gate", "leads")
-
-    def __init__(self, *, can_lead: bool) -> None:
-        self.gate = threading.Lock()
-        self.gate.acquire()
-        self.can_lead, self.leads = can_lead, False
 
 
 class DecisionLog(Closing):
@@ -147,22 +111,17 @@ class DecisionLog(Closing):
         self._durability, self._denies = durability, on_log_failure == "deny"
         self._name, self._limits = writer, Limits(segment_bytes, segment_seconds)
         self._clock, self._ids = clock, ids
-        self._is_closed = self._has_ended = False
-        self._begin()
+        self._begin(is_closed=False)
         _LOGS.add(self)
 
-    def _begin(self) -> None:
+    def _begin(self, *, is_closed: bool) -> None:
         """Be as new: at the beginning, and in a process that was forked."""
-        self._lock, self._alone, self._counting = (threading.Lock() for _ in range(3))
+        self._group = GroupCommit(str(self.folder.path), self._commit, is_closed=is_closed)
+        self._counting = threading.Lock()
         self._missing = _NOTHING_MISSING
         self._chain: Chain | None = None
-        self._open = _Batch()
-        self._is_led = False
-        self._last_size = 0
         self._is_failing = False
         self._kept: set[str] = set()
-        self._flusher: threading.Thread | None = None
-        self._wake, self._hurry = threading.Event(), threading.Event()
 
     @property
     def writer(self) -> str | None:
@@ -206,7 +165,7 @@ class DecisionLog(Closing):
 
     def decisions(self, policy: Policy, batch: Sequence[Decided]) -> None:
         """Log decisions that were made together; errors are those of :meth:`decision`."""
-        self._check_open()
+        self._group.check_open()
         now, waits = microseconds(self._clock()), self._is_failing or self._durability != "async"
         drafts = [_decision(policy, decided, now, is_waited_for=waits) for decided in batch]
         if not drafts:
@@ -249,7 +208,7 @@ class DecisionLog(Closing):
 
     def flush(self) -> None:
         """Wait until everything so far is on disk, or known not to get there."""
-        self._join([], waits=True, even_closed=True)
+        self._group.flush()
 
     async def flush_async(self) -> None:
         """Wait as :meth:`flush` does, without holding up the running event loop."""
@@ -268,85 +227,13 @@ class DecisionLog(Closing):
         self._kept.add(policy.revision)
         return True
 
-    # Writing together.
+    # Writing.
 
     def _put(self, drafts: Sequence[Draft], *, waits: bool) -> LogError | None:
-        """Hand over lines, and wait for them where that is wanted.
-
-        Returns:
-            Why they could not be written; None where they could, or where nobody waited.
-        """
-        is_alone = waits and drafts and not self._is_led and not _may_lead()
-        if is_alone or self._durability == "sync":
-            with self._alone:
-                self._check_open()
-                return self._commit(drafts)
-        return self._join(drafts, waits=waits)
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise RuntimeError("the log is closed")
-
-    def _join(
-        self, drafts: Sequence[Draft], *, waits: bool, even_closed: bool = False
-    ) -> LogError | None:
-        """Add lines to the open batch; whoever comes while nobody writes is who writes.
-
-        The main thread writes for nobody else, unless there is no other, and wakes nobody.
-        """
-        waiter = _Waiter(can_lead=self._is_closed or _may_lead())
-        with self._lock:
-            if not even_closed:
-                self._check_open()
-            batch = self._open
-            batch.drafts += drafts
-            if not waits and len(batch.drafts) < _MOST_WAITING:
-                self._flush_soon()
-                return None
-            if not self._is_led and not batch.drafts:
-                return None
-            if self._is_led or (not waiter.can_lead and self._flush_soon(hurry=True)):
-                batch.waiters.append(waiter)
-            else:
-                self._is_led = waiter.leads = True
-        if not waiter.leads:
-            waiter.gate.acquire()
-            if waiter.can_lead and not waiter.leads:
-                _pass_on(batch)
-        if waiter.leads:
-            self._lead(batch)
-        return batch.problem
-
-    def _lead(self, batch: _Batch) -> None:
-        """Write the lines of a batch, and let somebody of the next one write that."""
-        self._gather(batch)
-        with self._lock:
-            self._open = _Batch()
-        batch.problem = self._error(None)
-        try:
-            with self._alone:
-                batch.problem = self._commit(batch.drafts)
-        finally:
-            with self._lock:
-                following = self._open
-                leader = next((it for it in following.waiters if it.can_lead), None)
-                self._is_led = leader is not None
-                if leader is not None:
-                    following.waiters.remove(leader)
-                    leader.leads = True
-                    leader.gate.release()
-                elif following.drafts or following.waiters:
-                    self._flush_soon(hurry=bool(following.waiters))
-            _pass_on(batch)
-
-    def _gather(self, batch: _Batch) -> None:
-        """Wait a moment for as many lines as came together before: one sync for all is less."""
-        wanted = self._last_size * _ENOUGH
-        for _ in range(_MOST_PAUSES if self._last_size > _CROWD else 0):
-            if len(batch.drafts) >= wanted:
-                break
-            time.sleep(_PAUSE_SECONDS)
-        self._last_size = len(batch.drafts)
+        """Hand over lines; return why they could not be written, where somebody waited for that."""
+        if self._durability == "sync":
+            return self._group.alone(drafts)
+        return self._group.together(drafts, waits=waits)
 
     def _commit(self, drafts: Sequence[Draft]) -> LogError | None:
         """Write lines, and first of all what was missed before them."""
@@ -382,7 +269,7 @@ class DecisionLog(Closing):
         self._count(drafts, error)
         return error
 
-    def _error(self, problem: BaseException | None) -> LogError:
+    def _error(self, problem: BaseException) -> LogError:
         return LogError(str(self.folder.path), _reason(problem))
 
     def _count(self, drafts: Sequence[Draft], error: LogError) -> None:
@@ -395,42 +282,13 @@ class DecisionLog(Closing):
             with self._counting:
                 self._missing = _sum(self._missing, more)
 
-    # What nobody waits for.
-
-    def _flush_soon(self, *, hurry: bool = False) -> bool:
-        """Let a thread of the log's own write; the lock is held.
-
-        Returns:
-            Whether there is one: a program that is ending can start no more.
-        """
-        if self._flusher is None or not self._flusher.is_alive():
-            arguments = (weakref.ref(self), self._wake, self._hurry)
-            flusher = threading.Thread(
-                target=_flush_now_and_then, args=arguments, name="policy-router log", daemon=True
-            )
-            try:
-                flusher.start()
-            except RuntimeError:
-                return False
-            self._flusher = flusher
-        if hurry:
-            self._hurry.set()
-        self._wake.set()
-        return True
-
     # The end.
 
     def close(self) -> None:
         """Write what waits to be written, and let another process be this writer."""
-        with self._lock:
-            if self._is_closed:
-                return
-            self._is_closed = True
-        self._join([], waits=True, even_closed=True)
-        self._has_ended = True
-        self._hurry.set()
-        self._wake.set()
-        with self._alone:
+        if not self._group.close():
+            return
+        with self._group.writing:
             if self._chain is not None or _is_any(self._missing):
                 now = microseconds(self._clock())
                 self._commit([Draft(Kind.CLOSE, now, close=Close("end"))])
@@ -447,47 +305,9 @@ class DecisionLog(Closing):
     def _forked(self) -> None:
         """Be another writer than the process that this one was forked from."""
         chain = self._chain
-        self._begin()
+        self._begin(is_closed=self._group.is_closed)
         if chain is not None:
             chain.release()
-
-
-def _may_lead() -> bool:
-    """Tell whether others may wait for this thread: the main one can be interrupted anywhere."""
-    return threading.current_thread() is not threading.main_thread()
-
-
-def _pass_on(batch: _Batch) -> None:
-    """Wake one who waits for a batch that is written, who wakes the next.
-
-    To wake all of them at once would let them crowd at the interpreter's lock.
-    """
-    while batch.waiters:
-        waiter = batch.waiters.pop()
-        waiter.gate.release()
-        if waiter.can_lead:  # it wakes the next; an interrupted main thread might not
-            return
-
-
-def _flush_now_and_then(
-    log: weakref.ref[DecisionLog], wake: threading.Event, hurry: threading.Event
-) -> None:
-    """Write what nobody waits for, a little after it came; the end of the log is the end."""
-    while True:
-        wake.wait()
-        hurry.wait(_LINGER_SECONDS)
-        wake.clear()
-        hurry.clear()
-        found = log()
-        if found is None:
-            return
-        try:
-            found._join([], waits=True, even_closed=True)  # noqa: SLF001 - it is a part of the log
-        except Exception:  # noqa: BLE001 - whoever comes next is not harmed
-            LOGGER.exception("the log %s cannot be written", found.folder.path)
-        if found._has_ended:  # noqa: SLF001
-            return
-        del found
 
 
 def _decision(policy: Policy, decided: Decided, now: int, *, is_waited_for: bool) -> Draft:
@@ -528,7 +348,7 @@ def _sum(first: Gap, second: Gap) -> Gap:
     )
 
 
-def _reason(problem: BaseException | None) -> str:
+def _reason(problem: BaseException) -> str:
     """Return why nothing can be written, without any path or value."""
     if isinstance(problem, UnknownSchemaError):
         return str(problem)

@@ -10,6 +10,7 @@ import heapq
 import io
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -96,7 +97,10 @@ class LogReader:
         Args:
             goes_on: is asked whenever there is nothing new.
         """
-        ends = {segment.path: _size(segment.path) for segment in self._segments()}
+        ends = {segment.path: _end(segment.path) for segment in self._segments()}
+        return self._follow(ends, goes_on)
+
+    def _follow(self, ends: dict[str, int], goes_on: Callable[[], bool]) -> Iterator[Line]:
         while True:
             new = [line for segment in self._segments() for line in self._new(segment, ends)]
             yield from sorted(new, key=_time)
@@ -108,9 +112,9 @@ class LogReader:
     def _new(self, segment: Segment, ends: dict[str, int]) -> Iterator[Line]:
         """Yield what a segment has gained, and remember its end."""
         start = ends.get(segment.path, 0)
-        if _size(segment.path) <= start:
-            return
-        with _open(segment.path) as stream:
+        with suppress(FileNotFoundError), _open(segment.path) as stream:  # it may be pruned now
+            if stream.seek(0, io.SEEK_END) <= start:
+                return
             stream.seek(start)
             for content in _whole_lines(stream):
                 start += len(content) + 1
@@ -123,14 +127,14 @@ class LogReader:
     def _of_writer(self, writer: str) -> Iterator[Line]:
         for segment in self.folder.segments(writer):
             if not segment.is_pruned:
-                with _open(segment.path) as stream:
+                with suppress(FileNotFoundError), _open(segment.path) as stream:
                     for content in _whole_lines(stream):
                         yield from self._read(segment, content)
 
     def _of_writer_backwards(self, writer: str) -> Iterator[Line]:
         for segment in reversed(self.folder.segments(writer)):
             if not segment.is_pruned:
-                with _open(segment.path) as stream:
+                with suppress(FileNotFoundError), _open(segment.path) as stream:
                     for content in _lines_backwards(stream):
                         yield from self._read(segment, content)
 
@@ -138,7 +142,7 @@ class LogReader:
         """Return the lines that hold some bytes, and fit: to search bytes is quick."""
         wanted, found = marker.encode(), []
         for segment in self._segments():
-            with _open(segment.path) as stream:
+            with suppress(FileNotFoundError), _open(segment.path) as stream:
                 for content in _lines_with(stream, wanted):
                     found += [line for line in self._read(segment, content) if fits(line.entry)]
         return sorted(found, key=_time)
@@ -161,8 +165,17 @@ def _open(path: str) -> BinaryIO:
     return open(path, "rb", buffering=_BLOCK)  # noqa: PTH123 - the name is a string
 
 
-def _size(path: str) -> int:
-    return Path(path).stat().st_size
+def _end(path: str) -> int:
+    """Return where the last whole line of a file ends."""
+    with suppress(FileNotFoundError), _open(path) as stream:
+        place = stream.seek(0, io.SEEK_END)
+        while place > 0:
+            size = min(_BLOCK, place)
+            place -= size
+            stream.seek(place)
+            if (found := stream.read(size).rfind(b"\n")) >= 0:
+                return place + found + 1
+    return 0
 
 
 def _time(line: Line) -> int:

@@ -1,0 +1,1304 @@
+"""`policy-router log`, and `--log` of the commands that decide."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import io
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from policy_router import DecisionLog, decide
+from policy_router.cli import terminal
+from policy_router.errors import LogError
+from policy_router.runtime.log import prune as prune_module
+from policy_router.runtime.log.entry import Draft, Execution, Gap, Kind, LogEntry, microseconds
+from policy_router.runtime.log.notes import Proof
+from policy_router.runtime.log.prune import prune
+from policy_router.runtime.log.reading import Line, LogReader
+from policy_router.runtime.log.scan import Damage
+from policy_router.runtime.log.signing import make_checkpoint
+from policy_router.runtime.log.verify import NotWholeError, verify
+from tests.integration.log_auditing import (
+    MOMENT,
+    NOW,
+    SECOND,
+    SIGNER,
+    STRANGER,
+    Clock,
+    audited,
+    finished,
+    id_of,
+    lines_of,
+    policy_of,
+    put_lines,
+    rewritten,
+    segments,
+    with_record,
+)
+from tests.integration.provider import KEYS, Provider, chain, policy_text
+from tests.integration.support import Ran, Run, write
+
+RULES = policy_of()
+RECORD = decide(RULES, {}, now=NOW)
+JSON = ("--format", "json")
+UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+INTERRUPTED = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "from policy_router.cli import main; sys.exit(main())"
+)
+"""A command that an interrupt reaches, even where whoever started the tests ignores it."""
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of a log in the order of time, as plain data."""
+    return [json.loads(line.content) for line in LogReader(folder).lines()]
+
+
+def of_kind(folder: Path, kind: str) -> list[dict[str, Any]]:
+    return [line for line in logged(folder) if line["kind"] == kind]
+
+
+# Writing, with `decide`.
+
+
+@pytest.fixture
+def decided(run: Run, tmp_path: Path) -> Run:
+    """Run `policy-router decide` on a batch of two requests."""
+    requests = [{"task": {"kind": "coding"}, "caller": {"id": "ada"}}, {}]
+    write(tmp_path, requests_json=json.dumps(requests))
+
+    def decided(*words: str, stdin: str | bytes = b"") -> Ran:
+        return run("decide", "policy.yaml", "requests.json", "--now", NOW, *words, stdin=stdin)
+
+    return decided
+
+
+def test_decide_logs_what_it_prints(decided: Run, tmp_path: Path) -> None:
+    ran = decided("--log", "log", *JSON)
+    assert (ran.code, ran.err) == (0, "")
+    lines = of_kind(tmp_path / "log", "decision")
+    assert [line["record"] for line in lines] == [json.loads(it) for it in ran.out.splitlines()]
+    assert all(UUID7.fullmatch(line["id"]) for line in lines)
+    assert [line.get("caller") for line in lines] == [{"id": "ada"}, None]
+    assert verify(tmp_path / "log").is_whole
+
+
+def test_the_log_changes_nothing_that_decide_prints(decided: Run) -> None:
+    assert decided("--log", "log") == decided()
+
+
+def test_a_second_command_goes_on_with_the_log(decided: Run, tmp_path: Path) -> None:
+    decided("--log", "log")
+    decided("--log", "log", "--parent-id", id_of(1))
+    assert [line["kind"] for line in logged(tmp_path / "log")] == [
+        *("decision", "decision", "close"),
+        *("decision", "decision", "close"),
+    ]
+    parents = [line.get("parent") for line in of_kind(tmp_path / "log", "decision")]
+    assert parents == [None, None, id_of(1), id_of(1)]
+    assert verify(tmp_path / "log").writers == 1
+
+
+def test_a_decision_that_cannot_be_logged_is_not_printed(decided: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ran = decided("--log", "file")
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err == f"policy-router: the log {tmp_path / 'file'}: not a directory\n"
+    assert decided("--log", "file/log", "--on-log-failure", "deny").code == 3
+
+
+@pytest.mark.parametrize(
+    ("requests", "words"), [([{}], "1 decision is"), ([{}, {}], "2 decisions are")]
+)
+def test_a_decision_that_is_made_without_a_log_says_so(
+    run: Run, tmp_path: Path, requests: list[Any], words: str
+) -> None:
+    write(tmp_path, requests_json=json.dumps(requests), file_x="")
+    without = run("decide", "policy.yaml", "requests.json", "--now", NOW)
+    ran = run(
+        *("decide", "policy.yaml", "requests.json", "--now", NOW),
+        *("--log", "file.x", "--on-log-failure", "allow_unlogged"),
+    )
+    assert (ran.code, ran.out) == (0, without.out)
+    assert ran.err == f"policy-router: {words} not in the log file.x\n"
+
+
+def test_what_is_refused_is_logged_too(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, request_json='{"task": {"model": "gpt-9"}}')
+    assert run("decide", "policy.yaml", "request.json", "--log", "log").code == 3
+    (line,) = of_kind(tmp_path / "log", "decision")
+    assert line["record"]["decision"]["outcome"] == "refused"
+
+
+@pytest.mark.parametrize("parent", ["a b", "x" * 201, "\n"])
+def test_a_parent_that_is_no_id_is_an_error(decided: Run, parent: str) -> None:
+    ran = decided("--log", "log", "--parent-id", parent)
+    assert (ran.code, ran.out) == (2, "")
+    assert "the id of a decision" in ran.err
+
+
+def test_a_bad_request_is_not_logged(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, request_json='{"task": 1}')
+    assert run("decide", "policy.yaml", "request.json", "--log", "log").code == 2
+    assert not (tmp_path / "log").exists()
+
+
+# Writing, with `delegate`.
+
+
+@pytest.fixture
+def delegate(peer: Provider, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run `policy-router delegate` with a policy of two models: the first has a price."""
+    for name, key in KEYS.items():
+        monkeypatch.setenv(name, key)
+    first, second = chain("near", "far", price={"input": 3.0, "output": 15.0})
+    write(tmp_path, peers_json=policy_text(peer, first, second, precedence="strict"))
+
+    def delegate(*words: str, stdin: str | bytes = b"") -> Ran:
+        return run("delegate", "peers.json", *words, stdin=stdin)
+
+    return delegate
+
+
+def test_delegate_logs_decisions_and_what_came_of_them(
+    peer: Provider, delegate: Run, run: Run, tmp_path: Path
+) -> None:
+    peer.fail(503, "m0")
+    ran = delegate("--goal", "my secret goal", "--log", "log", "--parent-id", id_of(1), *JSON)
+    assert ran.code == 0
+    (result,) = json.loads(ran.out)["results"]
+    lines = logged(tmp_path / "log")
+    (decision,) = of_kind(tmp_path / "log", "decision")
+    assert (decision["id"], decision["parent"]) == (result["decision_id"], id_of(1))
+    events = [line["execution"] for line in lines if line["kind"] == "execution"]
+    assert [it["event"] for it in events] == ["started", "attempt", "attempt", "finished"]
+    end = events[-1]
+    assert (end["status"], end["model"], end["provider"]) == ("completed", "m1", "far")
+    assert end["input_tokens"] == result["tokens"]["input"]
+    assert [call.get("status") for call in end["calls"]] == [503, 200]
+    written = b"".join(path.read_bytes() for path in (tmp_path / "log").rglob("*.jsonl"))
+    assert b"secret" not in written
+    assert not any(key.encode() in written for key in KEYS.values())
+    assert verify(tmp_path / "log").is_whole
+    shown = run("log", "show", "log", decision["id"])
+    assert shown.code == 0
+    assert f"\nparent   {id_of(1)}\n" in shown.out
+    assert "\nwhat came of it\n" in shown.out
+    assert "m1 at far, attempt 2" in shown.out
+    assert run("replay", "log").code == 0
+
+
+def test_what_is_only_planned_is_not_logged(delegate: Run, tmp_path: Path) -> None:
+    assert delegate("--goal", "x", "--log", "log", "--dry-run").code == 0
+    assert not (tmp_path / "log").exists()
+
+
+def test_nobody_is_called_for_a_task_that_cannot_be_logged(
+    peer: Provider, delegate: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    ran = delegate("--goal", "x", "--log", "file")
+    assert (ran.code, ran.out, peer.models()) == (3, "", [])
+    assert "not a directory" in ran.err
+    ran = delegate("--goal", "x", "--log", "file", "--on-log-failure", "allow_unlogged")
+    assert (ran.code, peer.models()) == (0, ["m0"])
+    assert ran.err.endswith("policy-router: 1 decision is not in the log file\n")
+
+
+def test_a_parent_of_a_delegated_task_that_is_no_id_is_an_error(
+    peer: Provider, delegate: Run
+) -> None:
+    ran = delegate("--goal", "x", "--log", "log", "--parent-id", "a b")
+    assert (ran.code, ran.out, peer.models()) == (2, "", [])
+    assert "the id of a decision" in ran.err
+
+
+# Listing.
+
+TWO_PROVIDERS = """\
+name: two
+model: small
+provider: main
+pool:
+  - {model: small}
+  - {model: large, name: coder, provider: far, pick: task.kind == "coding"}
+  - {model: odd, pick: 1 / task.index == 1}
+precedence: strict
+"""
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    """Return a log of three writers and two policies, of which some decisions are refused."""
+    folder, clock = tmp_path / "log", Clock()
+    two = policy_of(TWO_PROVIDERS)
+    requests: list[tuple[str, Any, dict[str, Any]]] = [
+        ("a", RULES, {"caller": {"id": "ada", "team": "research"}}),
+        ("b", RULES, {"caller": {"id": "bob", "team": "research"}, "task": {"kind": "coding"}}),
+        ("a", RULES, {"task": {"model": "gpt-9"}}),
+        ("b", two, {"caller": {"id": "ada"}}),
+        ("c", two, {"task": {"kind": "coding", "index": 1}}),
+        ("a", RULES, {"task": {"model": "small"}}),
+    ]
+    with contextlib.ExitStack() as stack:
+        logs = {
+            name: stack.enter_context(DecisionLog(folder, writer=name, clock=clock))
+            for name in ("a", "b", "c")
+        }
+        for number, (writer, policy, request) in enumerate(requests):
+            record = decide(policy, request, now=NOW)
+            logs[writer].decision(policy, record, decision_id=id_of(number))
+        logs["a"].execution(id_of(0), finished(1, 2))
+    return folder
+
+
+def numbers(ran: Ran) -> list[int]:
+    """Return the numbers of the decisions that were listed, in their order."""
+    assert ran.code == 0, ran.err
+    return [int(found, 10) for found in re.findall(r"0000-7000-8000-(\d{12})", ran.out)]
+
+
+LISTED = [5, 4, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ((), LISTED),
+        (("-n", "2"), [5, 4]),
+        (("--limit", "1000000000"), LISTED),
+        (("--outcome", "refused"), [2]),
+        (("--outcome", "selected"), [5, 4, 3, 1, 0]),
+        (("--level", "pool"), [4, 1]),
+        (("--level", "config"), [3, 0]),
+        (("--level", "task"), [5]),
+        (("--level", "parent"), []),
+        (("--entry", "coder"), [4, 1]),
+        (("--entry", "large"), []),
+        (("--model", "large"), [4, 1]),
+        (("--provider", "far"), [4]),
+        (("--provider", "main"), [5, 3, 1, 0]),
+        (("--caller", "ada"), [3, 0]),
+        (("--caller", "research"), [1, 0]),
+        (("--caller", "None"), []),
+        (("--code", "outside_pool"), [2]),
+        (("--code", "pick_error"), [3]),
+        (("--policy", "two"), [4, 3]),
+        (("--policy", RULES.revision), [5, 2, 1, 0]),
+        (("--policy", RULES.revision[7:19]), [5, 2, 1, 0]),
+        (("--policy", "none"), []),
+        (("--since", "2026-01-31"), LISTED),
+        (("--since", "2026-02-01"), []),
+        (("--until", "2026-01-31"), []),
+        (("--until", "2026-02-01"), LISTED),
+        (("--caller", "ada", "--provider", "main", "--policy", "priced"), [0]),
+        (("--since", "1h"), []),
+        (("--until", "1h"), LISTED),
+        (("--until", "2w"), LISTED),
+    ],
+)
+def test_decisions_are_listed_as_the_filters_say(
+    listed: Path, run: Run, words: tuple[str, ...], wanted: list[int]
+) -> None:
+    ran = run("-q", "log", "ls", str(listed), *words)
+    assert numbers(ran) == wanted
+    ran = run("log", "ls", str(listed), *words, *JSON)
+    assert [json.loads(line)["id"] for line in ran.out.splitlines()] == list(map(id_of, wanted))
+
+
+def test_a_time_is_a_bound_to_the_microsecond(listed: Path, run: Run) -> None:
+    times = {line["id"]: line["time"] for line in of_kind(listed, "decision")}
+    moment = MOMENT + (times[id_of(3)] - microseconds(MOMENT)) * datetime.timedelta(microseconds=1)
+    text = moment.isoformat()
+    assert numbers(run("-q", "log", "ls", str(listed), "--since", text)) == [5, 4, 3]
+    assert numbers(run("-q", "log", "ls", str(listed), "--until", text)) == [2, 1, 0]
+
+
+def test_an_age_is_counted_from_now(tmp_path: Path, run: Run) -> None:
+    old = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=3)
+    with DecisionLog(tmp_path / "log", clock=Clock(old)) as log:
+        log.decision(RULES, RECORD, decision_id=id_of(1))
+    with DecisionLog(tmp_path / "log") as log:
+        log.decision(RULES, RECORD, decision_id=id_of(2))
+    for age in ("10000s", "120m", "2h"):
+        assert numbers(run("-q", "log", "ls", "log", "--since", age)) == [2]
+        assert numbers(run("-q", "log", "ls", "log", "--until", age)) == [1]
+    assert numbers(run("-q", "log", "ls", "log", "--since", "1d")) == [2, 1]
+
+
+def test_a_clock_that_went_back_hides_nothing(tmp_path: Path, run: Run) -> None:
+    times = itertools.chain([3, 3, 1, 2], itertools.repeat(9))
+    with DecisionLog(tmp_path / "log", clock=lambda: MOMENT + next(times) * SECOND) as log:
+        for number in (0, 1, 2):
+            log.decision(RULES, RECORD, decision_id=id_of(number))
+    since = (MOMENT + 2 * SECOND).isoformat()
+    assert sorted(numbers(run("-q", "log", "ls", "log", "--since", since))) == [0, 2]
+
+
+def test_a_person_gets_a_table(listed: Path, run: Run) -> None:
+    assert listed.is_dir()
+    ran = run("log", "ls", "log", "-n", "3")
+    assert (ran.code, ran.err) == (0, "")
+    place = listed.as_posix()
+    assert ran.out == (
+        "time                  id                                    outcome   target"
+        "                rule    caller  note\n"
+        f"2026-01-31T09:00:09Z  {id_of(5)}  selected  small at main         task    -\n"
+        f"2026-01-31T09:00:07Z  {id_of(4)}  selected  coder (large at far)  pool    -\n"
+        f"2026-01-31T09:00:06Z  {id_of(3)}  selected  small at main         config  ada"
+        "     pick_error\n"
+        f"next: policy-router log show {place} {id_of(5)}\n"
+    )
+    ran = run("log", "ls", "log", "--outcome", "refused")
+    assert ran.out.splitlines()[1] == (
+        f"2026-01-31T09:00:05Z  {id_of(2)}  refused  -       task  -       outside_pool"
+    )
+    assert run("log", "ls", "log", "--entry", "none").out == "no decisions found\n"
+    assert run("-q", "log", "ls", "log", "--entry", "none").out == ""
+
+
+def test_the_lines_are_listed_as_they_are_stored(listed: Path, run: Run) -> None:
+    stored = {line.content for line in LogReader(listed).lines()}
+    ran = run("log", "ls", "--log", "log", *JSON)
+    assert len(ran.out.splitlines()) == 6
+    assert {line.encode() for line in ran.out.splitlines()} <= stored
+
+
+def test_what_cannot_be_read_is_counted(listed: Path, run: Run) -> None:
+    path = segments(listed)[0]
+    put_lines(path, [*lines_of(path), b"nonsense"])
+    rewritten_record(listed, "b", schema="policy-router/record/v9")
+    ran = run("log", "ls", "log")
+    assert ran.err == "policy-router: 3 lines cannot be read: see log verify\n"
+    assert numbers(run("-q", "log", "ls", "log")) == [5, 4, 2, 0]
+    assert run("log", "stats", "log").out.endswith("3 lines cannot be read: see log verify\n")
+    assert "a newer version may read it" in run("log", "tail", "log").out
+    assert run("log", "tail", "log").code == 0
+
+
+def rewritten_record(folder: Path, writer: str, **changes: Any) -> None:
+    """Change every record of a writer; the log is whole after it."""
+
+    def change(plain: dict[str, Any]) -> None:
+        if "record" in plain:
+            plain["record"].update(changes)
+
+    rewritten(folder, writer, change)
+
+
+@pytest.mark.parametrize("request_", [{"caller": []}, {"caller": 1}, {"caller": {"id": [1]}}])
+def test_a_record_that_somebody_changed_harms_no_reader(
+    listed: Path, run: Run, request_: dict[str, Any]
+) -> None:
+    rewritten_record(listed, "b", request=request_)
+    for words in (("ls", "log"), ("ls", "log", "--caller", "x"), ("tail", "log")):
+        assert run("log", *words).code == 0
+    assert run("log", "stats", "log").code == 0
+    assert run("log", "show", "log", id_of(3)).code == 0
+    assert run("replay", "log").code == 4
+
+
+# One decision.
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Path:
+    """Return a log of a decision with events and children."""
+    folder = tmp_path / "log"
+    with DecisionLog(folder, writer="w1", clock=Clock()) as log:
+        log.decision(RULES, decide(RULES, {"task": {"kind": "coding"}}, now=NOW), decision_id="aa1")
+        log.execution("aa1", Execution("started", provider="main", model="large"))
+        log.execution("aa1", Execution("waiting", provider="main", attempt=2, seconds=1.5))
+        log.execution("aa1", Execution("finished", status="failed", error="timeout"))
+        log.execution("aa1", finished(1234, 5, 0.25))
+        log.flush()
+        for number in (1, 2):
+            log.decision(RULES, RECORD, decision_id=id_of(number), parent_id="aa1")
+    return folder
+
+
+def test_a_decision_is_shown_with_what_came_of_it(family: Path, run: Run) -> None:
+    assert family.is_dir()
+    ran = run("log", "show", "log", "aa1")
+    assert (ran.code, ran.err) == (0, "")
+    place = family / "policies" / RULES.revision
+    (source,) = place.glob("*/*")
+    assert ran.out == (
+        "decision aa1   2026-01-31T09:00:01Z   w1/1, line 1\n"
+        "\n"
+        "selected  coder (large at main)\n"
+        f"  rule        pool   rules/precedence/strict.yaml:8:5\n"
+        f"  entry       {source}:6:5\n"
+        "  parameters  none\n"
+        "  fallbacks   none\n"
+        f"  policy priced, {RULES.revision[:19]}, at {NOW}\n"
+        "\n"
+        "step by step\n"
+        "  call    nothing asked\n"
+        "  task    nothing asked\n"
+        "  pool    coder selected\n"
+        "  config  not reached\n"
+        "  parent  not reached\n"
+        "\n"
+        "what came of it\n"
+        "time                         event     what\n"
+        "2026-01-31T09:00:03.000000Z  started   large at main\n"
+        "2026-01-31T09:00:04.000000Z  waiting   main, attempt 2, 1.5 s\n"
+        "2026-01-31T09:00:05.000000Z  finished  failed, timeout\n"
+        "2026-01-31T09:00:06.000000Z  finished"
+        "  completed, 1,234 tokens in, 5 tokens out, $0.250000\n"
+        "\n"
+        "what its child decided\n"
+        "time                  id                                    outcome   target"
+        "         rule    caller  note\n"
+        f"2026-01-31T09:00:07Z  {id_of(1)}  selected  small at main  config  -\n"
+        f"2026-01-31T09:00:08Z  {id_of(2)}  selected  small at main  config  -\n"
+    )
+    shown = run("log", "show", "log", id_of(1)).out
+    assert "\nparent   aa1\n" in shown
+    assert "what" not in shown
+    assert len(run("-v", "log", "show", "log", "aa1").out) > len(ran.out)
+
+
+@pytest.mark.parametrize(
+    "words", [("log", "aa1"), ("aa1", "log"), ("aa1", "--log", "log"), ("--log", "log", "a")]
+)
+def test_log_and_id_may_come_in_any_order(family: Path, run: Run, words: tuple[str, ...]) -> None:
+    assert family.is_dir()
+    assert run("log", "show", *words).out.startswith("decision aa1 ")
+
+
+def test_a_program_gets_the_lines_of_a_decision(family: Path, run: Run) -> None:
+    found = json.loads(run("log", "show", str(family), "aa1", *JSON).out)
+    assert [line["kind"] for line in found["lines"]] == ["decision", *["execution"] * 4]
+    assert [line["id"] for line in found["children"]] == [id_of(1), id_of(2)]
+    assert found["lines"] == logged(family)[:5]
+
+
+def test_a_whole_id_is_meant_where_another_begins_so(tmp_path: Path, run: Run) -> None:
+    with DecisionLog(tmp_path / "log") as log:
+        for name in ("task-1", "task-10"):
+            log.decision(RULES, RECORD, decision_id=name)
+    assert run("log", "show", "log", "task-1").out.startswith("decision task-1 ")
+    assert run("log", "show", "log", "task-").err.endswith(
+        ": 2 decisions have an id that begins so\n"
+    )
+
+
+def test_what_cannot_be_explained_is_shown_as_it_is(family: Path, run: Run) -> None:
+    (path,) = (family / "policies").glob("*.json")
+    path.unlink()
+    ran = run("log", "show", "log", "aa1")
+    assert ran.code == 0
+    assert f"it cannot be explained: the policy {RULES.revision[:19]} is not kept" in ran.out
+    assert '"schema":"policy-router/record/v1"' in ran.out
+    assert "what came of it" in ran.out
+
+
+def test_where_the_rule_files_are_gone_the_canonical_form_explains(family: Path, run: Run) -> None:
+    shutil.rmtree(family / "policies" / RULES.revision)
+    assert f"{RULES.revision}.json:1:" in run("log", "show", "log", "aa1").out
+
+
+def test_a_decision_without_a_record_is_shown(tmp_path: Path, run: Run) -> None:
+    with DecisionLog(tmp_path / "log") as log:
+        log.act(Draft(Kind.DECISION, 1, "x"))
+    ran = run("log", "show", "log", "x")
+    assert (ran.code, ran.out.count("\n")) == (0, 3)
+    assert "it cannot be explained: the line has no decision record" in ran.out
+
+
+def test_a_child_whose_record_cannot_be_read_hides_nothing(family: Path, run: Run) -> None:
+    with_record(family, 1, lambda plain: plain.update(schema="policy-router/record/v9"))
+    ran = run("log", "show", "log", "aa1")
+    assert ran.code == 0
+    assert id_of(2) in ran.out
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("log",), "LOG ID: a log and the id of a decision are wanted"),
+        (("log", "a", "b"), "LOG ID: a log and the id of a decision are wanted"),
+        (("log", "a", "--log", "log"), "LOG ID: a log and the id of a decision are wanted"),
+        (("log", "none"), "there is no decision with this id"),
+        (("log", "\udcff"), "there is no decision with this id"),
+        (("log", 'x"y'), "there is no decision with this id"),
+        (("log", "x" * 300), "there is no decision with this id"),
+        (("none", "aa1"), "the log none: there is no decision log here"),
+    ],
+)
+def test_what_cannot_be_shown_is_an_error(
+    family: Path, run: Run, words: tuple[str, ...], reason: str
+) -> None:
+    assert family.is_dir()
+    for command in ("show", "prove"):
+        ran = run("log", command, *words)
+        assert (ran.code, ran.out) == (2, "")
+        assert reason in ran.err
+
+
+# The last lines, and those that come.
+
+
+def test_the_last_lines_are_shown(family: Path, run: Run) -> None:
+    with DecisionLog(family, writer="w2", clock=Clock(MOMENT + 20 * SECOND)) as log:
+        log.act(Draft(Kind.GAP, microseconds(MOMENT + 20 * SECOND), gap=Gap("torn_tail", bytes=3)))
+    ran = run("log", "tail", "log", "-n", "5")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == (
+        f"2026-01-31T09:00:07.000000Z  decision   {id_of(1)}  selected  small at main  config\n"
+        f"2026-01-31T09:00:08.000000Z  decision   {id_of(2)}  selected  small at main  config\n"
+        "2026-01-31T09:00:09.000000Z  close                                            reason end\n"
+        "2026-01-31T09:00:20.000000Z  gap                                              "
+        "reason torn_tail, bytes 3\n"
+        "2026-01-31T09:00:22.000000Z  close                                            reason end\n"
+    )
+    assert "finished  failed, timeout\n" in run("log", "tail", "log").out
+    everything = [line.content.decode() for line in LogReader(family).lines()]
+    assert run("log", "tail", "log", "-n", "3", *JSON).out.splitlines() == everything[-3:]
+
+
+class Following:
+    """`log tail -f` in a process of its own."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.process = subprocess.Popen(  # noqa: S603 - the words are the test's own
+            [sys.executable, "-c", INTERRUPTED, "log", "tail", "-f", str(folder), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def read(self, count: int) -> list[str]:
+        assert self.process.stdout is not None
+        return [self.process.stdout.readline().decode() for _ in range(count)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def test_lines_are_followed_as_they_come_until_an_interrupt(tmp_path: Path) -> None:
+    with DecisionLog(tmp_path / "log", writer="w1") as log:
+        log.decision(RULES, RECORD, decision_id=id_of(1))
+        with Following(tmp_path / "log", "-n", "1") as following:
+            assert id_of(1) in following.read(1)[0]
+            time.sleep(0.05)  # until it looks for new lines
+            log.decision(RULES, RECORD, decision_id=id_of(2))
+            with DecisionLog(tmp_path / "log") as second:
+                second.decision(RULES, RECORD, decision_id=id_of(3))
+                found = following.read(2)
+                assert sorted(id_of(n) in "".join(found) for n in (2, 3)) == [True, True]
+                began = time.monotonic()
+                following.process.send_signal(signal.SIGINT)
+                out, err = following.process.communicate(timeout=20)
+            assert (following.process.returncode, out, err) == (130, b"", b"")
+            assert time.monotonic() - began < 5
+        log.decision(RULES, RECORD, decision_id=id_of(4))
+    assert verify(tmp_path / "log").is_whole
+
+
+def test_following_ends_when_nobody_reads_any_more(tmp_path: Path) -> None:
+    with (
+        DecisionLog(tmp_path / "log", writer="w1") as log,
+        Following(tmp_path / "log", *JSON) as following,
+    ):
+        log.decision(RULES, RECORD, decision_id=id_of(1))
+        log.flush()
+        assert following.process.stdout is not None
+        assert id_of(1) in following.read(1)[0]
+        following.process.stdout.close()
+        deadline = time.monotonic() + 3
+        while following.process.poll() is None and time.monotonic() < deadline:
+            log.decision(RULES, RECORD)
+            time.sleep(0.05)
+        assert following.process.poll() is not None
+
+
+def test_no_line_is_lost_between_the_last_ones_and_those_that_come(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DecisionLog(tmp_path / "log", writer="w1") as log:
+        log.decision(RULES, RECORD, decision_id=id_of(1))
+        newest = LogReader.newest_first
+
+        def newest_first(self: LogReader) -> Iterator[Line]:
+            lines = list(newest(self))
+            log.decision(RULES, RECORD, decision_id=id_of(2))
+            return iter(lines)
+
+        def interrupt(_seconds: float) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(LogReader, "newest_first", newest_first)
+        monkeypatch.setattr(time, "sleep", interrupt)
+        ran = run("log", "tail", "-f", "log")
+    assert ran.code == 130
+    assert numbers(Ran(0, ran.out, "")) == [1, 2]
+
+
+def test_no_line_is_shown_twice(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with DecisionLog(tmp_path / "log", writer="w1") as log:
+        log.decision(RULES, RECORD, decision_id=id_of(1))
+        newest = LogReader.newest_first
+
+        def newest_first(self: LogReader) -> Iterator[Line]:
+            log.decision(RULES, RECORD, decision_id=id_of(2))
+            return newest(self)
+
+        def interrupt(_seconds: float) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(LogReader, "newest_first", newest_first)
+        monkeypatch.setattr(time, "sleep", interrupt)
+        ran = run("log", "tail", "-f", "log")
+    assert numbers(Ran(0, ran.out, "")) == [1, 2]
+
+
+# Numbers.
+
+
+def test_a_log_is_counted(family: Path, run: Run) -> None:
+    with DecisionLog(family, writer="w2", clock=Clock(MOMENT + 20 * SECOND)) as log:
+        refused = decide(RULES, {"task": {"model": "gpt-9"}}, now=NOW)
+        log.decision(RULES, refused, decision_id=id_of(9))
+        log.execution(id_of(9), finished(1, 2))
+        log.act(Draft(Kind.GAP, microseconds(MOMENT + 21 * SECOND), gap=Gap("unlogged", 1200)))
+    ran = run("log", "stats", "log")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == (
+        "from 2026-01-31T09:00:01Z to 2026-01-31T09:00:24Z\n"
+        "\nlines\ncount  name\n5      execution\n4      decision\n2      close\n1      gap\n"
+        "\nwriters\ncount  name\n8      w1\n4      w2\n"
+        "\ndecisions\ncount  name\n3      selected\n1      refused\n"
+        "\nlevels\ncount  name\n2      config\n1      pool\n"
+        "\ntargets\ncount  name\n2      small at main\n1      (refused)\n"
+        "1      coder (large at main)\n"
+        "\ncodes\ncount  name\n1      outside_pool\n"
+        f"\npolicies\ncount  name\n4      priced {RULES.revision}\n"
+        "\nchildren\ncount  name\n2      completed\n1      failed\n"
+        "\n1,235 tokens in, 7 out\n"
+        "$0.250000; of 1 child the cost is not known\n"
+        "made without being logged: 1,200 decisions\n"
+    )
+    found = json.loads(run("log", "stats", "log", *JSON).out)
+    assert (found["outcomes"], found["unlogged"]) == ({"refused": 1, "selected": 3}, 1200)
+    assert (found["first"], found["unreadable"]) == (microseconds(MOMENT + SECOND), 0)
+
+
+def test_a_log_without_lines_has_nothing_to_show(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "log/.heads").mkdir(parents=True)
+    assert run("log", "stats", "log").out == "the log has no lines\n"
+    assert run("log", "ls", "log").out == "no decisions found\n"
+    assert run("log", "tail", "log").out == ""
+    ran = run("log", "verify", "log")
+    assert (ran.code, ran.out.splitlines()[0]) == (
+        0,
+        "integrity     whole        0 lines in 0 segments of 0 writers",
+    )
+    assert run("replay", "log").code == 0
+
+
+# What is no log, and what is asked for in no known way.
+
+READING = ("verify", "ls", "tail", "stats")
+
+
+@pytest.mark.parametrize("command", READING)
+@pytest.mark.parametrize("name", ["none", "policy.yaml", "empty", "x" * 300])
+def test_what_is_no_log_is_an_error(tmp_path: Path, run: Run, command: str, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    ran = run("log", command, name)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == f"policy-router: the log {name}: there is no decision log here\n"
+    assert sorted(it.name for it in (tmp_path / "empty").iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [*READING, "checkpoint", "prune"])
+def test_one_log_is_wanted(listed: Path, run: Run, command: str) -> None:
+    assert listed.is_dir()
+    more = {"checkpoint": ["--key", "k"], "prune": ["--before", "1d"]}.get(command, [])
+    for words in ((), ("log", "--log", "log")):
+        ran = run("log", command, *words, *more)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err == "policy-router: LOG: one log is wanted\n"
+
+
+@pytest.mark.parametrize("command", READING[1:])
+def test_a_segment_that_cannot_be_read_is_an_error(listed: Path, run: Run, command: str) -> None:
+    for writer in ("a", "b", "c"):
+        (path,) = segments(listed, writer)
+        path.unlink()
+        path.mkdir()
+    ran = run("log", command, "log")
+    assert ran.code == 2
+    assert "is a directory" in ran.err
+    assert "standard output" not in ran.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ls", "log", "--outcome", "other"),
+        ("ls", "log", "--level", "other"),
+        ("ls", "log", "-n", "0"),
+        ("ls", "log", "-n", "1000000001"),
+        ("tail", "log", "-n", "-1"),
+        ("tail", "log", "-n", "x"),
+        ("ls", "log", "--format", "xml"),
+        ("tail", "log", "-n", "1.5"),
+        ("prune", "log"),
+        ("checkpoint", "log"),
+        ("verify-proof", "one.proof"),
+        ("none",),
+        (),
+    ],
+)
+def test_what_is_asked_for_in_no_known_way_is_an_error(
+    listed: Path, run: Run, words: tuple[str, ...]
+) -> None:
+    assert listed.is_dir()
+    ran = run("log", *words)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("usage: policy-router log")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "2026-13-01", "2026-01-31T09:00:00", "1y", "-1d", "999999999w", "9" * 30]
+)
+def test_what_is_no_time_is_an_error(listed: Path, run: Run, text: str) -> None:
+    for option in ("--since", "--until"):
+        ran = run("log", "ls", str(listed), f"{option}={text}")
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.startswith(f"policy-router: {option}: a day (2026-01-31), a time")
+    assert run("log", "prune", str(listed), f"--before={text}").code == 2
+
+
+# Keys, checkpoints and proofs.
+
+
+@pytest.fixture
+def keyed(tmp_path: Path, run: Run) -> Path:
+    """Return a log of several writers and segments, beside a key `auditor`."""
+    audited(tmp_path / "log")
+    assert run("-q", "log", "keygen", "auditor", "--name", "example.com/log").out == ""
+    return tmp_path / "log"
+
+
+def test_a_key_is_made_that_nobody_else_reads(run: Run, tmp_path: Path) -> None:
+    ran = run("log", "keygen", "keys/auditor")
+    assert ran == Ran(
+        0,
+        "wrote keys/auditor, which nobody else may read, and keys/auditor.pub for auditors\n"
+        "next: policy-router log checkpoint LOG --key keys/auditor\n",
+        "",
+    )
+    private, public = tmp_path / "keys/auditor", tmp_path / "keys/auditor.pub"
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    assert private.read_text().startswith("PRIVATE+KEY+policy-router+")
+    assert re.fullmatch(r"policy-router\+[0-9a-f]{8}\+\S+\n", public.read_text())
+
+
+@pytest.mark.parametrize("there", ["auditor", "auditor.pub"])
+def test_a_key_that_is_there_is_left_as_it_is(run: Run, tmp_path: Path, there: str) -> None:
+    (tmp_path / there).write_text("mine")
+    ran = run("log", "keygen", "auditor")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.endswith(f"{there}: it is there already and is left as it is\n")
+    assert (tmp_path / there).read_text() == "mine"
+    assert len(list(tmp_path.glob("auditor*"))) == 1
+
+
+def test_a_key_that_cannot_be_made_is_an_error(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert run("log", "keygen", "file/auditor").err == "policy-router: file/auditor: file exists\n"
+    ran = run("log", "keygen", "auditor", "--name", "a b")
+    assert (ran.code, "the name of a key" in ran.err) == (2, True)
+    assert not (tmp_path / "auditor").exists()
+
+
+def test_a_checkpoint_is_made_and_told(keyed: Path, run: Run) -> None:
+    ran = run("log", "checkpoint", "log", "--key", "auditor")
+    path = keyed / "checkpoints/000000000044.txt"
+    assert ran == Ran(
+        0,
+        f"signed 44 lines, 44 of them new: {path}\n"
+        "next: keep a copy of it where nobody who writes the log can change it\n",
+        "",
+    )
+    lines = path.read_text().split("\n")
+    assert lines[:2] == ["example.com/log", "44"]
+    assert [line.split()[:3] for line in lines[3:5]] == [["writer", name, "22"] for name in "ab"]
+    assert lines[5] == ""
+    assert lines[6].startswith("\u2014 example.com/log ")
+    ran = run("log", "checkpoint", "log", "--key", "auditor")
+    words = "policy-router: the last checkpoint covers every line already\n"
+    assert ran == Ran(0, "", words)
+    ran = run("log", "verify", "log", "--key", "auditor.pub")
+    assert ran == Ran(
+        0,
+        "integrity     whole        44 lines in 8 segments of 2 writers\n"
+        "completeness  whole        every line that was acknowledged\n"
+        "authenticity  verified     1 checkpoint, the last one over 44 of 44 lines\n",
+        "",
+    )
+
+
+def test_checkpoints_go_on_where_the_last_one_ended(keyed: Path, run: Run) -> None:
+    words = ("log", "checkpoint", "log", "--key", "auditor")
+    assert json.loads(run(*words, "--origin", "my log", *JSON).out) == {
+        "path": str(keyed / "checkpoints/000000000044.txt"),
+        "origin": "my log",
+        "lines": 44,
+        "new_lines": 44,
+    }
+    audited(keyed, each=2, writers=["c", "a"])
+    found = json.loads(run(*words, *JSON).out)
+    assert (found["origin"], found["lines"], found["new_lines"]) == ("my log", 51, 7)
+    assert "next" not in run("-q", *words).out
+    assert verify(keyed).checkpoints == 2
+    assert "the last one over 51 of 51 lines" in run("log", "verify", "log").out
+
+
+def test_what_is_not_whole_is_not_signed(keyed: Path, run: Run) -> None:
+    path = segments(keyed)[0]
+    put_lines(path, lines_of(path)[1:])
+    ran = run("log", "checkpoint", "log", "--key", "auditor")
+    assert (ran.code, ran.out) == (1, "")
+    assert "it is not whole: see log verify" in ran.err
+    assert list((keyed / "checkpoints").glob("*.txt")) == []
+
+
+def test_only_one_process_makes_a_checkpoint(keyed: Path, run: Run) -> None:
+    (keyed / "checkpoints").mkdir()
+    holding = "import fcntl, sys; f = open(sys.argv[1], 'ab'); fcntl.flock(f, 2); print(); input()"
+    with subprocess.Popen(  # noqa: S603 - the words are the test's own
+        [sys.executable, "-c", holding, str(keyed / "checkpoints/.lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        ran = run("log", "checkpoint", "log", "--key", "auditor")
+        process.kill()
+    assert (ran.code, ran.out) == (2, "")
+    assert "another process makes a checkpoint" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--key", "auditor.pub"), "not a private key"),
+        (("--key", "none"), "none: cannot be read: no such file or directory"),
+        (("--key", "nu\0l"), "cannot be read: no file can have this name"),
+        (("--key", "auditor", "--origin", "a\nb"), "malformed checkpoint"),
+    ],
+)
+def test_what_cannot_be_signed_is_an_error(
+    keyed: Path, run: Run, words: tuple[str, ...], reason: str
+) -> None:
+    ran = run("log", "checkpoint", str(keyed), *words)
+    assert (ran.code, ran.out) == (2, "")
+    assert reason in ran.err
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(keyed: Path, run: Run) -> None:
+    (keyed / "checkpoints").write_text("")
+    ran = run("log", "checkpoint", "log", "--key", "auditor")
+    assert (ran.code, ran.out) == (2, "")
+    assert "standard output" not in ran.err
+
+
+def test_one_decision_is_proved_to_who_has_nothing_but_the_key(
+    keyed: Path, run: Run, tmp_path: Path
+) -> None:
+    run("log", "checkpoint", "log", "--key", "auditor")
+    audited(keyed, each=3, writers=["a", "c"])
+    run("log", "checkpoint", "log", "--key", "auditor")
+    whole = {it["id"]: it for it in of_kind(keyed, "decision")}
+    for number in (0, 7, 17, 100, 117):
+        ran = run("log", "prove", "log", id_of(number), "--output", "one.proof")
+        assert ran == Ran(
+            0,
+            "wrote one.proof\nnext: policy-router log verify-proof one.proof --key FILE\n",
+            "",
+        )
+        assert run("log", "prove", id_of(number), "--log", "log").out == (
+            (tmp_path / "one.proof").read_text()
+        )
+        found = json.loads(
+            run("log", "verify-proof", "one.proof", "--key", "auditor.pub", *JSON).out
+        )
+        assert (found["proved"], found["id"]) == (True, id_of(number))
+        assert found["entry"] == whole[id_of(number)] or number % 100 < 3
+        assert (found["origin"], found["lines"]) == ("example.com/log", 53)
+    keyed.rename(tmp_path / "gone")
+    ran = run("log", "verify-proof", "one.proof", "--key", "auditor.pub")
+    assert ran.code == 0
+    assert re.fullmatch(
+        rf"proved  {id_of(117)} is line \d+ of 53 of example\.com/log\n"
+        r"        2026-01-31T\S+  odd at main\n",
+        ran.out,
+    )
+    proof = (tmp_path / "one.proof").read_bytes()
+    assert run("log", "verify-proof", "-", "--key", "auditor.pub", stdin=proof).code == 0
+    assert run("-q", "log", "prove", "gone", id_of(117), "--output", "x").out == ""
+
+
+@pytest.fixture
+def proof(keyed: Path, run: Run, tmp_path: Path) -> Path:
+    run("log", "checkpoint", "log", "--key", "auditor")
+    run("log", "prove", str(keyed), id_of(7), "--output", "one.proof")
+    return tmp_path / "one.proof"
+
+
+def changed_line(proof: Proof) -> Proof:
+    return Proof(proof.index, proof.hashes, proof.checkpoint, proof.line.replace(b"7", b"8", 1))
+
+
+def changed_index(proof: Proof) -> Proof:
+    return Proof(proof.index + 1, proof.hashes, proof.checkpoint, proof.line)
+
+
+def fewer_hashes(proof: Proof) -> Proof:
+    return Proof(proof.index, proof.hashes[1:], proof.checkpoint, proof.line)
+
+
+@pytest.mark.parametrize("change", [changed_line, changed_index, fewer_hashes])
+def test_a_proof_that_was_changed_proves_nothing(proof: Path, run: Run, change: Any) -> None:
+    proof.write_text(change(Proof.from_text(proof.read_text())).to_text())
+    ran = run("log", "verify-proof", "one.proof", "--key", "auditor.pub")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("policy-router: not proved: ")
+    assert ran.err.endswith("the line is not in the tree that was signed\n")
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\xfe", b"\x00" * 10])
+def test_what_is_no_proof_proves_nothing(proof: Path, run: Run, content: bytes) -> None:
+    proof.write_bytes(content)
+    ran = run("log", "verify-proof", "one.proof", "--key", "auditor.pub")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("policy-router: not proved: malformed proof")
+
+
+def test_a_proof_by_somebody_else_proves_nothing(proof: Path, run: Run, tmp_path: Path) -> None:
+    assert proof.is_file()
+    (tmp_path / "stranger.pub").write_text(STRANGER.verifier().encoded())
+    ran = run("log", "verify-proof", "one.proof", "--key", "stranger.pub")
+    assert (ran.code, ran.out) == (1, "")
+    assert "not proved: the note has no signature by" in ran.err
+    assert run("log", "verify-proof", "one.proof", "--key", "none").code == 2
+    assert run("log", "verify-proof", "none", "--key", "auditor.pub").code == 2
+
+
+def test_what_no_checkpoint_covers_is_not_proved(keyed: Path, run: Run) -> None:
+    ran = run("log", "prove", str(keyed), id_of(7))
+    assert (ran.code, ran.out) == (2, "")
+    assert "no checkpoint covers the decision yet: see log checkpoint" in ran.err
+    with DecisionLog(keyed) as log:
+        log.execution(id_of(500), finished())
+    assert "there is no decision with this id" in run("log", "prove", "log", id_of(500)).err
+
+
+def test_nothing_is_proved_of_what_is_not_whole(proof: Path, keyed: Path, run: Run) -> None:
+    assert proof.is_file()
+    path = segments(keyed, "b")[0]
+    put_lines(path, lines_of(path)[1:])
+    ran = run("log", "prove", "log", id_of(7))
+    assert (ran.code, ran.out) == (1, "")
+
+
+def test_a_proof_that_cannot_be_written_is_an_error(proof: Path, run: Run) -> None:
+    assert proof.is_file()
+    ran = run("log", "prove", "log", id_of(7), "--output", "one.proof/x")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("policy-router: one.proof/x: ")
+
+
+# Retention.
+
+BEFORE = "2026-01-31T09:00:30Z"
+"""A time within the lines of the writer `a`, before all of the writer `b`."""
+
+
+@pytest.fixture
+def old(keyed: Path, run: Run) -> Path:
+    """Return the same log, with a checkpoint."""
+    assert run("log", "checkpoint", "log", "--key", "auditor").code == 0
+    return keyed
+
+
+def stems(folder: Path, writer: str = "a") -> list[str]:
+    return sorted(path.name for path in (folder / writer).iterdir())
+
+
+def test_old_segments_are_removed_and_their_proof_material_is_kept(old: Path, run: Run) -> None:
+    run("log", "prove", "log", id_of(0), "--output", "one.proof")
+    contents = [path.read_bytes() for path in segments(old)[:2]]
+    size, lines = sum(map(len, contents)), sum(it.count(b"\n") for it in contents)
+    words = ("log", "prune", "log", "--before", BEFORE)
+    ran = run(*words, "--dry-run", "--key", "auditor.pub")
+    assert ran == Ran(0, f"would remove 2 segments, {lines} lines, {size:,} bytes\n", "")
+    assert "prune" not in stems(old, ".heads")
+    ran = run(*words, "--key", "auditor.pub")
+    assert ran == Ran(0, f"removed 2 segments, {lines} lines, {size:,} bytes\n", "")
+    assert stems(old) == [
+        *("00000001.pruned", "00000002.pruned"),
+        *("00000003.jsonl", "00000004.jsonl"),
+    ]
+    (act,) = of_kind(old, "prune")
+    assert act["prune"] == {
+        "before": microseconds(datetime.datetime.fromisoformat(BEFORE)),
+        "lines": lines,
+        "segments": ["a/1", "a/2"],
+    }
+    ran = run("log", "verify", "log", "--key", "auditor.pub")
+    assert (ran.code, ran.out.splitlines()[0]) == (
+        0,
+        "integrity     whole        46 lines in 7 segments of 3 writers",
+    )
+    assert run("log", "verify-proof", "one.proof", "--key", "auditor.pub").code == 0
+    assert run("log", "prove", "log", id_of(117)).code == 0
+    assert run("log", "prove", "log", id_of(0)).err.endswith("there is no decision with this id\n")
+    assert run("log", "show", "log", id_of(0)).code == 2
+    assert run("replay", "log").code == 0
+    assert "segments" in run("log", "tail", "log").out
+    assert "('" not in run("log", "tail", "log").out
+    assert id_of(0) not in run("log", "ls", "log").out
+
+
+def test_the_log_goes_on_after_a_prune(old: Path, run: Run) -> None:
+    assert run("log", "prune", "log", "--before", "2026-02-01").code == 0
+    assert list(old.glob("[ab]/*.jsonl")) == []
+    assert run("log", "verify", "log", "--key", "auditor.pub").code == 0
+    audited(old, each=6)
+    assert "00000005.jsonl" in stems(old)
+    assert run("log", "verify", "log", "--key", "auditor.pub").code == 0
+    assert run("log", "checkpoint", "log", "--key", "auditor").code == 0
+    found = json.loads(run("log", "verify", "log", "--key", "auditor.pub", *JSON).out)
+    assert (found["whole"], found["covered"], found["checkpoints"]) == (True, found["lines"], 2)
+
+
+def test_what_was_pruned_once_is_not_pruned_again(old: Path, run: Run) -> None:
+    words = ("log", "prune", "log", "--before", BEFORE)
+    assert run(*words).out.startswith("removed 2 segments")
+    assert run(*words).out == "removed 0 segments, 0 lines, 0 bytes\n"
+    assert len(of_kind(old, "prune")) == 1
+
+
+def test_a_log_can_be_pruned_again(old: Path, run: Run) -> None:
+    assert run("log", "prune", "log", "--before", BEFORE).code == 0
+    ran = run("log", "prune", "log", "--before", "2026-02-01", *JSON)
+    assert (ran.code, ran.err) == (0, "")
+    assert json.loads(ran.out)["segments"] == ["a/3", "a/4", "b/1", "b/2", "b/3", "b/4"]
+    assert len(of_kind(old, "prune")) == 2
+    assert verify(old).is_whole
+
+
+def test_a_prune_that_was_interrupted_is_finished_by_the_next(
+    old: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", interrupt)
+        assert run("log", "prune", "log", "--before", BEFORE).code == 130
+    assert stems(old)[:2] == ["00000001.jsonl", "00000001.pruned"]
+    assert verify(old).is_whole
+    assert run("log", "prune", "log", "--before", BEFORE).out.startswith("removed 2 segments")
+    assert verify(old).is_whole
+
+
+def test_nothing_is_removed_that_cannot_be_told(
+    old: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(prune_module, "write_whole", full)
+    ran = run("log", "prune", "log", "--before", BEFORE)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.endswith(": no space left on device\n")
+    assert len(segments(old)) == 4
+    monkeypatch.undo()
+    (old / "prune").write_text("")
+    with pytest.raises(LogError):
+        prune(old, microseconds(MOMENT + 30 * SECOND))
+    assert len(segments(old)) == 4
+
+
+def test_what_no_checkpoint_covers_is_kept(keyed: Path, run: Run) -> None:
+    ran = run("log", "prune", "log", "--before", BEFORE)
+    assert ran.out == (
+        "removed 0 segments, 0 lines, 0 bytes\n"
+        "  kept  a/1: no checkpoint covers it\n"
+        "  kept  a/2: no checkpoint covers it\n"
+    )
+    assert "kept" not in run("-q", "log", "prune", "log", "--before", BEFORE).out
+    found = json.loads(run("log", "prune", "log", "--before", BEFORE, *JSON, "--dry-run").out)
+    assert found == {
+        "dry_run": True,
+        "segments": [],
+        "lines": 0,
+        "bytes": 0,
+        "kept_back": [[f"a/{number}", "no checkpoint covers it"] for number in (1, 2)],
+    }
+    ran = run("log", "prune", "log", "--before", BEFORE, "--key", "auditor.pub")
+    assert (ran.code, ran.out) == (1, "")
+    assert "nothing is removed" in ran.err
+    assert len(segments(keyed)) == 4
+
+
+def test_what_is_still_written_is_kept(tmp_path: Path, run: Run) -> None:
+    with (
+        DecisionLog(tmp_path / "log", writer="open", clock=Clock()) as first,
+        DecisionLog(tmp_path / "log", writer="shut", clock=Clock(), segment_bytes=1) as second,
+    ):
+        for log in (first, second):
+            log.decision(RULES, RECORD, decision_id=id_of(1))
+        second.decision(RULES, RECORD, decision_id=id_of(2))
+        make_checkpoint(tmp_path / "log", SIGNER)
+        ran = run("log", "prune", "log", "--before", "2026-02-01")
+        assert ran.out == (
+            f"removed 1 segment, 2 lines, {pruned_bytes(tmp_path)} bytes\n"
+            "  kept  open/1: it is not closed\n"
+            "  kept  shut/2: its writer is running\n"
+        )
+        for log in (first, second):
+            log.decision(RULES, RECORD, decision_id=id_of(3))
+    assert verify(tmp_path / "log", verifier=SIGNER.verifier()).is_whole
+
+
+def pruned_bytes(tmp_path: Path) -> str:
+    """Return how long the segment was that is not there any more: as long as the one after it."""
+    (left,) = (tmp_path / "log/shut").glob("*.jsonl")
+    return f"{left.stat().st_size:,}"
+
+
+def test_a_segment_with_any_line_that_is_not_old_is_kept(old: Path, run: Run) -> None:
+    last = LogEntry.from_json(lines_of(segments(old)[0])[-1]).time - microseconds(MOMENT)
+    for seconds, count in ((0, 0), (1, 1)):
+        moment = MOMENT + datetime.timedelta(microseconds=last) + seconds * SECOND
+        ran = run("log", "prune", "log", "--before", moment.isoformat(), "--dry-run")
+        assert ran.out.startswith(f"would remove {count} segment")
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_nothing_is_removed_from_what_is_not_whole(
+    old: Path, run: Run, words: tuple[str, ...]
+) -> None:
+    path = segments(old, "b")[0]
+    put_lines(path, lines_of(path)[1:])
+    ran = run("log", "prune", "log", "--before", "2026-02-01", *words)
+    assert (ran.code, ran.out) == (1, "")
+    assert "it is not whole: see log verify; nothing is removed" in ran.err
+    assert len(segments(old)) == 4
+
+
+def test_the_key_of_somebody_else_removes_nothing(old: Path) -> None:
+    with pytest.raises(NotWholeError, match="nothing is removed"):
+        prune(old, microseconds(MOMENT + 60 * SECOND), verifier=STRANGER.verifier())
+    assert len(segments(old)) == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "damage"),
+    [
+        ("leaves", "A" * 44, Damage.BAD_PRUNE),
+        ("first", 2, Damage.BAD_PRUNE),
+        ("prev", "f" * 64, Damage.BAD_PRUNE),
+        ("hash", "f" * 64, Damage.EDITED),
+        ("schema", "policy-router/pruned/v9", Damage.BAD_PRUNE),
+    ],
+)
+def test_what_is_kept_of_a_segment_cannot_be_changed(
+    old: Path, run: Run, key: str, value: Any, damage: Damage
+) -> None:
+    run("log", "prune", "log", "--before", BEFORE)
+    path = old / "a/00000002.pruned"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), key: value}))
+    report = verify(old)
+    problems = (*report.integrity.problems, *report.completeness.problems)
+    assert damage in {it.damage for it in problems}
+    assert run("log", "verify", "log").code == 1
+
+
+def test_the_leaves_of_a_pruned_segment_cannot_be_changed(old: Path, run: Run) -> None:
+    run("log", "prune", "log", "--before", BEFORE)
+    path = old / "a/00000001.pruned"
+    plain = json.loads(path.read_bytes())
+    leaves = plain["leaves"]
+    path.write_text(
+        json.dumps({**plain, "leaves": leaves[::-1].lstrip("=").ljust(len(leaves), "=")})
+    )
+    report = verify(old)
+    assert not report.is_whole
+
+
+@pytest.mark.parametrize("name", ["a/00000001.pruned", "a/00000002.pruned", "prune"])
+def test_what_is_left_of_a_prune_is_missed(old: Path, run: Run, name: str) -> None:
+    run("log", "prune", "log", "--before", BEFORE)
+    path = old / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    ran = run("log", "verify", "log")
+    assert ran.code == 1
+    assert ("bad_prune" if name == "prune" else "missing_segment") in ran.out
+
+
+# How far it is.
+
+
+def test_a_terminal_sees_how_far_it_is(
+    old: Path, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def fileno(self) -> int:
+            return 2
+
+    assert capsys is not None
+    monkeypatch.setattr(terminal, "_BAR_SECONDS", -1)
+    monkeypatch.setattr(os, "get_terminal_size", lambda _number: os.terminal_size((80, 24)))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    commands = {
+        "verified": ("log", "verify"),
+        "read": ("log", "checkpoint", "--key", "auditor"),
+        "replayed": ("replay",),
+        "decided": ("replay", "--against", "policy.yaml"),
+    }
+    made = terminal.Lines.__init__
+    for verb, words in commands.items():
+        screen = Screen()
+
+        def on_screen(self: Any, _stream: Any, *, is_quiet: bool = False, to: Any = screen) -> None:
+            made(self, to, is_quiet=is_quiet)
+
+        monkeypatch.setattr(terminal.Lines, "__init__", on_screen)
+        assert run(*words, str(old)).code == 0
+        assert f"{verb} 100% [{'#' * 24}] 0 s left" in screen.getvalue()
+        assert screen.getvalue().endswith("\r\x1b[J")
+        screen.truncate(0)
+        assert run("-q", *words, str(old)).code == 0
+        assert "left" not in screen.getvalue()
