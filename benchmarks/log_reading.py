@@ -93,15 +93,16 @@ def _timed(
         right = work() and right
         taken.append(time.perf_counter() - start)
         used.append(sum(os.times()[:4]) - sum(before[:4]))
-    seconds = statistics.median(taken)
+    seconds, cpu_seconds = statistics.median(taken), statistics.median(used)
     return {
         "what": what,
         "records": log.records,
         "distinct": log.distinct,
         "cores": cores,
         "seconds": seconds,
-        "cpu_seconds": statistics.median(used),
+        "cpu_seconds": cpu_seconds,
         "per_second": log.records / seconds,
+        "per_cpu_second": log.records / cpu_seconds if cpu_seconds else None,
         "right": right,
     }
 

@@ -74,11 +74,12 @@ class _Load:
 
     def calibrate(self, seconds: float) -> None:
         """Warm up, and choose how many decisions fill a round."""
-        for _ in range(2):
+        taken = []
+        for _ in range(3):  # one of them may meet a busy core
             start = time.perf_counter()
             self._run()
-            each = (time.perf_counter() - start) / self.calls
-        self.calls = max(_FEWEST, int(seconds / each) // THREADS * THREADS)
+            taken.append(time.perf_counter() - start)
+        self.calls = max(_FEWEST, int(seconds / min(taken) * self.calls) // THREADS * THREADS)
 
     def round(self) -> None:
         """Measure one round."""

@@ -259,9 +259,12 @@ def _log(found: Mapping[str, Any]) -> list[Table]:
     written = [[row[key] for key in written_keys] for row in found["durable"]]
     read_columns = (
         *("what", "records", "different requests", "processes"),
-        *("seconds", "seconds of CPU", "records a second"),
+        *("seconds", "seconds of CPU", "records a second", "records a second of CPU"),
     )
-    read_keys = ("what", "records", "distinct", "cores", "seconds", "cpu_seconds", "per_second")
+    read_keys = (
+        *("what", "records", "distinct", "cores"),
+        *("seconds", "cpu_seconds", "per_second", "per_cpu_second"),
+    )
     read = [[row[key] for key in read_keys] for row in found["reading"]]
     tables = [
         Table("log-cpu", "What logging adds to a decision", columns, 2, cpu),

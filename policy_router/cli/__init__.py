@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as problem:
         terminal.give_up_output()
         reason = (problem.strerror or "input/output error").lower()
-        sys.stderr.write(f"policy-router: standard output: {reason}\n")
+        where = problem.filename or "standard output"  # what is printed has no name
+        sys.stderr.write(f"policy-router: {where}: {reason}\n")
         return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED

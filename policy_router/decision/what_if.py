@@ -11,7 +11,15 @@ from collections.abc import Sequence
 
 from msgspec import Struct, UnsetType
 
-from policy_router.decision.record import Candidate, Decision, ReasonCode, Result, Step, Target
+from policy_router.decision.record import (
+    Candidate,
+    Decision,
+    ReasonCode,
+    Result,
+    Step,
+    Target,
+    Verdict,
+)
 from policy_router.domain import Policy
 from policy_router.expressions.condition import Condition
 
@@ -69,13 +77,25 @@ def cause(before: Sequence[Step], after: Sequence[Step]) -> str:
         before: the steps of the recorded decision.
         after: the steps of the other policy.
     """
-    for old, new in zip(before, after, strict=False):
-        if old != new:
-            return _guard(old, new) or _step(old, new)
-    if len(before) != len(after):
+    different = [(old, new) for old, new in zip(before, after, strict=False) if old != new]
+    # What only rejects more or less on the way is no cause where another rule turns out otherwise.
+    decisive = [pair for pair in different if _outcome(pair[0]) != _outcome(pair[1])]
+    if not decisive and len(before) != len(after):
         longer = max(before, after, key=len)
         return f"rule `{longer[min(len(before), len(after))].rule}`"
+    for old, new in decisive or different:
+        return _guard(old, new) or _step(old, new)
     return "the entry itself"
+
+
+def _outcome(step: Step) -> tuple[object, ...]:
+    """Return what a rule comes to, whatever it rejects on the way."""
+    chosen = [
+        (it.entry, it.model, it.provider)
+        for it in step.candidates or ()
+        if it.verdict is Verdict.SELECTED
+    ]
+    return step.rule, step.level, step.result, chosen
 
 
 def _guard(old: Step, new: Step) -> str | None:

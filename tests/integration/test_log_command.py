@@ -704,6 +704,15 @@ def test_a_log_is_counted(family: Path, run: Run) -> None:
     assert (found["first"], found["unreadable"]) == (microseconds(MOMENT + SECOND), 0)
 
 
+def test_of_what_there_is_none_nothing_is_counted(tmp_path: Path, run: Run) -> None:
+    with DecisionLog(tmp_path / "log", clock=Clock()) as log:
+        log.decision(RULES, RECORD)
+    out = run("log", "stats", "log").out
+    assert "\ndecisions\ncount  name\n1      selected\n" in out
+    assert not {"codes", "children"} & set(out.splitlines())
+    assert "tokens" not in out
+
+
 def test_a_log_without_lines_has_nothing_to_show(tmp_path: Path, run: Run) -> None:
     (tmp_path / "log/.heads").mkdir(parents=True)
     assert run("log", "stats", "log").out == "the log has no lines\n"
@@ -1042,7 +1051,8 @@ BEFORE = "2026-01-31T09:00:30Z"
 @pytest.fixture
 def old(keyed: Path, run: Run) -> Path:
     """Return the same log, with a checkpoint."""
-    assert run("log", "checkpoint", "log", "--key", "auditor").code == 0
+    ran = run("-q", "log", "checkpoint", "log", "--key", "auditor")
+    assert (ran.code, ran.out.count("\n")) == (0, 1)
     return keyed
 
 
@@ -1212,6 +1222,11 @@ def test_nothing_is_removed_from_what_is_not_whole(
     assert (ran.code, ran.out) == (1, "")
     assert "it is not whole: see log verify; nothing is removed" in ran.err
     assert len(segments(old)) == 4
+
+
+def test_a_writer_that_never_wrote_holds_nothing_up(old: Path, run: Run) -> None:
+    (old / "never").mkdir()
+    assert run("log", "prune", "log", "--before", BEFORE).out.startswith("removed 2 segments")
 
 
 def test_the_key_of_somebody_else_removes_nothing(old: Path) -> None:

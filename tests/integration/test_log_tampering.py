@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from policy_router import DecisionLog, decide
 from policy_router.errors import LogError
 from policy_router.runtime.log import chain
+from policy_router.runtime.log.entry import Draft, Gap, Kind
 from policy_router.runtime.log.folder import LogFolder, Segment
 from policy_router.runtime.log.notes import SignatureError, Signer
 from policy_router.runtime.log.policies import PolicyStore
@@ -343,6 +344,56 @@ def test_what_nobody_was_told_is_written_is_worth_a_note_only(log: Path, run: Ru
     assert "note" not in run("-q", "log", "verify", str(log)).out
 
 
+def went_on(folder: Path, writer: str = "a") -> None:
+    """Let a writer's next process write a line."""
+    policy = policy_of()
+    with DecisionLog(folder, writer=writer) as log:
+        log.decision(policy, decide(policy, {}, now=NOW))
+
+
+def test_what_was_cut_off_is_missed_after_the_writer_has_gone_on(log: Path, run: Run) -> None:
+    path = segments(log)[-1]
+    lines = lines_of(path)
+    last = seq_of(lines[-1])
+    put_lines(path, lines[:-1])
+    went_on(log)
+    found = found_in(verify(log))
+    assert [it.lines for it in found if it.damage is Damage.REMOVED] == [(last, last)]
+    assert run("log", "verify", str(log)).code == 1
+
+
+def test_a_head_that_was_lost_is_told_after_the_writer_has_gone_on(log: Path, run: Run) -> None:
+    last = seq_of(lines_of(segments(log)[-1])[-1])
+    (log / ".heads/a").unlink()
+    went_on(log)
+    assert found_in(verify(log)) == [(Damage.MISSING_HEAD, "a", (last + 1, last + 1))]
+    ran = run("log", "verify", str(log))
+    assert (ran.code, "lines before this may be missing" in ran.out) == (1, True)
+
+
+@pytest.mark.parametrize(("times", "words"), [(1, "once"), (2, "2 times")])
+def test_what_a_killed_process_left_is_worth_a_note(
+    log: Path, run: Run, times: int, words: str
+) -> None:
+    for _ in range(times):
+        with segments(log)[-1].open("ab") as stream:
+            stream.write(b'{"half":')
+        went_on(log)
+    assert verify(log).is_whole
+    told = f"  note: a: {words} a process was killed while it wrote; {8 * times} bytes that nobody"
+    ran = run("log", "verify", str(log))
+    assert (ran.code, told in ran.out) == (0, True)
+
+
+def test_what_was_made_without_being_logged_is_worth_a_note(log: Path, run: Run) -> None:
+    with DecisionLog(log, writer="a") as again:
+        for gap in (Gap("unlogged", 1000, 2), Gap("unlogged", 1)):
+            again.act(Draft(Kind.GAP, 1, gap=gap))
+    ran = run("log", "verify", str(log))
+    assert ran.code == 0
+    assert "note: a: 1,001 decisions and 2 execution events could not be logged" in ran.out
+
+
 # Whole files.
 
 
@@ -606,6 +657,24 @@ def test_the_leaf_of_no_line_is_no_checkpoint(signed: Path) -> None:
     words[place] = words[place][:-4] + "===="
     path.write_text("\n".join(words))
     assert Damage.BAD_CHECKPOINT in damages(verify(signed))
+
+
+@pytest.mark.parametrize(
+    ("start", "old", "new"),
+    [("44", "44", "43"), ("writer a ", " 22 ", " 21 "), ("writer a ", "=", "!")],
+    ids=["size", "lines", "leaf"],
+)
+def test_a_checkpoint_that_contradicts_itself_is_found(
+    signed: Path, run: Run, start: str, old: str, new: str
+) -> None:
+    path = checkpoint_of(signed)
+    lines = path.read_text().split("\n")
+    place = next(number for number, line in enumerate(lines) if line.startswith(start))
+    lines[place] = lines[place].replace(old, new)
+    path.write_text("\n".join(lines))
+    report = verify(signed)
+    assert found_in(report) == [(Damage.BAD_CHECKPOINT, f"checkpoints/{path.name}", None)]
+    assert run("log", "verify", str(signed)).code == 1
 
 
 def test_a_checkpoint_that_cannot_be_read_is_found(signed: Path) -> None:

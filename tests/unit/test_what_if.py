@@ -67,6 +67,14 @@ def test_an_allow_that_admits_no_more_is_a_cause() -> None:
     assert cause_of(after, BEFORE) == "no longer `allow` of `large`"
 
 
+def test_what_is_rejected_by_both_is_no_cause() -> None:
+    barred = '  - {model: barred, pick: "true", allow: "false"}\n'
+    pool = POOL.replace("  - {model: large", f"{barred}  - {{model: large")
+    after = policy_of(pool.replace('"coding"}', '"coding", allow: "false"}'))
+    assert cause_of(policy_of(pool), after) == "`allow` of `large`"
+    assert cause_of(after, policy_of(pool)) == "no longer `allow` of `large`"
+
+
 def test_what_an_entry_lacks_is_a_cause() -> None:
     after = policy_of(POOL.replace('"coding"}', '"coding", supports: []}'))
     request = {"task": {"kind": "coding", "needs": ["tools"]}}
@@ -104,6 +112,16 @@ def test_a_rule_more_is_a_cause() -> None:
     second = policy_of(rest="precedence: [{use: pool}, {use: task}]")
     assert cause_of(first, second, wish) == "rule `task`"
     assert cause_of(second, first, wish) == "rule `task`"
+
+
+def test_what_is_rejected_on_the_way_is_no_cause_where_another_rule_turns_out_otherwise() -> None:
+    rules = "precedence: [{use: task}, {use: pool, when: '%s'}, {use: config}]"
+    pool = POOL + "  - {model: other, allow: 'false'}\n"
+    before = policy_of(pool.replace("'false'", "'parent.depth < 0'"), rules % "true")
+    forbids = "\nforbid: [{id: no-other, when: 'target.model == \"other\"'}]"
+    after = policy_of(pool, rules % 'task.kind == "x"' + forbids)
+    request = {"task": {"kind": "coding", "model": "other"}}
+    assert cause_of(before, after, request) == "`when` of rule `pool`"
 
 
 def test_where_the_steps_are_the_same_the_entry_itself_is_a_cause() -> None:

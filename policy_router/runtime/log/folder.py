@@ -16,12 +16,14 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from msgspec import Struct
+
+from policy_router.errors import LogError
 
 SCHEMA: Final = "policy-router/log/v1"
 _WRITER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -162,6 +164,18 @@ def read_head(content: bytes) -> Head | None:
         return None
     can_be = head.segment > 0 and head.length >= 0 and head.seq >= 0
     return head if can_be and _HASH.fullmatch(head.hash) else None
+
+
+@contextmanager
+def readable(folder: LogFolder) -> Iterator[None]:
+    """Let what of a log cannot be read be a :class:`LogError`."""
+    try:
+        yield
+    except UnknownSchemaError as problem:
+        raise LogError(str(folder.path), str(problem)) from None
+    except OSError as problem:
+        reason = f"it cannot be read: {(problem.strerror or 'input/output error').lower()}"
+        raise LogError(str(folder.path), reason) from None
 
 
 def is_writer(name: str) -> bool:

@@ -20,7 +20,7 @@ from policy_router.domain import Policy
 from policy_router.errors import LogError, RecordError, RequestError
 from policy_router.runtime.loader import AUTO
 from policy_router.runtime.log.chunks import Chunk, Progress, chunks, over_all
-from policy_router.runtime.log.folder import LogFolder
+from policy_router.runtime.log.folder import LogFolder, readable
 from policy_router.runtime.log.policies import PolicyStore
 
 _SHOWN = 20
@@ -120,8 +120,10 @@ def replay_log(
     kept_policy.cache_clear()
     work = partial(replay_chunk, str(folder), engine)
     report = ReplayReport()
-    for part in over_all(work, chunks(log), executor=executor, workers=workers, progress=progress):
-        report.add(part)
+    spread = partial(over_all, executor=executor, workers=workers, progress=progress)
+    with readable(log):
+        for part in spread(work, chunks(log)):
+            report.add(part)
     report.shorten()
     return report
 
@@ -161,7 +163,6 @@ class _LinePart(Struct, gc=False):
 
 _LINE = msgspec.json.Decoder(_LinePart)
 _RECORD = msgspec.json.Decoder(_RecordPart)
-_Again = tuple[bytes, bytes] | None
 
 
 def replay_chunk(folder: str, engine: str, chunk: Chunk) -> ReplayReport:
@@ -191,10 +192,13 @@ def _replay_line(report: ReplayReport, folder: str, engine: str, line: _LinePart
         report.note(line.id, Outcome.NOT_REPLAYABLE, kept)
         return
     key = (bytes(record.request), record.now if kept.reads_now else "")
-    if key not in kept.again:
+    again = kept.again.get(key)
+    if again is None:
         report.decided += 1
-        kept.remember(key, _again(kept.policy, key[0], record.now))
-    if kept.again[key] == (bytes(record.decision), bytes(record.steps)):
+        again = _again(kept.policy, key[0], record.now)
+        if again is not None:  # what is wrong may be this record's time, not the request
+            kept.remember(key, again)
+    if again == (bytes(record.decision), bytes(record.steps)):
         report.counts[Outcome.IDENTICAL] += 1
         return
     _deviation(report, kept.policy, line)
@@ -209,7 +213,7 @@ def _unread(line: _LinePart) -> str:
     return "not a decision record"  # pragma: no cover - what cannot be read in part cannot at all
 
 
-def _again(policy: Policy, request: bytes, now: str) -> _Again:
+def _again(policy: Policy, request: bytes, now: str) -> tuple[bytes, bytes] | None:
     try:
         return compared(decide(policy, Request.from_json(request), now=now))
     except RequestError:
@@ -234,18 +238,18 @@ def _deviation(report: ReplayReport, policy: Policy, line: _LinePart) -> None:
 
 
 class Kept:
-    """A policy of a log, with what it decided."""
+    """A policy of a log, with what it decided. Safe to share between threads."""
 
     def __init__(self, policy: Policy) -> None:
         """Begin with nothing decided."""
         self.policy = policy
         self.reads_now = reads_now(policy)
-        self.again: dict[tuple[bytes, str], _Again] = {}
+        self.again: dict[tuple[bytes, str], tuple[bytes, bytes]] = {}
 
-    def remember(self, key: tuple[bytes, str], again: _Again) -> None:
+    def remember(self, key: tuple[bytes, str], again: tuple[bytes, bytes]) -> None:
         """Remember a decision; not more of them than fit into memory."""
         if len(self.again) >= _MOST_KEPT:
-            self.again.clear()
+            self.again = {}
         self.again[key] = again
 
 

@@ -18,7 +18,7 @@ from msgspec import Struct, field
 from policy_router.errors import LogError
 from policy_router.runtime.log.checkpoints import SignedCheckpoint, Weave, hashes, stored
 from policy_router.runtime.log.entry import LogEntry
-from policy_router.runtime.log.folder import Head, LogFolder, Segment, UnknownSchemaError
+from policy_router.runtime.log.folder import Head, LogFolder, Segment, readable
 from policy_router.runtime.log.notes import SignatureError, Verifier, opened
 from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.log.pruned import read_pruned
@@ -184,13 +184,8 @@ def examined(log: LogFolder, *, wants_leaves: bool, progress: Progress | None = 
         LogError: it is of a newer version, or cannot be read.
     """
     found = Examined()
-    try:
+    with readable(log):
         _Examination(log, found, wants_leaves=wants_leaves, progress=progress).run()
-    except UnknownSchemaError as problem:
-        raise LogError(str(log.path), str(problem)) from None
-    except OSError as problem:
-        reason = f"it cannot be read: {(problem.strerror or 'input/output error').lower()}"
-        raise LogError(str(log.path), reason) from None
     return found
 
 

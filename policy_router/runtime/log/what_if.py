@@ -19,13 +19,14 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from policy_router.decision.evaluator import decide
 from policy_router.decision.record import SCHEMA, Decision, DecisionRecord, Step, Target
-from policy_router.decision.request import Request
+from policy_router.decision.request import Request, moment
 from policy_router.decision.what_if import REFUSED, UNFIT, Flip, cause, named, reads_now
 from policy_router.domain import Policy
-from policy_router.errors import RequestError
+from policy_router.errors import RecordError, RequestError
 from policy_router.runtime.accounting import cost, estimate
 from policy_router.runtime.loader import AUTO, loads
 from policy_router.runtime.log.chunks import Chunk, Progress, chunks, over_all
+from policy_router.runtime.log.folder import readable
 from policy_router.runtime.log.replaying import kept_policy, opened
 
 Use = tuple[int | None, int | None, float | None]
@@ -132,7 +133,8 @@ class WhatIf(Struct):
         self.money.add(other.money)
         self.decided += other.decided
         self.unreadable += other.unreadable
-        self.pending |= other.pending
+        for decision_id, use in other.pending.items():
+            self.pending[decision_id] = _sum(self.pending.get(decision_id), use)
         for key, example in other.examples.items():
             self.note(key, example)
 
@@ -224,18 +226,20 @@ def what_if(
     """
     log = opened(folder)
     kept_policy.cache_clear()
-    pieces = chunks(log)
+    _pass.cache_clear()
     report = WhatIf(policy.name, policy.revision)
     work = partial(what_if_chunk, str(folder), policy.canonical, engine)
     spread = partial(over_all, executor=executor, workers=workers)
-    for part in spread(work, pieces, progress=progress):
-        report.add(part)
-    if report.pending:
-        # Children that ended in another piece of the log than they were decided in.
-        rest = partial(_late_chunk, str(folder), policy.canonical, engine, report.pending)
-        report.pending = {}
-        for money in spread(rest, pieces):
-            report.money.add(money)
+    with readable(log):
+        pieces = chunks(log)
+        for part in spread(work, pieces, progress=progress):
+            report.add(part)
+        if report.pending:
+            # Children that ended in another piece of the log than they were decided in.
+            rest = partial(_late_chunk, str(folder), policy.canonical, engine, report.pending)
+            report.pending = {}
+            for money in spread(rest, pieces):
+                report.money.add(money)
     return report
 
 
@@ -245,6 +249,7 @@ def what_if(
 class _RecordPart(Struct, gc=False):
     """What is read of a record; the rest only where it matters."""
 
+    policy: Raw
     request: Raw
     decision: Raw
     now: str
@@ -271,7 +276,10 @@ _LINE = msgspec.json.Decoder(_LinePart)
 _RECORD = msgspec.json.Decoder(_RecordPart)
 
 
-class _Group(Struct):
+_Targets = tuple[Target | None, Target | None]
+
+
+class _Group(Struct, frozen=True):
     """Equal requests that were decided alike.
 
     Attributes:
@@ -281,18 +289,22 @@ class _Group(Struct):
         estimated: what one of them costs by the task's estimate.
         key: tells groups apart.
         is_otherwise: whether something but the target differs.
-        count: how many there are in the piece at hand.
-        first: the id of the first of them.
     """
 
     flip: Flip
-    targets: tuple[Target | None, Target | None]
+    targets: _Targets
     before: Policy | None
     estimated: Money
     key: bytes
     is_otherwise: bool = False
+
+
+class _Tally(Struct):
+    """How many of a group there are in a piece, and the id of the first of them."""
+
+    group: _Group
+    first: str
     count: int = 0
-    first: str = ""
 
 
 @lru_cache(maxsize=4)
@@ -300,18 +312,24 @@ def _other(canonical: bytes, engine: str) -> Policy:
     return loads(canonical, name="policy.json", engine=engine)
 
 
+_Key = tuple[bytes, bytes, bytes, str]
+"""Policy, request and decision as they are stored, and the time where it matters."""
+
+
 class _Pass:
-    """Goes through pieces of a log with another policy; one is kept in each process."""
+    """Goes through pieces of a log with another policy; one is kept in each process.
+
+    Safe to share between threads: what two of them decide at once is the same.
+    """
 
     def __init__(self, folder: str, canonical: bytes, engine: str) -> None:
         self.folder, self.engine = folder, engine
         self.policy = _other(canonical, engine)
         self.reads_now = reads_now(self.policy)
         self.decided: dict[tuple[bytes, str], DecisionRecord | None] = {}
-        self.groups: dict[tuple[bytes, bytes, str], _Group | None] = {}
-        self.count = 0
+        self.groups: dict[_Key, _Group] = {}
 
-    def group(self, content: Raw) -> _Group | None:
+    def group(self, content: Raw, report: WhatIf) -> _Group | None:
         """Return the group of a record; None where it cannot be read."""
         try:
             part = _RECORD.decode(content)
@@ -320,22 +338,29 @@ class _Pass:
         if part.schema != SCHEMA:
             return None
         now = part.now if self.reads_now else ""
-        key = (bytes(part.request), bytes(part.decision), now)
-        if key not in self.groups:
+        key = (bytes(part.policy), bytes(part.request), bytes(part.decision), now)
+        found = self.groups.get(key, UNSET)
+        if found is UNSET:
             if len(self.groups) >= _MOST_KEPT:
-                self.groups.clear()
-                self.decided.clear()
-            self.groups[key] = self.new_group(content, key)
-        return self.groups[key]
+                self.groups, self.decided = {}, {}
+            try:
+                found = self.groups[key] = self.new_group(content, key, report)
+            except (RecordError, RequestError):
+                return None
+        return found
 
-    def new_group(self, content: Raw, key: tuple[bytes, bytes, str]) -> _Group | None:
-        try:
-            record = DecisionRecord.from_json(bytes(content))
-        except ValueError:
-            return None
-        made = self.decision(key[0], key[2], record)
+    def new_group(self, content: Raw, key: _Key, report: WhatIf) -> _Group:
+        """Return the group of a record.
+
+        Raises:
+            RecordError: it cannot be read.
+            RequestError: its time is none.
+        """
+        record = DecisionRecord.from_json(bytes(content))
+        moment(record.now)
+        made = self.decision(key[1], key[3], record, report)
         before, was = self.prices(record), _target(record.decision)
-        name = sha256(b"\n".join((key[0], key[1], key[2].encode()))).digest()[:16]
+        name = sha256(b"\n".join((*key[:3], key[3].encode()))).digest()[:16]
         if made is None:
             flip = Flip(named(record.decision), UNFIT, "the request does not fit the policy")
             return _Group(flip, (was, None), before, Money(unknown=1), name)
@@ -343,27 +368,33 @@ class _Pass:
         flip = _flip(record.decision, record.steps, made)
         is_otherwise = flip.before == flip.after and made.decision != record.decision
         tokens = record.request.get("task", {}).get("input_tokens")
-        group = _Group(flip, (was, after), before, Money(), name, is_otherwise)
-        group.estimated = self.estimated(group, tokens)
-        return group
+        estimated = self.estimated(before, (was, after), tokens)
+        return _Group(flip, (was, after), before, estimated, name, is_otherwise)
 
-    def decision(self, request: bytes, now: str, record: DecisionRecord) -> DecisionRecord | None:
+    def decision(
+        self, request: bytes, now: str, record: DecisionRecord, report: WhatIf
+    ) -> DecisionRecord | None:
         """Return what the other policy decides; None where the request does not fit it."""
-        key = (request, now)
-        if key not in self.decided:
-            self.count += 1
+        found = self.decided.get((request, now), UNSET)
+        if found is UNSET:
+            report.decided += 1
             try:
-                made = decide(self.policy, Request.from_json(request), now=record.now)
+                found = decide(self.policy, Request.from_json(request), now=record.now)
             except RequestError:
-                made = None
-            self.decided[key] = made
-        return self.decided[key]
+                found = None
+            self.decided[request, now] = found
+        return found
 
     def prices(self, record: DecisionRecord) -> Policy | None:
         kept = kept_policy(self.folder, self.engine, record.policy.revision)
         return None if isinstance(kept, str) else kept.policy
 
-    def estimated(self, group: _Group, tokens: int | None) -> Money:
+    def estimated(
+        self,
+        before: Policy | None,
+        targets: tuple[Target | None, Target | None],
+        tokens: int | None,
+    ) -> Money:
         """Return what a decision costs by the estimate of its task."""
 
         def guess(policy: Policy | None, target: Target | None) -> float | None:
@@ -371,8 +402,8 @@ class _Pass:
                 return 0.0
             return None if policy is None else estimate(policy, target, tokens).cost_usd
 
-        was, after = group.targets
-        return _money(guess(group.before, was), guess(self.policy, after), is_measured=False)
+        was, after = targets
+        return _money(guess(before, was), guess(self.policy, after), is_measured=False)
 
     def measured(self, group: _Group, used: Use) -> Money:
         """Return what a decision cost, and would have with as many tokens."""
@@ -394,28 +425,30 @@ def _pass(folder: str, canonical: bytes, engine: str) -> _Pass:
 def what_if_chunk(folder: str, canonical: bytes, engine: str, chunk: Chunk) -> WhatIf:
     """Count what a piece of a log comes to."""
     going, report = _pass(folder, canonical, engine), WhatIf()
-    decided_before = going.count
     groups: dict[str, _Group] = {}
-    met: dict[bytes, _Group] = {}
+    uses: dict[str, Use] = {}
+    met: dict[bytes, _Tally] = {}
     for line in _lines(chunk, report):
         if isinstance(line.record, Raw):
-            group = going.group(line.record)
+            group = going.group(line.record, report)
             if group is None:
                 report.unreadable += 1
                 continue
-            if group.key not in met:
-                met[group.key], group.count, group.first = group, 0, line.id
-            groups[line.id] = group = met[group.key]
-            group.count += 1
+            groups[line.id] = group
+            tally = met.get(group.key)
+            if tally is None:
+                tally = met[group.key] = _Tally(group, line.id)
+            tally.count += 1
         elif (use := _use(line)) is not None:
-            ran = groups.get(line.id)
-            if ran is None:
-                report.pending[line.id.encode()] = use
-            else:
-                _replace_estimate(report.money, ran, going.measured(ran, use))
-    for group in met.values():
-        _count(report, group)
-    report.decided = going.count - decided_before
+            uses[line.id] = _sum(uses.get(line.id), use)
+    for decision_id, use in uses.items():
+        ran = groups.get(decision_id)
+        if ran is None:
+            report.pending[decision_id.encode()] = use
+        else:
+            _replace_estimate(report.money, ran, going.measured(ran, use))
+    for tally in met.values():
+        _count(report, tally)
     return report
 
 
@@ -423,12 +456,26 @@ def _late_chunk(
     folder: str, canonical: bytes, engine: str, pending: dict[bytes, Use], chunk: Chunk
 ) -> Money:
     """Count the tokens of children that were decided in a piece, and ended in another."""
-    going, money = _pass(folder, canonical, engine), Money()
-    for line in _lines(chunk, WhatIf()):
-        use = pending.get(line.id.encode())
-        group = going.group(line.record) if use and isinstance(line.record, Raw) else None
-        if group is not None and use is not None:
-            _replace_estimate(money, group, going.measured(group, use))
+    going, money, aside = _pass(folder, canonical, engine), Money(), WhatIf()
+    groups: dict[bytes, _Group] = {}
+    here: dict[bytes, Use] = {}
+    for line in _lines(chunk, aside):
+        decision_id = line.id.encode()
+        if decision_id not in pending:
+            continue
+        if isinstance(line.record, Raw):
+            group = going.group(line.record, aside)
+            if group is not None:
+                groups[decision_id] = group
+        elif (use := _use(line)) is not None:
+            here[decision_id] = _sum(here.get(decision_id), use)
+    for decision_id, group in groups.items():
+        before, late = here.get(decision_id), pending[decision_id]
+        if before is None:
+            _replace_estimate(money, group, going.measured(group, late))
+        else:  # a child that ended here, and again in another piece
+            money.add(going.measured(group, before), -1)
+            money.add(going.measured(group, _sum(before, late)))
     return money
 
 
@@ -448,14 +495,26 @@ def _use(line: _LinePart) -> Use | None:
     return found.input_tokens, found.output_tokens, found.cost_usd
 
 
+def _sum(first: Use | None, second: Use) -> Use:
+    """Return what two runs of a child used together."""
+    if first is None:
+        return second
+    tokens_in, tokens_out, paid = (
+        one if other is None else other if one is None else one + other
+        for one, other in zip(first, second, strict=True)
+    )
+    return tokens_in, tokens_out, paid  # type: ignore[return-value]
+
+
 def _replace_estimate(money: Money, group: _Group, measured: Money) -> None:
     """Count what was measured in place of what was estimated."""
     money.add(group.estimated, -1)
     money.add(measured)
 
 
-def _count(report: WhatIf, group: _Group) -> None:
-    flip, count = group.flip, group.count
+def _count(report: WhatIf, tally: _Tally) -> None:
+    group, count = tally.group, tally.count
+    flip = group.flip
     report.matrix[flip.before, flip.after] += count
     report.money.add(group.estimated, count)
     report.otherwise += group.is_otherwise * count
@@ -465,7 +524,7 @@ def _count(report: WhatIf, group: _Group) -> None:
     report.unfit += (flip.after == UNFIT) * count
     report.gained += (flip.after == REFUSED) * count
     report.lost += (flip.before == REFUSED and flip.after != UNFIT) * count
-    report.note(group.key, Example(count, group.first, flip))
+    report.note(group.key, Example(count, tally.first, flip))
 
 
 def _flip(decision: Decision, steps: tuple[Step, ...], made: DecisionRecord) -> Flip:
