@@ -198,6 +198,10 @@ def _durable_rows(engine: Engine, folder: Path, seconds: float, say: Say) -> lis
         say(f"timing {what}")
         bare = _bare(folder / f"bare-{lines}", line * lines, seconds / 4)
         rows.append(_durable_row((what, "-", 1, 1), [bare]))
+    router, request = Router(log_policy(engine.name)), Request.from_mapping(one_request())
+    bare = _bare(folder / "bare", line, seconds / 4, lambda: router.decide(request))
+    what = "an unlogged decision, a write and a sync of 1 line"
+    rows.append(_durable_row((what, "-", 1, 1), [bare]))
     cases: tuple[tuple[Durability, int, int], ...] = (
         ("sync", 1, 0),
         ("group", 1, 0),
@@ -223,14 +227,17 @@ def line_of(policy: Policy, folder: Path) -> bytes:
     return (folder / "w1" / "00000001.jsonl").read_bytes().splitlines(keepends=True)[1]
 
 
-def _bare(path: Path, content: bytes, seconds: float) -> _Found:
-    """Append to a file, and sync it, again and again."""
+def _bare(
+    path: Path, content: bytes, seconds: float, first: Callable[[], object] = lambda: None
+) -> _Found:
+    """Do something, append to a file, and sync it, again and again."""
     clock, taken = time.perf_counter_ns, []
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         begin, used = clock(), sum(_cpu())
         while clock() - begin < seconds * 1e9:
             start = clock()
+            first()
             os.write(file, content)
             _SYNC(file)
             taken.append(clock() - start)

@@ -52,6 +52,10 @@ class PolicyStore:
         portable = self._folder / f"{revision.replace(':', '-')}.json"
         return portable if os.name == "nt" or os.path.exists(portable) else plain  # noqa: PTH110 - it raises nothing
 
+    def has(self, revision: str) -> bool:
+        """Tell whether there is a file for a revision."""
+        return bool(_DIGEST.fullmatch(revision)) and self.path(revision).exists()
+
     def load(self, revision: str, *, engine: str = AUTO) -> Policy:
         """Compile the policy of a revision.
 

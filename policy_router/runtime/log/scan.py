@@ -20,7 +20,8 @@ from policy_router.runtime.log.entry import GENESIS, Gap, Prune
 from policy_router.runtime.log.pruned import Pruned
 
 _BLOCK = 256 * 1024
-_SHOWN = 20
+SHOWN = 20
+"""How many places of a kind are listed."""
 
 
 class Damage(StrEnum):
@@ -109,11 +110,12 @@ class Scan:
         watched_hash: the hash of the line that is watched for; None where it was not met.
     """
 
-    def __init__(self, *, watched: int, wants_leaves: bool) -> None:
+    def __init__(self, *, watched: int, wants_leaves: bool, wanted: str | None = None) -> None:
         """Begin before the first line.
 
         Args:
             watched: the number of the line whose hash is remembered.
+            wanted: what that hash has to be, where it is known.
             wants_leaves: whether leaf hashes are worked out.
         """
         self.seq, self.prev = 0, GENESIS
@@ -124,8 +126,9 @@ class Scan:
         self.problems: list[Problem] = []
         self.torn = 0
         self.watched_hash = GENESIS if watched == 0 else None
-        self._watched, self._wants_leaves = watched, wants_leaves
+        self._watched, self._wanted, self._wants_leaves = watched, wanted, wants_leaves
         self._marker = b""
+        self._name = ""  # of the segment that the last line so far is in
 
     def segment(self, name: str, stream: BinaryIO) -> None:
         """Go through a segment.
@@ -142,6 +145,7 @@ class Scan:
             if block and not self._is_whole(block):
                 self._closely(name, block + rest + stream.read())
                 return
+            self._name = name
         self.torn = len(rest)
 
     def _is_whole(self, block: bytes) -> bool:
@@ -203,6 +207,10 @@ class Scan:
         if seq == self._watched:
             self.watched_hash = prev
 
+    def tells_of(self, number: int) -> bool:
+        """Tell whether something is known to be wrong with a line."""
+        return any(it.lines and it.lines[0] <= number <= it.lines[1] for it in self.problems)
+
     # Where something is wrong.
 
     def _closely(self, name: str, content: bytes) -> None:
@@ -211,7 +219,14 @@ class Scan:
         self.torn = len(lines.pop())
         found = list(_placed(lines, self.seq, self.prev))
         before = _Placed(self.seq, self.prev, None, is_edited=False)
-        self.problems += _diagnosed(name, [before, *found])
+        edited = {
+            line.number
+            for line in found
+            if line.is_edited
+            or (self._wanted and line.number == self._watched and line.hash != self._wanted)
+        }
+        self.problems += _diagnosed(self._name or name, name, [before, *found], edited)
+        self._name = name
         self.watched_hash = next(
             (line.hash for line in found if line.number == self._watched), self.watched_hash
         )
@@ -248,11 +263,12 @@ def _placed(lines: Iterable[bytes], number: int, prev: str) -> Iterator[_Placed]
         yield _Placed(number, prev, read, is_edited=read is None or read.seq != number)
 
 
-def _diagnosed(name: str, lines: list[_Placed]) -> Iterator[Problem]:
-    """Tell what was done to lines; the first one is the last of the segment before."""
+def _diagnosed(
+    earlier: str, name: str, lines: list[_Placed], edited: set[int]
+) -> Iterator[Problem]:
+    """Tell what was done to lines; the first one is the last of the segment before, or block."""
     numbers = [line.number for line in lines]
     ordered = sorted(lines, key=_number)
-    edited = {line.number for line in lines if line.is_edited}
     for line, following in pairwise(ordered):
         is_next = following.number == line.number + 1
         if is_next and following.read is not None and following.read.prev != line.hash:
@@ -267,7 +283,9 @@ def _diagnosed(name: str, lines: list[_Placed]) -> Iterator[Problem]:
         if following > number + 1
     ]
     yield from _problems(Damage.SWAPPED, name, _ranges(moved | repeated))
-    yield from _problems(Damage.EDITED, name, _ranges(edited))
+    first = {number for number in edited if number <= numbers[0]} if earlier != name else set()
+    yield from _problems(Damage.EDITED, earlier, _ranges(first))
+    yield from _problems(Damage.EDITED, name, _ranges(edited - first))
     yield from _problems(Damage.REMOVED, name, gaps)
 
 
@@ -279,9 +297,9 @@ _WORDS: Mapping[Damage, str] = {
 
 
 def _problems(damage: Damage, name: str, ranges: Sequence[tuple[int, int]]) -> Iterator[Problem]:
-    for first, last in ranges[:_SHOWN]:
+    for first, last in ranges[:SHOWN]:
         yield Problem(damage, name, f"{spelt_lines(first, last)}: {_WORDS[damage]}", (first, last))
-    if more := ranges[_SHOWN:]:
+    if more := ranges[SHOWN:]:
         span = (more[0][0], more[-1][1])
         words = f"{len(more)} more places up to line {span[1]:,}: {_WORDS[damage]}"
         yield Problem(damage, name, words, span)

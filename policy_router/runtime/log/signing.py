@@ -18,6 +18,7 @@ from policy_router.runtime.log.checkpoints import (
 from policy_router.runtime.log.entry import Kind
 from policy_router.runtime.log.folder import LogFolder
 from policy_router.runtime.log.lock import lock
+from policy_router.runtime.log.merkle import HASH_SIZE
 from policy_router.runtime.log.notes import Checkpoint, Proof, Signer
 from policy_router.runtime.log.reading import LogReader
 from policy_router.runtime.log.verify import Examined, NotWholeError, Progress, examined
@@ -44,7 +45,7 @@ def make_checkpoint(
     origin: str | None = None,
     progress: Progress | None = None,
 ) -> Made | None:
-    """Sign all that is in a log now.
+    """Sign all that is in a log now, as far as it was acknowledged.
 
     Args:
         folder: the log.
@@ -77,10 +78,15 @@ def _made(
     found = examined(log, wants_leaves=True, progress=progress)
     before, weave = _woven(log, found)
     size = weave.tree.size
-    if sum(found.seqs.values()) == size:
+    if sum(found.acknowledged.values()) == size:
         return None
     origin = origin or (before[-1].checkpoint.origin if before else signer.name)
-    checkpoint, note = signed(weave, found.leaves, origin, signer)
+    # A line that is not acknowledged may yet be taken away.
+    leaves = {
+        writer: its[: found.acknowledged[writer] * HASH_SIZE]
+        for writer, its in found.leaves.items()
+    }
+    checkpoint, note = signed(weave, leaves, origin, signer)
     return Made(keep(log, checkpoint, note), checkpoint, checkpoint.size - size)
 
 

@@ -22,7 +22,7 @@ from policy_router.runtime.log.folder import Head, LogFolder, Segment, readable
 from policy_router.runtime.log.notes import SignatureError, Verifier, opened
 from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.log.pruned import read_pruned
-from policy_router.runtime.log.scan import Damage, Problem, Scan, spelt_lines
+from policy_router.runtime.log.scan import SHOWN, Damage, Problem, Scan, spelt_lines
 
 Progress = Callable[[int, int], None]
 """Is told how many bytes of how many are done."""
@@ -92,6 +92,7 @@ class Examined(Struct):
     Attributes:
         leaves: the leaf hashes of each writer's lines.
         seqs: the number of the last line of each writer.
+        acknowledged: how many of them are known to have been acknowledged.
         integrity: what is wrong with lines that are there.
         completeness: what is missing.
         notes: what is worth saying, and not wrong.
@@ -100,6 +101,7 @@ class Examined(Struct):
 
     leaves: dict[str, bytearray] = field(default_factory=dict)
     seqs: dict[str, int] = field(default_factory=dict)
+    acknowledged: dict[str, int] = field(default_factory=dict)
     integrity: list[Problem] = field(default_factory=list)
     completeness: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -218,9 +220,9 @@ class _Examination:
         for name in store.altered():
             self._add(Damage.CHANGED_POLICY, f"policies/{name}", "changed")
         for revision in sorted(self._revisions):
-            if not store.path(revision).exists():
+            if not store.has(revision):
                 words = "missing, though decisions are of it"
-                self._add(Damage.MISSING_POLICY, f"policies/{revision}.json", words)
+                self._add(Damage.MISSING_POLICY, f"policies/{revision[:80]}.json", words)
 
     def _add(
         self, damage: Damage, where: str, words: str, lines: tuple[int, int] | None = None
@@ -230,12 +232,17 @@ class _Examination:
         kept.append(Problem(damage, where, message, lines))
 
     def _absent_writer(self, name: str, head: Head | None) -> None:
-        if head is not None and head.seq:
+        is_new = bool(self._log.segments(name))  # it began after we looked
+        if head is not None and head.seq and not is_new:
             self._add(Damage.MISSING_WRITER, name, "the whole writer is missing", (1, head.seq))
 
     def _writer(self, name: str, head: Head | None) -> None:
         segments = self._log.segments(name)
-        scan = Scan(watched=head.seq if head else -1, wants_leaves=self._wants_leaves)
+        scan = Scan(
+            watched=head.seq if head else -1,
+            wanted=head.hash if head else None,
+            wants_leaves=self._wants_leaves,
+        )
         expected = 1
         for segment in segments:
             if segment.number > expected:
@@ -294,25 +301,33 @@ class _Examination:
         """Say which segments are missing, and go on with what the next one says."""
         first, prev = _first(following) or (scan.seq + 1, scan.prev)
         lines = (scan.seq + 1, first - 1) if first > scan.seq + 1 else None
-        for number in range(expected, following.number):
-            self._add(Damage.MISSING_SEGMENT, f"{name}/{number}", "the segment is missing", lines)
+        self._missing_segments(name, expected, following.number - 1, lines)
         scan.go_on_at(first - 1, prev)
+
+    def _missing_segments(
+        self, name: str, first: int, last: int, lines: tuple[int, int] | None
+    ) -> None:
+        for number in range(first, min(last, first + SHOWN) + 1):
+            words = "the segment is missing"
+            if number == first + SHOWN:
+                words = f"this segment is missing, and {last - number:,} after it"
+            self._add(Damage.MISSING_SEGMENT, f"{name}/{number}", words, lines)
 
     def _end(self, name: str, head: Head | None, scan: Scan, expected: int) -> None:
         """Compare the end of a writer with its head."""
+        self._found.acknowledged[name] = min(head.seq, scan.seq) if head else 0
         if head is None:
-            if expected > 1:
+            is_new = self._log.head(name) is not None  # it began after we looked
+            if expected > 1 and not is_new:
                 self._add(Damage.MISSING_HEAD, name, "nothing says how far it had come")
             return
         lines = (scan.seq + 1, head.seq)
         if head.seq > scan.seq:
             if head.length and head.segment >= expected:
-                for number in range(expected, head.segment + 1):
-                    words = "the segment is missing"
-                    self._add(Damage.MISSING_SEGMENT, f"{name}/{number}", words, lines)
+                self._missing_segments(name, expected, head.segment, lines)
             else:
                 self._add(Damage.CUT_TAIL, name, "cut off: they had been acknowledged", lines)
-        elif scan.watched_hash != head.hash and not scan.problems:
+        elif scan.watched_hash != head.hash and not scan.tells_of(head.seq):
             last = (head.seq, head.seq)
             self._add(Damage.EDITED, f"{name}/{head.segment}", "changed", last)
 
