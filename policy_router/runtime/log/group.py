@@ -135,7 +135,7 @@ class GroupCommit:
             if not waits and len(batch.drafts) < _MOST_WAITING:
                 self._flush_soon()
                 return None
-            if not self._is_led and not batch.drafts:
+            if not self._is_led and not batch.drafts and not batch.waiters:
                 return None
             if self._is_led or (not waiter.can_lead and self._flush_soon(hurry=True)):
                 batch.waiters.append(waiter)
