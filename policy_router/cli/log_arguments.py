@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import re
-from pathlib import Path
 
 from policy_router.decision.request import moment
 from policy_router.errors import RequestError
@@ -30,7 +30,7 @@ def log_and_id(options: argparse.Namespace) -> tuple[str, str]:
     words = [*options.words, *([options.log] if options.log is not None else [])]
     if len(words) != 2:  # noqa: PLR2004
         raise RequestError("LOG ID", "a log and the id of a decision are wanted")
-    if options.log is not None or Path(words[1]).is_dir():
+    if options.log is not None or os.path.isdir(words[1]):  # noqa: PTH112 - it raises nothing
         return words[1], words[0]
     return words[0], words[1]
 

@@ -13,7 +13,16 @@ from msgspec import UnsetType
 
 from policy_router.cli import GOOD
 from policy_router.cli.log_arguments import log_and_id, log_of, time_of
-from policy_router.cli.terminal import counted, err, flush, out, out_bytes, paint_for, table
+from policy_router.cli.terminal import (
+    counted,
+    err,
+    flush,
+    is_read,
+    out,
+    out_bytes,
+    paint_for,
+    table,
+)
 from policy_router.decision.explain import explain
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import spelt
@@ -26,6 +35,8 @@ from policy_router.runtime.log.reading import Line, LogReader, decisions
 from policy_router.runtime.log.stats import Stats
 from policy_router.runtime.log.stats import stats as stats_of
 
+_HEADS = ("time", "id", "outcome", "target", "rule", "caller", "note")
+
 
 def ls(options: argparse.Namespace) -> int:
     """List decisions, the newest first."""
@@ -37,7 +48,7 @@ def ls(options: argparse.Namespace) -> int:
         return GOOD
     rows = [_row(line, record) for line, record in found]
     if rows:
-        out(table(("time", "id", "outcome", "target", "rule", "caller", "note"), rows))
+        out(table(_HEADS, rows))
     if reader.unreadable:
         err(f"policy-router: {counted(reader.unreadable, 'line')} cannot be read: see log verify")
     if not options.quiet:
@@ -69,7 +80,7 @@ def _chosen(
 def _fits(record: DecisionRecord, options: argparse.Namespace) -> bool:
     decision = record.decision
     target = None if isinstance(decision.target, UnsetType) else decision.target
-    caller = record.request.get("caller", {})
+    caller = _caller(record)
     codes = {warning.code.value for warning in decision.warnings}
     if not isinstance(decision.refusal, UnsetType):
         codes.add(decision.refusal.code.value)
@@ -79,7 +90,7 @@ def _fits(record: DecisionRecord, options: argparse.Namespace) -> bool:
         "entry": {target.entry} if target else set(),
         "model": {target.model} if target else set(),
         "provider": {target.provider} if target else set(),
-        "caller": {caller.get("id"), caller.get("team")},
+        "caller": {caller["id"], caller["team"]},
         "code": {*codes},
     }
     wanted = {name: getattr(options, name) for name in having}
@@ -94,6 +105,13 @@ def _begins(record: DecisionRecord, policy: str) -> bool:
     return revision.startswith(policy) or revision.removeprefix("sha256:").startswith(policy)
 
 
+def _caller(record: DecisionRecord) -> dict[str, str | None]:
+    """Return who asked, whatever the request of a record looks like."""
+    caller = record.request.get("caller")
+    words = {key: caller.get(key) if isinstance(caller, dict) else None for key in ("id", "team")}
+    return {key: word if isinstance(word, str) else None for key, word in words.items()}
+
+
 def _row(line: Line, record: DecisionRecord) -> tuple[str, ...]:
     decision = record.decision
     refusal = None if isinstance(decision.refusal, UnsetType) else decision.refusal
@@ -106,7 +124,7 @@ def _row(line: Line, record: DecisionRecord) -> tuple[str, ...]:
         decision.outcome,
         printable(named(decision)) if refusal is None else "-",
         printable(str(rule or "-")),
-        printable(str(record.request.get("caller", {}).get("id") or "-")),
+        printable(_caller(record)["id"] or "-"),
         ", ".join(notes),
     )
 
@@ -133,9 +151,16 @@ def show(options: argparse.Namespace) -> int:
         out(table(("time", "event", "what"), [_event_row(line) for line in events]))
     if children:
         out("\nwhat its child decided")
-        rows = [_row(line, line.entry.decision_record) for line in children]
-        out(table(("time", "id", "outcome", "target", "rule", "caller", "note"), rows))
+        out(table(_HEADS, map(_child_row, children)))
     return GOOD
+
+
+def _child_row(line: Line) -> tuple[str, ...]:
+    try:
+        return _row(line, line.entry.decision_record)
+    except RecordError:
+        time = spelt(moment_of(line.entry.time).replace(microsecond=0))
+        return time, printable(str(line.entry.id)), "?", "-", "-", "-", "it cannot be read"
 
 
 def _print_decision(reader: LogReader, line: Line, options: argparse.Namespace) -> None:
@@ -184,7 +209,7 @@ def _event_row(line: Line) -> tuple[str, str, str]:
 def tail(options: argparse.Namespace) -> int:
     """Show the last lines, and those that come."""
     reader = LogReader(log_of(options))
-    following = reader.follow() if options.follow else iter(())
+    following = reader.follow(goes_on=is_read) if options.follow else iter(())
     last = list(islice(reader.newest_first(), options.lines))[::-1]
     for line in last:
         _print_line(line, options)
@@ -227,7 +252,8 @@ def _said(line: Line) -> str:
         return "  ".join(_event_row(line)[1:])
     about = next((it for it in (entry.gap, entry.close, entry.prune) if it), None)
     plain = {} if about is None else msgspec.to_builtins(about)
-    return printable(", ".join(f"{key} {value}" for key, value in plain.items()))
+    words = {key: " ".join(it) if isinstance(it, tuple) else it for key, it in plain.items()}
+    return printable(", ".join(f"{key} {word}" for key, word in words.items()))
 
 
 def stats(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import sys
+import threading
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ _BAR_COLUMNS = 24
 _BAR_SECONDS = 0.1
 _USUAL = (80, 24)  # where a terminal does not know its size
 _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
+_given_up = threading.Event()
 _COLOURS = {"error": "31", "warning": "33", "good": "32", "dim": "2", "strong": "1"}
 
 
@@ -61,8 +63,14 @@ def _unread_is_fine() -> Iterator[None]:
 
 def give_up_output() -> None:
     """Let what is still buffered go nowhere, so that the interpreter can end in peace."""
+    _given_up.set()
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def is_read() -> bool:
+    """Tell whether anybody reads the output, as far as is known."""
+    return not _given_up.is_set()
 
 
 def err(text: str) -> None:

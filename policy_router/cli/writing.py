@@ -7,12 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from policy_router.cli.terminal import err
+from policy_router.errors import RequestError
 from policy_router.runtime.log.decision_log import DecisionLog
+from policy_router.runtime.log.entry import ID_RULE, is_id
 
 
 @contextmanager
 def log_for(options: argparse.Namespace) -> Iterator[DecisionLog]:
-    """Open the log that the options name, and say at the end what is not in it."""
+    """Open the log that the options name, and say at the end what is not in it.
+
+    Raises:
+        RequestError: the id of the parent is none.
+    """
+    if options.parent_id is not None and not is_id(options.parent_id):
+        raise RequestError("--parent-id", ID_RULE)
     with DecisionLog(options.log, on_log_failure=options.on_log_failure) as log:
         yield log
         log.flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import re
 import threading
 import weakref
 from collections.abc import Sequence
@@ -21,12 +20,14 @@ from policy_router.runtime.closing import Closing
 from policy_router.runtime.ids import Ids, uuid7
 from policy_router.runtime.log.chain import Chain, Limits
 from policy_router.runtime.log.entry import (
+    ID_RULE,
     Close,
     Draft,
     Execution,
     Gap,
     Kind,
     encoded,
+    is_id,
     microseconds,
 )
 from policy_router.runtime.log.folder import LogFolder, UnknownSchemaError, is_writer
@@ -42,7 +43,6 @@ SEGMENT_BYTES: Final = 64 * 1024 * 1024
 """How long a segment becomes, unless said otherwise."""
 SEGMENT_SECONDS: Final = 24 * 3600.0
 """How old a segment becomes, unless said otherwise."""
-_ID: Final = re.compile(r"[\w.:-]{1,200}", re.ASCII)
 
 
 class Decided(Struct, frozen=True):
@@ -327,8 +327,8 @@ def _decision(policy: Policy, decided: Decided, now: int, *, is_waited_for: bool
 
 def _checked(decision_id: str) -> str:
     """Return the id of a decision, which has to be one that a log can hold and find again."""
-    if not _ID.fullmatch(decision_id):
-        raise ValueError("the id of a decision is of 1 to 200 letters, digits, `_`, `-`, `.`, `:`")
+    if not is_id(decision_id):
+        raise ValueError(ID_RULE)
     return decision_id
 
 

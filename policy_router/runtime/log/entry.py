@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import re
 from enum import StrEnum
 from typing import Any, Final, cast
 
@@ -19,6 +20,8 @@ from policy_router.errors import RecordError
 
 GENESIS: Final = "0" * 64
 """What the first line of a writer has for the hash of the line before it."""
+ID_RULE: Final = "the id of a decision is of 1 to 200 letters, digits, `_`, `-`, `.`, `:`"
+_ID = re.compile(r"[\w.:-]{1,200}", re.ASCII)
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
@@ -223,6 +226,11 @@ class LogEntry(Struct, frozen=True):
         if isinstance(self.record, UnsetType):
             raise RecordError("the line has no decision record")
         return DecisionRecord.from_json(bytes(self.record))
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a log can hold a text as the id of a decision, and find it again."""
+    return bool(_ID.fullmatch(text))
 
 
 def chained(draft: Draft, seq: int, prev: str) -> bytes:

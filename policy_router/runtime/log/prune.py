@@ -79,7 +79,7 @@ def prune(
     log = LogFolder(folder)
     with ExitStack() as locks:
         # Nobody may go on with a last segment while it is removed.
-        idle = {writer for writer in log.writers() if _locked(log, writer, locks)}
+        idle = {it for it in log.writers() if it != WRITER and _locked(log, it, locks)}
         removals, kept_back = _removals(log, before, idle)
         removed = Removed(
             tuple(it.segment.name for it in removals),

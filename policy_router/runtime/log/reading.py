@@ -81,6 +81,8 @@ class LogReader:
         """
         found = self._with(f'"id":"{decision_id}', lambda entry: _starts(entry.id, decision_id))
         ids = {line.entry.id for line in found}
+        if decision_id in ids:
+            ids, found = {decision_id}, [line for line in found if line.entry.id == decision_id]
         if len(ids) > 1:
             raise LogError(str(self.folder.path), f"{len(ids)} decisions have an id that begins so")
         if not ids:
@@ -140,7 +142,7 @@ class LogReader:
 
     def _with(self, marker: str, fits: Callable[[LogEntry], bool]) -> list[Line]:
         """Return the lines that hold some bytes, and fit: to search bytes is quick."""
-        wanted, found = marker.encode(), []
+        wanted, found = marker.encode(errors="replace"), []
         for segment in self._segments():
             with suppress(FileNotFoundError), _open(segment.path) as stream:
                 for content in _lines_with(stream, wanted):
