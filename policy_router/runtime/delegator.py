@@ -191,7 +191,7 @@ class Delegator(Closing):
         batch = self._decided(arguments, facts, session_id)
         if (log := self._log) is not None:
             decisions = _decided_by(batch, parent_id)
-            await asyncio.to_thread(log.decisions, self.policy, decisions)
+            await log.decisions_async(self.policy, decisions)
         ran = await self._run_all(self._chosen(batch), watcher)
         if log is not None:
             await log.flush_async()

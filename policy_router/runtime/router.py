@@ -65,6 +65,20 @@ class Router:
             self._log.decision(self.policy, record, decision_id=decision_id, parent_id=parent_id)
         return record
 
+    async def decide_async(
+        self,
+        request: Request | Mapping[str, Any],
+        *,
+        decision_id: str | None = None,
+        parent_id: str | None = None,
+    ) -> DecisionRecord:
+        """Decide as :meth:`decide`; the running event loop goes on while the log is written."""
+        record = decide(self.policy, request, now=self._clock())
+        if (log := self._log) is not None:
+            ids = {"decision_id": decision_id, "parent_id": parent_id}
+            await log.decision_async(self.policy, record, **ids)
+        return record
+
     def target(
         self,
         request: Request | Mapping[str, Any],
@@ -82,7 +96,21 @@ class Router:
             RequestError: the request does not fit the policy.
             LogError: the decision cannot be logged, so that it is denied.
         """
-        record = self.decide(request, decision_id=decision_id, parent_id=parent_id)
-        if isinstance(record.decision.target, UnsetType):
-            raise NoTarget(record)
-        return record.decision.target
+        return _target(self.decide(request, decision_id=decision_id, parent_id=parent_id))
+
+    async def target_async(
+        self,
+        request: Request | Mapping[str, Any],
+        *,
+        decision_id: str | None = None,
+        parent_id: str | None = None,
+    ) -> Target:
+        """Decide as :meth:`target`; the running event loop goes on while the log is written."""
+        ids = {"decision_id": decision_id, "parent_id": parent_id}
+        return _target(await self.decide_async(request, **ids))
+
+
+def _target(record: DecisionRecord) -> Target:
+    if isinstance(record.decision.target, UnsetType):
+        raise NoTarget(record)
+    return record.decision.target

@@ -165,9 +165,7 @@ class DecisionLog(Closing):
 
     def decisions(self, policy: Policy, batch: Sequence[Decided]) -> None:
         """Log decisions that were made together; errors are those of :meth:`decision`."""
-        self._group.check_open()
-        now, waits = microseconds(self._clock()), self._is_failing or self._durability != "async"
-        drafts = [_decision(policy, decided, now, is_waited_for=waits) for decided in batch]
+        drafts, waits = self._drafts(policy, batch)
         if not drafts:
             return
         if policy.revision not in self._kept and not self._keeps(policy, drafts):
@@ -175,6 +173,39 @@ class DecisionLog(Closing):
         problem = self._put(drafts, waits=waits)
         if problem is not None and self._denies:
             raise problem
+
+    async def decision_async(
+        self,
+        policy: Policy,
+        record: DecisionRecord,
+        *,
+        decision_id: str | None = None,
+        parent_id: str | None = None,
+    ) -> str:
+        """Do as :meth:`decision`, without holding up the running event loop."""
+        decision_id = decision_id or self._ids(self._clock())
+        await self.decisions_async(policy, [Decided(record, decision_id, parent_id)])
+        return decision_id
+
+    async def decisions_async(self, policy: Policy, batch: Sequence[Decided]) -> None:
+        """Do as :meth:`decisions`, without holding up the running event loop."""
+        if policy.revision not in self._kept or self._durability == "sync":
+            await asyncio.to_thread(self.decisions, policy, batch)
+            return
+        drafts, waits = self._drafts(policy, batch)
+        problem = None
+        if waits and drafts:
+            problem = await self._group.together_async(drafts)
+        elif drafts:
+            self._group.together(drafts, waits=False)
+        if problem is not None and self._denies:
+            raise problem
+
+    def _drafts(self, policy: Policy, batch: Sequence[Decided]) -> tuple[list[Draft], bool]:
+        """Return the lines of decisions, and whether they are waited for."""
+        self._group.check_open()
+        now, waits = microseconds(self._clock()), self._is_failing or self._durability != "async"
+        return [_decision(policy, it, now, is_waited_for=waits) for it in batch], waits
 
     def execution(self, decision_id: str, execution: Execution, caller: object = None) -> None:
         """Log what happened to the child of a decision; nobody waits for that.
@@ -212,7 +243,7 @@ class DecisionLog(Closing):
 
     async def flush_async(self) -> None:
         """Wait as :meth:`flush` does, without holding up the running event loop."""
-        await asyncio.to_thread(self.flush)
+        await self._group.together_async([], even_closed=True)
 
     def _keeps(self, policy: Policy, drafts: Sequence[Draft]) -> bool:
         """Store a policy before its first decision; tell whether that is done."""

@@ -1,15 +1,19 @@
-"""Writing lines of many threads together (group commit).
+"""Writing lines of many callers together (group commit).
 
-Whoever comes first writes for all that have come meanwhile: while it waits for the disk, the next
-lines gather. Whoever then waits longest writes these.
+The thread that comes first writes for all that have come meanwhile: while it waits for the disk,
+the next lines gather. A thread that then waits writes these. For the main thread, which can be
+interrupted anywhere, and for tasks of an event loop, which may not wait, a thread of the log's own
+writes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from policy_router.errors import LogError
@@ -33,12 +37,18 @@ _MOST_WAITING: Final = 10_000
 class _Batch:
     """Lines that are written together, and who waits for them."""
 
-    __slots__ = ("drafts", "problem", "waiters")
+    __slots__ = ("drafts", "problem", "tasks", "waiters")
 
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
         self.waiters: list[_Waiter] = []
+        self.tasks: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
         self.problem: LogError | None = None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anybody waits for it."""
+        return bool(self.waiters or self.tasks)
 
 
 class _Waiter:
@@ -103,6 +113,29 @@ class GroupCommit:
             return self.alone(drafts)
         return self._join(drafts, waits=waits)
 
+    async def together_async(
+        self, drafts: Sequence[Draft], *, even_closed: bool = False
+    ) -> LogError | None:
+        """Hand over lines and wait for them as a task of the running event loop.
+
+        Returns and raises what :meth:`together` does. To cancel it takes no line back.
+        """
+        done = asyncio.get_running_loop().create_future()
+        with self._lock:
+            if not even_closed:
+                self.check_open()
+            batch = self._open
+            if not self._is_led and not drafts and not batch.drafts:
+                return None
+            batch.drafts += drafts
+            batch.tasks.setdefault(done.get_loop(), []).append(done)
+            leads = not self._is_led and not self._flush_soon(hurry=True)
+            self._is_led = self._is_led or leads
+        if leads:
+            self._lead(batch)
+        await done
+        return batch.problem
+
     def flush(self) -> None:
         """Wait until everything so far is written, or known not to be."""
         self._join([], waits=True, even_closed=True)
@@ -135,7 +168,7 @@ class GroupCommit:
             if not waits and len(batch.drafts) < _MOST_WAITING:
                 self._flush_soon()
                 return None
-            if not self._is_led and not batch.drafts and not batch.waiters:
+            if not self._is_led and not batch.drafts and not batch.is_awaited:
                 return None
             if self._is_led or (not waiter.can_lead and self._flush_soon(hurry=True)):
                 batch.waiters.append(waiter)
@@ -167,8 +200,11 @@ class GroupCommit:
                     following.waiters.remove(leader)
                     leader.leads = True
                     leader.gate.release()
-                elif following.drafts or following.waiters:
-                    self._flush_soon(hurry=bool(following.waiters))
+                elif following.drafts or following.is_awaited:
+                    self._flush_soon(hurry=following.is_awaited)
+            for loop, tasks in batch.tasks.items():
+                with suppress(RuntimeError):  # it is closed, and nobody waits any more
+                    loop.call_soon_threadsafe(_settle, tasks)
             _pass_on(batch)
 
     def _gather(self, batch: _Batch) -> None:
@@ -217,6 +253,12 @@ def _pass_on(batch: _Batch) -> None:
         waiter.gate.release()
         if waiter.can_lead:  # it wakes the next; an interrupted main thread might not
             return
+
+
+def _settle(tasks: Sequence[asyncio.Future[None]]) -> None:
+    for task in tasks:
+        if not task.done():
+            task.set_result(None)
 
 
 def _flush_now_and_then(
