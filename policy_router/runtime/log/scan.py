@@ -91,6 +91,8 @@ class _Record(Struct):
     policy: _Policy
 
 
+_LEAF = hashlib.sha256(b"\x00")
+"""The beginning of every leaf hash (RFC 9162, section 2.1.1)."""
 _DECODER = msgspec.json.Decoder(_Checked)
 _RECORD = msgspec.json.Decoder(_Record)
 
@@ -154,8 +156,7 @@ class Scan:
             read = _DECODER.decode_lines(block)
         except (msgspec.DecodeError, UnicodeError):
             return False
-        lines = block.split(b"\n")
-        lines.pop()
+        lines = _views(block)
         hashes = [hashlib.sha256(line).hexdigest() for line in lines]
         numbers = list(range(self.seq + 1, self.seq + 1 + len(lines)))
         if [line.seq for line in read] != numbers:
@@ -169,10 +170,13 @@ class Scan:
         self._add_leaves(lines)
         return True
 
-    def _add_leaves(self, lines: Iterable[bytes]) -> None:
-        if self._wants_leaves:
-            leaves = [hashlib.sha256(b"\x00" + line).digest() for line in lines]
-            self.leaves += b"".join(leaves)
+    def _add_leaves(self, lines: Iterable[bytes | memoryview]) -> None:
+        if not self._wants_leaves:
+            return
+        for line in lines:
+            leaf = _LEAF.copy()
+            leaf.update(line)
+            self.leaves += leaf.digest()
 
     def _note(self, block: bytes, read: Sequence[_Checked]) -> None:
         """Remember of which policies the decisions are, and what is not there."""
@@ -249,6 +253,15 @@ class _Placed(Struct, frozen=True):
 
 def _number(line: _Placed) -> int:
     return line.number
+
+
+def _views(block: bytes) -> list[memoryview]:
+    """Return the lines of a block that ends with one, without copying them."""
+    view, found, start = memoryview(block), [], 0
+    while (end := block.find(b"\n", start)) >= 0:
+        found.append(view[start:end])
+        start = end + 1
+    return found
 
 
 def _placed(lines: Iterable[bytes], number: int, prev: str) -> Iterator[_Placed]:
