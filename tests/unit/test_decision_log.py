@@ -95,6 +95,11 @@ class Disk:
         finally:
             self._may_go.set()
 
+    def go_on_once(self, is_so: Callable[[], object]) -> None:
+        """Let whoever syncs go on once something is so."""
+        until(is_so)
+        self._may_go.set()
+
     @property
     def is_reached(self) -> bool:
         """Whether somebody syncs."""
@@ -1310,3 +1315,185 @@ def test_the_end_of_the_process_loses_nothing_of_threads_that_log_on(
         lines = one_writer(folder)
         assert set(made) - set(ids(lines)) == set()
         assert kinds(lines)[-1] == "close"
+
+
+# Tasks of an event loop.
+
+
+@ALL_DURABILITIES
+def test_tasks_are_answered_once_their_lines_are_written(
+    tmp_path: Path, new_log: NewLog, durability: str
+) -> None:
+    log = new_log(durability=durability)
+    one, two, top = (uuid7(MOMENT) for _ in range(3))
+
+    async def main() -> list[str]:
+        router = Router(RULES, log=log)
+        calls = [log.decision_async(RULES, RECORD) for _ in range(50)]
+        made = list(await asyncio.gather(*calls))
+        await router.decide_async({}, decision_id=one, parent_id=top)
+        assert (await router.target_async({}, decision_id=two)).model
+        await log.decisions_async(RULES, [])
+        await log.flush_async()
+        return [*made, one, two]
+
+    made = asyncio.run(main())
+    lines = one_writer(tmp_path / "log")
+    assert sorted(ids(lines)) == sorted(made)
+    assert [line.entry.get("parent") for line in lines if line.entry.get("id") == one] == [top]
+
+
+def test_tasks_that_wait_at_the_same_time_share_a_sync(
+    tmp_path: Path, new_log: NewLog, disk: Disk
+) -> None:
+    log = new_log()
+    first = log.decision(RULES, RECORD)
+    before = disk.syncs
+
+    async def main() -> list[str]:
+        return await asyncio.gather(*(log.decision_async(RULES, RECORD) for _ in range(64)))
+
+    made = asyncio.run(main())
+    assert disk.syncs - before <= 3
+    assert sorted(ids(one_writer(tmp_path / "log"))) == sorted([first, *made])
+
+
+def test_an_event_loop_goes_on_while_the_log_is_written(new_log: NewLog, disk: Disk) -> None:
+    log = new_log()
+    log.decision(RULES, RECORD)
+
+    async def main() -> None:
+        with disk.stopped():
+            waits = asyncio.create_task(log.decision_async(RULES, RECORD))
+            flushes = [asyncio.create_task(log.flush_async()) for _ in range(2)]
+            await asyncio.to_thread(disk.wait)
+            assert not waits.done()
+        await asyncio.gather(waits, *flushes)
+
+    asyncio.run(main())
+
+
+def test_tasks_are_denied_like_threads(tmp_path: Path, new_log: NewLog, disk: Disk) -> None:
+    log = new_log()
+    first = log.decision(RULES, RECORD)
+    disk.problems = [FULL]
+
+    async def main() -> list[Any]:
+        calls = (log.decision_async(RULES, RECORD) for _ in range(8))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    found = asyncio.run(main())
+    assert {str(it) for it in found if not isinstance(it, str)} == {
+        f"the log {tmp_path / 'log'}: no space left on device"
+    }
+    made = [it for it in found if isinstance(it, str)] + [log.decision(RULES, RECORD)]
+    assert sorted(ids(one_writer(tmp_path / "log"))) == sorted([first, *made])
+
+
+def test_what_tasks_need_not_log_is_counted(tmp_path: Path, new_log: NewLog, disk: Disk) -> None:
+    log = new_log(on_log_failure="allow_unlogged")
+    log.decision(RULES, RECORD)
+    disk.problems = [FULL]
+    asyncio.run(log.decision_async(RULES, RECORD))
+    assert log.unlogged == 1
+    log.decision(RULES, RECORD)
+    assert [gap["decisions"] for gap in gaps(one_writer(tmp_path / "log"))] == [1]
+
+
+def test_a_task_that_is_cancelled_keeps_nobody_waiting(
+    tmp_path: Path, new_log: NewLog, disk: Disk
+) -> None:
+    log = new_log()
+    log.decision(RULES, RECORD)
+
+    async def main() -> str:
+        with disk.stopped():
+            gone = asyncio.create_task(log.decision_async(RULES, RECORD))
+            stays = asyncio.create_task(log.decision_async(RULES, RECORD))
+            await asyncio.to_thread(disk.wait)
+            gone.cancel()
+            with suppress(asyncio.CancelledError):
+                await gone
+        return await stays
+
+    made = asyncio.run(main())
+    lines = ids(one_writer(tmp_path / "log"))
+    assert (len(lines), made in lines) == (3, True)  # what was handed over is not taken back
+
+
+def test_an_event_loop_that_is_closed_harms_no_other(
+    tmp_path: Path, new_log: NewLog, disk: Disk
+) -> None:
+    log = new_log()
+    log.decision(RULES, RECORD)
+    loop = asyncio.new_event_loop()
+    with disk.stopped():
+        gone = loop.create_task(log.decision_async(RULES, RECORD))
+        while not disk.is_reached:
+            loop.run_until_complete(asyncio.sleep(0))
+        gone.cancel()
+        with suppress(asyncio.CancelledError):
+            loop.run_until_complete(gone)
+        loop.close()
+    made = [asyncio.run(log.decision_async(RULES, RECORD)), log.decision(RULES, RECORD)]
+    assert ids(one_writer(tmp_path / "log"))[-2:] == made
+
+
+def test_threads_and_tasks_of_several_loops_write_one_chain(
+    tmp_path: Path, new_log: NewLog
+) -> None:
+    log = new_log()
+
+    async def many() -> list[str]:
+        async def some() -> list[str]:
+            return [await log.decision_async(RULES, RECORD) for _ in range(20)]
+
+        return [made for part in await asyncio.gather(*(some() for _ in range(8))) for made in part]
+
+    loops = [Thread(lambda: asyncio.run(many())) for _ in range(3)]
+    threads = [Thread(lambda: [log.decision(RULES, RECORD) for _ in range(50)]) for _ in range(4)]
+    here = [log.decision(RULES, RECORD) for _ in range(50)]
+    made = [each for thread in (*loops, *threads) for each in thread.end()]
+    assert sorted(ids(one_writer(tmp_path / "log"))) == sorted([*here, *made])
+
+
+def test_a_closed_log_takes_nothing_from_tasks(new_log: NewLog) -> None:
+    log = new_log()
+    log.decision(RULES, RECORD)
+    log.close()
+    with pytest.raises(RuntimeError, match="the log is closed"):
+        asyncio.run(log.decision_async(RULES, RECORD))
+    with pytest.raises(RuntimeError, match="the log is closed"):
+        asyncio.run(log._group.together_async([]))  # noqa: SLF001 - it is closed meanwhile
+    asyncio.run(log.flush_async())
+
+
+def test_to_flush_in_the_main_thread_waits_for_what_is_being_written(
+    tmp_path: Path, new_log: NewLog, disk: Disk
+) -> None:
+    log = new_log(durability="async")
+    for _ in range(20):
+        with disk.stopped():
+            made = log.decision(RULES, RECORD)
+            disk.wait()
+            Thread(lambda: disk.go_on_once(lambda: waiting(log) == 1))
+            log.flush()
+        assert ids(one_writer(tmp_path / "log"))[-1] == made
+
+
+def test_where_no_thread_can_be_started_whoever_waits_writes(
+    tmp_path: Path, new_log: NewLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    log = new_log()
+    made = [log.decision(RULES, RECORD)]
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    made.append(asyncio.run(log.decision_async(RULES, RECORD)))
+    log.execution(made[0], Execution("started"))
+    log.flush()
+    assert len(one_writer(tmp_path / "log")) == 3
+    log.execution(made[0], Execution("started"))
+    log.close()
+    assert kinds(one_writer(tmp_path / "log"))[-2:] == ["execution", "close"]
