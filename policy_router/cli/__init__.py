@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The commands are imported only now, so that --help need not wait for them.
     commands = import_module("policy_router.cli.commands")
     terminal = import_module("policy_router.cli.terminal")
+    terminal.begin()
     try:
         code = int(commands.run(options))
         terminal.flush()

@@ -15,7 +15,8 @@ from policy_router.diagnostics import printable
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.runtime.log.replaying import ReplayReport, replay_log
-from policy_router.runtime.log.what_if import WhatIf, ordered, what_if
+from policy_router.runtime.log.what_if import what_if
+from policy_router.runtime.log.what_if_report import BILLION, WhatIf, ordered
 
 _SHOWN = 12
 _SPECIAL = re.compile(r"[|\\<>*_\[\]#`]")
@@ -158,7 +159,7 @@ def _money(report: WhatIf) -> str:
     known = money.measured + money.estimated
     if not known:
         return f"cost: unknown for all {counted(money.unknown, 'decision')}"
-    before, after = money.before / 1e9, money.after / 1e9
+    before, after = money.before / BILLION, money.after / BILLION
     return (
         f"cost: ${before:,.6f} before, ${after:,.6f} after, {after - before:+,.6f};"
         f" {money.measured:,} measured, {money.estimated:,} estimated, {money.unknown:,} unknown"

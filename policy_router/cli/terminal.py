@@ -33,6 +33,11 @@ def paint_for(stream: TextIO) -> Paint | None:
     return lambda text, role: f"\x1b[{_COLOURS[role]}m{text}\x1b[0m"
 
 
+def begin() -> None:
+    """Begin a command: its output is read, as far as is known."""
+    _given_up.clear()
+
+
 def out(text: str) -> None:
     """Print a text on standard output."""
     with _unread_is_fine():

@@ -1186,6 +1186,17 @@ def test_what_no_checkpoint_covers_is_kept(keyed: Path, run: Run) -> None:
     assert len(segments(keyed)) == 4
 
 
+def test_a_segment_of_which_one_line_is_not_covered_is_kept(tmp_path: Path, run: Run) -> None:
+    with DecisionLog(tmp_path / "log", clock=Clock()) as log:
+        log.decision(RULES, RECORD)
+        made = make_checkpoint(tmp_path / "log", SIGNER)
+    assert made is not None
+    assert made.checkpoint.size == 1
+    assert run("log", "prune", "log", "--before", "2026-02-01").out == (
+        "removed 0 segments, 0 lines, 0 bytes\n  kept  w1/1: no checkpoint covers it\n"
+    )
+
+
 def test_what_is_still_written_is_kept(tmp_path: Path, run: Run) -> None:
     with (
         DecisionLog(tmp_path / "log", writer="open", clock=Clock()) as first,

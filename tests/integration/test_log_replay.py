@@ -19,13 +19,14 @@ from policy_router import DecisionLog, decide
 from policy_router.decision.record import Target
 from policy_router.decision.replay import Outcome
 from policy_router.runtime.log import chunks as chunks_module
-from policy_router.runtime.log import replaying
+from policy_router.runtime.log import replaying, what_if_report
 from policy_router.runtime.log import what_if as what_if_module
 from policy_router.runtime.log.chunks import Chunk
 from policy_router.runtime.log.entry import Close, Draft, Execution, Kind
 from policy_router.runtime.log.replaying import ReplayReport, replay_log
 from policy_router.runtime.log.verify import verify
-from policy_router.runtime.log.what_if import WhatIf, ordered, what_if
+from policy_router.runtime.log.what_if import what_if
+from policy_router.runtime.log.what_if_report import WhatIf, ordered
 from tests.integration.log_auditing import (
     CHEAP,
     NOW,
@@ -691,10 +692,23 @@ def test_progress_is_told_up_to_the_end(big: Path, monkeypatch: pytest.MonkeyPat
     assert seen[-1] == (size, size)
 
 
+def test_what_came_of_a_record_that_cannot_be_read_is_left_out_in_any_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history(tmp_path, RULES, [CODING, CODING], {0: finished(1000, 100), 1: finished(1000, 100)})
+    with DecisionLog(tmp_path, writer="w1", clock=Clock()) as log:
+        log.execution(id_of(1), Execution("started"))
+    with_record(tmp_path, 0, lambda plain: plain.update(schema="policy-router/record/v9"))
+    monkeypatch.setattr(chunks_module, "_CHUNK", 100)
+    report = what_if(tmp_path, OTHER)
+    assert (report.unreadable, report.total, report.money.measured) == (1, 1, 1)
+    assert (report.money.before, report.money.unknown) == (12_000_000, 0)
+
+
 def test_of_very_many_examples_the_frequent_ones_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(what_if_module, "_MOST_EXAMPLES", 12)
+    monkeypatch.setattr(what_if_report, "_MOST_EXAMPLES", 12)
     rare = [{**CODING, "caller": {"id": f"c{number}"}} for number in range(40)]
     history(tmp_path, RULES, [*[CODING] * 5, *rare])
     report = what_if(tmp_path, OTHER)
@@ -923,3 +937,24 @@ def test_the_same_executions_twice_cost_once_each(tmp_path: Path) -> None:
     money = what_if(tmp_path, OTHER).money
     assert min(money.measured, money.estimated, money.unknown) >= 0
     assert money.measured + money.estimated + money.unknown == 1
+
+
+@pytest.mark.parametrize("size", [100, 700, 1500, 3000, 1_000_000])
+def test_a_child_that_ended_in_several_pieces_costs_what_it_used_in_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    with DecisionLog(tmp_path, clock=Clock()) as log:
+        record = decide(RULES, CODING, now=NOW)
+        for number in range(3):
+            log.decision(RULES, record, decision_id=id_of(number))
+            for _ in range(number):
+                log.execution(id_of(number), finished(1000, 100))
+            log.flush()
+        for number in (2, 1, 2):
+            log.execution(id_of(number), finished(1000, 100))
+            log.flush()
+            log.decision(RULES, record)
+    monkeypatch.setattr(chunks_module, "_CHUNK", size)
+    money = what_if(tmp_path, OTHER).money
+    assert (money.measured, money.estimated, money.unknown) == (2, 0, 4)
+    assert (money.before, money.after) == (6 * 12_000_000, 6 * 1_200_000)

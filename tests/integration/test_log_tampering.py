@@ -699,6 +699,25 @@ def test_a_checkpoint_that_covers_less_of_a_writer_than_one_before_is_found(
     assert Damage.MISSING_WRITER in damages(report)
 
 
+def test_a_checkpoint_that_covers_one_line_less_of_a_writer_is_found(
+    signed: Path, original: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(original / "plain", other)
+    path = segments(other)[-1]
+    put_lines(path, lines_of(path)[:-1])
+    rewritten(other, "a", lambda _: None)
+    audited(other, each=2, writers=["c"])
+    made = make_checkpoint(other, SIGNER)
+    assert made is not None
+    shutil.copytree(other / "c", signed / "c")
+    shutil.copy(other / ".heads/c", signed / ".heads/c")
+    assert verify(signed).is_whole
+    report = verify(signed, checkpoint=made.path)
+    where = f"checkpoints/{made.path.name}"
+    assert found_in(report) == [(Damage.BAD_CHECKPOINT, where, None)]
+
+
 def test_a_checkpoint_kept_elsewhere_finds_what_was_cut_with_the_stored_ones(
     signed: Path, tmp_path: Path, run: Run
 ) -> None:

@@ -246,6 +246,38 @@ def test_a_line_is_followed_once_it_is_finished(log: Path) -> None:
     assert contents(found) == [line]
 
 
+@BLOCKS
+@pytest.mark.parametrize("torn", [b"", b"{", b"x" * 1500])
+def test_following_begins_after_the_last_whole_line(
+    log: Path, monkeypatch: pytest.MonkeyPatch, size: int, torn: bytes
+) -> None:
+    path = segments(log)[-1]
+    line = lines_of(path)[-1]
+    new = log / "c/00000001.jsonl"
+    new.parent.mkdir()
+    for file in (path, new):
+        with file.open("ab") as stream:
+            stream.write(torn)
+
+    def finish() -> None:
+        for file in (path, new):
+            content = file.read_bytes().removesuffix(torn)
+            file.write_bytes(content + line + b"\n")
+
+    of_blocks(monkeypatch, size)
+    found = list(LogReader(log).follow(goes_on=until_quiet(act=finish)))
+    assert contents(found) == [line, line]
+    assert {it.writer for it in found} == {"a", "c"}
+
+
+def test_what_is_pruned_while_it_is_followed_is_passed_over(log: Path) -> None:
+    def prune() -> None:
+        segments(log)[0].unlink()
+
+    reader = LogReader(log)
+    assert list(reader.follow(goes_on=until_quiet(act=prune))) == []
+
+
 def test_times_are_those_of_the_lines(log: Path) -> None:
     first = next(LogReader(log).lines())
     assert first.entry.time == microseconds(MOMENT + 2 * SECOND)

@@ -1,21 +1,18 @@
 """What another policy would have decided, of all that a log holds.
 
-Equal requests are decided once, in each process that takes part, and counted. Money is summed as
-whole billionths of a US dollar, so that the sum is the same however the work was spread.
+Equal requests are decided once, in each process that takes part, and counted.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from policy_router.decision.evaluator import decide
 from policy_router.decision.record import SCHEMA, Decision, DecisionRecord, Step, Target
@@ -28,177 +25,9 @@ from policy_router.runtime.loader import AUTO, loads
 from policy_router.runtime.log.chunks import Chunk, Progress, chunks, over_all
 from policy_router.runtime.log.folder import readable
 from policy_router.runtime.log.replaying import kept_policy, opened
+from policy_router.runtime.log.what_if_report import BILLION, Example, Money, Use, WhatIf, summed
 
-Use = tuple[int | None, int | None, float | None]
-"""What a child used: tokens in, tokens out, and US dollars; None is unknown."""
-EXAMPLES = 10
-"""How many examples a report has."""
-_BILLION = 1_000_000_000
-_MOST_EXAMPLES = 2_000
 _MOST_KEPT = 50_000
-
-
-class Example(Struct, frozen=True):
-    """Equal requests that would have been decided otherwise.
-
-    Attributes:
-        count: how many.
-        decision_id: the id of one of them.
-        flip: from what to what, and why.
-    """
-
-    count: int
-    decision_id: str
-    flip: Flip
-
-
-class Money(Struct):
-    """What decisions cost, or would; in billionths of a US dollar.
-
-    Attributes:
-        before: what those cost whose cost is known under both policies.
-        after: what they would have cost.
-        measured: for how many recorded tokens were counted.
-        estimated: for how many there is the task's estimate only.
-        unknown: for how many nothing is known: they are in no sum.
-    """
-
-    before: int = 0
-    after: int = 0
-    measured: int = 0
-    estimated: int = 0
-    unknown: int = 0
-
-    def add(self, other: Money, times: int = 1) -> None:
-        """Add other money, several times over."""
-        self.before += other.before * times
-        self.after += other.after * times
-        self.measured += other.measured * times
-        self.estimated += other.estimated * times
-        self.unknown += other.unknown * times
-
-
-class WhatIf(Struct):
-    """What another policy would have decided.
-
-    Attributes:
-        policy: the name of that policy.
-        revision: its revision.
-        matrix: how many decisions went from which target to which, the same ones included.
-        causes: how many flips a rule is due to.
-        otherwise: decisions with the same target, in which something else differs: the rule,
-            parameters, fallbacks or warnings.
-        gained: refusals that would have been new.
-        lost: refusals that would not have been.
-        unfit: requests that do not fit the other policy; they are among the flips.
-        money: what it would have cost.
-        examples: the most frequent requests that would have been decided otherwise.
-        decided: how many were decided; equal ones are decided once in each process.
-        unreadable: lines and records that cannot be read.
-        pending: what children used that were decided in another piece of the log, by decision id.
-    """
-
-    policy: str = ""
-    revision: str = ""
-    matrix: Counter[tuple[str, str]] = field(default_factory=Counter)
-    causes: Counter[str] = field(default_factory=Counter)
-    otherwise: int = 0
-    gained: int = 0
-    lost: int = 0
-    unfit: int = 0
-    money: Money = field(default_factory=Money)
-    examples: dict[bytes, Example] = field(default_factory=dict)
-    decided: int = 0
-    unreadable: int = 0
-    pending: dict[bytes, Use] = field(default_factory=dict)
-
-    @property
-    def total(self) -> int:
-        """How many decisions there are."""
-        return sum(self.matrix.values())
-
-    @property
-    def flips(self) -> int:
-        """How many would have another target, or be refused, or not be."""
-        return sum(count for (before, after), count in self.matrix.items() if before != after)
-
-    def add(self, other: WhatIf) -> None:
-        """Add what another piece of the log came to."""
-        self.matrix += other.matrix
-        self.causes += other.causes
-        self.otherwise += other.otherwise
-        self.gained += other.gained
-        self.lost += other.lost
-        self.unfit += other.unfit
-        self.money.add(other.money)
-        self.decided += other.decided
-        self.unreadable += other.unreadable
-        for decision_id, use in other.pending.items():
-            self.pending[decision_id] = _sum(self.pending.get(decision_id), use)
-        for key, example in other.examples.items():
-            self.note(key, example)
-
-    def note(self, key: bytes, example: Example) -> None:
-        """Count an example; of very many different ones, the frequent ones are kept."""
-        known = self.examples.get(key)
-        if known is not None:
-            first = min(known.decision_id, example.decision_id)
-            example = Example(known.count + example.count, first, example.flip)
-        self.examples[key] = example
-        if len(self.examples) > 2 * _MOST_EXAMPLES:
-            self.examples = dict(_frequent(self.examples)[:_MOST_EXAMPLES])
-
-    def most_frequent(self) -> list[Example]:
-        """Return the examples that a report shows."""
-        return [example for _, example in _frequent(self.examples)[:EXAMPLES]]
-
-    def to_json(self) -> bytes:
-        """Return JSON; costs are US dollars."""
-        delta = self.money.after - self.money.before
-        return msgspec.json.encode(
-            {
-                "policy": {"name": self.policy, "revision": self.revision},
-                "decisions": self.total,
-                "flips": self.flips,
-                "otherwise": self.otherwise,
-                "refusals": {"gained": self.gained, "lost": self.lost},
-                "unfit": self.unfit,
-                "matrix": [
-                    {"before": before, "after": after, "count": count}
-                    for (before, after), count in ordered(self.matrix)
-                ],
-                "rules": [{"rule": rule, "count": count} for rule, count in ordered(self.causes)],
-                "cost_usd": {
-                    "before": self.money.before / _BILLION,
-                    "after": self.money.after / _BILLION,
-                    "delta": delta / _BILLION,
-                    "measured": self.money.measured,
-                    "estimated": self.money.estimated,
-                    "unknown": self.money.unknown,
-                },
-                "examples": [
-                    {
-                        "count": it.count,
-                        "id": it.decision_id,
-                        "before": it.flip.before,
-                        "after": it.flip.after,
-                        "rule": it.flip.rule,
-                    }
-                    for it in self.most_frequent()
-                ],
-                "decided": self.decided,
-                "unreadable": self.unreadable,
-            }
-        )
-
-
-def ordered(counts: Counter[Any]) -> list[tuple[Any, int]]:
-    """Return what was counted, the most first, and equal counts by name."""
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _frequent(examples: dict[bytes, Example]) -> list[tuple[bytes, Example]]:
-    return sorted(examples.items(), key=lambda item: (-item[1].count, item[1].decision_id))
 
 
 def what_if(
@@ -440,7 +269,7 @@ def what_if_chunk(folder: str, canonical: bytes, engine: str, chunk: Chunk) -> W
                 tally = met[group.key] = _Tally(group, line.id)
             tally.count += 1
         elif (use := _use(line)) is not None:
-            uses[line.id] = _sum(uses.get(line.id), use)
+            uses[line.id] = summed(uses.get(line.id), use)
     for decision_id, use in uses.items():
         ran = groups.get(decision_id)
         if ran is None:
@@ -468,14 +297,14 @@ def _late_chunk(
             if group is not None:
                 groups[decision_id] = group
         elif (use := _use(line)) is not None:
-            here[decision_id] = _sum(here.get(decision_id), use)
+            here[decision_id] = summed(here.get(decision_id), use)
     for decision_id, group in groups.items():
         before, late = here.get(decision_id), pending[decision_id]
         if before is None:
             _replace_estimate(money, group, going.measured(group, late))
         else:  # a child that ended here, and again in another piece
             money.add(going.measured(group, before), -1)
-            money.add(going.measured(group, _sum(before, late)))
+            money.add(going.measured(group, summed(before, late)))
     return money
 
 
@@ -493,17 +322,6 @@ def _use(line: _LinePart) -> Use | None:
     if isinstance(found, UnsetType) or (found.input_tokens is None and found.cost_usd is None):
         return None
     return found.input_tokens, found.output_tokens, found.cost_usd
-
-
-def _sum(first: Use | None, second: Use) -> Use:
-    """Return what two runs of a child used together."""
-    if first is None:
-        return second
-    tokens_in, tokens_out, paid = (
-        one if other is None else other if one is None else one + other
-        for one, other in zip(first, second, strict=True)
-    )
-    return tokens_in, tokens_out, paid  # type: ignore[return-value]
 
 
 def _replace_estimate(money: Money, group: _Group, measured: Money) -> None:
@@ -539,5 +357,5 @@ def _target(decision: Decision) -> Target | None:
 def _money(before: float | None, after: float | None, *, is_measured: bool) -> Money:
     if before is None or after is None:
         return Money(unknown=1)
-    sums = (round(before * _BILLION), round(after * _BILLION))
+    sums = (round(before * BILLION), round(after * BILLION))
     return Money(*sums, measured=int(is_measured), estimated=int(not is_measured))
