@@ -111,6 +111,8 @@ def _checkpoint(options: argparse.Namespace) -> int:
         made = make_checkpoint(log, signer, origin=options.origin, progress=bar)
     if made is None:
         err("policy-router: the last checkpoint covers every line already")
+        if options.format == "json":
+            out_bytes(b'{"path":null,"new_lines":0}')
     elif options.format == "json":
         out_bytes(
             msgspec.json.encode(

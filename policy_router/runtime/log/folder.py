@@ -133,10 +133,14 @@ class LogFolder:
         Raises:
             UnknownSchemaError: a later version of this package wrote it.
         """
+        path, content = self.heads / writer, None
         try:
-            return read_head((self.heads / writer).read_bytes())
+            # It is written over in place: what is read twice alike was not being written.
+            while content != (again := path.read_bytes()):
+                content = again
         except FileNotFoundError:
             return None
+        return read_head(content or b"")
 
 
 class UnknownSchemaError(ValueError):

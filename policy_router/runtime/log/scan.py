@@ -91,6 +91,7 @@ class _Record(Struct):
     policy: _Policy
 
 
+_CLOSED = b'"kind":"close"'
 _LEAF = hashlib.sha256(b"\x00")
 """The beginning of every leaf hash (RFC 9162, section 2.1.1)."""
 _DECODER = msgspec.json.Decoder(_Checked)
@@ -130,7 +131,8 @@ class Scan:
         self.watched_hash = GENESIS if watched == 0 else None
         self._watched, self._wanted, self._wants_leaves = watched, wanted, wants_leaves
         self._marker = b""
-        self._name = ""  # of the segment that the last line so far is in
+        self._name = ""  # of the segment that the last line so far is in, or should be
+        self._is_open = False  # whether that ends without saying so
 
     def segment(self, name: str, stream: BinaryIO) -> None:
         """Go through a segment.
@@ -139,7 +141,7 @@ class Scan:
             name: how it is called in messages.
             stream: its content.
         """
-        rest = b""
+        rest = last = b""
         while block := stream.read(_BLOCK):
             block = rest + block
             end = block.rfind(b"\n") + 1
@@ -147,8 +149,10 @@ class Scan:
             if block and not self._is_whole(block):
                 self._closely(name, block + rest + stream.read())
                 return
-            self._name = name
+            self._name, last = name, block or last
         self.torn = len(rest)
+        self._name = name
+        self._is_open = _CLOSED not in last[last.rfind(b"\n", 0, -1) + 1 :]
 
     def _is_whole(self, block: bytes) -> bool:
         """Check lines at once, and go on to their end where they are whole."""
@@ -229,17 +233,17 @@ class Scan:
             if line.is_edited
             or (self._wanted and line.number == self._watched and line.hash != self._wanted)
         }
-        self.problems += _diagnosed(self._name or name, name, [before, *found], edited)
-        self._name = name
+        names = (self._name or name, self._name if self._is_open else name, name)
+        self.problems += _diagnosed(names, [before, *found], edited)
+        self._name, self._is_open = name, False
         self.watched_hash = next(
             (line.hash for line in found if line.number == self._watched), self.watched_hash
         )
         self._note(b"", [line.read for line in found if line.read is not None])
         self._add_leaves(lines)
-        if found:
-            near = found[-1].number + len(found)
-            last = max((line for line in found if line.number <= near), key=_number)
-            self.seq, self.prev = last.number, last.hash
+        near = found[-1].number + len(found)
+        last = max((line for line in found if line.number <= near), key=_number)
+        self.seq, self.prev = last.number, last.hash
 
 
 class _Placed(Struct, frozen=True):
@@ -277,9 +281,17 @@ def _placed(lines: Iterable[bytes], number: int, prev: str) -> Iterator[_Placed]
 
 
 def _diagnosed(
-    earlier: str, name: str, lines: list[_Placed], edited: set[int]
+    names: tuple[str, str, str], lines: list[_Placed], edited: set[int]
 ) -> Iterator[Problem]:
-    """Tell what was done to lines; the first one is the last of the segment before, or block."""
+    """Tell what was done to lines; the first one is the last of the segment before, or block.
+
+    Args:
+        names: where the first one is, where those are missing that are missing after it, and where
+            the others are.
+        lines: the lines.
+        edited: the numbers of those that are known to be changed.
+    """
+    earlier, after_it, name = names
     numbers = [line.number for line in lines]
     ordered = sorted(lines, key=_number)
     for line, following in pairwise(ordered):
@@ -299,7 +311,9 @@ def _diagnosed(
     first = {number for number in edited if number <= numbers[0]} if earlier != name else set()
     yield from _problems(Damage.EDITED, earlier, _ranges(first))
     yield from _problems(Damage.EDITED, name, _ranges(edited - first))
-    yield from _problems(Damage.REMOVED, name, gaps)
+    cut = [gap for gap in gaps if gap[0] == numbers[0] + 1]
+    yield from _problems(Damage.REMOVED, after_it, cut)
+    yield from _problems(Damage.REMOVED, name, [gap for gap in gaps if gap not in cut])
 
 
 _WORDS: Mapping[Damage, str] = {
