@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import math
 import os
@@ -9,24 +10,31 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from threading import Barrier
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from benchmarks.engines import Engine
-from benchmarks.log_workload import Say, log_policy, one_request
+from benchmarks.log_workload import Say, log_policy, one_record, one_request
 from policy_router import DecisionLog, Policy, Request, Router
 from policy_router.runtime.log.decision_log import Durability
 
 if sys.platform != "win32":
     import resource
 
-THREADS = 64
-_CALLERS = {"main thread": 0, "another thread": 1, f"{THREADS} threads": THREADS}
+CALLERS = 64
+Way: TypeAlias = Literal["main thread", "threads", "tasks"]
+"""Where callers are: in the main thread, in threads, or tasks of one event loop in the main one."""
+_WAYS: dict[str, tuple[Way, int]] = {
+    "main thread": ("main thread", 1),
+    "another thread": ("threads", 1),
+    f"{CALLERS} threads": ("threads", CALLERS),
+    f"{CALLERS} tasks": ("tasks", CALLERS),
+}
 _FEWEST = 256
 _WAIT_SECONDS = 60.0
 _SYNC = getattr(os, "fdatasync", os.fsync)
@@ -58,7 +66,8 @@ class _Load:
 
     Attributes:
         router: what decides.
-        threads: how many call it; 0 is the main thread.
+        way: where its callers are.
+        callers: how many there are.
         log: where it logs.
         calls: how many decisions a round has.
         user: microseconds of its own for each decision, by round.
@@ -66,7 +75,8 @@ class _Load:
     """
 
     router: Router
-    threads: int
+    way: Way
+    callers: int
     log: DecisionLog | None = None
     calls: int = _FEWEST
     user: list[float] = field(default_factory=list)
@@ -79,7 +89,7 @@ class _Load:
             start = time.perf_counter()
             self._run()
             taken.append(time.perf_counter() - start)
-        self.calls = max(_FEWEST, int(seconds / min(taken) * self.calls) // THREADS * THREADS)
+        self.calls = max(_FEWEST, int(seconds / min(taken) * self.calls) // CALLERS * CALLERS)
 
     def round(self) -> None:
         """Measure one round."""
@@ -95,18 +105,36 @@ class _Load:
         return [sum(pair) for pair in zip(self.user, self.system, strict=True)]
 
     def _run(self) -> None:
-        request, decide = Request.from_mapping(one_request()), self.router.decide
+        request, share = Request.from_mapping(one_request()), self.calls // self.callers
+        decide, decide_async = self.router.decide, self.router.decide_async
 
-        def work(calls: int) -> None:
-            for _ in range(calls):
+        def work() -> None:
+            for _ in range(share):
                 decide(request)
 
-        if not self.threads:
-            work(self.calls)
-        else:
-            _in_threads(self.threads, lambda: work(self.calls // self.threads))
+        async def task() -> None:
+            for _ in range(share):
+                await decide_async(request)
+
+        _in_their_way(self.way, self.callers, work, task)
         if self.log is not None:
-            _in_threads(1, self.log.flush)
+            self.log.flush()
+
+
+def _in_their_way(
+    way: Way, callers: int, work: Callable[[], None], task: Callable[[], Awaitable[None]]
+) -> None:
+    """Do something where the callers are."""
+
+    async def tasks() -> None:
+        await asyncio.gather(*(task() for _ in range(callers)))
+
+    if way == "tasks":
+        asyncio.run(tasks())
+    elif way == "threads":
+        _in_threads(callers, work)
+    else:
+        work()
 
 
 def _in_threads(count: int, work: Callable[[], None]) -> None:
@@ -129,12 +157,12 @@ def _cpu_rows(
 ) -> list[dict[str, Any]]:
     """Measure the CPU of decisions with and without a log, in turns."""
     policy = log_policy(engine.name)
-    loads = {("", caller): _Load(Router(policy), count) for caller, count in _CALLERS.items()}
+    loads = {("", caller): _Load(Router(policy), *way) for caller, way in _WAYS.items()}
     durabilities: tuple[Durability, ...] = ("async", "group")
     for durability in durabilities:
-        for number, (caller, count) in enumerate(_CALLERS.items()):
+        for number, (caller, way) in enumerate(_WAYS.items()):
             log = DecisionLog(folder / f"cpu-{durability}-{number}", durability=durability)
-            loads[durability, caller] = _Load(Router(policy, log=log), count, log)
+            loads[durability, caller] = _Load(Router(policy, log=log), *way, log)
     say("warming up the log")
     for load in loads.values():
         load.calibrate(seconds)
@@ -193,29 +221,35 @@ def _durable_rows(engine: Engine, folder: Path, seconds: float, say: Say) -> lis
     """Measure how many decisions a second are on disk, beside the disk alone."""
     line = line_of(log_policy(engine.name), folder / "example")
     rows = []
-    for lines in (1, THREADS):
+    for lines in (1, CALLERS):
         what = f"a write and a sync of {lines} line{'s' * (lines > 1)}"
         say(f"timing {what}")
         bare = _bare(folder / f"bare-{lines}", line * lines, seconds / 4)
-        rows.append(_durable_row((what, "-", 1, 1), [bare]))
+        rows.append(_durable_row((what, "-", 1, "-"), [bare]))
     router, request = Router(log_policy(engine.name)), Request.from_mapping(one_request())
     bare = _bare(folder / "bare", line, seconds / 4, lambda: router.decide(request))
     what = "an unlogged decision, a write and a sync of 1 line"
-    rows.append(_durable_row((what, "-", 1, 1), [bare]))
-    cases: tuple[tuple[Durability, int, int], ...] = (
-        ("sync", 1, 0),
-        ("group", 1, 0),
-        ("group", 1, 1),
-        ("group", 1, THREADS),
-        ("group", 2, THREADS // 2),
+    rows.append(_durable_row((what, "-", 1, "-"), [bare]))
+    made, ready = "a decision", "a decision that was made already"
+    cases: tuple[tuple[str, Durability, int, Way, int], ...] = (
+        (made, "sync", 1, "main thread", 1),
+        (made, "group", 1, "main thread", 1),
+        (made, "group", 1, "threads", 1),
+        (made, "group", 1, "threads", CALLERS),
+        (made, "group", 1, "tasks", CALLERS),
+        (made, "group", 2, "threads", CALLERS // 2),
+        (made, "group", 2, "tasks", CALLERS // 2),
+        (ready, "group", 1, "threads", CALLERS),
+        (ready, "group", 1, "tasks", CALLERS),
     )
-    for durability, processes, threads in cases:
-        say(f"timing durable decisions, {durability}, {processes} x {threads or 1} threads")
-        place = folder / f"durable-{durability}-{processes}-{threads}"
-        share = seconds if threads > 1 else seconds / 2
-        found = _at_once(processes, engine.name, place, durability, threads, share)
-        what = "a decision" if threads else "a decision, main thread"
-        rows.append(_durable_row((what, durability, processes, threads or 1), found))
+    for number, (what, durability, processes, way, callers) in enumerate(cases):
+        whose = way if callers == 1 else f"{callers} {way}"
+        say(f"timing {what} on disk, {durability}, {processes} x {whose}")
+        place = folder / f"durable-{number}"
+        share = seconds if callers > 1 else seconds / 2
+        is_ready = what == ready
+        found = _at_once(processes, engine.name, place, durability, way, callers, is_ready, share)
+        rows.append(_durable_row((what, durability, processes, whose), found))
     return rows
 
 
@@ -262,19 +296,42 @@ def _at_once(processes: int, *arguments: Any) -> list[_Found]:
         return [future.result() for future in futures]
 
 
-def _callers(
-    engine: str, folder: Path, durability: Durability, threads: int, seconds: float
+def _callers(  # noqa: PLR0917 - they are sent to a process
+    engine: str,
+    folder: Path,
+    durability: Durability,
+    way: Way,
+    callers: int,
+    is_ready: bool,  # noqa: FBT001 - as above
+    seconds: float,
 ) -> _Found:
-    """Decide and log in some threads, as long as it says, together with other processes."""
+    """Decide and log by some callers, as long as it says, together with other processes."""
+    policy = log_policy(engine)
+    record, request = one_record(policy), Request.from_mapping(one_request())
     with DecisionLog(folder, durability=durability) as log:
-        router = Router(log_policy(engine), log=log)
-        _called(router, threads, seconds / 8)
+        router = Router(policy, log=log)
+
+        def call() -> object:
+            return log.decision(policy, record) if is_ready else router.decide(request)
+
+        def call_async() -> Awaitable[object]:
+            if is_ready:
+                return log.decision_async(policy, record)
+            return router.decide_async(request)
+
+        _called(call, call_async, way, callers, seconds / 8)
         _gate[0].wait(_WAIT_SECONDS)
-        return _called(router, threads, seconds)
+        return _called(call, call_async, way, callers, seconds)
 
 
-def _called(router: Router, threads: int, seconds: float) -> _Found:
-    request, clock = Request.from_mapping(one_request()), time.perf_counter_ns
+def _called(
+    call: Callable[[], object],
+    call_async: Callable[[], Awaitable[object]],
+    way: Way,
+    callers: int,
+    seconds: float,
+) -> _Found:
+    clock = time.perf_counter_ns
     taken: list[int] = []
     gc.collect()
     begin, used = clock(), sum(_cpu())
@@ -283,21 +340,23 @@ def _called(router: Router, threads: int, seconds: float) -> _Found:
     def work() -> None:
         own = []
         while (start := clock()) < end:
-            router.decide(request)
+            call()
             own.append(clock() - start)
         taken.extend(own)
 
-    if threads:
-        _in_threads(threads, work)
-    else:
-        work()
+    async def task() -> None:
+        while (start := clock()) < end:
+            await call_async()
+            taken.append(clock() - start)
+
+    _in_their_way(way, callers, work, task)
     return _Found(taken, (clock() - begin) / 1e9, sum(_cpu()) - used)
 
 
-def _durable_row(who: tuple[str, str, int, int], found: Sequence[_Found]) -> dict[str, Any]:
+def _durable_row(who: tuple[str, str, int, str], found: Sequence[_Found]) -> dict[str, Any]:
     taken = sorted(one for it in found for one in it.taken)
     return {
-        **dict(zip(("what", "durability", "processes", "threads"), who, strict=True)),
+        **dict(zip(("what", "durability", "processes", "callers"), who, strict=True)),
         "calls": len(taken),
         "per_second": sum(len(it.taken) / it.seconds for it in found),
         "median_us": statistics.median(taken) / 1000,

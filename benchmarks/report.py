@@ -249,11 +249,11 @@ def _log(found: Mapping[str, Any]) -> list[Table]:
     keys = ("durability", "caller", "calls", "alone_us", "added_us", "user_us", "system_us")
     cpu = [[row[key] for key in keys] for row in found["cpu"]]
     written_columns = (
-        *("what", "durability", "processes", "threads each", "a second"),
+        *("what", "durability", "processes", "callers in each", "a second"),
         *("median µs", "p99 µs", "worst µs", "µs of CPU each"),
     )
     written_keys = (
-        *("what", "durability", "processes", "threads", "per_second"),
+        *("what", "durability", "processes", "callers", "per_second"),
         *("median_us", "p99_us", "worst_us", "cpu_us"),
     )
     written = [[row[key] for key in written_keys] for row in found["durable"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import uuid
 
 import pytest
@@ -120,3 +121,20 @@ def test_another_id_of_a_session_is_refused_and_not_repeated(session_id: str) ->
         check_session(session_id)
     expected = "$.session_id: the session's id has to be of 1 to 200 printable ASCII characters"
     assert str(caught.value) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_has_its_own_ids() -> None:
+    uuid7(NOW)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, "".join(uuid7(NOW) for _ in range(50)).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    its = os.read(reading, 36 * 50).decode()
+    os.close(reading)
+    os.close(writing)
+    mine = {uuid7(NOW) for _ in range(300)}
+    assert len(mine) == 300
+    assert not mine & {its[place : place + 36] for place in range(0, len(its), 36)}
