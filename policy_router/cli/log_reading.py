@@ -166,7 +166,8 @@ def _child_row(line: Line) -> tuple[str, ...]:
 def _print_decision(reader: LogReader, line: Line, options: argparse.Namespace) -> None:
     """Print a decision and why it was made; the record alone where nothing can explain it."""
     entry = line.entry
-    out(f"decision {entry.id}   {spelt(moment_of(entry.time))}   {line.place}")
+    when = spelt(moment_of(entry.time))
+    out(f"decision {printable(str(entry.id))}   {when}   {line.place}")
     if not isinstance(entry.parent, UnsetType):
         out(f"parent   {printable(entry.parent)}")
     out("")

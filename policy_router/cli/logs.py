@@ -196,7 +196,7 @@ def _verify_proof(options: argparse.Namespace) -> int:
         out_bytes(msgspec.json.encode(plain))
         return GOOD
     place = f"line {proof.index + 1:,} of {checkpoint.size:,}"
-    out(f"proved  {entry.id} is {place} of {printable(checkpoint.origin)}")
+    out(f"proved  {printable(str(entry.id))} is {place} of {printable(checkpoint.origin)}")
     out(f"        {spelt(moment_of(entry.time))}  {printable(named(record.decision))}")
     return GOOD
 

@@ -102,7 +102,7 @@ def _print_what_if(report: WhatIf, options: argparse.Namespace) -> None:
                 out(f"and {len(rows) - _SHOWN:,} more: --format json has all")
     out(f"\n{_money(report)}")
     if report.flips:
-        example = report.most_frequent()[0].decision_id
+        example = printable(report.most_frequent()[0].decision_id)
         out(f"next: policy-router log show {shlex.quote(options.log)} {example}")
 
 
@@ -140,7 +140,7 @@ def _tables(report: WhatIf) -> tuple[_Table, ...]:
     examples = [
         (
             f"{it.count:,}",
-            it.decision_id,
+            printable(it.decision_id),
             printable(it.flip.before),
             printable(it.flip.after),
             printable(it.flip.rule),

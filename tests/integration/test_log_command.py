@@ -412,6 +412,22 @@ def test_a_record_that_somebody_changed_harms_no_reader(
     assert run("replay", "log").code == 4
 
 
+def test_no_id_writes_to_the_terminal_what_it_pleases(listed: Path, run: Run) -> None:
+    (listed.parent / "other.yaml").write_text("model: m0\nprovider: main\nprecedence: strict\n")
+    hostile = "\x1b]0;x\x07"
+    rewritten(listed, "b", lambda plain: plain.update(id=hostile) if "id" in plain else None)
+    for words in (
+        ("log", "ls", "log"),
+        ("log", "tail", "log"),
+        ("log", "show", "log", "\\u001b"),
+        ("replay", "log"),
+        ("replay", "log", "--against", "other.yaml"),
+        ("replay", "log", "--against", "other.yaml", "--format", "markdown"),
+    ):
+        ran = run(*words)
+        assert "\x1b" not in ran.out + ran.err
+
+
 # One decision.
 
 
