@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -451,11 +450,9 @@ def test_an_interrupt_prints_what_is_finished_and_what_is_not(
     ) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith(b"task 0  completed  m1 at far")
-        began = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
-        took = time.monotonic() - began
-    assert (process.returncode, took < 5) == (130, True), err.decode()
+    assert process.returncode == 130, err.decode()
     assert b"Traceback" not in err
     if "json" in words:
         made = json.loads(out)

@@ -802,7 +802,7 @@ def test_an_interrupted_delegation_cancels_its_children_first(peer: Provider, co
         assert running == [Status.CANCELLED] * min(count, 4)
         peer.reset()
         assert delegator.delegate(tasks(2)).status == Status.COMPLETED
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
 
 
 # Faults at random

@@ -116,7 +116,7 @@ def test_an_interrupted_wait_has_cancelled_what_it_waited_for_before_it_raises(
     with pytest.raises(KeyboardInterrupt):
         loop.run(slow)
     assert seen == ["tidied"]
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
     assert loop.run(name_of_thread) == "policy-router"
 
 
