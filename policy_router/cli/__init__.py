@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_logs(command, common)
 
     schema = command("schema", "print a JSON Schema")
-    schema.add_argument("name", choices=["policy", "request", "record"])
+    schema.add_argument("name", choices=["policy", "request", "record", "log"])
 
     init = command("init", "write a commented policy to begin with")
     init.add_argument("folder", metavar="DIR", nargs="?", default=".", help="default: this folder")

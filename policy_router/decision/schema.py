@@ -7,6 +7,7 @@ a test holds the files to it.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,20 +58,26 @@ def request_schema() -> dict[str, Any]:
 
 def record_schema() -> dict[str, Any]:
     """Return the JSON Schema of a decision record."""
-    _, components = msgspec.json.schema_components(
-        [rec.DecisionRecord], ref_template="#/definitions/{name}"
-    )
-    definitions = {name: _described(name, shape) for name, shape in components.items()}
+    definitions = described(rec.DecisionRecord)
     main = definitions.pop("DecisionRecord")
     main["properties"]["schema"] = {"const": rec.SCHEMA, "description": "Version of the record."}
     main["required"] = sorted({*main["required"], "schema"})
-    return {
-        "$schema": _DRAFT,
-        "$id": "urn:policy-router:schema:record:v1",
-        **main,
-        "title": "policy-router decision record",
-        "definitions": definitions,
-    }
+    return published("record", main, definitions, title="policy-router decision record")
+
+
+def described(root: type) -> dict[str, Any]:
+    """Return the shapes of a type and of all in it, each with what its docstring says of it."""
+    _, components = msgspec.json.schema_components([root], ref_template="#/definitions/{name}")
+    module = sys.modules[root.__module__]
+    return {name: _described(getattr(module, name), it) for name, it in components.items()}
+
+
+def published(
+    name: str, main: Mapping[str, Any], definitions: Mapping[str, Any], *, title: str
+) -> dict[str, Any]:
+    """Return the JSON Schema of what is published under a name."""
+    head = {"$schema": _DRAFT, "$id": f"urn:policy-router:schema:{name}:v1"}
+    return {**head, **main, "title": title, "definitions": definitions}
 
 
 def _section(section: str) -> dict[str, Any]:
@@ -87,10 +94,9 @@ def _property(name: Name) -> dict[str, Any]:
     return shape if name.optional else {**shape, "default": default_of(name)}
 
 
-def _described(name: str, shape: Mapping[str, Any]) -> dict[str, Any]:
+def _described(type_: type, shape: Mapping[str, Any]) -> dict[str, Any]:
     """Put what a docstring says of each attribute at its property."""
-    text = getattr(rec, name).__doc__ or ""
-    summary, _, rest = text.partition("Attributes:")
+    summary, _, rest = (type_.__doc__ or "").partition("Attributes:")
     texts = {key: _sentence(words) for key, words in _ATTRIBUTE.findall(rest)}
     described = {**shape, "description": " ".join(summary.split())}
     if "properties" in shape:

@@ -450,7 +450,7 @@ def test_menu_of_one_name_at_two_providers_lists_the_one_that_may_be_used(
 # schema, init
 
 
-@pytest.mark.parametrize("name", ["policy", "request", "record"])
+@pytest.mark.parametrize("name", ["policy", "request", "record", "log"])
 def test_schema_prints_the_published_file(run: Run, name: str) -> None:
     ran = run("schema", name)
     assert ran == Ran(0, (ROOT / "schemas" / f"{name}.schema.json").read_text("utf-8"), "")

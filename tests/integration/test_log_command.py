@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from jsonschema import Draft7Validator
 
 from policy_router import DecisionLog, decide
 from policy_router.cli import terminal
 from policy_router.errors import LogError
+from policy_router.runtime.loader import schema
 from policy_router.runtime.log import prune as prune_module
 from policy_router.runtime.log.entry import Draft, Execution, Gap, Kind, LogEntry, microseconds
 from policy_router.runtime.log.notes import Proof
@@ -54,6 +56,7 @@ from tests.integration.support import Ran, Run, write
 
 RULES = policy_of()
 RECORD = decide(RULES, {}, now=NOW)
+SHAPE = Draft7Validator(schema("log"))
 JSON = ("--format", "json")
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 INTERRUPTED = (
@@ -194,6 +197,7 @@ def test_delegate_logs_decisions_and_what_came_of_them(
     assert b"secret" not in written
     assert not any(key.encode() in written for key in KEYS.values())
     assert verify(tmp_path / "log").is_whole
+    assert [problem for line in lines for problem in SHAPE.iter_errors(line)] == []
     shown = run("log", "show", "log", decision["id"])
     assert shown.code == 0
     assert f"\nparent   {id_of(1)}\n" in shown.out
@@ -1115,6 +1119,23 @@ def test_old_segments_are_removed_and_their_proof_material_is_kept(old: Path, ru
     assert "segments" in run("log", "tail", "log").out
     assert "('" not in run("log", "tail", "log").out
     assert id_of(0) not in run("log", "ls", "log").out
+
+
+def test_lines_of_every_kind_have_the_published_shape(old: Path, run: Run) -> None:
+    with (old / "a/00000004.jsonl").open("ab") as file:
+        file.write(b"torn")
+    with DecisionLog(old, writer="a") as log:
+        log.decision(RULES, RECORD, decision_id=id_of(500))
+        log.execution(id_of(500), finished(3))
+    before = logged(old)
+    assert run("log", "checkpoint", "log", "--key", "auditor").code == 0
+    assert run("log", "prune", "log", "--before", BEFORE).code == 0
+    lines = [*before, *logged(old)]
+    assert {line["kind"] for line in lines} == set(Kind)
+    assert [problem for line in lines for problem in SHAPE.iter_errors(line)] == []
+    for line in lines:
+        assert not SHAPE.is_valid({key: line[key] for key in ("seq", "prev", "time", "kind")})
+        assert not SHAPE.is_valid({**line, "kind": "other"})
 
 
 def test_the_log_goes_on_after_a_prune(old: Path, run: Run) -> None:

@@ -23,9 +23,10 @@ from policy_router.expressions.vocabulary import (
     default_of,
 )
 from policy_router.runtime.loader import data_folder, schema
+from policy_router.runtime.log.schema import log_schema
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
-MADE = {"request": request_schema, "record": record_schema}
+MADE = {"request": request_schema, "record": record_schema, "log": log_schema}
 
 
 @pytest.mark.parametrize("name", MADE)

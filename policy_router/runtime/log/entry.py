@@ -184,7 +184,7 @@ class LogEntry(Struct, frozen=True):
         id: the id of the decision, a UUID of version 7.
         parent: of a child's decision: the id of the decision that its parent runs by.
         caller: who called, as the request says.
-        record: of a decision: the record, byte for byte as :meth:`DecisionRecord.to_json` gave it.
+        record: of a decision: the record, byte for byte as ``DecisionRecord.to_json`` gave it.
         execution: of an execution: what happened.
         gap: of a gap: what is missing.
         close: of a close: why.
