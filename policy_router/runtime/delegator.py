@@ -10,8 +10,7 @@ import asyncio
 import functools
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from msgspec.structs import replace
@@ -25,8 +24,9 @@ from policy_router.runtime.batch import CountTokens, Planned, count_tokens, plan
 from policy_router.runtime.closing import Closing
 from policy_router.runtime.executor import Executor
 from policy_router.runtime.ids import Ids, check_session, uuid7
+from policy_router.runtime.lineage import parent_of, running_by
 from policy_router.runtime.log.decision_log import Decided, DecisionLog
-from policy_router.runtime.log.events import RUNS_BY, decided, logging_watcher
+from policy_router.runtime.log.events import decided, logging_watcher
 from policy_router.runtime.loop import BackgroundLoop, in_a_thread
 from policy_router.runtime.outcomes import completed, failed, overall
 from policy_router.runtime.results import (
@@ -280,7 +280,7 @@ class Delegator(Closing):
         target, task = self._started(plan, watcher)
         began = time.monotonic()
         try:
-            with _running_by(plan):
+            with running_by(plan.decision_id):
                 answer = (self._run_child or self.executor.run_child)(target, task)
                 if inspect.isawaitable(answer):
                     waiting = answer
@@ -298,7 +298,7 @@ class Delegator(Closing):
         target, task = self._started(plan, watcher)
         began = time.monotonic()
         try:
-            with _running_by(plan):
+            with running_by(plan.decision_id):
                 answer = await self._answer(target, task)
             result = completed(self.policy, plan, answer, self.executor.secrets)
         except BaseException as problem:
@@ -382,18 +382,8 @@ class Delegator(Closing):
 
 def _decided_by(batch: Sequence[Planned], parent_id: str | None) -> list[Decided]:
     """Return the decisions of a batch, below the one that the child at hand runs by, if any."""
-    above = parent_id or RUNS_BY.get()
+    above = parent_of(parent_id)
     return [decided(plan, above) for plan in batch]
-
-
-@contextmanager
-def _running_by(plan: Planned) -> Iterator[None]:
-    """Let what a child delegates be known as below its own decision."""
-    token = RUNS_BY.set(plan.decision_id)
-    try:
-        yield
-    finally:
-        RUNS_BY.reset(token)
 
 
 def _is_coroutine(run_child: RunChild | None) -> bool:

@@ -275,6 +275,8 @@ class Event(Struct, frozen=True):
         attempt: the number of the attempt, from 1.
         attempts: how many there can be.
         seconds: how long is waited.
+        parameter: the name of the parameter that is left out.
+        served_model: the model that the provider says it served.
         result: of the end: what became of the task, in full.
     """
 
@@ -287,6 +289,8 @@ class Event(Struct, frozen=True):
     attempt: int | None = None
     attempts: int | None = None
     seconds: float | None = None
+    parameter: str | None = None
+    served_model: str | None = None
     result: Result | None = None
 
     @property

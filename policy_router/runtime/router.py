@@ -13,6 +13,7 @@ from policy_router.decision.record import DecisionRecord, Target
 from policy_router.decision.request import Request
 from policy_router.domain import Policy
 from policy_router.errors import NoTarget
+from policy_router.runtime.lineage import parent_of
 
 if TYPE_CHECKING:
     from policy_router.runtime.log.decision_log import DecisionLog
@@ -54,15 +55,19 @@ class Router:
         Args:
             request: the wishes and facts.
             decision_id: the id of the decision in the log; a new one unless given.
-            parent_id: the id of the decision that the delegating agent itself runs by.
+            parent_id: the id of the decision that the delegating agent itself runs by; known
+                without it where this is called by a child that a delegator runs.
 
         Raises:
             RequestError: the request does not fit the policy.
             LogError: the decision cannot be logged, so that it is denied.
+            RuntimeError: the log is closed.
+            ValueError: an id is malformed.
         """
         record = decide(self.policy, request, now=self._clock())
-        if self._log is not None:
-            self._log.decision(self.policy, record, decision_id=decision_id, parent_id=parent_id)
+        if (log := self._log) is not None:
+            ids = {"decision_id": decision_id, "parent_id": parent_of(parent_id)}
+            log.decision(self.policy, record, **ids)
         return record
 
     async def decide_async(
@@ -75,7 +80,7 @@ class Router:
         """Decide as :meth:`decide`; the running event loop goes on while the log is written."""
         record = decide(self.policy, request, now=self._clock())
         if (log := self._log) is not None:
-            ids = {"decision_id": decision_id, "parent_id": parent_id}
+            ids = {"decision_id": decision_id, "parent_id": parent_of(parent_id)}
             await log.decision_async(self.policy, record, **ids)
         return record
 
@@ -95,6 +100,8 @@ class Router:
             NoTarget: the request is refused; the exception carries the record.
             RequestError: the request does not fit the policy.
             LogError: the decision cannot be logged, so that it is denied.
+            RuntimeError: the log is closed.
+            ValueError: an id is malformed.
         """
         return _target(self.decide(request, decision_id=decision_id, parent_id=parent_id))
 

@@ -60,7 +60,7 @@ def concluded(made: Made, task: ChildTask) -> Reply:
     warnings = last.warnings
     if served is not None and not is_same_model(routed, served):
         message = f"{printable(served)} was served in place of {printable(routed)}"
-        tell(task, EventKind.MODEL_MISMATCH, message, made.target)
+        tell(task, EventKind.MODEL_MISMATCH, message, made.target, served_model=served)
         LOGGER.warning("decision %s task %d: %s", task.decision_id, task.index, message)
         warnings = (*warnings, message)
     return replace(last, ran=made.target, attempts=made.attempts, warnings=warnings)

@@ -71,4 +71,4 @@ def tell_left_out(call: Call, task: ChildTask, name: str) -> None:
     """Tell that a parameter is not sent."""
     message = f"{printable(call.target.model)} does not take `{printable(name)}`, which is left out"
     LOGGER.warning("decision %s task %d: %s", task.decision_id, task.index, message)
-    tell(task, EventKind.PARAMETER_LEFT_OUT, message, call.target)
+    tell(task, EventKind.PARAMETER_LEFT_OUT, message, call.target, parameter=name)

@@ -163,7 +163,7 @@ def _chained(plain: Plain, seq: int, prev: str) -> bytes:
         entry.time,
         entry.id,
         entry.parent,
-        entry.caller,
+        UNSET if isinstance(entry.caller, UnsetType) else encoded(entry.caller),
         entry.record,
         UNSET if isinstance(entry.execution, UnsetType) else encoded(entry.execution),
         entry.gap,

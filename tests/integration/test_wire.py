@@ -756,6 +756,7 @@ def test_what_a_model_does_not_take_is_left_out_and_told(
     assert [event.message for event in told] == [
         f"m does not take `{name}`, which is left out" for name in left_out
     ]
+    assert [event.parameter for event in told] == left_out
     assert {(event.provider, event.model, event.task) for event in told} == {("one", "m", 0)}
     assert len([line for line in caplog.messages if "is left out" in line]) == len(left_out)
 

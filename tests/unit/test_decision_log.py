@@ -334,6 +334,8 @@ def test_sync_writes_each_call_by_itself(tmp_path: Path, new_log: NewLog, disk: 
     made = [thread.end() for thread in threads]
     assert disk.syncs == 8
     log.execution(made[0], Execution("started"))
+    assert disk.syncs == 8
+    log.flush()
     assert disk.syncs == 9
     assert sorted(ids(one_writer(tmp_path / "log"))) == sorted(made)
 

@@ -70,7 +70,8 @@ def gap(time: int = 1, reason: str = "unlogged", **more: Any) -> Draft:
 
 
 def opened(folder: Path, writer: str | None = None, limits: Limits = LARGE) -> Chain:
-    return Chain(LogFolder(folder), writer, limits, 1)
+    names = [writer] if writer else [f"w{number}" for number in range(1, 10)]
+    return Chain(LogFolder(folder), names, limits, 1)
 
 
 def written(folder: Path, *batches: list[Draft], limits: Limits = LARGE) -> None:
@@ -104,7 +105,7 @@ def test_every_kind_of_line_can_be_read_back() -> None:
     calls = (Call(1, "p", "m", failure="timeout", is_sent=False),)
     ended = Execution("finished", seconds=0.5, calls=calls)
     drafts = [
-        Draft(Kind.DECISION, 1, ID, ID, {"team": "x"}, msgspec.Raw(record.to_json())),
+        Draft(Kind.DECISION, 1, ID, ID, encoded({"team": "x"}), msgspec.Raw(record.to_json())),
         Draft(Kind.EXECUTION, 2, ID, execution=encoded(ended)),
         gap(3, "torn_tail", bytes=4),
         Draft(Kind.CLOSE, 4, close=Close("end")),
@@ -119,7 +120,8 @@ def test_every_kind_of_line_can_be_read_back() -> None:
             number,
             draft.kind,
         )
-        assert (entry.id, entry.parent, entry.caller) == (draft.id, draft.parent, draft.caller)
+        assert (entry.id, entry.parent) == (draft.id, draft.parent)
+        assert entry.caller == ({"team": "x"} if draft.kind is Kind.DECISION else UNSET)
         assert entry.execution == (ended if draft.kind is Kind.EXECUTION else UNSET)
         assert entry.gap == draft.gap
         assert (entry.close, entry.prune) == (draft.close, draft.prune)
@@ -224,8 +226,10 @@ def test_a_writer_has_a_name_that_any_system_can_have(name: str, *, can_be: bool
 
 
 def test_writers_and_segments_are_found_in_order(tmp_path: Path) -> None:
-    for name in ("w10", "w2", "b", "policies", "checkpoints", ".heads", "-x"):
+    for name in ("w10", "w2", "b", "policies", "checkpoints", ".heads", "-x", "src"):
         (tmp_path / name).mkdir()
+    for name in ("w10/00000001.jsonl", ".heads/b", "policies/1.jsonl"):
+        (tmp_path / name).touch()
     (tmp_path / "w3").write_text("no folder")
     for name in ("00000010.jsonl", "00000009.jsonl", "3.pruned", "00000004.pruned", "x.jsonl"):
         (tmp_path / "w2" / name).write_bytes(b"")
@@ -241,25 +245,35 @@ def test_writers_and_segments_are_found_in_order(tmp_path: Path) -> None:
         (10, False),
     ]
     assert [it.name for it in found] == ["w2/3", "w2/4", "w2/9", "w2/10"]
-    assert [it.number for it in folder.all_segments()] == [4, 9, 10]
+    assert [it.name for it in folder.all_segments()] == ["w2/4", "w2/9", "w2/10", "w10/1"]
     assert folder.segments("w3") == folder.segments("nobody") == []
     assert folder.segment_path("w2", 7) == tmp_path / "w2/00000007.jsonl"
 
 
-@pytest.mark.parametrize("name", ["w1", ".heads", "policies", "checkpoints"])
+@pytest.mark.parametrize("name", ["w1/00000001.jsonl", ".heads/w1", "checkpoints/000000000001.txt"])
 def test_a_folder_is_a_log_when_there_is_anything_of_one(tmp_path: Path, name: str) -> None:
-    folder = LogFolder(tmp_path / "log")
-    assert not folder.is_log()
-    (tmp_path / "log").mkdir()
-    assert not folder.is_log()
-    (tmp_path / "log" / name).mkdir()
-    assert folder.is_log()
+    file = tmp_path / "log" / name
+    for folder in (tmp_path / "log", file.parent):
+        with pytest.raises(LogError, match="there is no decision log here"):
+            LogFolder.existing(tmp_path / "log")
+        folder.mkdir()
+    file.touch()
+    assert LogFolder.existing(tmp_path / "log").path == tmp_path / "log"
+
+
+@pytest.mark.parametrize("name", ["src/main.py", "policies/acme.yaml", "checkpoints/best.pt"])
+def test_another_folder_is_no_log(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir()
+    file.touch()
+    with pytest.raises(LogError, match="there is no decision log here"):
+        LogFolder.existing(tmp_path)
+    assert LogFolder(tmp_path).writers() == []
 
 
 def test_a_plain_file_is_no_log(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("mine")
     folder = LogFolder(tmp_path / "plain")
-    assert not folder.is_log()
     assert folder.known_writers() == folder.writers() == []
     with pytest.raises(LogError, match="there is no decision log here"):
         LogReader(tmp_path / "plain")
@@ -433,12 +447,19 @@ def test_a_writer_is_one_process_at_a_time(tmp_path: Path) -> None:
     assert kinds(one_writer(tmp_path)) == ["gap", "gap"]
 
 
-def test_there_are_only_so_many_writers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain_module, "_MOST_WRITERS", 2)
-    one = opened(tmp_path)
+def test_the_first_free_name_is_claimed(tmp_path: Path) -> None:
+    def claimed() -> Chain:
+        return Chain(LogFolder(tmp_path), ["a", "b"], LARGE, 1)
+
+    one, two = claimed(), claimed()
+    assert (one.writer, two.writer) == ("a", "b")
     with pytest.raises(BlockingIOError):
-        opened(tmp_path)
+        claimed()
     one.release()
+    again = claimed()
+    assert again.writer == "a"
+    for it in (again, two):
+        it.release()
 
 
 def test_a_head_of_a_later_version_is_left_alone(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from policy_router.decision.record import Target
 from policy_router.runtime.arguments import arguments_of
 from policy_router.runtime.batch import Planned, planned
 from policy_router.runtime.ids import uuid7
+from policy_router.runtime.lineage import parent_of
 from policy_router.runtime.log.entry import Call, Execution
-from policy_router.runtime.log.events import RUNS_BY, decided, execution_of, logging_watcher
+from policy_router.runtime.log.events import decided, execution_of, logging_watcher
 from policy_router.runtime.results import (
     Attempt,
     ChildTask,
@@ -522,6 +523,31 @@ def test_below_is_as_deep_as_children_delegate(tmp_path: Path, new_log: NewLog) 
     assert parents(tmp_path / "log") == dict(zip(chain, [None, *chain], strict=False))
 
 
+@pytest.mark.parametrize("is_async", [False, True], ids=["function", "coroutine"])
+def test_what_a_child_decides_by_a_router_is_below_it(
+    tmp_path: Path, new_log: NewLog, *, is_async: bool
+) -> None:
+    log = new_log()
+    router = Router(POLICY, log=log)
+    known, told, other, after = (uuid7(NOW) for _ in range(4))
+
+    def child(target: Target, task: ChildTask) -> str:
+        router.decide({}, decision_id=known)
+        router.target({}, decision_id=told, parent_id=other)
+        return echo(target, task)
+
+    async def child_async(target: Target, task: ChildTask) -> str:
+        await router.decide_async({}, decision_id=known)
+        await router.target_async({}, decision_id=told, parent_id=other)
+        return echo(target, task)
+
+    with log, Delegator(POLICY, run_child=child_async if is_async else child, log=log) as it:
+        (result,) = it.delegate(ONE).results
+        router.decide({}, decision_id=after)
+    found = parents(tmp_path / "log")
+    assert (found[known], found[told], found[after]) == (result.decision_id, other, None)
+
+
 @pytest.mark.parametrize("problem", [None, ValueError("no")], ids=["done", "failed"])
 @pytest.mark.parametrize("is_async", [False, True], ids=["function", "coroutine"])
 @ONE_OR_SOME
@@ -529,7 +555,7 @@ def test_after_a_child_nobody_is_its_child(
     tmp_path: Path, new_log: NewLog, content: Any, problem: Exception | None, *, is_async: bool
 ) -> None:
     def child(target: Target, task: ChildTask) -> str:
-        assert RUNS_BY.get() == task.decision_id
+        assert parent_of(None) == task.decision_id
         if problem is not None:
             raise problem
         return echo(target, task)
@@ -541,7 +567,7 @@ def test_after_a_child_nobody_is_its_child(
     run = child_async if is_async else child
     with log, Delegator(POLICY, run_child=run, log=log) as it:
         it.delegate(content)
-        assert RUNS_BY.get() is None
+        assert parent_of(None) is None
         it.delegate(content)
     assert set(parents(tmp_path / "log").values()) == {None}
 

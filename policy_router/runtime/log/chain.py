@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,7 +28,6 @@ from policy_router.runtime.log.entry import (
 from policy_router.runtime.log.folder import Head, LogFolder, Segment, read_head, sync_folder
 from policy_router.runtime.log.lock import lock
 
-_MOST_WRITERS = 100_000
 _MICROSECONDS = 1_000_000
 _CLOSE_BYTES = 512
 """More than the line has that closes a segment."""
@@ -51,12 +50,12 @@ class Limits(Struct, frozen=True):
 class Chain:
     """The writing end of a writer's chain. Not safe to share: one call at a time."""
 
-    def __init__(self, folder: LogFolder, writer: str | None, limits: Limits, now: int) -> None:
+    def __init__(self, folder: LogFolder, names: Iterable[str], limits: Limits, now: int) -> None:
         """Claim a writer nobody else is, and go on where it ended.
 
         Args:
             folder: the log.
-            writer: its name; the first free one of ``w1``, ``w2``, ... unless given.
+            names: the writers to be; the first one of them that is free is claimed.
             limits: when its segments end.
             now: the time, in microseconds since 1970.
 
@@ -66,7 +65,7 @@ class Chain:
         """
         folder.heads.mkdir(parents=True, exist_ok=True)
         self.folder, self._limits = folder, limits
-        self.writer, self._head_file = _claimed(folder, writer)
+        self.writer, self._head_file = _claimed(folder, names)
         self._file: io.FileIO | None = None
         self._began = 0
         self._is_broken = False
@@ -243,9 +242,8 @@ class Chain:
         self._head_file.close()
 
 
-def _claimed(folder: LogFolder, writer: str | None) -> tuple[str, io.FileIO]:
+def _claimed(folder: LogFolder, names: Iterable[str]) -> tuple[str, io.FileIO]:
     """Return a writer nobody else is, with its head's file, which keeps the lock."""
-    names = (writer,) if writer else (f"w{number}" for number in range(1, _MOST_WRITERS))
     for name in names:
         file = _opened(folder.heads / name)
         try:

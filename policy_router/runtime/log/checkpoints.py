@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -217,8 +219,14 @@ def signed(
 
 
 def keep(folder: LogFolder, checkpoint: Checkpoint, note: str) -> Path:
-    """Store a checkpoint, and return its path."""
+    """Store a checkpoint, and return its path.
+
+    Raises:
+        OSError: it cannot be written, or there is one of this size, which is left as it is.
+    """
     path = folder.checkpoints / f"{checkpoint.size:012d}.txt"
+    if path.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     write_whole(path, note.encode())
     sync_folder(folder.path)
     return path

@@ -8,6 +8,7 @@ pass it in.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -24,6 +25,25 @@ Progress = Callable[[int, int], None]
 
 _CHUNK = 8 * 1024 * 1024
 _SMALL = 24 * 1024 * 1024
+
+
+class Job(Struct, frozen=True):
+    """What is done with a log, for whoever does a part of it.
+
+    Attributes:
+        folder: the log, by a path that is the same everywhere.
+        engine: what evaluates conditions.
+        run: tells one call from the next: nothing that is kept outlives the call.
+    """
+
+    folder: str
+    engine: str
+    run: str
+
+    @classmethod
+    def of(cls, folder: LogFolder, engine: str) -> Job:
+        """Return a new one."""
+        return cls(str(folder.path), engine, secrets.token_hex(8))
 
 
 class Chunk(Struct, frozen=True):

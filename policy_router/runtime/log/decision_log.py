@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from policy_router.decision.record import DecisionRecord
 from policy_router.domain import Policy
@@ -40,9 +41,12 @@ Durability: TypeAlias = Literal["sync", "group", "async"]
 OnLogFailure: TypeAlias = Literal["deny", "allow_unlogged"]
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
-"""How long a segment becomes, unless said otherwise."""
+"""How long a segment becomes, in bytes, unless said otherwise."""
 SEGMENT_SECONDS: Final = 24 * 3600.0
-"""How old a segment becomes, unless said otherwise."""
+"""How old a segment becomes, in seconds, unless said otherwise."""
+_MOST_WRITERS: Final = 100_000
+_LONGEST_NAME: Final = 56
+"""How much of a name is in that of a forked process."""
 
 
 class Decided(Struct, frozen=True):
@@ -89,9 +93,9 @@ class DecisionLog(Closing):
                 nothing is done about it; ``allow_unlogged``, made nevertheless, counted, and told
                 in the log once it can be written again.
             writer: the name of this process in the log; a free one of ``w1``, ``w2``, ... unless
-                given.
-            segment_bytes: how long a file becomes before the next one is begun.
-            segment_seconds: how old a file becomes before the next one is begun.
+                given. A process that is forked from it has a number behind that: ``api-2``.
+            segment_bytes: how many bytes a file gets before the next one is begun.
+            segment_seconds: how many seconds old a file gets before the next one is begun.
             clock: tells the time of each line.
             ids: gives a decision its id, where nobody else did.
 
@@ -111,6 +115,7 @@ class DecisionLog(Closing):
         self._durability, self._denies = durability, on_log_failure == "deny"
         self._name, self._limits = writer, Limits(segment_bytes, segment_seconds)
         self._clock, self._ids = clock, ids
+        self._is_forked = False
         self._begin(is_closed=False)
         _LOGS.add(self)
 
@@ -194,7 +199,7 @@ class DecisionLog(Closing):
             return
         drafts, waits = self._drafts(policy, batch)
         problem = None
-        if waits and drafts:
+        if drafts and (waits or self._group.is_full):
             problem = await self._group.together_async(drafts)
         elif drafts:
             self._group.together(drafts, waits=False)
@@ -211,6 +216,7 @@ class DecisionLog(Closing):
         """Log what happened to the child of a decision; nobody waits for that.
 
         :meth:`flush` does. What cannot be written is counted, and told in the log once it can.
+        Where very many lines wait to be written already, this one waits with them.
 
         Args:
             decision_id: the id of the decision.
@@ -222,18 +228,21 @@ class DecisionLog(Closing):
             ValueError: a text is not valid Unicode, or the id is none.
         """
         now = microseconds(self._clock())
-        who = caller if isinstance(caller, dict) else UNSET
-        what = encoded(execution)
+        who, what = _caller(caller), encoded(execution)
         draft = Draft(Kind.EXECUTION, now, _checked(decision_id), caller=who, execution=what)
-        self._put([draft], waits=False)
+        self._group.together([draft], waits=False)
 
     def act(self, draft: Draft) -> None:
         """Log something about the log itself.
 
+        Args:
+            draft: what happened.
+
         Raises:
             LogError: it cannot be written.
+            RuntimeError: the log is closed.
         """
-        problem = self._put([draft], waits=True)
+        problem = self._put([draft])
         if problem is not None:
             raise problem
 
@@ -250,7 +259,7 @@ class DecisionLog(Closing):
         try:
             self.policies.keep(policy)
         except OSError as problem:
-            error = self._error(problem)
+            error = self._told(problem)
             if self._denies:
                 raise error from None
             self._count(drafts, error)
@@ -260,7 +269,7 @@ class DecisionLog(Closing):
 
     # Writing.
 
-    def _put(self, drafts: Sequence[Draft], *, waits: bool) -> LogError | None:
+    def _put(self, drafts: Sequence[Draft], *, waits: bool = True) -> LogError | None:
         """Hand over lines; return why they could not be written, where somebody waited for that."""
         if self._durability == "sync":
             return self._group.alone(drafts)
@@ -281,27 +290,42 @@ class DecisionLog(Closing):
             if not isinstance(problem, (OSError, UnknownSchemaError)):
                 raise
             return error
-        self._is_failing = False
+        if self._is_failing:
+            LOGGER.warning("the log %s can be written again", self.folder.path)
+            self._is_failing = False
         return None
 
     def _opened(self) -> Chain:
-        return Chain(self.folder, self._name, self._limits, microseconds(self._clock()))
+        return Chain(self.folder, self._names(), self._limits, microseconds(self._clock()))
+
+    def _names(self) -> Iterator[str]:
+        """Yield the writers that this process can be."""
+        numbers = range(1, _MOST_WRITERS)
+        if self._name is None:
+            yield from (f"w{number}" for number in numbers)
+        elif not self._is_forked:
+            yield self._name
+        else:
+            yield from (f"{self._name[:_LONGEST_NAME]}-{number}" for number in numbers[1:])
 
     def _failed(self, problem: BaseException, missing: Gap, drafts: Sequence[Draft]) -> LogError:
         """Remember what is not in the log, and return the error."""
-        self._is_failing = True
         if isinstance(problem, FileNotFoundError) and self._chain is not None:
             self._chain.release()
             self._chain, self._kept = None, set()
-        error = self._error(problem)
-        LOGGER.error("%s", error)
+        error = self._told(problem)
         with self._counting:
             self._missing = _sum(missing, self._missing)
         self._count(drafts, error)
         return error
 
-    def _error(self, problem: BaseException) -> LogError:
-        return LogError(str(self.folder.path), _reason(problem))
+    def _told(self, problem: BaseException) -> LogError:
+        """Return the error, and tell the program's logger of the first one until it is mended."""
+        error = LogError(str(self.folder.path), _reason(problem))
+        if not self._is_failing:
+            LOGGER.error("%s", error)
+        self._is_failing = True
+        return error
 
     def _count(self, drafts: Sequence[Draft], error: LogError) -> None:
         """Count what is done without being logged: not what is denied."""
@@ -336,6 +360,7 @@ class DecisionLog(Closing):
     def _forked(self) -> None:
         """Be another writer than the process that this one was forked from."""
         chain = self._chain
+        self._is_forked = True
         self._begin(is_closed=self._group.is_closed)
         if chain is not None:
             chain.release()
@@ -350,10 +375,14 @@ def _decision(policy: Policy, decided: Decided, now: int, *, is_waited_for: bool
         now,
         _checked(decided.decision_id),
         _checked(decided.parent_id) if decided.parent_id else UNSET,
-        record.request.get("caller", UNSET),
+        _caller(record.request.get("caller")),
         Raw(record.to_json()),
         is_waited_for=is_waited_for,
     )
+
+
+def _caller(caller: object) -> Raw | UnsetType:
+    return encoded(caller) if isinstance(caller, dict) else UNSET
 
 
 def _checked(decision_id: str) -> str:
@@ -400,6 +429,11 @@ def _close_all() -> None:
 def _after_fork() -> None:
     for log in list(_LOGS):
         log._forked()  # noqa: SLF001 - it is a part of the log
+    if (util := sys.modules.get("multiprocessing.util")) is not None:
+        # Its children end without what is registered with `atexit`.
+        util.register_after_fork(
+            _LOGS, lambda _logs: util.Finalize(None, _close_all, exitpriority=0)
+        )
 
 
 atexit.register(_close_all)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, cast
 
@@ -76,9 +77,10 @@ class Execution(Struct, frozen=True, omit_defaults=True):
         entry: the name of the pool entry.
         attempt: the number of the attempt, from 1.
         seconds: how long a provider is left alone.
+        parameter: the name of the parameter that is left out.
         status: of the end: what became of the child.
         error: of the end: the code of the failure.
-        served_model: of the end: the model that the provider says it served.
+        served_model: the model that the provider says it served.
         finish_reason: of the end: why the model stopped, in the provider's word.
         input_tokens: of the end: what the provider counted.
         output_tokens: of the end: what the provider counted.
@@ -94,6 +96,7 @@ class Execution(Struct, frozen=True, omit_defaults=True):
     entry: str | None = None
     attempt: int | None = None
     seconds: float | None = None
+    parameter: str | None = None
     status: str | None = None
     error: str | None = None
     served_model: str | None = None
@@ -164,7 +167,7 @@ class Draft(Struct, frozen=True):
     time: int
     id: str | UnsetType = UNSET
     parent: str | UnsetType = UNSET
-    caller: dict[str, Any] | UnsetType = UNSET
+    caller: Raw | UnsetType = UNSET
     record: Raw | UnsetType = UNSET
     execution: Raw | UnsetType = UNSET
     gap: Gap | UnsetType = UNSET
@@ -249,7 +252,7 @@ def chained(draft: Draft, seq: int, prev: str) -> bytes:
             draft.kind,
             draft.id,
             draft.parent,
-            draft.caller,
+            cast("dict[str, Any]", draft.caller),
             draft.record,
             cast("Execution", draft.execution),
             draft.gap,
@@ -259,13 +262,13 @@ def chained(draft: Draft, seq: int, prev: str) -> bytes:
     )
 
 
-def encoded(execution: Execution) -> Raw:
-    """Return what happened as JSON.
+def encoded(content: Execution | Mapping[str, Any]) -> Raw:
+    """Return a part of a line as JSON.
 
     Raises:
         ValueError: a text in it is not valid Unicode.
     """
-    return Raw(_ENCODER.encode(execution))
+    return Raw(_ENCODER.encode(content))
 
 
 def line_hash(line: bytes) -> str:

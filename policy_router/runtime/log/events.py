@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from typing import Any
 
 from policy_router.runtime.batch import Planned
 from policy_router.runtime.log.decision_log import Decided, DecisionLog
 from policy_router.runtime.log.entry import Call, Execution
 from policy_router.runtime.results import Attempt, Event, EventKind, Result, Watcher
-
-RUNS_BY: ContextVar[str | None] = ContextVar("policy_router_runs_by", default=None)
-"""The id of the decision that the child at hand runs by; what it decides is a child of that."""
 
 
 def decided(plan: Planned, parent_id: str | None) -> Decided:
@@ -40,6 +36,8 @@ def execution_of(event: Event) -> Execution:
         model=event.model,
         attempt=event.attempt,
         seconds=event.seconds,
+        parameter=event.parameter,
+        served_model=event.served_model,
     )
 
 

@@ -28,6 +28,7 @@ from policy_router.errors import LogError
 SCHEMA: Final = "policy-router/log/v1"
 _WRITER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _SEGMENT = re.compile(r"(\d{1,18})\.(jsonl|pruned)")
+_NOTE = re.compile(r"\d{1,20}\.txt")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _RESERVED: Final = frozenset({"policies", "checkpoints"})
 _HEAD_BYTES: Final = 256
@@ -80,20 +81,28 @@ class LogFolder:
         self.checkpoints = self.path / "checkpoints"
         self.heads = self.path / ".heads"
 
-    def is_log(self) -> bool:
-        """Tell whether there is anything of a log here."""
-        return bool(self.writers()) or any(
-            folder.is_dir() for folder in (self.heads, self.policies, self.checkpoints)
-        )
+    @classmethod
+    def existing(cls, path: str | Path) -> LogFolder:
+        """Return the folder of a log that is there.
+
+        Raises:
+            LogError: there is nothing of a log.
+        """
+        folder = cls(path)
+        if not (folder.writers() or folder.heads.is_dir() or _has(folder.checkpoints, _NOTE)):
+            raise LogError(str(path), "there is no decision log here")
+        return folder
 
     def writers(self) -> list[str]:
-        """Return the names of the writers that have a folder, sorted."""
+        """Return the names of the writers that have a folder of lines, sorted."""
         try:
             with os.scandir(self.path) as found:
                 names = [it.name for it in found if is_writer(it.name) and it.is_dir()]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(names, key=_natural)
+        known = self.known_writers()
+        there = (it for it in names if it in known or _has(self.path / it, _SEGMENT))
+        return sorted(there, key=_natural)
 
     def known_writers(self) -> list[str]:
         """Return the names of the writers that have a head, sorted."""
@@ -217,6 +226,11 @@ def sync_folder(path: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+def _has(folder: Path, pattern: re.Pattern[str]) -> bool:
+    """Tell whether a folder has a file with a name of a kind."""
+    return folder.is_dir() and any(pattern.fullmatch(it.name) for it in folder.iterdir())
 
 
 def _natural(name: str) -> tuple[tuple[int, int, str], ...]:

@@ -88,6 +88,13 @@ class GroupCommit:
         self._last_size = 0
         self._flusher: threading.Thread | None = None
         self._wake, self._hurry = threading.Event(), threading.Event()
+        self._held: list[GroupCommit] = []
+        """Itself while a thread is to write: lines that nobody waits for are not forgotten."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many lines wait to be written that whoever adds one has to wait too."""
+        return len(self._open.drafts) >= _MOST_WAITING
 
     def check_open(self) -> None:
         """Raise a :class:`RuntimeError` where the log is closed."""
@@ -165,7 +172,7 @@ class GroupCommit:
                 self.check_open()
             batch = self._open
             batch.drafts += drafts
-            if not waits and len(batch.drafts) < _MOST_WAITING:
+            if not waits and not self.is_full:
                 self._flush_soon()
                 return None
             if not self._is_led and not batch.drafts and not batch.is_awaited:
@@ -223,7 +230,7 @@ class GroupCommit:
             Whether there is one: a program that is ending can start no more.
         """
         if self._flusher is None or not self._flusher.is_alive():
-            arguments = (weakref.ref(self), self._wake, self._hurry)
+            arguments = (weakref.ref(self), self._held, self._wake, self._hurry)
             flusher = threading.Thread(
                 target=_flush_now_and_then, args=arguments, name="policy-router log", daemon=True
             )
@@ -232,6 +239,7 @@ class GroupCommit:
             except RuntimeError:
                 return False
             self._flusher = flusher
+        self._held[:] = [self]
         if hurry:
             self._hurry.set()
         self._wake.set()
@@ -262,7 +270,10 @@ def _settle(tasks: Sequence[asyncio.Future[None]]) -> None:
 
 
 def _flush_now_and_then(
-    group: weakref.ref[GroupCommit], wake: threading.Event, hurry: threading.Event
+    group: weakref.ref[GroupCommit],
+    held: list[GroupCommit],
+    wake: threading.Event,
+    hurry: threading.Event,
 ) -> None:
     """Write what nobody waits for, a little after it came; the end of the log is the end."""
     while True:
@@ -276,6 +287,7 @@ def _flush_now_and_then(
         hurry.wait(_LINGER_SECONDS)
         wake.clear()
         hurry.clear()
+        held.clear()
         try:
             found.flush()
         except Exception:  # noqa: BLE001 - whoever comes next is not harmed

@@ -54,14 +54,12 @@ class LogReader:
         Raises:
             LogError: there is no log.
         """
-        self.folder = LogFolder(folder)
-        if not self.folder.is_log():
-            raise LogError(str(folder), "there is no decision log here")
+        self.folder = LogFolder.existing(folder)
         self.unreadable = 0
         """How many lines could not be read so far."""
 
     def lines(self) -> Iterator[Line]:
-        """Yield every line, in the order of time; of each writer, as it wrote them."""
+        """Yield every line: of each writer in its order, the writers merged by their times."""
         each = [self._of_writer(writer) for writer in self.folder.writers()]
         return heapq.merge(*each, key=_time)
 

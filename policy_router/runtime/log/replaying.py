@@ -17,9 +17,9 @@ from policy_router.decision.replay import Outcome, compared, replay
 from policy_router.decision.request import Request
 from policy_router.decision.what_if import reads_now
 from policy_router.domain import Policy
-from policy_router.errors import LogError, RecordError, RequestError
+from policy_router.errors import RecordError, RequestError
 from policy_router.runtime.loader import AUTO
-from policy_router.runtime.log.chunks import Chunk, Progress, chunks, over_all
+from policy_router.runtime.log.chunks import Chunk, Job, Progress, chunks, over_all
 from policy_router.runtime.log.folder import LogFolder, readable
 from policy_router.runtime.log.policies import PolicyStore
 
@@ -116,9 +116,8 @@ def replay_log(
     Raises:
         LogError: there is no log.
     """
-    log = opened(folder)
-    kept_policy.cache_clear()
-    work = partial(replay_chunk, str(folder), engine)
+    log = LogFolder.existing(folder)
+    work = partial(replay_chunk, Job.of(log, engine))
     report = ReplayReport()
     spread = partial(over_all, executor=executor, workers=workers, progress=progress)
     with readable(log):
@@ -126,18 +125,6 @@ def replay_log(
             report.add(part)
     report.shorten()
     return report
-
-
-def opened(folder: str | Path) -> LogFolder:
-    """Return the folder of a log.
-
-    Raises:
-        LogError: there is no log.
-    """
-    log = LogFolder(folder)
-    if not log.is_log():
-        raise LogError(str(folder), "there is no decision log here")
-    return log
 
 
 class _PolicyPart(Struct, gc=False):
@@ -165,7 +152,7 @@ _LINE = msgspec.json.Decoder(_LinePart)
 _RECORD = msgspec.json.Decoder(_RecordPart)
 
 
-def replay_chunk(folder: str, engine: str, chunk: Chunk) -> ReplayReport:
+def replay_chunk(job: Job, chunk: Chunk) -> ReplayReport:
     """Make the decisions of a piece of a log again."""
     report = ReplayReport()
     for content in chunk.lines():
@@ -175,11 +162,11 @@ def replay_chunk(folder: str, engine: str, chunk: Chunk) -> ReplayReport:
             report.unreadable += 1
             continue
         if line.kind == "decision":
-            _replay_line(report, folder, engine, line)
+            _replay_line(report, job, line)
     return report
 
 
-def _replay_line(report: ReplayReport, folder: str, engine: str, line: _LinePart) -> None:
+def _replay_line(report: ReplayReport, job: Job, line: _LinePart) -> None:
     try:
         record = _RECORD.decode(line.record if isinstance(line.record, Raw) else b"")
     except (msgspec.DecodeError, UnicodeError):
@@ -187,7 +174,7 @@ def _replay_line(report: ReplayReport, folder: str, engine: str, line: _LinePart
     if record is None or record.schema != SCHEMA:
         report.note(line.id, Outcome.NOT_REPLAYABLE, _unread(line))
         return
-    kept = kept_policy(folder, engine, record.policy.revision)
+    kept = kept_policy(job, record.policy.revision)
     if isinstance(kept, str):
         report.note(line.id, Outcome.NOT_REPLAYABLE, kept)
         return
@@ -254,9 +241,9 @@ class Kept:
 
 
 @lru_cache(maxsize=64)
-def kept_policy(folder: str, engine: str, revision: str) -> Kept | str:
+def kept_policy(job: Job, revision: str) -> Kept | str:
     """Return the policy of a revision, or why there is none."""
     try:
-        return Kept(PolicyStore(LogFolder(folder)).load(revision, engine=engine))
+        return Kept(PolicyStore(LogFolder(job.folder)).load(revision, engine=job.engine))
     except RecordError as problem:
         return str(problem)

@@ -78,14 +78,15 @@ def _made(
     found = examined(log, wants_leaves=True, progress=progress)
     before, weave = _woven(log, found)
     size = weave.tree.size
-    if sum(found.acknowledged.values()) == size:
+    # A line that is not acknowledged may yet be taken away; one that was signed may not.
+    upto = {
+        writer: max(lines, weave.covered.get(writer, 0))
+        for writer, lines in found.acknowledged.items()
+    }
+    if all(lines == weave.covered.get(writer, 0) for writer, lines in upto.items()):
         return None
     origin = origin or (before[-1].checkpoint.origin if before else signer.name)
-    # A line that is not acknowledged may yet be taken away.
-    leaves = {
-        writer: its[: found.acknowledged[writer] * HASH_SIZE]
-        for writer, its in found.leaves.items()
-    }
+    leaves = {writer: its[: upto[writer] * HASH_SIZE] for writer, its in found.leaves.items()}
     checkpoint, note = signed(weave, leaves, origin, signer)
     return Made(keep(log, checkpoint, note), checkpoint, checkpoint.size - size)
 

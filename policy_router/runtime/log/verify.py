@@ -145,9 +145,7 @@ def verify(
         LogError: there is no log, it is of a newer version, or it cannot be read.
         SignatureError: the checkpoint that was kept cannot be read.
     """
-    log = LogFolder(folder)
-    if not log.is_log():
-        raise LogError(str(folder), "there is no decision log here")
+    log = LogFolder.existing(folder)
     checkpoints, unread = stored(log)
     if checkpoint is not None:
         checkpoints = _with_kept(checkpoints, checkpoint)

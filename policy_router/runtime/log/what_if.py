@@ -22,9 +22,9 @@ from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
 from policy_router.runtime.accounting import cost, estimate
 from policy_router.runtime.loader import AUTO, loads
-from policy_router.runtime.log.chunks import Chunk, Progress, chunks, over_all
-from policy_router.runtime.log.folder import readable
-from policy_router.runtime.log.replaying import kept_policy, opened
+from policy_router.runtime.log.chunks import Chunk, Job, Progress, chunks, over_all
+from policy_router.runtime.log.folder import LogFolder, readable
+from policy_router.runtime.log.replaying import kept_policy
 from policy_router.runtime.log.what_if_report import BILLION, Example, Money, Use, WhatIf, summed
 
 _MOST_KEPT = 50_000
@@ -53,11 +53,10 @@ def what_if(
     Raises:
         LogError: there is no log.
     """
-    log = opened(folder)
-    kept_policy.cache_clear()
-    _pass.cache_clear()
+    log = LogFolder.existing(folder)
+    job = Job.of(log, engine)
     report = WhatIf(policy.name, policy.revision)
-    work = partial(what_if_chunk, str(folder), policy.canonical, engine)
+    work = partial(what_if_chunk, job, policy.canonical)
     spread = partial(over_all, executor=executor, workers=workers)
     with readable(log):
         pieces = chunks(log)
@@ -65,7 +64,7 @@ def what_if(
             report.add(part)
         if report.pending:
             # Children that ended in another piece of the log than they were decided in.
-            rest = partial(_late_chunk, str(folder), policy.canonical, engine, report.pending)
+            rest = partial(_late_chunk, job, policy.canonical, report.pending)
             report.pending = {}
             for money in spread(rest, pieces):
                 report.money.add(money)
@@ -151,9 +150,9 @@ class _Pass:
     Safe to share between threads: what two of them decide at once is the same.
     """
 
-    def __init__(self, folder: str, canonical: bytes, engine: str) -> None:
-        self.folder, self.engine = folder, engine
-        self.policy = _other(canonical, engine)
+    def __init__(self, job: Job, canonical: bytes) -> None:
+        self.job = job
+        self.policy = _other(canonical, job.engine)
         self.reads_now = reads_now(self.policy)
         self.decided: dict[tuple[bytes, str], DecisionRecord | None] = {}
         self.groups: dict[_Key, _Group] = {}
@@ -215,7 +214,7 @@ class _Pass:
         return found
 
     def prices(self, record: DecisionRecord) -> Policy | None:
-        kept = kept_policy(self.folder, self.engine, record.policy.revision)
+        kept = kept_policy(self.job, record.policy.revision)
         return None if isinstance(kept, str) else kept.policy
 
     def estimated(
@@ -247,13 +246,13 @@ class _Pass:
 
 
 @lru_cache(maxsize=4)
-def _pass(folder: str, canonical: bytes, engine: str) -> _Pass:
-    return _Pass(folder, canonical, engine)
+def _pass(job: Job, canonical: bytes) -> _Pass:
+    return _Pass(job, canonical)
 
 
-def what_if_chunk(folder: str, canonical: bytes, engine: str, chunk: Chunk) -> WhatIf:
+def what_if_chunk(job: Job, canonical: bytes, chunk: Chunk) -> WhatIf:
     """Count what a piece of a log comes to."""
-    going, report = _pass(folder, canonical, engine), WhatIf()
+    going, report = _pass(job, canonical), WhatIf()
     groups: dict[str, _Group] = {}
     uses: dict[str, Use] = {}
     met: dict[bytes, _Tally] = {}
@@ -281,11 +280,9 @@ def what_if_chunk(folder: str, canonical: bytes, engine: str, chunk: Chunk) -> W
     return report
 
 
-def _late_chunk(
-    folder: str, canonical: bytes, engine: str, pending: dict[bytes, Use], chunk: Chunk
-) -> Money:
+def _late_chunk(job: Job, canonical: bytes, pending: dict[bytes, Use], chunk: Chunk) -> Money:
     """Count the tokens of children that were decided in a piece, and ended in another."""
-    going, money, aside = _pass(folder, canonical, engine), Money(), WhatIf()
+    going, money, aside = _pass(job, canonical), Money(), WhatIf()
     groups: dict[bytes, _Group] = {}
     here: dict[bytes, Use] = {}
     for line in _lines(chunk, aside):
