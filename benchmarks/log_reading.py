@@ -22,9 +22,9 @@ from benchmarks.log_workload import Say, log_policy, many_requests, other_policy
 from benchmarks.workload import NOW
 from policy_router import DecisionLog, DecisionRecord, decide
 from policy_router.runtime.ids import uuid7
-from policy_router.runtime.log.chunks import Progress
 from policy_router.runtime.log.decision_log import Decided
-from policy_router.runtime.log.notes import Verifier, new_signer
+from policy_router.runtime.log.folder import Progress
+from policy_router.runtime.log.keys import Verifier, new_signer
 from policy_router.runtime.log.replaying import replay_log
 from policy_router.runtime.log.signing import make_checkpoint
 from policy_router.runtime.log.verify import verify

@@ -143,3 +143,10 @@ class LogError(PolicyRouterError):
     def __str__(self) -> str:
         """Return both on one line."""
         return f"the log {self.folder}: {self.reason}"
+
+
+def reason_of(problem: OSError | ValueError) -> str:
+    """Return why a file cannot be used, on one line and without its name."""
+    if not isinstance(problem, OSError):
+        return "no file can have this name"
+    return (problem.strerror or "input/output error").lower()

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from policy_router.cli.log_options import NewCommand, add_log_commands, add_logging, add_replay
+from policy_router.errors import reason_of
 from policy_router.runtime.loader import AUTO, ENGINES
 from policy_router.version import VERSION
 
@@ -49,9 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         terminal.flush()
     except OSError as problem:
         terminal.give_up_output()
-        reason = (problem.strerror or "input/output error").lower()
         where = problem.filename or "standard output"  # what is printed has no name
-        sys.stderr.write(f"policy-router: {where}: {reason}\n")
+        sys.stderr.write(f"policy-router: {where}: {reason_of(problem)}\n")
         return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED

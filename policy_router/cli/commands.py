@@ -23,7 +23,7 @@ from policy_router.decision.situation import Situation
 from policy_router.decision.wording import spelt_target, spelt_warning
 from policy_router.diagnostics import Diagnostic, Diagnostics, printable, quote
 from policy_router.domain import WISHES, Level, Policy, PoolEntry
-from policy_router.errors import LogError, PolicyError, PolicyRouterError, RequestError
+from policy_router.errors import LogError, PolicyError, PolicyRouterError, RequestError, reason_of
 from policy_router.runtime.loader import check, data_folder, load
 from policy_router.runtime.router import system_clock
 
@@ -344,8 +344,7 @@ def _write(folder: Path, contents: dict[str, str]) -> None:
     except (OSError, ValueError) as problem:
         for half_written in written:
             half_written.unlink(missing_ok=True)
-        reason = getattr(problem, "strerror", None) or "no file can have this name"
-        raise _UsageError(f"{file}: {reason.lower()}") from None
+        raise _UsageError(f"{file}: {reason_of(problem)}") from None
 
 
 def _existing(path: str) -> str:

@@ -18,8 +18,7 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 def log_of(options: argparse.Namespace) -> str:
     """Return the log that is meant."""
-    words = options.words if isinstance(options.words, list) else [options.words]
-    given = [word for word in (*words, options.log) if word is not None]
+    given = [word for word in (options.words, options.log) if word is not None]
     if len(given) != 1:
         raise RequestError("LOG", "one log is wanted")
     return str(given[0])
@@ -35,10 +34,8 @@ def log_and_id(options: argparse.Namespace) -> tuple[str, str]:
     return words[0], words[1]
 
 
-def time_of(text: str | None, now: datetime.datetime, option: str) -> int | None:
+def time_of(text: str, now: datetime.datetime, option: str) -> int:
     """Return a time that is written as a day, in RFC 3339, or as an age."""
-    if text is None:
-        return None
     age = _AGE.fullmatch(text)
     try:
         if age:

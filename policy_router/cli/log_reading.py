@@ -61,8 +61,8 @@ def _chosen(
     reader: LogReader, options: argparse.Namespace
 ) -> Iterator[tuple[Line, DecisionRecord]]:
     """Yield the decisions that the filters let through, the newest first."""
-    since = time_of(options.since, options.now, "--since")
-    until = time_of(options.until, options.now, "--until")
+    since = time_of(options.since, options.now, "--since") if options.since is not None else None
+    until = time_of(options.until, options.now, "--until") if options.until is not None else None
     for line in decisions(reader.newest_first()):
         if until is not None and line.entry.time >= until:
             continue

@@ -17,12 +17,11 @@ from policy_router.cli.terminal import Bar, counted, err, out, out_bytes, paint_
 from policy_router.decision.request import spelt
 from policy_router.decision.what_if import named
 from policy_router.diagnostics import printable
-from policy_router.errors import LogError, RecordError, RequestError
+from policy_router.errors import LogError, RecordError, RequestError, reason_of
 from policy_router.runtime.log.checkpoints import verify_proof
 from policy_router.runtime.log.entry import LogEntry, moment_of
 from policy_router.runtime.log.folder import write_whole
-from policy_router.runtime.log.notes import (
-    Proof,
+from policy_router.runtime.log.keys import (
     SignatureError,
     Signer,
     Verifier,
@@ -30,9 +29,10 @@ from policy_router.runtime.log.notes import (
     read_signer,
     read_verifier,
 )
+from policy_router.runtime.log.notes import Proof
 from policy_router.runtime.log.prune import prune
 from policy_router.runtime.log.signing import make_checkpoint, prove
-from policy_router.runtime.log.verify import Part, Report, Verdict, verify
+from policy_router.runtime.log.verify import Answer, Part, Report, verify
 
 _BIG = 64 * 1024 * 1024
 
@@ -51,12 +51,11 @@ def _content(path: str) -> bytes:
             return sys.stdin.buffer.read(_BIG)
         return Path(path).read_bytes()
     except (OSError, ValueError) as problem:
-        reason = getattr(problem, "strerror", None) or "no file can have this name"
-        raise RequestError(name_of(path), f"cannot be read: {reason.lower()}") from None
+        raise RequestError(name_of(path), f"cannot be read: {reason_of(problem)}") from None
 
 
 def _verifier(path: str | None) -> Verifier | None:
-    return None if path is None else read_verifier(_content(path), None)
+    return None if path is None else read_verifier(_content(path))
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -73,7 +72,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _print_report(report: Report, log: str, options: argparse.Namespace) -> None:
     paint = paint_for(sys.stdout) or (lambda text, _role: text)
-    roles = {Verdict.BROKEN: "error", Verdict.NOT_CHECKED: "dim"}
+    roles = {Answer.BROKEN: "error", Answer.NOT_CHECKED: "dim"}
     words = {
         "integrity": f"{counted(report.lines, 'line')} in {counted(report.segments, 'segment')}"
         f" of {counted(report.writers, 'writer')}",
@@ -93,7 +92,7 @@ def _print_report(report: Report, log: str, options: argparse.Namespace) -> None
         return
     if not report.checkpoints:
         out(f"next: policy-router log checkpoint {shlex.quote(log)} --key FILE")
-    elif report.authenticity.status is Verdict.NOT_CHECKED:
+    elif report.authenticity.status is Answer.NOT_CHECKED:
         out(f"next: policy-router log verify {shlex.quote(log)} --key FILE")
 
 
@@ -106,7 +105,7 @@ def _said_of_checkpoints(report: Report) -> str:
 
 def _checkpoint(options: argparse.Namespace) -> int:
     log = log_of(options)
-    signer = read_signer(_content(options.key), None)
+    signer = read_signer(_content(options.key))
     with Bar("read", is_quiet=options.quiet) as bar:
         made = make_checkpoint(log, signer, origin=options.origin, progress=bar)
     if made is None:
@@ -142,8 +141,7 @@ def _keygen(options: argparse.Namespace) -> int:
         _write_private(private, signer)
         write_whole(public, f"{signer.verifier().encoded()}\n".encode())
     except OSError as problem:
-        reason = (problem.strerror or "it cannot be written").lower()
-        raise RequestError(str(private), reason) from None
+        raise RequestError(str(private), reason_of(problem)) from None
     if not options.quiet:
         out(f"wrote {private}, which nobody else may read, and {public} for auditors")
         out(f"next: policy-router log checkpoint LOG --key {shlex.quote(options.file)}")
@@ -166,8 +164,7 @@ def _prove(options: argparse.Namespace) -> int:
     try:
         write_whole(Path(options.output), text.encode())
     except OSError as problem:
-        reason = (problem.strerror or "it cannot be written").lower()
-        raise RequestError(options.output, reason) from None
+        raise RequestError(options.output, reason_of(problem)) from None
     if not options.quiet:
         out(f"wrote {options.output}")
         out(f"next: policy-router log verify-proof {shlex.quote(options.output)} --key FILE")
@@ -175,7 +172,7 @@ def _prove(options: argparse.Namespace) -> int:
 
 
 def _verify_proof(options: argparse.Namespace) -> int:
-    verifier = read_verifier(_content(options.key), None)
+    verifier = read_verifier(_content(options.key))
     try:
         proof = Proof.from_text(_content(options.proof).decode(errors="surrogateescape"))
         checkpoint = verify_proof(proof, verifier)
@@ -206,9 +203,9 @@ def _verify_proof(options: argparse.Namespace) -> int:
 
 def _prune(options: argparse.Namespace) -> int:
     log = log_of(options)
-    before = time_of(options.before, options.now, "--before") or 0
+    before = time_of(options.before, options.now, "--before")
     verifier = _verifier(options.key)
-    done = prune(log, before, verifier=verifier, is_trial=options.dry_run)
+    done = prune(log, before, verifier=verifier, dry_run=options.dry_run)
     if options.format == "json":
         out_bytes(msgspec.json.encode({"dry_run": options.dry_run, **msgspec.to_builtins(done)}))
         return GOOD

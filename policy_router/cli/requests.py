@@ -10,7 +10,7 @@ from typing import Any
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request
 from policy_router.diagnostics import quote
-from policy_router.errors import RequestError
+from policy_router.errors import RequestError, reason_of
 
 MAX_BYTES = 64 * 1024 * 1024
 """The longest batch, in bytes."""
@@ -81,8 +81,7 @@ def _read_bytes(path: str) -> bytes:
             with Path(path).open("rb") as stream:
                 content = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as problem:
-        reason = getattr(problem, "strerror", None) or "no file can have this name"
-        raise RequestError(name_of(path), f"cannot be read: {reason.lower()}") from None
+        raise RequestError(name_of(path), f"cannot be read: {reason_of(problem)}") from None
     if len(content) > MAX_BYTES:
         raise RequestError(name_of(path), f"longer than {MAX_BYTES:,} bytes")
     return content

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from policy_router.diagnostics import Code, Diagnostic, Diagnostics, Severity, SourceFile, Span
 from policy_router.domain import Policy
-from policy_router.errors import PolicyError
+from policy_router.errors import PolicyError, reason_of
 
 if TYPE_CHECKING:
     from policy_router.expressions.engine import Engine
@@ -112,8 +112,8 @@ def check(path: str | Path, *, engine: str = AUTO) -> tuple[Policy | None, Diagn
         files: list[tuple[str, str | bytes]] = [(str(file), _content(file)) for file in names]
     except (OSError, ValueError) as problem:
         where = str(getattr(problem, "filename", None) or path)
-        reason = (getattr(problem, "strerror", None) or "no file can have this name").lower()
-        return None, _cannot_read(Code.UNREADABLE, where, f"the file cannot be read: {reason}")
+        message = f"the file cannot be read: {reason_of(problem)}"
+        return None, _cannot_read(Code.UNREADABLE, where, message)
     if not files:
         message = "the folder holds no rule files"
         return None, _cannot_read(Code.NO_RULE_FILES, str(path), message)

@@ -22,7 +22,7 @@ from policy_router.runtime.log.entry import (
     line_hash,
 )
 from policy_router.runtime.log.folder import Head
-from policy_router.runtime.log.notes import Signer
+from policy_router.runtime.log.keys import Signer
 
 MOMENT = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)

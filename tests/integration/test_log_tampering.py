@@ -28,11 +28,11 @@ from policy_router.errors import LogError
 from policy_router.runtime.log import chain
 from policy_router.runtime.log.entry import Draft, Gap, Kind
 from policy_router.runtime.log.folder import LogFolder, Segment
-from policy_router.runtime.log.notes import SignatureError, Signer
+from policy_router.runtime.log.keys import SignatureError, Signer
 from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.log.scan import Damage, Problem
 from policy_router.runtime.log.signing import make_checkpoint
-from policy_router.runtime.log.verify import NotWholeError, Report, Verdict, verify
+from policy_router.runtime.log.verify import Answer, NotWholeError, Report, verify
 from tests.integration.log_auditing import (
     NOW,
     PRICED,
@@ -116,7 +116,7 @@ def test_the_log_has_three_segments_and_more_of_each_writer(original: Path) -> N
 def test_what_nobody_touched_is_whole(log: Path, run: Run) -> None:
     report = verify(log)
     assert report.is_whole
-    assert (report.writers, report.authenticity.status) == (2, Verdict.NOT_CHECKED)
+    assert (report.writers, report.authenticity.status) == (2, Answer.NOT_CHECKED)
     ran = run("log", "verify", str(log))
     assert (ran.code, ran.err) == (0, "")
 
@@ -124,7 +124,7 @@ def test_what_nobody_touched_is_whole(log: Path, run: Run) -> None:
 def test_what_is_signed_and_untouched_is_verified(signed: Path) -> None:
     report = verify(signed, verifier=VERIFIER)
     assert report.is_whole
-    assert (report.authenticity.status, report.checkpoints) == (Verdict.VERIFIED, 1)
+    assert (report.authenticity.status, report.checkpoints) == (Answer.VERIFIED, 1)
     assert report.covered == report.lines
 
 
@@ -241,7 +241,7 @@ def test_a_removed_line_is_missed(log: Path, run: Run, which: str) -> None:
     report = verify(log)
     wanted = Found(Damage.REMOVED, f"a/{int(path.stem)}", (seq, seq))
     assert [it for it in found_in(report) if it.damage is not Damage.REWRITTEN] == [wanted]
-    assert report.completeness.status is Verdict.BROKEN
+    assert report.completeness.status is Answer.BROKEN
     assert run("log", "verify", str(log)).code == 1
 
 
@@ -574,7 +574,7 @@ def test_history_that_is_rewritten_consistently_is_found_by_the_checkpoint_alone
 ) -> None:
     rewritten(log, "a", otherwise)
     report = verify(log)
-    assert (report.integrity.status, report.completeness.status) == (Verdict.WHOLE,) * 2
+    assert (report.integrity.status, report.completeness.status) == (Answer.WHOLE,) * 2
     if not report.checkpoints:
         assert report.is_whole
         return
@@ -615,7 +615,7 @@ def test_an_edited_line_says_so_of_the_checkpoint_too(signed: Path) -> None:
 def test_the_key_of_somebody_else_does_not_verify(signed: Path) -> None:
     report = verify(signed, verifier=STRANGER.verifier())
     assert damages(report) == {Damage.BAD_SIGNATURE}
-    assert report.authenticity.status is Verdict.BROKEN
+    assert report.authenticity.status is Answer.BROKEN
 
 
 def test_a_checkpoint_by_somebody_else_is_found(log: Path) -> None:
@@ -646,7 +646,7 @@ def test_a_tampered_checkpoint_is_found(
     report = verify(signed, verifier=VERIFIER)
     found = damages(report)
     assert found & {damage, Damage.BAD_SIGNATURE}
-    assert report.authenticity.status is Verdict.BROKEN
+    assert report.authenticity.status is Answer.BROKEN
 
 
 def test_the_leaf_of_no_line_is_no_checkpoint(signed: Path) -> None:

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from policy_router import DecisionLog, Policy, decide
 from policy_router.runtime.log import chunks
 from policy_router.runtime.log.checkpoints import verify_proof
-from policy_router.runtime.log.notes import Signer
+from policy_router.runtime.log.keys import Signer
 from policy_router.runtime.log.replaying import replay_log
 from policy_router.runtime.log.signing import make_checkpoint, prove
-from policy_router.runtime.log.verify import Verdict, verify
+from policy_router.runtime.log.verify import Answer, verify
 from policy_router.runtime.log.what_if import what_if
 from tests.property.rich_policies import rich_policies, rich_requests
 from tests.property.strategies import NOW, compiled, policies, requests
@@ -103,7 +103,7 @@ def test_no_byte_changes_unseen(
         bit = data.draw(st.sampled_from([1, 2, 4, 8, 16, 32, 64, 128]))
         path.write_bytes(content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :])
         report = verify(folder)
-        assert Verdict.BROKEN in {report.integrity.status, report.completeness.status}
+        assert Answer.BROKEN in {report.integrity.status, report.completeness.status}
 
 
 @given(histories, segment_bytes, st.data())
@@ -113,7 +113,7 @@ def test_every_decision_that_a_checkpoint_covers_is_proved(
     with logged(history, size) as folder:
         assert make_checkpoint(folder, SIGNER) is not None
         report = verify(folder, verifier=SIGNER.verifier())
-        assert (report.authenticity.status, report.covered) == (Verdict.VERIFIED, report.lines)
+        assert (report.authenticity.status, report.covered) == (Answer.VERIFIED, report.lines)
         lines = [
             line
             for path in sorted(folder.glob("w*/*.jsonl"))

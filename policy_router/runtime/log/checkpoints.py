@@ -21,8 +21,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from policy_router.errors import LogError
+from policy_router.errors import LogError, reason_of
 from policy_router.runtime.log.folder import LogFolder, sync_folder, write_whole
+from policy_router.runtime.log.keys import SignatureError, Signer, Verifier
 from policy_router.runtime.log.merkle import (
     HASH_SIZE,
     Tree,
@@ -30,16 +31,7 @@ from policy_router.runtime.log.merkle import (
     leaf_hash,
     verify_inclusion,
 )
-from policy_router.runtime.log.notes import (
-    Checkpoint,
-    Proof,
-    SignatureError,
-    Signer,
-    Verifier,
-    opened,
-    sign,
-    text_of,
-)
+from policy_router.runtime.log.notes import Checkpoint, Proof, opened, sign, text_of
 from policy_router.runtime.log.scan import Damage, Problem
 
 _COVER: Final = re.compile(r"writer ([A-Za-z0-9_][A-Za-z0-9_.-]{0,63}) ([1-9]\d{0,18}) (\S{44})")
@@ -122,8 +114,8 @@ def stored(folder: LogFolder) -> tuple[list[SignedCheckpoint], list[Problem]]:
         try:
             found.append(SignedCheckpoint.read(path))
         except (SignatureError, OSError) as problem:
-            reason = getattr(problem, "strerror", None) or str(problem)
-            message = f"it cannot be read: {reason.lower()}"
+            reason = reason_of(problem) if isinstance(problem, OSError) else str(problem)
+            message = f"it cannot be read: {reason}"
             problems.append(Problem(Damage.BAD_CHECKPOINT, f"checkpoints/{path.name}", message))
     return sorted(found, key=lambda it: it.checkpoint.size), problems
 

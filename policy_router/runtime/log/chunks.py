@@ -17,11 +17,9 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from policy_router.runtime.log.folder import LogFolder
+from policy_router.runtime.log.folder import LogFolder, Progress
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
-"""Is told how many bytes of how many are done."""
 
 _CHUNK = 8 * 1024 * 1024
 _SMALL = 24 * 1024 * 1024

@@ -16,7 +16,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from policy_router.decision.record import DecisionRecord
 from policy_router.domain import Policy
-from policy_router.errors import LogError
+from policy_router.errors import LogError, reason_of
 from policy_router.runtime.closing import Closing
 from policy_router.runtime.ids import Ids, uuid7
 from policy_router.runtime.log.chain import Chain, Limits
@@ -413,7 +413,7 @@ def _reason(problem: BaseException) -> str:
     if isinstance(problem, UnknownSchemaError):
         return str(problem)
     if isinstance(problem, OSError):
-        return (problem.strerror or "input/output error").lower()
+        return reason_of(problem)
     return "the writing was interrupted"
 
 

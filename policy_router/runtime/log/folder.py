@@ -15,15 +15,18 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
-from policy_router.errors import LogError
+from policy_router.errors import LogError, reason_of
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Is told how many bytes of how many are done."""
 
 SCHEMA: Final = "policy-router/log/v1"
 _WRITER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -187,8 +190,7 @@ def readable(folder: LogFolder) -> Iterator[None]:
     except UnknownSchemaError as problem:
         raise LogError(str(folder.path), str(problem)) from None
     except OSError as problem:
-        reason = f"it cannot be read: {(problem.strerror or 'input/output error').lower()}"
-        raise LogError(str(folder.path), reason) from None
+        raise LogError(str(folder.path), f"it cannot be read: {reason_of(problem)}") from None
 
 
 def is_writer(name: str) -> bool:

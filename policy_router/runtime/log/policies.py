@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from policy_router.domain import Policy
-from policy_router.errors import PolicyError, RecordError
+from policy_router.errors import PolicyError, RecordError, reason_of
 from policy_router.runtime.loader import AUTO, load_files
 from policy_router.runtime.log.folder import LogFolder, write_whole
 
@@ -68,7 +68,7 @@ class PolicyStore:
         try:
             content = path.read_bytes()
         except OSError as problem:
-            reason = (problem.strerror or "it cannot be read").lower()
+            reason = reason_of(problem)
             raise RecordError(f"the policy {revision[:19]} is not kept: {reason}") from None
         if digest(content) != revision:
             reason = "its file was changed"

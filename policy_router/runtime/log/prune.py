@@ -8,36 +8,31 @@ removal is a line of the log, written before the first file goes.
 from __future__ import annotations
 
 import base64
-from collections.abc import Set as AbstractSet
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
-from policy_router.errors import LogError
 from policy_router.runtime.log.checkpoints import hashes, stored
 from policy_router.runtime.log.decision_log import DecisionLog
-from policy_router.runtime.log.entry import Draft, Kind, LogEntry, Prune, line_hash, microseconds
-from policy_router.runtime.log.folder import LogFolder, Segment, write_whole
+from policy_router.runtime.log.entry import Draft, Kind, Prune, line_hash, microseconds
+from policy_router.runtime.log.folder import LogFolder, Segment, readable, write_whole
+from policy_router.runtime.log.keys import Verifier
 from policy_router.runtime.log.lock import lock
-from policy_router.runtime.log.notes import Verifier
 from policy_router.runtime.log.pruned import Pruned
-from policy_router.runtime.log.verify import NotWholeError, examined, verify
+from policy_router.runtime.log.reading import whole_lines
+from policy_router.runtime.log.signing import auditing
+from policy_router.runtime.log.verify import NotWholeError, audited
 from policy_router.runtime.router import Clock, system_clock
 
 WRITER: Final = "prune"
 """The writer of the lines that say what was removed; those are kept."""
 
 
-class Removal(Struct, frozen=True):
-    """A segment that is removed, and what is kept of it."""
-
-    segment: Segment
-    kept: Pruned
-
-
-class Removed(Struct, frozen=True):
+class PruneReport(Struct, frozen=True):
     """What was removed, or would be.
 
     Attributes:
@@ -58,109 +53,131 @@ def prune(
     before: int,
     *,
     verifier: Verifier | None = None,
-    is_trial: bool = False,
+    dry_run: bool = False,
     clock: Clock = system_clock,
-) -> Removed:
+) -> PruneReport:
     """Remove closed segments that are old, and that a signed checkpoint covers.
 
     Args:
         folder: the log.
         before: a segment is old where every line is older than this, in microseconds since 1970.
-        verifier: the key that checkpoints have to be signed with; without it nobody asks.
-        is_trial: whether nothing is removed, only counted.
+        verifier: the key that checkpoints have to be signed with; without it, their signatures are
+            not checked.
+        dry_run: whether nothing is removed, only counted.
         clock: tells the time of the line that says so.
 
     Raises:
         NotWholeError: the log is not whole, so that nothing is removed.
-        LogError: it cannot be written.
+        LogError: there is no log, another process prunes or signs it, or it cannot be written.
+        SignatureError: the key cannot be used.
     """
-    if not verify(folder, verifier=verifier).is_whole:
-        raise NotWholeError(str(folder), "it is not whole: see log verify; nothing is removed")
-    log = LogFolder(folder)
-    with ExitStack() as locks:
-        # Nobody may go on with a last segment while it is removed.
-        idle = {it for it in log.writers() if it != WRITER and _locked(log, it, locks)}
-        removals, kept_back = _removals(log, before, idle)
-        removed = Removed(
-            tuple(it.segment.name for it in removals),
-            sum(it.kept.lines for it in removals),
-            sum(Path(it.segment.path).stat().st_size for it in removals),
-            tuple(kept_back),
-        )
-        if removals and not is_trial:
-            _remove(folder, before, removals, removed, clock)
-    return removed
+    log = LogFolder.existing(folder)
+    with nullcontext() if dry_run else auditing(log), ExitStack() as locks:
+        with readable(log):
+            report, found = audited(log, verifier=verifier)
+            if not report.is_whole:
+                reason = "it is not whole: see log verify; nothing is removed"
+                raise NotWholeError(str(folder), reason)
+            read = [_read(it) for it in log.all_segments() if it.writer != WRITER]
+            old = [it for it in read if it.lines and it.newest < before]
+            kept_back = _kept_back(log, old, locks)
+        going = [it for it in old if it.segment not in kept_back]
+        if going and not dry_run:
+            _keep_proofs(going, found.leaves)
+            _tell(log, before, going, clock)
+            for it in going:
+                Path(it.segment.path).unlink()
+    return PruneReport(
+        tuple(it.segment.name for it in going),
+        sum(it.lines for it in going),
+        sum(it.size for it in going),
+        tuple((segment.name, reason) for segment, reason in kept_back.items()),
+    )
 
 
-def _locked(log: LogFolder, writer: str, locks: ExitStack) -> bool:
-    """Be a writer for a while, if nobody else is."""
-    try:
-        return lock(locks.enter_context((log.heads / writer).open("rb+")))
-    except OSError:
-        return False
+class _Read(Struct):
+    """What a segment holds, as far as it matters here."""
+
+    segment: Segment
+    size: int = 0
+    lines: int = 0
+    newest: int = 0
+    first: int = 0
+    last: int = 0
+    prev: str = ""
+    hash: str = ""
+    is_closed: bool = False
+    prunes: tuple[str, ...] = ()
 
 
-def _remove(
-    folder: str | Path, before: int, removals: list[Removal], removed: Removed, clock: Clock
-) -> None:
-    """Keep the proofs, say it in the log, and remove the files: in this order."""
-    try:
-        for it in removals:
-            write_whole(Path(it.segment.path).with_suffix(".pruned"), it.kept.to_bytes())
-    except OSError as problem:
-        reason = (problem.strerror or "input/output error").lower()
-        raise LogError(str(folder), reason) from None
-    act = Prune(before, removed.lines, removed.segments)
-    with DecisionLog(folder, writer=WRITER, clock=clock) as log:
-        log.act(Draft(Kind.PRUNE, microseconds(clock()), prune=act, is_waited_for=True))
-    for it in removals:
-        Path(it.segment.path).unlink()
+class _LinePart(Struct, gc=False):
+    seq: int
+    prev: str
+    time: int
+    kind: str
+    prune: Prune | None = None
 
 
-def _removals(
-    log: LogFolder, before: int, idle: AbstractSet[str]
-) -> tuple[list[Removal], list[tuple[str, str]]]:
-    """Return what can be removed, and what is old enough and cannot."""
+_LINE: Final = msgspec.json.Decoder(_LinePart)
+
+
+def _read(segment: Segment) -> _Read:
+    """Go through the lines of a segment of a log that is whole."""
+    found = _Read(segment)
+    content = b""
+    with open(segment.path, "rb") as stream:  # noqa: PTH123 - the name is a string
+        for content in whole_lines(stream):
+            line = _LINE.decode(content)
+            if not found.lines:
+                found.first, found.prev = line.seq, line.prev
+            found.size += len(content) + 1
+            found.lines += 1
+            found.newest = max(found.newest, line.time)
+            found.is_closed = line.kind == Kind.CLOSE
+            if line.prune is not None:
+                found.prunes += line.prune.segments
+    found.last = found.first + found.lines - 1
+    found.hash = line_hash(content)
+    return found
+
+
+def _kept_back(log: LogFolder, old: Sequence[_Read], locks: ExitStack) -> dict[Segment, str]:
+    """Return why segments that are old enough stay; nobody goes on with the others any more."""
     checkpoints, _ = stored(log)
     covered = {it.writer: it.lines for it in checkpoints[-1].covers} if checkpoints else {}
-    leaves = examined(log, wants_leaves=True).leaves
-    removals: list[Removal] = []
-    kept_back: list[tuple[str, str]] = []
-    lasts = {writer: log.segments(writer)[-1:] for writer in log.writers()}
-    for segment in log.all_segments():
-        if segment.writer == WRITER:
-            continue
-        entries = _entries(segment)
-        if not entries or max(entry.time for entry, _ in entries) >= before:
-            continue
-        last, content = entries[-1]
-        if last.kind is not Kind.CLOSE:
-            kept_back.append((segment.name, "it is not closed"))
-        elif segment in lasts[segment.writer] and segment.writer not in idle:
-            kept_back.append((segment.name, "its writer is running"))
-        elif last.seq > covered.get(segment.writer, 0):
-            kept_back.append((segment.name, "no checkpoint covers it"))
-        else:
-            first = entries[0][0]
-            its = hashes(leaves[segment.writer], first.seq - 1, last.seq)
-            kept = Pruned(
-                first.seq,
-                len(entries),
-                first.prev,
-                line_hash(content),
-                base64.b64encode(b"".join(its)).decode(),
-                tuple(name for entry, _ in entries for name in _said(entry)),
-            )
-            removals.append(Removal(segment, kept))
-    return removals, kept_back
+    lasts = [log.segments(writer)[-1] for writer in {it.segment.writer for it in old}]
+    kept_back: dict[Segment, str] = {}
+    for it in old:
+        segment = it.segment
+        if not it.is_closed:
+            kept_back[segment] = "it is not closed"
+        elif it.last > covered.get(segment.writer, 0):
+            kept_back[segment] = "no checkpoint covers it"
+        elif segment in lasts and not _is_idle(log, it, locks):
+            kept_back[segment] = "its writer is running"
+    return kept_back
 
 
-def _said(entry: LogEntry) -> tuple[str, ...]:
-    """Return the segments of which a line says that they were removed."""
-    return entry.prune.segments if isinstance(entry.prune, Prune) else ()
+def _is_idle(log: LogFolder, it: _Read, locks: ExitStack) -> bool:
+    """Be a writer for a while, if nobody else is, nor was since its last segment was read."""
+    try:
+        is_free = lock(locks.enter_context((log.heads / it.segment.writer).open("rb+")))
+    except OSError:
+        return False
+    return is_free and Path(it.segment.path).stat().st_size == it.size
 
 
-def _entries(segment: Segment) -> list[tuple[LogEntry, bytes]]:
-    content = Path(segment.path).read_bytes()
-    lines = content[: content.rfind(b"\n") + 1].split(b"\n")[:-1]
-    return [(LogEntry.from_json(line), line) for line in lines]
+def _keep_proofs(going: Sequence[_Read], leaves: Mapping[str, bytes | bytearray]) -> None:
+    for it in going:
+        its = b"".join(hashes(leaves[it.segment.writer], it.first - 1, it.last))
+        encoded = base64.b64encode(its).decode()
+        kept = Pruned(it.first, it.lines, it.prev, it.hash, encoded, it.prunes)
+        write_whole(Path(it.segment.path).with_suffix(".pruned"), kept.to_bytes())
+
+
+def _tell(log: LogFolder, before: int, going: Sequence[_Read], clock: Clock) -> None:
+    """Say in the log what goes."""
+    names = tuple(it.segment.name for it in going)
+    act = Prune(before, sum(it.lines for it in going), names)
+    with DecisionLog(log.path, writer=WRITER, clock=clock) as writing:
+        writing.act(Draft(Kind.PRUNE, microseconds(clock()), prune=act, is_waited_for=True))

@@ -116,7 +116,7 @@ class LogReader:
             if stream.seek(0, io.SEEK_END) <= start:
                 return
             stream.seek(start)
-            for content in _whole_lines(stream):
+            for content in whole_lines(stream):
                 start += len(content) + 1
                 yield from self._read(segment, content)
         ends[segment.path] = start
@@ -128,7 +128,7 @@ class LogReader:
         for segment in self.folder.segments(writer):
             if not segment.is_pruned:
                 with suppress(FileNotFoundError), _open(segment.path) as stream:
-                    for content in _whole_lines(stream):
+                    for content in whole_lines(stream):
                         yield from self._read(segment, content)
 
     def _of_writer_backwards(self, writer: str) -> Iterator[Line]:
@@ -186,7 +186,7 @@ def _starts(value: str | UnsetType, beginning: str) -> bool:
     return not isinstance(value, UnsetType) and value.startswith(beginning)
 
 
-def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
+def whole_lines(stream: BinaryIO) -> Iterator[bytes]:
     """Yield every line that has its end."""
     for line in stream:
         if line.endswith(b"\n"):

@@ -19,8 +19,8 @@ from policy_router.decision.what_if import reads_now
 from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
 from policy_router.runtime.loader import AUTO
-from policy_router.runtime.log.chunks import Chunk, Job, Progress, chunks, over_all
-from policy_router.runtime.log.folder import LogFolder, readable
+from policy_router.runtime.log.chunks import Chunk, Job, chunks, over_all
+from policy_router.runtime.log.folder import LogFolder, Progress, readable
 from policy_router.runtime.log.policies import PolicyStore
 
 _SHOWN = 20

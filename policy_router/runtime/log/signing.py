@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
 
-from policy_router.errors import LogError
+from policy_router.errors import LogError, reason_of
 from policy_router.runtime.log.checkpoints import (
     SignedCheckpoint,
     Weave,
@@ -16,15 +18,17 @@ from policy_router.runtime.log.checkpoints import (
     stored,
 )
 from policy_router.runtime.log.entry import Kind
-from policy_router.runtime.log.folder import LogFolder
+from policy_router.runtime.log.examination import Examined, examined
+from policy_router.runtime.log.folder import LogFolder, Progress
+from policy_router.runtime.log.keys import Signer
 from policy_router.runtime.log.lock import lock
 from policy_router.runtime.log.merkle import HASH_SIZE
-from policy_router.runtime.log.notes import Checkpoint, Proof, Signer
+from policy_router.runtime.log.notes import Checkpoint, Proof
 from policy_router.runtime.log.reading import LogReader
-from policy_router.runtime.log.verify import Examined, NotWholeError, Progress, examined
+from policy_router.runtime.log.verify import NotWholeError
 
 
-class Made(Struct, frozen=True):
+class NewCheckpoint(Struct, frozen=True):
     """A checkpoint that was made.
 
     Attributes:
@@ -44,7 +48,7 @@ def make_checkpoint(
     *,
     origin: str | None = None,
     progress: Progress | None = None,
-) -> Made | None:
+) -> NewCheckpoint | None:
     """Sign all that is in a log now, as far as it was acknowledged.
 
     Args:
@@ -61,20 +65,31 @@ def make_checkpoint(
             nothing is signed.
         LogError: another process is at it, or it cannot be written.
     """
-    log = LogReader(folder).folder
+    log = LogFolder.existing(folder)
+    with auditing(log):
+        return _made(log, signer, origin, progress)
+
+
+@contextmanager
+def auditing(log: LogFolder) -> Iterator[None]:
+    """Be the only process that signs or prunes a log.
+
+    Raises:
+        LogError: another one is at it, or what it takes cannot be written.
+    """
     try:
         log.checkpoints.mkdir(exist_ok=True)
         with (log.checkpoints / ".lock").open("ab") as file:
             if not lock(file):
-                raise LogError(str(folder), "another process makes a checkpoint")
-            return _made(log, signer, origin, progress)
+                raise LogError(str(log.path), "another process signs or prunes it")
+            yield
     except OSError as problem:
-        raise LogError(str(folder), (problem.strerror or "input/output error").lower()) from None
+        raise LogError(str(log.path), reason_of(problem)) from None
 
 
 def _made(
     log: LogFolder, signer: Signer, origin: str | None, progress: Progress | None
-) -> Made | None:
+) -> NewCheckpoint | None:
     found = examined(log, wants_leaves=True, progress=progress)
     before, weave = _woven(log, found)
     size = weave.tree.size
@@ -88,7 +103,7 @@ def _made(
     origin = origin or (before[-1].checkpoint.origin if before else signer.name)
     leaves = {writer: its[: upto[writer] * HASH_SIZE] for writer, its in found.leaves.items()}
     checkpoint, note = signed(weave, leaves, origin, signer)
-    return Made(keep(log, checkpoint, note), checkpoint, checkpoint.size - size)
+    return NewCheckpoint(keep(log, checkpoint, note), checkpoint, checkpoint.size - size)
 
 
 def _woven(log: LogFolder, found: Examined) -> tuple[list[SignedCheckpoint], Weave]:

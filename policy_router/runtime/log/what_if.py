@@ -22,8 +22,8 @@ from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
 from policy_router.runtime.accounting import cost, estimate
 from policy_router.runtime.loader import AUTO, loads
-from policy_router.runtime.log.chunks import Chunk, Job, Progress, chunks, over_all
-from policy_router.runtime.log.folder import LogFolder, readable
+from policy_router.runtime.log.chunks import Chunk, Job, chunks, over_all
+from policy_router.runtime.log.folder import LogFolder, Progress, readable
 from policy_router.runtime.log.replaying import kept_policy
 from policy_router.runtime.log.what_if_report import BILLION, Example, Money, Use, WhatIf, summed
 
