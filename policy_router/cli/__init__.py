@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 from policy_router.cli.log_options import NewCommand, add_log_commands, add_logging, add_replay
@@ -39,8 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     options = _parser().parse_args(arguments)
+    if sys.stdout is None:  # as it is where whoever started the process closed it
+        sys.stderr.write("policy-router: standard output: it is closed\n")
+        return USAGE
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # The commands are imported only now, so that --help need not wait for them.
     commands = import_module("policy_router.cli.commands")
     terminal = import_module("policy_router.cli.terminal")

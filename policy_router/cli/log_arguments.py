@@ -20,7 +20,7 @@ def log_of(options: argparse.Namespace) -> str:
     """Return the log that is meant."""
     given = [word for word in (options.words, options.log) if word is not None]
     if len(given) != 1:
-        raise RequestError("LOG", "one log is wanted")
+        raise RequestError("LOG", "expected one log folder")
     return str(given[0])
 
 
@@ -28,10 +28,11 @@ def log_and_id(options: argparse.Namespace) -> tuple[str, str]:
     """Return the log and the decision that are meant, in whichever order they come."""
     words = [*options.words, *([options.log] if options.log is not None else [])]
     if len(words) != 2:  # noqa: PLR2004
-        raise RequestError("LOG ID", "a log and the id of a decision are wanted")
-    if options.log is not None or os.path.isdir(words[1]):  # noqa: PTH112 - it raises nothing
+        raise RequestError("LOG ID", "expected a log folder and the id of a decision")
+    if options.log is not None:
         return words[1], words[0]
-    return words[0], words[1]
+    first, second = map(os.path.isdir, words)
+    return (words[1], words[0]) if second and not first else (words[0], words[1])
 
 
 def time_of(text: str, now: datetime.datetime, option: str) -> int:

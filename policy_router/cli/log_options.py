@@ -18,7 +18,7 @@ def add_logging(parser: argparse.ArgumentParser) -> None:
         "--on-log-failure",
         choices=["deny", "allow_unlogged"],
         default="deny",
-        help="what a decision is that cannot be logged; default: deny",
+        help="what happens to a decision that cannot be logged; default: deny",
     )
     parser.add_argument(
         "--parent-id", metavar="ID", help="the decision that the delegating agent runs by"
@@ -47,9 +47,9 @@ def add_replay(parser: argparse.ArgumentParser) -> None:
 def add_log_commands(command: NewCommand) -> None:
     """Add the commands under ``log``."""
     verify = _of_log(command("verify", "tell whether a log is whole"))
-    _add_key(verify, "the public key (or the private one) that there has to be a checkpoint of")
+    _add_key(verify, "the public or private key that must have signed every checkpoint")
     verify.add_argument(
-        "--checkpoint", metavar="FILE", help="a checkpoint kept elsewhere, to be agreed with"
+        "--checkpoint", metavar="FILE", help="a checkpoint kept elsewhere, which the log must match"
     )
     _add_format(verify)
 

@@ -45,16 +45,22 @@ def ls(options: argparse.Namespace) -> int:
     if options.format == "json":
         for line, _ in found:
             out_bytes(line.content)
+        _warn(reader)
         return GOOD
     rows = [_row(line, record) for line, record in found]
     if rows:
         out(table(_HEADS, rows))
-    if reader.unreadable:
-        err(f"policy-router: {counted(reader.unreadable, 'line')} cannot be read: see log verify")
+    _warn(reader)
     if not options.quiet:
         where = shlex.quote(str(reader.folder.path))
         out(f"next: policy-router log show {where} {rows[0][1]}" if rows else "no decisions found")
     return GOOD
+
+
+def _warn(reader: LogReader) -> None:
+    """Say that there were lines that could not be read."""
+    if reader.unreadable:
+        err(f"policy-router: {counted(reader.unreadable, 'line')} cannot be read: see log verify")
 
 
 def _chosen(
@@ -101,8 +107,8 @@ def _fits(record: DecisionRecord, options: argparse.Namespace) -> bool:
 
 
 def _begins(record: DecisionRecord, policy: str) -> bool:
-    revision = record.policy.revision
-    return revision.startswith(policy) or revision.removeprefix("sha256:").startswith(policy)
+    digest = record.policy.revision.removeprefix("sha256:")
+    return digest.startswith(policy.removeprefix("sha256:") or "none")
 
 
 def _caller(record: DecisionRecord) -> dict[str, str | None]:
@@ -141,10 +147,13 @@ def show(options: argparse.Namespace) -> int:
             "children": [msgspec.Raw(line.content) for line in children],
         }
         out_bytes(msgspec.json.encode(content))
+        _warn(reader)
         return GOOD
-    for line in lines:
-        if line.entry.kind is Kind.DECISION:
-            _print_decision(reader, line, options)
+    made = [line for line in lines if line.entry.kind is Kind.DECISION]
+    for line in made:
+        _print_decision(reader, line, options)
+    if not made:
+        out(f"decision {printable(str(lines[0].entry.id))} is not here: it may have been pruned")
     events = [line for line in lines if isinstance(line.entry.execution, Execution)]
     if events:
         out("\nwhat came of it")
@@ -152,6 +161,7 @@ def show(options: argparse.Namespace) -> int:
     if children:
         out("\nwhat its child decided")
         out(table(_HEADS, map(_child_row, children)))
+    _warn(reader)
     return GOOD
 
 
@@ -215,6 +225,7 @@ def tail(options: argparse.Namespace) -> int:
     for line in last:
         _print_line(line, options)
     flush()
+    _warn(reader)
     shown = {(line.writer, line.entry.seq) for line in last}
     for line in following:
         if (line.writer, line.entry.seq) not in shown:
@@ -295,7 +306,7 @@ def _print_stats(found: Stats) -> None:
     if found.statuses:
         out(f"\n{found.input_tokens:,} tokens in, {found.output_tokens:,} out")
         unknown = counted(found.unknown_costs, "child", "children")
-        out(f"${found.cost_usd:,.6f}; of {unknown} the cost is not known")
+        out(f"${found.cost_usd:,.6f}" + (f"; unknown for {unknown}" if found.unknown_costs else ""))
     if found.unlogged:
         out(f"made without being logged: {counted(found.unlogged, 'decision')}")
     if found.unreadable:

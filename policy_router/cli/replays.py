@@ -16,10 +16,11 @@ from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.runtime.log.replaying import ReplayReport, replay_log
 from policy_router.runtime.log.what_if import what_if
-from policy_router.runtime.log.what_if_report import BILLION, WhatIf, ordered
+from policy_router.runtime.log.what_if_money import BILLION
+from policy_router.runtime.log.what_if_report import WhatIf, ordered
 
 _SHOWN = 12
-_SPECIAL = re.compile(r"[|\\<>*_\[\]#`]")
+_TICKS = re.compile(r"`+")
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -82,16 +83,19 @@ def _exit_code(report: WhatIf, options: argparse.Namespace) -> int:
         return GOOD
     limit, is_part = options.fail_over
     most = limit * report.total / 100 if is_part else limit
-    if report.flips <= most:
+    if report.flips + report.unreadable <= most:
         return GOOD
-    err(f"policy-router: {counted(report.flips, 'decision')} would differ; at most {most:,.0f} may")
+    differ = f"{counted(report.flips, 'decision')} would differ"
+    if report.unreadable:
+        differ += f", {report.unreadable:,} cannot be read"
+    err(f"policy-router: {differ}; at most {int(most):,} may")
     return NOT_IDENTICAL
 
 
 def _print_what_if(report: WhatIf, options: argparse.Namespace) -> None:
-    out(_summary(report))
+    out(printable(_summary(report, report.policy)))
     if report.unreadable:
-        out(f"{report.unreadable:,} lines or records cannot be read and are left out")
+        out(_unreadable(report))
     if options.quiet or not report.total:
         return
     if report.flips:
@@ -106,11 +110,15 @@ def _print_what_if(report: WhatIf, options: argparse.Namespace) -> None:
         out(f"next: policy-router log show {shlex.quote(options.log)} {example}")
 
 
-def _summary(report: WhatIf) -> str:
+def _unreadable(report: WhatIf) -> str:
+    return f"{report.unreadable:,} lines or records cannot be read and are left out"
+
+
+def _summary(report: WhatIf, policy: str) -> str:
     share = 100 * report.flips / report.total if report.total else 0.0
     of_all = f"{report.flips:,} of {counted(report.total, 'decision')} ({share:.2f} %)"
     parts = [
-        f"policy {report.policy}: {of_all} would differ",
+        f"policy {policy}: {of_all} would differ",
         f"{counted(report.gained, 'refusal')} gained, {report.lost:,} lost",
     ]
     if report.unfit:
@@ -120,7 +128,7 @@ def _summary(report: WhatIf) -> str:
         parts.append(
             f"{report.otherwise:,} keep the target, and differ in rule, parameters or fallbacks"
         )
-    return printable("; ".join(parts))
+    return "; ".join(parts)
 
 
 _Table = tuple[str, tuple[str, ...], Sequence[tuple[str, ...]]]
@@ -168,15 +176,24 @@ def _money(report: WhatIf) -> str:
 
 def _markdown(report: WhatIf) -> list[str]:
     """Return the report for a pull request."""
-    lines = [f"### What if: policy {_cell(report.policy)}", "", _cell(_summary(report)), ""]
+    policy = _code(printable(report.policy))
+    lines = [f"### What if: policy {policy}", "", _summary(report, policy), ""]
+    if report.unreadable:
+        lines += [f"**{_unreadable(report)}**", ""]
     for title, heads, rows in _tables(report) if report.flips else ():
         aligned = "|".join(["---:", *("---" for _ in heads[1:])])
         lines += [f"**{title}**", "", f"| {' | '.join(heads)} |", f"|{aligned}|"]
-        lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
+        lines += [f"| {row[0]} | {' | '.join(map(_cell, row[1:]))} |" for row in rows]
         lines.append("")
-    return [*lines, _cell(_money(report))]
+    return [*lines, _money(report)]
+
+
+def _code(text: str) -> str:
+    """Return a text as a code span, in which nothing is markup, a link or somebody's name."""
+    fence = "`" * (1 + max(map(len, _TICKS.findall(text)), default=0))
+    space = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{space}{text}{space}{fence}"
 
 
 def _cell(text: str) -> str:
-    """Return a text that means nothing in Markdown."""
-    return _SPECIAL.sub(r"\\\g<0>", text)
+    return _code(text).replace("|", r"\|")

@@ -17,10 +17,12 @@ def log_for(options: argparse.Namespace) -> Iterator[DecisionLog]:
     """Open the log that the options name, and say at the end what is not in it.
 
     Raises:
-        RequestError: the id of the parent is none.
+        RequestError: the id of the parent is malformed, or the folder has no name.
     """
     if options.parent_id is not None and not is_id(options.parent_id):
         raise RequestError("--parent-id", ID_RULE)
+    if not options.log:
+        raise RequestError("--log", "expected a folder")
     with DecisionLog(options.log, on_log_failure=options.on_log_failure) as log:
         yield log
         log.flush()

@@ -254,11 +254,10 @@ class DecisionRecord(Struct, frozen=True):
             if schema != SCHEMA:
                 message = f"this is no record of the schema {SCHEMA}; a newer version may read it"
                 raise RecordError(message)
-            record = _DECODER.decode(content)
-        except (msgspec.DecodeError, UnicodeError) as problem:
+            return _frozen(_DECODER.decode(content))
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as problem:
             message = f"not a decision record: {problem}"
             raise RecordError(message) from None
-        return _frozen(record)
 
 
 def _frozen(record: DecisionRecord) -> DecisionRecord:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from policy_router import DecisionLog, decide
 from policy_router.decision.record import Target
@@ -26,6 +27,7 @@ from policy_router.runtime.log.entry import Close, Draft, Execution, Kind
 from policy_router.runtime.log.replaying import ReplayReport, replay_log
 from policy_router.runtime.log.verify import verify
 from policy_router.runtime.log.what_if import what_if
+from policy_router.runtime.log.what_if_money import Money
 from policy_router.runtime.log.what_if_report import WhatIf, ordered
 from tests.integration.log_auditing import (
     CHEAP,
@@ -477,6 +479,47 @@ def test_cost_that_nobody_knows_is_counted_and_in_no_sum(tmp_path: Path) -> None
     assert (money.before, money.after) == (0, 0)
 
 
+FALLBACK = PRICED.replace(
+    'pick: task.kind == "coding"', 'pick: task.kind == "coding", fallback: [odd]'
+)
+
+
+def ended_at(model: str, tokens: int, cost: float | None = None) -> Execution:
+    return replace(finished(tokens, 0, cost), provider="main", model=model, entry=model)
+
+
+def test_what_ran_is_priced_and_not_what_was_decided(tmp_path: Path) -> None:
+    policy = policy_of(FALLBACK)
+    history(tmp_path, policy, [CODING], {0: ended_at("odd", 1000)})
+    assert what_if(tmp_path, OTHER).money == Money(unknown=1)
+    assert what_if(tmp_path, policy).money == Money(unknown=1)
+
+
+def test_the_same_target_costs_the_same(tmp_path: Path) -> None:
+    priced = policy_of(FALLBACK.replace("model: odd,", "model: odd, price: {input: 5, output: 5},"))
+    used = {0: ended_at("odd", 1000), 1: ended_at("odd", 1000, 0.25)}
+    history(tmp_path, priced, [CODING, CODING], used)
+    money = what_if(tmp_path, priced).money
+    assert (money.before, money.after, money.measured) == (255_000_000, 255_000_000, 2)
+    dearer = policy_of(FALLBACK.replace("model: odd,", "model: odd, price: {input: 7, output: 5},"))
+    money = what_if(tmp_path, dearer).money
+    assert (money.before, money.after) == (255_000_000, 14_000_000)
+
+
+def test_two_runs_of_which_one_is_unknown_are_unknown(tmp_path: Path) -> None:
+    with DecisionLog(tmp_path) as log:
+        log.decision(RULES, decide(RULES, CODING, now=NOW), decision_id=id_of(0))
+        log.execution(id_of(0), finished(1000, 100, 0.5))
+        log.execution(id_of(0), finished(1000))
+    assert what_if(tmp_path, RULES).money == Money(unknown=1)
+
+
+@pytest.mark.parametrize("used", [finished(10**400, 1), finished(-1, 1), finished(1, 1, 1.5e308)])
+def test_what_cannot_be_is_unknown(tmp_path: Path, used: Execution) -> None:
+    history(tmp_path, RULES, [CODING], {0: used})
+    assert what_if(tmp_path, OTHER).money == Money(unknown=1)
+
+
 def test_a_refusal_costs_nothing(tmp_path: Path) -> None:
     wish = {"task": {"model": "gpt-9", "input_tokens": 1000}}
     free = policy_of(PRICED.replace("precedence: strict", "precedence: [{use: config}]") + LONG)
@@ -802,30 +845,30 @@ def test_a_pull_request_gets_markdown(against: Run) -> None:
     ran = against("--format", "markdown")
     assert ran.code == 0
     assert ran.out == (
-        "### What if: policy cheap\n"
+        "### What if: policy `cheap`\n"
         "\n"
-        "policy cheap: 3 of 5 decisions (60.00 %) would differ; 0 refusals gained, 0 lost\n"
+        "policy `cheap`: 3 of 5 decisions (60.00 %) would differ; 0 refusals gained, 0 lost\n"
         "\n"
         "**from target to target**\n"
         "\n"
         "| decisions | before | after |\n"
         "|---:|---|---|\n"
-        "| 2 | coder (large at main) | small at main |\n"
-        "| 1 | small at main | coder (large at main) |\n"
-        "| 2 | (all others) | (as before) |\n"
+        "| 2 | `coder (large at main)` | `small at main` |\n"
+        "| 1 | `small at main` | `coder (large at main)` |\n"
+        "| 2 | `(all others)` | `(as before)` |\n"
         "\n"
         "**due to**\n"
         "\n"
         "| decisions | rule |\n"
         "|---:|---|\n"
-        "| 3 | rule \\`pool\\` |\n"
+        "| 3 | `` rule `pool` `` |\n"
         "\n"
         "**most frequent**\n"
         "\n"
         "| decisions | example | before | after | due to |\n"
         "|---:|---|---|---|---|\n"
-        f"| 2 | {id_of(1)} | coder (large at main) | small at main | rule \\`pool\\` |\n"
-        f"| 1 | {id_of(2)} | small at main | coder (large at main) | rule \\`pool\\` |\n"
+        f"| 2 | `{id_of(1)}` | `coder (large at main)` | `small at main` | `` rule `pool` `` |\n"
+        f"| 1 | `{id_of(2)}` | `small at main` | `coder (large at main)` | `` rule `pool` `` |\n"
         "\n"
         "cost: unknown for all 5 decisions\n"
     )
@@ -839,13 +882,30 @@ def test_markdown_without_a_flip_has_no_tables(run: Run, log: Path, tmp_path: Pa
 
 
 def test_names_mean_nothing_in_markdown(run: Run, tmp_path: Path) -> None:
-    name = "<b>|*_[x](y)`#"
+    name = "<b>|@team``https://x.y#"
     odd = PRICED.replace("model: small", f'model: "{name}"').replace("coding", "x")
     history(tmp_path / "log", policy_of(odd), [{}, CODING])
     (tmp_path / "cheap.yaml").write_text(CHEAP)
     out = run("replay", "log", "--against", "cheap.yaml", "--format", "markdown").out
-    assert r"\<b\>\|\*\_\[x\](y)\`\# at main" in out
+    assert r"| ```<b>\|@team``https://x.y# at main``` |" in out
     assert name not in out
+
+
+def test_what_cannot_be_read_is_told_in_every_form_and_counts_against_the_limit(
+    run: Run, log: Path, tmp_path: Path
+) -> None:
+    (path,) = segments(log, "w1")
+    lines = lines_of(path)
+    put_lines(path, [b"{" + lines[0], *lines[1:2], b'{"kind":"decision"}'])
+    (tmp_path / "same.yaml").write_text(PRICED)
+    for form in ("human", "markdown"):
+        ran = run("replay", "log", "--against", "same.yaml", "--format", form)
+        assert "2 lines or records cannot be read and are left out" in ran.out
+    for limit, code in (("1", 4), ("2", 0)):
+        ran = run("replay", "log", "--against", "same.yaml", "--fail-over", limit)
+        assert ran.code == code
+        told = "policy-router: 0 decisions would differ, 2 cannot be read; at most 1 may\n"
+        assert ran.err == (told if code else "")
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from policy_router import Policy, decide, loads
+from policy_router.decision.flip_cause import cause
 from policy_router.decision.record import Decision, Target
-from policy_router.decision.what_if import REFUSED, cause, named, reads_now, target_name
+from policy_router.decision.what_if import REFUSED, named, reads_now, target_name
 from tests.integration.log_auditing import NOW
 
 BASE = """
@@ -34,7 +36,7 @@ def cause_of(before: Policy, after: Policy, request: dict[str, Any] = CODING) ->
     """Return what the difference between two policies is due to; in both directions."""
     first, second = (decide(policy, request, now=NOW) for policy in (before, after))
     assert first.decision != second.decision
-    return cause(first.steps, second.steps)
+    return cause(first, second)
 
 
 BEFORE = policy_of()
@@ -46,19 +48,6 @@ def test_a_new_forbid_rule_is_a_cause() -> None:
     )
     assert cause_of(BEFORE, after) == "forbid rule `no-large`"
     assert cause_of(after, BEFORE) == "no longer forbid rule `no-large`"
-
-
-def test_another_forbid_rule_is_a_cause() -> None:
-    large = 'target.model == "large"'
-    first, second = (
-        decide(
-            policy_of(rest=f"precedence: strict\nforbid: [{{id: {name}, when: '{large}'}}]"),
-            CODING,
-            now=NOW,
-        )
-        for name in ("one", "two")
-    )
-    assert cause(first.steps, second.steps) == "forbid rule `two`"
 
 
 def test_an_allow_that_admits_no_more_is_a_cause() -> None:
@@ -111,7 +100,7 @@ def test_a_rule_more_is_a_cause() -> None:
     first = policy_of(rest="precedence: [{use: pool}]")
     second = policy_of(rest="precedence: [{use: pool}, {use: task}]")
     assert cause_of(first, second, wish) == "rule `task`"
-    assert cause_of(second, first, wish) == "rule `task`"
+    assert cause_of(second, first, wish) == "no longer rule `task`"
 
 
 def test_what_is_rejected_on_the_way_is_no_cause_where_another_rule_turns_out_otherwise() -> None:
@@ -129,6 +118,117 @@ def test_where_the_steps_are_the_same_the_entry_itself_is_a_cause() -> None:
     assert cause_of(BEFORE, after) == "the entry itself"
 
 
+# What differs besides is no cause.
+
+LARGE_BARRED = "\nforbid: [{id: no-large, when: 'target.model == \"large\"'}]"
+NEVER = "{id: never, use: config, when: 'task.kind == \"x\"'}"
+CANARY = "{id: canary, use: config}"
+
+
+def ruled(*rules: str, pool: str = POOL, forbid: str = "") -> Policy:
+    return policy_of(pool, f"precedence: [{', '.join(rules)}]{forbid}")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "there", "back"),
+    [
+        pytest.param(
+            ruled("{use: pool}", "{use: config}"),
+            ruled(NEVER, "{use: pool}", "{use: config}", forbid=LARGE_BARRED),
+            "forbid rule `no-large`",
+            "no longer forbid rule `no-large`",
+            id="a rule in front that does nothing",
+        ),
+        pytest.param(
+            ruled("{use: pool}", "{use: parent}"),
+            ruled(CANARY, "{use: pool}", "{use: parent}"),
+            "rule `canary`",
+            "no longer rule `canary`",
+            id="a rule in front that decides",
+        ),
+        pytest.param(
+            ruled("{use: task}", "{use: pool}", "{use: config}"),
+            ruled(
+                "{use: task, when: 'task.kind == \"x\"'}",
+                "{use: pool}",
+                "{use: config}",
+                forbid=LARGE_BARRED,
+            ),
+            "forbid rule `no-large`",
+            "no longer forbid rule `no-large`",
+            id="a rule that goes on in both",
+        ),
+        pytest.param(
+            ruled("{use: pool}", "{use: config}"),
+            ruled(
+                "{use: pool}",
+                "{use: config}",
+                pool=POOL.replace(
+                    "  - {model: large",
+                    "  - {model: z, pick: 'true', allow: 'false'}\n  - {model: large",
+                ),
+                forbid=LARGE_BARRED,
+            ),
+            "forbid rule `no-large`",
+            "no longer forbid rule `no-large`",
+            id="an entry besides that is rejected",
+        ),
+        pytest.param(
+            ruled(
+                "{use: pool}",
+                "{use: config}",
+                pool=POOL + "  - {model: z, pick: 'true', allow: 'false'}\n",
+            ),
+            ruled("{use: pool}", "{use: config}", pool=POOL.replace("coding", "x")),
+            "rule `pool`",
+            "rule `pool`",
+            id="an entry besides that is no longer rejected",
+        ),
+        pytest.param(
+            ruled("{use: pool}"),
+            ruled("{use: pool}", pool=POOL.replace("coding", "x")),
+            "rule `pool`",
+            "rule `pool`",
+            id="nothing is left",
+        ),
+    ],
+)
+def test_a_cause_is_where_the_walk_ended(
+    before: Policy, after: Policy, there: str, back: str
+) -> None:
+    assert (cause_of(before, after), cause_of(after, before)) == (there, back)
+
+
+def test_a_violation_that_refuses_now_is_a_cause() -> None:
+    wish = {"task": {"kind": "coding", "model": "gpt-9"}}
+    strict, lenient = policy_of(), policy_of(rest="precedence: delegation")
+    assert cause_of(lenient, strict, wish) == "`on_violation` of rule `task`"
+    assert cause_of(strict, lenient, wish) == "`on_violation` of rule `task`"
+
+
+def test_entries_of_one_model_are_told_apart_by_provider() -> None:
+    two = """
+pool:
+  - {model: small}
+  - {model: large, pick: 'true'}
+  - {model: large, provider: other, pick: 'true'%s}
+"""
+    before = policy_of(two % "", "precedence: [{use: pool}]")
+    barred = (
+        "precedence: [{use: pool}]\nforbid: [{id: no-main, when: 'target.provider == \"main\"'}]"
+    )
+    after = policy_of(two % ", allow: 'false'", barred)
+    assert cause_of(before, after) == "forbid rule `no-main`"
+    assert cause_of(after, before) == "no longer forbid rule `no-main`"
+
+
+def test_a_record_that_fits_no_walk_has_a_cause_too() -> None:
+    first = decide(BEFORE, CODING, now=NOW)
+    second = decide(policy_of(POOL.replace("coding", "x")), CODING, now=NOW)
+    stripped = [replace(record, steps=()) for record in (first, second)]
+    assert cause(*stripped) == "the precedence"
+
+
 @pytest.mark.parametrize(
     ("target", "name"),
     [
@@ -136,6 +236,9 @@ def test_where_the_steps_are_the_same_the_entry_itself_is_a_cause() -> None:
         (Target("m", "", {}), "m"),
         (Target("m", "p", {}, "m"), "m at p"),
         (Target("m", "p", {}, "e"), "e (m at p)"),
+        (Target("(refused)", "", {}), '"(refused)"'),
+        (Target("m at p", "", {}), '"m at p"'),
+        (Target('"m"', "ä", {}, "e f"), '"e f" ("\\"m\\"" at ä)'),
     ],
 )
 def test_a_target_is_named_by_its_entry_and_model(target: Target, name: str) -> None:

@@ -84,7 +84,7 @@ class SignedCheckpoint(Struct, frozen=True):
         """Read a checkpoint; who signed it is not looked at.
 
         Raises:
-            SignatureError: it is none, or none of a decision log.
+            SignatureError: it is not a checkpoint of a decision log.
             OSError: it cannot be read.
         """
         note = path.read_bytes().decode(errors="surrogateescape")

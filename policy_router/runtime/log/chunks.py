@@ -52,8 +52,12 @@ class Chunk(Struct, frozen=True):
     stop: int
 
     def lines(self) -> Iterator[bytes]:
-        """Yield its lines that have their end, without it."""
-        with open(self.path, "rb", buffering=1024 * 1024) as stream:  # noqa: PTH123 - a string
+        """Yield its lines that have their end, without it; none where it was pruned meanwhile."""
+        try:
+            stream = open(self.path, "rb", buffering=1024 * 1024)  # noqa: PTH123, SIM115 - below
+        except FileNotFoundError:
+            return
+        with stream:
             place = self.start
             if place:
                 stream.seek(place - 1)

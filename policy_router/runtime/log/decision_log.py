@@ -162,7 +162,7 @@ class DecisionLog(Closing):
         Raises:
             LogError: it cannot be logged, and decisions without that are denied.
             RuntimeError: the log is closed.
-            ValueError: the record is not of this policy, or an id is none.
+            ValueError: the record is not of this policy, or an id is malformed.
         """
         decision_id = decision_id or self._ids(self._clock())
         self.decisions(policy, [Decided(record, decision_id, parent_id)])
@@ -225,7 +225,7 @@ class DecisionLog(Closing):
 
         Raises:
             RuntimeError: the log is closed.
-            ValueError: a text is not valid Unicode, or the id is none.
+            ValueError: a text is not valid Unicode, or the id is malformed.
         """
         now = microseconds(self._clock())
         who, what = _caller(caller), encoded(execution)

@@ -17,12 +17,16 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from policy_router.decision.record import DecisionRecord
-from policy_router.errors import RecordError
+from policy_router.decision.request import moment
+from policy_router.errors import RecordError, RequestError
 
 GENESIS: Final = "0" * 64
 """What the first line of a writer has for the hash of the line before it."""
 ID_RULE: Final = "the id of a decision is of 1 to 200 letters, digits, `_`, `-`, `.`, `:`"
 _ID = re.compile(r"[\w.:-]{1,200}", re.ASCII)
+
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What is raised for bytes that are no line of a log, or no record."""
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
@@ -216,7 +220,7 @@ class LogEntry(Struct, frozen=True):
         """
         try:
             return _DECODER.decode(line)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as problem:
+        except UNREADABLE as problem:
             raise RecordError(f"not a line of a decision log: {problem}") from None
 
     @property
@@ -276,9 +280,18 @@ def line_hash(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
-def microseconds(moment: datetime.datetime) -> int:
+def is_time(text: str) -> bool:
+    """Tell whether a record can have this time."""
+    try:
+        moment(text)
+    except RequestError:
+        return False
+    return True
+
+
+def microseconds(at: datetime.datetime) -> int:
     """Return a time as microseconds since 1970 in UTC."""
-    return (moment - _EPOCH) // _MICROSECOND
+    return (at - _EPOCH) // _MICROSECOND
 
 
 def moment_of(time: int) -> datetime.datetime:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import heapq
 import io
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from msgspec import Struct, UnsetType
 
 from policy_router.errors import LogError, RecordError
 from policy_router.runtime.log.entry import Kind, LogEntry
-from policy_router.runtime.log.folder import LogFolder, Segment
+from policy_router.runtime.log.folder import Head, LogFolder, Segment, readable
 
+Heads: TypeAlias = Mapping[str, Head | None]
+"""How far each writer has come."""
 _BLOCK = 1024 * 1024
 _POLL_SECONDS = 0.2
 
@@ -97,26 +100,35 @@ class LogReader:
         Args:
             goes_on: is asked whenever there is nothing new.
         """
-        ends = {segment.path: _end(segment.path) for segment in self._segments()}
+        heads = self._heads()
+        ends = {it.path: min(_end(it.path), _stop(it, heads)) for it in self._segments()}
         return self._follow(ends, goes_on)
+
+    def _heads(self) -> Heads:
+        with readable(self.folder):
+            return {writer: self.folder.head(writer) for writer in self.folder.writers()}
 
     def _follow(self, ends: dict[str, int], goes_on: Callable[[], bool]) -> Iterator[Line]:
         while True:
-            new = [line for segment in self._segments() for line in self._new(segment, ends)]
+            heads = self._heads()
+            segments = [it for it in self._segments() if it.writer in heads]
+            new = [line for segment in segments for line in self._new(segment, ends, heads)]
             yield from sorted(new, key=_time)
             if not new:
                 if not goes_on():
                     return
                 time.sleep(_POLL_SECONDS)
 
-    def _new(self, segment: Segment, ends: dict[str, int]) -> Iterator[Line]:
-        """Yield what a segment has gained, and remember its end."""
-        start = ends.get(segment.path, 0)
+    def _new(self, segment: Segment, ends: dict[str, int], heads: Heads) -> Iterator[Line]:
+        """Yield what was acknowledged of a segment since, and remember its end."""
+        start, stop = ends.get(segment.path, 0), _stop(segment, heads)
         with suppress(FileNotFoundError), _open(segment.path) as stream:  # it may be pruned now
-            if stream.seek(0, io.SEEK_END) <= start:
+            if min(stop, stream.seek(0, io.SEEK_END)) <= start:
                 return
             stream.seek(start)
             for content in whole_lines(stream):
+                if start + len(content) >= stop:
+                    break
                 start += len(content) + 1
                 yield from self._read(segment, content)
         ends[segment.path] = start
@@ -176,6 +188,14 @@ def _end(path: str) -> int:
             if (found := stream.read(size).rfind(b"\n")) >= 0:
                 return place + found + 1
     return 0
+
+
+def _stop(segment: Segment, heads: Heads) -> int:
+    """Return up to which byte a segment is acknowledged: what is behind may be taken away."""
+    head = heads.get(segment.writer)
+    if head is None or segment.number < head.segment:
+        return sys.maxsize
+    return head.length if segment.number == head.segment else 0
 
 
 def _time(line: Line) -> int:

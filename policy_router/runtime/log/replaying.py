@@ -20,11 +20,14 @@ from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
 from policy_router.runtime.loader import AUTO
 from policy_router.runtime.log.chunks import Chunk, Job, chunks, over_all
+from policy_router.runtime.log.entry import UNREADABLE, is_time
 from policy_router.runtime.log.folder import LogFolder, Progress, readable
 from policy_router.runtime.log.policies import PolicyStore
+from policy_router.runtime.log.what_if_report import ordered
 
 _SHOWN = 20
 _MOST_KEPT = 100_000
+_MOST_POLICIES = 1_000
 
 
 class Deviation(Struct, frozen=True):
@@ -92,6 +95,7 @@ class ReplayReport(Struct):
         """Return JSON."""
         counts = {outcome.value: self.counts[outcome] for outcome in Outcome}
         plain: dict[str, Any] = msgspec.to_builtins(self)
+        plain["reasons"] = dict(ordered(self.reasons))
         plain |= {"counts": counts, "total": self.total, "identical": self.is_identical}
         return msgspec.json.encode(plain)
 
@@ -158,7 +162,7 @@ def replay_chunk(job: Job, chunk: Chunk) -> ReplayReport:
     for content in chunk.lines():
         try:
             line = _LINE.decode(content)
-        except (msgspec.DecodeError, UnicodeError):
+        except UNREADABLE:
             report.unreadable += 1
             continue
         if line.kind == "decision":
@@ -169,7 +173,7 @@ def replay_chunk(job: Job, chunk: Chunk) -> ReplayReport:
 def _replay_line(report: ReplayReport, job: Job, line: _LinePart) -> None:
     try:
         record = _RECORD.decode(line.record if isinstance(line.record, Raw) else b"")
-    except (msgspec.DecodeError, UnicodeError):
+    except UNREADABLE:
         record = None
     if record is None or record.schema != SCHEMA:
         report.note(line.id, Outcome.NOT_REPLAYABLE, _unread(line))
@@ -179,7 +183,7 @@ def _replay_line(report: ReplayReport, job: Job, line: _LinePart) -> None:
         report.note(line.id, Outcome.NOT_REPLAYABLE, kept)
         return
     key = (bytes(record.request), record.now if kept.reads_now else "")
-    again = kept.again.get(key)
+    again = kept.again.get(key) if is_time(record.now) else None
     if again is None:
         report.decided += 1
         again = _again(kept.policy, key[0], record.now)
@@ -240,7 +244,7 @@ class Kept:
         self.again[key] = again
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_MOST_POLICIES)
 def kept_policy(job: Job, revision: str) -> Kept | str:
     """Return the policy of a revision, or why there is none."""
     try:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from policy_router.runtime.log.entry import GENESIS, Gap, Prune
+from policy_router.runtime.log.entry import GENESIS, UNREADABLE, Gap, Prune
 from policy_router.runtime.log.pruned import Pruned
 
 _BLOCK = 256 * 1024
@@ -158,7 +158,7 @@ class Scan:
         """Check lines at once, and go on to their end where they are whole."""
         try:
             read = _DECODER.decode_lines(block)
-        except (msgspec.DecodeError, UnicodeError):
+        except UNREADABLE:
             return False
         lines = _views(block)
         hashes = [hashlib.sha256(line).hexdigest() for line in lines]
@@ -196,7 +196,7 @@ class Scan:
                 self.gaps.append((line.seq, line.gap))
 
     def _note_policy(self, record: Raw | UnsetType) -> None:
-        with suppress(msgspec.DecodeError, UnicodeError):
+        with suppress(*UNREADABLE):
             revision = _RECORD.decode(record).policy.revision  # type: ignore[arg-type]
             self.revisions.add(revision)
             self._marker = f'"revision":"{revision}"'.encode()
@@ -272,7 +272,7 @@ def _placed(lines: Iterable[bytes], number: int, prev: str) -> Iterator[_Placed]
     """Number lines: by the line before where they follow it, else as they say."""
     for content in lines:
         read: _Checked | None = None
-        with suppress(msgspec.DecodeError, UnicodeError):
+        with suppress(*UNREADABLE):
             read = _DECODER.decode(content)
         follows = read is None or read.prev == prev
         number = number + 1 if read is None or follows else read.seq

@@ -1,8 +1,4 @@
-"""What came out of asking what another policy would have decided: counts, causes, money, examples.
-
-Money is summed as whole billionths of a US dollar, so that the sum is the same however the work was
-spread.
-"""
+"""What came out of asking what another policy would have decided: counts, causes, examples."""
 
 from __future__ import annotations
 
@@ -13,13 +9,10 @@ import msgspec
 from msgspec import Struct, field
 
 from policy_router.decision.what_if import Flip
+from policy_router.runtime.log.what_if_money import BILLION, Money, Runs
 
-Use = tuple[int | None, int | None, float | None]
-"""What a child used: tokens in, tokens out, and US dollars; None is unknown."""
 EXAMPLES = 10
 """How many examples a report has."""
-BILLION = 1_000_000_000
-"""How much of money is a US dollar."""
 _MOST_EXAMPLES = 2_000
 
 
@@ -35,32 +28,6 @@ class Example(Struct, frozen=True):
     count: int
     decision_id: str
     flip: Flip
-
-
-class Money(Struct):
-    """What decisions cost, or would; in billionths of a US dollar.
-
-    Attributes:
-        before: what those cost whose cost is known under both policies.
-        after: what they would have cost.
-        measured: for how many recorded tokens were counted.
-        estimated: for how many there is the task's estimate only.
-        unknown: for how many nothing is known: they are in no sum.
-    """
-
-    before: int = 0
-    after: int = 0
-    measured: int = 0
-    estimated: int = 0
-    unknown: int = 0
-
-    def add(self, other: Money, times: int = 1) -> None:
-        """Add other money, several times over."""
-        self.before += other.before * times
-        self.after += other.after * times
-        self.measured += other.measured * times
-        self.estimated += other.estimated * times
-        self.unknown += other.unknown * times
 
 
 class WhatIf(Struct):
@@ -95,7 +62,7 @@ class WhatIf(Struct):
     examples: dict[bytes, Example] = field(default_factory=dict)
     decided: int = 0
     unreadable: int = 0
-    pending: dict[bytes, Use] = field(default_factory=dict)
+    pending: dict[bytes, Runs] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -118,8 +85,8 @@ class WhatIf(Struct):
         self.money.add(other.money)
         self.decided += other.decided
         self.unreadable += other.unreadable
-        for decision_id, use in other.pending.items():
-            self.pending[decision_id] = summed(self.pending.get(decision_id), use)
+        for decision_id, runs in other.pending.items():
+            self.pending[decision_id] = self.pending.get(decision_id, ()) + runs
         for key, example in other.examples.items():
             self.note(key, example)
 
@@ -184,14 +151,3 @@ def ordered(counts: Counter[Any]) -> list[tuple[Any, int]]:
 
 def _frequent(examples: dict[bytes, Example]) -> list[tuple[bytes, Example]]:
     return sorted(examples.items(), key=lambda item: (-item[1].count, item[1].decision_id))
-
-
-def summed(first: Use | None, second: Use) -> Use:
-    """Return what two runs of a child used together."""
-    if first is None:
-        return second
-    tokens_in, tokens_out, paid = (
-        one if other is None else other if one is None else one + other
-        for one, other in zip(first, second, strict=True)
-    )
-    return tokens_in, tokens_out, paid  # type: ignore[return-value]
