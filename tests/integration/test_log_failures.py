@@ -426,6 +426,22 @@ def test_what_is_missing_at_the_end_and_cannot_be_told_is_said_on_the_log_of_the
     assert log.unlogged == 3
 
 
+@pytest.mark.parametrize("mode", ["deny", "allow_unlogged"])
+@pytest.mark.parametrize("what", ["w1", "policies"])
+def test_the_log_of_the_host_has_a_line_for_the_beginning_of_a_failure_and_one_for_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: Any, what: str
+) -> None:
+    (tmp_path / what).write_text("mine")
+    with DecisionLog(tmp_path, on_log_failure=mode) as log:
+        for _ in range(20):
+            with suppress(LogError):
+                log.decision(RULES, RECORD)
+        assert len(caplog.messages) == 1
+        (tmp_path / what).unlink()
+        log.decision(RULES, RECORD)
+    assert caplog.messages[1:] == [f"the log {tmp_path} can be written again"]
+
+
 # A folder that is removed.
 
 

@@ -393,15 +393,15 @@ def test_async_waits_where_too_many_wait_to_be_written(
     monkeypatch.setattr(group_module, "_MOST_WAITING", 5)
     monkeypatch.setattr(group_module, "_LINGER_SECONDS", 3600.0)
     log = new_log(durability="async")
-    for _ in range(4):
+    for _ in range(5):
         log.decision(RULES, RECORD)
     assert disk.syncs == 0
     log.decision(RULES, RECORD)
     assert disk.syncs == 1
-    assert len(ids(one_writer(tmp_path / "log"))) == 5
+    assert len(ids(one_writer(tmp_path / "log"))) == 6
 
 
-@pytest.mark.parametrize("durability", ["group", "async"])
+@ALL_DURABILITIES
 def test_nobody_waits_for_an_event(new_log: NewLog, disk: Disk, durability: str) -> None:
     log = new_log(durability=durability)
     log.decision(RULES, RECORD)
@@ -966,6 +966,19 @@ def test_a_line_that_cannot_be_spelt_denies_nobody_else(
     assert sorted(ids(one_writer(tmp_path / "log"))) == sorted(made)
 
 
+def test_a_caller_that_cannot_be_spelt_harms_nobody_else(tmp_path: Path, new_log: NewLog) -> None:
+    log = new_log()
+    with pytest.raises(ValueError, match="surrogates"):
+        log.execution(uuid7(MOMENT), Execution("started"), {"id": "\ud800"})
+    caller = {"id": "ada"}
+    log.execution(uuid7(MOMENT), Execution("started"), caller)
+    caller["id"] = "\ud800"
+    made = log.decision(RULES, RECORD)
+    log.flush()
+    assert ids(one_writer(tmp_path / "log")) == [made]
+    assert kinds(one_writer(tmp_path / "log")).count("execution") == 1
+
+
 def test_an_event_that_cannot_be_spelt_does_not_end_the_writing(
     tmp_path: Path, new_log: NewLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1101,6 +1114,28 @@ policy = loads(rules, name="logged")
 record = decide(policy, {"caller": {"team": "x"}}, now="2026-01-31T09:00:00Z")
 """
 
+FORGOTTEN = (
+    BEGIN
+    + """
+import gc, time
+logs = [DecisionLog(f"{folder}/{number}", durability="async") for number in range(10)]
+for log in logs:
+    log.decision(policy, record)
+del log, logs
+gc.collect()
+time.sleep(0.5)
+os._exit(0)
+"""
+)
+
+
+def test_lines_that_nobody_waits_for_are_written_though_the_log_is_forgotten(
+    tmp_path: Path,
+) -> None:
+    ran(FORGOTTEN, str(tmp_path), POLICY, cwd=tmp_path, measured=False)
+    assert [len(decided(tmp_path / str(number))) for number in range(10)] == [1] * 10
+
+
 FORKED = (
     BEGIN
     + """
@@ -1223,6 +1258,61 @@ if not number:
 print(os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]))
 """
 )
+
+
+NAMED_FORKED = (
+    BEGIN
+    + """
+log = DecisionLog(folder, writer="api")
+log.decision(policy, record)
+numbers = []
+for _ in range(2):
+    number = os.fork()
+    if not number:
+        log.decision(policy, record)
+        os.kill(os.getpid(), 9)
+    os.waitpid(number, 0)
+    numbers.append(number)
+log.decision(policy, record)
+log.close()
+"""
+)
+
+
+@FORKS
+def test_a_process_forked_from_a_writer_with_a_name_has_a_number_behind_it(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    ran(NAMED_FORKED, str(folder), POLICY, cwd=tmp_path)
+    assert {writer: len(ids(lines)) for writer, lines in whole(folder).items()} == {
+        "api": 2,
+        "api-2": 2,
+    }
+
+
+POOLED = (
+    BEGIN
+    + """
+import multiprocessing
+log = DecisionLog(folder, durability="async")
+def work():
+    for _ in range(5):
+        log.decision(policy, record)
+context = multiprocessing.get_context("fork")
+children = [context.Process(target=work) for _ in range(3)]
+for child in children:
+    child.start()
+for child in children:
+    child.join()
+log.close()
+"""
+)
+
+
+@FORKS
+def test_what_a_child_of_multiprocessing_logs_is_written_at_its_end(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    ran(POOLED, str(folder), POLICY, cwd=tmp_path)
+    assert len(decided(folder)) == 15
 
 
 @FORKS
@@ -1375,6 +1465,29 @@ def test_an_event_loop_goes_on_while_the_log_is_written(new_log: NewLog, disk: D
         await asyncio.gather(waits, *flushes)
 
     asyncio.run(main())
+
+
+def test_a_task_waits_without_its_loop_where_too_many_lines_wait(
+    tmp_path: Path, new_log: NewLog, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = new_log(durability="async")
+    log.decision(RULES, RECORD)
+    log.flush()
+    monkeypatch.setattr(group_module, "_MOST_WAITING", 3)
+    monkeypatch.setattr(group_module, "_LINGER_SECONDS", 3600.0)
+
+    async def main() -> None:
+        for _ in range(3):
+            await log.decision_async(RULES, RECORD)
+        assert disk.syncs == 1
+        with disk.stopped():
+            waits = asyncio.create_task(log.decision_async(RULES, RECORD))
+            await asyncio.to_thread(disk.wait)
+            assert not waits.done()
+        await waits
+
+    asyncio.run(main())
+    assert len(ids(one_writer(tmp_path / "log"))) == 5
 
 
 def test_tasks_are_denied_like_threads(tmp_path: Path, new_log: NewLog, disk: Disk) -> None:

@@ -170,9 +170,10 @@ class GroupCommit:
         with self._lock:
             if not even_closed:
                 self.check_open()
+            waits = waits or self.is_full
             batch = self._open
             batch.drafts += drafts
-            if not waits and not self.is_full:
+            if not waits:
                 self._flush_soon()
                 return None
             if not self._is_led and not batch.drafts and not batch.is_awaited:
