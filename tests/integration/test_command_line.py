@@ -599,6 +599,17 @@ def test_no_traceback_where_the_disk_is_full_of_output(tmp_path: Path) -> None:
         assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="this system has no shell")
+def test_an_output_that_is_closed_is_an_error(tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m policy_router.cli schema policy"
+    for closing, said in ((">&-", b"standard output: it is closed"), ("2>&-", b"")):
+        done = subprocess.run(  # noqa: S602 - the words are the test's own
+            f"{command} {closing}", shell=True, cwd=tmp_path, capture_output=True, check=False
+        )
+        assert (done.returncode, b"Traceback" in done.stderr) == (2 if said else 0, False)
+        assert said in done.stderr
+
+
 @pytest.mark.parametrize("words", [(), ("--format", "json"), ("-v",)])
 def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path, words: tuple[str, ...]) -> None:
     write(tmp_path, policy_yaml=STRICT, batch_json=f"[{', '.join([CODING] * 2000)}]")

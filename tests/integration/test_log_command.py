@@ -27,9 +27,12 @@ from policy_router.cli import terminal
 from policy_router.errors import LogError
 from policy_router.runtime.loader import schema
 from policy_router.runtime.log import prune as prune_module
+from policy_router.runtime.log.checkpoints import keep
 from policy_router.runtime.log.entry import Draft, Execution, Gap, Kind, LogEntry, microseconds
-from policy_router.runtime.log.notes import Proof
+from policy_router.runtime.log.folder import LogFolder
+from policy_router.runtime.log.notes import Checkpoint, Proof
 from policy_router.runtime.log.prune import prune
+from policy_router.runtime.log.pruned import read_pruned
 from policy_router.runtime.log.reading import Line, LogReader
 from policy_router.runtime.log.scan import Damage
 from policy_router.runtime.log.signing import make_checkpoint
@@ -305,6 +308,8 @@ LISTED = [5, 4, 3, 2, 1, 0]
         (("--policy", RULES.revision), [5, 2, 1, 0]),
         (("--policy", RULES.revision[7:19]), [5, 2, 1, 0]),
         (("--policy", "none"), []),
+        (("--policy", "sha"), []),
+        (("--policy", "sha256:"), []),
         (("--since", "2026-01-31"), LISTED),
         (("--since", "2026-02-01"), []),
         (("--until", "2026-01-31"), []),
@@ -451,6 +456,37 @@ def family(tmp_path: Path) -> Path:
     return folder
 
 
+def test_a_decision_that_was_pruned_is_missed(family: Path, run: Run) -> None:
+    path = segments(family, "w1")[0]
+    put_lines(path, lines_of(path)[1:])
+    ran = run("log", "show", "log", "aa1")
+    assert ran.code == 0
+    assert ran.out.startswith("decision aa1 is not here: it may have been pruned\n")
+    assert "what came of it" in ran.out
+
+
+def test_a_folder_with_the_name_of_a_decision_is_no_log(
+    family: Path, run: Run, tmp_path: Path
+) -> None:
+    assert family.is_dir()
+    (tmp_path / "aa1").mkdir()
+    assert run("log", "show", "log", "aa1").code == 0
+    assert run("log", "show", "aa1", "--log", "log").code == 0
+
+
+def test_what_cannot_be_read_is_told_whatever_is_asked_for(family: Path, run: Run) -> None:
+    path = segments(family, "w1")[0]
+    put_lines(path, [*lines_of(path), b'{"id":"aa1"}', b'{"kind":"decision"'])
+    for words in (("ls",), ("tail",), ("tail", "-n", "100")):
+        for form in ("human", "json"):
+            ran = run("log", *words, "log", "--format", form)
+            assert ran.code == 0
+            assert ran.err == "policy-router: 2 lines cannot be read: see log verify\n"
+    for form in ("human", "json"):
+        ran = run("log", "show", "log", "aa1", "--format", form)
+        assert ran.err == "policy-router: 1 line cannot be read: see log verify\n"
+
+
 def test_a_decision_is_shown_with_what_came_of_it(family: Path, run: Run) -> None:
     assert family.is_dir()
     ran = run("log", "show", "log", "aa1")
@@ -552,9 +588,9 @@ def test_a_child_whose_record_cannot_be_read_hides_nothing(family: Path, run: Ru
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("log",), "LOG ID: a log and the id of a decision are wanted"),
-        (("log", "a", "b"), "LOG ID: a log and the id of a decision are wanted"),
-        (("log", "a", "--log", "log"), "LOG ID: a log and the id of a decision are wanted"),
+        (("log",), "LOG ID: expected a log folder and the id of a decision"),
+        (("log", "a", "b"), "LOG ID: expected a log folder and the id of a decision"),
+        (("log", "a", "--log", "log"), "LOG ID: expected a log folder and the id of a decision"),
         (("log", "none"), "there is no decision with this id"),
         (("log", "\udcff"), "there is no decision with this id"),
         (("log", 'x"y'), "there is no decision with this id"),
@@ -715,7 +751,7 @@ def test_a_log_is_counted(family: Path, run: Run) -> None:
         f"\npolicies\ncount  name\n4      priced {RULES.revision}\n"
         "\nchildren\ncount  name\n2      completed\n1      failed\n"
         "\n1,235 tokens in, 7 out\n"
-        "$0.250000; of 1 child the cost is not known\n"
+        "$0.250000; unknown for 1 child\n"
         "made without being logged: 1,200 decisions\n"
     )
     found = json.loads(run("log", "stats", "log", *JSON).out)
@@ -774,7 +810,7 @@ def test_one_log_is_wanted(listed: Path, run: Run, command: str) -> None:
     for words in ((), ("log", "--log", "log")):
         ran = run("log", command, *words, *more)
         assert (ran.code, ran.out) == (2, "")
-        assert ran.err == "policy-router: LOG: one log is wanted\n"
+        assert ran.err == "policy-router: LOG: expected one log folder\n"
 
 
 @pytest.mark.parametrize("command", READING[1:])
@@ -920,6 +956,39 @@ def test_what_is_not_whole_is_not_signed(keyed: Path, run: Run) -> None:
     assert (ran.code, ran.out) == (1, "")
     assert "it is not whole: see log verify" in ran.err
     assert list((keyed / "checkpoints").glob("*.txt")) == []
+
+
+def test_what_was_signed_stays_signed_where_a_head_is_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    with DecisionLog(folder, writer="a") as one, DecisionLog(folder, writer="b") as two:
+        one.decision(RULES, RECORD)
+        behind = (folder / ".heads/a").read_bytes()
+        for log in (one, one, two):
+            log.decision(RULES, RECORD)
+        first = make_checkpoint(folder, SIGNER)
+        assert first is not None
+        (folder / ".heads/a").write_bytes(behind)
+        assert make_checkpoint(folder, SIGNER) is None
+        two.decision(RULES, RECORD)
+        two.decision(RULES, RECORD)
+        second = make_checkpoint(folder, SIGNER)
+        assert second is not None
+        assert (first.checkpoint.size, second.checkpoint.size, second.new_lines) == (4, 6, 2)
+        assert verify(folder, verifier=SIGNER.verifier()).is_whole
+
+
+def test_a_checkpoint_is_never_written_over(keyed: Path, run: Run) -> None:
+    there = keyed / "checkpoints/000000000044.txt"
+    there.parent.mkdir()
+    there.mkdir()
+    ran = run("log", "checkpoint", "log", "--key", "auditor")
+    assert (ran.code, ran.out) == (1, "")
+    there.rmdir()
+    checkpoint = Checkpoint("x", 44, bytes(32))
+    keep(LogFolder(keyed), checkpoint, "note")
+    with pytest.raises(FileExistsError):
+        keep(LogFolder(keyed), checkpoint, "other")
+    assert there.read_text() == "note"
 
 
 def test_only_one_process_makes_a_checkpoint(keyed: Path, run: Run) -> None:
@@ -1148,6 +1217,50 @@ def test_the_log_goes_on_after_a_prune(old: Path, run: Run) -> None:
     assert run("log", "checkpoint", "log", "--key", "auditor").code == 0
     found = json.loads(run("log", "verify", "log", "--key", "auditor.pub", *JSON).out)
     assert (found["whole"], found["covered"], found["checkpoints"]) == (True, found["lines"], 2)
+
+
+def test_prunes_at_once_harm_nothing(old: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "policy_router.cli", "log", "prune", "log", "--before", BEFORE]
+    with contextlib.ExitStack() as stack:
+        running = [
+            stack.enter_context(
+                subprocess.Popen(  # noqa: S603 - the words are the test's own
+                    words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                )
+            )
+            for _ in range(4)
+        ]
+        ends = [(*process.communicate(), process.returncode) for process in running]
+    removed = [out for out, _, code in ends if code == 0]
+    assert sum(out.startswith(b"removed 2 segments") for out in removed) == 1
+    others = [err for _, err, code in ends if code]
+    assert all(err.endswith(b": another process signs or prunes it\n") for err in others)
+    assert verify(old).is_whole
+
+
+def test_a_dry_run_of_a_prune_holds_no_writer_up(old: Path, run: Run) -> None:
+    words = ("log", "prune", "log", "--before", "2026-02-01", "--dry-run")
+    with DecisionLog(old, writer="a", clock=Clock()) as log:
+        log.decision(RULES, RECORD)
+        assert "kept  a/4: it is not closed" in run(*words).out
+        log.decision(RULES, RECORD)
+    assert sorted(path.name for path in (old / "checkpoints").iterdir()) == [
+        ".lock",
+        "000000000044.txt",
+    ]
+
+
+def test_a_writer_that_lost_its_head_goes_on_after_what_was_pruned(old: Path, run: Run) -> None:
+    assert run("log", "prune", "log", "--before", "2026-02-01").code == 0
+    last = read_pruned(old / "a/00000004.pruned")
+    assert last is not None
+    (old / ".heads/a").unlink()
+    with DecisionLog(old, writer="a") as log:
+        log.decision(RULES, RECORD)
+    first = LogEntry.from_json(lines_of(segments(old)[0])[0])
+    assert (first.seq, first.prev) == (last.first + last.lines, last.hash)
+    report = verify(old, verifier=None)
+    assert (report.integrity.problems, len(report.completeness.problems)) == ((), 1)
 
 
 def test_what_was_pruned_once_is_not_pruned_again(old: Path, run: Run) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from hashlib import sha256
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from policy_router.runtime.log import replaying, what_if_report
 from policy_router.runtime.log import what_if as what_if_module
 from policy_router.runtime.log.chunks import Chunk
 from policy_router.runtime.log.entry import Close, Draft, Execution, Kind
+from policy_router.runtime.log.folder import LogFolder
 from policy_router.runtime.log.replaying import ReplayReport, replay_log
 from policy_router.runtime.log.verify import verify
 from policy_router.runtime.log.what_if import what_if
@@ -425,6 +428,43 @@ def test_records_that_cannot_be_read_are_left_out(log: Path) -> None:
     assert (report.unreadable, report.total) == (3, 2)
 
 
+# Lines that nobody would write.
+
+
+@pytest.mark.parametrize("depth", [600, 1000, 5000, 100_000])
+def test_a_line_of_any_depth_is_told_and_harms_no_reader(
+    log: Path, run: Run, tmp_path: Path, depth: int
+) -> None:
+    (path,) = segments(log, "w1")
+    deep = b"[" * depth + b"]" * depth
+    lines = [line.replace(b'"kind":"writing"', b'"kind":' + deep) for line in lines_of(path)]
+    put_lines(path, lines)
+    (tmp_path / "same.yaml").write_text(PRICED)
+    asked = [("log", "verify"), ("log", "ls"), ("log", "tail"), ("log", "stats"), ("replay",)]
+    for words in asked:
+        ran = run(*words, "log")
+        assert ran.code == {"verify": 1, "replay": 4}.get(words[-1], 0)
+    ran = run("replay", "log", "--against", "same.yaml", "--format", "json")
+    assert (ran.code, json.loads(ran.out)["unreadable"]) == (0, 1)
+    assert run("log", "show", "log", id_of(2)).code in {0, 2}
+
+
+def test_a_time_that_is_none_is_told_wherever_it_stands(log: Path) -> None:
+    def timeless(plain: Plain) -> None:
+        plain["now"] = "yesterday"
+
+    with_record(log, 4, timeless)  # an equal request was decided before it
+    assert counted(replay_log(log)) == {"identical": 4, "not_replayable": 1}
+    assert what_if(log, OTHER).unreadable == 1
+
+
+def test_a_segment_that_is_pruned_meanwhile_is_passed_over(log: Path) -> None:
+    (path,) = segments(log, "w1")
+    (piece,) = chunks_module.chunks(LogFolder(log))
+    path.unlink()
+    assert list(piece.lines()) == []
+
+
 # What it costs.
 
 LONG = "parameters: {max_tokens: 100}\n"
@@ -722,6 +762,18 @@ def test_an_executor_is_used_as_it_is_passed_in(log: Path) -> None:
         replay_log(log, executor=used)
         assert used.count == 1
         used.submit(int).result()  # it is not shut down
+
+
+def test_processes_elsewhere_find_the_log_and_keep_nothing_of_it(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    context, elsewhere = get_context("spawn"), (tmp_path.root,)
+    with ProcessPoolExecutor(1, context, os.chdir, elsewhere) as executor:
+        assert counted(replay_log("log", executor=executor)) == {"identical": 5}
+        assert what_if("log", OTHER, executor=executor).flips == 3
+        shutil.rmtree(log / "policies")
+        assert counted(replay_log("log", executor=executor)) == {"not_replayable": 5}
 
 
 def test_progress_is_told_up_to_the_end(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from policy_router import DecisionLog, decide
 from policy_router.errors import LogError
-from policy_router.runtime.log import reading
+from policy_router.runtime.log import chain, reading
 from policy_router.runtime.log.entry import microseconds
 from policy_router.runtime.log.reading import Line, LogReader, decisions
 from tests.integration.log_auditing import (
@@ -225,6 +225,7 @@ def test_what_is_written_before_the_first_line_is_asked_for_is_followed(log: Pat
 def test_a_line_is_followed_once_it_is_finished(log: Path) -> None:
     path = segments(log)[-1]
     line = lines_of(path)[-1]
+    (log / ".heads/a").unlink()
 
     def half() -> None:
         with path.open("ab") as stream:
@@ -255,6 +256,7 @@ def test_following_begins_after_the_last_whole_line(
     line = lines_of(path)[-1]
     new = log / "c/00000001.jsonl"
     new.parent.mkdir()
+    (log / ".heads/a").unlink()
     for file in (path, new):
         with file.open("ab") as stream:
             stream.write(torn)
@@ -268,6 +270,30 @@ def test_following_begins_after_the_last_whole_line(
     found = list(LogReader(log).follow(goes_on=until_quiet(act=finish)))
     assert contents(found) == [line, line]
     assert {it.writer for it in found} == {"a", "c"}
+
+
+def test_what_is_taken_away_again_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = chain._sync  # noqa: SLF001 - nothing else fails once the bytes are there
+    with DecisionLog(tmp_path, durability="sync") as log:
+        log.decision(RULES, decide(RULES, {}, now=NOW), decision_id=id_of(0))
+        lines = LogReader(tmp_path).follow(goes_on=lambda: False)
+        seen: list[str] = []
+
+        def fails(_number: int) -> None:
+            seen.extend(str(line.entry.id) for line in lines)
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(chain, "_sync", fails)
+        with pytest.raises(LogError):
+            log.decision(RULES, decide(RULES, {"task": {"kind": "coding"}}, now=NOW))
+        monkeypatch.setattr(chain, "_sync", sync)
+        following = LogReader(tmp_path).follow(goes_on=lambda: False)
+        for number in (1, 2, 3):
+            log.decision(RULES, RECORD, decision_id=id_of(number))
+    assert seen == []
+    assert [line.entry.id for line in decisions(following)] == [id_of(it) for it in (1, 2, 3)]
 
 
 def test_what_is_pruned_while_it_is_followed_is_passed_over(log: Path) -> None:

@@ -27,6 +27,7 @@ from policy_router.runtime.log.entry import (
 )
 from policy_router.runtime.log.folder import Head, LogFolder, Segment, read_head, sync_folder
 from policy_router.runtime.log.lock import lock
+from policy_router.runtime.log.pruned import read_pruned
 
 _MICROSECONDS = 1_000_000
 _CLOSE_BYTES = 512
@@ -282,6 +283,9 @@ def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
 def _last_line(segments: Sequence[Segment]) -> Head:
     """Return a head where none says how far the writer had come: that of its last whole line."""
     for segment in reversed(segments):
+        kept = read_pruned(segment.path) if segment.is_pruned else None
+        if kept is not None:
+            return Head(segment.number, 0, kept.first + kept.lines - 1, kept.hash)
         lines = [] if segment.is_pruned else _lines(Path(segment.path).read_bytes())
         for end, line in reversed(list(lines)):
             with suppress(RecordError):
