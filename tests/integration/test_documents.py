@@ -18,7 +18,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 import policy_router
-from policy_router import Delegator, Executor, check, decide, load
+from policy_router import Delegator, Executor, Router, check, decide, load, log
 from policy_router.cli import _parser
 from policy_router.cli import main as command_line
 from policy_router.decision.record import ReasonCode, Result
@@ -40,7 +40,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def executed(code: str, capsys: pytest.CaptureFixture[str]) -> str:
     """Execute the code of a page, and return what it prints."""
-    exec(compile(code, "page", "exec"), {"__name__": "page"})  # noqa: S102 - our own page
+    exec(compile(code, "page", "exec"), {"__name__": "__main__"})  # noqa: S102 - our own page
     return capsys.readouterr().out
 
 
@@ -175,6 +175,39 @@ def test_every_link_to_a_file_resolves(page: Path) -> None:
 def test_every_named_folder_is_there(page: Path) -> None:
     named = re.findall(r"`((?:rules|schemas|docs|tests)/[\w./-]*)`", page.read_text("utf-8"))
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+# the page about the log
+LOG = ROOT / "docs" / "log.md"
+
+
+def test_the_log_page_s_lines_have_the_published_shape() -> None:
+    (text,) = blocks(LOG, "json")
+    shape = Draft7Validator(json.loads((ROOT / "schemas" / "log.schema.json").read_bytes()))
+    lines = [json.loads(line) for line in text.split("\n\n")]
+    assert [line["kind"] for line in lines] == ["decision", "execution"]
+    for line in lines:
+        shape.validate(line)
+
+
+def test_the_log_page_s_python_runs(
+    beside_readme: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, code = blocks(LOG, "python")
+    signer = log.new_signer("auditor")
+    (beside_readme / "auditor.key.pub").write_text(signer.verifier().encoded())
+    with log.DecisionLog("decisions") as decisions:
+        Router(load("policy.yaml"), log=decisions).decide({})
+    log.make_checkpoint("decisions", signer)
+    words = executed(code, capsys).split()
+    assert (words[:5], words[6], len(words)) == (["True", "whole", "()", "True", "0"], "close", 9)
+
+
+def test_the_log_page_knows_what_logs_are_used_with() -> None:
+    text = LOG.read_text(encoding="utf-8")
+    results = {"DecisionLog", "Line", "LogEntry", "NotWholeError", "Proof", "ReplayReport"}
+    results |= {"Report", "SignatureError", "Signer", "Verifier", "WhatIf"}
+    assert [n for n in log.__all__ if n not in results and not re.search(rf"\b{n}\b", text)] == []
 
 
 # the page about delegation

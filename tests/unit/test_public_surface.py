@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import policy_router
+import policy_router.log
 from policy_router import (
     NoTarget,
     PolicyError,
@@ -43,6 +44,12 @@ def exported() -> list[str]:
 def test_the_public_names_are_those_exported_sorted_and_few() -> None:
     assert policy_router.__all__ == exported()
     assert len(policy_router.__all__) <= MOST
+
+
+def test_the_public_names_of_logs_are_those_exported_sorted_and_few() -> None:
+    named = {name for name in vars(policy_router.log) if not name.startswith("_")}
+    assert policy_router.log.__all__ == sorted(named)
+    assert len(policy_router.log.__all__) <= MOST
 
 
 def test_the_package_is_typed() -> None:
