@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import os
 import sys
-import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +24,6 @@ from policy_router.runtime.log.entry import (
     Close,
     Draft,
     Execution,
-    Gap,
     Kind,
     encoded,
     is_id,
@@ -33,6 +31,7 @@ from policy_router.runtime.log.entry import (
 )
 from policy_router.runtime.log.folder import LogFolder, UnknownSchemaError, is_writer
 from policy_router.runtime.log.group import GroupCommit
+from policy_router.runtime.log.missing import Missing
 from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.router import Clock, system_clock
 from policy_router.runtime.telling import LOGGER
@@ -122,8 +121,7 @@ class DecisionLog(Closing):
     def _begin(self, *, is_closed: bool) -> None:
         """Be as new: at the beginning, and in a process that was forked."""
         self._group = GroupCommit(str(self.folder.path), self._commit, is_closed=is_closed)
-        self._counting = threading.Lock()
-        self._missing = _NOTHING_MISSING
+        self._missing = Missing()
         self._chain: Chain | None = None
         self._is_failing = False
         self._kept: set[str] = set()
@@ -279,14 +277,14 @@ class DecisionLog(Closing):
         """Write lines, and first of all what was missed before them."""
         if not drafts:
             return None
-        with self._counting:
-            missing, self._missing = self._missing, _NOTHING_MISSING
+        missing = self._missing.take()
         try:
             self._chain = self._chain or self._opened()
-            told = [Draft(Kind.GAP, drafts[0].time, gap=missing)] if _is_any(missing) else []
+            told = [Draft(Kind.GAP, drafts[0].time, gap=missing)] if missing else []
             self._chain.write([*told, *drafts])
         except BaseException as problem:
-            error = self._failed(problem, missing, drafts)
+            self._missing.put_back(missing)
+            error = self._failed(problem, drafts)
             if not isinstance(problem, (OSError, UnknownSchemaError)):
                 raise
             return error
@@ -308,14 +306,12 @@ class DecisionLog(Closing):
         else:
             yield from (f"{self._name[:_LONGEST_NAME]}-{number}" for number in numbers[1:])
 
-    def _failed(self, problem: BaseException, missing: Gap, drafts: Sequence[Draft]) -> LogError:
+    def _failed(self, problem: BaseException, drafts: Sequence[Draft]) -> LogError:
         """Remember what is not in the log, and return the error."""
         if isinstance(problem, FileNotFoundError) and self._chain is not None:
             self._chain.release()
             self._chain, self._kept = None, set()
         error = self._told(problem)
-        with self._counting:
-            self._missing = _sum(missing, self._missing)
         self._count(drafts, error)
         return error
 
@@ -329,13 +325,7 @@ class DecisionLog(Closing):
 
     def _count(self, drafts: Sequence[Draft], error: LogError) -> None:
         """Count what is done without being logged: not what is denied."""
-        counted = [it.kind for it in drafts if not (self._denies and it.is_waited_for)]
-        decisions = counted.count(Kind.DECISION)
-        executions = counted.count(Kind.EXECUTION)
-        if decisions or executions:
-            more = Gap("unlogged", decisions, executions, 0, drafts[0].time, error.reason)
-            with self._counting:
-                self._missing = _sum(self._missing, more)
+        self._missing.count([it for it in drafts if not (self._denies and it.is_waited_for)], error)
 
     # The end.
 
@@ -344,12 +334,12 @@ class DecisionLog(Closing):
         if not self._group.close():
             return
         with self._group.writing:
-            if self._chain is not None or _is_any(self._missing):
+            if self._chain is not None or self._missing:
                 now = microseconds(self._clock())
                 self._commit([Draft(Kind.CLOSE, now, close=Close("end"))])
             if self._chain is not None:
                 self._chain.release()
-        if _is_any(self._missing):
+        if self._missing:
             lost = (self._missing.decisions, self._missing.executions)
             LOGGER.error("%d decisions and %d execution events are in no log", *lost)
 
@@ -392,22 +382,6 @@ def _checked(decision_id: str) -> str:
     return decision_id
 
 
-def _is_any(missing: Gap) -> bool:
-    return bool(missing.decisions or missing.executions)
-
-
-def _sum(first: Gap, second: Gap) -> Gap:
-    """Return what is missing together, since the earlier one."""
-    return Gap(
-        "unlogged",
-        first.decisions + second.decisions,
-        first.executions + second.executions,
-        0,
-        first.since if _is_any(first) else second.since,
-        second.error or first.error,
-    )
-
-
 def _reason(problem: BaseException) -> str:
     """Return why nothing can be written, without any path or value."""
     if isinstance(problem, UnknownSchemaError):
@@ -417,7 +391,6 @@ def _reason(problem: BaseException) -> str:
     return "the writing was interrupted"
 
 
-_NOTHING_MISSING: Final = Gap("unlogged")
 _LOGS: Final[weakref.WeakSet[DecisionLog]] = weakref.WeakSet()
 
 

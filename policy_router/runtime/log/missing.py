@@ -1,0 +1,68 @@
+"""What was done without being logged, until a line of the log says so."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+from policy_router.errors import LogError
+from policy_router.runtime.log.entry import Draft, Gap, Kind
+
+_NOTHING: Final = Gap("unlogged")
+
+
+class Missing:
+    """Counts it. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        """Begin with nothing missing."""
+        self._lock = threading.Lock()
+        self._gap = _NOTHING
+
+    @property
+    def decisions(self) -> int:
+        """How many decisions are missing."""
+        return self._gap.decisions
+
+    @property
+    def executions(self) -> int:
+        """How many execution events are missing."""
+        return self._gap.executions
+
+    def __bool__(self) -> bool:
+        """Whether anything is missing."""
+        return bool(self._gap.decisions or self._gap.executions)
+
+    def take(self) -> Gap | None:
+        """Return what is missing, to be told; None where nothing is."""
+        with self._lock:
+            found, self._gap = self._gap, _NOTHING
+        return None if found is _NOTHING else found
+
+    def put_back(self, gap: Gap | None) -> None:
+        """Take back what could not be told."""
+        if gap is not None:
+            with self._lock:
+                self._gap = _sum(gap, self._gap)
+
+    def count(self, drafts: Sequence[Draft], problem: LogError) -> None:
+        """Count lines that are not in the log, of what was done nevertheless."""
+        kinds = [it.kind for it in drafts]
+        decisions, executions = kinds.count(Kind.DECISION), kinds.count(Kind.EXECUTION)
+        if decisions or executions:
+            more = Gap("unlogged", decisions, executions, 0, drafts[0].time, problem.reason)
+            with self._lock:
+                self._gap = _sum(self._gap, more)
+
+
+def _sum(first: Gap, second: Gap) -> Gap:
+    """Return what is missing together, since the earlier one."""
+    return Gap(
+        "unlogged",
+        first.decisions + second.decisions,
+        first.executions + second.executions,
+        0,
+        second.since if first is _NOTHING else first.since,
+        second.error or first.error,
+    )
