@@ -4,7 +4,7 @@
 auditors read, verify, sign, prove, replay and prune with.
 """
 
-from policy_router.runtime.log.checkpoints import verify_proof
+from policy_router.runtime.log.checkpoints import verify_growth, verify_proof
 from policy_router.runtime.log.decision_log import Decided, DecisionLog
 from policy_router.runtime.log.entry import Execution, LogEntry
 from policy_router.runtime.log.keys import (
@@ -15,11 +15,11 @@ from policy_router.runtime.log.keys import (
     read_signer,
     read_verifier,
 )
-from policy_router.runtime.log.notes import Proof
+from policy_router.runtime.log.notes import GrowthProof, Proof
 from policy_router.runtime.log.prune import prune
 from policy_router.runtime.log.reading import Line, LogReader
 from policy_router.runtime.log.replaying import ReplayReport, replay_log
-from policy_router.runtime.log.signing import make_checkpoint, prove
+from policy_router.runtime.log.signing import make_checkpoint, prove, prove_growth
 from policy_router.runtime.log.verify import NotWholeError, Report, verify
 from policy_router.runtime.log.what_if import what_if
 from policy_router.runtime.log.what_if_report import WhatIf
@@ -28,6 +28,7 @@ __all__ = [
     "Decided",
     "DecisionLog",
     "Execution",
+    "GrowthProof",
     "Line",
     "LogEntry",
     "LogReader",
@@ -42,11 +43,13 @@ __all__ = [
     "make_checkpoint",
     "new_signer",
     "prove",
+    "prove_growth",
     "prune",
     "read_signer",
     "read_verifier",
     "replay_log",
     "verify",
+    "verify_growth",
     "verify_proof",
     "what_if",
 ]

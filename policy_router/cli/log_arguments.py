@@ -6,19 +6,25 @@ import argparse
 import datetime
 import os
 import re
+import sys
+from pathlib import Path
 
+from policy_router.cli.requests import name_of
 from policy_router.decision.request import moment
-from policy_router.errors import RequestError
+from policy_router.errors import RequestError, reason_of
 from policy_router.runtime.log.entry import microseconds
+from policy_router.runtime.log.keys import Verifier, read_verifier
 
 _AGE = re.compile(r"(\d{1,9})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_BIG = 64 * 1024 * 1024
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def log_of(options: argparse.Namespace) -> str:
     """Return the log that is meant."""
-    given = [word for word in (options.words, options.log) if word is not None]
+    words = options.words if isinstance(options.words, list) else [options.words]
+    given = [word for word in (*words, options.log) if word is not None]
     if len(given) != 1:
         raise RequestError("LOG", "expected one log folder")
     return str(given[0])
@@ -33,6 +39,21 @@ def log_and_id(options: argparse.Namespace) -> tuple[str, str]:
         return words[1], words[0]
     first, second = map(os.path.isdir, words)
     return (words[1], words[0]) if second and not first else (words[0], words[1])
+
+
+def content_of(path: str) -> bytes:
+    """Return what a file holds, or standard input."""
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read(_BIG)
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as problem:
+        raise RequestError(name_of(path), f"cannot be read: {reason_of(problem)}") from None
+
+
+def verifier_of(path: str | None) -> Verifier | None:
+    """Return the key that a file holds; None where none is meant."""
+    return None if path is None else read_verifier(content_of(path))
 
 
 def time_of(text: str, now: datetime.datetime, option: str) -> int:

@@ -68,12 +68,14 @@ def add_log_commands(command: NewCommand) -> None:
         "--name", metavar="NAME", help="what the key is called; default: policy-router"
     )
 
-    prove = _of_one(command("prove", "prove that one decision is in a log"))
+    prove = _of_one(command("prove", "prove that a decision is in a log, or that it only grew"))
+    _add_since(prove, "without an ID: prove that the log only grew since this checkpoint")
     prove.add_argument("--output", metavar="FILE", help="default: standard output")
 
-    proof = command("verify-proof", "check the proof of one decision")
+    proof = command("verify-proof", "check a proof")
     proof.add_argument("proof", metavar="PROOF", help="a file, or - for standard input")
     _add_key(proof, "the public key", required=True)
+    _add_since(proof, "the checkpoint since which the log is said to have only grown")
     _add_format(proof)
 
     listing = _of_log(command("ls", "list decisions, the newest first"))
@@ -126,13 +128,17 @@ def _of_log(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _of_one(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument("words", metavar="LOG ID", nargs="+", help="a log, and a decision's id")
+    parser.add_argument("words", metavar="LOG ID", nargs="*", help="a log, and a decision's id")
     parser.add_argument("--log", metavar="DIR", help="the log")
     return parser
 
 
 def _add_key(parser: argparse.ArgumentParser, text: str, *, required: bool = False) -> None:
     parser.add_argument("--key", metavar="FILE", required=required, help=text)
+
+
+def _add_since(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--since", metavar="FILE", help=text)
 
 
 def _add_format(parser: argparse.ArgumentParser) -> None:

@@ -10,31 +10,20 @@ from pathlib import Path
 
 import msgspec
 
-from policy_router.cli import GOOD, NOT_WHOLE, log_reading
-from policy_router.cli.log_arguments import log_and_id, log_of, time_of
-from policy_router.cli.requests import name_of
+from policy_router.cli import GOOD, NOT_WHOLE, log_proofs, log_reading
+from policy_router.cli.log_arguments import content_of, log_of, time_of, verifier_of
 from policy_router.cli.terminal import Bar, counted, err, out, out_bytes, paint_for
-from policy_router.decision.request import spelt
-from policy_router.decision.what_if import named
 from policy_router.diagnostics import printable
-from policy_router.errors import LogError, RecordError, RequestError, reason_of
-from policy_router.runtime.log.checkpoints import verify_proof
-from policy_router.runtime.log.entry import LogEntry, moment_of
+from policy_router.errors import RequestError, reason_of
 from policy_router.runtime.log.folder import write_whole
 from policy_router.runtime.log.keys import (
-    SignatureError,
     Signer,
-    Verifier,
     new_signer,
     read_signer,
-    read_verifier,
 )
-from policy_router.runtime.log.notes import Proof
 from policy_router.runtime.log.prune import prune
-from policy_router.runtime.log.signing import make_checkpoint, prove
+from policy_router.runtime.log.signing import make_checkpoint
 from policy_router.runtime.log.verify import Answer, Part, Report, verify
-
-_BIG = 64 * 1024 * 1024
 
 
 def run_log(options: argparse.Namespace) -> int:
@@ -45,21 +34,8 @@ def run_log(options: argparse.Namespace) -> int:
 # Checking.
 
 
-def _content(path: str) -> bytes:
-    try:
-        if path == "-":
-            return sys.stdin.buffer.read(_BIG)
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as problem:
-        raise RequestError(name_of(path), f"cannot be read: {reason_of(problem)}") from None
-
-
-def _verifier(path: str | None) -> Verifier | None:
-    return None if path is None else read_verifier(_content(path))
-
-
 def _verify(options: argparse.Namespace) -> int:
-    log, verifier = log_of(options), _verifier(options.key)
+    log, verifier = log_of(options), verifier_of(options.key)
     kept = None if options.checkpoint is None else Path(options.checkpoint)
     with Bar("verified", is_quiet=options.quiet) as bar:
         report = verify(log, verifier=verifier, checkpoint=kept, progress=bar)
@@ -105,7 +81,7 @@ def _said_of_checkpoints(report: Report) -> str:
 
 def _checkpoint(options: argparse.Namespace) -> int:
     log = log_of(options)
-    signer = read_signer(_content(options.key))
+    signer = read_signer(content_of(options.key))
     with Bar("read", is_quiet=options.quiet) as bar:
         made = make_checkpoint(log, signer, origin=options.origin, progress=bar)
     if made is None:
@@ -155,56 +131,13 @@ def _write_private(path: Path, signer: Signer) -> None:
         stream.write(f"{signer.encoded()}\n".encode())
 
 
-def _prove(options: argparse.Namespace) -> int:
-    log, decision_id = log_and_id(options)
-    text = prove(log, decision_id).to_text()
-    if options.output is None:
-        out(text.removesuffix("\n"))
-        return GOOD
-    try:
-        write_whole(Path(options.output), text.encode())
-    except OSError as problem:
-        raise RequestError(options.output, reason_of(problem)) from None
-    if not options.quiet:
-        out(f"wrote {options.output}")
-        out(f"next: policy-router log verify-proof {shlex.quote(options.output)} --key FILE")
-    return GOOD
-
-
-def _verify_proof(options: argparse.Namespace) -> int:
-    verifier = read_verifier(_content(options.key))
-    try:
-        proof = Proof.from_text(_content(options.proof).decode(errors="surrogateescape"))
-        checkpoint = verify_proof(proof, verifier)
-        entry = LogEntry.from_json(proof.line)
-        record = entry.decision_record
-    except (SignatureError, LogError, RecordError) as problem:
-        err(f"policy-router: not proved: {printable(str(problem))}")
-        return NOT_WHOLE
-    if options.format == "json":
-        plain = {
-            "proved": True,
-            "id": str(entry.id),
-            "index": proof.index,
-            "lines": checkpoint.size,
-            "origin": checkpoint.origin,
-            "entry": msgspec.Raw(proof.line),
-        }
-        out_bytes(msgspec.json.encode(plain))
-        return GOOD
-    place = f"line {proof.index + 1:,} of {checkpoint.size:,}"
-    out(f"proved  {printable(str(entry.id))} is {place} of {printable(checkpoint.origin)}")
-    out(f"        {spelt(moment_of(entry.time))}  {printable(named(record.decision))}")
-    return GOOD
-
-
 # Retention.
 
 
 def _prune(options: argparse.Namespace) -> int:
     log = log_of(options)
     before = time_of(options.before, options.now, "--before")
-    verifier = _verifier(options.key)
+    verifier = verifier_of(options.key)
     done = prune(log, before, verifier=verifier, dry_run=options.dry_run)
     if options.format == "json":
         out_bytes(msgspec.json.encode({"dry_run": options.dry_run, **msgspec.to_builtins(done)}))
@@ -221,8 +154,8 @@ _COMMANDS = {
     "verify": _verify,
     "checkpoint": _checkpoint,
     "keygen": _keygen,
-    "prove": _prove,
-    "verify-proof": _verify_proof,
+    "prove": log_proofs.prove,
+    "verify-proof": log_proofs.verify_proof,
     "ls": log_reading.ls,
     "show": log_reading.show,
     "tail": log_reading.tail,

@@ -23,6 +23,7 @@ from policy_router.runtime.log.entry import (
 )
 from policy_router.runtime.log.folder import Head
 from policy_router.runtime.log.keys import Signer
+from policy_router.runtime.log.merkle import Tree
 
 MOMENT = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)
@@ -113,6 +114,13 @@ def finished(
         output_tokens=tokens_out,
         cost_usd=cost,
     )
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """Return the root of the tree over leaves, given their hashes."""
+    tree = Tree()
+    tree.extend(leaves)
+    return tree.root()
 
 
 # By hand.

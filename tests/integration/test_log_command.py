@@ -27,15 +27,15 @@ from policy_router.cli import terminal
 from policy_router.errors import LogError
 from policy_router.runtime.loader import schema
 from policy_router.runtime.log import prune as prune_module
-from policy_router.runtime.log.checkpoints import keep
+from policy_router.runtime.log.checkpoints import keep, verify_growth
 from policy_router.runtime.log.entry import Draft, Execution, Gap, Kind, LogEntry, microseconds
 from policy_router.runtime.log.folder import LogFolder
-from policy_router.runtime.log.notes import Checkpoint, Proof
+from policy_router.runtime.log.notes import Checkpoint, Proof, sign, text_of
 from policy_router.runtime.log.prune import prune
 from policy_router.runtime.log.pruned import read_pruned
 from policy_router.runtime.log.reading import Line, LogReader
 from policy_router.runtime.log.scan import Damage
-from policy_router.runtime.log.signing import make_checkpoint
+from policy_router.runtime.log.signing import make_checkpoint, prove_growth
 from policy_router.runtime.log.verify import NotWholeError, verify
 from tests.integration.log_auditing import (
     MOMENT,
@@ -1072,6 +1072,97 @@ def proof(keyed: Path, run: Run, tmp_path: Path) -> Path:
     run("log", "checkpoint", "log", "--key", "auditor")
     run("log", "prove", str(keyed), id_of(7), "--output", "one.proof")
     return tmp_path / "one.proof"
+
+
+@pytest.fixture
+def grown(keyed: Path, run: Run, tmp_path: Path) -> Path:
+    """Return a log that grew since a checkpoint `kept.txt`, and is gone but for `growth.proof`."""
+    words = ("-q", "log", "checkpoint", "log", "--key", "auditor")
+    run(*words)
+    (kept,) = (keyed / "checkpoints").glob("*.txt")
+    shutil.copy(kept, tmp_path / "kept.txt")
+    for writers in (["a", "c"], ["b"]):
+        audited(keyed, each=3, writers=writers)
+        run(*words)
+    ran = run("log", "prove", "log", "--since", "kept.txt", "--output", "growth.proof")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines()[1] == (
+        "next: policy-router log verify-proof growth.proof --key FILE --since kept.txt"
+    )
+    keyed.rename(tmp_path / "gone")
+    return tmp_path / "growth.proof"
+
+
+CHECKING = ("log", "verify-proof", "growth.proof", "--key", "auditor.pub", "--since", "kept.txt")
+
+
+def test_a_log_is_proved_to_have_only_grown(grown: Path, run: Run, tmp_path: Path) -> None:
+    assert run(*CHECKING).out == (
+        "proved  example.com/log has the first 44 lines as they were, and 14 lines since\n"
+    )
+    assert json.loads(run(*CHECKING, *JSON).out) == {
+        "proved": True,
+        "old_lines": 44,
+        "lines": 58,
+        "origin": "example.com/log",
+    }
+    last = max((tmp_path / "gone/checkpoints").glob("*.txt"))
+    same = run("log", "prove", "--log", "gone", "--since", str(last)).out
+    assert same == f"old 58\n\n{last.read_text()}"
+    assert run("log", "prove", "gone", "--since", "kept.txt").out == grown.read_text()
+
+
+def test_a_growth_that_was_not_is_not_proved(grown: Path, run: Run, tmp_path: Path) -> None:
+    there = grown.read_text()
+    assert there.startswith("old 44\n")
+    lines = there.splitlines(keepends=True)
+    first = (tmp_path / "kept.txt").read_text()
+    stranger = sign(text_of(there.partition("\n\n")[2]), STRANGER)
+    other = sign(text_of(first).replace("example.com", "example.org"), STRANGER)
+    bad = {
+        "old 43\n" + "".join(lines[1:]): "it does not have all that the older checkpoint covers",
+        "".join([lines[0], *lines[2:]]): "it does not have all that the older checkpoint covers",
+        f"old 44\n\n{first}{lines[1]}": "malformed signature",
+        there.partition("\n\n")[0] + f"\n\n{stranger}": "the note has no signature by",
+        "": "malformed proof",
+        "old 44\nx\n\n" + first: "malformed proof",
+        "old 44\nAAAA\n\n" + first: "malformed proof",
+    }
+    for content, reason in bad.items():
+        grown.write_text(content)
+        ran = run(*CHECKING)
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err.startswith("policy-router: not proved: ")
+        assert reason in ran.err
+    grown.write_text(there)
+    (tmp_path / "kept.txt").write_text(other)
+    assert run(*CHECKING).code == 1
+
+
+def test_two_logs_do_not_prove_each_other(tmp_path: Path) -> None:
+    notes = []
+    for name in ("one", "two"):
+        audited(tmp_path / name)
+        made = make_checkpoint(tmp_path / name, SIGNER, origin=name)
+        assert made is not None
+        notes.append(made.path.read_text())
+    proof = prove_growth(tmp_path / "two", tmp_path / "two/checkpoints/000000000044.txt")
+    assert verify_growth(proof, notes[1], SIGNER.verifier()).size == 44
+    with pytest.raises(LogError, match="of another log"):
+        verify_growth(proof, notes[0], SIGNER.verifier())
+
+
+def test_what_no_checkpoint_covers_is_not_proved_to_have_grown(keyed: Path, run: Run) -> None:
+    audited(keyed.parent / "more", each=30)
+    run("log", "checkpoint", "log", "--key", "auditor")
+    run("log", "checkpoint", "more", "--key", "auditor")
+    (larger,) = (keyed.parent / "more/checkpoints").glob("*.txt")
+    ran = run("log", "prove", "log", "--since", str(larger))
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.endswith("no checkpoint covers as much\n")
+    for words in (("--since", "none"), ("--since", "auditor.pub")):
+        assert run("log", "prove", "log", *words).code == 2
+    assert run("log", "prove", "log", id_of(1), "--since", str(larger)).code == 2
 
 
 def changed_line(proof: Proof) -> Proof:

@@ -14,10 +14,10 @@ from policy_router.runtime.log.merkle import (
     consistency_proof,
     inclusion_proof,
     leaf_hash,
-    root,
     verify_consistency,
     verify_inclusion,
 )
+from tests.integration.log_auditing import root
 
 MOST = 70
 

@@ -36,10 +36,10 @@ from policy_router.runtime.log.keys import (
 from policy_router.runtime.log.merkle import (
     inclusion_proof,
     leaf_hash,
-    root,
     verify_inclusion,
 )
 from policy_router.runtime.log.notes import Checkpoint, Proof, opened, sign, text_of
+from tests.integration.log_auditing import root
 
 # The example of golang.org/x/mod/sumdb/note.
 PETER = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"

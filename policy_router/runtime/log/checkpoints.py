@@ -29,9 +29,10 @@ from policy_router.runtime.log.merkle import (
     Tree,
     inclusion_proof,
     leaf_hash,
+    verify_consistency,
     verify_inclusion,
 )
-from policy_router.runtime.log.notes import Checkpoint, Proof, opened, sign, text_of
+from policy_router.runtime.log.notes import Checkpoint, GrowthProof, Proof, opened, sign, text_of
 from policy_router.runtime.log.scan import Damage, Problem
 
 _COVER: Final = re.compile(r"writer ([A-Za-z0-9_][A-Za-z0-9_.-]{0,63}) ([1-9]\d{0,18}) (\S{44})")
@@ -68,7 +69,7 @@ class SignedCheckpoint(Struct, frozen=True):
     """A checkpoint as it is kept.
 
     Attributes:
-        name: the name of its file.
+        name: its file, as a message calls it.
         note: the signed note.
         checkpoint: what the note says.
         covers: how much of each writer it covers.
@@ -80,8 +81,12 @@ class SignedCheckpoint(Struct, frozen=True):
     covers: tuple[Cover, ...]
 
     @classmethod
-    def read(cls, path: Path) -> SignedCheckpoint:
+    def read(cls, path: Path, name: str) -> SignedCheckpoint:
         """Read a checkpoint; who signed it is not looked at.
+
+        Args:
+            path: its file.
+            name: how messages call that.
 
         Raises:
             SignatureError: it is not a checkpoint of a decision log.
@@ -92,7 +97,7 @@ class SignedCheckpoint(Struct, frozen=True):
         covers = tuple(_cover(line) for line in checkpoint.extensions)
         if sum(cover.lines for cover in covers) != checkpoint.size:
             raise SignatureError("malformed checkpoint: its writers have not as many lines as it")
-        return cls(path.name, note, checkpoint, covers)
+        return cls(name, note, checkpoint, covers)
 
 
 def _cover(line: str) -> Cover:
@@ -111,12 +116,13 @@ def stored(folder: LogFolder) -> tuple[list[SignedCheckpoint], list[Problem]]:
     found, problems = [], []
     files = folder.checkpoints.iterdir() if folder.checkpoints.is_dir() else ()
     for path in sorted(file for file in files if _FILE.fullmatch(file.name)):
+        name = f"checkpoints/{path.name}"
         try:
-            found.append(SignedCheckpoint.read(path))
+            found.append(SignedCheckpoint.read(path, name))
         except (SignatureError, OSError) as problem:
             reason = reason_of(problem) if isinstance(problem, OSError) else str(problem)
             message = f"it cannot be read: {reason}"
-            problems.append(Problem(Damage.BAD_CHECKPOINT, f"checkpoints/{path.name}", message))
+            problems.append(Problem(Damage.BAD_CHECKPOINT, name, message))
     return sorted(found, key=lambda it: it.checkpoint.size), problems
 
 
@@ -227,6 +233,30 @@ def keep(folder: LogFolder, checkpoint: Checkpoint, note: str) -> Path:
 def proved(weave: Weave, index: int, line: bytes, note: str) -> Proof:
     """Return the proof that a line is in the tree that a note signs."""
     return Proof(index, inclusion_proof(weave.leaves(), index), note, line)
+
+
+def verify_growth(proof: GrowthProof, old: str, verifier: Verifier) -> Checkpoint:
+    """Check that a log has all that an older checkpoint covers, as it was.
+
+    Args:
+        proof: the newer checkpoint, and what shows it.
+        old: the note of the older one.
+        verifier: the key of who signed both.
+
+    Returns:
+        The newer checkpoint.
+
+    Raises:
+        SignatureError: one of them is not signed with the key.
+        LogError: they are not of one log, or the newer one does not have what the older one has.
+    """
+    before, after = (Checkpoint.from_text(opened(it, verifier)) for it in (old, proof.checkpoint))
+    if before.origin != after.origin:
+        raise LogError(after.origin, "the older checkpoint is of another log")
+    sizes, roots = (before.size, after.size), (before.root, after.root)
+    if proof.old_size != before.size or not verify_consistency(*sizes, *roots, proof.hashes):
+        raise LogError(after.origin, "it does not have all that the older checkpoint covers")
+    return after
 
 
 def verify_proof(proof: Proof, verifier: Verifier) -> Checkpoint:

@@ -66,13 +66,6 @@ class Tree:
         return _parents(nodes)
 
 
-def root(leaves: Sequence[bytes]) -> bytes:
-    """Return the root of the tree over leaves, given their hashes."""
-    tree = Tree()
-    tree.extend(leaves)
-    return tree.root()
-
-
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
     """Return what shows that a leaf is in the tree (RFC 9162, section 2.1.3.1).
 

@@ -41,6 +41,10 @@ _PROOF: Final = re.compile(
     r"(?P<checkpoint>.+)",
     re.DOTALL,
 )
+_GROWTH: Final = re.compile(
+    r"old (?P<size>0|[1-9][0-9]{0,19})\n(?P<hashes>(?:[^\n]+\n)*)\n(?P<checkpoint>.+)", re.DOTALL
+)
+_NOT_GROWTH: Final = "malformed proof: wanted the old size, hashes and a checkpoint"
 _NOT_CHECKPOINT: Final = "malformed checkpoint: wanted lines of origin, size and root"
 _NOT_PROOF: Final = "malformed proof: wanted a line, its index, hashes and a checkpoint"
 
@@ -181,6 +185,46 @@ class Proof(Struct, frozen=True):
         encoded = (parts["line"], *parts["hashes"].split("\n")[:-1])
         line, *hashes = (from_base64(item, "proof") for item in encoded)
         return cls(int(parts["index"]), tuple(hashes), parts["checkpoint"], line)
+
+
+class GrowthProof(Struct, frozen=True):
+    """That a log only grew between two checkpoints, for who has the older one and not the log.
+
+    Attributes:
+        old_size: how many lines the older checkpoint has.
+        hashes: the consistency proof.
+        checkpoint: the note of the newer one.
+
+    Raises:
+        SignatureError: one of them cannot be.
+    """
+
+    old_size: int
+    hashes: tuple[bytes, ...]
+    checkpoint: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.old_size <= _MAX_SIZE or any(len(it) != HASH_SIZE for it in self.hashes):
+            raise SignatureError(_NOT_GROWTH)
+        Checkpoint.from_text(text_of(self.checkpoint))
+
+    def to_text(self) -> str:
+        """Return the proof as witnesses are asked with it (https://c2sp.org/tlog-witness)."""
+        lines = (f"old {self.old_size}", *(to_base64(node) for node in self.hashes))
+        return "".join(f"{line}\n" for line in lines) + f"\n{self.checkpoint}"
+
+    @classmethod
+    def from_text(cls, text: str) -> GrowthProof:
+        """Read what :meth:`to_text` gave.
+
+        Raises:
+            SignatureError: it is no such proof.
+        """
+        parts = _GROWTH.fullmatch(text)
+        if parts is None:
+            raise SignatureError(_NOT_GROWTH)
+        hashes = tuple(from_base64(it, "proof") for it in parts["hashes"].split("\n")[:-1])
+        return cls(int(parts["size"]), hashes, parts["checkpoint"])
 
 
 class _Signature(NamedTuple):

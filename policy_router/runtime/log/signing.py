@@ -22,10 +22,10 @@ from policy_router.runtime.log.examination import Examined, examined
 from policy_router.runtime.log.folder import LogFolder, Progress
 from policy_router.runtime.log.keys import Signer
 from policy_router.runtime.log.lock import lock
-from policy_router.runtime.log.merkle import HASH_SIZE
-from policy_router.runtime.log.notes import Checkpoint, Proof
+from policy_router.runtime.log.merkle import HASH_SIZE, consistency_proof
+from policy_router.runtime.log.notes import Checkpoint, GrowthProof, Proof
 from policy_router.runtime.log.reading import LogReader
-from policy_router.runtime.log.verify import NotWholeError
+from policy_router.runtime.log.verify import NotWholeError, read_kept
 
 
 class NewCheckpoint(Struct, frozen=True):
@@ -144,3 +144,24 @@ def prove(folder: str | Path, decision_id: str) -> Proof:
     if index is None:
         raise LogError(str(folder), "no checkpoint covers the decision yet: see log checkpoint")
     return proved(weave, index, line.content, checkpoints[-1].note)
+
+
+def prove_growth(folder: str | Path, since: Path) -> GrowthProof:
+    """Return the proof that a log only grew since a checkpoint that somebody kept.
+
+    Args:
+        folder: the log.
+        since: the file of the older checkpoint.
+
+    Raises:
+        LogError: the last checkpoint covers less.
+        NotWholeError: the log is not whole.
+        SignatureError: the file holds no checkpoint.
+    """
+    log = LogFolder.existing(folder)
+    size = read_kept(since).checkpoint.size
+    found = examined(log, wants_leaves=True)
+    checkpoints, weave = _woven(log, found)
+    if size > weave.tree.size:
+        raise LogError(str(folder), "no checkpoint covers as much")
+    return GrowthProof(size, consistency_proof(weave.leaves(), size), checkpoints[-1].note)

@@ -113,12 +113,11 @@ def audited(
     progress: Progress | None = None,
 ) -> tuple[Report, Examined]:
     """Check a log as :func:`verify` does, and return what its lines came to, too."""
-    checkpoints, unread = stored(log)
-    if checkpoint is not None:
-        checkpoints = _with_kept(checkpoints, checkpoint)
+    own, unread = stored(log)
+    checkpoints = own if checkpoint is None else _with_kept(own, checkpoint)
     found = examined(log, wants_leaves=bool(checkpoints), progress=progress)
     authenticity = _authenticity(found, checkpoints, unread, verifier)
-    covered = checkpoints[-1].checkpoint.size if checkpoints else 0
+    covered = own[-1].checkpoint.size if own else 0
     report = Report(
         _part(found.integrity),
         _part(found.completeness, found.notes),
@@ -126,7 +125,7 @@ def audited(
         len(found.seqs),
         found.segments,
         sum(found.seqs.values()),
-        len(checkpoints),
+        len(own),
         covered,
     )
     return report, found
@@ -140,12 +139,21 @@ def _part(problems: Sequence[Problem], notes: Sequence[str] = ()) -> Part:
 # Checkpoints.
 
 
-def _with_kept(checkpoints: list[SignedCheckpoint], path: Path) -> list[SignedCheckpoint]:
-    """Add a checkpoint that was kept somewhere else, if it is not among them."""
+def read_kept(path: Path) -> SignedCheckpoint:
+    """Read a checkpoint that was kept somewhere else.
+
+    Raises:
+        SignatureError: it cannot be read, or is none.
+    """
     try:
-        kept = SignedCheckpoint.read(path)
+        return SignedCheckpoint.read(path, str(path))
     except OSError as problem:
         raise SignatureError(f"{path}: {reason_of(problem)}") from None
+
+
+def _with_kept(checkpoints: list[SignedCheckpoint], path: Path) -> list[SignedCheckpoint]:
+    """Add a checkpoint that was kept somewhere else, if it is not among them."""
+    kept = read_kept(path)
     if any(kept.checkpoint == it.checkpoint for it in checkpoints):
         return checkpoints
     return sorted([*checkpoints, kept], key=lambda it: it.checkpoint.size)
@@ -160,10 +168,9 @@ def _authenticity(
     """Compare every checkpoint with the lines, and with those before it."""
     weave = Weave(found.leaves)
     for it in checkpoints:
-        where = f"checkpoints/{it.name}"
         if verifier is not None:
-            problems += _signature(it, where, verifier)
-        problems += _agreement(it, where, weave, found)
+            problems += _signature(it, verifier)
+        problems += _agreement(it, weave, found)
     if verifier is not None and not checkpoints:
         problems.append(Problem(Damage.UNSIGNED, "checkpoints", "there is no checkpoint"))
     if problems:
@@ -172,26 +179,26 @@ def _authenticity(
     return Part(Answer.VERIFIED if is_checked else Answer.NOT_CHECKED)
 
 
-def _signature(it: SignedCheckpoint, where: str, verifier: Verifier) -> list[Problem]:
+def _signature(it: SignedCheckpoint, verifier: Verifier) -> list[Problem]:
     try:
         opened(it.note, verifier)
     except SignatureError as problem:
-        return [Problem(Damage.BAD_SIGNATURE, where, str(problem))]
+        return [Problem(Damage.BAD_SIGNATURE, it.name, str(problem))]
     return []
 
 
-def _agreement(it: SignedCheckpoint, where: str, weave: Weave, found: Examined) -> list[Problem]:
+def _agreement(it: SignedCheckpoint, weave: Weave, found: Examined) -> list[Problem]:
     """Tell where a checkpoint and the lines differ."""
     lost = [cover for cover in it.covers if found.seqs.get(cover.writer, 0) < cover.lines]
     for cover in lost:
         there = found.seqs.get(cover.writer, 0)
         damage = Damage.CUT_TAIL if cover.writer in found.seqs else Damage.MISSING_WRITER
         lines = (there + 1, cover.lines)
-        words = f"{spelt_lines(*lines)}: missing, though {where} covers them"
+        words = f"{spelt_lines(*lines)}: missing, though {it.name} covers them"
         found.completeness.append(Problem(damage, cover.writer, words, lines))
     if not weave.add(it.covers):
         words = "it covers less than one before it"
-        return [Problem(Damage.BAD_CHECKPOINT, where, words)]
+        return [Problem(Damage.BAD_CHECKPOINT, it.name, words)]
     if lost or weave.tree.root() == it.checkpoint.root:
         return []
     changed = [
@@ -201,4 +208,4 @@ def _agreement(it: SignedCheckpoint, where: str, weave: Weave, found: Examined) 
     ]
     where_to_look = f"look at {', '.join(changed)}" if changed else "or a checkpoint is missing"
     words = f"the lines are not those that were signed; {where_to_look}"
-    return [Problem(Damage.REWRITTEN, where, words)]
+    return [Problem(Damage.REWRITTEN, it.name, words)]
