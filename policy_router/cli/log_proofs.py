@@ -32,8 +32,12 @@ def prove(options: argparse.Namespace) -> int:
     if options.output is None:
         out(text.removesuffix("\n"))
         return GOOD
+    path = Path(options.output)
     try:
-        write_whole(Path(options.output), text.encode())
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")  # a pipe, or a device
+        else:
+            write_whole(path, text.encode())
     except OSError as problem:
         raise RequestError(options.output, reason_of(problem)) from None
     if not options.quiet:

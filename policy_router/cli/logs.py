@@ -92,7 +92,7 @@ def _checkpoint(options: argparse.Namespace) -> int:
         out_bytes(
             msgspec.json.encode(
                 {
-                    "path": str(made.path),
+                    "path": printable(str(made.path)),
                     "origin": made.checkpoint.origin,
                     "lines": made.checkpoint.size,
                     "new_lines": made.new_lines,

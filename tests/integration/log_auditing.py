@@ -21,7 +21,7 @@ from policy_router.runtime.log.entry import (
     encoded,
     line_hash,
 )
-from policy_router.runtime.log.folder import Head
+from policy_router.runtime.log.heads import Head
 from policy_router.runtime.log.keys import Signer
 from policy_router.runtime.log.merkle import Tree
 

@@ -57,6 +57,8 @@ from tests.integration.log_auditing import (
 from tests.integration.provider import KEYS, Provider, chain, policy_text
 from tests.integration.support import Ran, Run, write
 
+UNREADABLE = Path("/proc/self/mem")
+"""A file that nobody can read from its beginning, not even root."""
 RULES = policy_of()
 RECORD = decide(RULES, {}, now=NOW)
 SHAPE = Draft7Validator(schema("log"))
@@ -813,15 +815,16 @@ def test_one_log_is_wanted(listed: Path, run: Run, command: str) -> None:
         assert ran.err == "policy-router: LOG: expected one log folder\n"
 
 
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="this system has no such file")
 @pytest.mark.parametrize("command", READING[1:])
 def test_a_segment_that_cannot_be_read_is_an_error(listed: Path, run: Run, command: str) -> None:
     for writer in ("a", "b", "c"):
         (path,) = segments(listed, writer)
         path.unlink()
-        path.mkdir()
+        path.symlink_to(UNREADABLE)
     ran = run("log", command, "log")
     assert ran.code == 2
-    assert "is a directory" in ran.err
+    assert "/log: it cannot be read: " in ran.err
     assert "standard output" not in ran.err
 
 
@@ -1327,6 +1330,28 @@ def test_prunes_at_once_harm_nothing(old: Path, tmp_path: Path) -> None:
     others = [err for _, err, code in ends if code]
     assert all(err.endswith(b": another process signs or prunes it\n") for err in others)
     assert verify(old).is_whole
+
+
+@pytest.mark.parametrize("torn", [0, 1, 100])
+def test_a_writer_that_was_killed_goes_on_after_a_prune(tmp_path: Path, torn: int) -> None:
+    killed = tmp_path / "killed"
+    with DecisionLog(tmp_path / "log", segment_bytes=1, writer="a", clock=Clock()) as log:
+        log.decision(RULES, RECORD)
+        behind = (tmp_path / "log/.heads/a").read_bytes()
+        log.decision(RULES, RECORD)
+        shutil.copytree(tmp_path / "log", killed)
+    (killed / ".heads/a").write_bytes(behind)
+    path = segments(killed)[1]
+    line = lines_of(path)[0] + b"\n"
+    path.write_bytes(line[: len(line) - torn])
+    make_checkpoint(killed, SIGNER)
+    done = prune(killed, microseconds(MOMENT + datetime.timedelta(days=1)))
+    assert done.segments == ("a/1",)
+    with DecisionLog(killed, writer="a") as again:
+        again.decision(RULES, RECORD)
+    assert verify(killed, verifier=SIGNER.verifier()).is_whole
+    assert len(of_kind(killed, "decision")) == (1 if torn else 2)
+    assert len(of_kind(killed, "gap")) == (1 if torn else 0)
 
 
 def test_a_dry_run_of_a_prune_holds_no_writer_up(old: Path, run: Run) -> None:

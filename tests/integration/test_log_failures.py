@@ -445,6 +445,19 @@ def test_the_log_of_the_host_has_a_line_for_the_beginning_of_a_failure_and_one_f
 # A folder that is removed.
 
 
+def test_a_head_that_is_removed_under_a_writer_lets_nobody_write_over_its_lines(
+    tmp_path: Path,
+) -> None:
+    with DecisionLog(tmp_path) as first, DecisionLog(tmp_path) as second:
+        made = [first.decision(RULES, RECORD)]
+        (tmp_path / ".heads/w1").unlink()
+        made.append(second.decision(RULES, RECORD))
+        with pytest.raises(LogError, match="the log was removed while it was written"):
+            first.decision(RULES, RECORD)
+        made += [log.decision(RULES, RECORD) for log in (first, second, first)]
+    assert sorted(decided(tmp_path)) == sorted(made)
+
+
 @pytest.mark.parametrize("size", [1_000_000, 1], ids=["within a segment", "between segments"])
 def test_a_removed_log_denies_and_begins_anew(tmp_path: Path, size: int) -> None:
     folder = tmp_path / "log"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,10 +28,12 @@ from cryptography.hazmat.primitives.serialization import (
 from policy_router import DecisionLog, decide
 from policy_router.errors import LogError
 from policy_router.runtime.log import chain
-from policy_router.runtime.log.entry import Draft, Gap, Kind
+from policy_router.runtime.log.entry import Draft, Gap, Kind, LogEntry, Prune, line_hash
 from policy_router.runtime.log.folder import LogFolder, Segment
 from policy_router.runtime.log.keys import SignatureError, Signer
+from policy_router.runtime.log.merkle import leaf_hash
 from policy_router.runtime.log.policies import PolicyStore
+from policy_router.runtime.log.pruned import Pruned
 from policy_router.runtime.log.scan import Damage, Problem
 from policy_router.runtime.log.signing import make_checkpoint
 from policy_router.runtime.log.verify import Answer, NotWholeError, Report, verify
@@ -53,6 +57,8 @@ from tests.integration.log_auditing import (
 from tests.integration.support import Run
 
 VERIFIER = SIGNER.verifier()
+UNREADABLE = Path("/proc/self/mem")
+"""A file that nobody can read from its beginning, not even root."""
 Edit = Callable[[Path], None]
 
 
@@ -509,12 +515,162 @@ def test_a_head_of_a_newer_version_is_not_judged(log: Path, run: Run) -> None:
     assert run("log", "verify", str(log)).code == 2
 
 
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="this system has no such file")
 def test_a_segment_that_cannot_be_read_is_an_error(log: Path, run: Run) -> None:
     segments(log)[0].unlink()
-    (log / "a/00000001.jsonl").mkdir()
-    with pytest.raises(LogError, match="it cannot be read: is a directory"):
+    (log / "a/00000001.jsonl").symlink_to(UNREADABLE)
+    with pytest.raises(LogError, match="cannot be read: input/output error"):
         verify(log)
     assert run("log", "verify", str(log)).code == 2
+
+
+@pytest.mark.parametrize("what", ["folder", "nothing", "pipe"])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("a/00000001.jsonl", Damage.MISSING_SEGMENT),
+        (".heads/a", Damage.MISSING_HEAD),
+        ("checkpoints/000000000044.txt", Damage.BAD_CHECKPOINT),
+        ("policies/*.json", Damage.CHANGED_POLICY),
+    ],
+)
+def test_what_is_no_file_is_named(
+    signed: Path, run: Run, name: str, damage: Damage, what: str
+) -> None:
+    (path,) = signed.glob(name)
+    path.unlink()
+    if what == "folder":
+        path.mkdir()
+    elif what == "nothing":
+        path.symlink_to(signed / "none")
+    else:
+        os.mkfifo(path)
+    report = verify(signed)
+    assert damage in {it.damage for it in problems_of(report)}
+    assert run("log", "verify", str(signed)).code == 1
+
+
+def test_names_that_are_no_text_are_spelt(signed: Path, run: Run) -> None:
+    Path(os.fsdecode(os.fsencode(signed) + b"/policies/\xff.json")).touch()
+    for form in ("human", "json"):
+        ran = run("log", "verify", str(signed), "--format", form)
+        assert (ran.code, ran.err) == (1, "")
+        assert "changed_policy" in ran.out
+
+
+HEADS: dict[str, list[int | str]] = {
+    "segment": [1, 2, 99],
+    "length": [0, 5, 10**6, 10**30],
+    "seq": [0, 1, 10**30],
+    "hash": ["0" * 64, "x"],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, it) for key in HEADS for it in HEADS[key]])
+def test_a_head_that_was_changed_is_found_and_harms_no_line(
+    log: Path, key: str, value: object
+) -> None:
+    path = log / ".heads/a"
+    head = json.loads(path.read_bytes())
+    path.write_bytes(json.dumps({**head, key: value}).encode().ljust(255) + b"\n")
+    assert not verify(log).is_whole
+    before = [line for path in segments(log) for line in lines_of(path)]
+    with DecisionLog(log, writer="a") as again:
+        again.decision(policy_of(), decide(policy_of(), {}, now=NOW))
+    after = [line for path in segments(log) for line in lines_of(path)]
+    assert after[: len(before)] == before
+    assert len(after) > len(before) + 1
+
+
+def longer(content: bytes) -> bytes:
+    return content.replace(b"\n", b"\r\n")
+
+
+def spaced(content: bytes) -> bytes:
+    return content.replace(b'{"', b'{ "', 1)
+
+
+def repeated(content: bytes) -> bytes:
+    first = content[: content.index(b"\n") + 1]
+    return first + content
+
+
+def marked(content: bytes) -> bytes:
+    return b"\xef\xbb\xbf" + content
+
+
+@pytest.mark.parametrize("change", [longer, spaced, repeated, marked])
+def test_a_changed_segment_is_left_as_it_is_by_whoever_goes_on(
+    tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    log = tmp_path / "log"
+    policy = policy_of()
+    with DecisionLog(log, writer="a") as first:
+        for _ in range(5):
+            first.decision(policy, decide(policy, {}, now=NOW))
+    (path,) = segments(log)
+    changed = change(path.read_bytes())
+    path.write_bytes(changed)
+    assert not verify(log).is_whole
+    with DecisionLog(log, writer="a") as again:
+        again.decision(policy, decide(policy, {}, now=NOW))
+    assert path.read_bytes() == changed
+    assert len(segments(log)) == 2
+    assert b'"gap":{"reason":"changed"}' in segments(log)[1].read_bytes()
+    assert not verify(log).is_whole
+
+
+def test_a_pruned_segment_that_vouches_for_itself_is_found(signed: Path) -> None:
+    path = segments(signed)[1]
+    lines = lines_of(path)
+    first = LogEntry.from_json(lines[0])
+    leaves = base64.b64encode(b"".join(map(leaf_hash, lines))).decode()
+    kept = Pruned(first.seq, len(lines), first.prev, line_hash(lines[-1]), leaves)
+    invented = {**json.loads(kept.to_bytes()), "prunes": ["a/2"]}
+    path.with_suffix(".pruned").write_text(json.dumps(invented))
+    path.unlink()
+    report = verify(signed, verifier=VERIFIER)
+    assert found_in(report) == [(Damage.BAD_PRUNE, "a/2", None)]
+
+
+def test_what_no_checkpoint_covers_cannot_have_been_pruned(log: Path) -> None:
+    with DecisionLog(log, writer="prune") as act:
+        act.act(Draft(Kind.PRUNE, 1, prune=Prune(1, 1, ("b/4",)), is_waited_for=True))
+    path = segments(log, "b")[-1]
+    lines = lines_of(path)
+    first = LogEntry.from_json(lines[0])
+    leaves = base64.b64encode(b"".join(map(leaf_hash, lines))).decode()
+    kept = Pruned(first.seq, len(lines), first.prev, line_hash(lines[-1]), leaves)
+    path.with_suffix(".pruned").write_bytes(kept.to_bytes())
+    assert verify(log).is_whole
+    path.unlink()
+    found = [it for it in problems_of(verify(log)) if it.damage is Damage.BAD_PRUNE]
+    assert ("b/4" in {it.where for it in found}) == (not (log / "checkpoints").exists())
+
+
+@pytest.mark.parametrize("content", [b'{"leaves":"\xc3\xa9"}', b'{"x":' + b"[" * 100_000])
+def test_what_is_kept_of_a_pruned_segment_may_hold_anything(log: Path, content: bytes) -> None:
+    path = segments(log)[1]
+    fields = {"first": 1, "lines": 1, "prev": "x", "hash": "x", "leaves": "\u00e9" * 44}
+    is_text = content.startswith(b'{"leaves')
+    path.with_suffix(".pruned").write_bytes(json.dumps(fields).encode() if is_text else content)
+    path.unlink()
+    assert Damage.BAD_PRUNE in {it.damage for it in problems_of(verify(log))}
+
+
+def test_a_checkpoint_under_the_name_of_another_is_found(signed: Path) -> None:
+    (there,) = (signed / "checkpoints").glob("*.txt")
+    shutil.copy(there, there.with_name("000000000099.txt"))
+    report = verify(signed, verifier=VERIFIER)
+    assert found_in(report) == [(Damage.BAD_CHECKPOINT, "checkpoints/000000000099.txt", None)]
+
+
+def test_a_checkpoint_with_letters_of_no_alphabet_is_found(signed: Path) -> None:
+    (there,) = (signed / "checkpoints").glob("*.txt")
+    text = re.sub(r"(writer a \d+) \S{44}", "\\1 " + "\u00e9" * 44, there.read_text("utf-8"))
+    there.write_text(text, "utf-8")
+    report = verify(signed, verifier=VERIFIER)
+    assert Damage.BAD_CHECKPOINT in {it.damage for it in problems_of(report)}
 
 
 def test_a_writer_that_never_wrote_is_not_missed(log: Path) -> None:

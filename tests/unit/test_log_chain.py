@@ -33,16 +33,8 @@ from policy_router.runtime.log.entry import (
     microseconds,
     moment_of,
 )
-from policy_router.runtime.log.folder import (
-    SCHEMA,
-    Head,
-    LogFolder,
-    UnknownSchemaError,
-    is_writer,
-    read_head,
-    sync_folder,
-    write_whole,
-)
+from policy_router.runtime.log.folder import LogFolder, is_writer, sync_folder, write_whole
+from policy_router.runtime.log.heads import SCHEMA, Head, UnknownSchemaError, read_head
 from policy_router.runtime.log.lock import lock
 from policy_router.runtime.log.reading import LogReader
 from tests.integration.log_chain import (
@@ -225,13 +217,16 @@ def test_a_writer_has_a_name_that_any_system_can_have(name: str, *, can_be: bool
     assert is_writer(name) is can_be
 
 
+STRAYS = ("x.jsonl", "2.jsonl", "000000004.jsonl", "00000002.jsonl.bak", "٠٠٠٠٠٠٠٢.jsonl")
+
+
 def test_writers_and_segments_are_found_in_order(tmp_path: Path) -> None:
     for name in ("w10", "w2", "b", "policies", "checkpoints", ".heads", "-x", "src"):
         (tmp_path / name).mkdir()
     for name in ("w10/00000001.jsonl", ".heads/b", "policies/1.jsonl"):
         (tmp_path / name).touch()
     (tmp_path / "w3").write_text("no folder")
-    for name in ("00000010.jsonl", "00000009.jsonl", "3.pruned", "00000004.pruned", "x.jsonl"):
+    for name in ("00000010.jsonl", "00000009.jsonl", "00000003.pruned", "00000004.pruned", *STRAYS):
         (tmp_path / "w2" / name).write_bytes(b"")
     (tmp_path / "w2/00000004.jsonl").write_bytes(b"")
     (tmp_path / "w2/00000005.jsonl.bak").write_bytes(b"")
@@ -725,13 +720,13 @@ def test_a_lost_head_is_found_again_beside_what_was_pruned(tmp_path: Path) -> No
 
 
 def test_a_segment_whose_first_line_cannot_be_read_has_no_age(tmp_path: Path) -> None:
-    written(tmp_path, [gap(10**15)])
+    written(tmp_path, [gap(10**15)], [gap(10**15)])
     path = segments(tmp_path)[0]
-    path.write_bytes(path.read_bytes().replace(b'{"gap"', b'["gap"'))
+    path.write_bytes(path.read_bytes().replace(b'{"gap"', b'["gap"', 1))
     written(tmp_path, [gap(10**15 + 1)], limits=Limits(1_000_000, 3600.0))
     content = path.read_bytes().split(b"\n")
-    assert len(content) == 4
-    assert b'"reason":"time"' in content[2]
+    assert len(content) == 5
+    assert b'"reason":"time"' in content[3]
 
 
 def test_a_writer_whose_folder_cannot_be_made_lets_the_lock_go(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from policy_router.runtime.log.entry import (
     chained,
     line_hash,
 )
-from policy_router.runtime.log.folder import Head, LogFolder, Segment, read_head, sync_folder
+from policy_router.runtime.log.folder import LogFolder, Segment, sync_folder
+from policy_router.runtime.log.heads import Head, read_head
 from policy_router.runtime.log.lock import lock
 from policy_router.runtime.log.pruned import read_pruned
 
@@ -105,14 +106,14 @@ class Chain:
         if self._head.length and all(it.number != self._head.segment for it in segments):
             self._leave()  # It was taken away, which `verify` will tell.
         for segment in segments:
-            is_next = segment.number == self._head.segment and not segment.is_pruned
-            gap = self._walk(segment) if is_next else None
-            if gap is not None and gap.reason == "torn_tail" and segment is segments[-1]:
+            is_last, is_next = segment is segments[-1], segment.number == self._head.segment
+            gap = self._walk(segment) if is_next and not segment.is_pruned else None
+            if gap is not None and gap.reason == "torn_tail" and is_last:
                 return [gap]
-            if gap is not None or not is_next:
+            if gap is not None or not is_next or (segment.is_pruned and is_last):
                 self._leave(segments[-1].number)
                 return [gap] if gap is not None else []
-            if segment is not segments[-1]:
+            if not is_last:
                 self._leave()
         if self._file is not None and _ends(self._file, self._head.length):
             self._leave()
@@ -126,6 +127,8 @@ class Chain:
         length = self._file.seek(0, os.SEEK_END)
         if length < known:
             return Gap("cut", bytes=known - length)
+        if length and not self.folder.bears_out(self.writer, self._head):
+            return Gap("changed")  # Nothing here may be cut: it may have been acknowledged.
         self._began = _first_time(path)
         self._head = Head(segment.number, known, self._head.seq, self._head.hash)
         self._file.seek(known)
@@ -180,14 +183,14 @@ class Chain:
             prev = line_hash(line)
             parts += (line, b"\n")
         content = b"".join(parts)
+        _check_there(self._head_file)  # without it, another process could be this writer
         self._is_broken = True
         file = self._file or self._next_file()
         if not self._head.length:
             self._began = drafts[0].time
         _write(file, content)
         _sync(file.fileno())
-        if not os.fstat(file.fileno()).st_nlink:
-            raise FileNotFoundError(errno.ENOENT, _REMOVED)
+        _check_there(file)
         head = Head(self._head.segment, self._head.length + len(content), seq, prev)
         self._put_head(head)
         self._head, self._is_broken = head, False
@@ -195,7 +198,7 @@ class Chain:
     def _next_file(self) -> io.FileIO:
         """Begin a segment."""
         path = self.folder.segment_path(self.writer, self._head.segment)
-        if not os.fstat(self._head_file.fileno()).st_nlink or not path.parent.exists():
+        if not path.parent.exists():
             raise FileNotFoundError(errno.ENOENT, _REMOVED)
         self._file = _opened(path)
         self._file.truncate(0)
@@ -264,6 +267,12 @@ def _opened(path: Path) -> io.FileIO:
 
 
 _BINARY = getattr(os, "O_BINARY", 0)
+
+
+def _check_there(file: io.FileIO) -> None:
+    """Raise where somebody removed an open file."""
+    if not os.fstat(file.fileno()).st_nlink:
+        raise FileNotFoundError(errno.ENOENT, _REMOVED)
 
 
 def _write(file: io.FileIO, content: bytes) -> None:

@@ -11,7 +11,6 @@ say it, one for each writer::
 from __future__ import annotations
 
 import base64
-import binascii
 import errno
 import os
 import re
@@ -23,7 +22,7 @@ from msgspec import Struct
 
 from policy_router.errors import LogError, reason_of
 from policy_router.runtime.log.folder import LogFolder, sync_folder, write_whole
-from policy_router.runtime.log.keys import SignatureError, Signer, Verifier
+from policy_router.runtime.log.keys import SignatureError, Signer, Verifier, from_base64
 from policy_router.runtime.log.merkle import (
     HASH_SIZE,
     Tree,
@@ -36,7 +35,7 @@ from policy_router.runtime.log.notes import Checkpoint, GrowthProof, Proof, open
 from policy_router.runtime.log.scan import Damage, Problem
 
 _COVER: Final = re.compile(r"writer ([A-Za-z0-9_][A-Za-z0-9_.-]{0,63}) ([1-9]\d{0,18}) (\S{44})")
-_FILE: Final = re.compile(r"\d{1,20}\.txt")
+_FILE: Final = re.compile(r"[0-9]{1,20}\.txt")
 
 
 class Cover(Struct, frozen=True):
@@ -102,10 +101,7 @@ class SignedCheckpoint(Struct, frozen=True):
 
 def _cover(line: str) -> Cover:
     found = _COVER.fullmatch(line)
-    try:
-        leaf = base64.b64decode(found[3], validate=True) if found else b""
-    except binascii.Error:
-        leaf = b""
+    leaf = from_base64(found[3], "checkpoint") if found else b""
     if found is None or len(leaf) != HASH_SIZE:
         raise SignatureError("malformed checkpoint: an extension line is of no writer")
     return Cover(found[1], int(found[2]), leaf)
@@ -118,12 +114,27 @@ def stored(folder: LogFolder) -> tuple[list[SignedCheckpoint], list[Problem]]:
     for path in sorted(file for file in files if _FILE.fullmatch(file.name)):
         name = f"checkpoints/{path.name}"
         try:
-            found.append(SignedCheckpoint.read(path, name))
+            found.append(_own(path, name))
         except (SignatureError, OSError) as problem:
             reason = reason_of(problem) if isinstance(problem, OSError) else str(problem)
-            message = f"it cannot be read: {reason}"
+            message = f"it cannot be used: {reason}"
             problems.append(Problem(Damage.BAD_CHECKPOINT, name, message))
     return sorted(found, key=lambda it: it.checkpoint.size), problems
+
+
+def _own(path: Path, name: str) -> SignedCheckpoint:
+    """Read a checkpoint that a log itself keeps.
+
+    Raises:
+        SignatureError: it is not one, or not the one that its name says.
+        OSError: it cannot be read.
+    """
+    if not path.is_file():
+        raise SignatureError("it is no file")
+    found = SignedCheckpoint.read(path, name)
+    if path.name != _file_name(found.checkpoint):
+        raise SignatureError(f"it is that of {found.checkpoint.size:,} lines")
+    return found
 
 
 def spans(before: Mapping[str, int], covers: Sequence[Cover]) -> Iterator[Span]:
@@ -222,12 +233,16 @@ def keep(folder: LogFolder, checkpoint: Checkpoint, note: str) -> Path:
     Raises:
         OSError: it cannot be written, or there is one of this size, which is left as it is.
     """
-    path = folder.checkpoints / f"{checkpoint.size:012d}.txt"
+    path = folder.checkpoints / _file_name(checkpoint)
     if path.exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     write_whole(path, note.encode())
     sync_folder(folder.path)
     return path
+
+
+def _file_name(checkpoint: Checkpoint) -> str:
+    return f"{checkpoint.size:012d}.txt"
 
 
 def proved(weave: Weave, index: int, line: bytes, note: str) -> Proof:

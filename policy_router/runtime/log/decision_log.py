@@ -29,8 +29,9 @@ from policy_router.runtime.log.entry import (
     is_id,
     microseconds,
 )
-from policy_router.runtime.log.folder import LogFolder, UnknownSchemaError, is_writer
+from policy_router.runtime.log.folder import LogFolder, is_writer
 from policy_router.runtime.log.group import GroupCommit
+from policy_router.runtime.log.heads import UnknownSchemaError
 from policy_router.runtime.log.missing import Missing
 from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.router import Clock, system_clock

@@ -119,7 +119,8 @@ class Gap(Struct, frozen=True, omit_defaults=True):
     Attributes:
         reason: ``unlogged`` (it could not be written), ``torn_tail`` (a line that a killed process
             did not finish, and that nobody was told was written), ``cut`` (lines that had been
-            written are not there), or ``head_lost`` (nothing says how far the writer had come).
+            written are not there), ``changed`` (they are not as they were), or ``head_lost``
+            (nothing says how far the writer had come).
         decisions: how many decisions are missing.
         executions: how many execution events are missing.
         bytes: how many bytes were cut off.

@@ -7,7 +7,8 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from policy_router.runtime.log.entry import LogEntry
-from policy_router.runtime.log.folder import Head, LogFolder, Progress, Segment, readable
+from policy_router.runtime.log.folder import LogFolder, Progress, Segment, readable
+from policy_router.runtime.log.heads import Head
 from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.log.pruned import read_pruned
 from policy_router.runtime.log.scan import SHOWN, Damage, Problem, Scan, spelt_lines
@@ -24,6 +25,7 @@ class Examined(Struct):
         completeness: what is missing.
         notes: what is worth saying, and not wrong.
         segments: how many segments there are.
+        pruned: the segments that were removed, with the number of the last line of each.
     """
 
     leaves: dict[str, bytearray] = field(default_factory=dict)
@@ -33,6 +35,7 @@ class Examined(Struct):
     completeness: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     segments: int = 0
+    pruned: dict[Segment, int] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[Problem]:
@@ -81,7 +84,6 @@ class _Examination:
         self._progress = progress or (lambda _done, _all: None)
         self._sizes = {it.path: Path(it.path).stat().st_size for it in log.all_segments()}
         self._done = 0
-        self._pruned: set[str] = set()
         self._said_pruned: set[str] = set()
         self._revisions: set[str] = set()
 
@@ -93,7 +95,7 @@ class _Examination:
             self._writer(name, heads[name])
         for name in sorted(heads.keys() - set(there)):
             self._absent_writer(name, heads[name])
-        for name in sorted(self._pruned - self._said_pruned):
+        for name in sorted({it.name for it in self._found.pruned} - self._said_pruned):
             self._add(Damage.BAD_PRUNE, name, "removed, and no line of the log says so")
         store = PolicyStore(self._log)
         for name in store.altered():
@@ -139,8 +141,8 @@ class _Examination:
 
     def _segment(self, segment: Segment, scan: Scan, *, is_last: bool) -> None:
         if segment.is_pruned:
-            self._pruned.add(segment.name)
             kept = read_pruned(segment.path)
+            self._found.pruned[segment] = 0 if kept is None else kept.first + kept.lines - 1
             if kept is None or not scan.follow(kept):
                 self._add(Damage.BAD_PRUNE, segment.name, "what is kept of it does not fit")
             return
@@ -163,6 +165,9 @@ class _Examination:
             if gap.reason == "head_lost":
                 words = "nothing said how far it had come: lines before this may be missing"
                 self._add(Damage.MISSING_HEAD, name, words, (seq, seq))
+            if gap.reason == "changed":
+                words = "what it had written was no longer there as it was, and it went on behind"
+                self._found.notes.append(f"{name}: line {seq}: {words}")
         unlogged = [gap for _, gap in scan.gaps if gap.reason == "unlogged"]
         decisions = sum(gap.decisions for gap in unlogged)
         executions = sum(gap.executions for gap in unlogged)
@@ -206,9 +211,12 @@ class _Examination:
                 self._missing_segments(name, expected, head.segment, lines)
             else:
                 self._add(Damage.CUT_TAIL, name, "cut off: they had been acknowledged", lines)
-        elif scan.watched_hash != head.hash and not scan.tells_of(head.seq):
-            last = (head.seq, head.seq)
-            self._add(Damage.EDITED, f"{name}/{head.segment}", "changed", last)
+        elif scan.watched_hash != head.hash:
+            if not scan.tells_of(head.seq):
+                last = (head.seq, head.seq)
+                self._add(Damage.EDITED, f"{name}/{head.segment}", "changed", last)
+        elif head.segment > expected or not self._log.bears_out(name, head):
+            self._add(Damage.EDITED, f".heads/{name}", "its last line is not where this says")
 
 
 def _first(segment: Segment) -> tuple[int, str] | None:

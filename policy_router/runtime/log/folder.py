@@ -20,44 +20,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
-import msgspec
 from msgspec import Struct
 
+from policy_router.diagnostics import printable
 from policy_router.errors import LogError, reason_of
+from policy_router.runtime.log.heads import Head, UnknownSchemaError, last_hash, read_head
+from policy_router.runtime.log.pruned import read_pruned
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Is told how many bytes of how many are done."""
 
-SCHEMA: Final = "policy-router/log/v1"
 _WRITER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-_SEGMENT = re.compile(r"(\d{1,18})\.(jsonl|pruned)")
-_NOTE = re.compile(r"\d{1,20}\.txt")
-_HASH = re.compile(r"[0-9a-f]{64}")
+_SEGMENT = re.compile(r"(\d{8}|[1-9]\d{8,17})\.(jsonl|pruned)", re.ASCII)
+_NOTE = re.compile(r"\d{1,20}\.txt", re.ASCII)
 _RESERVED: Final = frozenset({"policies", "checkpoints"})
-_HEAD_BYTES: Final = 256
-_ENCODE = msgspec.json.encode
-
-
-class Head(Struct, frozen=True):
-    """How far a writer has come: everything up to here is on disk and was acknowledged.
-
-    Attributes:
-        segment: the number of its last segment.
-        length: how long that is, in bytes.
-        seq: the number of its last line.
-        hash: the SHA-256 of that line.
-        schema: which version of the log this is.
-    """
-
-    segment: int
-    length: int
-    seq: int
-    hash: str
-    schema: str = SCHEMA
-
-    def to_bytes(self) -> bytes:
-        """Return JSON, always as long."""
-        return _ENCODE(self).ljust(_HEAD_BYTES - 1) + b"\n"
 
 
 class Segment(Struct, frozen=True, order=True):
@@ -119,7 +95,8 @@ class LogFolder:
         """Return the segments of a writer, in order; one that is there and pruned is there."""
         found: dict[int, Segment] = {}
         try:
-            names = sorted(it.name for it in (self.path / writer).iterdir())
+            with os.scandir(self.path / writer) as files:
+                names = sorted(it.name for it in files if it.is_file())
         except (FileNotFoundError, NotADirectoryError):
             return []
         for name in names:  # .jsonl comes before .pruned
@@ -146,6 +123,8 @@ class LogFolder:
             UnknownSchemaError: a later version of this package wrote it.
         """
         path, content = self.heads / writer, None
+        if not path.is_file():
+            return None
         try:
             # It is written over in place: what is read twice alike was not being written.
             while content != (again := path.read_bytes()):
@@ -154,32 +133,21 @@ class LogFolder:
             return None
         return read_head(content or b"")
 
-
-class UnknownSchemaError(ValueError):
-    """A log of a later version of this package."""
-
-
-class _SchemaOnly(Struct, frozen=True):
-    schema: str
-
-
-def read_head(content: bytes) -> Head | None:
-    """Return the head that a file holds; None where it holds none.
-
-    Raises:
-        UnknownSchemaError: a later version of this package wrote it.
-    """
-    try:
-        schema = msgspec.json.decode(content, type=_SchemaOnly).schema
-        if schema != SCHEMA:
-            raise UnknownSchemaError(
-                f"it is not of the schema {SCHEMA}; a newer version may read it"
-            )
-        head = msgspec.json.decode(content, type=Head)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
-    can_be = head.segment > 0 and head.length >= 0 and head.seq >= 0
-    return head if can_be and _HASH.fullmatch(head.hash) else None
+    def bears_out(self, writer: str, head: Head) -> bool:
+        """Tell whether the last line is where a head says, as far as it is still there."""
+        if not head.seq:
+            return not head.length
+        segments = [it for it in self.segments(writer) if it.number <= head.segment]
+        if head.length:
+            segments = [it for it in segments if it.number == head.segment]
+        else:
+            segments = [it for it in segments if it.number < head.segment][-1:]
+        for it in segments:
+            kept = read_pruned(it.path) if it.is_pruned else None
+            if kept is not None:
+                return (kept.first + kept.lines - 1, kept.hash) == (head.seq, head.hash)
+            return last_hash(it.path, head.length or None) == head.hash
+        return True
 
 
 @contextmanager
@@ -190,7 +158,9 @@ def readable(folder: LogFolder) -> Iterator[None]:
     except UnknownSchemaError as problem:
         raise LogError(str(folder.path), str(problem)) from None
     except OSError as problem:
-        raise LogError(str(folder.path), f"it cannot be read: {reason_of(problem)}") from None
+        name = os.path.relpath(problem.filename, folder.path) if problem.filename else "it"
+        what = "it" if name == "." else printable(name)
+        raise LogError(str(folder.path), f"{what} cannot be read: {reason_of(problem)}") from None
 
 
 def is_writer(name: str) -> bool:

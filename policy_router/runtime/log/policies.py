@@ -120,7 +120,7 @@ def _revision_of(path: Path) -> str:
 
 def _holds(path: Path, revision: str) -> bool:
     try:
-        return digest(path.read_bytes()) == revision
+        return path.is_file() and digest(path.read_bytes()) == revision
     except OSError:
         return False
 

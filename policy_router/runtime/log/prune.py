@@ -107,7 +107,6 @@ class _Read(Struct):
     prev: str = ""
     hash: str = ""
     is_closed: bool = False
-    prunes: tuple[str, ...] = ()
 
 
 class _LinePart(Struct, gc=False):
@@ -115,7 +114,6 @@ class _LinePart(Struct, gc=False):
     prev: str
     time: int
     kind: str
-    prune: Prune | None = None
 
 
 _LINE: Final = msgspec.json.Decoder(_LinePart)
@@ -134,8 +132,6 @@ def _read(segment: Segment) -> _Read:
             found.lines += 1
             found.newest = max(found.newest, line.time)
             found.is_closed = line.kind == Kind.CLOSE
-            if line.prune is not None:
-                found.prunes += line.prune.segments
     found.last = found.first + found.lines - 1
     found.hash = line_hash(content)
     return found
@@ -171,7 +167,7 @@ def _keep_proofs(going: Sequence[_Read], leaves: Mapping[str, bytes | bytearray]
     for it in going:
         its = b"".join(hashes(leaves[it.segment.writer], it.first - 1, it.last))
         encoded = base64.b64encode(its).decode()
-        kept = Pruned(it.first, it.lines, it.prev, it.hash, encoded, it.prunes)
+        kept = Pruned(it.first, it.lines, it.prev, it.hash, encoded)
         write_whole(Path(it.segment.path).with_suffix(".pruned"), kept.to_bytes())
 
 

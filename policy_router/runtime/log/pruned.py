@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +22,6 @@ class Pruned(Struct, frozen=True):
         prev: the hash that its first line has for the line before it.
         hash: the hash of its last line.
         leaves: the Merkle leaf hashes of its lines, one after the other, in base64.
-        prunes: the segments of which its own lines say that they were removed.
         schema: which version of the log this is.
     """
 
@@ -32,7 +30,6 @@ class Pruned(Struct, frozen=True):
     prev: str
     hash: str
     leaves: str
-    prunes: tuple[str, ...] = ()
     schema: str = SCHEMA
 
     def to_bytes(self) -> bytes:
@@ -49,7 +46,7 @@ def read_pruned(path: str | Path) -> Pruned | None:
     try:
         kept = msgspec.json.decode(Path(path).read_bytes(), type=Pruned)
         hashes = base64.b64decode(kept.leaves, validate=True)
-    except (OSError, msgspec.DecodeError, UnicodeError, binascii.Error):
+    except (OSError, ValueError, RecursionError):
         return None
     is_whole = kept.schema == SCHEMA and len(hashes) == kept.lines * HASH_BYTES
     return kept if is_whole else None

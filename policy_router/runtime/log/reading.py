@@ -11,7 +11,7 @@ import io
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -19,7 +19,8 @@ from msgspec import Struct, UnsetType
 
 from policy_router.errors import LogError, RecordError
 from policy_router.runtime.log.entry import Kind, LogEntry
-from policy_router.runtime.log.folder import Head, LogFolder, Segment, readable
+from policy_router.runtime.log.folder import LogFolder, Segment, readable
+from policy_router.runtime.log.heads import Head
 
 Heads: TypeAlias = Mapping[str, Head | None]
 """How far each writer has come."""
@@ -101,7 +102,8 @@ class LogReader:
             goes_on: is asked whenever there is nothing new.
         """
         heads = self._heads()
-        ends = {it.path: min(_end(it.path), _stop(it, heads)) for it in self._segments()}
+        with readable(self.folder):
+            ends = {it.path: min(_end(it.path), _stop(it, heads)) for it in self._segments()}
         return self._follow(ends, goes_on)
 
     def _heads(self) -> Heads:
@@ -122,7 +124,11 @@ class LogReader:
     def _new(self, segment: Segment, ends: dict[str, int], heads: Heads) -> Iterator[Line]:
         """Yield what was acknowledged of a segment since, and remember its end."""
         start, stop = ends.get(segment.path, 0), _stop(segment, heads)
-        with suppress(FileNotFoundError), _open(segment.path) as stream:  # it may be pruned now
+        with (
+            readable(self.folder),
+            suppress(FileNotFoundError),
+            _open(segment.path) as stream,
+        ):  # it may be pruned now
             if min(stop, stream.seek(0, io.SEEK_END)) <= start:
                 return
             stream.seek(start)
@@ -133,20 +139,39 @@ class LogReader:
                 yield from self._read(segment, content)
         ends[segment.path] = start
 
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[BinaryIO]:
+        """Open a segment; one that was pruned meanwhile is empty."""
+        with readable(self.folder):
+            try:
+                stream = _open(path)
+            except FileNotFoundError:
+                stream = io.BytesIO()
+            with stream:
+                yield stream
+
     def _segments(self) -> list[Segment]:
         return list(self.folder.all_segments())
 
     def _of_writer(self, writer: str) -> Iterator[Line]:
         for segment in self.folder.segments(writer):
             if not segment.is_pruned:
-                with suppress(FileNotFoundError), _open(segment.path) as stream:
+                with (
+                    readable(self.folder),
+                    suppress(FileNotFoundError),
+                    _open(segment.path) as stream,
+                ):
                     for content in whole_lines(stream):
                         yield from self._read(segment, content)
 
     def _of_writer_backwards(self, writer: str) -> Iterator[Line]:
         for segment in reversed(self.folder.segments(writer)):
             if not segment.is_pruned:
-                with suppress(FileNotFoundError), _open(segment.path) as stream:
+                with (
+                    readable(self.folder),
+                    suppress(FileNotFoundError),
+                    _open(segment.path) as stream,
+                ):
                     for content in _lines_backwards(stream):
                         yield from self._read(segment, content)
 
@@ -154,7 +179,7 @@ class LogReader:
         """Return the lines that hold some bytes, and fit: to search bytes is quick."""
         wanted, found = marker.encode(errors="replace"), []
         for segment in self._segments():
-            with suppress(FileNotFoundError), _open(segment.path) as stream:
+            with self._opened(segment.path) as stream:
                 for content in _lines_with(stream, wanted):
                     found += [line for line in self._read(segment, content) if fits(line.entry)]
         return sorted(found, key=_time)
@@ -216,7 +241,7 @@ def whole_lines(stream: BinaryIO) -> Iterator[bytes]:
 def _lines_with(stream: BinaryIO, wanted: bytes) -> Iterator[bytes]:
     """Yield the whole lines that hold some bytes."""
     rest = b""
-    while block := stream.read(_BLOCK):
+    while block := stream.read(max(_BLOCK, len(rest))):
         block = rest + block
         end = block.rfind(b"\n") + 1
         rest, whole = block[end:], block[:end]
@@ -233,7 +258,7 @@ def _lines_backwards(stream: BinaryIO) -> Iterator[bytes]:
     rest = b""
     is_whole = False
     while place > 0:
-        size = min(_BLOCK, place)
+        size = min(max(_BLOCK, len(rest)), place)
         place -= size
         stream.seek(place)
         parts = (stream.read(size) + rest).split(b"\n")

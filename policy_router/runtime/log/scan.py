@@ -142,7 +142,8 @@ class Scan:
             stream: its content.
         """
         rest = last = b""
-        while block := stream.read(_BLOCK):
+        # Where a line is very long, more at a time: to join as much again and again takes long.
+        while block := stream.read(max(_BLOCK, len(rest))):
             block = rest + block
             end = block.rfind(b"\n") + 1
             rest, block = block[end:], block[:end]
@@ -206,7 +207,6 @@ class Scan:
         is_next = (kept.first, kept.prev) == (self.seq + 1, self.prev)
         self.go_on_at(kept.first + kept.lines - 1, kept.hash)
         self.leaves += kept.leaf_hashes()
-        self.prunes.update(kept.prunes)
         return is_next
 
     def go_on_at(self, seq: int, prev: str) -> None:

@@ -8,13 +8,15 @@ checkpoints, best kept somewhere else as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
+from policy_router.diagnostics import printable
 from policy_router.errors import LogError, reason_of
 from policy_router.runtime.log.checkpoints import SignedCheckpoint, Weave, hashes, stored
 from policy_router.runtime.log.examination import Examined, examined
@@ -116,6 +118,7 @@ def audited(
     own, unread = stored(log)
     checkpoints = own if checkpoint is None else _with_kept(own, checkpoint)
     found = examined(log, wants_leaves=bool(checkpoints), progress=progress)
+    found.completeness += _uncovered(found, own)
     authenticity = _authenticity(found, checkpoints, unread, verifier)
     covered = own[-1].checkpoint.size if own else 0
     report = Report(
@@ -133,7 +136,24 @@ def audited(
 
 def _part(problems: Sequence[Problem], notes: Sequence[str] = ()) -> Part:
     status = Answer.BROKEN if problems else Answer.WHOLE
-    return Part(status, tuple(problems), tuple(notes))
+    return Part(status, _printable(problems), tuple(map(printable, notes)))
+
+
+def _printable(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Return problems in which no name of a file does anything to a terminal, or to JSON."""
+    return tuple(
+        replace(it, where=printable(it.where), message=printable(it.message)) for it in problems
+    )
+
+
+def _uncovered(found: Examined, checkpoints: Sequence[SignedCheckpoint]) -> Iterator[Problem]:
+    """Yield the segments that nobody may have removed: no checkpoint covers them."""
+    covered: dict[str, int] = {}
+    for it in (cover for checkpoint in checkpoints for cover in checkpoint.covers):
+        covered[it.writer] = max(it.lines, covered.get(it.writer, 0))
+    for segment, last in found.pruned.items():
+        if last > covered.get(segment.writer, 0):
+            yield Problem(Damage.BAD_PRUNE, segment.name, "removed, and no checkpoint covers it")
 
 
 # Checkpoints.
@@ -174,7 +194,7 @@ def _authenticity(
     if verifier is not None and not checkpoints:
         problems.append(Problem(Damage.UNSIGNED, "checkpoints", "there is no checkpoint"))
     if problems:
-        return Part(Answer.BROKEN, tuple(problems))
+        return Part(Answer.BROKEN, _printable(problems))
     is_checked = verifier is not None
     return Part(Answer.VERIFIED if is_checked else Answer.NOT_CHECKED)
 
