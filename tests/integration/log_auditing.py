@@ -31,6 +31,8 @@ NOW = "2026-01-31T09:00:00Z"
 SIGNER = Signer("auditor", b"k" * 32)
 STRANGER = Signer("auditor", b"s" * 32)
 SEGMENT_BYTES = 4000
+UNREADABLE = Path("/proc/self/mem")
+"""A file that nobody can read from its beginning, not even root."""
 
 PRICED = """\
 name: priced

@@ -43,6 +43,7 @@ from tests.integration.log_auditing import (
     SECOND,
     SIGNER,
     STRANGER,
+    UNREADABLE,
     Clock,
     audited,
     finished,
@@ -57,8 +58,6 @@ from tests.integration.log_auditing import (
 from tests.integration.provider import KEYS, Provider, chain, policy_text
 from tests.integration.support import Ran, Run, write
 
-UNREADABLE = Path("/proc/self/mem")
-"""A file that nobody can read from its beginning, not even root."""
 RULES = policy_of()
 RECORD = decide(RULES, {}, now=NOW)
 SHAPE = Draft7Validator(schema("log"))

@@ -43,6 +43,7 @@ from tests.integration.log_auditing import (
     SEGMENT_BYTES,
     SIGNER,
     STRANGER,
+    UNREADABLE,
     Plain,
     audited,
     history,
@@ -57,8 +58,6 @@ from tests.integration.log_auditing import (
 from tests.integration.support import Run
 
 VERIFIER = SIGNER.verifier()
-UNREADABLE = Path("/proc/self/mem")
-"""A file that nobody can read from its beginning, not even root."""
 Edit = Callable[[Path], None]
 
 

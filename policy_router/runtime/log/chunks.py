@@ -11,6 +11,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
@@ -74,11 +75,12 @@ def chunks(folder: LogFolder) -> list[Chunk]:
     """Return all lines of a log, in pieces."""
     found = []
     for segment in folder.all_segments():
-        size = Path(segment.path).stat().st_size
-        found += [
-            Chunk(segment.path, start, min(start + _CHUNK, size))
-            for start in range(0, size, _CHUNK)
-        ]
+        with suppress(FileNotFoundError):  # it may have been pruned meanwhile
+            size = Path(segment.path).stat().st_size
+            found += [
+                Chunk(segment.path, start, min(start + _CHUNK, size))
+                for start in range(0, size, _CHUNK)
+            ]
     return found
 
 
