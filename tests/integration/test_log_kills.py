@@ -18,6 +18,9 @@ from typing import Any
 import pytest
 
 from policy_router import DecisionLog
+from policy_router.runtime.log.chain import Chain
+from policy_router.runtime.log.heads import Head
+from policy_router.runtime.log.verify import verify
 from tests.integration.log_chain import (
     GENESIS,
     POLICY,
@@ -186,8 +189,6 @@ TAILS = {
     "NUL bytes and line ends": b"\x00\n" * 700,
     "empty lines": b"\n\n\n",
     "a line that is no line of a log": b'{"seq":4}\n',
-    "a line of another chain": canonical({"seq": 4, "prev": GENESIS, "time": 1, "kind": "decision"})
-    + b"\n",
     "deeply nested JSON": b'{"a":' + b"[" * 200_000 + b"\n",
 }
 
@@ -301,11 +302,80 @@ def test_a_head_that_is_behind_loses_no_line(tmp_path: Path, size: int) -> None:
     assert gaps(lines) == []
 
 
+@pytest.mark.parametrize("old", [b'"kind":"decision"', b'{"caller"'], ids=["a line", "no line"])
+def test_lines_after_a_head_that_is_behind_are_not_cut_where_one_was_changed(
+    tmp_path: Path, old: bytes
+) -> None:
+    made = logged(tmp_path, 1)
+    before = (tmp_path / ".heads/w1").read_bytes()
+    made += logged(tmp_path, 5)
+    (tmp_path / ".heads/w1").write_bytes(before)
+    path = segments(tmp_path)[0]
+    lines = path.read_bytes().split(b"\n")
+    lines[2] = lines[2].replace(old, old.swapcase())
+    path.write_bytes(changed := b"\n".join(lines))
+    made.append(again(tmp_path))
+    assert path.read_bytes() == changed
+    (after,) = segments(tmp_path)[1:]
+    assert b'"gap":{"reason":"changed"}' in after.read_bytes()
+    assert made[-1].encode() in after.read_bytes()
+    assert not verify(tmp_path).is_whole
+
+
+def test_a_line_of_another_chain_is_not_cut(tmp_path: Path) -> None:
+    logged(tmp_path)
+    line = {"seq": 4, "prev": GENESIS, "time": 1, "kind": "decision"}
+    append(tmp_path, canonical(line) + b"\n")
+    path = segments(tmp_path)[0]
+    content = path.read_bytes()
+    again(tmp_path)
+    assert path.read_bytes() == content
+    assert not verify(tmp_path).is_whole
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_hole_in_lines_that_nobody_was_told_of_is_a_torn_tail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    made = logged(tmp_path)
+    head = (tmp_path / ".heads/w1").read_bytes()
+    path = segments(tmp_path)[0]
+    length = path.stat().st_size
+    logged(tmp_path, 3)
+    (tmp_path / ".heads/w1").write_bytes(head)
+    kept, lines = path.read_bytes()[:length], path.read_bytes()[length:].splitlines(keepends=True)
+    lines[place] = b"\x00" * (len(lines[place]) - 300) + lines[place][-300:]
+    path.write_bytes(kept + b"".join(lines))
+    torn = len(b"".join(lines[place:]))
+    report = verify(tmp_path)
+    assert report.is_whole
+    assert (
+        f"{torn:,} bytes after the last line were not acknowledged" in report.completeness.notes[0]
+    )
+
+    def killed(_chain: Chain, _drafts: object) -> None:
+        raise SystemExit
+
+    shutil.copytree(tmp_path, copy := tmp_path / "copy", ignore=lambda *_: ["copy"])
+    with monkeypatch.context() as patch:
+        patch.setattr(Chain, "_append", killed)
+        with pytest.raises(SystemExit):
+            again(copy)
+    again(copy)
+    assert verify(copy).is_whole
+    shutil.rmtree(copy)
+    made.append(again(tmp_path))
+    assert verify(tmp_path).is_whole
+    assert gaps(one_writer(tmp_path)) == [{"reason": "torn_tail", "bytes": torn}]
+    assert len(ids(one_writer(tmp_path))) == len(made) + place
+
+
 HEADS = {
     "missing": None,
     "empty": b"",
     "NUL bytes": b"\x00" * 256,
     "half": b'{"segment":1,"length":98',
+    "another schema": Head(1, 1, 1, GENESIS, "policy-router/log/w1").to_bytes(),
     "no JSON": b"\xff\xfe\xfd",
     "no object": b"[]",
     "no schema": b"{}",
@@ -367,6 +437,20 @@ def test_head_and_end_are_lost_together(tmp_path: Path, tail: bytes) -> None:
     told = [{"reason": "torn_tail", "bytes": len(tail)}] if tail else []
     assert gaps(lines) == [{"reason": "head_lost"}, *told]
     assert ids(lines) == made
+
+
+def test_no_line_is_cut_where_nothing_says_which_were_acknowledged(tmp_path: Path) -> None:
+    made = logged(tmp_path)
+    (tmp_path / ".heads/w1").unlink()
+    path = segments(tmp_path)[0]
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(changed := first + b"".join(it.replace(b"{", b"[", 1) for it in others))
+    made.append(again(tmp_path))
+    assert path.read_bytes() == changed
+    told = [
+        it["gap"] for it in map(json.loads, segments(tmp_path)[1].read_bytes().splitlines()[:2])
+    ]
+    assert told == [{"reason": "head_lost"}, {"reason": "changed"}]
 
 
 def test_the_head_is_lost_where_the_last_segment_has_no_whole_line(tmp_path: Path) -> None:

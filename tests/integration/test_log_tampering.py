@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from policy_router import DecisionLog, decide
 from policy_router.errors import LogError
 from policy_router.runtime.log import chain
+from policy_router.runtime.log.decision_log import Decided
 from policy_router.runtime.log.entry import Draft, Gap, Kind, LogEntry, Prune, line_hash
 from policy_router.runtime.log.folder import LogFolder, Segment
 from policy_router.runtime.log.keys import SignatureError, Signer
@@ -47,6 +48,7 @@ from tests.integration.log_auditing import (
     Plain,
     audited,
     history,
+    id_of,
     lines_of,
     policy_of,
     put_lines,
@@ -707,6 +709,19 @@ def test_each_policy_of_many_is_missed(tmp_path: Path) -> None:
         assert damages(verify(tmp_path)) == {Damage.MISSING_POLICY}
         path.write_bytes(content)
     assert verify(tmp_path).is_whole
+
+
+def test_no_fact_hides_that_a_policy_is_missing(tmp_path: Path) -> None:
+    text = PRICED + 'facts: {revision: {type: string, default: ""}}\n'
+    policy, other = policy_of(text), policy_of(text.replace("name: priced", "name: other"))
+    with DecisionLog(tmp_path) as log:
+        facts = {"facts": {"revision": policy.revision}}
+        log.decisions(policy, [Decided(decide(policy, {}, now=NOW), id_of(0))])
+        log.decisions(policy, [Decided(decide(policy, {}, now=NOW), id_of(1))] * 300)
+        log.decisions(policy, [Decided(decide(policy, facts, now=NOW), id_of(2))])
+        log.decisions(other, [Decided(decide(other, {}, now=NOW), id_of(3))])
+    PolicyStore(LogFolder(tmp_path)).path(other.revision).unlink()
+    assert damages(verify(tmp_path)) == {Damage.MISSING_POLICY}
 
 
 def test_the_name_of_a_policy_that_no_file_can_have_is_no_way_out(tmp_path: Path) -> None:

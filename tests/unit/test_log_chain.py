@@ -612,8 +612,8 @@ class Short(io.FileIO):
 def test_a_file_that_takes_a_little_at_a_time_gets_it_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def opened_short(path: Path) -> Short:
-        return Short(os.open(path, os.O_RDWR | os.O_CREAT), "rb+")
+    def opened_short(path: Path, flags: int = 0) -> Short:
+        return Short(os.open(path, os.O_RDWR | os.O_CREAT | flags), "rb+")
 
     monkeypatch.setattr(chain_module, "_opened", opened_short)
     written(tmp_path, [gap(1), gap(2)])
@@ -642,7 +642,7 @@ def test_a_new_segment_that_cannot_be_opened_is_begun_later(
 ) -> None:
     chain = opened(tmp_path)
 
-    def fail(_path: Path) -> io.FileIO:
+    def fail(_path: Path, _flags: int = 0) -> io.FileIO:
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:

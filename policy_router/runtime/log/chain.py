@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from msgspec import Struct
 from policy_router.errors import RecordError
 from policy_router.runtime.log.entry import (
     GENESIS,
+    HOLE,
     Close,
     Draft,
     Gap,
@@ -25,7 +27,7 @@ from policy_router.runtime.log.entry import (
     chained,
     line_hash,
 )
-from policy_router.runtime.log.folder import LogFolder, Segment, sync_folder
+from policy_router.runtime.log.folder import LogFolder, Segment, make_folder, sync_folder
 from policy_router.runtime.log.heads import Head, read_head
 from policy_router.runtime.log.lock import lock
 from policy_router.runtime.log.pruned import read_pruned
@@ -33,6 +35,7 @@ from policy_router.runtime.log.pruned import read_pruned
 _MICROSECONDS = 1_000_000
 _CLOSE_BYTES = 512
 """More than the line has that closes a segment."""
+_POLL_SECONDS = 0.05
 _REMOVED = "the log was removed while it was written"
 _sync = getattr(os, "fdatasync", os.fsync)
 
@@ -52,7 +55,15 @@ class Limits(Struct, frozen=True):
 class Chain:
     """The writing end of a writer's chain. Not safe to share: one call at a time."""
 
-    def __init__(self, folder: LogFolder, names: Iterable[str], limits: Limits, now: int) -> None:
+    def __init__(
+        self,
+        folder: LogFolder,
+        names: Iterable[str],
+        limits: Limits,
+        now: int,
+        *,
+        patience: float = 0.0,
+    ) -> None:
         """Claim a writer nobody else is, and go on where it ended.
 
         Args:
@@ -60,14 +71,16 @@ class Chain:
             names: the writers to be; the first one of them that is free is claimed.
             limits: when its segments end.
             now: the time, in microseconds since 1970.
+            patience: how many seconds it waits for one of them, if they are few and none is free.
 
         Raises:
             OSError: the folder cannot be written, or another process is this writer.
             UnknownSchemaError: a later version of this package wrote here.
         """
-        folder.heads.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.heads)
         self.folder, self._limits = folder, limits
-        self.writer, self._head_file = _claimed(folder, names)
+        self.writer, self._head_file = _claimed(folder, names, patience)
+        self._head_path = str(folder.heads / self.writer)
         self._file: io.FileIO | None = None
         self._began = 0
         self._is_broken = False
@@ -89,7 +102,11 @@ class Chain:
         self._head = head or _last_line(segments)
         is_lost = head is None and bool(content or segments)
         gaps = [Gap("head_lost")] if is_lost else []
-        gaps += self._go_on([it for it in segments if it.number >= self._head.segment])
+        following = [it for it in segments if it.number >= self._head.segment]
+        gaps += self._go_on(following, is_lost=is_lost)
+        # Who was here before may have been killed before these were on disk.
+        for it in (self.folder.path / self.writer, self.folder.heads, self.folder.path):
+            sync_folder(it)
         if gaps:
             # A line takes the place of what is torn: there is no moment without either.
             self._append([Draft(Kind.GAP, now, gap=gap) for gap in gaps])
@@ -99,15 +116,21 @@ class Chain:
         self._put_head(self._head)
         self._head_file.truncate()
         os.fsync(self._head_file.fileno())
-        sync_folder(self.folder.heads)
 
-    def _go_on(self, segments: Sequence[Segment]) -> list[Gap]:
-        """Follow the lines after the head to the last whole one; return what is not there."""
+    def _go_on(self, segments: Sequence[Segment], *, is_lost: bool) -> list[Gap]:
+        """Follow the lines after the head to the last whole one; return what is not there.
+
+        Args:
+            segments: that of the head, and those after it.
+            is_lost: whether there was no head, so that any line may have been acknowledged.
+        """
         if self._head.length and all(it.number != self._head.segment for it in segments):
             self._leave()  # It was taken away, which `verify` will tell.
         for segment in segments:
             is_last, is_next = segment is segments[-1], segment.number == self._head.segment
-            gap = self._walk(segment) if is_next and not segment.is_pruned else None
+            gap = (
+                self._walk(segment, is_lost=is_lost) if is_next and not segment.is_pruned else None
+            )
             if gap is not None and gap.reason == "torn_tail" and is_last:
                 return [gap]
             if gap is not None or not is_next or (segment.is_pruned and is_last):
@@ -119,7 +142,7 @@ class Chain:
             self._leave()
         return []
 
-    def _walk(self, segment: Segment) -> Gap | None:
+    def _walk(self, segment: Segment, *, is_lost: bool) -> Gap | None:
         """Go to the end of the last whole line of a segment; return what does not fit there."""
         path = Path(segment.path)
         known = self._head.length if segment.number == self._head.segment else 0
@@ -132,10 +155,17 @@ class Chain:
         self._began = _first_time(path)
         self._head = Head(segment.number, known, self._head.seq, self._head.hash)
         self._file.seek(known)
-        for end, line in _lines(self._file.readall()):
+        content, start = self._file.readall(), 0
+        for end, line in _lines(content):
             if not self._follows(line):
+                if HOLE not in line and (is_lost or _has_entry(content[start:])):
+                    return Gap("changed")  # by whoever: the head may have been behind
+                self._file.truncate(self._head.length + 1)  # no line end is left
                 break
+            start = end
             self._head = Head(segment.number, known + end, self._head.seq + 1, line_hash(line))
+        if self._head.length > known:
+            os.fsync(self._file.fileno())  # It is built upon, whoever wrote it.
         self._file.seek(self._head.length)
         torn = length - self._head.length
         return Gap("torn_tail", bytes=torn) if torn else None
@@ -183,14 +213,15 @@ class Chain:
             prev = line_hash(line)
             parts += (line, b"\n")
         content = b"".join(parts)
-        _check_there(self._head_file)  # without it, another process could be this writer
+        self._check_claim()
         self._is_broken = True
         file = self._file or self._next_file()
         if not self._head.length:
             self._began = drafts[0].time
         _write(file, content)
         _sync(file.fileno())
-        _check_there(file)
+        if not os.fstat(file.fileno()).st_nlink:
+            raise FileNotFoundError(errno.ENOENT, _REMOVED)
         head = Head(self._head.segment, self._head.length + len(content), seq, prev)
         self._put_head(head)
         self._head, self._is_broken = head, False
@@ -200,8 +231,7 @@ class Chain:
         path = self.folder.segment_path(self.writer, self._head.segment)
         if not path.parent.exists():
             raise FileNotFoundError(errno.ENOENT, _REMOVED)
-        self._file = _opened(path)
-        self._file.truncate(0)
+        self._file = _opened(path, os.O_EXCL)
         sync_folder(path.parent)
         sync_folder(self.folder.path)
         return self._file
@@ -215,8 +245,23 @@ class Chain:
         self._append([Draft(Kind.CLOSE, now, close=Close(reason))])
         self._leave()
 
+    def _check_claim(self) -> None:
+        """Raise where the log was removed or moved: another process could be this writer there."""
+        own = os.fstat(self._head_file.fileno())
+        try:
+            is_there = os.path.samestat(os.stat(self._head_path), own)  # noqa: PTH116 - quicker
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            raise FileNotFoundError(errno.ENOENT, _REMOVED)
+
     def _undo(self) -> None:
         """Take away what was written only in part."""
+        self._check_claim()
+        self._head_file.seek(0)
+        said = read_head(self._head_file.read())
+        if said is not None and said.seq > self._head.seq:
+            self._head = said  # An interrupt came just after it was written: it may be signed.
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -246,33 +291,31 @@ class Chain:
         self._head_file.close()
 
 
-def _claimed(folder: LogFolder, names: Iterable[str]) -> tuple[str, io.FileIO]:
+def _claimed(folder: LogFolder, names: Iterable[str], patience: float) -> tuple[str, io.FileIO]:
     """Return a writer nobody else is, with its head's file, which keeps the lock."""
-    for name in names:
-        file = _opened(folder.heads / name)
-        try:
-            is_free = lock(file)
-        except BaseException:
+    until = time.monotonic() + patience
+    while True:
+        for name in names:
+            file = _opened(folder.heads / name)
+            try:
+                is_free = lock(file)
+            except BaseException:
+                file.close()
+                raise
+            if is_free:
+                return name, file
             file.close()
-            raise
-        if is_free:
-            return name, file
-        file.close()
-    raise BlockingIOError(errno.EAGAIN, "another process is this writer of the log")
+        if time.monotonic() >= until:
+            raise BlockingIOError(errno.EAGAIN, "another process is this writer of the log")
+        time.sleep(_POLL_SECONDS)
 
 
-def _opened(path: Path) -> io.FileIO:
+def _opened(path: Path, flags: int = 0) -> io.FileIO:
     """Open a file to read and write; it is made where it is not there."""
-    return io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | _BINARY, 0o644), "rb+")
+    return io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | _BINARY | flags, 0o644), "rb+")
 
 
 _BINARY = getattr(os, "O_BINARY", 0)
-
-
-def _check_there(file: io.FileIO) -> None:
-    """Raise where somebody removed an open file."""
-    if not os.fstat(file.fileno()).st_nlink:
-        raise FileNotFoundError(errno.ENOENT, _REMOVED)
 
 
 def _write(file: io.FileIO, content: bytes) -> None:
@@ -287,6 +330,15 @@ def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
     while (end := content.find(b"\n", start)) >= 0:
         yield end + 1, content[start:end]
         start = end + 1
+
+
+def _has_entry(content: bytes) -> bool:
+    """Tell whether any of these lines is one of a log."""
+    for _, line in _lines(content):
+        with suppress(RecordError):
+            LogEntry.from_json(line)
+            return True
+    return False
 
 
 def _last_line(segments: Sequence[Segment]) -> Head:

@@ -7,7 +7,7 @@ import atexit
 import os
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -45,6 +45,8 @@ SEGMENT_BYTES: Final = 64 * 1024 * 1024
 SEGMENT_SECONDS: Final = 24 * 3600.0
 """How old a segment becomes, in seconds, unless said otherwise."""
 _MOST_WRITERS: Final = 100_000
+_PATIENCE_SECONDS: Final = 1.0
+"""How long the first line waits where another process is this writer: `prune` is, for a moment."""
 _LONGEST_NAME: Final = 56
 """How much of a name is in that of a forked process."""
 
@@ -295,17 +297,18 @@ class DecisionLog(Closing):
         return None
 
     def _opened(self) -> Chain:
-        return Chain(self.folder, self._names(), self._limits, microseconds(self._clock()))
+        now = microseconds(self._clock())
+        patience = 0.0 if self._is_failing else _PATIENCE_SECONDS
+        return Chain(self.folder, self._names(), self._limits, now, patience=patience)
 
-    def _names(self) -> Iterator[str]:
-        """Yield the writers that this process can be."""
+    def _names(self) -> Iterable[str]:
+        """Return the writers that this process can be."""
         numbers = range(1, _MOST_WRITERS)
         if self._name is None:
-            yield from (f"w{number}" for number in numbers)
-        elif not self._is_forked:
-            yield self._name
-        else:
-            yield from (f"{self._name[:_LONGEST_NAME]}-{number}" for number in numbers[1:])
+            return (f"w{number}" for number in numbers)
+        if not self._is_forked:
+            return [self._name]
+        return (f"{self._name[:_LONGEST_NAME]}-{number}" for number in numbers[1:])
 
     def _failed(self, problem: BaseException, drafts: Sequence[Draft]) -> LogError:
         """Remember what is not in the log, and return the error."""

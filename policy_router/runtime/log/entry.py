@@ -20,6 +20,8 @@ from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import moment
 from policy_router.errors import RecordError, RequestError
 
+HOLE: Final = b"\0"
+"""What a power cut may leave where nothing was on disk yet. No line has it: JSON spells it out."""
 GENESIS: Final = "0" * 64
 """What the first line of a writer has for the hash of the line before it."""
 ID_RULE: Final = "the id of a decision is of 1 to 200 letters, digits, `_`, `-`, `.`, `:`"

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec import Struct, field
 
+from policy_router.errors import LogError
 from policy_router.runtime.log.entry import LogEntry
 from policy_router.runtime.log.folder import LogFolder, Progress, Segment, readable
 from policy_router.runtime.log.heads import Head
 from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.log.pruned import read_pruned
 from policy_router.runtime.log.scan import SHOWN, Damage, Problem, Scan, spelt_lines
+
+T = TypeVar("T")
+
+_ATTEMPTS = 3
 
 
 class Examined(Struct):
@@ -42,6 +50,17 @@ class Examined(Struct):
         """All that is wrong."""
         return [*self.integrity, *self.completeness]
 
+    def add(self, other: Examined) -> None:
+        """Add what the lines of another writer come to."""
+        self.leaves |= other.leaves
+        self.seqs |= other.seqs
+        self.acknowledged |= other.acknowledged
+        self.integrity += other.integrity
+        self.completeness += other.completeness
+        self.notes += other.notes
+        self.segments += other.segments
+        self.pruned |= other.pruned
+
 
 _LOSSES = frozenset(
     {
@@ -67,19 +86,38 @@ def examined(log: LogFolder, *, wants_leaves: bool, progress: Progress | None = 
     Raises:
         LogError: it is of a newer version, or cannot be read.
     """
-    found = Examined()
     with readable(log):
-        _Examination(log, found, wants_leaves=wants_leaves, progress=progress).run()
-    return found
+        return _Examination(log, wants_leaves=wants_leaves, progress=progress).run()
+
+
+def steadily(log: LogFolder, look: Callable[[], T], is_whole: Callable[[T], bool]) -> T:
+    """Look at a log, and once more where segments of it were pruned meanwhile.
+
+    Args:
+        log: the log.
+        look: looks at it, and returns what it sees.
+        is_whole: tells whether that is a log that is whole.
+
+    Raises:
+        LogError: what `look` raised, and nothing was pruned meanwhile.
+    """
+    while True:
+        there = [segment.path for segment in log.all_segments()]
+        try:
+            seen = look()
+        except LogError:
+            if all(map(os.path.exists, there)):
+                raise
+        else:
+            if is_whole(seen) or all(map(os.path.exists, there)):
+                return seen
 
 
 class _Examination:
     """Goes through a log, writer by writer."""
 
-    def __init__(
-        self, log: LogFolder, found: Examined, *, wants_leaves: bool, progress: Progress | None
-    ) -> None:
-        self._log, self._found = log, found
+    def __init__(self, log: LogFolder, *, wants_leaves: bool, progress: Progress | None) -> None:
+        self._log, self._found = log, Examined()
         self._wants_leaves = wants_leaves
         self._progress = progress or (lambda _done, _all: None)
         self._sizes = {it.path: Path(it.path).stat().st_size for it in log.all_segments()}
@@ -87,12 +125,14 @@ class _Examination:
         self._said_pruned: set[str] = set()
         self._revisions: set[str] = set()
 
-    def run(self) -> None:
+    def run(self) -> Examined:
         there = self._log.writers()
         # A head is read before the lines: while somebody writes, there are more lines than it says.
         heads = {name: self._log.head(name) for name in {*there, *self._log.known_writers()}}
+        found = self._found
         for name in there:
-            self._writer(name, heads[name])
+            found.add(self._writer(name, heads[name]))
+        self._found = found
         for name in sorted(heads.keys() - set(there)):
             self._absent_writer(name, heads[name])
         for name in sorted({it.name for it in self._found.pruned} - self._said_pruned):
@@ -104,6 +144,7 @@ class _Examination:
             if not store.has(revision):
                 words = "missing, though decisions are of it"
                 self._add(Damage.MISSING_POLICY, f"policies/{revision[:80]}.json", words)
+        return found
 
     def _add(
         self, damage: Damage, where: str, words: str, lines: tuple[int, int] | None = None
@@ -117,7 +158,20 @@ class _Examination:
         if head is not None and head.seq and not is_new:
             self._add(Damage.MISSING_WRITER, name, "the whole writer is missing", (1, head.seq))
 
-    def _writer(self, name: str, head: Head | None) -> None:
+    def _writer(self, name: str, head: Head | None) -> Examined:
+        """Go through a writer: again where what nobody was told of was taken away meanwhile."""
+        done = self._done
+        for _ in range(_ATTEMPTS):
+            self._done, self._found = done, Examined()
+            scan = self._scanned(name, head)
+            if not any(head and it.lines and it.lines[1] > head.seq for it in self._found.problems):
+                break
+            head = self._log.head(name)
+        self._revisions |= scan.revisions
+        self._said_pruned |= scan.prunes
+        return self._found
+
+    def _scanned(self, name: str, head: Head | None) -> Scan:
         segments = self._log.segments(name)
         scan = Scan(
             watched=head.seq if head else -1,
@@ -136,8 +190,7 @@ class _Examination:
             kept.append(problem)
         self._gaps(name, scan)
         self._found.leaves[name], self._found.seqs[name] = scan.leaves, scan.seq
-        self._revisions |= scan.revisions
-        self._said_pruned |= scan.prunes
+        return scan
 
     def _segment(self, segment: Segment, scan: Scan, *, is_last: bool) -> None:
         if segment.is_pruned:

@@ -17,6 +17,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -187,6 +188,19 @@ def write_whole(path: Path, content: bytes) -> None:
             half.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those it is in, with their names on disk when this returns.
+
+    Raises:
+        OSError: one cannot be made.
+    """
+    new = list(takewhile(lambda it: not it.exists(), (path, *path.parents)))
+    path.mkdir(parents=True, exist_ok=True)
+    for it in new:
+        with suppress(PermissionError):  # what it is in may be written and not read
+            sync_folder(it.parent)
 
 
 def sync_folder(path: Path) -> None:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from policy_router.runtime.log.entry import UNREADABLE, line_hash
 
 SCHEMA: Final = "policy-router/log/v1"
+_ANY_SCHEMA = re.compile(r"policy-router/log/v\d+", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}")
 _HEAD_BYTES: Final = 256
 _BLOCK: Final = 64 * 1024
@@ -60,12 +61,14 @@ def read_head(content: bytes) -> Head | None:
     """
     try:
         schema = msgspec.json.decode(content, type=_SchemaOnly).schema
-        if schema != SCHEMA:
+        if schema != SCHEMA and _ANY_SCHEMA.fullmatch(schema):
             raise UnknownSchemaError(
                 f"it is not of the schema {SCHEMA}; a newer version may read it"
             )
         head = msgspec.json.decode(content, type=Head)
     except UNREADABLE:
+        return None
+    if head.schema != SCHEMA:
         return None
     can_be = 0 < head.segment < _MOST and 0 <= head.length < _MOST and 0 <= head.seq < _MOST
     return head if can_be and _HASH.fullmatch(head.hash) else None

@@ -7,6 +7,7 @@ a segment looked at closely, to tell what was done to it.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
@@ -16,7 +17,7 @@ from typing import BinaryIO
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from policy_router.runtime.log.entry import GENESIS, UNREADABLE, Gap, Prune
+from policy_router.runtime.log.entry import GENESIS, HOLE, UNREADABLE, Gap, Prune
 from policy_router.runtime.log.pruned import Pruned
 
 _BLOCK = 256 * 1024
@@ -88,7 +89,7 @@ class _Policy(Struct):
 
 
 class _Record(Struct):
-    policy: _Policy
+    policy: Raw
 
 
 _CLOSED = b'"kind":"close"'
@@ -96,6 +97,7 @@ _LEAF = hashlib.sha256(b"\x00")
 """The beginning of every leaf hash (RFC 9162, section 2.1.1)."""
 _DECODER = msgspec.json.Decoder(_Checked)
 _RECORD = msgspec.json.Decoder(_Record)
+_POLICY = msgspec.json.Decoder(_Policy)
 
 
 class Scan:
@@ -141,17 +143,20 @@ class Scan:
             name: how it is called in messages.
             stream: its content.
         """
-        rest = last = b""
-        # Where a line is very long, more at a time: to join as much again and again takes long.
-        while block := stream.read(max(_BLOCK, len(rest))):
-            block = rest + block
+        last, size, self.torn = b"", _BLOCK, 0
+        while block := stream.read(size):
             end = block.rfind(b"\n") + 1
-            rest, block = block[end:], block[:end]
-            if block and not self._is_whole(block):
-                self._closely(name, block + rest + stream.read())
+            lines, self.torn = block[:end], len(block) - end
+            if lines and not self._is_whole(lines):
+                stream.seek(-len(block), io.SEEK_CUR)
+                self._closely(name, stream.read())
                 return
-            self._name, last = name, block or last
-        self.torn = len(rest)
+            self._name, last = name, lines or last
+            if not end and len(block) < size:
+                break
+            # A line that has not ended may be written over meanwhile: it is read again as a whole.
+            stream.seek(-self.torn, io.SEEK_CUR)
+            size = _BLOCK if end else size * 2
         self._name = name
         self._is_open = _CLOSED not in last[last.rfind(b"\n", 0, -1) + 1 :]
 
@@ -198,9 +203,10 @@ class Scan:
 
     def _note_policy(self, record: Raw | UnsetType) -> None:
         with suppress(*UNREADABLE):
-            revision = _RECORD.decode(record).policy.revision  # type: ignore[arg-type]
-            self.revisions.add(revision)
-            self._marker = f'"revision":"{revision}"'.encode()
+            policy = _RECORD.decode(record).policy  # type: ignore[arg-type]
+            self.revisions.add(_POLICY.decode(policy).revision)
+            # A fact is no object: no request has this.
+            self._marker = b'"policy":' + bytes(policy)
 
     def follow(self, kept: Pruned) -> bool:
         """Go past a segment that was removed; tell whether it was the next one."""
@@ -223,6 +229,9 @@ class Scan:
 
     def _closely(self, name: str, content: bytes) -> None:
         """Tell what was done to the rest of a segment, and go on after it."""
+        if self._ends_with_a_hole(content):
+            self._name, self._is_open = name, True
+            return
         lines = content.split(b"\n")
         self.torn = len(lines.pop())
         found = list(_placed(lines, self.seq, self.prev))
@@ -244,6 +253,16 @@ class Scan:
         near = found[-1].number + len(found)
         last = max((line for line in found if line.number <= near), key=_number)
         self.seq, self.prev = last.number, last.hash
+
+    def _ends_with_a_hole(self, content: bytes) -> bool:
+        """Tell whether nothing is wrong but what a power cut left of lines nobody was told of."""
+        hole = content.find(HOLE)
+        end = content.rfind(b"\n", 0, max(hole, 0)) + 1
+        if hole < 0 or self.seq + content.count(b"\n", 0, end) < self._watched:
+            return False
+        is_whole = not end or self._is_whole(content[:end])
+        self.torn = len(content) - end
+        return is_whole
 
 
 class _Placed(Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -18,7 +19,7 @@ from policy_router.runtime.log.checkpoints import (
     stored,
 )
 from policy_router.runtime.log.entry import Kind
-from policy_router.runtime.log.examination import Examined, examined
+from policy_router.runtime.log.examination import Examined, examined, steadily
 from policy_router.runtime.log.folder import LogFolder, Progress
 from policy_router.runtime.log.keys import Signer
 from policy_router.runtime.log.lock import lock
@@ -26,6 +27,8 @@ from policy_router.runtime.log.merkle import HASH_SIZE, consistency_proof
 from policy_router.runtime.log.notes import Checkpoint, GrowthProof, Proof
 from policy_router.runtime.log.reading import LogReader
 from policy_router.runtime.log.verify import NotWholeError, read_kept
+
+_Woven: TypeAlias = tuple[Examined, list[SignedCheckpoint], Weave]
 
 
 class NewCheckpoint(Struct, frozen=True):
@@ -90,8 +93,7 @@ def auditing(log: LogFolder) -> Iterator[None]:
 def _made(
     log: LogFolder, signer: Signer, origin: str | None, progress: Progress | None
 ) -> NewCheckpoint | None:
-    found = examined(log, wants_leaves=True, progress=progress)
-    before, weave = _woven(log, found)
+    found, before, weave = _woven(log, progress)
     size = weave.tree.size
     # A line that is not acknowledged may yet be taken away; one that was signed may not.
     upto = {
@@ -106,20 +108,25 @@ def _made(
     return NewCheckpoint(keep(log, checkpoint, note), checkpoint, checkpoint.size - size)
 
 
-def _woven(log: LogFolder, found: Examined) -> tuple[list[SignedCheckpoint], Weave]:
-    """Return the checkpoints of a log that is whole, and the tree that they weave.
+def _woven(log: LogFolder, progress: Progress | None = None) -> _Woven:
+    """Return what a log that is whole comes to, its checkpoints, and the tree that they weave.
 
     Raises:
         NotWholeError: the log is not whole, or does not agree with them.
     """
-    checkpoints, problems = stored(log)
+    return steadily(log, lambda: _woven_now(log, progress), lambda _: True)
+
+
+def _woven_now(log: LogFolder, progress: Progress | None) -> _Woven:
+    checkpoints, problems = stored(log)  # before the lines, which those of later ones may not be
+    found = examined(log, wants_leaves=True, progress=progress)
     weave = Weave(found.leaves)
     agrees = all(
         weave.add(it.covers) and weave.tree.root() == it.checkpoint.root for it in checkpoints
     )
     if found.problems or problems or not agrees:
         raise NotWholeError(str(log.path), "it is not whole: see log verify")
-    return checkpoints, weave
+    return found, checkpoints, weave
 
 
 def prove(folder: str | Path, decision_id: str) -> Proof:
@@ -138,8 +145,7 @@ def prove(folder: str | Path, decision_id: str) -> Proof:
     if not lines:
         raise LogError(str(folder), "there is no decision with this id")
     line = lines[0]
-    found = examined(reader.folder, wants_leaves=True)
-    checkpoints, weave = _woven(reader.folder, found)
+    _, checkpoints, weave = _woven(reader.folder)
     index = weave.index(line.writer, line.entry.seq)
     if index is None:
         raise LogError(str(folder), "no checkpoint covers the decision yet: see log checkpoint")
@@ -160,8 +166,7 @@ def prove_growth(folder: str | Path, since: Path) -> GrowthProof:
     """
     log = LogFolder.existing(folder)
     size = read_kept(since).checkpoint.size
-    found = examined(log, wants_leaves=True)
-    checkpoints, weave = _woven(log, found)
+    _, checkpoints, weave = _woven(log)
     if size > weave.tree.size:
         raise LogError(str(folder), "no checkpoint covers as much")
     return GrowthProof(size, consistency_proof(weave.leaves(), size), checkpoints[-1].note)

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from policy_router.diagnostics import printable
 from policy_router.errors import LogError, reason_of
 from policy_router.runtime.log.checkpoints import SignedCheckpoint, Weave, hashes, stored
-from policy_router.runtime.log.examination import Examined, examined
+from policy_router.runtime.log.examination import Examined, examined, steadily
 from policy_router.runtime.log.folder import LogFolder, Progress
 from policy_router.runtime.log.keys import SignatureError, Verifier
 from policy_router.runtime.log.notes import opened
@@ -115,6 +115,19 @@ def audited(
     progress: Progress | None = None,
 ) -> tuple[Report, Examined]:
     """Check a log as :func:`verify` does, and return what its lines came to, too."""
+    return steadily(
+        log,
+        lambda: _audited(log, verifier, checkpoint, progress),
+        lambda found: found[0].is_whole,
+    )
+
+
+def _audited(
+    log: LogFolder,
+    verifier: Verifier | None,
+    checkpoint: Path | None,
+    progress: Progress | None,
+) -> tuple[Report, Examined]:
     own, unread = stored(log)
     checkpoints = own if checkpoint is None else _with_kept(own, checkpoint)
     found = examined(log, wants_leaves=bool(checkpoints), progress=progress)
