@@ -6,7 +6,7 @@ auditors read, verify, sign, prove, replay and prune with.
 
 from policy_router.runtime.log.checkpoints import verify_growth, verify_proof
 from policy_router.runtime.log.decision_log import Decided, DecisionLog
-from policy_router.runtime.log.entry import Execution, LogEntry
+from policy_router.runtime.log.entry import Call, Execution, LogEntry
 from policy_router.runtime.log.keys import (
     SignatureError,
     Signer,
@@ -25,6 +25,7 @@ from policy_router.runtime.log.what_if import what_if
 from policy_router.runtime.log.what_if_report import WhatIf
 
 __all__ = [
+    "Call",
     "Decided",
     "DecisionLog",
     "Execution",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from policy_router.domain import Policy
@@ -35,16 +36,14 @@ def completed(policy: Policy, plan: Planned, answer: Any, secrets: Iterable[str]
         secrets: keys that the text must not repeat.
 
     Raises:
-        TypeError: the answer is neither.
+        TypeError: the answer is neither, or a reply that its own class does not allow.
     """
-    reply = Reply(text=answer) if isinstance(answer, str) else answer
-    if not isinstance(reply, Reply):
-        raise TypeError(f"a child returns a text or a Reply, not {type(reply).__name__}")
+    reply = Reply(text=answer) if isinstance(answer, str) else _checked(answer)
     before = plan.result(Status.COMPLETED, policy)
     return replace(
         before,
         text=_cleared(reply.text, secrets),
-        effective=ran_on(reply.ran) if reply.ran else before.effective,
+        effective=_sound(ran_on(reply.ran)) if reply.ran else before.effective,
         served_model=_cleared(reply.served_model, secrets),
         finish_reason=_cleared(reply.finish_reason, secrets),
         attempts=tuple(_cleared_attempt(attempt, secrets) for attempt in reply.attempts),
@@ -52,6 +51,17 @@ def completed(policy: Policy, plan: Planned, answer: Any, secrets: Iterable[str]
         cost_usd=_cost(policy, plan, reply),
         warnings=(*before.warnings, *(clean(warning, secrets) for warning in reply.warnings)),
     )
+
+
+def _checked(reply: Any) -> Reply:
+    """Return what a host's own child said, which nobody has checked before."""
+    if not isinstance(reply, Reply):
+        raise TypeError(f"a child returns a text or a Reply, not {type(reply).__name__}")
+    try:
+        msgspec.convert(msgspec.to_builtins(reply), Reply)
+    except (msgspec.ValidationError, TypeError, RecursionError) as problem:
+        raise TypeError(f"a child's Reply is malformed: {problem}") from None
+    return reply
 
 
 def _cost(policy: Policy, plan: Planned, reply: Reply) -> float | None:
@@ -63,14 +73,36 @@ def _cost(policy: Policy, plan: Planned, reply: Reply) -> float | None:
     return cost(policy, target, reply.input_tokens, reply.output_tokens)
 
 
+def _are_attempts(found: object) -> bool:
+    """Tell whether these are attempts: a host may raise what is meant for the executor."""
+    try:
+        msgspec.convert(msgspec.to_builtins(found), tuple[Attempt, ...])
+    except (msgspec.ValidationError, TypeError, RecursionError):
+        return False
+    return True
+
+
 def _cleared(text: str | None, secrets: Iterable[str]) -> str | None:
     return None if text is None else without(sound(text), secrets)
 
 
 def _cleared_attempt(attempt: Attempt, secrets: Iterable[str]) -> Attempt:
-    if attempt.message is None:
-        return attempt
-    return replace(attempt, message=clean(attempt.message, secrets))
+    if attempt.message is not None:
+        attempt = replace(attempt, message=clean(attempt.message, secrets))
+    return _sound(attempt)
+
+
+_R = TypeVar("_R", Ran, Attempt)
+
+
+def _sound(ran: _R) -> _R:
+    """Return what something ran on with names that are Unicode, whatever the host said."""
+    names = {
+        "model": sound(ran.model),
+        "provider": sound(ran.provider),
+        "entry": None if ran.entry is None else sound(ran.entry),
+    }
+    return replace(ran, **names)
 
 
 def _words_of(problem: BaseException, secrets: Iterable[str]) -> str:
@@ -93,7 +125,7 @@ def failed(policy: Policy, plan: Planned, problem: BaseException, secrets: Itera
         secrets: keys that no word may repeat.
     """
     before = plan.result(Status.FAILED, policy)
-    if not isinstance(problem, ProviderError):
+    if not isinstance(problem, ProviderError) or not _are_attempts(problem.attempts):
         message = _words_of(problem, secrets)
         return replace(before, error=TaskError(Failing.CHILD_ERROR, message, plan.index))
     return replace(

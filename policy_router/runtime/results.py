@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.domain import Level
+
+_Count = Annotated[int, Meta(ge=0)]
+_Seconds = Annotated[float, Meta(ge=0)]
 
 
 class Failing(StrEnum):
@@ -116,7 +119,7 @@ class Attempt(Struct, frozen=True):
     failure: Failing | None = None
     status: int | None = None
     message: str | None = None
-    duration_seconds: float = 0.0
+    duration_seconds: _Seconds = 0.0
     is_sent: bool = True
 
 
@@ -236,8 +239,8 @@ class Reply(Struct, frozen=True):
     text: str | None = None
     served_model: str | None = None
     finish_reason: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
     ran: Target | None = None
     attempts: tuple[Attempt, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -287,6 +287,19 @@ def test_a_later_field_in_a_whole_line_does_not_make_it_a_torn_one(tmp_path: Pat
     assert len(ids(lines)) == 5
 
 
+@pytest.mark.parametrize(
+    "oddity",
+    [{"kind": "later"}, {"kind": "execution", "execution": {"event": 1}}, {"record": 1}],
+    ids=["kind", "part", "record"],
+)
+def test_a_whole_line_in_its_place_is_kept_whatever_it_says(tmp_path: Path, oddity: Any) -> None:
+    logged(tmp_path)
+    append(tmp_path, next_line(tmp_path, 0, **oddity) + b"\n")
+    again(tmp_path)
+    assert gaps(read(tmp_path)["w1"]) == []
+    assert verify(tmp_path).is_whole
+
+
 # What a fallen machine leaves behind: the head may be older than the lines, or be no more.
 
 

@@ -13,8 +13,8 @@ import time
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -24,7 +24,6 @@ import pytest
 from policy_router import DecisionLog, Router, loads
 from policy_router.errors import LogError, NoTarget, RequestError
 from policy_router.runtime.ids import uuid7
-from policy_router.runtime.log import chain as chain_module
 from policy_router.runtime.log import group as group_module
 from policy_router.runtime.log.decision_log import Decided
 from policy_router.runtime.log.entry import Draft, Execution, Gap, Kind, Prune, microseconds
@@ -44,13 +43,19 @@ from tests.integration.log_chain import (
     whole,
     writers,
 )
-from tests.integration.support import in_process_of_its_own
+from tests.integration.log_disk import (
+    SCRIPT,
+    Disk,
+    Thread,
+    ran,
+    until,
+    waiting,
+)
 
 RULES = policy_of()
 RECORD = record_of(RULES, team="x")
 MOMENT = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)
-PATIENCE_SECONDS = 20.0
 ALL_DURABILITIES = pytest.mark.parametrize("durability", ["sync", "group", "async"])
 WAITING_DURABILITIES = pytest.mark.parametrize("durability", ["sync", "group"])
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
@@ -67,102 +72,14 @@ class Clock:
         return self.now
 
 
-class Disk:
-    """Stands before the sync of the disk: lets it wait, or fail, and counts."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.syncs = 0
-        self.problems: list[BaseException | None] = []
-        self._may_go, self._is_there = threading.Event(), threading.Event()
-        self._may_go.set()
-        monkeypatch.setattr(chain_module, "_sync", self._sync)
-
-    def _sync(self, _number: int) -> None:
-        self.syncs += 1
-        self._is_there.set()
-        assert self._may_go.wait(PATIENCE_SECONDS), "nobody lets the disk go on"
-        problem = self.problems.pop(0) if self.problems else None
-        if problem is not None:
-            raise problem
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """Let whoever syncs meanwhile wait for the end."""
-        self._is_there.clear()
-        self._may_go.clear()
-        try:
-            yield
-        finally:
-            self._may_go.set()
-
-    def go_on_once(self, is_so: Callable[[], object]) -> None:
-        """Let whoever syncs go on once something is so."""
-        until(is_so)
-        self._may_go.set()
-
-    @property
-    def is_reached(self) -> bool:
-        """Whether somebody syncs."""
-        return self._is_there.is_set()
-
-    def wait(self) -> None:
-        """Wait until somebody syncs."""
-        assert self._is_there.wait(PATIENCE_SECONDS), "nobody writes"
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(monkeypatch)
-
-
-class Thread(threading.Thread):
-    """A thread that keeps what became of its call, and never holds up the end of the process."""
-
-    def __init__(self, call: Callable[[], Any], name: str | None = None) -> None:
-        super().__init__(daemon=True, name=name)
-        self.call = call
-        self.outcome: Any = None
-        self.problem: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        """Call."""
-        try:
-            self.outcome = self.call()
-        except BaseException as problem:  # noqa: BLE001 - it is looked at by the test
-            self.problem = problem
-
-    def end(self) -> Any:
-        """Wait for the end, and return what became of it."""
-        self.join(PATIENCE_SECONDS)
-        assert not self.is_alive(), "a thread hangs"
-        return self.problem or self.outcome
-
-
-def until(is_so: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not is_so():
-        assert time.monotonic() < end, "it never is"
-        time.sleep(0.001)
-
-
 def logging(log: DecisionLog) -> Callable[[], str]:
     """Return what logs a decision."""
     return lambda: log.decision(RULES, RECORD)
 
 
-def waiting(log: DecisionLog) -> int:
-    """Return how many threads wait for the next batch."""
-    return len(log._group._open.waiters)  # noqa: SLF001 - nothing else tells
-
-
-def ran(script: str, *words: str, cwd: Path, measured: bool = True) -> str:
-    """Run a script in a process of its own, and return what it says."""
-    prefix = ("-c", script)
-    done = in_process_of_its_own(*words, cwd=cwd, prefix=prefix, measured=measured)
-    assert (done.code, done.err) == (0, "")
-    return done.out
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
 
 
 # Options.
@@ -179,14 +96,15 @@ def ran(script: str, *words: str, cwd: Path, measured: bool = True) -> str:
         ({"segment_bytes": 0}, "at least 1 byte"),
         ({"segment_seconds": 0}, "more than 0 seconds"),
         ({"segment_seconds": -1.0}, "more than 0 seconds"),
+        ({"folder": "a\0b"}, "has no NUL"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_an_option_without_such_a_value_is_refused(
     tmp_path: Path, options: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        DecisionLog(tmp_path / "log", **options)
+        DecisionLog(**{"folder": tmp_path / "log", **options})
     assert not (tmp_path / "log").exists()
 
 
@@ -377,14 +295,27 @@ def test_a_crowd_waits_a_moment_for_as_many_as_came_before(
 
 def test_async_returns_at_once_and_writes_soon(tmp_path: Path, new_log: NewLog, disk: Disk) -> None:
     log = new_log(durability="async")
+    made = [log.decision(RULES, RECORD)]
     with disk.stopped():
-        made = [log.decision(RULES, RECORD) for _ in range(10)]
+        made += [log.decision(RULES, RECORD) for _ in range(10)]
         disk.wait()
-    until(lambda: len(ids(one_writer(tmp_path / "log"))) == 10)
+    until(lambda: len(ids(one_writer(tmp_path / "log"))) == 11)
     assert ids(one_writer(tmp_path / "log")) == made
     more = log.decision(RULES, RECORD)
     until(lambda: ids(one_writer(tmp_path / "log")) == [*made, more])
-    assert disk.syncs == 2
+    assert disk.syncs == 3
+
+
+def test_async_waits_for_the_first_decision_of_each_policy(
+    tmp_path: Path, new_log: NewLog, disk: Disk
+) -> None:
+    log = new_log(durability="async")
+    disk.problems = [FULL]
+    with pytest.raises(LogError):
+        log.decision(RULES, RECORD)
+    other = loads("{model: m, provider: p}")
+    made = [log.decision(policy, record_of(policy)) for policy in (RULES, other)]
+    assert ids(one_writer(tmp_path / "log")) == made
 
 
 def test_async_waits_where_too_many_wait_to_be_written(
@@ -393,12 +324,12 @@ def test_async_waits_where_too_many_wait_to_be_written(
     monkeypatch.setattr(group_module, "_MOST_WAITING", 5)
     monkeypatch.setattr(group_module, "_LINGER_SECONDS", 3600.0)
     log = new_log(durability="async")
-    for _ in range(5):
+    for _ in range(6):
         log.decision(RULES, RECORD)
-    assert disk.syncs == 0
-    log.decision(RULES, RECORD)
     assert disk.syncs == 1
-    assert len(ids(one_writer(tmp_path / "log"))) == 6
+    log.decision(RULES, RECORD)
+    assert disk.syncs == 2
+    assert len(ids(one_writer(tmp_path / "log"))) == 7
 
 
 @ALL_DURABILITIES
@@ -431,14 +362,15 @@ def test_to_flush_waits_for_what_is_being_written(
     tmp_path: Path, new_log: NewLog, disk: Disk
 ) -> None:
     log = new_log(durability="async")
+    made = [log.decision(RULES, RECORD)]
     with disk.stopped():
-        made = log.decision(RULES, RECORD)
+        made.append(log.decision(RULES, RECORD))
         disk.wait()
         thread = Thread(log.flush)
         until(lambda: waiting(log) == 1)
         assert thread.is_alive()
     assert thread.end() is None
-    assert ids(one_writer(tmp_path / "log")) == [made]
+    assert ids(one_writer(tmp_path / "log")) == made
 
 
 def test_what_comes_while_others_are_written_is_written_after_them(
@@ -624,14 +556,11 @@ def test_to_close_while_threads_log_loses_nothing(
         assert kinds(lines)[-1] == "close"
 
 
-def test_a_log_that_nobody_keeps_ends_its_thread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(group_module, "_IDLE_SECONDS", 0.05)
+def test_a_log_that_nobody_keeps_ends_its_thread(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
     log = DecisionLog(tmp_path / "log", durability="async")
     log.execution(uuid7(MOMENT), Execution("started"))
-    flusher = log._group._flusher  # noqa: SLF001 - it has to end
-    assert flusher is not None
+    (flusher,) = set(threading.enumerate()) - before
     del log
     until(lambda: list((tmp_path / "log").glob("w1/*")) and kinds(one_writer(tmp_path / "log")))
     with warnings.catch_warnings(action="ignore"):  # nobody has closed it
@@ -867,6 +796,7 @@ def test_async_denies_from_the_second_failure_on_and_tells_of_the_first(
     tmp_path: Path, new_log: NewLog, disk: Disk
 ) -> None:
     log = new_log(durability="async")
+    made = [log.decision(RULES, RECORD)]
     disk.problems = [FULL, FULL]
     lost = log.decision(RULES, RECORD)
     log.flush()
@@ -874,7 +804,7 @@ def test_async_denies_from_the_second_failure_on_and_tells_of_the_first(
     with pytest.raises(LogError):
         log.decision(RULES, RECORD)
     assert log.unlogged == 1
-    made = [log.decision(RULES, RECORD)]
+    made.append(log.decision(RULES, RECORD))
     assert log.unlogged == 0
     with disk.stopped():
         made.append(log.decision(RULES, RECORD))
@@ -920,7 +850,7 @@ def test_a_policy_that_cannot_be_stored_denies_or_is_counted(
         denying.decision(RULES, RECORD)
     allowing.decision(RULES, RECORD)
     assert (denying.unlogged, allowing.unlogged) == (0, 1)
-    assert not (tmp_path / "log").exists()
+    assert [lines for lines in read(tmp_path / "log").values() if lines] == []
     monkeypatch.undo()
     for log in (denying, allowing):
         log.decision(RULES, RECORD)
@@ -1040,6 +970,7 @@ INTERRUPTED = """
 import json, os, random, signal, sys, threading, time
 from policy_router import DecisionLog, decide, loads
 from policy_router.errors import LogError
+from policy_router.log import Execution
 folder, durability, rules = sys.argv[1:]
 policy = loads(rules, name="logged")
 record = decide(policy, {"caller": {"team": "x"}}, now="2026-01-31T09:00:00Z")
@@ -1065,6 +996,7 @@ while time.monotonic() < end:
         while time.monotonic() < end:
             made_here = log.decision(policy, record)
             made.append(made_here)
+            log.execution(made_here, Execution("started"))
         signal.setitimer(signal.ITIMER_REAL, 0)
     except KeyboardInterrupt:
         interrupts += 1
@@ -1087,7 +1019,7 @@ os._exit(0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no such timer")
-@WAITING_DURABILITIES
+@ALL_DURABILITIES
 def test_interrupts_at_any_moment_keep_nobody_waiting(tmp_path: Path, durability: str) -> None:
     words = (str(tmp_path / "log"), durability, POLICY)
     # Not measured: what measures cannot be interrupted at any moment.
@@ -1105,17 +1037,8 @@ def test_interrupts_at_any_moment_keep_nobody_waiting(tmp_path: Path, durability
 # Forks and processes.
 
 
-BEGIN = """
-import json, os, sys, threading, warnings
-from policy_router import DecisionLog, decide, loads
-warnings.simplefilter("ignore", DeprecationWarning)
-folder, rules, *more = sys.argv[1:]
-policy = loads(rules, name="logged")
-record = decide(policy, {"caller": {"team": "x"}}, now="2026-01-31T09:00:00Z")
-"""
-
 FORGOTTEN = (
-    BEGIN
+    SCRIPT
     + """
 import gc, time
 logs = [DecisionLog(f"{folder}/{number}", durability="async") for number in range(10)]
@@ -1137,7 +1060,7 @@ def test_lines_that_nobody_waits_for_are_written_though_the_log_is_forgotten(
 
 
 FORKED = (
-    BEGIN
+    SCRIPT
     + """
 log = DecisionLog(folder, durability=more[0])
 made = [log.decision(policy, record) for _ in range(3)]
@@ -1180,7 +1103,7 @@ def test_a_forked_process_is_another_writer_and_the_first_one_goes_on(
 
 
 WAITS_FORKED = (
-    BEGIN
+    SCRIPT
     + """
 log = DecisionLog(folder, durability="async", on_log_failure="allow_unlogged")
 log.decision(policy, record)
@@ -1204,7 +1127,7 @@ def test_what_waits_to_be_written_is_written_by_one_process_only(tmp_path: Path)
 
 
 BUSY_FORKED = (
-    BEGIN
+    SCRIPT
     + """
 log = DecisionLog(folder)
 made, is_over = [log.decision(policy, record)], threading.Event()
@@ -1243,7 +1166,7 @@ def test_a_process_may_fork_while_its_threads_log(tmp_path: Path) -> None:
 
 
 CLOSED_FORKED = (
-    BEGIN
+    SCRIPT
     + """
 log = DecisionLog(folder)
 log.decision(policy, record)
@@ -1261,7 +1184,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]))
 
 
 NAMED_FORKED = (
-    BEGIN
+    SCRIPT
     + """
 log = DecisionLog(folder, writer="api")
 log.decision(policy, record)
@@ -1290,7 +1213,7 @@ def test_a_process_forked_from_a_writer_with_a_name_has_a_number_behind_it(tmp_p
 
 
 POOLED = (
-    BEGIN
+    SCRIPT
     + """
 import multiprocessing
 log = DecisionLog(folder, durability="async")
@@ -1322,7 +1245,7 @@ def test_a_closed_log_is_closed_in_a_forked_process_too(tmp_path: Path) -> None:
 
 
 AT_ONCE = (
-    BEGIN
+    SCRIPT
     + """
 for number in range(int(more[0])):
     out, into = os.pipe()
@@ -1362,7 +1285,7 @@ def test_processes_that_start_at_once_are_different_writers(tmp_path: Path) -> N
 
 
 ENDS = (
-    BEGIN
+    SCRIPT
     + """
 log = DecisionLog(folder, durability=more[0])
 other = DecisionLog(folder)
@@ -1380,7 +1303,7 @@ def test_the_end_of_the_process_closes_what_is_open(tmp_path: Path, durability: 
 
 
 ENDS_BUSY = (
-    BEGIN
+    SCRIPT
     + """
 log = DecisionLog(folder, durability=more[0])
 said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -1589,6 +1512,7 @@ def test_to_flush_in_the_main_thread_waits_for_what_is_being_written(
     tmp_path: Path, new_log: NewLog, disk: Disk
 ) -> None:
     log = new_log(durability="async")
+    log.decision(RULES, RECORD)
     for _ in range(20):
         with disk.stopped():
             made = log.decision(RULES, RECORD)

@@ -200,6 +200,44 @@ def test_a_child_that_returns_something_else_has_an_error(answer: Any) -> None:
         completed(POLICY, plan_of(), answer, ())
 
 
+@pytest.mark.parametrize(
+    ("reply", "place"),
+    [
+        (Reply("done", input_tokens="5"), "input_tokens"),  # type: ignore[arg-type]
+        (Reply("done", output_tokens=-1), "output_tokens"),
+        (Reply("done", output_tokens=True), "output_tokens"),
+        (Reply(7), "text"),  # type: ignore[arg-type]
+        (Reply("done", ran="small"), "ran"),  # type: ignore[arg-type]
+        (Reply("done", attempts=("first",)), r"attempts\[0\]"),  # type: ignore[arg-type]
+        (
+            Reply("done", attempts=(Attempt(1, "m", "p", duration_seconds=float("nan")),)),
+            r"attempts\[0\].duration_seconds",
+        ),
+    ],
+    ids=range(7),
+)
+def test_a_reply_that_its_class_does_not_allow_is_an_error_with_its_place(
+    reply: Reply, place: str
+) -> None:
+    with pytest.raises(TypeError, match=rf"a child's Reply is malformed: .*`\$\.{place}`$"):
+        completed(POLICY, plan_of(), reply, ())
+
+
+def test_names_that_are_not_unicode_lose_no_result() -> None:
+    ran = Target("m\ud800", "p\ud800", {}, "e\ud800")
+    reply = Reply("done", ran=ran, attempts=(Attempt(1, "m\ud800", "p", "e\ud800"),))
+    result = completed(POLICY, plan_of(), reply, ())
+    assert (result.text, result.effective) == ("done", Ran("m\ufffd", "p\ufffd", "e\ufffd"))
+    assert (result.attempts[0].model, result.attempts[0].entry) == ("m\ufffd", "e\ufffd")
+    json.loads(Delegation(Status.COMPLETED, (result,)).to_json())
+
+
+def test_an_error_with_malformed_attempts_is_the_child_s_own() -> None:
+    problem = ProviderError("server_error", "no", attempts=(Attempt(1, None, "p"),))  # type: ignore[arg-type]
+    result = failed(POLICY, plan_of(), problem, ())
+    assert (result.error and result.error.code, result.attempts) == ("child_error", ())
+
+
 def test_a_text_is_cleared_of_the_keys_that_were_read() -> None:
     for answer in (f"it is {SECRET}!", Reply(f"it is {SECRET}!")):
         assert completed(POLICY, plan_of(), answer, (SECRET,)).text == "it is ***!"

@@ -8,10 +8,13 @@ from __future__ import annotations
 import errno
 import io
 import os
+import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
@@ -26,6 +29,7 @@ from policy_router.runtime.log.entry import (
     LogEntry,
     chained,
     line_hash,
+    link_of,
 )
 from policy_router.runtime.log.folder import LogFolder, Segment, make_folder, sync_folder
 from policy_router.runtime.log.heads import Head, read_head
@@ -113,7 +117,12 @@ class Chain:
             if self._file is not None:
                 self._file.truncate(self._head.length)
                 os.fsync(self._file.fileno())
-        self._put_head(self._head)
+        try:
+            self._put_head(self._head)
+        except OSError:
+            if not content:  # Part of one would look like one that was lost.
+                self._head_file.truncate(0)
+            raise
         self._head_file.truncate()
         os.fsync(self._head_file.fileno())
 
@@ -178,11 +187,8 @@ class Chain:
         self._head = Head((number or self._head.segment) + 1, 0, self._head.seq, self._head.hash)
 
     def _follows(self, line: bytes) -> bool:
-        try:
-            entry = LogEntry.from_json(line)
-        except RecordError:
-            return False
-        return (entry.seq, entry.prev) == (self._head.seq + 1, self._head.hash)
+        link = link_of(line)
+        return bool(link and (link.seq, link.prev) == (self._head.seq + 1, self._head.hash))
 
     # Writing.
 
@@ -243,7 +249,9 @@ class Chain:
             return
         reason = "time" if is_old else "size"
         self._append([Draft(Kind.CLOSE, now, close=Close(reason))])
+        self._is_broken = True  # until the next segment is the one to go on with
         self._leave()
+        self._is_broken = False
 
     def _check_claim(self) -> None:
         """Raise where the log was removed or moved: another process could be this writer there."""
@@ -296,7 +304,7 @@ def _claimed(folder: LogFolder, names: Iterable[str], patience: float) -> tuple[
     until = time.monotonic() + patience
     while True:
         for name in names:
-            file = _opened(folder.heads / name)
+            file = _claim(folder.heads / name)
             try:
                 is_free = lock(file)
             except BaseException:
@@ -308,6 +316,36 @@ def _claimed(folder: LogFolder, names: Iterable[str], patience: float) -> tuple[
         if time.monotonic() >= until:
             raise BlockingIOError(errno.EAGAIN, "another process is this writer of the log")
         time.sleep(_POLL_SECONDS)
+
+
+_CLAIMS: Final[list[weakref.ref[io.FileIO]]] = []
+_CLAIMING: Final = threading.RLock()
+"""Held while one is added, and during a fork."""
+
+
+def _claim(path: Path) -> io.FileIO:
+    """Open a file that is to be locked, which a process that is forked does not keep open."""
+    with _CLAIMING:
+        file = _opened(path)
+        _CLAIMS[:] = [it for it in _CLAIMS if it() is not None]
+        _CLAIMS.append(weakref.ref(file))
+    return file
+
+
+def _forget_claims() -> None:
+    """Leave the writers to the process that this one was forked from, whatever it was about."""
+    for claim in _CLAIMS:
+        if (file := claim()) is not None:
+            file.close()
+    _CLAIMING.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_CLAIMING.acquire,
+        after_in_parent=_CLAIMING.release,
+        after_in_child=_forget_claims,
+    )
 
 
 def _opened(path: Path, flags: int = 0) -> io.FileIO:
@@ -334,11 +372,7 @@ def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _has_entry(content: bytes) -> bool:
     """Tell whether any of these lines is one of a log."""
-    for _, line in _lines(content):
-        with suppress(RecordError):
-            LogEntry.from_json(line)
-            return True
-    return False
+    return any(link_of(line) for _, line in _lines(content))
 
 
 def _last_line(segments: Sequence[Segment]) -> Head:
@@ -349,8 +383,8 @@ def _last_line(segments: Sequence[Segment]) -> Head:
             return Head(segment.number, 0, kept.first + kept.lines - 1, kept.hash)
         lines = [] if segment.is_pruned else _lines(Path(segment.path).read_bytes())
         for end, line in reversed(list(lines)):
-            with suppress(RecordError):
-                return Head(segment.number, end, LogEntry.from_json(line).seq, line_hash(line))
+            if (link := link_of(line)) is not None:
+                return Head(segment.number, end, link.seq, line_hash(line))
     return Head(1, 0, 0, GENESIS)
 
 
@@ -368,6 +402,6 @@ def _ends(file: io.FileIO, length: int) -> bool:
 
 def _first_time(path: Path) -> int:
     """Return the time of the first line of a segment; 0 where there is none."""
-    with path.open("rb") as stream, suppress(RecordError):
-        return LogEntry.from_json(stream.readline().rstrip(b"\n")).time
-    return 0
+    with path.open("rb") as stream:
+        link = link_of(stream.readline().rstrip(b"\n"))
+    return link.time if link else 0

@@ -6,12 +6,15 @@ import asyncio
 import atexit
 import os
 import sys
+import threading
 import weakref
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 from policy_router.decision.record import DecisionRecord
 from policy_router.domain import Policy
@@ -110,6 +113,8 @@ class DecisionLog(Closing):
             raise ValueError("on_log_failure is deny or allow_unlogged")
         if writer is not None and not is_writer(writer):
             raise ValueError("a writer's name is of letters, digits, `_`, `-` and `.`")
+        if b"\0" in os.fsencode(folder):
+            raise ValueError("the name of a folder has no NUL character")
         if segment_bytes < 1 or segment_seconds <= 0:
             raise ValueError("a segment has at least 1 byte, and more than 0 seconds")
         self.folder = LogFolder(folder)
@@ -165,7 +170,7 @@ class DecisionLog(Closing):
             RuntimeError: the log is closed.
             ValueError: the record is not of this policy, or an id is malformed.
         """
-        decision_id = decision_id or self._ids(self._clock())
+        decision_id = self._ids(self._clock()) if decision_id is None else decision_id
         self.decisions(policy, [Decided(record, decision_id, parent_id)])
         return decision_id
 
@@ -173,8 +178,6 @@ class DecisionLog(Closing):
         """Log decisions that were made together; errors are those of :meth:`decision`."""
         drafts, waits = self._drafts(policy, batch)
         if not drafts:
-            return
-        if policy.revision not in self._kept and not self._keeps(policy, drafts):
             return
         problem = self._put(drafts, waits=waits)
         if problem is not None and self._denies:
@@ -189,13 +192,13 @@ class DecisionLog(Closing):
         parent_id: str | None = None,
     ) -> str:
         """Do as :meth:`decision`, without holding up the running event loop."""
-        decision_id = decision_id or self._ids(self._clock())
+        decision_id = self._ids(self._clock()) if decision_id is None else decision_id
         await self.decisions_async(policy, [Decided(record, decision_id, parent_id)])
         return decision_id
 
     async def decisions_async(self, policy: Policy, batch: Sequence[Decided]) -> None:
         """Do as :meth:`decisions`, without holding up the running event loop."""
-        if policy.revision not in self._kept or self._durability == "sync":
+        if self._durability == "sync":
             await asyncio.to_thread(self.decisions, policy, batch)
             return
         drafts, waits = self._drafts(policy, batch)
@@ -210,7 +213,9 @@ class DecisionLog(Closing):
     def _drafts(self, policy: Policy, batch: Sequence[Decided]) -> tuple[list[Draft], bool]:
         """Return the lines of decisions, and whether they are waited for."""
         self._group.check_open()
-        now, waits = microseconds(self._clock()), self._is_failing or self._durability != "async"
+        now = microseconds(self._clock())
+        is_known = policy.revision in self._kept  # the first decision finds out whether it can be
+        waits = self._durability != "async" or self._is_failing or not is_known
         return [_decision(policy, it, now, is_waited_for=waits) for it in batch], waits
 
     def execution(self, decision_id: str, execution: Execution, caller: object = None) -> None:
@@ -226,12 +231,15 @@ class DecisionLog(Closing):
 
         Raises:
             RuntimeError: the log is closed.
-            ValueError: a text is not valid Unicode, or the id is malformed.
+            ValueError: the id is malformed; or the event or the caller is, which is counted too.
         """
-        now = microseconds(self._clock())
-        who, what = _caller(caller), encoded(execution)
-        draft = Draft(Kind.EXECUTION, now, _checked(decision_id), caller=who, execution=what)
-        self._group.together([draft], waits=False)
+        draft = Draft(Kind.EXECUTION, microseconds(self._clock()), _checked(decision_id))
+        try:
+            who, what = _caller(caller), encoded(execution)
+        except ValueError:
+            self._missing.count([draft], LogError(str(self.folder.path), "an event is malformed"))
+            raise
+        self._group.together([replace(draft, caller=who, execution=what)], waits=False)
 
     def act(self, draft: Draft) -> None:
         """Log something about the log itself.
@@ -255,19 +263,6 @@ class DecisionLog(Closing):
         """Wait as :meth:`flush` does, without holding up the running event loop."""
         await self._group.together_async([], even_closed=True)
 
-    def _keeps(self, policy: Policy, drafts: Sequence[Draft]) -> bool:
-        """Store a policy before its first decision; tell whether that is done."""
-        try:
-            self.policies.keep(policy)
-        except OSError as problem:
-            error = self._told(problem)
-            if self._denies:
-                raise error from None
-            self._count(drafts, error)
-            return False
-        self._kept.add(policy.revision)
-        return True
-
     # Writing.
 
     def _put(self, drafts: Sequence[Draft], *, waits: bool = True) -> LogError | None:
@@ -280,21 +275,31 @@ class DecisionLog(Closing):
         """Write lines, and first of all what was missed before them."""
         if not drafts:
             return None
-        missing = self._missing.take()
+        missing = self._missing.gap()
         try:
             self._chain = self._chain or self._opened()
+            self._keep_policies(drafts)
             told = [Draft(Kind.GAP, drafts[0].time, gap=missing)] if missing else []
             self._chain.write([*told, *drafts])
         except BaseException as problem:
-            self._missing.put_back(missing)
             error = self._failed(problem, drafts)
             if not isinstance(problem, (OSError, UnknownSchemaError)):
                 raise
             return error
+        if missing:
+            self._missing.told(missing)
         if self._is_failing:
             LOGGER.warning("the log %s can be written again", self.folder.path)
             self._is_failing = False
         return None
+
+    def _keep_policies(self, drafts: Sequence[Draft]) -> None:
+        """Store what decided, before its first decision."""
+        for draft in drafts:
+            policy = draft.policy
+            if policy is not None and policy.revision not in self._kept:
+                self.policies.keep(policy)
+                self._kept.add(policy.revision)
 
     def _opened(self) -> Chain:
         now = microseconds(self._clock())
@@ -311,38 +316,43 @@ class DecisionLog(Closing):
         return (f"{self._name[:_LONGEST_NAME]}-{number}" for number in numbers[1:])
 
     def _failed(self, problem: BaseException, drafts: Sequence[Draft]) -> LogError:
-        """Remember what is not in the log, and return the error."""
+        """Count what is not in the log; return the error, and tell the program's logger of it.
+
+        The logger is told of the first one only, until it is mended.
+        """
         if isinstance(problem, FileNotFoundError) and self._chain is not None:
             self._chain.release()
             self._chain, self._kept = None, set()
-        error = self._told(problem)
-        self._count(drafts, error)
-        return error
-
-    def _told(self, problem: BaseException) -> LogError:
-        """Return the error, and tell the program's logger of the first one until it is mended."""
         error = LogError(str(self.folder.path), _reason(problem))
+        # What is denied is not done, and not missing.
+        done = [it for it in drafts if not (self._denies and it.is_waited_for)]
+        self._missing.count(done, error)
         if not self._is_failing:
             LOGGER.error("%s", error)
         self._is_failing = True
         return error
 
-    def _count(self, drafts: Sequence[Draft], error: LogError) -> None:
-        """Count what is done without being logged: not what is denied."""
-        self._missing.count([it for it in drafts if not (self._denies and it.is_waited_for)], error)
-
     # The end.
 
     def close(self) -> None:
-        """Write what waits to be written, and let another process be this writer."""
-        if not self._group.close():
-            return
-        with self._group.writing:
-            if self._chain is not None or self._missing:
-                now = microseconds(self._clock())
-                self._commit([Draft(Kind.CLOSE, now, close=Close("end"))])
-            if self._chain is not None:
-                self._chain.release()
+        """Write what waits to be written, and let another process be this writer.
+
+        A signal handler that interrupted a thread in the middle of logging does not wait for that:
+        the log is closed as soon as the thread is done with it. Where this is interrupted itself,
+        the next call, and the end of the process, go on with it.
+        """
+        if self._group.is_within:
+            with suppress(RuntimeError):  # the process is ending already, which closes the log
+                threading.Thread(target=self.close, name="policy-router log").start()
+        else:
+            self._group.close(self._end)
+
+    def _end(self) -> None:
+        if self._chain is not None or self._missing:
+            now = microseconds(self._clock())
+            self._commit([Draft(Kind.CLOSE, now, close=Close("end"))])
+        if self._chain is not None:
+            self._chain.release()
         if self._missing:
             lost = (self._missing.decisions, self._missing.executions)
             LOGGER.error("%d decisions and %d execution events are in no log", *lost)
@@ -368,9 +378,10 @@ def _decision(policy: Policy, decided: Decided, now: int, *, is_waited_for: bool
         Kind.DECISION,
         now,
         _checked(decided.decision_id),
-        _checked(decided.parent_id) if decided.parent_id else UNSET,
+        UNSET if decided.parent_id is None else _checked(decided.parent_id),
         _caller(record.request.get("caller")),
         Raw(record.to_json()),
+        policy=policy,
         is_waited_for=is_waited_for,
     )
 
@@ -400,19 +411,49 @@ _LOGS: Final[weakref.WeakSet[DecisionLog]] = weakref.WeakSet()
 
 def _close_all() -> None:
     for log in list(_LOGS):
-        log.close()
+        try:
+            log.close()
+        except Exception:  # noqa: BLE001 - the others are closed nevertheless
+            LOGGER.exception("the log %s was not closed", log.folder.path)
+
+
+def _close_in_the_end() -> None:
+    """Close all logs when the last thread is done that the end of the process waits for."""
+    if threading.current_thread() is threading.main_thread() and _running():
+        threading.Thread(target=_close_in_the_end, name="policy-router log").start()
+        return
+    while running := _running():
+        running[0].join()
+    _close_all()
+
+
+def _running() -> list[threading.Thread]:
+    """Return the other threads that the end of the process waits for."""
+    own = {threading.current_thread(), threading.main_thread()}
+    return [it for it in threading.enumerate() if not it.daemon and it not in own]
 
 
 def _after_fork() -> None:
     for log in list(_LOGS):
         log._forked()  # noqa: SLF001 - it is a part of the log
-    if (util := sys.modules.get("multiprocessing.util")) is not None:
-        # Its children end without what is registered with `atexit`.
-        util.register_after_fork(
-            _LOGS, lambda _logs: util.Finalize(None, _close_all, exitpriority=0)
-        )
+    _end_with_multiprocessing()
+
+
+def _end_with_multiprocessing() -> None:
+    """Close the logs of a child of ``multiprocessing``: it may end without what ``atexit`` has."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is None:
+        return
+    util.register_after_fork(_LOGS, lambda _logs: _finalize(util))
+    if sys.modules["multiprocessing.process"].parent_process() is not None:
+        _finalize(util)
+
+
+def _finalize(util: Any) -> None:
+    util.Finalize(None, _close_in_the_end, exitpriority=0)
 
 
 atexit.register(_close_all)
+_end_with_multiprocessing()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -18,6 +18,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import moment
+from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
 
 HOLE: Final = b"\0"
@@ -168,6 +169,10 @@ class Draft(Struct, frozen=True):
 
     What comes from outside is JSON already: what cannot be spelt is found before it is handed over,
     and harms nobody else.
+
+    Attributes:
+        policy: of a decision: what decided, which is stored before the line is written.
+        is_waited_for: whether somebody waits for it, and would be told that it is not written.
     """
 
     kind: Kind
@@ -180,7 +185,17 @@ class Draft(Struct, frozen=True):
     gap: Gap | UnsetType = UNSET
     close: Close | UnsetType = UNSET
     prune: Prune | UnsetType = UNSET
+    policy: Policy | None = None
     is_waited_for: bool = False
+
+
+class Link(Struct, frozen=True):
+    """What holds a line in its place; the fields are those of :class:`LogEntry`."""
+
+    seq: int
+    prev: str
+    time: int
+    kind: str
 
 
 class LogEntry(Struct, frozen=True):
@@ -270,17 +285,31 @@ def chained(draft: Draft, seq: int, prev: str) -> bytes:
 
 
 def encoded(content: Execution | Mapping[str, Any]) -> Raw:
-    """Return a part of a line as JSON.
+    """Return a part of a line as JSON, which can be read back.
 
     Raises:
-        ValueError: a text in it is not valid Unicode.
+        ValueError: it is not what its class says, or a text in it is not valid Unicode.
     """
-    return Raw(_ENCODER.encode(content))
+    try:
+        line = _ENCODER.encode(content)
+        if isinstance(content, Execution):
+            _EXECUTIONS.decode(line)
+    except (TypeError, RecursionError, msgspec.ValidationError) as problem:
+        raise ValueError(f"it cannot be a part of a line: {problem}") from None
+    return Raw(line)
 
 
 def line_hash(line: bytes) -> str:
     """Return the SHA-256 of a line, in hexadecimal."""
     return hashlib.sha256(line).hexdigest()
+
+
+def link_of(line: bytes) -> Link | None:
+    """Return what holds a line in its place, whatever else it says; None where it is no line."""
+    try:
+        return _LINKS.decode(line)
+    except UNREADABLE:
+        return None
 
 
 def is_time(text: str) -> bool:
@@ -307,3 +336,5 @@ def moment_of(time: int) -> datetime.datetime:
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(LogEntry)
+_LINKS = msgspec.json.Decoder(Link)
+_EXECUTIONS = msgspec.json.Decoder(Execution)

@@ -9,12 +9,14 @@ writes.
 from __future__ import annotations
 
 import asyncio
+import functools
+import queue
 import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from policy_router.errors import LogError
 from policy_router.runtime.log.entry import Draft
@@ -22,8 +24,6 @@ from policy_router.runtime.telling import LOGGER
 
 _LINGER_SECONDS: Final = 0.02
 """How long lines that nobody waits for are gathered."""
-_IDLE_SECONDS: Final = 10.0
-"""How often a thread with nothing to do looks whether the log is still there."""
 _CROWD: Final = 4
 """How many lines at a time are so many that it pays to wait for more."""
 _ENOUGH: Final = 0.9
@@ -32,6 +32,35 @@ _PAUSE_SECONDS: Final = 0.0001
 _MOST_PAUSES: Final = 6
 _MOST_WAITING: Final = 10_000
 """How many lines may wait to be written before whoever adds one has to wait too."""
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class _Calls:
+    """How the thread that writes is called. An interrupt of the main one leaves nothing half done.
+
+    So there is no lock here that is taken in Python, as an ``Event`` has one.
+    """
+
+    __slots__ = ("_is_hurried", "_is_waiting", "_queue")
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._is_waiting = self._is_hurried = False
+
+    def call(self, *, hurry: bool) -> None:
+        """Let the thread write: now, or a little later."""
+        if self._is_hurried or (self._is_waiting and not hurry):
+            return
+        self._is_waiting, self._is_hurried = True, hurry  # no interrupt comes before the next call
+        self._queue.put(hurry)
+
+    def wait(self) -> None:
+        """Wait until it is time to write."""
+        if not self._queue.get():
+            with suppress(queue.Empty):
+                self._queue.get(timeout=_LINGER_SECONDS)
+        self._is_waiting = self._is_hurried = False
 
 
 class _Batch:
@@ -62,6 +91,25 @@ class _Waiter:
         self.can_lead, self.leads = can_lead, False
 
 
+def _not_within_itself(
+    method: Callable[Concatenate[GroupCommit, _P], _T],
+) -> Callable[Concatenate[GroupCommit, _P], _T]:
+    """Let a signal handler not wait for what it interrupted, which would be for ever."""
+
+    @functools.wraps(method)
+    def guarded(self: GroupCommit, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        if self.is_within:
+            raise RuntimeError("the log is used by what was interrupted for this")
+        thread = threading.get_ident()
+        try:
+            self._within.add(thread)
+            return method(self, *args, **kwargs)
+        finally:
+            self._within.discard(thread)
+
+    return guarded
+
+
 class GroupCommit:
     """Where threads hand over lines. Safe to share between threads."""
 
@@ -81,13 +129,12 @@ class GroupCommit:
             is_closed: whether it is closed from the beginning.
         """
         self._name, self._write, self.is_closed = name, write, is_closed
-        self.writing = threading.Lock()
-        self._lock = threading.Lock()
+        self._writing, self._lock = threading.Lock(), threading.Lock()
+        self._within: set[int] = set()
         self._open = _Batch()
-        self._is_led = self._has_ended = False
+        self._is_led = self._has_ended = self._has_flusher = False
         self._last_size = 0
-        self._flusher: threading.Thread | None = None
-        self._wake, self._hurry = threading.Event(), threading.Event()
+        self._calls = _Calls()
         self._held: list[GroupCommit] = []
         """Itself while a thread is to write: lines that nobody waits for are not forgotten."""
 
@@ -96,14 +143,20 @@ class GroupCommit:
         """Whether so many lines wait to be written that whoever adds one has to wait too."""
         return len(self._open.drafts) >= _MOST_WAITING
 
+    @property
+    def is_within(self) -> bool:
+        """Whether this thread is in the middle of it: a signal handler may find it so."""
+        return threading.get_ident() in self._within
+
     def check_open(self) -> None:
         """Raise a :class:`RuntimeError` where the log is closed."""
         if self.is_closed:
             raise RuntimeError("the log is closed")
 
+    @_not_within_itself
     def alone(self, drafts: Sequence[Draft]) -> LogError | None:
         """Write lines by themselves; the rest is as for :meth:`together`."""
-        with self.writing:
+        with self._writing:
             self.check_open()
             return self._write(drafts)
 
@@ -114,7 +167,7 @@ class GroupCommit:
             Why they could not be written; None where they could, or where nobody waited.
 
         Raises:
-            RuntimeError: the log is closed.
+            RuntimeError: the log is closed, or this thread was interrupted in the middle of it.
         """
         if waits and not self._is_led and not _may_lead():
             return self.alone(drafts)
@@ -128,6 +181,44 @@ class GroupCommit:
         Returns and raises what :meth:`together` does. To cancel it takes no line back.
         """
         done = asyncio.get_running_loop().create_future()
+        batch = self._join_as_task(done, drafts, even_closed=even_closed)
+        if batch is None:
+            return None
+        await done
+        return batch.problem
+
+    def flush(self) -> None:
+        """Wait until everything so far is written, or known not to be."""
+        self._join([], waits=True, even_closed=True)
+
+    def close(self, end: Callable[[], None]) -> None:
+        """Let nobody add a line, write those that there are, and end; what was interrupted goes on.
+
+        Args:
+            end: what remains to be done, once and while nobody writes.
+        """
+        self._shut()
+        self.flush()
+        self._end(end)
+
+    @_not_within_itself
+    def _shut(self) -> None:
+        with self._lock:
+            self.is_closed = True
+
+    @_not_within_itself
+    def _end(self, end: Callable[[], None]) -> None:
+        with self._writing:
+            if not self._has_ended:
+                end()
+            self._has_ended = True
+        self._calls.call(hurry=True)
+
+    @_not_within_itself
+    def _join_as_task(
+        self, done: asyncio.Future[None], drafts: Sequence[Draft], *, even_closed: bool
+    ) -> _Batch | None:
+        """Add lines to the open batch, with who is told; return it, or None with nothing to do."""
         with self._lock:
             if not even_closed:
                 self.check_open()
@@ -140,25 +231,9 @@ class GroupCommit:
             self._is_led = self._is_led or leads
         if leads:
             self._lead(batch)
-        await done
-        return batch.problem
+        return batch
 
-    def flush(self) -> None:
-        """Wait until everything so far is written, or known not to be."""
-        self._join([], waits=True, even_closed=True)
-
-    def close(self) -> bool:
-        """Let nobody add a line, and write those that there are; tell whether it was open."""
-        with self._lock:
-            if self.is_closed:
-                return False
-            self.is_closed = True
-        self.flush()
-        self._has_ended = True
-        self._hurry.set()
-        self._wake.set()
-        return True
-
+    @_not_within_itself
     def _join(
         self, drafts: Sequence[Draft], *, waits: bool, even_closed: bool = False
     ) -> LogError | None:
@@ -166,15 +241,14 @@ class GroupCommit:
 
         The main thread writes for nobody else, unless there is no other, and wakes nobody.
         """
-        waiter = _Waiter(can_lead=self.is_closed or _may_lead())
+        waiter = _Waiter(can_lead=_may_lead())
         with self._lock:
             if not even_closed:
                 self.check_open()
             waits = waits or self.is_full
             batch = self._open
             batch.drafts += drafts
-            if not waits:
-                self._flush_soon()
+            if not waits and (self._is_led or self._flush_soon()):
                 return None
             if not self._is_led and not batch.drafts and not batch.is_awaited:
                 return None
@@ -192,28 +266,43 @@ class GroupCommit:
 
     def _lead(self, batch: _Batch) -> None:
         """Write the lines of a batch, and let somebody of the next one write that."""
+        following: _Batch | None = batch
+        failure: BaseException | None = None
+        while following is not None:
+            current = following
+            try:
+                self._write_together(current)
+            except BaseException as problem:  # noqa: BLE001 - it is raised when others are served
+                failure = problem
+            following = self._pass_lead()
+            for loop, tasks in current.tasks.items():
+                with suppress(RuntimeError):  # it is closed, and nobody waits any more
+                    loop.call_soon_threadsafe(_settle, tasks)
+            _pass_on(current)
+        if failure is not None:
+            raise failure
+
+    def _write_together(self, batch: _Batch) -> None:
         self._gather(batch)
         with self._lock:
             self._open = _Batch()
         batch.problem = LogError(self._name, "the writing was interrupted")
-        try:
-            with self.writing:
-                batch.problem = self._write(batch.drafts)
-        finally:
-            with self._lock:
-                following = self._open
-                leader = next((it for it in following.waiters if it.can_lead), None)
-                self._is_led = leader is not None
-                if leader is not None:
-                    following.waiters.remove(leader)
-                    leader.leads = True
-                    leader.gate.release()
-                elif following.drafts or following.is_awaited:
-                    self._flush_soon(hurry=following.is_awaited)
-            for loop, tasks in batch.tasks.items():
-                with suppress(RuntimeError):  # it is closed, and nobody waits any more
-                    loop.call_soon_threadsafe(_settle, tasks)
-            _pass_on(batch)
+        with self._writing:
+            batch.problem = self._write(batch.drafts)
+
+    def _pass_lead(self) -> _Batch | None:
+        """Let somebody else write what has come meanwhile; return it where there is nobody."""
+        with self._lock:
+            following = self._open
+            leader = next((it for it in following.waiters if it.can_lead), None)
+            if leader is not None:
+                following.waiters.remove(leader)
+                leader.leads = True
+                leader.gate.release()
+                return None
+            has_more = following.drafts or following.is_awaited
+            self._is_led = bool(has_more and not self._flush_soon(hurry=following.is_awaited))
+            return following if self._is_led else None
 
     def _gather(self, batch: _Batch) -> None:
         """Wait a moment for as many lines as came together before: one sync for all is less."""
@@ -230,8 +319,10 @@ class GroupCommit:
         Returns:
             Whether there is one: a program that is ending can start no more.
         """
-        if self._flusher is None or not self._flusher.is_alive():
-            arguments = (weakref.ref(self), self._held, self._wake, self._hurry)
+        if not self._has_flusher:
+            calls = self._calls
+            group = weakref.ref(self, lambda _group: calls.call(hurry=True))
+            arguments = (group, self._held, calls)
             flusher = threading.Thread(
                 target=_flush_now_and_then, args=arguments, name="policy-router log", daemon=True
             )
@@ -239,11 +330,9 @@ class GroupCommit:
                 flusher.start()
             except RuntimeError:
                 return False
-            self._flusher = flusher
+            self._has_flusher = True
         self._held[:] = [self]
-        if hurry:
-            self._hurry.set()
-        self._wake.set()
+        self._calls.call(hurry=hurry)
         return True
 
 
@@ -271,28 +360,17 @@ def _settle(tasks: Sequence[asyncio.Future[None]]) -> None:
 
 
 def _flush_now_and_then(
-    group: weakref.ref[GroupCommit],
-    held: list[GroupCommit],
-    wake: threading.Event,
-    hurry: threading.Event,
+    group: weakref.ref[GroupCommit], held: list[GroupCommit], calls: _Calls
 ) -> None:
     """Write what nobody waits for, a little after it came; the end of the log is the end."""
     while True:
-        is_woken = wake.wait(_IDLE_SECONDS)
+        calls.wait()
         found = group()  # held while there is something to write
-        if found is None:
+        if found is None or found._has_ended:  # noqa: SLF001 - its own
             return
-        if not is_woken:
-            del found
-            continue
-        hurry.wait(_LINGER_SECONDS)
-        wake.clear()
-        hurry.clear()
         held.clear()
         try:
             found.flush()
         except Exception:  # noqa: BLE001 - whoever comes next is not harmed
             LOGGER.exception("the log %s cannot be written", found._name)  # noqa: SLF001 - its own
-        if found._has_ended:  # noqa: SLF001 - its own
-            return
         del found

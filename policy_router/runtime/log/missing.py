@@ -34,17 +34,18 @@ class Missing:
         """Whether anything is missing."""
         return bool(self._gap.decisions or self._gap.executions)
 
-    def take(self) -> Gap | None:
+    def gap(self) -> Gap | None:
         """Return what is missing, to be told; None where nothing is."""
-        with self._lock:
-            found, self._gap = self._gap, _NOTHING
+        found = self._gap
         return None if found is _NOTHING else found
 
-    def put_back(self, gap: Gap | None) -> None:
-        """Take back what could not be told."""
-        if gap is not None:
-            with self._lock:
-                self._gap = _sum(gap, self._gap)
+    def told(self, gap: Gap) -> None:
+        """Forget what has been told; what came since is still missing."""
+        with self._lock:
+            now = self._gap
+            decisions, executions = now.decisions - gap.decisions, now.executions - gap.executions
+            rest = Gap("unlogged", decisions, executions, 0, now.since, now.error)
+            self._gap = rest if decisions or executions else _NOTHING
 
     def count(self, drafts: Sequence[Draft], problem: LogError) -> None:
         """Count lines that are not in the log, of what was done nevertheless."""
