@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 
 NewCommand = Callable[[str, str], argparse.ArgumentParser]
 """Adds a command of a name and a text."""
 
 _LOG = "the folder of a decision log"
+_MOST = 10**12
+_DIGITS = 10
+"""More are too many for any number here, and for Python some thousand are."""
 
 
 def add_logging(parser: argparse.ArgumentParser) -> None:
@@ -148,19 +152,21 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000_000:  # noqa: PLR2004
+    is_number = text.isdecimal() and len(text) <= _DIGITS
+    if not is_number or not 1 <= int(text) <= 1_000_000_000:  # noqa: PLR2004
         raise argparse.ArgumentTypeError("a whole number from 1 on is wanted")
     return int(text)
 
 
-def _limit(text: str) -> tuple[float, bool]:
+def _limit(text: str) -> tuple[Decimal, bool]:
     """Return a number of decisions, and whether it is a part of a hundred."""
     number = text.removesuffix("%")
     try:
-        value = float(number)
-    except ValueError:
-        value = -1.0
+        value = Decimal(number)
+    except InvalidOperation:
+        value = Decimal(-1)
     is_part = number != text
-    if not 0 <= value <= 1e12 or (not is_part and not value.is_integer()):  # noqa: PLR2004
+    is_limit = value.is_finite() and 0 <= value <= _MOST
+    if not is_limit or (not is_part and value % 1):
         raise argparse.ArgumentTypeError("a number of decisions is wanted, or a percentage")
     return value, is_part

@@ -57,10 +57,13 @@ def ls(options: argparse.Namespace) -> int:
     return GOOD
 
 
+_WHY = "of a newer version, or damaged: see log verify"
+
+
 def _warn(reader: LogReader) -> None:
     """Say that there were lines that could not be read."""
     if reader.unreadable:
-        err(f"policy-router: {counted(reader.unreadable, 'line')} cannot be read: see log verify")
+        err(f"policy-router: {counted(reader.unreadable, 'line')} cannot be read: {_WHY}")
 
 
 def _chosen(
@@ -221,14 +224,15 @@ def tail(options: argparse.Namespace) -> int:
     """Show the last lines, and those that come."""
     reader = LogReader(log_of(options))
     following = reader.follow(goes_on=is_read) if options.follow else iter(())
-    last = list(islice(reader.newest_first(), options.lines))[::-1]
+    newest = reader.newest_first(acknowledged=options.follow)
+    last = list(islice(newest, options.lines))[::-1]
     for line in last:
         _print_line(line, options)
     flush()
     _warn(reader)
-    shown = {(line.writer, line.entry.seq) for line in last}
+    shown = {(line.writer, line.content) for line in last}
     for line in following:
-        if (line.writer, line.entry.seq) not in shown:
+        if (line.writer, line.content) not in shown:
             _print_line(line, options)
             flush()
     return GOOD
@@ -310,4 +314,4 @@ def _print_stats(found: Stats) -> None:
     if found.unlogged:
         out(f"made without being logged: {counted(found.unlogged, 'decision')}")
     if found.unreadable:
-        out(f"{counted(found.unreadable, 'line')} cannot be read: see log verify")
+        out(f"{counted(found.unreadable, 'line')} cannot be read: {_WHY}")

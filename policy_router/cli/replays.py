@@ -20,6 +20,8 @@ from policy_router.runtime.log.what_if_money import BILLION
 from policy_router.runtime.log.what_if_report import WhatIf, ordered
 
 _SHOWN = 12
+_SHOWN_IN_MARKDOWN = 50
+"""A comment of a pull request has to be short: GitHub takes 65,536 characters."""
 _TICKS = re.compile(r"`+")
 
 
@@ -103,7 +105,7 @@ def _print_what_if(report: WhatIf, options: argparse.Namespace) -> None:
             out(f"\n{title}")
             out(table(heads, rows[:_SHOWN]))
             if len(rows) > _SHOWN:
-                out(f"and {len(rows) - _SHOWN:,} more: --format json has all")
+                out(_more(len(rows) - _SHOWN))
     out(f"\n{_money(report)}")
     if report.flips:
         example = printable(report.most_frequent()[0].decision_id)
@@ -111,7 +113,12 @@ def _print_what_if(report: WhatIf, options: argparse.Namespace) -> None:
 
 
 def _unreadable(report: WhatIf) -> str:
-    return f"{report.unreadable:,} lines or records cannot be read and are left out"
+    are = "is" if report.unreadable == 1 else "are"
+    return f"{counted(report.unreadable, 'line')} cannot be read and {are} left out"
+
+
+def _more(count: int) -> str:
+    return f"and {count:,} more: --format json has all"
 
 
 def _summary(report: WhatIf, policy: str) -> str:
@@ -126,7 +133,7 @@ def _summary(report: WhatIf, policy: str) -> str:
         parts.append(f"{counted(report.unfit, 'request')} {fit} not fit it")
     if report.otherwise:
         parts.append(
-            f"{report.otherwise:,} keep the target, and differ in rule, parameters or fallbacks"
+            f"{report.otherwise:,} end alike, and differ in rule, parameters, fallbacks or warnings"
         )
     return "; ".join(parts)
 
@@ -183,8 +190,11 @@ def _markdown(report: WhatIf) -> list[str]:
     for title, heads, rows in _tables(report) if report.flips else ():
         aligned = "|".join(["---:", *("---" for _ in heads[1:])])
         lines += [f"**{title}**", "", f"| {' | '.join(heads)} |", f"|{aligned}|"]
-        lines += [f"| {row[0]} | {' | '.join(map(_cell, row[1:]))} |" for row in rows]
+        shown = rows[:_SHOWN_IN_MARKDOWN]
+        lines += [f"| {row[0]} | {' | '.join(map(_cell, row[1:]))} |" for row in shown]
         lines.append("")
+        if len(rows) > len(shown):
+            lines += [_more(len(rows) - len(shown)), ""]
     return [*lines, _money(report)]
 
 

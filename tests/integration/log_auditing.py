@@ -9,16 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from msgspec import UNSET, UnsetType
+import msgspec
 
 from policy_router import DecisionLog, Policy, decide, loads
 from policy_router.runtime.log.entry import (
     GENESIS,
-    Draft,
     Execution,
-    LogEntry,
-    chained,
-    encoded,
     line_hash,
 )
 from policy_router.runtime.log.heads import Head
@@ -157,30 +153,12 @@ def rewritten(folder: Path, writer: str, change: Callable[[Plain], None]) -> Non
             plain = json.loads(line)
             change(plain)
             seq += 1
-            made.append(_chained(plain, seq, prev))
+            made.append(msgspec.json.encode(plain | {"seq": seq, "prev": prev}, order="sorted"))
             prev = line_hash(made[-1])
         put_lines(path, made)
     last = segments(folder, writer)[-1]
     head = Head(int(last.stem), last.stat().st_size, seq, prev)
     (folder / ".heads" / writer).write_bytes(head.to_bytes())
-
-
-def _chained(plain: Plain, seq: int, prev: str) -> bytes:
-    content = json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
-    entry = LogEntry.from_json(content)
-    draft = Draft(
-        entry.kind,
-        entry.time,
-        entry.id,
-        entry.parent,
-        UNSET if isinstance(entry.caller, UnsetType) else encoded(entry.caller),
-        entry.record,
-        UNSET if isinstance(entry.execution, UnsetType) else encoded(entry.execution),
-        entry.gap,
-        entry.close,
-        entry.prune,
-    )
-    return chained(draft, seq, prev)
 
 
 def on_decision(number: int, change: Callable[[Plain], None], plain: Plain) -> None:

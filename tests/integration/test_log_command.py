@@ -393,9 +393,9 @@ def test_what_cannot_be_read_is_counted(listed: Path, run: Run) -> None:
     put_lines(path, [*lines_of(path), b"nonsense"])
     rewritten_record(listed, "b", schema="policy-router/record/v9")
     ran = run("log", "ls", "log")
-    assert ran.err == "policy-router: 3 lines cannot be read: see log verify\n"
+    assert ran.err == f"policy-router: 3 lines {ODD}\n"
     assert numbers(run("-q", "log", "ls", "log")) == [5, 4, 2, 0]
-    assert run("log", "stats", "log").out.endswith("3 lines cannot be read: see log verify\n")
+    assert run("log", "stats", "log").out.endswith(f"3 lines {ODD}\n")
     assert "a newer version may read it" in run("log", "tail", "log").out
     assert run("log", "tail", "log").code == 0
 
@@ -482,10 +482,10 @@ def test_what_cannot_be_read_is_told_whatever_is_asked_for(family: Path, run: Ru
         for form in ("human", "json"):
             ran = run("log", *words, "log", "--format", form)
             assert ran.code == 0
-            assert ran.err == "policy-router: 2 lines cannot be read: see log verify\n"
+            assert ran.err == f"policy-router: 2 lines {ODD}\n"
     for form in ("human", "json"):
         ran = run("log", "show", "log", "aa1", "--format", form)
-        assert ran.err == "policy-router: 1 line cannot be read: see log verify\n"
+        assert ran.err == f"policy-router: 1 line {ODD}\n"
 
 
 def test_a_decision_is_shown_with_what_came_of_it(family: Path, run: Run) -> None:
@@ -696,8 +696,8 @@ def test_no_line_is_lost_between_the_last_ones_and_those_that_come(
         log.decision(RULES, RECORD, decision_id=id_of(1))
         newest = LogReader.newest_first
 
-        def newest_first(self: LogReader) -> Iterator[Line]:
-            lines = list(newest(self))
+        def newest_first(self: LogReader, *, acknowledged: bool) -> Iterator[Line]:
+            lines = list(newest(self, acknowledged=acknowledged))
             log.decision(RULES, RECORD, decision_id=id_of(2))
             return iter(lines)
 
@@ -716,9 +716,9 @@ def test_no_line_is_shown_twice(tmp_path: Path, run: Run, monkeypatch: pytest.Mo
         log.decision(RULES, RECORD, decision_id=id_of(1))
         newest = LogReader.newest_first
 
-        def newest_first(self: LogReader) -> Iterator[Line]:
+        def newest_first(self: LogReader, *, acknowledged: bool) -> Iterator[Line]:
             log.decision(RULES, RECORD, decision_id=id_of(2))
-            return newest(self)
+            return newest(self, acknowledged=acknowledged)
 
         def interrupt(_seconds: float) -> None:
             raise KeyboardInterrupt
@@ -784,6 +784,7 @@ def test_a_log_without_lines_has_nothing_to_show(tmp_path: Path, run: Run) -> No
 
 # What is no log, and what is asked for in no known way.
 
+ODD = "cannot be read: of a newer version, or damaged: see log verify"
 READING = ("verify", "ls", "tail", "stats")
 
 
@@ -801,7 +802,7 @@ def test_what_is_no_log_is_an_error(tmp_path: Path, run: Run, command: str, name
 def test_a_name_that_no_folder_can_have_is_an_error(run: Run, command: str) -> None:
     ran = run("log", command, "x" * 300)
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.endswith(f"{'x' * 300}: file name too long\n")
+    assert ran.err.endswith(f"{'x' * 300}: it cannot be read: file name too long\n")
 
 
 @pytest.mark.parametrize("command", [*READING, "checkpoint", "prune"])
@@ -812,6 +813,33 @@ def test_one_log_is_wanted(listed: Path, run: Run, command: str) -> None:
         ran = run("log", command, *words, *more)
         assert (ran.code, ran.out) == (2, "")
         assert ran.err == "policy-router: LOG: expected one log folder\n"
+
+
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="this system has no such file")
+def test_a_policy_that_cannot_be_read_was_not_changed(listed: Path, run: Run) -> None:
+    for path in (listed / "policies").glob("*.json"):
+        path.unlink()
+        path.symlink_to(UNREADABLE)
+    ran = run("log", "verify", "log")
+    assert (ran.code, ran.out) == (2, "")
+    assert "cannot be read: " in ran.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("verify", "log", "--key", "odd"),
+        ("checkpoint", "log", "--key", "odd"),
+        ("verify-proof", "odd", "--key", "odd"),
+    ],
+)
+def test_a_key_that_is_none_is_told_by_its_name(
+    listed: Path, run: Run, words: tuple[str, ...]
+) -> None:
+    (listed.parent / "odd").write_text("nonsense")
+    ran = run("log", *words)
+    assert ran.code == 2
+    assert ran.err.startswith("policy-router: odd: ")
 
 
 @pytest.mark.skipif(not UNREADABLE.exists(), reason="this system has no such file")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -9,10 +11,12 @@ from typing import BinaryIO
 import pytest
 
 from policy_router import DecisionLog, decide
-from policy_router.errors import LogError
+from policy_router.errors import LogError, RecordError
 from policy_router.runtime.log import chain, reading
-from policy_router.runtime.log.entry import microseconds
+from policy_router.runtime.log.entry import LogEntry, microseconds
 from policy_router.runtime.log.reading import Line, LogReader, decisions
+from policy_router.runtime.log.replaying import replay_log
+from policy_router.runtime.log.verify import verify
 from tests.integration.log_auditing import (
     MOMENT,
     NOW,
@@ -302,6 +306,63 @@ def test_what_is_pruned_while_it_is_followed_is_passed_over(log: Path) -> None:
 
     reader = LogReader(log)
     assert list(reader.follow(goes_on=until_quiet(act=prune))) == []
+
+
+def test_a_log_that_is_begun_anew_is_followed_from_its_beginning(tmp_path: Path) -> None:
+    def logged(first: int, count: int) -> None:
+        with DecisionLog(tmp_path / "log") as log:
+            for number in range(first, first + count):
+                log.decision(RULES, RECORD, decision_id=id_of(number))
+
+    logged(0, 2)
+    steps: list[Callable[[], object]] = [
+        lambda: logged(2, 1),
+        lambda: shutil.rmtree(tmp_path / "log"),
+        lambda: logged(3, 4),
+        lambda: logged(7, 1),
+    ]
+    found = LogReader(tmp_path / "log").follow(goes_on=lambda: bool(steps) and not steps.pop(0)())
+    assert [line.entry.id for line in decisions(found)] == [id_of(number) for number in range(2, 8)]
+
+
+def test_what_was_not_acknowledged_is_left_out_where_that_is_wanted(tmp_path: Path) -> None:
+    with DecisionLog(tmp_path) as log:
+        for number in range(3):
+            log.decision(RULES, RECORD, decision_id=id_of(number))
+        head = (tmp_path / ".heads/w1").read_bytes()
+        log.decision(RULES, RECORD, decision_id=id_of(3))
+        (tmp_path / ".heads/w1").write_bytes(head)
+        reader = LogReader(tmp_path)
+        for acknowledged, count in ((True, 3), (False, 4)):
+            found = decisions(reader.newest_first(acknowledged=acknowledged))
+            assert [line.entry.id for line in found] == [id_of(it) for it in range(count)][::-1]
+
+
+def test_a_line_of_a_decision_without_its_id_cannot_be_read() -> None:
+    with pytest.raises(RecordError, match=r"it has no `id`$"):
+        LogEntry.from_json(b'{"kind":"decision","prev":"","record":{},"seq":1,"time":1}')
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_of_the_log(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = LogReader(log)
+
+    def refuse(path: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for call in (
+        lambda: LogReader(log),
+        lambda: list(reader.lines()),
+        lambda: list(reader.newest_first()),
+        lambda: reader.about(id_of(1)),
+        lambda: list(reader.follow(goes_on=lambda: False)),
+        lambda: replay_log(log),
+        lambda: verify(log),
+    ):
+        with pytest.raises(LogError, match="cannot be read: permission denied"):
+            call()
 
 
 def test_times_are_those_of_the_lines(log: Path) -> None:

@@ -97,7 +97,8 @@ def test_what_is_not_in_the_log_is_counted() -> None:
 
 
 def test_records_that_cannot_be_read_are_counted() -> None:
-    found = stats(lines(Draft(Kind.DECISION, 1, "x", record=Raw(b"{}")), Draft(Kind.DECISION, 1)))
+    odd = Draft(Kind.DECISION, 1, "x", record=Raw(b"{}")), Draft(Kind.DECISION, 1, "y")
+    found = stats(lines(*odd))
     assert (found.unreadable, found.outcomes) == (2, {})
 
 

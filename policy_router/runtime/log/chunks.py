@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
@@ -124,7 +125,8 @@ def _spread(
     total: int,
     progress: Progress | None,
 ) -> Iterator[T]:
-    futures = {executor.submit(work, piece): piece for piece in pieces}
+    with _uninterrupted():
+        futures = {executor.submit(work, piece): piece for piece in pieces}
     done = 0
     try:
         for future in as_completed(futures):
@@ -136,3 +138,19 @@ def _spread(
     finally:
         for future in futures:
             future.cancel()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let processes that are started here not be interrupted: who started them is, and ends them.
+
+    A process that is interrupted while it starts would say so at length.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # pragma: no cover - Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

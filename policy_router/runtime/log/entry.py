@@ -50,6 +50,16 @@ class Kind(StrEnum):
     """Segments that are removed, since they are old enough."""
 
 
+PARTS: Final = {
+    Kind.DECISION: ("id", "record"),
+    Kind.EXECUTION: ("id", "execution"),
+    Kind.GAP: ("gap",),
+    Kind.CLOSE: ("close",),
+    Kind.PRUNE: ("prune",),
+}
+"""What a line has, by its kind."""
+
+
 class Call(Struct, frozen=True, omit_defaults=True):
     """One model call of a child, as far as it may be kept: nothing that anybody said.
 
@@ -189,13 +199,12 @@ class Draft(Struct, frozen=True):
     is_waited_for: bool = False
 
 
-class Link(Struct, frozen=True):
+class Link(Struct, frozen=True, gc=False):
     """What holds a line in its place; the fields are those of :class:`LogEntry`."""
 
     seq: int
     prev: str
     time: int
-    kind: str
 
 
 class LogEntry(Struct, frozen=True):
@@ -237,9 +246,12 @@ class LogEntry(Struct, frozen=True):
             RecordError: it is no line of a log.
         """
         try:
-            return _DECODER.decode(line)
+            entry = _DECODER.decode(line)
         except UNREADABLE as problem:
             raise RecordError(f"not a line of a decision log: {problem}") from None
+        if "id" in PARTS[entry.kind] and not entry.id:
+            raise RecordError("not a line of a decision log: it has no `id`")
+        return entry
 
     @property
     def decision_record(self) -> DecisionRecord:

@@ -102,7 +102,8 @@ def steadily(log: LogFolder, look: Callable[[], T], is_whole: Callable[[T], bool
         LogError: what `look` raised, and nothing was pruned meanwhile.
     """
     while True:
-        there = [segment.path for segment in log.all_segments()]
+        with readable(log):
+            there = [segment.path for segment in log.all_segments()]
         try:
             seen = look()
         except LogError:

@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
@@ -66,10 +67,12 @@ class LogFolder:
         """Return the folder of a log that is there.
 
         Raises:
-            LogError: there is nothing of a log.
+            LogError: there is nothing of a log, or it cannot be read.
         """
         folder = cls(path)
-        if not (folder.writers() or folder.heads.is_dir() or _has(folder.checkpoints, _NOTE)):
+        with readable(folder):
+            is_there = folder.writers() or folder.heads.is_dir() or _has(folder.checkpoints, _NOTE)
+        if not is_there:
             raise LogError(str(path), "there is no decision log here")
         return folder
 
@@ -151,6 +154,12 @@ class LogFolder:
         return True
 
 
+_BROKEN: Final = (
+    "a process that was to read a part of it was killed or could not start; one worker needs no"
+    ' other process (a program may miss `if __name__ == "__main__":`)'
+)
+
+
 @contextmanager
 def readable(folder: LogFolder) -> Iterator[None]:
     """Let what of a log cannot be read be a :class:`LogError`."""
@@ -158,6 +167,8 @@ def readable(folder: LogFolder) -> Iterator[None]:
         yield
     except UnknownSchemaError as problem:
         raise LogError(str(folder.path), str(problem)) from None
+    except BrokenExecutor:
+        raise LogError(str(folder.path), _BROKEN) from None
     except OSError as problem:
         name = os.path.relpath(problem.filename, folder.path) if problem.filename else "it"
         what = "it" if name == "." else printable(name)

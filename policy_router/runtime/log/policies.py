@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from policy_router.domain import Policy
@@ -35,8 +36,10 @@ class PolicyStore:
         Raises:
             OSError: it cannot be written.
         """
-        path = self.path(policy.revision)
-        if not _holds(path, policy.revision):
+        path, is_kept = self.path(policy.revision), False
+        with suppress(OSError):  # what cannot be read is written anew
+            is_kept = _holds(path, policy.revision)
+        if not is_kept:
             write_whole(path, policy.canonical)
         files = [(source.name, source.blanked()) for source in policy.sources]
         kept = hashlib.sha256(repr(files).encode(errors="surrogatepass")).hexdigest()[:16]
@@ -102,7 +105,11 @@ class PolicyStore:
         return policy
 
     def altered(self) -> list[str]:
-        """Return the names of the files that do not hold what their names say."""
+        """Return the names of the files that do not hold what their names say.
+
+        Raises:
+            OSError: one cannot be read.
+        """
         if not self._folder.is_dir():
             return []
         files = sorted(self._folder.glob("*.json"))
@@ -119,10 +126,7 @@ def _revision_of(path: Path) -> str:
 
 
 def _holds(path: Path, revision: str) -> bool:
-    try:
-        return path.is_file() and digest(path.read_bytes()) == revision
-    except OSError:
-        return False
+    return path.is_file() and digest(path.read_bytes()) == revision
 
 
 def _file_name(number: int, name: str) -> str:

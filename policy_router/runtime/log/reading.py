@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import io
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,7 @@ from policy_router.runtime.log.heads import Head
 Heads: TypeAlias = Mapping[str, Head | None]
 """How far each writer has come."""
 _BLOCK = 1024 * 1024
+_BEGINNING = 1024
 _POLL_SECONDS = 0.2
 
 
@@ -49,6 +51,14 @@ class Line(Struct, frozen=True):
         return f"{self.writer}/{self.segment}, line {self.entry.seq}"
 
 
+class _Mark(Struct, frozen=True):
+    """How far a segment was read, and which it was."""
+
+    file: int
+    beginning: bytes
+    end: int
+
+
 class LogReader:
     """Reads a log. It keeps nothing open between calls, and disturbs no writer."""
 
@@ -64,12 +74,17 @@ class LogReader:
 
     def lines(self) -> Iterator[Line]:
         """Yield every line: of each writer in its order, the writers merged by their times."""
-        each = [self._of_writer(writer) for writer in self.folder.writers()]
+        each = [self._of_writer(writer) for writer in self._writers()]
         return heapq.merge(*each, key=_time)
 
-    def newest_first(self) -> Iterator[Line]:
-        """Yield every line, the newest first."""
-        each = [self._of_writer_backwards(writer) for writer in self.folder.writers()]
+    def newest_first(self, *, acknowledged: bool = False) -> Iterator[Line]:
+        """Yield every line, the newest first.
+
+        Args:
+            acknowledged: leave out what nobody has been told of: it may be taken away again.
+        """
+        heads = self._heads() if acknowledged else {}
+        each = [self._of_writer_backwards(writer, heads) for writer in self._writers()]
         return heapq.merge(*each, key=_time, reverse=True)
 
     def about(self, decision_id: str) -> list[Line]:
@@ -103,41 +118,43 @@ class LogReader:
         """
         heads = self._heads()
         with readable(self.folder):
-            ends = {it.path: min(_end(it.path), _stop(it, heads)) for it in self._segments()}
-        return self._follow(ends, goes_on)
+            marks = {it.path: _marked(it.path, _stop(it, heads)) for it in self._segments()}
+        return self._follow(marks, goes_on)
 
     def _heads(self) -> Heads:
         with readable(self.folder):
             return {writer: self.folder.head(writer) for writer in self.folder.writers()}
 
-    def _follow(self, ends: dict[str, int], goes_on: Callable[[], bool]) -> Iterator[Line]:
+    def _follow(self, marks: dict[str, _Mark], goes_on: Callable[[], bool]) -> Iterator[Line]:
         while True:
             heads = self._heads()
             segments = [it for it in self._segments() if it.writer in heads]
-            new = [line for segment in segments for line in self._new(segment, ends, heads)]
+            new = [line for segment in segments for line in self._new(segment, marks, heads)]
             yield from sorted(new, key=_time)
             if not new:
                 if not goes_on():
                     return
                 time.sleep(_POLL_SECONDS)
 
-    def _new(self, segment: Segment, ends: dict[str, int], heads: Heads) -> Iterator[Line]:
+    def _new(self, segment: Segment, marks: dict[str, _Mark], heads: Heads) -> Iterator[Line]:
         """Yield what was acknowledged of a segment since, and remember its end."""
-        start, stop = ends.get(segment.path, 0), _stop(segment, heads)
+        known, stop = marks.get(segment.path), _stop(segment, heads)
         with (
             readable(self.folder),
-            suppress(FileNotFoundError),
+            suppress(FileNotFoundError),  # it may be pruned now
             _open(segment.path) as stream,
-        ):  # it may be pruned now
-            if min(stop, stream.seek(0, io.SEEK_END)) <= start:
-                return
+        ):
+            file, beginning = _file_of(stream), stream.read(_BEGINNING)
+            # A log that was removed and begun anew has the same names for other files.
+            is_known = known is not None and known.file == file
+            start = known.end if known and is_known and beginning.startswith(known.beginning) else 0
             stream.seek(start)
             for content in whole_lines(stream):
                 if start + len(content) >= stop:
                     break
                 start += len(content) + 1
                 yield from self._read(segment, content)
-        ends[segment.path] = start
+            marks[segment.path] = _Mark(file, beginning[:start], start)
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[BinaryIO]:
@@ -150,30 +167,28 @@ class LogReader:
             with stream:
                 yield stream
 
-    def _segments(self) -> list[Segment]:
-        return list(self.folder.all_segments())
+    def _writers(self) -> list[str]:
+        with readable(self.folder):
+            return self.folder.writers()
+
+    def _segments(self, writer: str | None = None) -> list[Segment]:
+        """Return the segments that are still there: of one writer, or of all."""
+        with readable(self.folder):
+            if writer is None:
+                return list(self.folder.all_segments())
+            return [it for it in self.folder.segments(writer) if not it.is_pruned]
 
     def _of_writer(self, writer: str) -> Iterator[Line]:
-        for segment in self.folder.segments(writer):
-            if not segment.is_pruned:
-                with (
-                    readable(self.folder),
-                    suppress(FileNotFoundError),
-                    _open(segment.path) as stream,
-                ):
-                    for content in whole_lines(stream):
-                        yield from self._read(segment, content)
+        for segment in self._segments(writer):
+            with self._opened(segment.path) as stream:
+                for content in whole_lines(stream):
+                    yield from self._read(segment, content)
 
-    def _of_writer_backwards(self, writer: str) -> Iterator[Line]:
-        for segment in reversed(self.folder.segments(writer)):
-            if not segment.is_pruned:
-                with (
-                    readable(self.folder),
-                    suppress(FileNotFoundError),
-                    _open(segment.path) as stream,
-                ):
-                    for content in _lines_backwards(stream):
-                        yield from self._read(segment, content)
+    def _of_writer_backwards(self, writer: str, heads: Heads) -> Iterator[Line]:
+        for segment in reversed(self._segments(writer)):
+            with self._opened(segment.path) as stream:
+                for content in _lines_backwards(stream, _stop(segment, heads)):
+                    yield from self._read(segment, content)
 
     def _with(self, marker: str, fits: Callable[[LogEntry], bool]) -> list[Line]:
         """Return the lines that hold some bytes, and fit: to search bytes is quick."""
@@ -200,6 +215,19 @@ def decisions(lines: Iterator[Line]) -> Iterator[Line]:
 
 def _open(path: str) -> BinaryIO:
     return open(path, "rb", buffering=_BLOCK)  # noqa: PTH123 - the name is a string
+
+
+def _marked(path: str, stop: int) -> _Mark:
+    """Return a mark at the end of the last whole line of a file, or before."""
+    end = min(_end(path), stop)
+    with suppress(FileNotFoundError), _open(path) as stream:
+        return _Mark(_file_of(stream), stream.read(_BEGINNING)[:end], end)
+    return _Mark(0, b"", 0)
+
+
+def _file_of(stream: BinaryIO) -> int:
+    """Return the number of a file in its file system."""
+    return os.fstat(stream.fileno()).st_ino
 
 
 def _end(path: str) -> int:
@@ -252,9 +280,9 @@ def _lines_with(stream: BinaryIO, wanted: bytes) -> Iterator[bytes]:
             place = whole.find(wanted, stop)
 
 
-def _lines_backwards(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield the whole lines of a file, the last one first."""
-    place = stream.seek(0, io.SEEK_END)
+def _lines_backwards(stream: BinaryIO, stop: int) -> Iterator[bytes]:
+    """Yield the whole lines of a file up to an offset, the last one first."""
+    place = min(stop, stream.seek(0, io.SEEK_END))
     rest = b""
     is_whole = False
     while place > 0:

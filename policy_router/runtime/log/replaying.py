@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from policy_router.decision.evaluator import decide
-from policy_router.decision.record import SCHEMA, DecisionRecord
+from policy_router.decision.record import SCHEMA, DecisionRecord, EngineName
 from policy_router.decision.replay import Outcome, compared, replay
 from policy_router.decision.request import Request
 from policy_router.decision.what_if import reads_now
@@ -20,7 +20,7 @@ from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
 from policy_router.runtime.loader import AUTO
 from policy_router.runtime.log.chunks import Chunk, Job, chunks, over_all
-from policy_router.runtime.log.entry import UNREADABLE, is_time
+from policy_router.runtime.log.entry import UNREADABLE, Kind, Link, is_time
 from policy_router.runtime.log.folder import LogFolder, Progress, readable
 from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.log.what_if_report import ordered
@@ -133,12 +133,14 @@ def replay_log(
 
 class _PolicyPart(Struct, gc=False):
     revision: str
+    name: str
 
 
 class _RecordPart(Struct, gc=False):
     """What is read of a record; the rest is compared as it is stored."""
 
     policy: _PolicyPart
+    engine: EngineName
     now: str
     request: Raw
     decision: Raw
@@ -146,8 +148,8 @@ class _RecordPart(Struct, gc=False):
     schema: str = ""
 
 
-class _LinePart(Struct, gc=False):
-    kind: str
+class _LinePart(Link, frozen=True, gc=False):
+    kind: Kind
     id: str = ""
     record: Raw | UnsetType = UNSET
 
@@ -165,7 +167,9 @@ def replay_chunk(job: Job, chunk: Chunk) -> ReplayReport:
         except UNREADABLE:
             report.unreadable += 1
             continue
-        if line.kind == "decision":
+        if line.kind is Kind.DECISION and not line.id:
+            report.unreadable += 1
+        elif line.kind is Kind.DECISION:
             _replay_line(report, job, line)
     return report
 
@@ -225,7 +229,7 @@ def _deviation(report: ReplayReport, policy: Policy, line: _LinePart) -> None:
         # It says the same in the words of another version, which has other optional fields.
         report.counts[Outcome.IDENTICAL] += 1
     else:
-        report.note(line.id, Outcome.CHANGED, "the record has what no version writes")
+        report.note(line.id, Outcome.CHANGED, "the record is not as any version writes it")
 
 
 class Kept:

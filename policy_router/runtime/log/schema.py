@@ -8,16 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from policy_router.decision.schema import described, published, record_schema
-from policy_router.runtime.log.entry import LogEntry
+from policy_router.runtime.log.entry import PARTS, LogEntry
 
-_ONE_OF = [
-    {"required": ["id", "record"]},
-    {"required": ["id", "execution"]},
-    {"required": ["gap"]},
-    {"required": ["close"]},
-    {"required": ["prune"]},
-]
-"""What a line has: one of these, by its kind."""
+_HAS = "A line of this kind has:"
 
 
 def log_schema() -> dict[str, Any]:
@@ -29,6 +22,11 @@ def log_schema() -> dict[str, Any]:
         del record[key]
     text = main["properties"]["record"]["description"]
     main["properties"]["record"] = {"$ref": "#/definitions/DecisionRecord", "description": text}
-    main["oneOf"] = _ONE_OF
+    main["properties"]["seq"]["minimum"] = 1
+    main["properties"]["prev"]["pattern"] = "^[0-9a-f]{64}$"
+    main["oneOf"] = [
+        {"properties": {"kind": {"const": kind.value, "description": _HAS}}, "required": parts}
+        for kind, parts in PARTS.items()
+    ]
     definitions["DecisionRecord"] = record
     return published("log", main, definitions, title="policy-router log line")

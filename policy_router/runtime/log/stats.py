@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from policy_router.decision.what_if import named
 from policy_router.errors import RecordError
 from policy_router.runtime.log.entry import Execution, Gap, Kind, LogEntry
 from policy_router.runtime.log.reading import Line
+from policy_router.runtime.log.what_if_money import BILLION
 
 
 class Stats(Struct):
@@ -32,7 +34,7 @@ class Stats(Struct):
         unlogged: decisions that are not in the log, as its gaps say.
         input_tokens: what providers counted.
         output_tokens: what providers counted.
-        cost_usd: US dollars of the children whose cost is known.
+        billionths: of a US dollar: what children cost, as far as that is known.
         unknown_costs: children that completed, and whose cost is unknown.
         unreadable: lines and records that cannot be read.
     """
@@ -50,9 +52,14 @@ class Stats(Struct):
     unlogged: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
-    cost_usd: float = 0.0
+    billionths: int = 0
     unknown_costs: int = 0
     unreadable: int = 0
+
+    @property
+    def cost_usd(self) -> float:
+        """What children cost, in US dollars, as far as that is known."""
+        return self.billionths / BILLION
 
     def add(self, line: Line) -> None:
         """Count a line."""
@@ -90,12 +97,15 @@ class Stats(Struct):
         self.statuses[execution.status] += 1
         self.input_tokens += execution.input_tokens or 0
         self.output_tokens += execution.output_tokens or 0
-        self.cost_usd += execution.cost_usd or 0.0
+        if execution.cost_usd is not None and isfinite(execution.cost_usd * BILLION):
+            self.billionths += round(execution.cost_usd * BILLION)
         self.unknown_costs += execution.status == "completed" and execution.cost_usd is None
 
     def to_json(self) -> bytes:
-        """Return JSON."""
+        """Return JSON; the cost is in US dollars."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
+        del plain["billionths"]
+        plain["cost_usd"] = self.cost_usd
         return msgspec.json.encode(plain, order="sorted")
 
 

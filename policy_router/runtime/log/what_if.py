@@ -16,21 +16,20 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from policy_router.decision.evaluator import decide
 from policy_router.decision.flip_cause import cause
-from policy_router.decision.record import SCHEMA, Decision, DecisionRecord, Target
+from policy_router.decision.record import SCHEMA, Decision, DecisionRecord, EngineName, Target
 from policy_router.decision.request import Request
 from policy_router.decision.what_if import REFUSED, UNFIT, Flip, named, reads_now
 from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
 from policy_router.runtime.loader import AUTO, loads
 from policy_router.runtime.log.chunks import Chunk, Job, chunks, over_all
-from policy_router.runtime.log.entry import UNREADABLE, Kind, is_time
+from policy_router.runtime.log.entry import UNREADABLE, Kind, Link, is_time
 from policy_router.runtime.log.folder import LogFolder, Progress, readable
 from policy_router.runtime.log.replaying import kept_policy
 from policy_router.runtime.log.what_if_money import ExecutionPart, Money, Pricing, Runs, Used, used
 from policy_router.runtime.log.what_if_report import Example, WhatIf
 
 _MOST_KEPT = 50_000
-_MOST_TOKENS = 2**53
 
 
 def what_if(
@@ -81,6 +80,7 @@ class _RecordPart(Struct, gc=False):
     """What is read of a record; the rest only where it matters."""
 
     policy: Raw
+    engine: EngineName
     request: Raw
     decision: Raw
     steps: Raw
@@ -88,8 +88,8 @@ class _RecordPart(Struct, gc=False):
     schema: str = ""
 
 
-class _LinePart(Struct, gc=False):
-    kind: str
+class _LinePart(Link, frozen=True, gc=False):
+    kind: Kind
     id: str = ""
     record: Raw | UnsetType = UNSET
     execution: ExecutionPart | UnsetType = UNSET
@@ -178,15 +178,15 @@ class _Pass:
         record = DecisionRecord.from_json(bytes(content))
         made = self.decision(key[1], key[4], record, report)
         before, was = self.policy_of(record), _target(record.decision)
-        name = sha256(b"\n".join((*key[:4], key[4].encode()))).digest()[:16]
         if made is None:
             flip = Flip(named(record.decision), UNFIT, "the request does not fit the policy")
             pricing = Pricing(before, self.policy, was, None, is_fit=False)
-            return _Group(flip, pricing, Money(unknown=1), name)
+            return _Group(flip, pricing, Money(unknown=1), _name(key, b""))
         pricing = Pricing(before, self.policy, was, _target(made.decision), is_fit=True)
         flip = _flip(record, made)
         is_otherwise = flip.before == flip.after and made.decision != record.decision
         tokens = record.request.get("task", {}).get("input_tokens")
+        name = _name(key, msgspec.json.encode((flip.rule, made.decision)))
         return _Group(flip, pricing, pricing.estimated(tokens), name, is_otherwise)
 
     def decision(
@@ -221,7 +221,7 @@ def what_if_chunk(job: Job, canonical: bytes, chunk: Chunk) -> WhatIf:
     met: dict[bytes, _Tally] = {}
     for line in _lines(chunk, report):
         if line.kind == Kind.DECISION:
-            group = going.group(line.record, report)
+            group = going.group(line.record, report) if line.id else None
             if group is None:
                 report.unreadable += 1
                 continue
@@ -299,6 +299,11 @@ def _count(report: WhatIf, tally: _Tally) -> None:
     report.gained += (flip.after == REFUSED) * count
     report.lost += (flip.before == REFUSED and flip.after != UNFIT) * count
     report.note(group.key, Example(count, tally.first, flip))
+
+
+def _name(key: _Key, made: bytes) -> bytes:
+    """Return what tells a group apart: equal requests with equal ends, whenever that was."""
+    return sha256(b"\n".join((*key[:4], made))).digest()[:16]
 
 
 def _flip(record: DecisionRecord, made: DecisionRecord) -> Flip:
