@@ -454,3 +454,25 @@ def test_an_empty_id_is_none(tmp_path: Path, new_log: NewLog, name: str) -> None
     with pytest.raises(ValueError, match="the id of a decision"):
         new_log().decision(RULES, RECORD, **{name: ""})
     assert not (tmp_path / "log").exists()
+
+
+def test_who_is_interrupted_while_others_gather_writes_for_them(
+    tmp_path: Path, new_log: NewLog, monkeypatch: Patch
+) -> None:
+    log = new_log()
+    made = [log.decision(RULES, RECORD)]
+    group = log._group  # noqa: SLF001 - what is interrupted
+    others: list[Thread] = []
+
+    def gather(_batch: object) -> None:
+        others.extend(Thread(logging(log)) for _ in range(3))
+        until(lambda: waiting(log) == len(others))
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(group, "_gather", gather)
+    assert isinstance(Thread(logging(log)).end(), KeyboardInterrupt)
+    made += [other.end() for other in others]
+    logged = ids(one_writer(tmp_path / "log"))
+    assert set(made) <= set(logged)
+    assert len(logged) == len(made) + 1  # that of the interrupted one, who was told nothing

@@ -270,10 +270,11 @@ class GroupCommit:
         failure: BaseException | None = None
         while following is not None:
             current = following
-            try:
-                self._write_together(current)
-            except BaseException as problem:  # noqa: BLE001 - it is raised when others are served
-                failure = problem
+            for step in (self._gather, self._write_together):
+                try:
+                    step(current)
+                except BaseException as problem:  # noqa: BLE001 - it is raised when others are served
+                    failure = problem
             following = self._pass_lead()
             for loop, tasks in current.tasks.items():
                 with suppress(RuntimeError):  # it is closed, and nobody waits any more
@@ -283,10 +284,9 @@ class GroupCommit:
             raise failure
 
     def _write_together(self, batch: _Batch) -> None:
-        self._gather(batch)
+        batch.problem = LogError(self._name, "the writing was interrupted")
         with self._lock:
             self._open = _Batch()
-        batch.problem = LogError(self._name, "the writing was interrupted")
         with self._writing:
             batch.problem = self._write(batch.drafts)
 
@@ -367,6 +367,7 @@ def _flush_now_and_then(
         calls.wait()
         found = group()  # held while there is something to write
         if found is None or found._has_ended:  # noqa: SLF001 - its own
+            calls.call(hurry=True)  # An interrupt may have let two such threads be started.
             return
         held.clear()
         try:
