@@ -15,13 +15,7 @@ from policy_router.cli.requests import name_of
 from policy_router.decision.request import moment
 from policy_router.errors import RequestError, reason_of
 from policy_router.runtime.log.entry import microseconds
-from policy_router.runtime.log.keys import (
-    SignatureError,
-    Signer,
-    Verifier,
-    read_signer,
-    read_verifier,
-)
+from policy_router.runtime.log.keys import SignatureError, Verifier, read_verifier
 
 _AGE = re.compile(r"(\d{1,9})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -60,17 +54,13 @@ def content_of(path: str) -> bytes:
         raise RequestError(name_of(path), f"cannot be read: {reason_of(problem)}") from None
 
 
-def verifier_of(path: str) -> Verifier:
-    """Return the public key that a file holds."""
-    return _key_of(path, read_verifier)
+def verifier_of(path: str | None) -> Verifier | None:
+    """Return the key that a file holds; None where none is meant."""
+    return None if path is None else key_of(path, read_verifier)
 
 
-def signer_of(path: str) -> Signer:
-    """Return the private key that a file holds."""
-    return _key_of(path, read_signer)
-
-
-def _key_of(path: str, read: Callable[[bytes], _K]) -> _K:
+def key_of(path: str, read: Callable[[bytes], _K]) -> _K:
+    """Return the key that a file holds, as it is read."""
     content = content_of(path)
     try:
         return read(content)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from policy_router.cli import GOOD, NOT_WHOLE
-from policy_router.cli.log_arguments import content_of, log_and_id, log_of, verifier_of
+from policy_router.cli.log_arguments import content_of, key_of, log_and_id, log_of
 from policy_router.cli.terminal import counted, err, out, out_bytes
 from policy_router.decision.request import spelt
 from policy_router.decision.what_if import named
@@ -18,7 +18,7 @@ from policy_router.errors import LogError, RecordError, RequestError, reason_of
 from policy_router.runtime.log import checkpoints, signing
 from policy_router.runtime.log.entry import LogEntry, moment_of
 from policy_router.runtime.log.folder import write_whole
-from policy_router.runtime.log.keys import SignatureError, Verifier
+from policy_router.runtime.log.keys import SignatureError, Verifier, read_verifier
 from policy_router.runtime.log.notes import GrowthProof, Proof
 
 
@@ -49,7 +49,7 @@ def prove(options: argparse.Namespace) -> int:
 
 def verify_proof(options: argparse.Namespace) -> int:
     """Check a proof."""
-    verifier = verifier_of(options.key)
+    verifier = key_of(options.key, read_verifier)
     text = content_of(options.proof).decode(errors="surrogateescape")
     try:
         if options.since is None:

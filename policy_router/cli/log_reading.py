@@ -36,6 +36,7 @@ from policy_router.runtime.log.stats import Stats
 from policy_router.runtime.log.stats import stats as stats_of
 
 _HEADS = ("time", "id", "outcome", "target", "rule", "caller", "note")
+_WHY = "of a newer version, or damaged: see log verify"
 
 
 def ls(options: argparse.Namespace) -> int:
@@ -55,9 +56,6 @@ def ls(options: argparse.Namespace) -> int:
         where = shlex.quote(str(reader.folder.path))
         out(f"next: policy-router log show {where} {rows[0][1]}" if rows else "no decisions found")
     return GOOD
-
-
-_WHY = "of a newer version, or damaged: see log verify"
 
 
 def _warn(reader: LogReader) -> None:

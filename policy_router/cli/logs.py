@@ -11,15 +11,12 @@ from pathlib import Path
 import msgspec
 
 from policy_router.cli import GOOD, NOT_WHOLE, log_proofs, log_reading
-from policy_router.cli.log_arguments import log_of, signer_of, time_of, verifier_of
+from policy_router.cli.log_arguments import key_of, log_of, time_of, verifier_of
 from policy_router.cli.terminal import Bar, counted, err, out, out_bytes, paint_for
 from policy_router.diagnostics import printable
 from policy_router.errors import RequestError, reason_of
 from policy_router.runtime.log.folder import write_whole
-from policy_router.runtime.log.keys import (
-    Signer,
-    new_signer,
-)
+from policy_router.runtime.log.keys import Signer, new_signer, read_signer
 from policy_router.runtime.log.prune import prune
 from policy_router.runtime.log.signing import make_checkpoint
 from policy_router.runtime.log.verify import Answer, Part, Report, verify
@@ -34,7 +31,7 @@ def run_log(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    log, verifier = log_of(options), verifier_of(options.key) if options.key else None
+    log, verifier = log_of(options), verifier_of(options.key)
     kept = None if options.checkpoint is None else Path(options.checkpoint)
     with Bar("verified", is_quiet=options.quiet) as bar:
         report = verify(log, verifier=verifier, checkpoint=kept, progress=bar)
@@ -80,7 +77,7 @@ def _said_of_checkpoints(report: Report) -> str:
 
 def _checkpoint(options: argparse.Namespace) -> int:
     log = log_of(options)
-    signer = signer_of(options.key)
+    signer = key_of(options.key, read_signer)
     with Bar("read", is_quiet=options.quiet) as bar:
         made = make_checkpoint(log, signer, origin=options.origin, progress=bar)
     if made is None:
@@ -136,7 +133,7 @@ def _write_private(path: Path, signer: Signer) -> None:
 def _prune(options: argparse.Namespace) -> int:
     log = log_of(options)
     before = time_of(options.before, options.now, "--before")
-    verifier = verifier_of(options.key) if options.key else None
+    verifier = verifier_of(options.key)
     done = prune(log, before, verifier=verifier, dry_run=options.dry_run)
     if options.format == "json":
         out_bytes(msgspec.json.encode({"dry_run": options.dry_run, **msgspec.to_builtins(done)}))

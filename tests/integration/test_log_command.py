@@ -831,6 +831,7 @@ def test_a_policy_that_cannot_be_read_was_not_changed(listed: Path, run: Run) ->
         ("verify", "log", "--key", "odd"),
         ("checkpoint", "log", "--key", "odd"),
         ("verify-proof", "odd", "--key", "odd"),
+        ("prune", "log", "--before", "1d", "--key", "odd"),
     ],
 )
 def test_a_key_that_is_none_is_told_by_its_name(
@@ -840,6 +841,15 @@ def test_a_key_that_is_none_is_told_by_its_name(
     ran = run("log", *words)
     assert ran.code == 2
     assert ran.err.startswith("policy-router: odd: ")
+
+
+@pytest.mark.parametrize(
+    "words", [("verify", "log"), ("prune", "log", "--before", "1d"), ("checkpoint", "log")]
+)
+def test_a_key_without_a_name_is_not_no_key(listed: Path, run: Run, words: tuple[str, ...]) -> None:
+    assert listed.is_dir()
+    ran = run("log", *words, "--key", "")
+    assert (ran.code, ran.out) == (2, "")
 
 
 @pytest.mark.skipif(not UNREADABLE.exists(), reason="this system has no such file")
