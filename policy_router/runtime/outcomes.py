@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from typing import Any, TypeVar
 
 import msgspec
@@ -38,7 +39,7 @@ def completed(policy: Policy, plan: Planned, answer: Any, secrets: Iterable[str]
     Raises:
         TypeError: the answer is neither, or a reply that its own class does not allow.
     """
-    reply = Reply(text=answer) if isinstance(answer, str) else _checked(answer)
+    reply = _checked(Reply(text=answer) if isinstance(answer, str) else answer)
     before = plan.result(Status.COMPLETED, policy)
     return replace(
         before,
@@ -57,11 +58,15 @@ def _checked(reply: Any) -> Reply:
     """Return what a host's own child said, which nobody has checked before."""
     if not isinstance(reply, Reply):
         raise TypeError(f"a child returns a text or a Reply, not {type(reply).__name__}")
+    # What a host's own class has besides is its own affair.
+    fields: dict[str, Any] = {name: getattr(reply, name) for name in Reply.__struct_fields__}
+    fields |= {name: str(text) for name, text in fields.items() if isinstance(text, str)}
+    checked = Reply(**fields)
     try:
-        msgspec.convert(msgspec.to_builtins(reply), Reply)
+        msgspec.convert(msgspec.to_builtins(checked), Reply)
     except (msgspec.ValidationError, TypeError, RecursionError) as problem:
         raise TypeError(f"a child's Reply is malformed: {problem}") from None
-    return reply
+    return checked
 
 
 def _cost(policy: Policy, plan: Planned, reply: Reply) -> float | None:
@@ -89,6 +94,9 @@ def _cleared(text: str | None, secrets: Iterable[str]) -> str | None:
 def _cleared_attempt(attempt: Attempt, secrets: Iterable[str]) -> Attempt:
     if attempt.message is not None:
         attempt = replace(attempt, message=clean(attempt.message, secrets))
+    took = attempt.duration_seconds
+    if not (isfinite(took) and took >= 0):  # A host's clock may have gone back.
+        attempt = replace(attempt, duration_seconds=0.0)
     return _sound(attempt)
 
 

@@ -13,7 +13,6 @@ from policy_router.decision.record import DecisionRecord, Target
 from policy_router.domain import Level
 
 _Count = Annotated[int, Meta(ge=0)]
-_Seconds = Annotated[float, Meta(ge=0)]
 
 
 class Failing(StrEnum):
@@ -119,7 +118,7 @@ class Attempt(Struct, frozen=True):
     failure: Failing | None = None
     status: int | None = None
     message: str | None = None
-    duration_seconds: _Seconds = 0.0
+    duration_seconds: float = 0.0
     is_sent: bool = True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -813,6 +814,16 @@ def test_an_interrupt_of_all_processes_is_told_by_none(
     )
     assert done.returncode in {0, 4, 130}  # it may have been done before
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this system has no masks")
+def test_an_executor_that_is_passed_in_is_interrupted_as_ever(log: Path) -> None:
+    def blocked() -> set[signal.Signals]:
+        return set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(1) as executor:
+        replay_log(log, executor=executor)
+        assert executor.submit(blocked).result() == blocked() == set()
 
 
 def test_processes_change_nothing(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:

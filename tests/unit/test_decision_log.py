@@ -72,6 +72,13 @@ class Clock:
         return self.now
 
 
+def knowing(log: DecisionLog) -> DecisionLog:
+    """Return a log that has the policy stored: the first decision is written by itself."""
+    log.policies.keep(RULES)
+    log._kept.add(RULES.revision)  # noqa: SLF001 - without a line
+    return log
+
+
 def logging(log: DecisionLog) -> Callable[[], str]:
     """Return what logs a decision."""
     return lambda: log.decision(RULES, RECORD)
@@ -261,7 +268,7 @@ def test_sync_writes_each_call_by_itself(tmp_path: Path, new_log: NewLog, disk: 
 def test_group_writes_together_what_came_meanwhile(
     tmp_path: Path, new_log: NewLog, disk: Disk
 ) -> None:
-    log = new_log()
+    log = knowing(new_log())
     with disk.stopped():
         first = Thread(logging(log))
         disk.wait()
@@ -275,7 +282,7 @@ def test_group_writes_together_what_came_meanwhile(
 def test_a_crowd_waits_a_moment_for_as_many_as_came_before(
     new_log: NewLog, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = new_log()
+    log = knowing(new_log())
     pauses: list[float] = []
     monkeypatch.setattr(group_module, "time", SimpleNamespace(sleep=pauses.append))
     with disk.stopped():
@@ -711,7 +718,7 @@ def test_an_error_without_words_has_a_reason(new_log: NewLog, disk: Disk) -> Non
 
 
 def test_all_who_wait_for_a_batch_are_denied(tmp_path: Path, new_log: NewLog, disk: Disk) -> None:
-    log = new_log()
+    log = knowing(new_log())
     with disk.stopped():
         first = Thread(logging(log))
         disk.wait()
@@ -882,7 +889,7 @@ def test_a_policy_is_stored_once_and_before_its_first_decision(
 def test_a_line_that_cannot_be_spelt_denies_nobody_else(
     tmp_path: Path, new_log: NewLog, disk: Disk
 ) -> None:
-    log = new_log()
+    log = knowing(new_log())
     with disk.stopped():
         first = Thread(logging(log))
         disk.wait()
@@ -933,7 +940,7 @@ def test_an_event_that_cannot_be_spelt_does_not_end_the_writing(
 def test_who_is_interrupted_while_writing_keeps_nobody_waiting(
     tmp_path: Path, new_log: NewLog, disk: Disk, durability: str
 ) -> None:
-    log = new_log(durability=durability)
+    log = knowing(new_log(durability=durability))
     with disk.stopped():
         first = Thread(logging(log))
         disk.wait()
@@ -950,7 +957,7 @@ def test_who_is_interrupted_while_writing_keeps_nobody_waiting(
 def test_who_waits_for_somebody_who_is_interrupted_is_denied(
     tmp_path: Path, new_log: NewLog, disk: Disk
 ) -> None:
-    log = new_log()
+    log = knowing(new_log())
     with disk.stopped():
         first = Thread(logging(log))
         disk.wait()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from policy_router import DecisionLog
+from policy_router import DecisionLog, loads
 from policy_router.errors import LogError
 from policy_router.log import Call, Execution, replay_log, verify
 from policy_router.runtime.log import chain as chain_module
@@ -195,6 +195,26 @@ def test_a_handler_of_a_signal_may_close_the_log_and_end_the_process(tmp_path: P
     assert (kinds(lines)[-1], closes(lines)) == ("close", ["end"])
 
 
+def test_to_close_what_was_as_good_as_closed_does_nothing_more(
+    tmp_path: Path, new_log: NewLog, monkeypatch: Patch
+) -> None:
+    log = new_log()
+    made = log.decision(RULES, RECORD)
+    release = Chain.release
+
+    def interrupted(self: Chain) -> None:
+        release(self)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Chain, "release", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        log.close()
+    log.close()
+    lines = one_writer(tmp_path / "log")
+    assert (ids(lines), closes(lines)) == ([made], ["end"])
+
+
 # Where no thread can be started.
 
 
@@ -202,7 +222,7 @@ def test_where_no_thread_can_be_started_nobody_waits_for_ever_behind_another(
     tmp_path: Path, new_log: NewLog, disk: Disk, monkeypatch: Patch
 ) -> None:
     log = new_log()
-    made = []
+    made = [log.decision(RULES, RECORD)]
     for call in (logging(log), lambda: asyncio.run(log.decision_async(RULES, RECORD))):
         with disk.stopped():
             first = Thread(logging(log))
@@ -289,6 +309,38 @@ child.join()
 def test_a_child_of_multiprocessing_is_closed_after_its_last_thread(tmp_path: Path) -> None:
     ran(THREADED, str(tmp_path / "log"), POLICY, cwd=tmp_path, measured=False)
     assert kinds(one_writer(tmp_path / "log")) == ["decision", "close"]
+
+
+IDLE = """
+import multiprocessing.util, sys
+from concurrent.futures import ThreadPoolExecutor
+from policy_router import DecisionLog, decide, loads
+folder, rules, depth = sys.argv[1:]
+policy = loads(rules, name="logged")
+record = decide(policy, {"caller": {"team": "x"}}, now="2026-01-31T09:00:00Z")
+log = DecisionLog(folder)
+def work(depth):
+    global pool
+    pool = ThreadPoolExecutor(1)  # it is idle, and nobody shuts it down
+    pool.submit(log.decision, policy, record).result()
+    if depth:
+        start(depth - 1)
+def start(depth):
+    child = multiprocessing.get_context("fork").Process(target=work, args=(depth,))
+    child.start()
+    child.join(20)
+    assert child.exitcode == 0, child.exitcode
+start(int(depth))
+"""
+
+
+@FORKS
+@pytest.mark.parametrize("depth", [0, 2])
+def test_a_child_of_multiprocessing_ends_though_it_has_idle_threads(
+    tmp_path: Path, depth: int
+) -> None:
+    ran(IDLE, str(tmp_path / "log"), POLICY, str(depth), cwd=tmp_path, measured=False)
+    assert len(decided(tmp_path / "log")) == depth + 1
 
 
 FORKED_MEANWHILE = (
@@ -393,6 +445,28 @@ def test_a_first_head_that_is_cut_short_is_no_lost_one(
     with new_log() as log:
         log.decision(RULES, RECORD)
     assert kinds(one_writer(tmp_path / "log")) == ["decision", "close"]
+
+
+@pytest.mark.parametrize("mode", ["deny", "allow_unlogged"])
+def test_a_policy_that_cannot_be_stored_harms_nobody_else(
+    tmp_path: Path, new_log: NewLog, disk: Disk, mode: str
+) -> None:
+    log = new_log(on_log_failure=mode)
+    made = [log.decision(RULES, RECORD)]
+    other = loads("{model: m, provider: p}")
+    (tmp_path / f"log/policies/{other.revision}.json").mkdir()
+    with disk.stopped():
+        first = Thread(logging(log))
+        disk.wait()
+        odd = Thread(lambda: log.decision(other, record_of(other)))
+        others = [Thread(logging(log)) for _ in range(3)]
+        until(lambda: waiting(log) == len(others))
+    made += [thread.end() for thread in (first, *others)]
+    assert isinstance(odd.end(), LogError if mode == "deny" else str)
+    made.append(log.decision(RULES, RECORD))
+    lines = one_writer(tmp_path / "log")
+    assert sorted(ids(lines)) == sorted(made)
+    assert [gap["decisions"] for gap in gaps(lines)] == [1] * (mode != "deny")
 
 
 # What is counted.

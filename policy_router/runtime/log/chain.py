@@ -291,6 +291,11 @@ class Chain:
 
     # The end.
 
+    @property
+    def is_released(self) -> bool:
+        """Whether another process can be this writer."""
+        return self._head_file.closed
+
     def release(self) -> None:
         """Let another process be this writer."""
         if self._file is not None:
@@ -334,10 +339,12 @@ def _claim(path: Path) -> io.FileIO:
 
 def _forget_claims() -> None:
     """Leave the writers to the process that this one was forked from, whatever it was about."""
-    for claim in _CLAIMS:
-        if (file := claim()) is not None:
-            file.close()
-    _CLAIMING.release()
+    try:
+        for claim in _CLAIMS:
+            if (file := claim()) is not None:
+                file.close()
+    finally:
+        _CLAIMING.release()
 
 
 if hasattr(os, "register_at_fork"):

@@ -11,7 +11,7 @@ import os
 import secrets
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
@@ -105,7 +105,7 @@ def over_all(
     total = sum(piece.stop - piece.start for piece in pieces)
     workers = workers or os.cpu_count() or 1
     if executor is not None:
-        yield from _spread(executor, work, pieces, total, progress)
+        yield from _gathered(_submitted(executor, work, pieces), total, progress)
     elif workers == 1 or total < _SMALL:
         done = 0
         for piece in pieces:
@@ -115,18 +115,20 @@ def over_all(
                 progress(done, total)
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            yield from _spread(pool, work, pieces, total, progress)
+            with _uninterrupted():
+                futures = _submitted(pool, work, pieces)
+            yield from _gathered(futures, total, progress)
 
 
-def _spread(
-    executor: Executor,
-    work: Callable[[Chunk], T],
-    pieces: Sequence[Chunk],
-    total: int,
-    progress: Progress | None,
+def _submitted(
+    executor: Executor, work: Callable[[Chunk], T], pieces: Sequence[Chunk]
+) -> dict[Future[T], Chunk]:
+    return {executor.submit(work, piece): piece for piece in pieces}
+
+
+def _gathered(
+    futures: dict[Future[T], Chunk], total: int, progress: Progress | None
 ) -> Iterator[T]:
-    with _uninterrupted():
-        futures = {executor.submit(work, piece): piece for piece in pieces}
     done = 0
     try:
         for future in as_completed(futures):

@@ -198,7 +198,7 @@ class DecisionLog(Closing):
 
     async def decisions_async(self, policy: Policy, batch: Sequence[Decided]) -> None:
         """Do as :meth:`decisions`, without holding up the running event loop."""
-        if self._durability == "sync":
+        if self._durability == "sync" or policy.revision not in self._kept:
             await asyncio.to_thread(self.decisions, policy, batch)
             return
         drafts, waits = self._drafts(policy, batch)
@@ -267,9 +267,16 @@ class DecisionLog(Closing):
 
     def _put(self, drafts: Sequence[Draft], *, waits: bool = True) -> LogError | None:
         """Hand over lines; return why they could not be written, where somebody waited for that."""
-        if self._durability == "sync":
+        if self._durability == "sync" or any(map(self._is_new, drafts)):
             return self._group.alone(drafts)
         return self._group.together(drafts, waits=waits)
+
+    def _is_new(self, draft: Draft) -> bool:
+        """Tell whether the policy of a line has to be stored first.
+
+        Such a line is written by itself: if it cannot be, nobody else is denied.
+        """
+        return draft.policy is not None and draft.policy.revision not in self._kept
 
     def _commit(self, drafts: Sequence[Draft]) -> LogError | None:
         """Write lines, and first of all what was missed before them."""
@@ -296,10 +303,9 @@ class DecisionLog(Closing):
     def _keep_policies(self, drafts: Sequence[Draft]) -> None:
         """Store what decided, before its first decision."""
         for draft in drafts:
-            policy = draft.policy
-            if policy is not None and policy.revision not in self._kept:
-                self.policies.keep(policy)
-                self._kept.add(policy.revision)
+            if draft.policy is not None and self._is_new(draft):
+                self.policies.keep(draft.policy)
+                self._kept.add(draft.policy.revision)
 
     def _opened(self) -> Chain:
         now = microseconds(self._clock())
@@ -348,6 +354,8 @@ class DecisionLog(Closing):
             self._group.close(self._end)
 
     def _end(self) -> None:
+        if self._chain is not None and self._chain.is_released:
+            return  # This was interrupted when it was as good as done.
         if self._chain is not None or self._missing:
             now = microseconds(self._clock())
             self._commit([Draft(Kind.CLOSE, now, close=Close("end"))])
@@ -420,17 +428,21 @@ def _close_all() -> None:
 def _close_in_the_end() -> None:
     """Close all logs when the last thread is done that the end of the process waits for."""
     if threading.current_thread() is threading.main_thread() and _running():
-        threading.Thread(target=_close_in_the_end, name="policy-router log").start()
+        _Closer(target=_close_in_the_end, name="policy-router log").start()
         return
     while running := _running():
         running[0].join()
     _close_all()
 
 
+class _Closer(threading.Thread):
+    """Waits for all other threads, but for those that do."""
+
+
 def _running() -> list[threading.Thread]:
     """Return the other threads that the end of the process waits for."""
-    own = {threading.current_thread(), threading.main_thread()}
-    return [it for it in threading.enumerate() if not it.daemon and it not in own]
+    others = [it for it in threading.enumerate() if it is not threading.main_thread()]
+    return [it for it in others if not it.daemon and not isinstance(it, _Closer)]
 
 
 def _after_fork() -> None:
@@ -444,9 +456,14 @@ def _end_with_multiprocessing() -> None:
     util = sys.modules.get("multiprocessing.util")
     if util is None:
         return
-    util.register_after_fork(_LOGS, lambda _logs: _finalize(util))
+    if not _REGISTERED:  # A process that is forked has both: what it is registered in, and this.
+        _REGISTERED.append(True)
+        util.register_after_fork(_LOGS, lambda _logs: _finalize(util))
     if sys.modules["multiprocessing.process"].parent_process() is not None:
         _finalize(util)
+
+
+_REGISTERED: Final[list[bool]] = []
 
 
 def _finalize(util: Any) -> None:

@@ -17,7 +17,7 @@ class Missing:
 
     def __init__(self) -> None:
         """Begin with nothing missing."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may count, too
         self._gap = _NOTHING
 
     @property

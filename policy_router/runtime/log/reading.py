@@ -54,7 +54,7 @@ class Line(Struct, frozen=True):
 class _Mark(Struct, frozen=True):
     """How far a segment was read, and which it was."""
 
-    file: int
+    file: tuple[int, int]
     beginning: bytes
     end: int
 
@@ -139,22 +139,28 @@ class LogReader:
     def _new(self, segment: Segment, marks: dict[str, _Mark], heads: Heads) -> Iterator[Line]:
         """Yield what was acknowledged of a segment since, and remember its end."""
         known, stop = marks.get(segment.path), _stop(segment, heads)
-        with (
-            readable(self.folder),
-            suppress(FileNotFoundError),  # it may be pruned now
-            _open(segment.path) as stream,
-        ):
-            file, beginning = _file_of(stream), stream.read(_BEGINNING)
-            # A log that was removed and begun anew has the same names for other files.
-            is_known = known is not None and known.file == file
-            start = known.end if known and is_known and beginning.startswith(known.beginning) else 0
-            stream.seek(start)
-            for content in whole_lines(stream):
-                if start + len(content) >= stop:
-                    break
-                start += len(content) + 1
-                yield from self._read(segment, content)
-            marks[segment.path] = _Mark(file, beginning[:start], start)
+        with readable(self.folder), suppress(FileNotFoundError):  # it may be pruned now
+            found = os.stat(segment.path)  # noqa: PTH116 - it is asked for very often
+            if known and (known.file, known.end) == (_file_of(found), found.st_size):
+                return
+            with _open(segment.path) as stream:
+                yield from self._since(segment, stream, stop, marks)
+
+    def _since(
+        self, segment: Segment, stream: BinaryIO, stop: int, marks: dict[str, _Mark]
+    ) -> Iterator[Line]:
+        known, file = marks.get(segment.path), _file_of(os.fstat(stream.fileno()))
+        beginning = stream.read(_BEGINNING)
+        # A log that was removed and begun anew has the same names for other files.
+        is_same = known and known.file[0] == file[0] and beginning.startswith(known.beginning)
+        place = known.end if known and is_same else 0
+        stream.seek(place)
+        for content in whole_lines(stream):
+            if place + len(content) >= stop:
+                break
+            place += len(content) + 1
+            yield from self._read(segment, content)
+        marks[segment.path] = _Mark(file, beginning[:place], place)
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[BinaryIO]:
@@ -221,13 +227,14 @@ def _marked(path: str, stop: int) -> _Mark:
     """Return a mark at the end of the last whole line of a file, or before."""
     end = min(_end(path), stop)
     with suppress(FileNotFoundError), _open(path) as stream:
-        return _Mark(_file_of(stream), stream.read(_BEGINNING)[:end], end)
-    return _Mark(0, b"", 0)
+        file = _file_of(os.fstat(stream.fileno()))
+        return _Mark(file, stream.read(_BEGINNING)[:end], end)
+    return _Mark((0, 0), b"", 0)
 
 
-def _file_of(stream: BinaryIO) -> int:
-    """Return the number of a file in its file system."""
-    return os.fstat(stream.fileno()).st_ino
+def _file_of(found: os.stat_result) -> tuple[int, int]:
+    """Return the number of a file, which another one may have later, and when it was changed."""
+    return found.st_ino, found.st_mtime_ns
 
 
 def _end(path: str) -> int:
