@@ -16,7 +16,7 @@ if _ROOT not in sys.path:
     sys.path.append(_ROOT)
 
 from policy_router import DecisionLog  # noqa: E402 - after the path is set
-from policy_router.runtime.log import decision_log  # noqa: E402
+from policy_router.runtime.log import endings  # noqa: E402
 from tests.integration.log_chain import NewLog  # noqa: E402
 
 
@@ -36,6 +36,6 @@ def new_log(tmp_path: Path) -> Iterator[NewLog]:
         closing.start()
         closing.join(10)
         if closing.is_alive():
-            decision_log._LOGS.discard(log)  # noqa: SLF001 - it would never be closed
+            endings.OPEN.discard(log)  # it would never be closed
             hanging.append(log)
     assert not hanging, "a log cannot be closed"

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
-import sys
 import threading
-import weakref
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
@@ -22,6 +19,7 @@ from policy_router.errors import LogError, reason_of
 from policy_router.runtime.closing import Closing
 from policy_router.runtime.ids import Ids, uuid7
 from policy_router.runtime.log.chain import Chain, Limits
+from policy_router.runtime.log.endings import OPEN
 from policy_router.runtime.log.entry import (
     ID_RULE,
     Close,
@@ -124,7 +122,7 @@ class DecisionLog(Closing):
         self._clock, self._ids = clock, ids
         self._is_forked = False
         self._begin(is_closed=False)
-        _LOGS.add(self)
+        OPEN.add(self)
 
     def _begin(self, *, is_closed: bool) -> None:
         """Be as new: at the beginning, and in a process that was forked."""
@@ -412,65 +410,3 @@ def _reason(problem: BaseException) -> str:
     if isinstance(problem, OSError):
         return reason_of(problem)
     return "the writing was interrupted"
-
-
-_LOGS: Final[weakref.WeakSet[DecisionLog]] = weakref.WeakSet()
-
-
-def _close_all() -> None:
-    for log in list(_LOGS):
-        try:
-            log.close()
-        except Exception:  # noqa: BLE001 - the others are closed nevertheless
-            LOGGER.exception("the log %s was not closed", log.folder.path)
-
-
-def _close_in_the_end() -> None:
-    """Close all logs when the last thread is done that the end of the process waits for."""
-    if threading.current_thread() is threading.main_thread() and _running():
-        _Closer(target=_close_in_the_end, name="policy-router log").start()
-        return
-    while running := _running():
-        running[0].join()
-    _close_all()
-
-
-class _Closer(threading.Thread):
-    """Waits for all other threads, but for those that do."""
-
-
-def _running() -> list[threading.Thread]:
-    """Return the other threads that the end of the process waits for."""
-    others = [it for it in threading.enumerate() if it is not threading.main_thread()]
-    return [it for it in others if not it.daemon and not isinstance(it, _Closer)]
-
-
-def _after_fork() -> None:
-    for log in list(_LOGS):
-        log._forked()  # noqa: SLF001 - it is a part of the log
-    _end_with_multiprocessing()
-
-
-def _end_with_multiprocessing() -> None:
-    """Close the logs of a child of ``multiprocessing``: it may end without what ``atexit`` has."""
-    util = sys.modules.get("multiprocessing.util")
-    if util is None:
-        return
-    if not _REGISTERED:  # A process that is forked has both: what it is registered in, and this.
-        _REGISTERED.append(True)
-        util.register_after_fork(_LOGS, lambda _logs: _finalize(util))
-    if sys.modules["multiprocessing.process"].parent_process() is not None:
-        _finalize(util)
-
-
-_REGISTERED: Final[list[bool]] = []
-
-
-def _finalize(util: Any) -> None:
-    util.Finalize(None, _close_in_the_end, exitpriority=0)
-
-
-atexit.register(_close_all)
-_end_with_multiprocessing()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
