@@ -62,11 +62,18 @@ def _checked(reply: Any) -> Reply:
     fields: dict[str, Any] = {name: getattr(reply, name) for name in Reply.__struct_fields__}
     fields |= {name: str(text) for name, text in fields.items() if isinstance(text, str)}
     checked = Reply(**fields)
-    try:
-        msgspec.convert(msgspec.to_builtins(checked), Reply)
-    except (msgspec.ValidationError, TypeError, RecursionError) as problem:
-        raise TypeError(f"a child's Reply is malformed: {problem}") from None
+    if (problem := _misfit(checked, Reply)) is not None:
+        raise TypeError(f"a child's Reply is malformed: {problem}")
     return checked
+
+
+def _misfit(value: object, wanted: Any) -> str | None:
+    """Return why a value that a host made is not of a type, with the place; None where it is."""
+    try:
+        msgspec.convert(msgspec.to_builtins(value), wanted)
+    except (msgspec.ValidationError, TypeError, RecursionError) as problem:
+        return str(problem)
+    return None
 
 
 def _cost(policy: Policy, plan: Planned, reply: Reply) -> float | None:
@@ -76,15 +83,6 @@ def _cost(policy: Policy, plan: Planned, reply: Reply) -> float | None:
     if target is None or (served is not None and not is_same_model(target.model, served)):
         return None
     return cost(policy, target, reply.input_tokens, reply.output_tokens)
-
-
-def _are_attempts(found: object) -> bool:
-    """Tell whether these are attempts: a host may raise what is meant for the executor."""
-    try:
-        msgspec.convert(msgspec.to_builtins(found), tuple[Attempt, ...])
-    except (msgspec.ValidationError, TypeError, RecursionError):
-        return False
-    return True
 
 
 def _cleared(text: str | None, secrets: Iterable[str]) -> str | None:
@@ -133,7 +131,8 @@ def failed(policy: Policy, plan: Planned, problem: BaseException, secrets: Itera
         secrets: keys that no word may repeat.
     """
     before = plan.result(Status.FAILED, policy)
-    if not isinstance(problem, ProviderError) or not _are_attempts(problem.attempts):
+    # A host may raise what is meant for the executor.
+    if not isinstance(problem, ProviderError) or _misfit(problem.attempts, tuple[Attempt, ...]):
         message = _words_of(problem, secrets)
         return replace(before, error=TaskError(Failing.CHILD_ERROR, message, plan.index))
     return replace(

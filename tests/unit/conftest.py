@@ -18,6 +18,7 @@ if _ROOT not in sys.path:
 from policy_router import DecisionLog  # noqa: E402 - after the path is set
 from policy_router.runtime.log import endings  # noqa: E402
 from tests.integration.log_chain import NewLog  # noqa: E402
+from tests.integration.log_disk import Disk  # noqa: E402
 
 
 @pytest.fixture
@@ -39,3 +40,9 @@ def new_log(tmp_path: Path) -> Iterator[NewLog]:
             endings.OPEN.discard(log)  # it would never be closed
             hanging.append(log)
     assert not hanging, "a log cannot be closed"
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """Return the disk that logs are written to: it can wait, and fail."""
+    return Disk(monkeypatch)

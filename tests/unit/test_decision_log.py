@@ -84,11 +84,6 @@ def logging(log: DecisionLog) -> Callable[[], str]:
     return lambda: log.decision(RULES, RECORD)
 
 
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(monkeypatch)
-
-
 # Options.
 
 

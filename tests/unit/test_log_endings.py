@@ -41,11 +41,6 @@ FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not
 STARTS = pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
 
 
-@pytest.fixture
-def disk(monkeypatch: Patch) -> Disk:
-    return Disk(monkeypatch)
-
-
 def logging(log: DecisionLog) -> Callable[[], str]:
     """Return what logs a decision."""
     return lambda: log.decision(RULES, RECORD)

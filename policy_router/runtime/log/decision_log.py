@@ -91,7 +91,8 @@ class DecisionLog(Closing):
             folder: where; it is made with the first line.
             durability: when a line counts as written: ``sync``, on disk, each by itself; ``group``,
                 on disk, together with those of other threads; ``async``, at once, and on disk soon
-                after: what a crash may lose is not told.
+                after: what a crash may lose is not told. The first decision of a policy is always
+                on disk.
             on_log_failure: what a decision that cannot be logged is: ``deny``, an error, so that
                 nothing is done about it; ``allow_unlogged``, made nevertheless, counted, and told
                 in the log once it can be written again.
@@ -174,10 +175,12 @@ class DecisionLog(Closing):
 
     def decisions(self, policy: Policy, batch: Sequence[Decided]) -> None:
         """Log decisions that were made together; errors are those of :meth:`decision`."""
-        drafts, waits = self._drafts(policy, batch)
+        is_alone, waits = self._manner(policy)
+        drafts = self._drafts(policy, batch, waits=waits)
         if not drafts:
             return
-        problem = self._put(drafts, waits=waits)
+        group = self._group
+        problem = group.alone(drafts) if is_alone else group.together(drafts, waits=waits)
         if problem is not None and self._denies:
             raise problem
 
@@ -196,10 +199,11 @@ class DecisionLog(Closing):
 
     async def decisions_async(self, policy: Policy, batch: Sequence[Decided]) -> None:
         """Do as :meth:`decisions`, without holding up the running event loop."""
-        if self._durability == "sync" or policy.revision not in self._kept:
+        is_alone, waits = self._manner(policy)
+        if is_alone:
             await asyncio.to_thread(self.decisions, policy, batch)
             return
-        drafts, waits = self._drafts(policy, batch)
+        drafts = self._drafts(policy, batch, waits=waits)
         problem = None
         if drafts and (waits or self._group.is_full):
             problem = await self._group.together_async(drafts)
@@ -208,13 +212,20 @@ class DecisionLog(Closing):
         if problem is not None and self._denies:
             raise problem
 
-    def _drafts(self, policy: Policy, batch: Sequence[Decided]) -> tuple[list[Draft], bool]:
-        """Return the lines of decisions, and whether they are waited for."""
+    def _manner(self, policy: Policy) -> tuple[bool, bool]:
+        """Return whether decisions are written by themselves, and whether they are waited for.
+
+        The first ones of a policy are both: whether it can be stored is known then, and nobody else
+        is denied where it cannot.
+        """
+        is_alone = self._durability == "sync" or policy.revision not in self._kept
+        return is_alone, is_alone or self._is_failing or self._durability != "async"
+
+    def _drafts(self, policy: Policy, batch: Sequence[Decided], *, waits: bool) -> list[Draft]:
+        """Return the lines of decisions."""
         self._group.check_open()
         now = microseconds(self._clock())
-        is_known = policy.revision in self._kept  # the first decision finds out whether it can be
-        waits = self._durability != "async" or self._is_failing or not is_known
-        return [_decision(policy, it, now, is_waited_for=waits) for it in batch], waits
+        return [_decision(policy, it, now, is_waited_for=waits) for it in batch]
 
     def execution(self, decision_id: str, execution: Execution, caller: object = None) -> None:
         """Log what happened to the child of a decision; nobody waits for that.
@@ -249,7 +260,7 @@ class DecisionLog(Closing):
             LogError: it cannot be written.
             RuntimeError: the log is closed.
         """
-        problem = self._put([draft])
+        problem = self._group.alone([draft])
         if problem is not None:
             raise problem
 
@@ -262,19 +273,6 @@ class DecisionLog(Closing):
         await self._group.together_async([], even_closed=True)
 
     # Writing.
-
-    def _put(self, drafts: Sequence[Draft], *, waits: bool = True) -> LogError | None:
-        """Hand over lines; return why they could not be written, where somebody waited for that."""
-        if self._durability == "sync" or any(map(self._is_new, drafts)):
-            return self._group.alone(drafts)
-        return self._group.together(drafts, waits=waits)
-
-    def _is_new(self, draft: Draft) -> bool:
-        """Tell whether the policy of a line has to be stored first.
-
-        Such a line is written by itself: if it cannot be, nobody else is denied.
-        """
-        return draft.policy is not None and draft.policy.revision not in self._kept
 
     def _commit(self, drafts: Sequence[Draft]) -> LogError | None:
         """Write lines, and first of all what was missed before them."""
@@ -301,9 +299,10 @@ class DecisionLog(Closing):
     def _keep_policies(self, drafts: Sequence[Draft]) -> None:
         """Store what decided, before its first decision."""
         for draft in drafts:
-            if draft.policy is not None and self._is_new(draft):
-                self.policies.keep(draft.policy)
-                self._kept.add(draft.policy.revision)
+            policy = draft.policy
+            if policy is not None and policy.revision not in self._kept:
+                self.policies.keep(policy)
+                self._kept.add(policy.revision)
 
     def _opened(self) -> Chain:
         now = microseconds(self._clock())
