@@ -9,7 +9,6 @@ from typing import Any, NoReturn, TypeVar, cast
 
 from policy_router.diagnostics import Diagnostics, SourceFile, Span
 from policy_router.expressions.condition import Condition
-from policy_router.expressions.engine import Engine
 from policy_router.expressions.tree import Type
 
 T = TypeVar("T")
@@ -258,7 +257,6 @@ class Policy:
         pool: the models that may be used; None is no restriction, empty is nothing.
         forbid: what no level overrides.
         precedence: the order of the levels.
-        engine: what evaluates the conditions.
         warnings: what the checks found that is not an error.
         sources: the rule files that it was made of, in order.
     """
@@ -266,7 +264,6 @@ class Policy:
     name: str
     revision: str
     canonical: bytes = field(repr=False)
-    engine: Engine = field(repr=False)
     precedence: tuple[PrecedenceRule, ...]
     model: str | None = None
     provider: str | None = None

@@ -15,7 +15,6 @@ from typing import Any
 
 from policy_router.cli.log_options import NewCommand, add_log_commands, add_logging, add_replay
 from policy_router.errors import reason_of
-from policy_router.runtime.loader import AUTO, ENGINES
 from policy_router.version import VERSION
 
 GOOD, POLICY_ERRORS, USAGE, REFUSED, NOT_IDENTICAL, CHILD_FAILED = range(6)
@@ -81,14 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("paths", metavar="PATH", nargs="+", help=_POLICY)
     check.add_argument("--strict", action="store_true", help="count warnings as errors")
     _add_format(check)
-    _add_engine(check)
 
     decide = command("decide", "decide what tasks run on")
     decide.add_argument("policy", metavar="POLICY", help=_POLICY)
     decide.add_argument("request", metavar="REQUEST", help=_REQUEST)
     add_logging(decide)
     _add_now(decide)
-    _add_engine(decide)
     _add_format(decide)
 
     explain = command("explain", "say why a task runs on what it does")
@@ -97,19 +94,16 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--why-not", metavar="NAME", help="ask why this name was not selected")
     explain.add_argument("--task", metavar="N", type=int, help="of a batch, only this task, from 0")
     _add_now(explain)
-    _add_engine(explain)
 
     menu = command("menu", "list what may be asked for")
     menu.add_argument("policy", metavar="POLICY", help=_POLICY)
     menu.add_argument("request", metavar="REQUEST", nargs="?", help="list it for this request")
     _add_now(menu)
-    _add_engine(menu)
     _add_format(menu)
 
     tool = command("tool", "print the definition of delegate_task for an agent's model")
     tool.add_argument("policy", metavar="POLICY", help=_POLICY)
     tool.add_argument("request", metavar="REQUEST", nargs="?", help="for this caller and parent")
-    _add_engine(tool)
 
     _add_delegate(command("delegate", "decide what tasks run on, and run them"))
 
@@ -146,7 +140,6 @@ def _add_logs(command: NewCommand, common: argparse.ArgumentParser) -> None:
     add_log_commands(_adder(of_log, common))
     replay = command("replay", "make the decisions of a log again, or by another policy")
     add_replay(replay)
-    _add_engine(replay)
 
 
 def _add_delegate(parser: argparse.ArgumentParser) -> None:
@@ -186,7 +179,6 @@ def _add_delegate(parser: argparse.ArgumentParser) -> None:
         help="the header that says so; default: X-Session-Id",
     )
     _add_now(parser)
-    _add_engine(parser)
     _add_format(parser)
 
 
@@ -228,15 +220,6 @@ def _verbosity(*, default: int | str, default_quiet: bool | str) -> argparse.Arg
 def _add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=["human", "json"], default="human", help="default: human"
-    )
-
-
-def _add_engine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--engine",
-        choices=ENGINES,
-        default=AUTO,
-        help="what evaluates conditions; default: cel-expr-python where it is installed",
     )
 
 

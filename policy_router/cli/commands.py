@@ -17,9 +17,9 @@ from policy_router.cli.requests import at_position, read_requests, read_requests
 from policy_router.cli.terminal import counted, err, out, out_bytes, paint_for, table
 from policy_router.decision.evaluator import decide, permitted_entries
 from policy_router.decision.explain import Explanation, explain
+from policy_router.decision.prepared import Evaluation
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request, checked, moment, values_of
-from policy_router.decision.situation import Situation
 from policy_router.decision.wording import spelt_target, spelt_warning
 from policy_router.diagnostics import Diagnostic, Diagnostics, printable, quote
 from policy_router.domain import WISHES, Level, Policy, PoolEntry
@@ -65,7 +65,7 @@ def _check(options: argparse.Namespace) -> int:
     errors = warnings = 0
     good: list[tuple[str, Policy]] = []
     for path in dict.fromkeys(options.paths):
-        policy, diagnostics = check(_existing(path), engine=options.engine)
+        policy, diagnostics = check(_existing(path))
         found.extend(diagnostics)
         errors, warnings = errors + diagnostics.errors, warnings + diagnostics.warnings
         if policy is not None:
@@ -104,7 +104,7 @@ def _size(policy: Policy) -> str:
 
 def _decide(options: argparse.Namespace) -> int:
     """Decide one request or a batch, all of it before anything is printed."""
-    policy = load(_existing(options.policy), engine=options.engine)
+    policy = load(_existing(options.policy))
     requests, is_batch = read_requests(options.request)
     records = [
         _decided(policy, request, options.now, position if is_batch else None)
@@ -194,7 +194,7 @@ def _row(record: DecisionRecord) -> tuple[str, str, str, str]:
 
 def _explain(options: argparse.Namespace) -> int:
     """Explain decisions, made now or recorded before."""
-    policy = load(_existing(options.policy), engine=options.engine)
+    policy = load(_existing(options.policy))
     pages: dict[int, Explanation] = {}
     items = read_requests_or_records(options.request)
     if options.task is not None and options.task not in range(len(items)):
@@ -223,14 +223,14 @@ def _print_pages(pages: dict[int, Explanation], *, full: bool, numbered: bool) -
 
 def _menu(options: argparse.Namespace) -> int:
     """List what may be asked for: by anybody, or by the caller of a request."""
-    policy = load(_existing(options.policy), engine=options.engine)
+    policy = load(_existing(options.policy))
     entries = policy.pool or ()
     if options.request is not None:
         requests, _ = read_requests(options.request)
         if len(requests) != 1:
             raise _UsageError("menu takes one request, not a batch")
         values = values_of(policy, checked(policy, requests[0]))
-        situation = Situation(policy, values, options.now)
+        situation = Evaluation(policy, values, options.now)
         entries = permitted_entries(situation, Level.TASK) or ()
     if options.format == "json":
         listed = None if policy.pool is None else [_dish(entry) for entry in entries]
@@ -280,13 +280,13 @@ def _dish(entry: PoolEntry) -> dict[str, Any]:
 def _tool(options: argparse.Namespace) -> int:
     from policy_router.cli.delegation import print_tool
 
-    return print_tool(load(_existing(options.policy), engine=options.engine), options)
+    return print_tool(load(_existing(options.policy)), options)
 
 
 def _delegate(options: argparse.Namespace) -> int:
     from policy_router.cli.delegation import delegate
 
-    return delegate(load(_existing(options.policy), engine=options.engine), options)
+    return delegate(load(_existing(options.policy)), options)
 
 
 def _of_log(options: argparse.Namespace) -> int:
@@ -300,7 +300,7 @@ def _replay(options: argparse.Namespace) -> int:
 
     if options.against is None:
         return replay(options)
-    return replay_against(load(_existing(options.against), engine=options.engine), options)
+    return replay_against(load(_existing(options.against)), options)
 
 
 def _schema(options: argparse.Namespace) -> int:

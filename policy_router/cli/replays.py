@@ -32,9 +32,7 @@ def replay(options: argparse.Namespace) -> int:
     if options.format == "markdown":
         raise RequestError("--format", "markdown needs --against POLICY")
     with Bar("replayed", is_quiet=options.quiet) as bar:
-        report = replay_log(
-            options.log, engine=options.engine, workers=options.workers, progress=bar
-        )
+        report = replay_log(options.log, workers=options.workers, progress=bar)
     if options.format == "json":
         out_bytes(report.to_json())
     else:
@@ -67,7 +65,6 @@ def replay_against(policy: Policy, options: argparse.Namespace) -> int:
         report = what_if(
             options.log,
             policy,
-            engine=options.engine,
             workers=options.workers,
             progress=bar,
         )

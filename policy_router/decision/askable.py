@@ -10,11 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from policy_router.decision.folded import known_of, reads_of
+from policy_router.decision.prepared import known_of
 from policy_router.decision.request import Request, checked, values_of
 from policy_router.domain import Level, Policy, PoolEntry
-from policy_router.expressions.engine import FAILURE, Outcome
-from policy_router.expressions.folding import Folding, Known, constant_of, literal, strings
+from policy_router.expressions.evaluate import FAILURE, Outcome, Program, frame_of
+from policy_router.expressions.simplify import (
+    Known,
+    constant_of,
+    literal,
+    reads_of,
+    simplified,
+    strings,
+)
 from policy_router.expressions.tree import Node
 from policy_router.expressions.vocabulary import SECTIONS
 
@@ -54,15 +61,14 @@ class _Menu:
     def __init__(
         self, policy: Policy, values: Mapping[str, Mapping[str, Any]], level: Level
     ) -> None:
-        self.level, self.engine = level, policy.engine
-        self.folding = Folding(policy.engine, {})
+        self.level = level
         self.facts: dict[str, Node | None] = dict(_facts(policy, values))
         for variable in policy.variables:
-            tree = self.folding.fold(variable.condition.tree, self.facts)
+            tree = simplified(variable.condition.tree, self.facts)
             # Only what is certain is written in: a chain of others could grow without bound.
             if constant_of(tree) is not None:
                 self.facts[f"variables.{variable.name}"] = tree
-        forbids = (self.folding.fold(rule.when.tree, self.facts) for rule in policy.forbid)
+        forbids = (simplified(rule.when.tree, self.facts) for rule in policy.forbid)
         self.forbids = [tree for tree in forbids if constant_of(tree) is not False]
 
     def may_offer(self, entry: PoolEntry) -> bool:
@@ -78,11 +84,11 @@ class _Menu:
 
     def _certain(self, tree: Node, known: Known) -> Outcome | None:
         """Return what a condition comes to for every task; None where that depends."""
-        folded = self.folding.fold(tree, known)
-        constant = constant_of(folded)
-        if constant is not None or reads_of(folded):
+        rest = simplified(tree, known)
+        constant = constant_of(rest)
+        if constant is not None or reads_of(rest):
             return constant
-        return self.engine.compile(folded).evaluate(self.engine.bind({}))
+        return Program(rest).evaluate(frame_of({}))
 
 
 def _facts(policy: Policy, values: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Node]]:

@@ -20,17 +20,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
 from policy_router.decision import record as rec
 from policy_router.decision.messages import message_for
-from policy_router.decision.picks import is_place
-from policy_router.decision.plan import PlannedRule
+from policy_router.decision.prepared import Candidate, Evaluation, PreparedRule
 from policy_router.decision.record import DecisionRecord, ReasonCode, Result, Verdict
 from policy_router.decision.request import Request, checked, moment, spelt, values_of
-from policy_router.decision.situation import Candidate, Situation
 from policy_router.domain import (
     ForbidRule,
     FrozenDict,
@@ -40,7 +38,8 @@ from policy_router.domain import (
     PoolEntry,
     PrecedenceRule,
 )
-from policy_router.expressions.engine import Truth
+from policy_router.expressions.condition import Condition
+from policy_router.expressions.evaluate import Truth
 
 
 def decide(
@@ -60,10 +59,15 @@ def decide(
         RequestError: the request does not fit the policy, or the time is malformed.
     """
     request, now = checked(policy, request), moment(now)
-    situation = Situation(policy, values_of(policy, request), now)
-    decision, steps = _Walk(situation).run()
-    plan = situation.plan
-    return DecisionRecord(plan.name, plan.engine, spelt(now), request.given, decision, steps)
+    return decided(Evaluation(policy, values_of(policy, request), now), request)
+
+
+def decided(evaluation: Evaluation, request: Request) -> DecisionRecord:
+    """Decide a request that is met by its policy already."""
+    decision, steps = _Walk(evaluation).run()
+    name, engine = evaluation.prepared.name, evaluation.prepared.engine
+    now = spelt(evaluation.now)
+    return DecisionRecord(name, engine, now, request.given, decision, steps)
 
 
 def permitted(
@@ -89,7 +93,7 @@ def permitted(
         RequestError: as for :func:`decide`.
     """
     request, now = checked(policy, request), moment(now)
-    return permitted_names(Situation(policy, values_of(policy, request), now), Level(level))
+    return permitted_names(Evaluation(policy, values_of(policy, request), now), Level(level))
 
 
 class Proposal(Struct, frozen=True):
@@ -109,10 +113,10 @@ class Proposal(Struct, frozen=True):
     code: ReasonCode | None = None
     warnings: tuple[rec.DecisionWarning, ...] = ()
 
-    def candidates(self, situation: Situation, level: Level) -> Iterator[Candidate]:
+    def candidates(self, evaluation: Evaluation, level: Level) -> Iterator[Candidate]:
         """Yield what is proposed, in order."""
         for entry in self.entries:
-            yield situation.candidate(entry, level)
+            yield evaluation.candidate(entry, level)
         if self.other is not None:
             yield self.other
 
@@ -138,26 +142,26 @@ class Chosen(Struct, frozen=True):
 class _Walk:
     """One walk along the precedence rules."""
 
-    def __init__(self, situation: Situation) -> None:
-        self.situation = situation
+    def __init__(self, evaluation: Evaluation) -> None:
+        self.evaluation = evaluation
         self.steps: list[rec.Step] = []
         self.warnings: list[rec.DecisionWarning] = []
 
     def run(self) -> tuple[rec.Decision, tuple[rec.Step, ...]]:
         """Take the eight steps."""
-        plan = self.situation.plan
-        for rule in plan.rules:
+        prepared = self.evaluation.prepared
+        for rule in prepared.rules:
             decision = self.take(rule)
             if decision is not None:
-                return decision, (*self.steps, *plan.not_reached[len(self.steps) :])
+                return decision, (*self.steps, *prepared.not_reached[len(self.steps) :])
         # 7. No rule selected.
         return self.refuse(None, Rejection(ReasonCode.NO_TARGET), None), tuple(self.steps)
 
-    def take(self, planned: PlannedRule) -> rec.Decision | None:
+    def take(self, planned: PreparedRule) -> rec.Decision | None:
         """Follow one rule; None where the walk goes on."""
-        situation, rule = self.situation, planned.rule
+        evaluation, rule = self.evaluation, planned.rule
         # 1. The rule's condition.
-        truth = Truth.TRUE if rule.when is None else situation.truth(rule.when)
+        truth = Truth.TRUE if rule.when is None else evaluation.truth(rule.when)
         if truth is Truth.FALSE:
             self.steps.append(planned.skipped)
             return None
@@ -165,7 +169,7 @@ class _Walk:
             self.note(rule, Result.ERROR, ReasonCode.EVALUATION_ERROR)
             return self.refuse(rule, Rejection(ReasonCode.EVALUATION_ERROR), None)
         # 2. The candidates of its level.
-        proposal = _PROPOSERS[rule.use](situation, rule)
+        proposal = _PROPOSERS[rule.use](evaluation, rule)
         self.warnings += proposal.warnings
         # 3. Nothing proposed.
         if not proposal.entries and proposal.other is None and proposal.code is None:
@@ -174,8 +178,8 @@ class _Walk:
         # 4. The guards.
         seen: list[rec.Candidate] = []
         first: tuple[Rejection, Candidate] | None = None
-        for candidate in proposal.candidates(situation, rule.use):
-            rejection = admission(situation, candidate, in_pool=rule.in_pool)
+        for candidate in proposal.candidates(evaluation, rule.use):
+            rejection = admission(evaluation, candidate, in_pool=rule.in_pool)
             if rejection is None:
                 # 5. The first admitted candidate.
                 return self.select(rule, candidate, seen, proposal.requested)
@@ -198,27 +202,27 @@ class _Walk:
         requested: rec.Requested | UnsetType,
     ) -> rec.Decision:
         # 8. Parameters and fallbacks.
-        chosen = parameters(self.situation, candidate.entry)
+        chosen = parameters(self.evaluation, candidate.entry)
         if chosen.refused_by is not None:
             rejection = Rejection(ReasonCode.PARAMETER_NOT_ALLOWED)
             verdicts = (*seen, _rejected(candidate, rejection))
             self.note(rule, Result.VIOLATED, rejection.code, requested, verdicts)
             return self.refuse(chosen.refused_by, rejection, candidate)
-        verdicts = (*seen, _selected(self.situation, candidate))
+        verdicts = (*seen, _selected(self.evaluation, candidate))
         self.steps.append(rec.Step(rule.id, rule.use, Result.SELECTED, UNSET, requested, verdicts))
         return rec.Decision(
             "selected",
             (*self.warnings, *chosen.warnings),
             rule.use,
             rule.id,
-            _target(self.situation, candidate, chosen),
-            fallbacks(self.situation, candidate, rule),
+            _target(self.evaluation, candidate, chosen),
+            fallbacks(self.evaluation, candidate, rule),
         )
 
     def refuse(
         self, rule: PrecedenceRule | None, rejection: Rejection, candidate: Candidate | None
     ) -> rec.Decision:
-        names = permitted_names(self.situation, rule.use if rule else Level.TASK)
+        names = permitted_names(self.evaluation, rule.use if rule else Level.TASK)
         refusal = rec.Refusal(
             code=rejection.code,
             message=message_for(rule, rejection.code, rejection.forbid, candidate),
@@ -241,96 +245,99 @@ class _Walk:
 # Step 2: what each level proposes.
 
 
-def _wished(situation: Situation, rule: PrecedenceRule) -> Proposal:
-    wish = situation.values[rule.use]
+def _wished(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:
+    wish = evaluation.values[rule.use]
     model, provider = wish["model"], wish["provider"]
     if not model and not provider:
         return NOTHING
     requested = rec.Requested(model or UNSET, provider or UNSET)
-    if situation.policy.pool is not None:
-        entries = meant(situation, model, provider)
+    if evaluation.policy.pool is not None:
+        entries = meant(evaluation, model, provider)
         if entries:
             return Proposal(entries, None, requested)
         if rule.in_pool:
             return Proposal((), None, requested, ReasonCode.OUTSIDE_POOL)
-    return _as_asked(situation, rule.use, requested)
+    return _as_asked(evaluation, rule.use, requested)
 
 
-def meant(situation: Situation, model: str, provider: str) -> Sequence[PoolEntry]:
+def meant(evaluation: Evaluation, model: str, provider: str) -> Sequence[PoolEntry]:
     """Return the pool entries that a wish means: by name, else by model or alias."""
-    plan = situation.plan
+    prepared = evaluation.prepared
     if model:
-        found = plan.named.get(model) or plan.known_as.get(model, ())
+        found = prepared.named.get(model) or prepared.known_as.get(model, ())
     else:
-        found = situation.policy.pool or ()
+        found = evaluation.policy.pool or ()
     if not provider:
         return found
-    return [entry for entry in found if situation.provider_of(entry) == provider]
+    return [entry for entry in found if evaluation.provider_of(entry) == provider]
 
 
-def _as_asked(situation: Situation, level: Level, requested: rec.Requested) -> Proposal:
+def _as_asked(evaluation: Evaluation, level: Level, requested: rec.Requested) -> Proposal:
     """Complete a wish that no pool restricts; the guards of an entry that it equals hold."""
-    policy = situation.policy
-    provider = requested.provider or policy.provider or situation.values["parent"]["provider"]
+    policy = evaluation.policy
+    provider = requested.provider or policy.provider or evaluation.values["parent"]["provider"]
     model = requested.model
     if not model and policy.model and policy.provider == requested.provider:
         model = policy.model
     if not model:
         return Proposal((), None, requested, ReasonCode.INCOMPLETE)
-    return _equal(situation, model, provider, level, requested)
+    return _equal(evaluation, model, provider, level, requested)
 
 
-def _picked(situation: Situation, rule: PrecedenceRule) -> Proposal:
+def _picked(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:
     if rule.entry is not None:
-        return Proposal(situation.plan.named.get(rule.entry, ()))
-    picks = situation.plan.picks(rule)
-    found, failed = situation.look_up(picks.lookup)
-    if picks.numbers is not None:
-        numbers = situation.outcomes(picks.numbers, found)
-        failed.update(place for place in found if not is_place(numbers[place]))
-        placed = [place for place in found if place not in failed]
-        found = sorted(placed, key=cast("Sequence[float]", numbers).__getitem__)
+        return Proposal(evaluation.prepared.named.get(rule.entry, ()))
+    picks = evaluation.prepared.picks
+    found, failed = evaluation.picked()
+    if rule.order_by is not None:
+        found = _ordered(evaluation, rule.order_by, found, failed)
     warnings = [
-        rec.DecisionWarning(ReasonCode.PICK_ERROR, rule.id, entry=entry.name)
-        for entry in sorted((picks.entries[place] for place in failed), key=_position)
+        rec.DecisionWarning(ReasonCode.PICK_ERROR, rule.id, entry=picks.entries[place].name)
+        for place in sorted(failed)
     ]
     return Proposal([picks.entries[place] for place in found], warnings=tuple(warnings))
 
 
-def _position(entry: PoolEntry) -> int:
-    return entry.position
+def _ordered(
+    evaluation: Evaluation, order_by: Condition, found: Sequence[int], failed: set[int]
+) -> Sequence[int]:
+    """Sort places by a number, the smallest first; what has none fails, as a ``pick`` may."""
+    numbers = evaluation.numbers(order_by, found)
+    failed.update([place for place in found if numbers[place] is None])
+    placed = [place for place in found if place not in failed] if failed else found
+    return sorted(placed, key=numbers.__getitem__)  # type: ignore[arg-type]  # none is None
 
 
-def _default(situation: Situation, rule: PrecedenceRule) -> Proposal:
-    policy = situation.policy
+def _default(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:
+    policy = evaluation.policy
     if policy.model is None:
         return NOTHING
-    provider = policy.provider or situation.values["parent"]["provider"]
-    return _equal(situation, policy.model, provider, rule.use)
+    provider = policy.provider or evaluation.values["parent"]["provider"]
+    return _equal(evaluation, policy.model, provider, rule.use)
 
 
-def _own(situation: Situation, rule: PrecedenceRule) -> Proposal:
-    parent = situation.values["parent"]
+def _own(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:
+    parent = evaluation.values["parent"]
     if not parent["model"]:
         return NOTHING
-    return _equal(situation, parent["model"], parent["provider"], rule.use)
+    return _equal(evaluation, parent["model"], parent["provider"], rule.use)
 
 
 def _equal(
-    situation: Situation,
+    evaluation: Evaluation,
     model: str,
     provider: str,
     level: Level,
     requested: rec.Requested | UnsetType = UNSET,
 ) -> Proposal:
     """Propose the first pool entry that a target equals, if any, else the target itself."""
-    for entry in situation.plan.models.get(model, ()):
-        if situation.provider_of(entry) == provider:
+    for entry in evaluation.prepared.models.get(model, ()):
+        if evaluation.provider_of(entry) == provider:
             return Proposal((entry,), None, requested)
     return Proposal((), Candidate(model, provider, level), requested)
 
 
-_PROPOSERS: Mapping[Level, Callable[[Situation, PrecedenceRule], Proposal]] = {
+_PROPOSERS: Mapping[Level, Callable[[Evaluation, PrecedenceRule], Proposal]] = {
     Level.CALL: _wished,
     Level.TASK: _wished,
     Level.POOL: _picked,
@@ -342,95 +349,76 @@ _PROPOSERS: Mapping[Level, Callable[[Situation, PrecedenceRule], Proposal]] = {
 # Step 4: the guards.
 
 
-def admission(
-    situation: Situation, candidate: Candidate, *, in_pool: bool, passes: bool | None = None
-) -> Rejection | None:
+def admission(evaluation: Evaluation, candidate: Candidate, *, in_pool: bool) -> Rejection | None:
     """Return why a candidate is not admitted, or None where it is.
 
     Args:
-        situation: what its guards are evaluated in.
+        evaluation: what its guards are evaluated in.
         candidate: the candidate.
         in_pool: whether it has to be in the pool.
-        passes: whether its conditions certainly hold, where that is known already.
     """
-    policy, entry, task = situation.policy, candidate.entry, situation.values["task"]
-    if passes is not True:
-        rejection = _failed_guard(situation, candidate)
-        if rejection is not None:
-            return rejection
-    if entry is not None:
-        needs, tokens = task["needs"], task.get("input_tokens")
-        if needs and entry.supports is not None and not set(needs) <= set(entry.supports):
-            return Rejection(ReasonCode.LACKS_CAPABILITY)
-        if tokens and entry.context_window and tokens > entry.context_window:
-            return Rejection(ReasonCode.CONTEXT_TOO_SMALL)
-    elif in_pool and policy.pool is not None:
+    if not evaluation.allows(candidate):
+        return Rejection(ReasonCode.NOT_ALLOWED)
+    for forbid in evaluation.possible_forbids(candidate):
+        if evaluation.matches(forbid, candidate):
+            return Rejection(ReasonCode.FORBIDDEN, forbid.rule)
+    if candidate.entry is not None:
+        code = _unfit(candidate.entry, *_demands(evaluation))
+        return None if code is None else Rejection(code)
+    if in_pool and evaluation.policy.pool is not None:
         return Rejection(ReasonCode.OUTSIDE_POOL)
     return None
 
 
-def _failed_guard(situation: Situation, candidate: Candidate) -> Rejection | None:
-    """Return which condition is against a candidate: all at once, and one by one if any may be."""
-    guards = situation.plan.guards(candidate.entry, candidate.level)
-    together = situation.outcome(guards.together, candidate)
-    if together is True and situation.is_spared(candidate, guards):
-        return None
-    if guards.allow is not None:
-        is_known = guards.allow is guards.together
-        allowed = together if is_known else situation.outcome(guards.allow, candidate)
-        if allowed is not True:
-            return Rejection(ReasonCode.NOT_ALLOWED)
-    for forbid in situation.possible():
-        if situation.holds(forbid, candidate, guards):
-            return Rejection(ReasonCode.FORBIDDEN, forbid.rule)
+def _demands(evaluation: Evaluation) -> tuple[frozenset[str], int]:
+    """Return the capabilities that the task needs, and the size of its input in tokens."""
+    task = evaluation.values["task"]
+    return frozenset(task["needs"]), task.get("input_tokens") or 0
+
+
+def _unfit(entry: PoolEntry, needs: frozenset[str], tokens: int) -> ReasonCode | None:
+    """Return why an entry does not fit the task, or None where it does."""
+    if needs and entry.supports is not None and not needs.issubset(entry.supports):
+        return ReasonCode.LACKS_CAPABILITY
+    if tokens and entry.context_window and tokens > entry.context_window:
+        return ReasonCode.CONTEXT_TOO_SMALL
     return None
 
 
-def permitted_names(situation: Situation, level: Level) -> tuple[str, ...] | None:
+def permitted_names(evaluation: Evaluation, level: Level) -> tuple[str, ...] | None:
     """Return the names of the entries that would be admitted if they were asked for."""
-    entries = permitted_entries(situation, level)
-    return None if entries is None else tuple(dict.fromkeys(entry.name for entry in entries))
+    entries = permitted_entries(evaluation, level)
+    return None if entries is None else tuple(dict.fromkeys([entry.name for entry in entries]))
 
 
-def permitted_entries(situation: Situation, level: Level) -> tuple[PoolEntry, ...] | None:
+def permitted_entries(evaluation: Evaluation, level: Level) -> tuple[PoolEntry, ...] | None:
     """Return the entries that would be admitted if they were asked for; None without a pool.
 
-    A condition may read the wish itself, so each entry is looked at in the situation that there
-    would be: the same request, asking for it by name.
+    A condition may read the wish itself, so each entry is looked at in the evaluation that there
+    would be: of the same request, asking for it by name.
     """
-    pool = situation.policy.pool
+    pool = evaluation.policy.pool
     if pool is None:
         return None
-    if level in situation.plan.wish_matters:
-        return tuple(
-            entry
-            for entry in pool
-            if _rejection(asking_for(situation, entry, level), entry, level) is None
-        )
-    return tuple(_admitted(situation, None, level, in_pool=True))
+    if level in evaluation.prepared.wish_matters:
+        asking = ((entry, asking_for(evaluation, entry, level)) for entry in pool)
+        return tuple(entry for entry, asked in asking if _is_admitted(asked, entry, level))
+    # As `admission` has it, with the guards that are quicker for many entries at once first.
+    allowed = evaluation.allowed(level)
+    needs, tokens = _demands(evaluation)
+    fit = [entry for entry in allowed if _unfit(entry, needs, tokens) is None]
+    return tuple(evaluation.unforbidden(fit, level))
 
 
-def _rejection(situation: Situation, entry: PoolEntry, level: Level) -> Rejection | None:
-    return admission(situation, situation.candidate(entry, level), in_pool=True)
+def _is_admitted(evaluation: Evaluation, entry: PoolEntry, level: Level) -> bool:
+    return admission(evaluation, evaluation.candidate(entry, level), in_pool=True) is None
 
 
-def _admitted(
-    situation: Situation, after: PoolEntry | None, level: Level, *, in_pool: bool
-) -> Iterator[PoolEntry]:
-    """Yield the entries to go on with after an entry, or of the whole pool, that are admitted."""
-    for entry, passes in situation.pass_together(after, level):
-        if passes is not False:
-            candidate = situation.candidate(entry, level)
-            if admission(situation, candidate, in_pool=in_pool, passes=passes) is None:
-                yield entry
-
-
-def asking_for(situation: Situation, entry: PoolEntry, level: Level) -> Situation:
-    """Return the situation that there would be if an entry were asked for, by name alone."""
-    if level not in situation.plan.wish_matters:
-        return situation
-    wish = {**situation.values[level], "model": entry.name, "provider": ""}
-    return Situation(situation.policy, {**situation.values, level: wish}, situation.now)
+def asking_for(evaluation: Evaluation, entry: PoolEntry, level: Level) -> Evaluation:
+    """Return the evaluation that there would be if an entry were asked for, by name alone."""
+    if level not in evaluation.prepared.wish_matters:
+        return evaluation
+    return evaluation.asking(level, {"model": entry.name, "provider": ""})
 
 
 # Step 8: parameters and fallbacks.
@@ -438,17 +426,17 @@ def asking_for(situation: Situation, entry: PoolEntry, level: Level) -> Situatio
 EFFORT = "reasoning_effort"
 
 
-def parameters(situation: Situation, entry: PoolEntry | None) -> Chosen:
+def parameters(evaluation: Evaluation, entry: PoolEntry | None) -> Chosen:
     """Return the parameters of a target, name by name: wish, entry, policy, parent."""
-    plan = situation.plan
-    found = plan.offer(entry).parameters if entry else plan.parameters
-    inherited = situation.values["parent"][EFFORT]
+    prepared = evaluation.prepared
+    found = prepared.offer(entry).parameters if entry else prepared.parameters
+    inherited = evaluation.values["parent"][EFFORT]
     if inherited and EFFORT not in found:
         found = FrozenDict({**found, EFFORT: inherited})
-    rule = _first_wish(situation)
+    rule = _first_wish(evaluation)
     if rule is None:
         return Chosen(found)
-    wish = situation.values[rule.use][EFFORT]
+    wish = evaluation.values[rule.use][EFFORT]
     limit = entry.limits.get(EFFORT) if entry else None
     value = within(wish, limit) if limit else wish
     if value is not None:
@@ -464,10 +452,10 @@ def parameters(situation: Situation, entry: PoolEntry | None) -> Chosen:
     return Chosen(found, (warning,), rule if rule.reject else None)
 
 
-def _first_wish(situation: Situation) -> PrecedenceRule | None:
+def _first_wish(evaluation: Evaluation) -> PrecedenceRule | None:
     """Return the first precedence rule whose level wishes for a reasoning effort."""
-    for rule in situation.plan.wishing:
-        if situation.values[rule.use][EFFORT]:
+    for rule in evaluation.prepared.wishing:
+        if evaluation.values[rule.use][EFFORT]:
             return rule
     return None
 
@@ -484,35 +472,36 @@ def within(wish: Any, limit: Limit) -> Any:
 
 
 def fallbacks(
-    situation: Situation, selected: Candidate, rule: PrecedenceRule
+    evaluation: Evaluation, selected: Candidate, rule: PrecedenceRule
 ) -> tuple[rec.Target, ...]:
     """Return what to go on with where the selected target fails, in order."""
     if not rule.fallback or selected.entry is None or not selected.entry.fallback:
         return ()
     planned: list[rec.Target] = []
-    for entry in _admitted(situation, selected.entry, selected.level, in_pool=rule.in_pool):
-        chosen = parameters(situation, entry)
-        if chosen.refused_by is None:
-            candidate = situation.candidate(entry, selected.level)
-            planned.append(_target(situation, candidate, chosen))
+    for entry in evaluation.prepared.offer(selected.entry).fallback:
+        candidate = evaluation.candidate(entry, selected.level)
+        if admission(evaluation, candidate, in_pool=rule.in_pool) is None:
+            chosen = parameters(evaluation, entry)
+            if chosen.refused_by is None:
+                planned.append(_target(evaluation, candidate, chosen))
     return tuple(planned)
 
 
 # How the record says it.
 
 
-def _target(situation: Situation, candidate: Candidate, chosen: Chosen) -> rec.Target:
+def _target(evaluation: Evaluation, candidate: Candidate, chosen: Chosen) -> rec.Target:
     entry = candidate.entry
     if entry is None:
         return rec.Target(candidate.model, candidate.provider, chosen.parameters)
-    known = situation.plan.offer(entry).target
+    known = evaluation.prepared.offer(entry).target
     if known is not None and known.parameters is chosen.parameters:
         return known
     return rec.Target(candidate.model, candidate.provider, chosen.parameters, entry.name)
 
 
-def _selected(situation: Situation, candidate: Candidate) -> rec.Candidate:
-    known = situation.plan.offer(candidate.entry).selected if candidate.entry else None
+def _selected(evaluation: Evaluation, candidate: Candidate) -> rec.Candidate:
+    known = evaluation.prepared.offer(candidate.entry).selected if candidate.entry else None
     return known or _verdict(candidate, Verdict.SELECTED)
 
 

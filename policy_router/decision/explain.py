@@ -1,4 +1,4 @@
-"""The full account of a decision, made again from its record: what decided, and why not another.
+"""The full trace of a decision, made again from its record: what decided, and why not another.
 
 A record is small, since ``decide`` is pure: everything that it leaves out can be evaluated again.
 """
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from msgspec import UnsetType
 
-from policy_router.decision.account import Account, account
 from policy_router.decision.evaluator import decide
+from policy_router.decision.prepared import Evaluation
 from policy_router.decision.record import (
     Decision,
     DecisionRecord,
@@ -22,8 +22,8 @@ from policy_router.decision.record import (
     Target,
 )
 from policy_router.decision.request import Request, moment, values_of
-from policy_router.decision.situation import Situation
-from policy_router.decision.why_not import WhyNot, accounts_of, asking_level, why_not_selected
+from policy_router.decision.trace import ConditionTrace, trace
+from policy_router.decision.why_not import WhyNot, asking_level, traces_of, why_not_selected
 from policy_router.decision.wording import (
     REASONS,
     aligned,
@@ -66,9 +66,9 @@ def explain(policy: Policy, record: DecisionRecord, *, why_not: str | None = Non
             "deciding again gives another record: it was changed, or made by another version"
         )
     values = values_of(policy, Request.from_mapping(again.request))
-    situation = Situation(policy, values, moment(record.now))
-    question = None if why_not is None else why_not_selected(situation, record, why_not)
-    return Explanation(policy, record, situation, question)
+    evaluation = Evaluation(policy, values, moment(record.now))
+    question = None if why_not is None else why_not_selected(evaluation, record, why_not)
+    return Explanation(policy, record, evaluation, question)
 
 
 @dataclass(frozen=True)
@@ -78,19 +78,19 @@ class Explanation:
     Attributes:
         policy: the policy that decided.
         record: the decision.
-        situation: what its conditions are evaluated in.
+        evaluation: what its conditions are evaluated in.
         why_not: the answer to the question why a name was not selected, or None.
     """
 
     policy: Policy
     record: DecisionRecord
-    situation: Situation = field(repr=False)
+    evaluation: Evaluation = field(repr=False)
     why_not: WhyNot | None = None
 
-    def entries(self) -> tuple[tuple[PoolEntry, tuple[Account, ...]], ...]:
-        """Return each pool entry with the accounts of every condition about it."""
+    def entries(self) -> tuple[tuple[PoolEntry, tuple[ConditionTrace, ...]], ...]:
+        """Return each pool entry with the traces of every condition about it."""
         return tuple(
-            (entry, tuple(accounts_of(self.situation, entry, asking_level(self.record))))
+            (entry, tuple(traces_of(self.evaluation, entry, asking_level(self.record))))
             for entry in self.policy.pool or ()
         )
 
@@ -99,7 +99,7 @@ class Explanation:
 
         Args:
             paint: colours a text for a role; None is plain.
-            full: add the account of every pool entry.
+            full: add the trace of every pool entry.
         """
         page = _Page(self, paint or (lambda text, _role: text))
         return "\n".join(page.lines(full=full))
@@ -123,24 +123,24 @@ class _Page:
             yield ""
             yield self.paint(f"why not {quote(question.name)}", "strong")
             yield from (f"  {line}" for line in question.lines)
-            for item in question.accounts:
+            for item in question.traces:
                 yield from (f"  {line}" for line in item.lines())
         for item in self.rules(full=full):
             yield ""
             yield from item.lines()
-        for entry, accounts in self.explanation.entries() if full else ():
+        for entry, traces in self.explanation.entries() if full else ():
             yield ""
             yield f"{self.paint(entry.name, 'strong')}   {entry.span}"
-            for item in accounts:
+            for item in traces:
                 yield from (f"  {line}" for line in item.lines())
 
-    def rules(self, *, full: bool) -> Iterator[Account]:
-        """Yield the accounts of the rules' conditions: of all, or of the one that failed."""
+    def rules(self, *, full: bool) -> Iterator[ConditionTrace]:
+        """Yield the traces of the rules' conditions: of all, or of the one that failed."""
         explanation = self.explanation
         pairs = zip(explanation.record.steps, explanation.policy.precedence, strict=True)
         for step, rule in pairs:
             if rule.when is not None and (full or step.result is Result.ERROR):
-                yield account(explanation.situation, f"{named(step)}: when", rule.when)
+                yield trace(explanation.evaluation, f"{named(step)}: when", rule.when)
 
     def outcome(self) -> Iterator[str]:
         record, decision = self.explanation.record, self.explanation.record.decision
@@ -224,11 +224,11 @@ class _Page:
     def entry_place(self, target: Target) -> str:
         """Return where the entry of a target was written."""
         wanted = (target.entry, target.model, target.provider)
-        situation = self.explanation.situation
+        evaluation = self.explanation.evaluation
         return next(
             str(entry.span)
             for entry in self.explanation.policy.pool or ()
-            if (entry.name, entry.model, situation.provider_of(entry)) == wanted
+            if (entry.name, entry.model, evaluation.provider_of(entry)) == wanted
         )
 
     def first_rejected(self, rule_id: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from policy_router.decision.prepared import Candidate
 from policy_router.decision.record import ReasonCode
-from policy_router.decision.situation import Candidate
 from policy_router.domain import ForbidRule, Level, PoolEntry, PrecedenceRule
 
 _ASKS = {

@@ -203,15 +203,15 @@ class PolicyName(_Part, frozen=True):
 
 
 class EngineName(_Part, frozen=True):
-    """What evaluated the policy.
+    """What decided.
 
     Attributes:
         version: the version of policy-router.
-        cel: the CEL engine and its version.
+        cel: the CEL engine of a record that an earlier version made; no longer written.
     """
 
     version: str
-    cel: str
+    cel: str | UnsetType = UNSET
 
 
 class DecisionRecord(Struct, frozen=True):
@@ -219,7 +219,7 @@ class DecisionRecord(Struct, frozen=True):
 
     Attributes:
         policy: which policy decided.
-        engine: what evaluated its conditions.
+        engine: what decided.
         now: the time of the decision as it was given, RFC 3339 in UTC.
         request: the request, without what was not given.
         decision: the outcome.

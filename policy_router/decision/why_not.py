@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 
-from policy_router.decision.account import Account, account
 from policy_router.decision.evaluator import (
     EFFORT,
     admission,
@@ -15,17 +14,18 @@ from policy_router.decision.evaluator import (
     meant,
     parameters,
 )
+from policy_router.decision.prepared import Evaluation
 from policy_router.decision.record import (
     DecisionRecord,
     ReasonCode,
     Result,
     Step,
 )
-from policy_router.decision.situation import Situation
+from policy_router.decision.trace import ConditionTrace, trace
 from policy_router.decision.wording import REASONS, aligned, named, reason
 from policy_router.diagnostics import did_you_mean, printable, quote
 from policy_router.domain import WISHES, Level, PoolEntry, PrecedenceRule
-from policy_router.expressions.engine import Truth
+from policy_router.expressions.evaluate import Truth
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,18 @@ class WhyNot:
     Attributes:
         name: the name.
         lines: the answer in one or a few lines.
-        accounts: the conditions that stood in the way, or that decided.
+        traces: the conditions that stood in the way, or that decided.
     """
 
     name: str
     lines: tuple[str, ...]
-    accounts: tuple[Account, ...] = ()
+    traces: tuple[ConditionTrace, ...] = ()
 
 
-def why_not_selected(situation: Situation, record: DecisionRecord, name: str) -> WhyNot:
+def why_not_selected(evaluation: Evaluation, record: DecisionRecord, name: str) -> WhyNot:
     """Return why a name was not selected; of one model at two providers, for each of them."""
-    policy, selected = situation.policy, record.decision.target
-    entries = meant(situation, name, "") if name and policy.pool is not None else []
+    policy, selected = evaluation.policy, record.decision.target
+    entries = meant(evaluation, name, "") if name and policy.pool is not None else []
     if not entries:
         answer = f"{quote(name)} is no entry of the pool"
         if policy.pool is None:
@@ -54,9 +54,9 @@ def why_not_selected(situation: Situation, record: DecisionRecord, name: str) ->
         remedy = did_you_mean(name, [entry.name for entry in policy.pool or ()])
         return WhyNot(name, (answer, remedy) if remedy else (answer,))
     lines: list[str] = []
-    accounts: list[Account] = []
+    traces: list[ConditionTrace] = []
     for entry in entries:
-        provider = situation.provider_of(entry)
+        provider = evaluation.provider_of(entry)
         lines.append(f"{printable(entry.model)} at {printable(provider) or '-'}   {entry.span}")
         if not isinstance(selected, UnsetType) and (
             (selected.entry, selected.model, selected.provider)
@@ -64,25 +64,25 @@ def why_not_selected(situation: Situation, record: DecisionRecord, name: str) ->
         ):
             lines.append("  it is selected")
             continue
-        lines.extend(aligned(_why_not_at_each_rule(situation, record, entry)))
-        lines.append(_if_asked_for(situation, record, entry))
-        accounts.extend(_standing_in_the_way(situation, record, entry))
-    return WhyNot(name, tuple(lines), tuple(accounts))
+        lines.extend(aligned(_why_not_at_each_rule(evaluation, record, entry)))
+        lines.append(_if_asked_for(evaluation, record, entry))
+        traces.extend(_standing_in_the_way(evaluation, record, entry))
+    return WhyNot(name, tuple(lines), tuple(traces))
 
 
-def _if_asked_for(situation: Situation, record: DecisionRecord, entry: PoolEntry) -> str:
+def _if_asked_for(evaluation: Evaluation, record: DecisionRecord, entry: PoolEntry) -> str:
     """Say what would become of an entry if an agent asked for it."""
     level = asking_level(record)
     asking = f"asked for at level {level}, it would be"
-    seen = asking_for(situation, entry, level)
+    seen = asking_for(evaluation, entry, level)
     rejection = admission(seen, seen.candidate(entry, level), in_pool=True)
     if rejection is None:
-        refused_by = parameters(situation, entry).refused_by
+        refused_by = parameters(evaluation, entry).refused_by
         if refused_by is None:
             return f"{asking} admitted"
-        wish = quote(situation.values[refused_by.use][EFFORT])
+        wish = quote(evaluation.values[refused_by.use][EFFORT])
         return f"{asking} refused: its limits do not allow the reasoning effort {wish}"
-    task, detail = situation.values["task"], ""
+    task, detail = evaluation.values["task"], ""
     if rejection.code is ReasonCode.LACKS_CAPABILITY:
         lacking = [need for need in task["needs"] if need not in (entry.supports or ())]
         detail = f" ({printable(', '.join(lacking))})"
@@ -92,22 +92,22 @@ def _if_asked_for(situation: Situation, record: DecisionRecord, entry: PoolEntry
 
 
 def _why_not_at_each_rule(
-    situation: Situation, record: DecisionRecord, entry: PoolEntry
+    evaluation: Evaluation, record: DecisionRecord, entry: PoolEntry
 ) -> list[tuple[str, str]]:
-    pairs = zip(record.steps, situation.policy.precedence, strict=True)
-    return [(named(step), _why_not_at(situation, step, rule, entry)) for step, rule in pairs]
+    pairs = zip(record.steps, evaluation.policy.precedence, strict=True)
+    return [(named(step), _why_not_at(evaluation, step, rule, entry)) for step, rule in pairs]
 
 
-def _why_not_at(situation: Situation, step: Step, rule: PrecedenceRule, entry: PoolEntry) -> str:
-    verdict = _verdict_on(situation, step, entry)
+def _why_not_at(evaluation: Evaluation, step: Step, rule: PrecedenceRule, entry: PoolEntry) -> str:
+    verdict = _verdict_on(evaluation, step, entry)
     if verdict is not None:
         return f"proposed, and {verdict}"
     if step.result in _SHORT:
         return _SHORT[step.result]
     if step.level in WISHES:
-        wish = situation.values[step.level]
+        wish = evaluation.values[step.level]
         asked = step.result is Result.SELECTED and entry in meant(
-            situation, wish["model"], wish["provider"]
+            evaluation, wish["model"], wish["provider"]
         )
         return "asked for too, but after the one selected" if asked else "not asked for"
     if step.level is not Level.POOL:
@@ -116,7 +116,7 @@ def _why_not_at(situation: Situation, step: Step, rule: PrecedenceRule, entry: P
         return f"the rule proposes {quote(rule.entry)} alone"
     if entry.pick is None:
         return "never picked unasked, since it has no `pick`"
-    picked = situation.truth(entry.pick, situation.candidate(entry, Level.POOL)) is Truth.TRUE
+    picked = evaluation.truth(entry.pick, evaluation.candidate(entry, Level.POOL)) is Truth.TRUE
     return "picked too, but after the one selected" if picked else "not picked"
 
 
@@ -127,37 +127,37 @@ _SHORT = {
 }
 
 
-def _verdict_on(situation: Situation, step: Step, entry: PoolEntry) -> str | None:
+def _verdict_on(evaluation: Evaluation, step: Step, entry: PoolEntry) -> str | None:
     for candidate in step.candidates or ():
-        provider = situation.provider_of(entry) if candidate.provider else UNSET
+        provider = evaluation.provider_of(entry) if candidate.provider else UNSET
         if (candidate.entry, candidate.provider) == (entry.name, provider):
             return reason(candidate)
     return None
 
 
 def _standing_in_the_way(
-    situation: Situation, record: DecisionRecord, entry: PoolEntry
-) -> Iterator[Account]:
-    """Yield the accounts of the conditions that keep an entry from being used or picked."""
+    evaluation: Evaluation, record: DecisionRecord, entry: PoolEntry
+) -> Iterator[ConditionTrace]:
+    """Yield the traces of the conditions that keep an entry from being used or picked."""
     rejecting = (
-        step.level for step in record.steps if _verdict_on(situation, step, entry) is not None
+        step.level for step in record.steps if _verdict_on(evaluation, step, entry) is not None
     )
     level = next(rejecting, asking_level(record))
-    for item in accounts_of(situation, entry, level):
+    for item in traces_of(evaluation, entry, level):
         passes = "false" if item.title.startswith("forbid ") else "true"
         if item.value != passes:
             yield item
 
 
-def accounts_of(situation: Situation, entry: PoolEntry, level: Level) -> Iterator[Account]:
-    """Yield the accounts of every condition about an entry."""
-    candidate = situation.candidate(entry, level)
+def traces_of(evaluation: Evaluation, entry: PoolEntry, level: Level) -> Iterator[ConditionTrace]:
+    """Yield the traces of every condition about an entry."""
+    candidate = evaluation.candidate(entry, level)
     if entry.allow is not None:
-        yield account(situation, "allow", entry.allow, candidate)
-    for rule in situation.policy.forbid:
-        yield account(situation, f"forbid {rule.id}", rule.when, candidate)
+        yield trace(evaluation, "allow", entry.allow, candidate)
+    for rule in evaluation.policy.forbid:
+        yield trace(evaluation, f"forbid {rule.id}", rule.when, candidate)
     if entry.pick is not None:
-        yield account(situation, "pick", entry.pick, situation.candidate(entry, Level.POOL))
+        yield trace(evaluation, "pick", entry.pick, evaluation.candidate(entry, Level.POOL))
 
 
 def asking_level(record: DecisionRecord) -> Level:

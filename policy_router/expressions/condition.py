@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from policy_router.diagnostics import Span
-from policy_router.expressions.engine import Program
+from policy_router.expressions.evaluate import Program
 from policy_router.expressions.tree import Node
 
 
@@ -16,7 +16,7 @@ class Condition:
     Attributes:
         text: what the rule author wrote.
         tree: the checked tree.
-        program: the expression for the policy's engine, which compiles it when it is first used.
+        program: evaluates the tree.
         span: where it was written.
         reads: the names it uses, ``has()`` included, and those its variables use.
         variables: the variables it uses, directly or not, each after the ones that it uses.

@@ -7,7 +7,7 @@ A condition is parsed and checked once. The engines, constant folding, and the v
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +56,36 @@ class Node:
         type: the type of its value, as the checker found it.
         start: offset of its first character in the text of the condition.
         end: offset after its last character.
+
+    Pieces are equal where they come to the same, wherever they stand.
     """
 
     type: Type
-    start: int
-    end: int
+    start: int = field(compare=False)
+    end: int = field(compare=False)
 
     def children(self) -> tuple[Node, ...]:
         """Return the pieces directly under this one, in reading order."""
         return ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Literal(Node):
     """A constant that the rule author wrote: a bool, an int, a double or a string."""
 
     value: bool | int | float | str
+
+    def __eq__(self, other: object) -> bool:
+        """Compare type and value; to Python ``0.0`` equals ``-0.0``, and ``1`` equals ``True``."""
+        return (
+            isinstance(other, Literal)
+            and self.type == other.type
+            and repr(self.value) == repr(other.value)
+        )
+
+    def __hash__(self) -> int:
+        """Hash the value: equal literals have equal ones."""
+        return hash(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +159,8 @@ def walk(node: Node) -> Iterator[Node]:
         top = stack.pop()
         yield top
         stack.extend(reversed(top.children()))
+
+
+def has_macros(node: Node) -> bool:
+    """Tell whether an expression walks any list."""
+    return any(isinstance(part, Loop) for part in walk(node))

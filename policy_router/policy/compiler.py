@@ -34,7 +34,6 @@ from policy_router.domain import (
     Variable,
     frozen,
 )
-from policy_router.expressions.engine import Engine
 from policy_router.expressions.tree import BROKEN
 from policy_router.expressions.vocabulary import FACT_TYPES, Name
 from policy_router.policy import lint
@@ -58,14 +57,12 @@ class Sources:
         files: name and content of each rule file, in order.
         profiles: name of each shipped precedence profile to the name and text of its file.
         schema: the decoded ``policy.schema.json``.
-        engine: what evaluates conditions.
     """
 
     name: str
     files: Sequence[tuple[str, str | bytes]]
     profiles: Mapping[str, tuple[str, str]]
     schema: Mapping[str, Any]
-    engine: Engine
 
 
 def examine(sources: Sources) -> tuple[Policy | None, Diagnostics]:
@@ -130,16 +127,13 @@ class _Reader:
             Name(f"facts.{fact.name}", fact.type, optional=fact.default is None)
             for fact in facts.values()
         ]
-        self.reader = ConditionReader(
-            self.sources.engine, Vocabularies.of(names, kinds, tuple(Level))
-        )
+        self.reader = ConditionReader(Vocabularies.of(names, kinds, tuple(Level)))
         variables = self.variables()
         pool = self.pool()
         policy = Policy(
             name=self.text("name") or self.sources.name,
             revision="",
             canonical=b"",
-            engine=self.sources.engine,
             model=self.text("model"),
             provider=self.text("provider"),
             parameters=self.parameters(),

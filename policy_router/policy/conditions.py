@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from policy_router.diagnostics import Code, Diagnostic, Severity
 from policy_router.expressions.checker import Checked, Problem, check
 from policy_router.expressions.condition import Condition
-from policy_router.expressions.engine import Deferred, Engine
+from policy_router.expressions.evaluate import Program
 from policy_router.expressions.tree import BOOL, BROKEN, DOUBLE, INT, Attribute, Node, Present, walk
 from policy_router.expressions.vocabulary import (
     NOW,
@@ -59,14 +59,12 @@ class ConditionReader:
     """Reads the conditions of one policy, and collects what is wrong with them.
 
     Attributes:
-        engine: what compiles them.
         found: the problems so far.
         vocabularies: what they may use; grows with the policy's variables.
     """
 
-    def __init__(self, engine: Engine, vocabularies: Vocabularies) -> None:
+    def __init__(self, vocabularies: Vocabularies) -> None:
         """Begin with a policy's facts and no variables."""
-        self.engine = engine
         self.vocabularies = vocabularies
         self.found: list[Diagnostic] = []
         self._variables: dict[str, Condition] = {}
@@ -124,7 +122,7 @@ class ConditionReader:
         used = [path.removeprefix("variables.") for path in direct if path.startswith("variables.")]
         variables = self._with_all_they_use(used)
         reads = direct.union(*(self._variables[name].reads for name in used))
-        program = Deferred(self.engine, node)
+        program = Program(node)
         return Condition(_text_of(piece) or "", node, program, piece.span, reads, variables)
 
     def _with_all_they_use(self, used: list[str]) -> tuple[str, ...]:

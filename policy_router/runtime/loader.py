@@ -10,75 +10,57 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from policy_router.diagnostics import Code, Diagnostic, Diagnostics, Severity, SourceFile, Span
 from policy_router.domain import Policy
 from policy_router.errors import PolicyError, reason_of
 
-if TYPE_CHECKING:
-    from policy_router.expressions.engine import Engine
-
 _PACKAGE = Path(__file__).parent.parent
 
 
-AUTO, CEL_PYTHON, CEL_EXPR_PYTHON = "auto", "cel-python", "cel-expr-python"
-ENGINES = (AUTO, CEL_PYTHON, CEL_EXPR_PYTHON)
-"""What can evaluate conditions: the portable engine, or Google's, which comes with the extra
-``fast``; ``auto`` is Google's where it is installed. They decide the same."""
-
-
-def load(path: str | Path, *, engine: str = AUTO) -> Policy:
+def load(path: str | Path) -> Policy:
     """Read and compile a policy.
 
     Args:
         path: a rule file, or a folder of them: its ``*.yaml`` and ``*.yml`` files, but not
             ``*_test.yaml``, are read in the order of their paths and taken as one policy.
-        engine: what evaluates its conditions, one of :data:`ENGINES`.
 
     Returns:
         The policy; what the checks found that is no error is in its ``warnings``.
 
     Raises:
         PolicyError: the policy has errors or cannot be read; it carries the diagnostics.
-        ModuleNotFoundError: the engine is not installed.
-        ValueError: there is no such engine.
     """
-    policy, found = check(path, engine=engine)
+    policy, found = check(path)
     if policy is None:
         raise PolicyError(found)
     return policy
 
 
-def loads(text: str | bytes, *, name: str = "<policy>", engine: str = AUTO) -> Policy:
+def loads(text: str | bytes, *, name: str = "<policy>") -> Policy:
     """Compile a policy from a text.
 
     Args:
         text: what a rule file would hold.
         name: how the text is called in diagnostics; without its ending also the policy's name,
             where the text writes none.
-        engine: what evaluates its conditions, one of :data:`ENGINES`.
 
     Returns:
         The policy.
 
     Raises:
         PolicyError: the text has errors; the exception carries the diagnostics.
-        ModuleNotFoundError: the engine is not installed.
-        ValueError: there is no such engine.
     """
-    return load_files([(name, text)], name=_stem(name), engine=engine)
+    return load_files([(name, text)], name=_stem(name))
 
 
-def load_files(
-    files: Sequence[tuple[str, str | bytes]], *, name: str, engine: str = AUTO
-) -> Policy:
+def load_files(files: Sequence[tuple[str, str | bytes]], *, name: str) -> Policy:
     """Compile a policy from several texts.
 
     Args:
         files: how each is called in diagnostics, and what it holds, in order.
         name: the policy's name, where no text writes one.
-        engine: what evaluates its conditions, one of :data:`ENGINES`.
 
     Returns:
         The policy.
@@ -86,25 +68,20 @@ def load_files(
     Raises:
         PolicyError: a text has errors; the exception carries the diagnostics.
     """
-    policy, found = _examined(name, files, engine)
+    policy, found = _examined(name, files)
     if policy is None:
         raise PolicyError(found)
     return policy
 
 
-def check(path: str | Path, *, engine: str = AUTO) -> tuple[Policy | None, Diagnostics]:
+def check(path: str | Path) -> tuple[Policy | None, Diagnostics]:
     """Read and compile a policy, and return all that was found.
 
     Args:
         path: a rule file or a folder, as for :func:`load`.
-        engine: what evaluates its conditions, one of :data:`ENGINES`.
 
     Returns:
         The policy, None where there are errors; and the diagnostics.
-
-    Raises:
-        ModuleNotFoundError: the engine is not installed.
-        ValueError: there is no such engine.
     """
     path = Path(path)
     try:
@@ -117,27 +94,20 @@ def check(path: str | Path, *, engine: str = AUTO) -> tuple[Policy | None, Diagn
     if not files:
         message = "the folder holds no rule files"
         return None, _cannot_read(Code.NO_RULE_FILES, str(path), message)
-    return _examined(path.stem if path.suffix else path.name, files, engine)
+    return _examined(path.stem if path.suffix else path.name, files)
 
 
-def check_text(
-    text: str | bytes, *, name: str = "<policy>", engine: str = AUTO
-) -> tuple[Policy | None, Diagnostics]:
+def check_text(text: str | bytes, *, name: str = "<policy>") -> tuple[Policy | None, Diagnostics]:
     """Compile a policy from a text, and return all that was found.
 
     Args:
         text: what a rule file would hold.
         name: how the text is called in diagnostics.
-        engine: what evaluates its conditions, one of :data:`ENGINES`.
 
     Returns:
         The policy, None where there are errors; and the diagnostics.
-
-    Raises:
-        ModuleNotFoundError: the engine is not installed.
-        ValueError: there is no such engine.
     """
-    return _examined(_stem(name), [(name, text)], engine)
+    return _examined(_stem(name), [(name, text)])
 
 
 @cache
@@ -175,32 +145,12 @@ def _stem(name: str) -> str:
 
 
 def _examined(
-    name: str, files: Sequence[tuple[str, str | bytes]], engine: str
+    name: str, files: Sequence[tuple[str, str | bytes]]
 ) -> tuple[Policy | None, Diagnostics]:
     from policy_router.policy.compiler import Sources, examine
 
-    sources = Sources(name or "policy", files, profiles(), schema("policy"), _engine(engine))
+    sources = Sources(name or "policy", files, profiles(), schema("policy"))
     return examine(sources)
-
-
-@cache
-def _engine(name: str) -> Engine:
-    if name not in ENGINES:
-        raise ValueError(f"the engines are {', '.join(ENGINES)}")
-    if name != CEL_PYTHON:
-        try:
-            from policy_router.expressions.cel_expr import CelExpr
-        except ModuleNotFoundError as problem:
-            if problem.name != "cel_expr_python":
-                raise
-            if name == CEL_EXPR_PYTHON:
-                message = f"the engine {name} comes with the extra policy-router[fast]"
-                raise ModuleNotFoundError(message, name="cel_expr_python") from problem
-        else:
-            return CelExpr()
-    from policy_router.expressions.cel_python import CelPython
-
-    return CelPython()
 
 
 def _rule_files(folder: Path) -> list[Path]:

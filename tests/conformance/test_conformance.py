@@ -1,11 +1,10 @@
-"""The engines against tables of expressions and what they come to.
+"""The evaluator, and the oracles, against tables of expressions and what they come to.
 
 A table is a YAML file beside this one; its head explains the columns.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,19 +13,16 @@ from typing import Any
 import pytest
 import yaml
 
-from policy_router.expressions.cel_python import CelPython
 from policy_router.expressions.checker import check
-from policy_router.expressions.engine import FAILURE, Engine
 from policy_router.expressions.tree import BOOL, DOUBLE, INT, STRING, STRINGS, Node
 from policy_router.expressions.vocabulary import Name, Vocabulary
+from tests.support.evaluating import FAILURE, PRODUCT
+from tests.support.oracles import ORACLES
+from tests.support.oracles.engine import Engine
 
 TABLES = Path(__file__).parent
 TYPES = {bool: BOOL, int: INT, float: DOUBLE, str: STRING, list: STRINGS}
-ENGINES: list[Engine] = [CelPython()]
-if importlib.util.find_spec("cel_expr_python"):
-    from policy_router.expressions.cel_expr import CelExpr
-
-    ENGINES.append(CelExpr())
+ENGINES: list[Engine] = [PRODUCT, *ORACLES]
 
 
 def tree_of(text: str, facts: Mapping[str, Any]) -> Node:

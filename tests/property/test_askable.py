@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 from itertools import cycle
 from typing import Any
 
-import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +12,8 @@ import policy_router
 from policy_router import Policy, Request
 from policy_router.decision.askable import askable_entries
 from policy_router.decision.evaluator import permitted_entries
+from policy_router.decision.prepared import Evaluation
 from policy_router.decision.request import moment, values_of
-from policy_router.decision.situation import Situation
 from policy_router.domain import Level
 from tests.property.rich_policies import reading_wishes, rich_policies, rich_requests
 from tests.property.strategies import NOW, compiled
@@ -49,8 +46,8 @@ def offered(policy: Policy, caller: Plain, level: Level) -> set[int]:
 def admitted(policy: Policy, request_: Plain, now: str, level: Level) -> set[int]:
     """Return the places in the pool of what would be admitted if it were asked for."""
     values = values_of(policy, Request(**request_))
-    situation = Situation(policy, values, moment(now))
-    return {entry.position for entry in permitted_entries(situation, level) or ()}
+    evaluation = Evaluation(policy, values, moment(now))
+    return {entry.position for entry in permitted_entries(evaluation, level) or ()}
 
 
 @given(rich_policies(), rich_requests, WISHES, LEVELS)
@@ -89,20 +86,6 @@ def test_the_menu_does_not_look_at_wishes_and_tasks(
     """It is the same whatever they are."""
     loaded = compiled(policy)
     assert offered(loaded, request_, level) == offered(loaded, caller_of(request_), level)
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("cel_expr_python") is None, reason="it is not installed"
-)
-@given(rich_policies(), rich_requests, LEVELS)
-def test_both_engines_offer_the_same(policy: Plain, request_: Plain, level: Level) -> None:
-    """The menu does not depend on the engine."""
-    text, caller = json.dumps(policy), caller_of(request_)
-    one, other = (
-        offered(policy_router.loads(text, engine=engine), caller, level)
-        for engine in ("cel-python", "cel-expr-python")
-    )
-    assert one == other
 
 
 def test_some_menus_leave_out_what_others_offer() -> None:

@@ -16,7 +16,6 @@ from cel_expr_python import cel
 
 from policy_router.expressions.checker import check
 from policy_router.expressions.functions import FUNCTIONS, METHODS, OPERATORS
-from policy_router.expressions.render import Spelling, render
 from policy_router.expressions.tree import (
     EMPTY_LIST,
     Apply,
@@ -26,7 +25,8 @@ from policy_router.expressions.tree import (
     Type,
     walk,
 )
-from tests.property.trees import ENGINES, NAMES, OPTIONAL, VOCABULARY, Trees, any_tree, shown
+from tests.property.trees import NAMES, OPTIONAL, VOCABULARY, Trees, any_tree, shown
+from tests.support.render import Spelling, render
 
 TYPES = {
     "bool": cel.Type.BOOL,

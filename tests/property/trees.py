@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-import importlib.util
 import math
 from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
 
-from policy_router.expressions.cel_python import CelPython
-from policy_router.expressions.engine import Engine
 from policy_router.expressions.tree import (
     BOOL,
     DOUBLE,
@@ -32,15 +29,11 @@ from policy_router.expressions.tree import (
     Type,
 )
 from policy_router.expressions.vocabulary import Name, Vocabulary
+from tests.support.evaluating import PRODUCT
+from tests.support.oracles.engine import Engine
 
 Trees = st.SearchStrategy[Node]
 Variables = tuple[tuple[str, Type], ...]
-
-ENGINES: list[Engine] = [CelPython()]
-if importlib.util.find_spec("cel_expr_python"):
-    from policy_router.expressions.cel_expr import CelExpr
-
-    ENGINES.append(CelExpr())
 
 SCALARS = (BOOL, INT, DOUBLE, STRING, TIMESTAMP, DURATION)
 LISTS = tuple(Type("list", type_) for type_ in SCALARS)
@@ -287,6 +280,6 @@ def bare(value: Any) -> Any:
     return type(value), parts
 
 
-def shown(engine: Engine, tree: Node, facts: dict[str, Any]) -> str:
+def shown(tree: Node, facts: dict[str, Any], engine: Engine = PRODUCT) -> str:
     """Return an outcome as text: NaN equals NaN, and 0.0 is not -0.0 or 0."""
     return repr(engine.compile(tree).evaluate(engine.bind(facts)))

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from policy_router.expressions.cel_python import CelPython
 
 import policy_router
 from policy_router import Policy, PolicyError, loads
 from policy_router.diagnostics import Code, Diagnostics
 from policy_router.domain import FrozenDict, Level, Limit, Price, Provider, frozen
-from policy_router.expressions.cel_python import CelPython
 from policy_router.expressions.tree import DOUBLE, STRINGS
 from policy_router.policy.compiler import Sources, examine
 from policy_router.runtime.loader import check_text, profiles, schema

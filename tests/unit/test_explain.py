@@ -7,15 +7,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from policy_router.decision.account import account, shown
+from policy_router.decision.situation import Candidate, Situation
+from policy_router.expressions.engine import FAILURE
 
 from policy_router import Explanation, RecordError, Request, decide, explain, loads
-from policy_router.decision.account import account, shown
 from policy_router.decision.record import ReasonCode, Requested, Target
 from policy_router.decision.request import moment, values_of
-from policy_router.decision.situation import Candidate, Situation
 from policy_router.decision.wording import REASONS, asked, spelt_parameters, spelt_target
 from policy_router.domain import Level
-from policy_router.expressions.engine import FAILURE
 
 NOW = "2026-01-31T09:00:00Z"
 TEXT = """

@@ -6,9 +6,9 @@ import dataclasses
 from typing import Any
 
 import pytest
+from policy_router.expressions.render import Spelling, render
 
 from policy_router.expressions.checker import check
-from policy_router.expressions.render import Spelling, render
 from policy_router.expressions.tree import (
     BOOL,
     DOUBLE,

@@ -32,18 +32,16 @@ class Job(Struct, frozen=True):
 
     Attributes:
         folder: the log, by a path that is the same everywhere.
-        engine: what evaluates conditions.
         run: tells one call from the next: nothing that is kept outlives the call.
     """
 
     folder: str
-    engine: str
     run: str
 
     @classmethod
-    def of(cls, folder: LogFolder, engine: str) -> Job:
+    def of(cls, folder: LogFolder) -> Job:
         """Return a new one."""
-        return cls(str(folder.path), engine, secrets.token_hex(8))
+        return cls(str(folder.path), secrets.token_hex(8))
 
 
 class Chunk(Struct, frozen=True):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from policy_router.domain import Policy
 from policy_router.errors import PolicyError, RecordError, reason_of
-from policy_router.runtime.loader import AUTO, load_files
+from policy_router.runtime.loader import load_files
 from policy_router.runtime.log.folder import LogFolder, write_whole
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -59,7 +59,7 @@ class PolicyStore:
         """Tell whether there is a file for a revision."""
         return bool(_DIGEST.fullmatch(revision)) and self.path(revision).exists()
 
-    def load(self, revision: str, *, engine: str = AUTO) -> Policy:
+    def load(self, revision: str) -> Policy:
         """Compile the policy of a revision.
 
         Raises:
@@ -77,18 +77,18 @@ class PolicyStore:
             reason = "its file was changed"
             raise RecordError(f"the policy {revision[:19]} is not what it was: {reason}")
         try:
-            return load_files([(path.name, content)], name=path.stem, engine=engine)
+            return load_files([(path.name, content)], name=path.stem)
         except PolicyError:
             reason = "this version finds errors in it"
             raise RecordError(f"the policy {revision[:19]} cannot be used: {reason}") from None
 
-    def load_as_written(self, revision: str, *, engine: str = AUTO) -> Policy:
+    def load_as_written(self, revision: str) -> Policy:
         """Compile the policy of a revision from its rule files, if they still give it.
 
         Raises:
             RecordError: as for :meth:`load`.
         """
-        policy = self.load(revision, engine=engine)
+        policy = self.load(revision)
         folders = self.path(revision).with_suffix("")
         for folder in sorted(folders.iterdir()) if folders.is_dir() else ():
             try:
@@ -97,7 +97,7 @@ class PolicyStore:
                     for path in sorted(folder.iterdir())
                     if not path.name.startswith(".")
                 ]
-                written = load_files(files, name=policy.name, engine=engine)
+                written = load_files(files, name=policy.name)
             except (OSError, PolicyError):
                 continue
             if written.revision == revision:

@@ -18,7 +18,6 @@ from policy_router.decision.request import Request
 from policy_router.decision.what_if import reads_now
 from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
-from policy_router.runtime.loader import AUTO
 from policy_router.runtime.log.chunks import Chunk, Job, chunks, over_all
 from policy_router.runtime.log.entry import UNREADABLE, Kind, Link, is_time
 from policy_router.runtime.log.folder import LogFolder, Progress, readable
@@ -103,7 +102,6 @@ class ReplayReport(Struct):
 def replay_log(
     folder: str | Path,
     *,
-    engine: str = AUTO,
     executor: Executor | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -112,7 +110,6 @@ def replay_log(
 
     Args:
         folder: the log.
-        engine: what evaluates conditions.
         executor: does it; processes on all cores unless given, for a large log.
         workers: how many processes; as many as there are cores unless given.
         progress: is told how far it is.
@@ -121,7 +118,7 @@ def replay_log(
         LogError: there is no log.
     """
     log = LogFolder.existing(folder)
-    work = partial(replay_chunk, Job.of(log, engine))
+    work = partial(replay_chunk, Job.of(log))
     report = ReplayReport()
     spread = partial(over_all, executor=executor, workers=workers, progress=progress)
     with readable(log):
@@ -252,6 +249,6 @@ class Kept:
 def kept_policy(job: Job, revision: str) -> Kept | str:
     """Return the policy of a revision, or why there is none."""
     try:
-        return Kept(PolicyStore(LogFolder(job.folder)).load(revision, engine=job.engine))
+        return Kept(PolicyStore(LogFolder(job.folder)).load(revision))
     except RecordError as problem:
         return str(problem)

@@ -21,7 +21,7 @@ from policy_router.decision.request import Request
 from policy_router.decision.what_if import REFUSED, UNFIT, Flip, named, reads_now
 from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
-from policy_router.runtime.loader import AUTO, loads
+from policy_router.runtime.loader import loads
 from policy_router.runtime.log.chunks import Chunk, Job, chunks, over_all
 from policy_router.runtime.log.entry import UNREADABLE, Kind, Link, is_time
 from policy_router.runtime.log.folder import LogFolder, Progress, readable
@@ -36,7 +36,6 @@ def what_if(
     folder: str | Path,
     policy: Policy,
     *,
-    engine: str = AUTO,
     executor: Executor | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -46,7 +45,6 @@ def what_if(
     Args:
         folder: the log.
         policy: the other policy.
-        engine: what evaluates conditions.
         executor: does it, in this process, in others or on other machines; processes on all cores
             unless given, for a large log.
         workers: how many processes; as many as there are cores unless given.
@@ -56,7 +54,7 @@ def what_if(
         LogError: there is no log.
     """
     log = LogFolder.existing(folder)
-    job = Job.of(log, engine)
+    job = Job.of(log)
     report = WhatIf(policy.name, policy.revision)
     work = partial(what_if_chunk, job, policy.canonical)
     spread = partial(over_all, executor=executor, workers=workers)
@@ -126,8 +124,8 @@ class _Tally(Struct):
 
 
 @lru_cache(maxsize=4)
-def _other(canonical: bytes, engine: str) -> Policy:
-    return loads(canonical, name="policy.json", engine=engine)
+def _other(canonical: bytes) -> Policy:
+    return loads(canonical, name="policy.json")
 
 
 _Key = tuple[bytes, bytes, bytes, bytes, str]
@@ -142,7 +140,7 @@ class _Pass:
 
     def __init__(self, job: Job, canonical: bytes) -> None:
         self.job = job
-        self.policy = _other(canonical, job.engine)
+        self.policy = _other(canonical)
         self.reads_now = reads_now(self.policy)
         self.decided: dict[tuple[bytes, str], DecisionRecord | None] = {}
         self.groups: dict[_Key, _Group] = {}

@@ -25,9 +25,9 @@ from typing import Any, Final, cast
 
 from cel_expr_python import cel
 
-from policy_router.expressions import engine
-from policy_router.expressions.render import Spelling, render
 from policy_router.expressions.tree import Attribute, Node, Present, Type, walk
+from tests.support.oracles import engine
+from tests.support.render import Spelling, render
 
 _TYPES: Final = {
     "bool": cel.Type.BOOL,
@@ -84,22 +84,6 @@ class _Facts:
             return _ABSENT
         found = self.known[path] = _bound(value)
         return found
-
-    def extended(self, values: Mapping[str, Any]) -> _Facts:
-        """Return facts in which some roots have other values.
-
-        Args:
-            values: root name to its value.
-
-        Returns:
-            The new facts; these ones stay as they are.
-        """
-        known = self.known.copy()
-        if any(map(self.roots.get, values)):
-            for path in self.known:
-                if path.partition(".")[0] in values:
-                    del known[path]
-        return _Facts({**self.roots, **values}, known)
 
 
 class _Program:

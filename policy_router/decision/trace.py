@@ -1,4 +1,4 @@
-"""The account of one condition: what it came to, and the values under its parts.
+"""The trace of one condition: what it came to, and the values under its parts.
 
 The values come from the request that the reader supplied; they appear in explanations and nowhere
 else.
@@ -6,16 +6,16 @@ else.
 
 from __future__ import annotations
 
-import datetime
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
+from policy_router.decision.prepared import Candidate, Evaluation
 from policy_router.decision.request import spelt
-from policy_router.decision.situation import Candidate, Situation
 from policy_router.diagnostics import Span, printable
 from policy_router.expressions.condition import Condition
-from policy_router.expressions.engine import FAILURE, Activation, Outcome
+from policy_router.expressions.evaluate import FAILURE, Frame, Outcome, Program
+from policy_router.expressions.timestamps import TICKS, Duration, Timestamp, datetime_of
 from policy_router.expressions.tree import Apply, Attribute, Literal, Node, Present, walk
 
 _LONGEST = 72
@@ -30,17 +30,17 @@ class Part:
         depth: how deep it stands in the condition; 0 is the whole.
         text: the part as it was written.
         value: what it came to, as text.
-        under: the names that it reads, with their values: ``task.kind = "coding"``.
+        inputs: the names that it reads, with their values: ``task.kind = "coding"``.
     """
 
     depth: int
     text: str
     value: str
-    under: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class ConditionTrace:
     """What a condition came to.
 
     Attributes:
@@ -48,62 +48,52 @@ class Account:
         value: what it came to, as text.
         span: where it was written.
         parts: its parts, outer before inner.
-        variables: the accounts of the variables that it uses.
+        variables: the traces of the variables that it uses.
     """
 
     title: str
     value: str
     span: Span
     parts: tuple[Part, ...]
-    variables: tuple[Account, ...] = ()
+    variables: tuple[ConditionTrace, ...] = ()
 
     def lines(self) -> Iterator[str]:
-        """Yield the account for a person, aligned."""
+        """Yield the trace for a person, aligned."""
         verb = "" if self.value == shown(FAILURE) else "is "
         yield f"{self.title} {verb}{self.value}   {self.span}"
         width = max((2 * part.depth + len(part.text) for part in self.parts), default=0)
         for part in self.parts:
             text = "  " * part.depth + part.text
-            under = f"   {', '.join(part.under)}" if part.under else ""
-            yield f"  {text:<{width}}   {part.value}{under}"
+            inputs = f"   {', '.join(part.inputs)}" if part.inputs else ""
+            yield f"  {text:<{width}}   {part.value}{inputs}"
         for variable in self.variables:
             yield from (f"  {line}" for line in variable.lines())
 
 
-def account(
-    situation: Situation, title: str, condition: Condition, candidate: Candidate | None = None
-) -> Account:
+def trace(
+    evaluation: Evaluation, title: str, condition: Condition, candidate: Candidate | None = None
+) -> ConditionTrace:
     """Evaluate a condition again, and every part of it that has a value of its own."""
-    activation = situation.activation(condition, candidate)
-    evaluation = _Evaluation(situation, condition, activation)
-    used = [
-        variable for variable in situation.policy.variables if variable.name in condition.variables
+    used = [it for it in evaluation.policy.variables if it.name in condition.variables]
+    variables = [(f"variables.{it.name}", it.condition, None) for it in used]
+    first, *others = [
+        ConditionTrace(
+            title,
+            shown(evaluation.evaluate(condition, candidate)),
+            condition.span,
+            tuple(_Parts(condition, evaluation.frame_for(candidate)).parts(condition.tree, 0)),
+        )
+        for title, condition, candidate in [(title, condition, candidate), *variables]
     ]
-    return Account(
-        title,
-        shown(situation.evaluate(condition, candidate)),
-        condition.span,
-        tuple(evaluation.parts(condition.tree, 0)),
-        tuple(
-            _variable(situation, f"variables.{variable.name}", variable.condition)
-            for variable in used
-        ),
-    )
-
-
-def _variable(situation: Situation, title: str, condition: Condition) -> Account:
-    evaluation = _Evaluation(situation, condition, situation.activation(condition))
-    value = shown(situation.evaluate(condition))
-    return Account(title, value, condition.span, tuple(evaluation.parts(condition.tree, 0)))
+    return replace(first, variables=tuple(others))
 
 
 @dataclass(frozen=True, slots=True)
-class _Evaluation:
+class _Parts:
     """Evaluates the parts of one condition."""
 
-    situation: Situation
     condition: Condition
-    activation: Activation
+    frame: Frame
 
     def parts(self, node: Node, depth: int) -> Iterator[Part]:
         """Yield the logic of a condition part by part, down to its comparisons."""
@@ -143,8 +133,7 @@ class _Evaluation:
         return self.outcome(found) is True
 
     def outcome(self, node: Node) -> Outcome:
-        program = self.situation.policy.engine.compile(node)
-        return program.evaluate(self.activation)
+        return Program(node).evaluate(self.frame)
 
     def text(self, node: Node) -> str:
         written = " ".join(self.condition.text_of(node).split())
@@ -155,11 +144,11 @@ def shown(outcome: Outcome) -> str:
     """Return a value for a person: strings quoted, long ones cut, a failure in words."""
     if outcome is FAILURE:
         return "cannot be evaluated"
-    if isinstance(outcome, datetime.datetime):
-        return spelt(outcome)
-    if isinstance(outcome, datetime.timedelta):
-        return f"{outcome.total_seconds():g}s"
-    if isinstance(outcome, Sequence) and not isinstance(outcome, str):
+    if isinstance(outcome, Timestamp):
+        return spelt(datetime_of(outcome))
+    if isinstance(outcome, Duration):
+        return f"{outcome.ticks / TICKS:g}s"
+    if isinstance(outcome, tuple):
         return _cut(f"[{', '.join(shown(item) for item in outcome)}]")
     return _cut(printable(json.dumps(outcome, ensure_ascii=False)))
 

@@ -1,92 +1,42 @@
-"""Short cuts change no record: folding, fusing and looking up decide as the plain path does.
+"""Short cuts change no record: what is simplified, shared and looked up decides as the plain way.
 
-The plain path evaluates each condition by itself, as it was written. It can be had by a plan of a
-policy that neither folds nor fuses.
+The plain way evaluates each condition by itself, as it was written, with the product's evaluator
+and with each of the oracles.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.util
 import json
-from collections.abc import Callable
 from itertools import cycle
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import policy_router
-from policy_router import DecisionRecord, Policy
-from policy_router.decision.plan import Plan
-from policy_router.decision.record import EngineName
+from policy_router import Policy
 from policy_router.domain import Level
 from tests.property.rich_policies import reading_wishes, rich_policies, rich_requests
 from tests.property.strategies import NOW
+from tests.support.evaluating import PRODUCT
+from tests.support.oracles import ORACLES
+from tests.support.plain_evaluation import plain_decision, plain_permitted
 
 Plain = dict[str, Any]
-
-GOOGLE, PORTABLE = "cel-expr-python", "cel-python"
-engines = pytest.mark.parametrize(
-    "engine",
-    [
-        pytest.param(
-            GOOGLE,
-            marks=pytest.mark.skipif(
-                importlib.util.find_spec("cel_expr_python") is None, reason="it is not installed"
-            ),
-        ),
-        PORTABLE,
-    ],
-)
+ENGINES = (PRODUCT, *ORACLES)
 
 
-def loaded(policy: Plain, engine: str) -> Policy:
-    return policy_router.loads(json.dumps(policy), name="generated", engine=engine)
+def loaded(policy: Plain) -> Policy:
+    return policy_router.loads(json.dumps(policy), name="generated")
 
 
-def planned(policy: Policy, *, folds: bool = True, fuses: bool = True) -> Policy:
-    """Return a copy of a policy that decides in one way."""
-    copy = dataclasses.replace(policy)
-    copy._prepared[Plan] = Plan(copy, folds=folds, fuses=fuses)  # noqa: SLF001 - the only way in
-    return copy
-
-
-def answers(policies: Callable[[], Policy], requests: list[Plain]) -> list[Any]:
-    """Return all that policies say to requests, but for the name of their engine."""
-    return [
-        (
-            record_of(policies(), request_).to_json(),
-            [policy_router.permitted(policies(), request_, now=NOW, level=it) for it in Level],
-        )
-        for request_ in requests
-    ]
-
-
-def record_of(policy: Policy, request_: Plain) -> DecisionRecord:
-    record = policy_router.decide(policy, request_, now=NOW)
-    return msgspec.structs.replace(record, engine=EngineName("any", "any"))
-
-
-def page(policy: Policy, request_: Plain) -> str:
-    """Return what is explained of a decision."""
-    record = record_of(policy, request_)
-    return policy_router.explain(policy, record, why_not="a").to_text(full=True)
-
-
-def agreeing(policy: Plain, engine: str) -> tuple[Policy, ...]:
-    """Return policies that have to agree."""
-    fast = loaded(policy, engine)
-    return fast, planned(fast, fuses=False), planned(fast, folds=False)
-
-
-def agreed(ways: tuple[Policy, ...], request_: Plain) -> Plain:
-    """Return the record that all policies agree on, as plain data."""
-    first, *others = [record_of(way, request_).to_json() for way in ways]
-    assert others == [first] * len(others)
-    record: Plain = json.loads(first)
+def agreed(policy: Policy, request_: Plain) -> Plain:
+    """Return the record that all ways agree on, as plain data."""
+    content = policy_router.decide(policy, request_, now=NOW).to_json()
+    for engine in ENGINES:
+        assert plain_decision(policy, request_, NOW, engine).to_json() == content, engine.name
+    record: Plain = json.loads(content)
     return record
 
 
@@ -101,25 +51,15 @@ def pool_of(*conditions: str, key: str = "allow") -> list[Plain]:
 some_requests = st.lists(rich_requests, min_size=2, max_size=2)
 
 
-@engines
 @given(rich_policies(), some_requests)
-def test_fused_is_plain_and_folded_is_unfolded(
-    engine: str, policy: Plain, requests: list[Plain]
-) -> None:
-    fused = loaded(policy, engine)
-    folded = planned(fused, fuses=False)
-    # A plan remembers what it worked out; the plain one is made anew for each question.
-    plain = answers(lambda: planned(fused, folds=False), requests)
-    assert answers(lambda: fused, requests) == plain
-    assert answers(lambda: folded, requests) == plain
-
-
-@given(rich_policies(), some_requests)
-def test_both_engines_decide_the_same(policy: Plain, requests: list[Plain]) -> None:
-    pytest.importorskip("cel_expr_python")
-    google, portable = loaded(policy, GOOGLE), loaded(policy, PORTABLE)
-    assert answers(lambda: google, requests) == answers(lambda: portable, requests)
-    assert page(google, requests[0]) == page(planned(portable, folds=False), requests[0])
+def test_short_cuts_change_no_record(policy: Plain, requests: list[Plain]) -> None:
+    compiled = loaded(policy)
+    for request_ in requests:
+        agreed(compiled, request_)
+        for level in Level:
+            names = policy_router.permitted(compiled, request_, now=NOW, level=level)
+            for engine in ENGINES:
+                assert plain_permitted(compiled, request_, NOW, engine, level) == names
 
 
 @given(
@@ -134,7 +74,7 @@ def test_what_is_permitted_is_admitted_where_conditions_read_the_wish(
     """As the law of ``test_laws.py``; a wish for a parameter is no question of admission."""
     for entry, condition in zip(policy.get("pool", []), cycle(conditions), strict=False):
         entry["allow"] = condition
-    compiled = loaded({**policy, "precedence": [{"use": level}]}, PORTABLE)
+    compiled = loaded({**policy, "precedence": [{"use": level}]})
     wish = {key: it for key, it in request_.get(level, {}).items() if key != "reasoning_effort"}
     admitted = set()
     for entry in compiled.pool or ():
@@ -199,29 +139,26 @@ ASKED: list[Plain] = [
 ]
 
 
-@engines
-def test_a_condition_is_looked_up_by_any_fact(engine: str) -> None:
+def test_a_condition_is_looked_up_by_any_fact() -> None:
     for condition in (*COMPARISONS, *KEYED):
         picks = {"model": "a", "pick": condition, "allow": "false"}
         forbid = [{"when": f'{condition} && target.name == "b"'}]
         pool = [picks, {"model": "b", "pick": "true"}]
-        ways = agreeing({"facts": FACTS, "pool": pool, "forbid": forbid}, engine)
+        ways = loaded({"facts": FACTS, "pool": pool, "forbid": forbid})
         for request_ in ASKED:
             agreed(ways, request_)
 
 
-@engines
-def test_conditions_are_looked_up_together(engine: str) -> None:
+def test_conditions_are_looked_up_together() -> None:
     pool = [{**it, "allow": "false"} for it in pool_of(*COMPARISONS, *KEYED, key="pick")]
-    ways = agreeing({"facts": FACTS, "pool": pool}, engine)
+    ways = loaded({"facts": FACTS, "pool": pool})
     for request_ in ASKED:
         names = {it["entry"] for it in agreed(ways, request_)["steps"][2]["candidates"]}
         twins = [(f"entry-{place}", f"entry-{place + len(PAIRS)}") for place in range(len(PAIRS))]
         assert all((one in names) == (other in names) for one, other in twins)
 
 
-@engines
-def test_a_fact_that_may_be_absent_is_not_looked_up(engine: str) -> None:
+def test_a_fact_that_may_be_absent_is_not_looked_up() -> None:
     types = {"risk": "int", "kind": "string", "tags": "list"}
     failing = "1 / parent.depth == 1 ? has(facts.NAME) : has(facts.NAME)"
     tests = {
@@ -234,7 +171,7 @@ def test_a_fact_that_may_be_absent_is_not_looked_up(engine: str) -> None:
     }
     conditions = [f"({failing.replace('NAME', name)}) && ({it})" for it, name in tests.items()]
     facts = {name: {"type": type_} for name, type_ in types.items()}
-    ways = agreeing({"facts": facts, "pool": pool_of(*conditions, key="pick")}, engine)
+    ways = loaded({"facts": facts, "pool": pool_of(*conditions, key="pick")})
     warnings = agreed(ways, {})["decision"]["warnings"]
     assert [it["code"] for it in warnings] == ["pick_error"] * len(tests)
     assert not agreed(ways, {"parent": {"depth": 1}})["decision"]["warnings"]
@@ -270,13 +207,12 @@ TRUE_OF_ANOTHER = (
 )
 
 
-@engines
-def test_what_is_known_of_a_candidate_is_written_into_a_condition(engine: str) -> None:
+def test_what_is_known_of_a_candidate_is_written_into_a_condition() -> None:
     known = [{**KNOWN, "name": f"entry-{place}", "pick": it} for place, it in enumerate(TRUE_OF_IT)]
     pool = [*known, *pool_of(*TRUE_OF_ANOTHER, key="pick")]
     for place, entry in enumerate(pool):
         entry |= {"name": f"entry-{place}", "allow": "false"}
-    step = agreed(agreeing({"pool": pool}, engine), {"parent": {"provider": "q"}})["steps"][2]
+    step = agreed(loaded({"pool": pool}), {"parent": {"provider": "q"}})["steps"][2]
     assert len(step["candidates"]) == len(pool)
 
 
@@ -323,17 +259,16 @@ BUDGETS: dict[str, bool | None] = {
 }
 
 
-@engines
 @pytest.mark.parametrize(("condition", "truth"), BUDGETS.items(), ids=map(str, range(len(BUDGETS))))
 def test_the_budget_of_a_condition_is_that_of_what_was_written(
-    engine: str, condition: str, *, truth: bool | None
+    condition: str, *, truth: bool | None
 ) -> None:
     variables = {"far": NESTED, "near": walks(9, 20)}
     general: Plain = {"variables": variables, "precedence": "strict"}
     picking = {**general, "pool": pool_of(condition, key="pick")}
     allowing = {**general, "pool": pool_of(condition)}
     forbidding = {**general, "pool": pool_of("true"), "forbid": [{"when": condition}]}
-    records = [agreed(agreeing(it, engine), LONG) for it in (picking, allowing, forbidding)]
+    records = [agreed(loaded(it), LONG) for it in (picking, allowing, forbidding)]
     codes = [[it["code"] for it in record["decision"]["warnings"]] for record in records]
     assert codes == [
         ["pick_error"] * (truth is None),
@@ -342,8 +277,7 @@ def test_the_budget_of_a_condition_is_that_of_what_was_written(
     ]
 
 
-@engines
-def test_conditions_that_are_fused_have_each_its_own_budget(engine: str) -> None:
+def test_conditions_that_are_fused_have_each_its_own_budget() -> None:
     several = [walks(5, first) for first in range(0, 40, 5)]
     fallback = [f"entry-{number}" for number in range(8)]
     pool = [{**entry, "fallback": fallback} for entry in pool_of(*several)]
@@ -355,26 +289,24 @@ def test_conditions_that_are_fused_have_each_its_own_budget(engine: str) -> None
     ]
     rules = [{"use": "pool", "order_by": "task.labels.filter(x, x != target.name).size()"}]
     policy = {"pool": pool, "forbid": forbid, "precedence": rules}
-    decision = agreed(agreeing(policy, engine), LONG)["decision"]
+    decision = agreed(loaded(policy), LONG)["decision"]
     assert decision["target"]["entry"] == "entry-0"
     assert [target["entry"] for target in decision["fallbacks"]] == fallback
     assert not decision["warnings"]
 
 
-@engines
-def test_a_list_of_a_policy_may_be_longer_than_one_of_a_request(engine: str) -> None:
+def test_a_list_of_a_policy_may_be_longer_than_one_of_a_request() -> None:
     long = [f"strength-{number}" for number in range(1200)]
     walking = " && ".join(["target.strengths.all(x, true)"] * 9)
     pool = [{**pool_of(f"{walking} && {NO}", key="pick")[0], "strengths": long}]
-    warnings = agreed(agreeing({"pool": pool}, engine), {})["decision"]["warnings"]
+    warnings = agreed(loaded({"pool": pool}), {})["decision"]["warnings"]
     assert [it["code"] for it in warnings] == ["pick_error"]
 
 
 # What is too long for one expression.
 
 
-@engines
-def test_long_conditions_are_cut_into_several_expressions(engine: str) -> None:
+def test_long_conditions_are_cut_into_several_expressions() -> None:
     long = " || ".join(f'task.kind.startsWith("{letter * 900}")' for letter in "abcd")
     conditions = [f'{long} || task.kind.endsWith("-{number}")' for number in range(70)]
     allows = [f'!({long}) && task.kind != "{number}"' for number in range(70)]
@@ -382,7 +314,7 @@ def test_long_conditions_are_cut_into_several_expressions(engine: str) -> None:
     for entry, condition in zip(pool, conditions, strict=True):
         entry["pick"] = condition
     pool[69]["pick"] = "1 / task.index == 1"
-    ways = agreeing({"pool": pool}, engine)
+    ways = loaded({"pool": pool})
     decision = agreed(ways, {"task": {"kind": "kind-7"}})["decision"]
     assert decision["target"]["entry"] == "entry-7"
     assert [it["entry"] for it in decision["warnings"]] == ["entry-69"]
@@ -390,14 +322,13 @@ def test_long_conditions_are_cut_into_several_expressions(engine: str) -> None:
     assert len(refusal["permitted"]) == 69
 
 
-@engines
-def test_a_list_may_be_too_long_to_be_written_into_a_condition(engine: str) -> None:
+def test_a_list_may_be_too_long_to_be_written_into_a_condition() -> None:
     strengths = [f"{'strength-' * 7}{number}" for number in range(2000)]
     pool = pool_of("target.strengths.exists(x, x == task.kind)", "true")
     pool[0]["strengths"] = pool[1]["strengths"] = strengths
     pool[1]["pick"] = f"target.strengths.all(x, x != task.kind) && {walks(5)}"
     rules = [{"use": "pool", "order_by": "size(target.strengths.filter(x, x == task.kind))"}]
-    ways = agreeing({"pool": pool, "precedence": rules}, engine)
+    ways = loaded({"pool": pool, "precedence": rules})
     for kind, entry in ((strengths[77], "entry-0"), ("none", "entry-1")):
         request_ = {"task": {"kind": kind, "labels": MANY}}
         assert agreed(ways, request_)["decision"]["target"]["entry"] == entry
@@ -406,9 +337,8 @@ def test_a_list_may_be_too_long_to_be_written_into_a_condition(engine: str) -> N
 # Where much is to be decided, other ways are quicker.
 
 
-@engines
 @pytest.mark.parametrize("standing", [1, 2, 3, 30, 40])
-def test_few_or_many_forbid_rules_stand_for_many_entries(engine: str, standing: int) -> None:
+def test_few_or_many_forbid_rules_stand_for_many_entries(standing: int) -> None:
     last = ("1 / size(target.strengths) == 1", "size(target.strengths) == 0")
     forbid = [
         {"when": f'task.kind != "{it}" && target.name == "entry-{it}" && {last[it % 2]}'}
@@ -416,7 +346,7 @@ def test_few_or_many_forbid_rules_stand_for_many_entries(engine: str, standing: 
     ]
     pool = pool_of(*["true"] * 39, '"x" in task.labels')
     pool[39]["fallback"] = [f"entry-{number}" for number in range(40)]
-    ways = agreeing({"pool": pool, "forbid": forbid, "precedence": "strict"}, engine)
+    ways = loaded({"pool": pool, "forbid": forbid, "precedence": "strict"})
     spared = ["entry-1", *(f"entry-{number}" for number in range(max(standing, 2), 39))]
     refused = agreed(ways, {"task": {"kind": "1", "model": "unknown"}})["decision"]["refusal"]
     assert refused["permitted"] == spared
@@ -424,9 +354,8 @@ def test_few_or_many_forbid_rules_stand_for_many_entries(engine: str, standing: 
     assert [it["verdict"] for it in looked_at] == ["rejected", "selected"]
 
 
-@engines
 @pytest.mark.parametrize("picked", [1, 2, 3, 15, 30])
-def test_few_or_many_of_the_entries_are_put_in_order(engine: str, picked: int) -> None:
+def test_few_or_many_of_the_entries_are_put_in_order(picked: int) -> None:
     conditions = [f"facts.rank > {number} && task.index >= 0" for number in range(30)]
     pool = [
         {**entry, "allow": "false", "price": {"output": number * 7 % 4}}
@@ -442,7 +371,7 @@ def test_few_or_many_of_the_entries_are_put_in_order(engine: str, picked: int) -
         },
     ]
     facts = {"rank": {"type": "int", "default": picked}}
-    ways = agreeing({"facts": facts, "pool": pool, "precedence": rules}, engine)
+    ways = loaded({"facts": facts, "pool": pool, "precedence": rules})
     steps = agreed(ways, {"task": {"index": 1}})["steps"]
     names = [[it["entry"] for it in step["candidates"]] for step in steps]
     entries = [f"entry-{number}" for number in range(picked)]
@@ -463,13 +392,12 @@ OF_NO_ENTRY = {
 }
 
 
-@engines
-def test_a_candidate_need_not_be_an_entry(engine: str) -> None:
+def test_a_candidate_need_not_be_an_entry() -> None:
     for condition, forbidden in OF_NO_ENTRY.items():
         policy: Plain = {"forbid": [{"when": condition}], "model": "m", "provider": "p"}
         for pool in ({}, {"pool": [{"model": "other"}]}):
             for fact in ("", " && task.index >= 0"):
                 forbid = [{"when": f"({condition}){fact}"}]
-                ways = agreeing({**policy, **pool, "forbid": forbid}, engine)
+                ways = loaded({**policy, **pool, "forbid": forbid})
                 outcome = agreed(ways, {})["decision"]["outcome"]
                 assert outcome == ("refused" if forbidden else "selected")

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 import lark
 from celpy import celtypes, evaluation
 
-from policy_router.expressions.cel_python.values import FAILED, FALSE, TRUE, UNBOUND, Facts
+from tests.support.oracles.celpy_oracle.values import FAILED, FALSE, TRUE, UNBOUND, Facts
 
 MAX_ELEMENTS: Final = 10_000
 """An evaluation fails when its macros come to that element, all of them counted together.

@@ -7,12 +7,12 @@ import math
 from typing import Any
 
 import pytest
-
 from policy_router.expressions.cel_python import CelPython
-from policy_router.expressions.checker import check
 from policy_router.expressions.engine import FAILURE, Engine
 from policy_router.expressions.folding import MAX_LOOPS, literal
 from policy_router.expressions.keys import Key, key_of
+
+from policy_router.expressions.checker import check
 from policy_router.expressions.tree import (
     BOOL,
     DOUBLE,

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from policy_router.expressions.cel_python import CelPython
 from policy_router.expressions.engine import FAILURE, Outcome, Truth, truth
+
 from policy_router.expressions.tree import (
     BOOL,
     Apply,

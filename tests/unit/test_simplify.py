@@ -9,9 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-
 from policy_router.expressions.cel_python import CelPython
-from policy_router.expressions.checker import check
 from policy_router.expressions.engine import FAILURE, Activation, Engine, Outcome, Program
 from policy_router.expressions.folding import (
     FALSE,
@@ -27,6 +25,8 @@ from policy_router.expressions.folding import (
     walks_far,
 )
 from policy_router.expressions.render import render
+
+from policy_router.expressions.checker import check
 from policy_router.expressions.tree import (
     BOOL,
     DOUBLE,

@@ -12,6 +12,6 @@ celpy's ``CompiledRunner`` and ``Environment`` are not used: the first is unsafe
 the second changes the recursion limit of the process.
 """
 
-from policy_router.expressions.cel_python.engine import CelPython
+from tests.support.oracles.celpy_oracle.engine import CelPython
 
 __all__ = ["CelPython"]

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from celpy import celtypes, evaluation
 
-from policy_router.expressions.cel_python.times import (
+from policy_router.expressions.timestamps import (
     DAY,
     DAYS_IN_400_YEARS,
     EPOCH_DAY,
@@ -26,7 +26,7 @@ from policy_router.expressions.cel_python.times import (
     timestamp,
     toward_zero,
 )
-from policy_router.expressions.cel_python.values import FALSE, TRUE
+from tests.support.oracles.celpy_oracle.values import FALSE, TRUE
 
 _MINUS_ONE: Final = celtypes.IntType(-1)
 

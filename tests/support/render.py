@@ -190,4 +190,4 @@ def _character(character: str) -> str:
     if character.isprintable():
         return character
     point = ord(character)
-    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"  # noqa: PLR2004
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"

@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-
-from policy_router import Policy, decide, loads
 from policy_router.decision.lookup import Lookup
 from policy_router.decision.plan import Plan
-from policy_router.decision.request import checked, moment, values_of
 from policy_router.decision.situation import Situation
-from policy_router.domain import Level
 from policy_router.expressions.cel_python import CelPython
 from policy_router.expressions.engine import FAILURE, Activation, Outcome, Program, Truth
 from policy_router.expressions.render import render
+
+from policy_router import Policy, decide, loads
+from policy_router.decision.request import checked, moment, values_of
+from policy_router.domain import Level
 from policy_router.expressions.tree import Node
 from policy_router.policy.compiler import Sources, examine
 from policy_router.runtime.loader import ENGINES, profiles, schema

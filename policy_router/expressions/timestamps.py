@@ -1,4 +1,8 @@
-"""Timestamps and durations as Google's engine has them; celpy's are rougher."""
+"""Timestamps and durations of CEL, as exact as Google's engine has them.
+
+They are read from text by the rules of its library absl (``ParseTime`` for RFC 3339,
+``ParseDuration``) and written as protobuf's JSON does.
+"""
 
 from __future__ import annotations
 
@@ -128,13 +132,9 @@ def _fraction(nanoseconds: int) -> str:
     return f".{digits}"
 
 
-def timestamp(value: str | int | Timestamp) -> Timestamp:
-    """Convert to a timestamp, by the rules of absl's ``ParseTime`` for RFC 3339."""
-    if isinstance(value, Timestamp):
-        return value
-    if isinstance(value, int):
-        return Timestamp(value * TICKS)
-    parts = parts_of(_TIMESTAMP, value)
+def timestamp(text: str) -> Timestamp:
+    """Read a timestamp."""
+    parts = parts_of(_TIMESTAMP, text)
     year, month, day, hour, minute, second = (int(part) for part in parts[:6])
     seconds = _days(year, month, day) * DAY + _clock(hour, minute, min(second, 59)) + second // 60
     zone = _clock(*(int(part or 0) for part in parts[8:]))
@@ -165,12 +165,10 @@ def _days(year: int, month: int, day: int) -> int:
     return date.toordinal() - EPOCH_DAY + (cycle - 1) * DAYS_IN_400_YEARS
 
 
-def duration(value: str | Duration) -> Duration:
-    """Convert to a duration, by the rules of absl's ``ParseDuration``."""
-    if isinstance(value, Duration):
-        return value
-    sign, text = parts_of(_DURATION, value)
-    ticks = sum(_duration_part(*part.groups()) for part in _DURATION_PART.finditer(text))
+def duration(text: str) -> Duration:
+    """Read a duration."""
+    sign, parts = parts_of(_DURATION, text)
+    ticks = sum(_duration_part(*part.groups()) for part in _DURATION_PART.finditer(parts))
     return Duration(-ticks if sign == "-" else ticks)
 
 
@@ -181,3 +179,14 @@ def _duration_part(whole: str, fraction: str, unit: str) -> int:
     part = int(fraction[:18] or 0) * size
     int64(part // TICKS)  # absl multiplies before it divides, in 64 bits of seconds
     return int64(int(whole or 0)) * size + part // scale
+
+
+def timestamp_of(moment: datetime.datetime) -> Timestamp:
+    """Turn an aware datetime into a timestamp."""
+    since = moment - EPOCH
+    return Timestamp((since.days * DAY + since.seconds) * TICKS + since.microseconds * 4000)
+
+
+def datetime_of(moment: Timestamp) -> datetime.datetime:
+    """Turn a timestamp into a datetime in UTC, without what is below a microsecond."""
+    return EPOCH + datetime.timedelta(microseconds=moment.ticks // 4000)

@@ -9,11 +9,11 @@ from typing import Any, Final, cast
 
 import lark
 
-from policy_router.expressions import engine
-from policy_router.expressions.cel_python.evaluator import Evaluator
-from policy_router.expressions.cel_python.lowering import lowered
-from policy_router.expressions.cel_python.values import Facts, plain, root_of
 from policy_router.expressions.tree import Node
+from tests.support.oracles import engine
+from tests.support.oracles.celpy_oracle.evaluator import Evaluator
+from tests.support.oracles.celpy_oracle.lowering import lowered
+from tests.support.oracles.celpy_oracle.values import Facts, plain, root_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from celpy import celtypes, evaluation
 
-from policy_router.expressions import engine
-from policy_router.expressions.cel_python.times import (
+from policy_router.expressions.timestamps import (
     DAY,
     EPOCH,
     TICKS,
@@ -20,6 +19,7 @@ from policy_router.expressions.cel_python.times import (
     int64,
     toward_zero,
 )
+from tests.support.oracles import engine
 
 FAILED: Final = evaluation.CELEvalError("failed")
 TRUE: Final = celtypes.BoolType(source=True)
@@ -120,14 +120,3 @@ class Facts:
     """
 
     roots: dict[str, dict[str, Any]]
-
-    def extended(self, values: Mapping[str, Any]) -> Facts:
-        """Return facts in which some roots have other values.
-
-        Args:
-            values: root name to its value.
-
-        Returns:
-            The new facts; these ones stay as they are.
-        """
-        return Facts({**self.roots, **{name: root_of(value) for name, value in values.items()}})

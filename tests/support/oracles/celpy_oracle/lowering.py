@@ -7,9 +7,6 @@ from typing import Any, Final
 import lark
 from celpy import celtypes
 
-from policy_router.expressions.cel_python.evaluator import MACROS
-from policy_router.expressions.cel_python.functions import FUNCTIONS
-from policy_router.expressions.cel_python.values import bound
 from policy_router.expressions.tree import (
     Apply,
     Attribute,
@@ -20,6 +17,9 @@ from policy_router.expressions.tree import (
     Node,
     Present,
 )
+from tests.support.oracles.celpy_oracle.evaluator import MACROS
+from tests.support.oracles.celpy_oracle.functions import FUNCTIONS
+from tests.support.oracles.celpy_oracle.values import bound
 
 _OPERATORS: Final = {"||": "conditionalor", "&&": "conditionaland", "?:": "expr"}
 

@@ -1,0 +1,590 @@
+"""What a policy's conditions come to for a request: answers, and nothing that chooses.
+
+:class:`Prepared` is what can be worked out about a policy before a request meets it; most of it is
+made when it is first needed. :class:`Evaluation` is a policy met by one request: it evaluates each
+condition about the request alone once, whatever comes of it.
+
+An entry's own attributes are constants, so they are written into its conditions, which then are
+about the request alone. The conjuncts of these are shared: where fifty entries ask for
+``parent.depth < 3``, it is evaluated once. A ``forbid`` rule is cut into the part about the request
+and the part about the target; where the first is false, no candidate is looked at.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from operator import or_
+from typing import Any, Final
+
+from msgspec import UNSET, Struct
+
+from policy_router.decision import record as rec
+from policy_router.decision.condition_index import ConditionIndex, Values
+from policy_router.domain import (
+    WISHES,
+    ForbidRule,
+    FrozenDict,
+    Level,
+    Policy,
+    PoolEntry,
+    PrecedenceRule,
+)
+from policy_router.expressions.condition import Condition
+from policy_router.expressions.evaluate import Budget, Frame, Outcome, Program, Truth, frame_of
+from policy_router.expressions.simplify import (
+    Known,
+    conjuncts,
+    constant_of,
+    joined,
+    literal,
+    may_exceed_budget,
+    reads_of,
+    simplified,
+    strings,
+)
+from policy_router.expressions.tree import STRING, Attribute, Node
+from policy_router.expressions.vocabulary import REQUEST_NAMES
+from policy_router.version import VERSION
+
+
+class Candidate(Struct, frozen=True):
+    """A target that a level proposes, before anyone has said whether it may be used.
+
+    Attributes:
+        model: the model's id.
+        provider: the provider's name, or ``""``.
+        level: the level that proposes it.
+        entry: the pool entry that it is, or None.
+    """
+
+    model: str
+    provider: str
+    level: Level
+    entry: PoolEntry | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the entry; the model's id where there is none."""
+        return self.entry.name if self.entry else self.model
+
+    def values(self) -> dict[str, Any]:
+        """Return the values of the names that begin with ``target``."""
+        values = {
+            "name": self.name,
+            "model": self.model,
+            "provider": self.provider,
+            "level": self.level.value,
+            "strengths": (),
+            "supports": (),
+        }
+        return values if self.entry is None else {**values, **_attributes(self.entry)}
+
+
+def _attributes(entry: PoolEntry) -> dict[str, Any]:
+    """Return the values of the names about an entry that are the same for all candidates."""
+    optional = {
+        "price.input": entry.price.input,
+        "price.output": entry.price.output,
+        "context_window": entry.context_window,
+    }
+    given = {key: value for key, value in optional.items() if value is not None}
+    return {"strengths": entry.strengths, "supports": entry.supports or (), **given}
+
+
+class PreparedRule(Struct, frozen=True):
+    """A precedence rule with the steps that need no request.
+
+    Attributes:
+        rule: the rule.
+        skipped: its step where its condition is false.
+        nothing: its step where its level proposes nothing.
+        not_reached: its step where an earlier rule ended the walk.
+    """
+
+    rule: PrecedenceRule
+    skipped: rec.Step
+    nothing: rec.Step
+    not_reached: rec.Step
+
+
+class PreparedForbid(Struct, frozen=True, eq=False):
+    """A forbid rule, cut in two: it is false where one of the parts is.
+
+    Attributes:
+        rule: the rule.
+        number: its place, from 0.
+        request_part: the part that is about the request alone; None where there is none.
+        target_part: the part that looks at the candidate; None where there is none.
+        reads_target_alone: whether that part reads nothing else.
+    """
+
+    rule: ForbidRule
+    number: int
+    request_part: Program | None
+    target_part: Program | None
+    reads_target_alone: bool
+
+
+class Offer(Struct, frozen=True):
+    """What is selected when an entry is, as far as no request changes it.
+
+    Attributes:
+        parameters: its parameters and the policy's.
+        selected: its verdict; None where that depends on the parent's provider.
+        target: the target; None where it depends on the parent's provider.
+        fallback: the entries to go on with, in order.
+    """
+
+    parameters: FrozenDict
+    selected: rec.Candidate | None
+    target: rec.Target | None
+    fallback: tuple[PoolEntry, ...]
+
+
+class Picks(Struct, frozen=True):
+    """The entries with a ``pick``, in file order.
+
+    Attributes:
+        entries: the entries.
+        programs: for each of them its ``pick``.
+        index: the same, looked up by a fact.
+    """
+
+    entries: tuple[PoolEntry, ...]
+    programs: tuple[Program, ...]
+    index: ConditionIndex
+
+
+class Prepared:
+    """What is worked out about a policy. Threads may work it out twice, to the same effect.
+
+    Attributes:
+        policy: the policy.
+        name: the policy, as its records name it.
+        engine: what decides, as the records name it.
+        parameters: the policy's parameters.
+        rules: the precedence rules.
+        not_reached: for each of them the step of one that is not reached.
+        wishing: those whose level is an agent's wish.
+        named: name to entries, in file order.
+        known_as: model or alias to entries, in file order.
+        models: model to entries, in file order.
+        wish_matters: the levels of which a guard reads the wish.
+        variables: the policy's variables, as :func:`frame_of` wants them.
+        forbids: the forbid rules, in order.
+        always_active: those without a part about the request.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        """Work out what every decision needs."""
+        self.policy = policy
+        self.name = rec.PolicyName(policy.name, policy.revision)
+        self.engine = rec.EngineName(VERSION)
+        self.parameters = FrozenDict(policy.parameters)
+        self.rules = tuple(map(_prepared_rule, policy.precedence))
+        self.not_reached = tuple(rule.not_reached for rule in self.rules)
+        self.wishing = tuple(rule for rule in policy.precedence if rule.use in WISHES)
+        pool = policy.pool or ()
+        self.named = _table((entry.name, entry) for entry in pool)
+        self.models = _table((entry.model, entry) for entry in pool)
+        self.known_as = _table(
+            (name, entry) for entry in pool for name in dict.fromkeys((entry.model, *entry.aliases))
+        )
+        guards = [rule.when for rule in policy.forbid]
+        guards += [entry.allow for entry in pool if entry.allow]
+        reads = frozenset[str]().union(*(guard.reads for guard in guards))
+        self.wish_matters = frozenset(
+            level for level in WISHES if {f"{level}.model", f"{level}.provider"} & reads
+        )
+        self._level_matters = "target.level" in reads
+        self.variables = _variables(policy)
+        self._given = _ALWAYS_GIVEN.union(
+            f"facts.{fact.name}" for fact in policy.facts.values() if fact.default is not None
+        )
+        self.forbids = tuple(map(_prepared_forbid, policy.forbid, range(len(policy.forbid))))
+        self._screened = [it for it in self.forbids if it.request_part is not None]
+        self.always_active = [it for it in self.forbids if it.request_part is None]
+        parts = [it.request_part.tree for it in self._screened if it.request_part]
+        self._request_parts = ConditionIndex(parts, self._given)
+        self._programs: dict[Node, Program] = {}
+        self._allow: dict[tuple[int, Level | None], tuple[Program, ...]] = {}
+        self._users: dict[Level | None, Mapping[Program, int]] = {}
+        self._possible: dict[tuple[int, Level | None], tuple[PreparedForbid, ...]] = {}
+        self._orders: dict[str, tuple[Program | float | None, ...]] = {}
+        self._offers: dict[int, Offer] = {}
+        self._picks: Picks | None = None
+
+    def program(self, tree: Node) -> Program:
+        """Return what evaluates an expression; the same one for equal expressions."""
+        return self._programs.setdefault(tree, Program(tree))
+
+    def allow(self, entry: PoolEntry, level: Level) -> tuple[Program, ...]:
+        """Return conditions about the request that are all true exactly where ``allow`` is."""
+        key = entry.position, self._seen_at(level)
+        found = self._allow.get(key)
+        if found is None:
+            tree = simplified(entry.allow.tree, known_of(entry, level)) if entry.allow else _TRUE
+            parts = [tree] if may_exceed_budget(tree) else conjuncts(tree)
+            found = tuple(self.program(part) for part in parts if part != _TRUE)
+            self._allow[key] = found
+        return found
+
+    def users(self, level: Level) -> Mapping[Program, int]:
+        """Return the conditions of :meth:`allow`, each with the entries that it stands for.
+
+        Entries are a set of bits: that of an entry is ``1 << entry.position``.
+        """
+        found = self._users.get(self._seen_at(level))
+        if found is None:
+            users: dict[Program, int] = {}
+            for entry in self.policy.pool or ():
+                for program in self.allow(entry, level):
+                    users[program] = users.get(program, 0) | 1 << entry.position
+            found = self._users[self._seen_at(level)] = users
+        return found
+
+    def active_forbids(self, evaluation: Evaluation) -> list[PreparedForbid]:
+        """Return the forbid rules whose part about the request is there, and not false."""
+        screened = self._screened
+        found: set[int] = set()
+        for bucket in self._request_parts.find(evaluation.values):
+            found.update(bucket.sure)
+            for place in bucket.unsure:
+                part = screened[place].request_part
+                if place not in found and part and evaluation.outcome_of(part) is not False:
+                    found.add(place)
+        return [screened[place] for place in sorted(found)]
+
+    def possible_forbids(self, candidate: Candidate) -> tuple[PreparedForbid, ...]:
+        """Return the forbid rules that look at the target alone first and may forbid this one.
+
+        Those that are false for an entry whatever the request is are left out.
+        """
+        entry = candidate.entry
+        if entry is None or not entry.provider:
+            return tuple(self.always_active)
+        key = entry.position, self._seen_at(candidate.level)
+        found = self._possible.get(key)
+        if found is None:
+            frame = frame_of({"target": candidate.values()})
+            found = self._possible[key] = tuple(
+                forbid
+                for forbid in self.always_active
+                if not (forbid.reads_target_alone and _is_false(forbid.target_part, frame))
+            )
+        return found
+
+    def _seen_at(self, level: Level) -> Level | None:
+        """Return the level, if it makes a difference to a guard."""
+        return level if self._level_matters else None
+
+    @property
+    def picks(self) -> Picks:
+        """What level ``pool`` may pick."""
+        if self._picks is None:
+            entries = [(it, it.pick) for it in self.policy.pool or () if it.pick]
+            trees = [simplified(pick.tree, known_of(it, Level.POOL)) for it, pick in entries]
+            self._picks = Picks(
+                tuple(entry for entry, _ in entries),
+                tuple(map(self.program, trees)),
+                ConditionIndex(trees, self._given),
+            )
+        return self._picks
+
+    def order(self, order_by: Condition) -> tuple[Program | float | None, ...]:
+        """Return an ``order_by`` for each of the entries that may be picked.
+
+        It is a number, or None, where no request changes it.
+        """
+        found = self._orders.get(order_by.text)
+        if found is None:
+            trees = [
+                simplified(order_by.tree, known_of(entry, Level.POOL))
+                for entry in self.picks.entries
+            ]
+            found = self._orders[order_by.text] = tuple(
+                self.program(tree)
+                if (constant := constant_of(tree)) is None
+                else number_of(constant)
+                for tree in trees
+            )
+        return found
+
+    def offer(self, entry: PoolEntry) -> Offer:
+        """Return what is selected when an entry is."""
+        found = self._offers.get(entry.position)
+        if found is None:
+            found = self._offers[entry.position] = self._offer(entry)
+        return found
+
+    def _offer(self, entry: PoolEntry) -> Offer:
+        parameters = FrozenDict({**self.policy.parameters, **entry.parameters})
+        fallback = tuple(other for name in entry.fallback for other in self.named.get(name, ()))
+        if not entry.provider:
+            return Offer(parameters, None, None, fallback)
+        provider = entry.provider if entry.shares_name else UNSET
+        selected = rec.Candidate(rec.Verdict.SELECTED, entry.name, provider=provider)
+        target = rec.Target(entry.model, entry.provider, parameters, entry.name)
+        return Offer(parameters, selected, target, fallback)
+
+
+def number_of(outcome: object) -> float | None:
+    """Return an outcome that puts a candidate anywhere in an order; else None, as for a NaN."""
+    return outcome if isinstance(outcome, int | float) and not math.isnan(outcome) else None
+
+
+class Evaluation:
+    """A policy met by one request: what its conditions come to. Used in one thread.
+
+    Attributes:
+        policy: the policy that decides.
+        prepared: what is worked out about it.
+        values: the values of all names of the request, by section.
+        now: the time of the decision, in UTC.
+        frame: what conditions about the request are evaluated with.
+    """
+
+    __slots__ = (
+        "_active",
+        "_aim",
+        "_budget",
+        "_outcomes",
+        "frame",
+        "now",
+        "policy",
+        "prepared",
+        "values",
+    )
+
+    def __init__(
+        self,
+        policy: Policy,
+        values: Values,
+        now: datetime.datetime,
+        budget: Budget | None = None,
+    ) -> None:
+        """Begin with nothing evaluated."""
+        self.policy, self.values, self.now = policy, values, now
+        self.prepared = policy.prepared(Prepared)
+        self._budget = budget or Budget()
+        self.frame = frame_of(
+            values, self._budget, now={"": now}, variables=self.prepared.variables
+        )
+        self._outcomes: dict[Program, Outcome] = {}
+        self._aim: tuple[Candidate | None, dict[str, Any]] = (None, self.frame)
+        self._active: Sequence[PreparedForbid] | None = None
+
+    def asking(self, level: Level, wish: Mapping[str, Any]) -> Evaluation:
+        """Return the same with another wish at a level; a part of the same decision."""
+        values = {**self.values, level: {**self.values[level], **wish}}
+        return Evaluation(self.policy, values, self.now, self._budget)
+
+    def provider_of(self, entry: PoolEntry) -> str:
+        """Return an entry's provider: its own or the policy's, else the parent's."""
+        return entry.provider or self.values["parent"]["provider"]
+
+    def candidate(self, entry: PoolEntry, level: Level) -> Candidate:
+        """Return an entry as the candidate of a level."""
+        return Candidate(entry.model, self.provider_of(entry), level, entry)
+
+    def evaluate(self, condition: Condition, candidate: Candidate | None = None) -> Outcome:
+        """Evaluate an expression as it was written."""
+        return condition.program.evaluate(self.frame_for(candidate))
+
+    def truth(self, condition: Condition, candidate: Candidate | None = None) -> Truth:
+        """Evaluate a condition as it was written."""
+        return condition.program.truth(self.frame_for(candidate))
+
+    def frame_for(self, candidate: Candidate | None) -> dict[str, Any]:
+        """Return what conditions about a candidate are evaluated with."""
+        if candidate is None:
+            return self.frame
+        aim, frame = self._aim
+        if aim is not candidate:
+            frame = {**self.frame, "target": candidate.values()}
+            self._aim = candidate, frame
+        return frame
+
+    def outcome_of(self, program: Program) -> Outcome:
+        """Evaluate an expression about the request alone, once."""
+        found = self._outcomes.get(program)
+        if found is None:
+            found = self._outcomes[program] = program.evaluate(self.frame)
+        return found
+
+    def allows(self, candidate: Candidate) -> bool:
+        """Tell whether the ``allow`` of a candidate is true, or there is none."""
+        if candidate.entry is None or candidate.entry.allow is None:
+            return True
+        known = self._outcomes
+        for program in self.prepared.allow(candidate.entry, candidate.level):
+            outcome = known.get(program)
+            if outcome is None:
+                outcome = self.outcome_of(program)
+            if outcome is not True:
+                return False
+        return True
+
+    def allowed(self, level: Level) -> Sequence[PoolEntry]:
+        """Return the entries of the pool whose ``allow`` is true, in file order."""
+        pool = self.policy.pool or ()
+        against = [
+            entries
+            for program, entries in self.prepared.users(level).items()
+            if self.outcome_of(program) is not True
+        ]
+        if not against:
+            return pool
+        excluded = reduce(or_, against)
+        return [entry for entry in pool if not excluded >> entry.position & 1]
+
+    @property
+    def active_forbids(self) -> Sequence[PreparedForbid]:
+        """The forbid rules with a part about the request, where that part is not false."""
+        if self._active is None:
+            self._active = self.prepared.active_forbids(self)
+        return self._active
+
+    def possible_forbids(self, candidate: Candidate) -> Sequence[PreparedForbid]:
+        """Return the forbid rules that may be other than false for a candidate, in order."""
+        active = self.active_forbids
+        if not self.prepared.always_active:
+            return active
+        possible = self.prepared.possible_forbids(candidate)
+        return sorted((*possible, *active), key=_number) if active else possible
+
+    def matches(self, forbid: PreparedForbid, candidate: Candidate) -> bool:
+        """Tell whether a rule of :meth:`possible_forbids` is not false: true, or failing."""
+        return not _is_false(forbid.target_part, self.frame_for(candidate))
+
+    def unforbidden(self, entries: Sequence[PoolEntry], level: Level) -> Sequence[PoolEntry]:
+        """Return those of some entries for which no forbid rule matches."""
+        if not self.active_forbids and not self.prepared.always_active:
+            return entries
+        return [
+            candidate.entry
+            for candidate in [self.candidate(entry, level) for entry in entries]
+            if candidate.entry
+            and not any(self.matches(it, candidate) for it in self.possible_forbids(candidate))
+        ]
+
+    def picked(self) -> tuple[Sequence[int], set[int]]:
+        """Return the entries whose ``pick`` is true, and those where it fails.
+
+        Both are places among :attr:`Picks.entries`; the first are in order.
+        """
+        picks = self.prepared.picks
+        found: set[int] = set()
+        failed: set[int] = set()
+        buckets = picks.index.find(self.values)
+        if len(buckets) == 1 and not buckets[0].unsure:
+            return buckets[0].sure, failed
+        for bucket in buckets:
+            found.update(bucket.sure)
+            for place in bucket.unsure:
+                outcome = self.outcome_of(picks.programs[place])
+                if outcome is not False:
+                    (found if outcome is True else failed).add(place)
+        return sorted(found), failed
+
+    def numbers(self, order_by: Condition, places: Sequence[int]) -> Mapping[int, float | None]:
+        """Return what an ``order_by`` comes to; None where it is no number.
+
+        Args:
+            order_by: the expression.
+            places: which of the entries that may be picked are meant.
+        """
+        order = self.prepared.order(order_by)
+        return {
+            place: number_of(self.outcome_of(known)) if isinstance(known, Program) else known
+            for place in places
+            for known in (order[place],)
+        }
+
+
+def _is_false(part: Program | None, frame: Frame) -> bool:
+    return part is not None and part.evaluate(frame) is False
+
+
+def _number(forbid: PreparedForbid) -> int:
+    return forbid.number
+
+
+def _variables(policy: Policy) -> Mapping[str, Sequence[tuple[str, Program]]]:
+    programs = {it.name: it.condition.program for it in policy.variables}
+    return {
+        it.name: [(name, programs[name]) for name in (*it.condition.variables, it.name)]
+        for it in policy.variables
+    }
+
+
+def _prepared_rule(rule: PrecedenceRule) -> PreparedRule:
+    steps = (
+        rec.Step(rule.id, rule.use, result)
+        for result in (rec.Result.SKIPPED, rec.Result.NO_PROPOSAL, rec.Result.NOT_REACHED)
+    )
+    return PreparedRule(rule, *steps)
+
+
+def _prepared_forbid(rule: ForbidRule, number: int) -> PreparedForbid:
+    """Cut a rule's condition, unless its macros could make all of it fail."""
+    if may_exceed_budget(rule.when.tree):
+        is_aimed = _reads_target(rule.when.tree)
+        program = rule.when.program
+        return PreparedForbid(
+            rule,
+            number,
+            None if is_aimed else program,
+            program if is_aimed else None,
+            reads_target_alone=False,
+        )
+    parts: dict[bool, list[Node]] = {False: [], True: []}
+    for part in conjuncts(rule.when.tree):
+        parts[_reads_target(part)].append(part)
+    about_request, about_target = (_conjunction(parts[it]) for it in (False, True))
+    reads = reads_of(about_target.tree) if about_target else ()
+    alone = all(path.startswith("target.") for path in reads)
+    return PreparedForbid(rule, number, about_request, about_target, alone)
+
+
+def _conjunction(parts: list[Node]) -> Program | None:
+    return Program(joined("&&", parts)) if parts else None
+
+
+def _reads_target(tree: Node) -> bool:
+    return any(path.startswith("target.") for path in reads_of(tree))
+
+
+def _table(pairs: Iterable[tuple[str, PoolEntry]]) -> Mapping[str, tuple[PoolEntry, ...]]:
+    found: dict[str, list[PoolEntry]] = {}
+    for key, entry in pairs:
+        found.setdefault(key, []).append(entry)
+    return {key: tuple(entries) for key, entries in found.items()}
+
+
+def known_of(entry: PoolEntry, level: Level) -> Known:
+    """Return what stands for the names of an entry, as the candidate of a level."""
+    provider = literal(entry.provider) if entry.provider else _PARENT_PROVIDER
+    return {
+        "target.name": literal(entry.name),
+        "target.model": literal(entry.model),
+        "target.provider": provider,
+        "target.level": literal(level.value),
+        "target.strengths": strings(entry.strengths),
+        "target.supports": strings(entry.supports or ()),
+        "target.price.input": _constant(entry.price.input),
+        "target.price.output": _constant(entry.price.output),
+        "target.context_window": _constant(entry.context_window),
+    }
+
+
+def _constant(value: float | None) -> Node | None:
+    return None if value is None else literal(value)
+
+
+_TRUE: Final = literal(True)  # noqa: FBT003 - it is data
+_PARENT_PROVIDER: Final = Attribute(STRING, 0, 0, "parent.provider")
+_ALWAYS_GIVEN: Final = frozenset(name.path for name in REQUEST_NAMES if not name.optional)
