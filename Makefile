@@ -11,7 +11,8 @@ BIN := .venv/bin
 LOCKED := .venv/.locked
 INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+INSTALL_LOCKED = $(PIP) install -qq --require-hashes --no-deps
+COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-strip-extras --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command "make lock" $(LOCK_FLAGS)
 
 .DEFAULT_GOAL := help
@@ -49,6 +50,7 @@ format: $(INSTALLED) ## correct style where a tool can
 	$(BIN)/ruff format
 
 lock: ## resolve the dependencies again (needs uv; LOCK_FLAGS=--upgrade for newer ones)
+	$(COMPILE) --group pip -o requirements/pip.txt
 	$(COMPILE) --group dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) -c requirements/dev.txt -o requirements/run.txt pyproject.toml
@@ -65,12 +67,15 @@ clean: ## remove what the other targets made
 	find policy_router tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps are written last: an environment that was interrupted half-way is made anew.
-$(LOCKED): requirements/dev.txt
+# The pip that Python brings installs the one that is locked, which installs all else. A lock is
+# whole, so pip resolves nothing: no old pip and no later release can break it.
+$(LOCKED): requirements/pip.txt requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "policy-router needs Python 3.11 or newer, and '$(PYTHON)' is not:" \
 			"try 'make PYTHON=python3.12 $(MAKECMDGOALS)'" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
-	$(PIP) install -qq --require-hashes -r requirements/dev.txt
+	$(INSTALL_LOCKED) -r requirements/pip.txt
+	$(INSTALL_LOCKED) -r requirements/dev.txt
 	@touch $@
 
 $(INSTALLED): $(LOCKED) pyproject.toml
