@@ -53,9 +53,11 @@ lock: ## resolve the dependencies again (needs uv; LOCK_FLAGS=--upgrade for newe
 	$(COMPILE) --group pip -o requirements/pip.txt
 	$(COMPILE) --group dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
-	$(COMPILE) -c requirements/dev.txt -o requirements/run.txt pyproject.toml
-	$(COMPILE) --extra fast -c requirements/dev.txt -o requirements/fast.txt pyproject.toml
+	$(COMPILE) --group sdk-lowest -o requirements/sdk-lowest.txt
+	$(COMPILE) -c requirements/dev.txt -o requirements/core.txt pyproject.toml
+	$(COMPILE) --extra run -c requirements/dev.txt -o requirements/run.txt pyproject.toml
 	$(COMPILE) --extra sign -c requirements/dev.txt -o requirements/sign.txt pyproject.toml
+	$(COMPILE) --extra fast -c requirements/dev.txt -o requirements/fast.txt pyproject.toml
 
 dist: $(INSTALLED) ## build the sdist, and from it the wheel
 	rm -rf dist

@@ -10,7 +10,7 @@ A policy (YAML with conditions in CEL) and a request (wishes and facts) give a d
 
 Deciding imports neither an SDK nor a server. What delegates (:class:`Delegator`,
 :class:`Executor`, :class:`Reply`) and logs (:class:`DecisionLog`) is imported when it is first
-asked for, and the SDK with the first model call.
+asked for, and the SDK, which the extra ``run`` installs, with the first model call.
 """
 
 from importlib import import_module

@@ -10,12 +10,15 @@
     ├── ProviderError  the provider's: decision id and attempts
     └── LogError       the disk's: the decision log cannot be written or read
 
-Anything else that escapes from this package is a bug of ours. No message ever holds the value
-of a fact.
+Where a call needs a package that is not installed, a ``ModuleNotFoundError`` names the extra that
+installs it. Anything else that escapes from this package is a bug of ours. No message ever holds
+the value of a fact.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from msgspec import UnsetType
@@ -150,3 +153,24 @@ def reason_of(problem: OSError | ValueError) -> str:
     if not isinstance(problem, OSError):
         return "no file can have this name"
     return (problem.strerror or "input/output error").lower()
+
+
+@contextmanager
+def needs_extra(extra: str, module: str, purpose: str) -> Iterator[None]:
+    """Import a module that an extra installs, or say how to install it.
+
+    Args:
+        extra: the name of the extra.
+        module: the top-level module that it brings.
+        purpose: what needs it.
+
+    Raises:
+        ModuleNotFoundError: the module is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as problem:
+        if (problem.name or "").partition(".")[0] != module:
+            raise
+        message = f"{purpose} needs the extra `{extra}`: pip install 'policy-router[{extra}]'"
+        raise ModuleNotFoundError(message, name=module) from None

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from policy_router.runtime.endpoints import Endpoint
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _UNREACHED: Final = frozenset({Failing.CONNECTION_FAILED, Failing.TIMEOUT})
+
+
+def require_sdk() -> None:
+    """Import the SDK, so that nothing is begun that needs it where it is missing.
+
+    Raises:
+        ModuleNotFoundError: the extra ``run`` is not installed.
+    """
+    import_module("policy_router.runtime.sdk")
 
 
 @dataclass(slots=True)
@@ -143,7 +153,7 @@ class Connections:
 
         Args:
             timeout: seconds that a provider may be silent.
-            transport: an ``httpx2`` transport in place of the network, or None.
+            transport: a transport of the SDK's HTTP client in place of the network, or None.
         """
         self._timeout, self._transport = timeout, transport
         self.clients: Clients[openai.OpenAI] = Clients(self._connect)

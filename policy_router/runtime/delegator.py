@@ -21,6 +21,7 @@ from policy_router.domain import Policy
 from policy_router.runtime.accounting import estimate
 from policy_router.runtime.arguments import arguments_of
 from policy_router.runtime.batch import CountTokens, Planned, count_tokens, planned
+from policy_router.runtime.clients import require_sdk
 from policy_router.runtime.closing import Closing
 from policy_router.runtime.executor import Executor
 from policy_router.runtime.ids import Ids, check_session, uuid7
@@ -158,13 +159,14 @@ class Delegator(Closing):
         Raises:
             RequestError: the arguments or facts are malformed; the path says where. Nothing ran.
             LogError: the decisions cannot be logged, and are denied for that. Nothing ran.
+            ModuleNotFoundError: a child needs the extra ``run``. Nothing was logged, nothing ran.
             RuntimeError: the delegator is closed, or was closed meanwhile; or this is a coroutine
                 of a child, which has to await :meth:`delegate_async`.
         """
         batch = self._decided(arguments, facts, session_id)
+        chosen = self._chosen(batch)
         if self._log is not None:
             self._log.decisions(self.policy, _decided_by(batch, parent_id))
-        chosen = self._chosen(batch)
         if len(chosen) == 1 and not _is_coroutine(self._run_child):
             ran = {chosen[0].index: self._run(chosen[0], watcher)}
         elif chosen:
@@ -189,10 +191,11 @@ class Delegator(Closing):
         To cancel it cancels its children.
         """
         batch = self._decided(arguments, facts, session_id)
+        chosen = self._chosen(batch)
         if (log := self._log) is not None:
             decisions = _decided_by(batch, parent_id)
             await log.decisions_async(self.policy, decisions)
-        ran = await self._run_all(self._chosen(batch), watcher)
+        ran = await self._run_all(chosen, watcher)
         if log is not None:
             await log.flush_async()
         return self._delegation(batch, self._in_order(batch, ran), session_id)
@@ -234,10 +237,13 @@ class Delegator(Closing):
         return next((plan for plan in batch if plan.target is None), None)
 
     def _chosen(self, batch: Sequence[Planned]) -> list[Planned]:
-        """Return the tasks that are run."""
+        """Return the tasks that are run; where the executor runs them, it needs the SDK."""
         if self._refusing(batch) is not None:
             return []
-        return [plan for plan in batch if plan.target is not None]
+        chosen = [plan for plan in batch if plan.target is not None]
+        if chosen and self._run_child is None:
+            require_sdk()
+        return chosen
 
     def _in_order(self, batch: Sequence[Planned], ran: Mapping[int, Result]) -> list[Result]:
         """Return a result for every task: those that ran, and what the others are instead."""

@@ -94,7 +94,8 @@ class Executor(Closing):
             streams: whether answers are streamed, so that watchers are told the text as it comes.
             instructions: the system message of each child; ``""`` for none.
             session_header: the header that takes the id of the session to the provider.
-            transport: an ``httpx2`` transport in place of the network, for tests.
+            transport: an ``httpx2`` transport in place of the network, for tests; with version 2 of
+                the SDK, an ``httpx`` transport.
             clock: tells the time, from which a ``Retry-After`` that is a date is counted.
 
         Raises:
@@ -143,6 +144,7 @@ class Executor(Closing):
             NoTarget: the record refuses.
             ProviderError: no target of the plan answered.
             RequestError: the session's id cannot be sent.
+            ModuleNotFoundError: the extra ``run`` is not installed.
         """
         task = self._task(record, goal, context, decision_id, session_id=session_id, tell=watcher)
         return self.run_child(_target(record), task)
@@ -181,6 +183,7 @@ class Executor(Closing):
         Raises:
             ProviderError: no target of the plan answered.
             RequestError: the session's id cannot be sent.
+            ModuleNotFoundError: the extra ``run`` is not installed.
         """
         steps = course((target, *task.fallbacks), self._rules)
         step = advanced(steps)
@@ -320,6 +323,7 @@ class Executor(Closing):
 
         Raises:
             ProviderError: it has no address, or its key is missing.
+            ModuleNotFoundError: the extra ``run`` is not installed.
         """
         return self._connections.clients.lend(self._endpoint(provider))
 

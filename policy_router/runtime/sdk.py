@@ -1,22 +1,22 @@
 """The only door to the OpenAI SDK: connections, calls, and what goes wrong with them.
 
-Importing this takes a third of a second, so it is imported with the first call. The SDK would read
-keys, addresses and headers from the environment, follow redirects and try again by itself; none of
+Importing this takes a third of a second, so it is imported with the first call. Two versions of the
+SDK are accepted: 2.x makes its calls with ``httpx``, and 3.x with ``httpx2``. Both would read keys,
+addresses and headers from the environment, follow redirects and try again by themselves; none of
 that happens here, since it could take a key to another endpoint, or a call outside the plan.
 """
 
 from __future__ import annotations
 
+import inspect
 import secrets
 import ssl
 from collections.abc import AsyncGenerator, Generator
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import httpx2
-import openai
-
+from policy_router.errors import needs_extra
 from policy_router.runtime.dialects import RESPONSES, Wire
 from policy_router.runtime.endpoints import Endpoint
 from policy_router.runtime.failures import Failure, of_status
@@ -25,13 +25,24 @@ from policy_router.runtime.results import Failing, Reply
 from policy_router.runtime.router import Clock
 from policy_router.version import VERSION
 
+with needs_extra("run", "openai", "calling a model"):
+    import openai
+
+# The SDK takes only the client that it brings. Both have the same names.
+if TYPE_CHECKING or not openai.VERSION.startswith("2."):
+    import httpx2 as httpx
+else:
+    import httpx
+
 CONNECT_SECONDS: Final = 10.0
 """How long a connection may take to be made."""
-_LIMITS: Final = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
-_BROKEN: Final = (openai.APIError, httpx2.HTTPError, ValueError, RecursionError)
+_LIMITS: Final = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
+_BROKEN: Final = (openai.APIError, httpx.HTTPError, ValueError, RecursionError)
 """What the SDK raises where a stream is not as it should be."""
 _NO_KEY: Final = f"Bearer {secrets.token_hex()}"
 """Stands for a key that an endpoint does not need; it is never sent."""
+_ADMIN: Final = {"admin_api_key"} & inspect.signature(openai.OpenAI).parameters.keys()
+"""The argument for another key, which older versions of the SDK do not have."""
 
 
 def connect(endpoint: Endpoint, timeout: float, transport: Any = None) -> openai.OpenAI:
@@ -40,7 +51,7 @@ def connect(endpoint: Endpoint, timeout: float, transport: Any = None) -> openai
     Args:
         endpoint: address, key and headers.
         timeout: seconds that the provider may be silent.
-        transport: an ``httpx2`` transport in place of the network, or None.
+        transport: a transport of the SDK's HTTP client in place of the network, or None.
     """
     headers = _headers(endpoint)
 
@@ -51,7 +62,7 @@ def connect(endpoint: Endpoint, timeout: float, transport: Any = None) -> openai
         def default_headers(self) -> dict[str, str | openai.Omit]:
             return dict(headers)
 
-    http = httpx2.Client(
+    http = httpx.Client(
         **_options(timeout),
         transport=transport,
         event_hooks={"request": [_unsigned], "response": [_as_utf8]},
@@ -70,7 +81,7 @@ def connect_async(endpoint: Endpoint, timeout: float, transport: Any = None) -> 
         def default_headers(self) -> dict[str, str | openai.Omit]:
             return dict(headers)
 
-    http = httpx2.AsyncClient(
+    http = httpx.AsyncClient(
         **_options(timeout),
         transport=transport,
         event_hooks={"request": [_unsigned_async], "response": [_as_utf8_async]},
@@ -81,7 +92,7 @@ def connect_async(endpoint: Endpoint, timeout: float, transport: Any = None) -> 
 def _options(timeout: float) -> dict[str, Any]:
     """Return how connections are kept: without redirects, and without cookies."""
     return {
-        "timeout": httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+        "timeout": httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
         "limits": _LIMITS,
         "follow_redirects": False,
         "verify": _trust(),
@@ -92,25 +103,25 @@ def _options(timeout: float) -> dict[str, Any]:
 @cache
 def _trust() -> ssl.SSLContext:
     """Return whom to trust: reading the certificates takes longer than making a client."""
-    return httpx2.create_ssl_context()
+    return httpx.create_ssl_context()
 
 
-def _unsigned(request: httpx2.Request) -> None:
+def _unsigned(request: httpx.Request) -> None:
     """Take away what tells the SDK that no key is missing."""
     if request.headers.get("Authorization") == _NO_KEY:
         del request.headers["Authorization"]
 
 
-async def _unsigned_async(request: httpx2.Request) -> None:
+async def _unsigned_async(request: httpx.Request) -> None:
     _unsigned(request)
 
 
-def _as_utf8(response: httpx2.Response) -> None:
+def _as_utf8(response: httpx.Response) -> None:
     """Read every answer as JSON is written, whatever its headers say (RFC 8259, section 8.1)."""
     response.encoding = "utf-8"
 
 
-async def _as_utf8_async(response: httpx2.Response) -> None:
+async def _as_utf8_async(response: httpx.Response) -> None:
     _as_utf8(response)
 
 
@@ -119,7 +130,7 @@ def _arguments(endpoint: Endpoint) -> dict[str, Any]:
     return {
         "base_url": endpoint.base_url,
         "api_key": "",  # it is among the headers
-        "admin_api_key": "",
+        **dict.fromkeys(_ADMIN, ""),
         "organization": "",
         "project": "",
         "webhook_secret": "",
@@ -158,7 +169,7 @@ class Exchange:
         """Make the call, and wait for the answer."""
         try:
             answer = self._create(self._api(client).with_raw_response)
-        except (openai.APIError, httpx2.HTTPError) as error:
+        except (openai.APIError, httpx.HTTPError) as error:
             return self._failure(error)
         return self._read(answer.content)
 
@@ -166,7 +177,7 @@ class Exchange:
         """Make the call on an event loop; as for :meth:`call`."""
         try:
             answer = await self._create(self._api(client).with_raw_response)
-        except (openai.APIError, httpx2.HTTPError) as error:
+        except (openai.APIError, httpx.HTTPError) as error:
             return self._failure(error)
         return self._read(answer.content)
 
@@ -213,7 +224,7 @@ class Exchange:
     def _break(self, error: Exception) -> None:
         """Note what broke a stream; where that is what it holds, it had begun."""
         self.reading.failure = self._failure(error)
-        if not isinstance(error, openai.APIError | httpx2.HTTPError):
+        if not isinstance(error, openai.APIError | httpx.HTTPError):
             self.reading.has_begun = True
 
     def _failure(self, error: Exception) -> Failure:
@@ -232,7 +243,7 @@ class Exchange:
             return Failure(Failing.CONNECTION_FAILED, message)
         if isinstance(error, openai.APIError):
             return failure_of(error.body, self.secrets, model=model, now=now)
-        if isinstance(error, httpx2.HTTPError):
+        if isinstance(error, httpx.HTTPError):
             what = type(error).__name__
             return Failure(Failing.CONNECTION_FAILED, f"the provider's answer broke off ({what})")
         return Failure(Failing.BAD_RESPONSE, "the stream holds something that is no event")

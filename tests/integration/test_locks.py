@@ -10,7 +10,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LOCKS = sorted((Path(__file__).parents[2] / "requirements").glob("*.txt"))
+FOLDER = Path(__file__).parents[2] / "requirements"
+LOCKS = sorted(FOLDER.glob("*.txt"))
 
 
 def locked(lock: Path) -> dict[str, Requirement]:
@@ -42,3 +43,10 @@ def test_a_lock_has_all_that_its_packages_need_with_their_extras(lock: Path) -> 
             pin = pins.get(canonicalize_name(requirement.name))
             assert pin is not None, f"{name} needs {requirement}"
             assert requirement.extras <= pin.extras, f"{name} needs {requirement}"
+
+
+def test_the_lowest_sdk_is_the_lowest_that_the_extra_accepts() -> None:
+    requires = map(Requirement, importlib.metadata.requires("policy-router") or [])
+    accepted = next(it.specifier for it in requires if it.name == "openai")
+    (lowest,) = (bound.version for bound in accepted if bound.operator == ">=")
+    assert lowest in locked(FOLDER / "sdk-lowest.txt")["openai"].specifier

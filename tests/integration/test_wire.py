@@ -12,9 +12,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import httpx2
 import pytest
 
 from policy_router import Delegator, Executor, Policy, ProviderError, Reply, decide, loads
@@ -23,6 +22,11 @@ from policy_router.runtime.executor import INSTRUCTIONS
 from policy_router.runtime.results import Delegation, Event, EventKind, Failing
 from policy_router.version import VERSION
 from tests.integration.support import NOW
+
+if TYPE_CHECKING:
+    import httpx2 as httpx
+else:  # that of the SDK which is installed
+    from policy_router.runtime.sdk import httpx
 
 ENV = {
     "ONE_KEY": "key-of-one-0123456789",
@@ -37,7 +41,7 @@ SYSTEM = {"role": "system", "content": INSTRUCTIONS}
 USER = {"role": "user", "content": "the goal"}
 RESPONSES = {"api": "responses"}
 
-Answer = Callable[[httpx2.Request], httpx2.Response]
+Answer = Callable[[httpx.Request], httpx.Response]
 
 
 # --- Providers ------------------------------------------------------------------------------------
@@ -80,16 +84,16 @@ def _whole(api: str, text: str, model: str) -> Any:
 def says(text: str = "the answer", *, model: str | None = None) -> Answer:
     """Answer in the way that is asked for."""
 
-    def answer(request: httpx2.Request) -> httpx2.Response:
+    def answer(request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content)
         path = request.url.path
         api = "chat/completions" if path.endswith("/chat/completions") else "responses"
         if body.get("stream"):
             content = sse(*_events(api, text, model or body["model"]))
-            return httpx2.Response(
+            return httpx.Response(
                 200, content=content, headers={"content-type": "text/event-stream"}
             )
-        return httpx2.Response(200, json=_whole(api, text, model or body["model"]))
+        return httpx.Response(200, json=_whole(api, text, model or body["model"]))
 
     return answer
 
@@ -98,22 +102,20 @@ def status(number: int, body: Any = None, **headers: str) -> Answer:
     """Answer with a status; bytes and texts are put as they are."""
     content = body if isinstance(body, bytes | str) else json.dumps(body)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda _request: httpx2.Response(number, content=content, headers=named)
+    return lambda _request: httpx.Response(number, content=content, headers=named)
 
 
-def fails(error: type[httpx2.TransportError]) -> Answer:
-    def answer(request: httpx2.Request) -> httpx2.Response:
+def fails(error: type[httpx.TransportError]) -> Answer:
+    def answer(request: httpx.Request) -> httpx.Response:
         raise error("no more than this", request=request)
 
     return answer
 
 
-class Breaking(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+class Breaking(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A body that breaks off."""
 
-    def __init__(
-        self, *parts: bytes, error: type[httpx2.TransportError] = httpx2.ReadError
-    ) -> None:
+    def __init__(self, *parts: bytes, error: type[httpx.TransportError] = httpx.ReadError) -> None:
         self.parts, self.error = parts, error
 
     def __iter__(self) -> Iterator[bytes]:
@@ -134,9 +136,9 @@ class Net:
     """
 
     answers: Mapping[str, list[Answer]] = field(default_factory=dict)
-    seen: list[httpx2.Request] = field(default_factory=list)
+    seen: list[httpx.Request] = field(default_factory=list)
 
-    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+    def __call__(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host.partition(".")[0]
         before = self.hosts.count(host)
         self.seen.append(request)
@@ -148,7 +150,7 @@ class Net:
         return [request.url.host.partition(".")[0] for request in self.seen]
 
     @property
-    def sent(self) -> httpx2.Request:
+    def sent(self) -> httpx.Request:
         """The only request."""
         (request,) = self.seen
         return request
@@ -163,7 +165,7 @@ def net(**answers: Answer | list[Answer]) -> Net:
     return Net({host: it if isinstance(it, list) else [it] for host, it in answers.items()})
 
 
-def all_of(request: httpx2.Request) -> str:
+def all_of(request: httpx.Request) -> str:
     """Return everything that a request tells whoever gets it."""
     headers = [f"{name}: {value}" for name, value in request.headers.multi_items()]
     return "\n".join([str(request.url), *headers, request.content.decode()])
@@ -195,7 +197,7 @@ class Way:
             policy,
             environ=environ,
             streams=self.streams,
-            transport=httpx2.MockTransport(hosts),
+            transport=httpx.MockTransport(hosts),
             **(options or {}),
         )
         decided = record or decide(policy, {}, now=NOW)
@@ -218,7 +220,7 @@ class Way:
 
     def delegation(self, policy: Policy, hosts: Net, tasks: list[dict[str, Any]]) -> Delegation:
         """Delegate a batch."""
-        transport = httpx2.MockTransport(hosts)
+        transport = httpx.MockTransport(hosts)
         executor = Executor(policy, environ=ENV, streams=self.streams, transport=transport)
         if self.on_loop:
             return asyncio.run(self._delegation(policy, executor, tasks))
@@ -456,7 +458,7 @@ def test_without_its_key_one_goes_on_where_401_is_named(way: Way) -> None:
 def test_a_key_that_has_changed_is_sent_with_the_next_call() -> None:
     environ, hosts, policy = dict(ENV), net(), policy_of()
     record = decide(policy, {}, now=NOW)
-    transport = httpx2.MockTransport(hosts)
+    transport = httpx.MockTransport(hosts)
     with Executor(policy, environ=environ, transport=transport) as executor:
         executor.run(record, "the goal")
         environ["ONE_KEY"] = "another-key-0123456789"
@@ -473,7 +475,7 @@ def test_a_client_of_the_host_has_address_key_and_headers_and_no_more(
         monkeypatch.setenv(name, value)
     hosts = net()
     policy = policy_of({**provider, "headers": {"X-Title": "a title"}})
-    transport = httpx2.MockTransport(hosts)
+    transport = httpx.MockTransport(hosts)
     with Executor(policy, environ=ENV, transport=transport) as executor:
         executor.client("one").chat.completions.create(model="m", messages=[])
     assert str(hosts.sent.url) == "https://one.example/v1/chat/completions"
@@ -485,14 +487,14 @@ def test_a_client_of_the_host_has_address_key_and_headers_and_no_more(
 def test_a_client_of_the_host_works_without_a_key_too() -> None:
     hosts = net()
     policy = policy_of({"base_url": ONE["base_url"]})
-    with Executor(policy, environ=ENV, transport=httpx2.MockTransport(hosts)) as executor:
+    with Executor(policy, environ=ENV, transport=httpx.MockTransport(hosts)) as executor:
         executor.client("one").chat.completions.create(model="m", messages=[])
     assert "authorization" not in hosts.sent.headers
 
 
 def test_a_client_of_the_host_may_be_given_other_options() -> None:
     hosts, policy = net(), policy_of()
-    with Executor(policy, environ=ENV, transport=httpx2.MockTransport(hosts)) as executor:
+    with Executor(policy, environ=ENV, transport=httpx.MockTransport(hosts)) as executor:
         client = executor.client("one").with_options(timeout=5)
         client.chat.completions.create(model="m", messages=[])
     assert hosts.sent.headers["authorization"] == f"Bearer {ENV['ONE_KEY']}"
@@ -809,10 +811,10 @@ def test_an_attempt_is_one_request(way: Way, number: int, should_retry: str | No
 
 
 @pytest.mark.parametrize(
-    "error", [httpx2.ConnectError, httpx2.ReadTimeout, httpx2.RemoteProtocolError]
+    "error", [httpx.ConnectError, httpx.ReadTimeout, httpx.RemoteProtocolError]
 )
 def test_an_attempt_without_an_answer_is_one_request(
-    way: Way, error: type[httpx2.TransportError]
+    way: Way, error: type[httpx.TransportError]
 ) -> None:
     hosts = net(one=fails(error))
     assert len(way.error(policy_of(), hosts).attempts) == len(hosts.seen) == 1
@@ -962,17 +964,17 @@ def test_an_error_without_words_is_told_by_its_status(
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (httpx2.ConnectError, "connection_failed", "failed (ConnectError)"),
-        (httpx2.ConnectTimeout, "timeout", "did not answer in time"),
-        (httpx2.ReadTimeout, "timeout", "did not answer in time"),
-        (httpx2.PoolTimeout, "timeout", "did not answer in time"),
-        (httpx2.ReadError, "connection_failed", "failed (ReadError)"),
-        (httpx2.RemoteProtocolError, "connection_failed", "failed (RemoteProtocolError)"),
-        (httpx2.ProxyError, "connection_failed", "failed (ProxyError)"),
+        (httpx.ConnectError, "connection_failed", "failed (ConnectError)"),
+        (httpx.ConnectTimeout, "timeout", "did not answer in time"),
+        (httpx.ReadTimeout, "timeout", "did not answer in time"),
+        (httpx.PoolTimeout, "timeout", "did not answer in time"),
+        (httpx.ReadError, "connection_failed", "failed (ReadError)"),
+        (httpx.RemoteProtocolError, "connection_failed", "failed (RemoteProtocolError)"),
+        (httpx.ProxyError, "connection_failed", "failed (ProxyError)"),
     ],
 )
 def test_no_answer_at_all_is_a_failure_after_which_one_goes_on(
-    way: Way, error: type[httpx2.TransportError], code: str, message: str
+    way: Way, error: type[httpx.TransportError], code: str, message: str
 ) -> None:
     hosts = net(one=fails(error))
     first, second = way.reply(chain(ONE, TWO), hosts).attempts
@@ -984,7 +986,7 @@ def test_no_answer_at_all_is_a_failure_after_which_one_goes_on(
 def test_a_body_that_breaks_off_is_a_failure_after_which_one_goes_on() -> None:
     for name in ("thread", "loop"):
         stream = Breaking(b'{"choices": [')
-        hosts = net(one=lambda _, it=stream: httpx2.Response(200, stream=it))  # type: ignore[misc]
+        hosts = net(one=lambda _, it=stream: httpx.Response(200, stream=it))  # type: ignore[misc]
         reply = WAYS[name].reply(chain(ONE, TWO), hosts)
         assert reply.attempts[0].failure is Failing.CONNECTION_FAILED
 
@@ -1047,10 +1049,10 @@ def test_of_a_header_with_a_scheme_the_secret_itself_is_not_repeated(way: Way) -
 
 @pytest.mark.parametrize("on_loop", [False, True], ids=["thread", "loop"])
 def test_no_cookie_of_one_child_goes_out_with_the_next(on_loop: bool) -> None:  # noqa: FBT001 - of the table
-    seen: list[httpx2.Request] = []
+    seen: list[httpx.Request] = []
     answer = says()
 
-    def handle(request: httpx2.Request) -> httpx2.Response:
+    def handle(request: httpx.Request) -> httpx.Response:
         seen.append(request)
         response = answer(request)
         response.headers["Set-Cookie"] = "sid=child-1; Path=/"
@@ -1058,7 +1060,7 @@ def test_no_cookie_of_one_child_goes_out_with_the_next(on_loop: bool) -> None:  
 
     policy = policy_of()
     record = decide(policy, {}, now="2026-01-31T09:00:00Z")
-    transport = httpx2.MockTransport(handle)
+    transport = httpx.MockTransport(handle)
 
     async def twice() -> None:
         async with Executor(policy, environ=ENV, transport=transport) as executor:
@@ -1089,8 +1091,8 @@ def chunk(content: str | None = None, reason: str | None = None) -> dict[str, An
     return {"choices": [{"delta": {"content": content}, "finish_reason": reason}]}
 
 
-def breaks(*parts: bytes, error: type[httpx2.TransportError] = httpx2.ReadError) -> Answer:
-    return lambda _request: httpx2.Response(200, stream=Breaking(*parts, error=error))
+def breaks(*parts: bytes, error: type[httpx.TransportError] = httpx.ReadError) -> Answer:
+    return lambda _request: httpx.Response(200, stream=Breaking(*parts, error=error))
 
 
 def texts(events: list[Event]) -> list[str]:
@@ -1132,8 +1134,8 @@ BROKEN = {
     "an error": status(200, BEGUN + sse({"error": {"message": "m", "code": 502}})),
     "an error that is a text": status(200, BEGUN + sse({"error": "a text"})),
     "no connection": breaks(BEGUN),
-    "silence": breaks(BEGUN, error=httpx2.ReadTimeout),
-    "half an event": breaks(BEGUN, b"data: {", error=httpx2.RemoteProtocolError),
+    "silence": breaks(BEGUN, error=httpx.ReadTimeout),
+    "half an event": breaks(BEGUN, b"data: {", error=httpx.RemoteProtocolError),
 }
 
 
@@ -1154,7 +1156,7 @@ NOT_BEGUN = {
     "half an event": status(200, b'data: {"cut":'),
     "no connection": breaks(),
     "no connection after a comment": breaks(b": a comment\n\n"),
-    "silence": breaks(error=httpx2.ReadTimeout),
+    "silence": breaks(error=httpx.ReadTimeout),
 }
 
 
@@ -1213,7 +1215,7 @@ def test_an_error_in_a_streamed_response_is_told_in_its_words(
 
 
 def test_an_error_whose_body_breaks_off_is_a_failure_after_which_one_goes_on(stream: Way) -> None:
-    hosts = net(one=lambda _: httpx2.Response(503, stream=Breaking(b"part")))
+    hosts = net(one=lambda _: httpx.Response(503, stream=Breaking(b"part")))
     assert len(stream.reply(chain(ONE, TWO), hosts).attempts) == 2
 
 

@@ -578,7 +578,8 @@ def test_without_the_library_a_key_says_what_installs_it(
     for attempt in attempts:
         with pytest.raises(ModuleNotFoundError) as caught:
             attempt()
-        assert str(caught.value) == "signing needs the extra policy-router[sign]"
+        wanted = "signing needs the extra `sign`: pip install 'policy-router[sign]'"
+        assert str(caught.value) == wanted
         assert caught.value.name == "cryptography"
 
 

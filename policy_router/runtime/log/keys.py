@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
-from policy_router.errors import PolicyRouterError
+from policy_router.errors import PolicyRouterError, needs_extra
 
 DEFAULT_NAME: Final = "policy-router"
 """What a key is called that has no name of its own."""
@@ -261,16 +261,9 @@ def _loaded(load: Callable[[], object]) -> object:
     raise SignatureError(problem)
 
 
-@contextmanager
-def _door() -> Iterator[None]:
+def _door() -> AbstractContextManager[None]:
     """Import from the library, or say what installs it."""
-    try:
-        yield
-    except ModuleNotFoundError as problem:
-        if (problem.name or "").partition(".")[0] != "cryptography":
-            raise
-        message = "signing needs the extra policy-router[sign]"
-        raise ModuleNotFoundError(message, name="cryptography") from None
+    return needs_extra("sign", "cryptography", "signing")
 
 
 def to_base64(content: bytes) -> str:
