@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar, cast
 from policy_router.diagnostics import Diagnostics, SourceFile, Span
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.tree import Type
+from policy_router.parameters import is_number, same
 
 T = TypeVar("T")
 
@@ -73,6 +74,8 @@ class Price:
 
     input: float | None = None
     output: float | None = None
+    cache_read: float | None = None
+    cache_write: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,18 @@ class Limit:
     allowed: tuple[Any, ...] | None = None
     least: float | None = None
     greatest: float | None = None
+
+    def within(self, value: Any) -> Any:
+        """Return a value as far as this limit grants it: itself, a clamped number, or None."""
+        if self.allowed is not None:
+            return value if any(same(value, it) for it in self.allowed) else None
+        if not is_number(value):
+            return None
+        if self.greatest is not None and value > self.greatest:
+            return self.greatest
+        if self.least is not None and value < self.least:
+            return self.least
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +146,53 @@ class Fact:
     Attributes:
         name: what follows ``facts.``.
         type: the type of its value.
-        default: its value where it is not given; None where it is optional.
+        default: its value where it is not given; None where there is none.
+        required: whether a request has to give it.
     """
 
     name: str
     type: Type
     default: Any = None
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedSet:
+    """The values that a name of a request may have.
+
+    Attributes:
+        values: the values.
+        drops: whether another value counts as not given; else it is refused.
+    """
+
+    values: tuple[str, ...]
+    drops: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A mapping that conditions read as ``tables.NAME[key]``.
+
+    Attributes:
+        type: the type of its values.
+        values: the values by key.
+    """
+
+    type: Type
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is said of a part of a policy; it changes no decision.
+
+    Attributes:
+        description: what it is for.
+        owner: whom to ask.
+    """
+
+    description: str | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +212,7 @@ class PoolEntry:
         model: the model's id at its provider.
         provider: its provider or the policy's; ``""`` stands for the parent's.
         aliases: other names to ask for it by.
+        serves: other ids under which its provider answers for it.
         strengths: what it is good at.
         supports: its capabilities, or None where they are not declared.
         price: what its tokens cost.
@@ -169,6 +226,7 @@ class PoolEntry:
         pick: the pool chooses it where this is true.
         shares_name: whether the same model at another provider goes by the same name.
         position: its place in the pool, from 0; a policy sees to it.
+        note: what is said of it.
         span: where it was written.
     """
 
@@ -176,6 +234,7 @@ class PoolEntry:
     model: str
     provider: str = ""
     aliases: tuple[str, ...] = ()
+    serves: tuple[str, ...] = ()
     strengths: tuple[str, ...] = ()
     supports: tuple[str, ...] | None = None
     price: Price = Price()
@@ -189,6 +248,7 @@ class PoolEntry:
     pick: Condition | None = None
     shares_name: bool = False
     position: int = field(default=0, compare=False)
+    note: Note = field(default=Note(), compare=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -200,12 +260,16 @@ class ForbidRule:
         id: its name in records.
         when: a candidate is forbidden where this is true or cannot be evaluated.
         message: what the agent is told, or None.
+        enforce: whether it forbids; else it only leaves a warning.
+        note: what is said of it.
         span: where it was written.
     """
 
     id: str
     when: Condition
     message: str | None = None
+    enforce: bool = True
+    note: Note = field(default=Note(), compare=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -218,10 +282,12 @@ class PrecedenceRule:
         use: the level.
         when: the rule is skipped where this is false; None is always true.
         entry: for level ``pool``: the name of the only entry proposed.
-        order_by: for level ``pool``: a number for each candidate; the smallest comes first.
+        order_by: for call, task and pool: a number for each candidate; the smallest comes first.
         reject: whether a violation refuses the request (``on_violation: reject``).
         in_pool: whether a candidate must be in the pool.
         fallback: whether fallbacks are planned.
+        falls_to_candidates: whether the other candidates of the rule are fallbacks, too.
+        note: what is said of it.
         span: where it was written.
     """
 
@@ -233,6 +299,8 @@ class PrecedenceRule:
     reject: bool = False
     in_pool: bool = False
     fallback: bool = True
+    falls_to_candidates: bool = False
+    note: Note = field(default=Note(), compare=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -252,11 +320,14 @@ class Policy:
         parameters: parameters of every target.
         providers: endpoints by name.
         facts: the facts it declares, by name.
-        kinds: the closed set of ``task.kind``, or None.
+        closed: the closed sets, by the name of the request that each is about.
+        required: the names that a request has to give.
+        tables: the tables, by name.
         variables: named expressions, each using only the ones before it.
         pool: the models that may be used; None is no restriction, empty is nothing.
         forbid: what no level overrides.
         precedence: the order of the levels.
+        note: what is said of it.
         warnings: what the checks found that is not an error.
         sources: the rule files that it was made of, in order.
     """
@@ -270,13 +341,22 @@ class Policy:
     parameters: Mapping[str, Any] = NOTHING
     providers: Mapping[str, Provider] = NOTHING
     facts: Mapping[str, Fact] = NOTHING
-    kinds: tuple[str, ...] | None = None
+    closed: Mapping[str, ClosedSet] = NOTHING
+    required: tuple[str, ...] = ()
+    tables: Mapping[str, Table] = NOTHING
     variables: tuple[Variable, ...] = ()
     pool: tuple[PoolEntry, ...] | None = None
     forbid: tuple[ForbidRule, ...] = ()
+    note: Note = Note()
     warnings: Diagnostics = field(default_factory=Diagnostics)
     sources: tuple[SourceFile, ...] = field(default=(), repr=False)
     _prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def kinds(self) -> tuple[str, ...] | None:
+        """The closed set of ``task.kind``, or None."""
+        closed = self.closed.get("task.kind")
+        return None if closed is None else closed.values
 
     def __post_init__(self) -> None:
         """Number the entries of the pool."""

@@ -15,14 +15,13 @@ from msgspec import UnsetType
 from policy_router.cli import GOOD, NOT_WHOLE, POLICY_ERRORS, REFUSED, USAGE
 from policy_router.cli.requests import at_position, read_requests, read_requests_or_records
 from policy_router.cli.terminal import counted, err, out, out_bytes, paint_for, table
-from policy_router.decision.evaluator import decide, permitted_entries
+from policy_router.decision.evaluator import decide, permitted
 from policy_router.decision.explain import Explanation, explain
-from policy_router.decision.prepared import Evaluation
 from policy_router.decision.record import DecisionRecord
-from policy_router.decision.request import Request, checked, moment, values_of
+from policy_router.decision.request import Request, moment
 from policy_router.decision.wording import spelt_target, spelt_warning
 from policy_router.diagnostics import Diagnostic, Diagnostics, printable, quote
-from policy_router.domain import WISHES, Level, Policy, PoolEntry
+from policy_router.domain import WISHES, Policy, PoolEntry
 from policy_router.errors import LogError, PolicyError, PolicyRouterError, RequestError, reason_of
 from policy_router.runtime.loader import check, data_folder, load
 from policy_router.runtime.router import system_clock
@@ -229,9 +228,8 @@ def _menu(options: argparse.Namespace) -> int:
         requests, _ = read_requests(options.request)
         if len(requests) != 1:
             raise _UsageError("menu takes one request, not a batch")
-        values = values_of(policy, checked(policy, requests[0]))
-        situation = Evaluation(policy, values, options.now)
-        entries = permitted_entries(situation, Level.TASK) or ()
+        names = permitted(policy, requests[0], now=options.now) or ()
+        entries = tuple(entry for entry in entries if entry.name in names)
     if options.format == "json":
         listed = None if policy.pool is None else [_dish(entry) for entry in entries]
         menu = {"restricted": policy.pool is not None, "entries": listed}

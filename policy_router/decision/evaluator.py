@@ -25,21 +25,21 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 
 from policy_router.decision import record as rec
-from policy_router.decision.messages import message_for
+from policy_router.decision.messages import message_for, warning_of
 from policy_router.decision.prepared import Candidate, Evaluation, PreparedRule
 from policy_router.decision.record import DecisionRecord, ReasonCode, Result, Verdict
-from policy_router.decision.request import Request, checked, moment, spelt, values_of
+from policy_router.decision.request import Request, checked, dropped, moment, spelt, values_of
 from policy_router.domain import (
+    WISHES,
     ForbidRule,
     FrozenDict,
     Level,
-    Limit,
     Policy,
     PoolEntry,
     PrecedenceRule,
 )
-from policy_router.expressions.condition import Condition
-from policy_router.expressions.evaluate import Truth
+from policy_router.expressions.evaluate import FAILURE, Truth
+from policy_router.parameters import EFFORT, KNOWN, MAX_TOKENS, same
 
 
 def decide(
@@ -64,10 +64,17 @@ def decide(
 
 def decided(evaluation: Evaluation, request: Request) -> DecisionRecord:
     """Decide a request that is met by its policy already."""
-    decision, steps = _Walk(evaluation).run()
-    name, engine = evaluation.prepared.name, evaluation.prepared.engine
+    walk = _Walk(evaluation)
+    walk.warnings += [
+        rec.DecisionWarning(ReasonCode.UNKNOWN_VALUE, path=path)
+        for path in dropped(evaluation.policy, request)
+    ]
+    ending = walk.run()
+    prepared = evaluation.prepared
+    steps = (*walk.steps, *prepared.not_reached[len(walk.steps) :])
+    decision = _selected(walk, ending) if ending.selected else _refused(walk, ending)
     now = spelt(evaluation.now)
-    return DecisionRecord(name, engine, now, request.given, decision, steps)
+    return DecisionRecord(prepared.name, prepared.engine, now, request.given, decision, steps)
 
 
 def permitted(
@@ -83,7 +90,7 @@ def permitted(
         policy: a compiled policy.
         request: the wishes and facts.
         now: the time of the decision.
-        level: the level they would be asked for at.
+        level: the level they would be asked for at: ``call`` or ``task``.
 
     Returns:
         Names of pool entries in file order; None where there is no pool, so that anything may be
@@ -91,9 +98,13 @@ def permitted(
 
     Raises:
         RequestError: as for :func:`decide`.
+        ValueError: nothing is asked for at that level.
     """
+    level = Level(level)
+    if level not in WISHES:
+        raise ValueError("nothing is asked for but at level call or task")
     request, now = checked(policy, request), moment(now)
-    return permitted_names(Evaluation(policy, values_of(policy, request), now), Level(level))
+    return permitted_names(Evaluation(policy, values_of(policy, request), now), level)
 
 
 class Proposal(Struct, frozen=True):
@@ -124,19 +135,54 @@ class Proposal(Struct, frozen=True):
 NOTHING = Proposal()
 
 
+class Wish(Struct, frozen=True):
+    """A wish for a parameter that is held against limits.
+
+    Attributes:
+        name: the parameter.
+        value: what was wished for.
+        rule: the rule of its level that it goes by.
+        rejects: whether a target that does not grant it is rejected.
+    """
+
+    name: str
+    value: Any
+    rule: PrecedenceRule
+    rejects: bool
+
+
 class Rejection(Struct, frozen=True):
-    """Why a candidate is not admitted; ``forbid`` is the rule that forbids it."""
+    """Why a candidate is not admitted.
+
+    Attributes:
+        code: the reason.
+        candidate: the candidate; None for a wish that nothing is proposed for.
+        forbid: the rule that forbids it.
+        failed: whether the guard could not be evaluated.
+        wish: the wish for a parameter that it does not grant.
+    """
 
     code: ReasonCode
+    candidate: Candidate | None = None
     forbid: ForbidRule | None = None
+    failed: bool = False
+    wish: Wish | None = None
 
 
-class Chosen(Struct, frozen=True):
-    """The parameters of a target, with what became of the wishes for them."""
+class Ending(Struct, frozen=True):
+    """Where a walk ended.
 
-    parameters: FrozenDict
-    warnings: tuple[rec.DecisionWarning, ...] = ()
-    refused_by: PrecedenceRule | None = None
+    Attributes:
+        rule: the rule that ended it; None where none did.
+        selected: the selected candidate; None where the request is refused.
+        rejection: why it is refused.
+        others: the candidates of the rule that come after the selected one.
+    """
+
+    rule: PrecedenceRule | None
+    selected: Candidate | None = None
+    rejection: Rejection | None = None
+    others: Sequence[PoolEntry] = ()
 
 
 class _Walk:
@@ -144,30 +190,31 @@ class _Walk:
 
     def __init__(self, evaluation: Evaluation) -> None:
         self.evaluation = evaluation
+        self.wishes = wishes_of(evaluation)
         self.steps: list[rec.Step] = []
         self.warnings: list[rec.DecisionWarning] = []
+        self.violations: list[tuple[PrecedenceRule, Rejection]] = []
 
-    def run(self) -> tuple[rec.Decision, tuple[rec.Step, ...]]:
-        """Take the eight steps."""
-        prepared = self.evaluation.prepared
-        for rule in prepared.rules:
-            decision = self.take(rule)
-            if decision is not None:
-                return decision, (*self.steps, *prepared.not_reached[len(self.steps) :])
+    def run(self) -> Ending:
+        """Take steps 1 to 7."""
+        for rule in self.evaluation.prepared.rules:
+            ending = self.take(rule)
+            if ending is not None:
+                return ending
         # 7. No rule selected.
-        return self.refuse(None, Rejection(ReasonCode.NO_TARGET), None), tuple(self.steps)
+        return Ending(None, rejection=Rejection(ReasonCode.NO_TARGET))
 
-    def take(self, planned: PreparedRule) -> rec.Decision | None:
+    def take(self, planned: PreparedRule) -> Ending | None:
         """Follow one rule; None where the walk goes on."""
         evaluation, rule = self.evaluation, planned.rule
         # 1. The rule's condition.
-        truth = Truth.TRUE if rule.when is None else evaluation.truth(rule.when)
+        truth = evaluation.truth(rule.when)
         if truth is Truth.FALSE:
             self.steps.append(planned.skipped)
             return None
         if truth is Truth.ERROR:
             self.note(rule, Result.ERROR, ReasonCode.EVALUATION_ERROR)
-            return self.refuse(rule, Rejection(ReasonCode.EVALUATION_ERROR), None)
+            return Ending(rule, rejection=Rejection(ReasonCode.EVALUATION_ERROR))
         # 2. The candidates of its level.
         proposal = _PROPOSERS[rule.use](evaluation, rule)
         self.warnings += proposal.warnings
@@ -177,59 +224,33 @@ class _Walk:
             return None
         # 4. The guards.
         seen: list[rec.Candidate] = []
-        first: tuple[Rejection, Candidate] | None = None
+        first: Rejection | None = None
         for candidate in proposal.candidates(evaluation, rule.use):
-            rejection = admission(evaluation, candidate, in_pool=rule.in_pool)
+            rejection = admission(evaluation, candidate, self.wishes, in_pool=rule.in_pool)
             if rejection is None:
                 # 5. The first admitted candidate.
-                return self.select(rule, candidate, seen, proposal.requested)
-            seen.append(_rejected(candidate, rejection))
-            first = first or (rejection, candidate)
-        # 6. A violation.
-        reason, rejected = first or (Rejection(proposal.code or ReasonCode.OUTSIDE_POOL), None)
-        noted = tuple(seen) or UNSET
-        self.note(rule, Result.VIOLATED, reason.code, proposal.requested, noted)
-        if rule.reject:
-            return self.refuse(rule, reason, rejected)
-        self.warnings.append(rec.DecisionWarning(reason.code, rule.id, proposal.requested))
-        return None
+                verdicts = (*seen, _verdict_selected(evaluation, candidate))
+                self.note(rule, Result.SELECTED, UNSET, proposal.requested, verdicts)
+                return Ending(rule, candidate, others=proposal.entries[len(verdicts) :])
+            seen.append(_verdict_rejected(rejection))
+            first = first or rejection
+        return self.violate(rule, proposal, first, tuple(seen))
 
-    def select(
+    def violate(
         self,
         rule: PrecedenceRule,
-        candidate: Candidate,
-        seen: list[rec.Candidate],
-        requested: rec.Requested | UnsetType,
-    ) -> rec.Decision:
-        # 8. Parameters and fallbacks.
-        chosen = parameters(self.evaluation, candidate.entry)
-        if chosen.refused_by is not None:
-            rejection = Rejection(ReasonCode.PARAMETER_NOT_ALLOWED)
-            verdicts = (*seen, _rejected(candidate, rejection))
-            self.note(rule, Result.VIOLATED, rejection.code, requested, verdicts)
-            return self.refuse(chosen.refused_by, rejection, candidate)
-        verdicts = (*seen, _selected(self.evaluation, candidate))
-        self.steps.append(rec.Step(rule.id, rule.use, Result.SELECTED, UNSET, requested, verdicts))
-        return rec.Decision(
-            "selected",
-            (*self.warnings, *chosen.warnings),
-            rule.use,
-            rule.id,
-            _target(self.evaluation, candidate, chosen),
-            fallbacks(self.evaluation, candidate, rule),
-        )
-
-    def refuse(
-        self, rule: PrecedenceRule | None, rejection: Rejection, candidate: Candidate | None
-    ) -> rec.Decision:
-        names = permitted_names(self.evaluation, rule.use if rule else Level.TASK)
-        refusal = rec.Refusal(
-            code=rejection.code,
-            message=message_for(rule, rejection.code, rejection.forbid, candidate),
-            rule=rule.id if rule else None,
-            permitted=UNSET if names is None else names,
-        )
-        return rec.Decision("refused", tuple(self.warnings), refusal=refusal)
+        proposal: Proposal,
+        first: Rejection | None,
+        verdicts: tuple[rec.Candidate, ...],
+    ) -> Ending | None:
+        # 6. A violation.
+        rejection = first or Rejection(proposal.code or ReasonCode.OUTSIDE_POOL)
+        self.note(rule, Result.VIOLATED, rejection.code, proposal.requested, verdicts or UNSET)
+        if rule.reject:
+            return Ending(rule, rejection=rejection)
+        self.violations.append((rule, rejection))
+        self.warnings.append(warning_of(rule, rejection, proposal.requested))
+        return None
 
     def note(
         self,
@@ -246,18 +267,24 @@ class _Walk:
 
 
 def _wished(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:
-    wish = evaluation.values[rule.use]
-    model, provider = wish["model"], wish["provider"]
-    if not model and not provider:
+    requested = _requested(evaluation, rule.use)
+    if requested is None:
         return NOTHING
-    requested = rec.Requested(model or UNSET, provider or UNSET)
+    model, provider = requested.model or "", requested.provider or ""
     if evaluation.policy.pool is not None:
         entries = meant(evaluation, model, provider)
         if entries:
-            return Proposal(entries, None, requested)
+            return _ordered(evaluation, rule, entries, requested=requested)
         if rule.in_pool:
             return Proposal((), None, requested, ReasonCode.OUTSIDE_POOL)
     return _as_asked(evaluation, rule.use, requested)
+
+
+def _requested(evaluation: Evaluation, level: Level) -> rec.Requested | None:
+    """Return the target that is asked for at a level, or None."""
+    wish = evaluation.values[level]
+    model, provider = wish["model"], wish["provider"]
+    return rec.Requested(model or UNSET, provider or UNSET) if model or provider else None
 
 
 def meant(evaluation: Evaluation, model: str, provider: str) -> Sequence[PoolEntry]:
@@ -287,25 +314,37 @@ def _as_asked(evaluation: Evaluation, level: Level, requested: rec.Requested) ->
 def _picked(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:
     if rule.entry is not None:
         return Proposal(evaluation.prepared.named.get(rule.entry, ()))
-    picks = evaluation.prepared.picks
     found, failed = evaluation.picked()
-    if rule.order_by is not None:
-        found = _ordered(evaluation, rule.order_by, found, failed)
-    warnings = [
-        rec.DecisionWarning(ReasonCode.PICK_ERROR, rule.id, entry=picks.entries[place].name)
-        for place in sorted(failed)
-    ]
-    return Proposal([picks.entries[place] for place in found], warnings=tuple(warnings))
+    return _ordered(evaluation, rule, found, failed)
 
 
 def _ordered(
-    evaluation: Evaluation, order_by: Condition, found: Sequence[int], failed: set[int]
-) -> Sequence[int]:
-    """Sort places by a number, the smallest first; what has none fails, as a ``pick`` may."""
-    numbers = evaluation.numbers(order_by, found)
-    failed.update([place for place in found if numbers[place] is None])
-    placed = [place for place in found if place not in failed] if failed else found
-    return sorted(placed, key=numbers.__getitem__)  # type: ignore[arg-type]  # none is None
+    evaluation: Evaluation,
+    rule: PrecedenceRule,
+    entries: Sequence[PoolEntry],
+    failed: Sequence[PoolEntry] = (),
+    requested: rec.Requested | UnsetType = UNSET,
+) -> Proposal:
+    """Propose entries by the rule's number for each, the smallest first.
+
+    One without a number is not proposed, as one whose ``pick`` fails is not.
+    """
+    if rule.order_by is not None:
+        numbers = evaluation.numbers(rule.order_by, entries, rule.use)
+        rows = sorted((number, place) for place, number in enumerate(numbers) if number is not None)
+        if len(rows) < len(entries):
+            failed = [*failed, *(it for it, n in zip(entries, numbers, strict=True) if n is None)]
+        entries = [entries[place] for _, place in rows]
+    warnings = tuple(
+        rec.DecisionWarning(ReasonCode.PICK_ERROR, rule.id, entry=entry.name)
+        for entry in sorted(failed, key=_position)
+    )
+    code = ReasonCode.EVALUATION_ERROR if requested and not entries else None
+    return Proposal(entries, None, requested, code, warnings)
+
+
+def _position(entry: PoolEntry) -> int:
+    return entry.position
 
 
 def _default(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:
@@ -349,145 +388,408 @@ _PROPOSERS: Mapping[Level, Callable[[Evaluation, PrecedenceRule], Proposal]] = {
 # Step 4: the guards.
 
 
-def admission(evaluation: Evaluation, candidate: Candidate, *, in_pool: bool) -> Rejection | None:
+def admission(
+    evaluation: Evaluation, candidate: Candidate, wishes: Sequence[Wish], *, in_pool: bool
+) -> Rejection | None:
     """Return why a candidate is not admitted, or None where it is.
 
     Args:
         evaluation: what its guards are evaluated in.
         candidate: the candidate.
+        wishes: the wishes for parameters.
         in_pool: whether it has to be in the pool.
     """
-    if not evaluation.allows(candidate):
-        return Rejection(ReasonCode.NOT_ALLOWED)
-    for forbid in evaluation.possible_forbids(candidate):
-        if evaluation.matches(forbid, candidate):
-            return Rejection(ReasonCode.FORBIDDEN, forbid.rule)
-    if candidate.entry is not None:
-        code = _unfit(candidate.entry, *_demands(evaluation))
-        return None if code is None else Rejection(code)
-    if in_pool and evaluation.policy.pool is not None:
-        return Rejection(ReasonCode.OUTSIDE_POOL)
+    entry = candidate.entry
+    if not candidate.provider:
+        return Rejection(ReasonCode.INCOMPLETE, candidate)
+    if entry is None and in_pool and evaluation.policy.pool is not None:
+        return Rejection(ReasonCode.OUTSIDE_POOL, candidate)
+    rejection = _guarded(evaluation, candidate)
+    if rejection is not None:
+        return rejection
+    code = entry and _unfit(evaluation, entry, *_demands(evaluation))
+    if code:
+        return Rejection(code, candidate)
+    for wish in wishes:
+        if wish.rejects and not _grants(evaluation, entry, wish):
+            return Rejection(ReasonCode.PARAMETER_NOT_ALLOWED, candidate, wish=wish)
     return None
 
 
-def _demands(evaluation: Evaluation) -> tuple[frozenset[str], int]:
+def _guarded(evaluation: Evaluation, candidate: Candidate) -> Rejection | None:
+    """Return which condition is against a candidate, or None: its ``allow``, or a forbid rule."""
+    allowed = evaluation.allows(candidate)
+    if allowed is not True:
+        return Rejection(ReasonCode.NOT_ALLOWED, candidate, failed=allowed is FAILURE)
+    for forbid in evaluation.possible_forbids(candidate):
+        matches = evaluation.matches(forbid, candidate)
+        if matches is not False:
+            failed = matches is FAILURE
+            return Rejection(ReasonCode.FORBIDDEN, candidate, forbid.rule, failed)
+    return None
+
+
+def _demands(evaluation: Evaluation) -> tuple[frozenset[str], int | None]:
     """Return the capabilities that the task needs, and the size of its input in tokens."""
     task = evaluation.values["task"]
-    return frozenset(task["needs"]), task.get("input_tokens") or 0
+    return frozenset(task["needs"]), task.get("input_tokens")
 
 
-def _unfit(entry: PoolEntry, needs: frozenset[str], tokens: int) -> ReasonCode | None:
+def _unfit(
+    evaluation: Evaluation, entry: PoolEntry, needs: frozenset[str], tokens: int | None
+) -> ReasonCode | None:
     """Return why an entry does not fit the task, or None where it does."""
     if needs and entry.supports is not None and not needs.issubset(entry.supports):
         return ReasonCode.LACKS_CAPABILITY
-    if tokens and entry.context_window and tokens > entry.context_window:
-        return ReasonCode.CONTEXT_TOO_SMALL
+    window = entry.context_window
+    if tokens is not None and window is not None:
+        answer = evaluation.prepared.offer(entry).own_tokens
+        if tokens + (1 if answer is None else answer) > window:
+            return ReasonCode.CONTEXT_TOO_SMALL
     return None
 
 
+def _grants(evaluation: Evaluation, entry: PoolEntry | None, wish: Wish) -> bool:
+    """Tell whether a target takes a parameter just as it is wished for."""
+    if entry is None:
+        return wish.name not in evaluation.prepared.limited
+    granted = _granted(entry, wish)
+    return granted is not None and same(granted, wish.value)
+
+
+def _granted(entry: PoolEntry | None, wish: Wish) -> Any:
+    """Return a wish as far as an entry grants it: itself, a clamped number, or None."""
+    limit = entry.limits.get(wish.name) if entry else None
+    if limit is not None:
+        return limit.within(wish.value)
+    return wish.value if wish.name in KNOWN else None
+
+
+def wishes_of(evaluation: Evaluation) -> Sequence[Wish]:
+    """Return the wishes for parameters that count, each with the rule it goes by.
+
+    Of two wishes for one parameter, the one whose rule stands first counts. A wish at a level that
+    no rule uses does not.
+    """
+    if not any(evaluation.values[level]["parameters"] for level in WISHES):
+        return ()
+    found: dict[str, Wish] = {}
+    for rule, rejects in _rules_of_wishes(evaluation):
+        for name, value in evaluation.values[rule.use]["parameters"].items():
+            found.setdefault(name, Wish(name, value, rule, rejects))
+    return tuple(found.values())
+
+
+def _rules_of_wishes(evaluation: Evaluation) -> list[tuple[PrecedenceRule, bool]]:
+    """Return the rule that each level's wishes go by, in order, and whether it rejects.
+
+    It is the first rule of the level whose condition is true. One that cannot be evaluated rejects.
+    """
+    found: dict[Level, tuple[PrecedenceRule, bool]] = {}
+    for rule in evaluation.prepared.wishing:
+        if rule.use not in found:
+            truth = evaluation.truth(rule.when)
+            if truth is not Truth.FALSE:
+                found[rule.use] = rule, rule.reject or truth is Truth.ERROR
+    return list(found.values())
+
+
+# What may be asked for.
+
+
 def permitted_names(evaluation: Evaluation, level: Level) -> tuple[str, ...] | None:
-    """Return the names of the entries that would be admitted if they were asked for."""
-    entries = permitted_entries(evaluation, level)
-    return None if entries is None else tuple(dict.fromkeys([entry.name for entry in entries]))
+    """Return the names that would be selected if they were asked for at a level.
 
-
-def permitted_entries(evaluation: Evaluation, level: Level) -> tuple[PoolEntry, ...] | None:
-    """Return the entries that would be admitted if they were asked for; None without a pool.
-
-    A condition may read the wish itself, so each entry is looked at in the evaluation that there
-    would be: of the same request, asking for it by name.
+    A name counts where this request, asking for it, selects an entry of that name; or would if
+    nothing were asked for at the other level. None where there is no pool.
     """
     pool = evaluation.policy.pool
     if pool is None:
         return None
+    names = tuple(dict.fromkeys([entry.name for entry in pool]))
+    found = _selected_names(evaluation, level, names)
+    other = Level.CALL if level is Level.TASK else Level.TASK
+    if len(found) < len(names) and _requested(evaluation, other):
+        alone = evaluation.asking(other, {"model": "", "provider": ""})
+        found |= _selected_names(alone, level, names)
+    return names if len(found) == len(names) else tuple(name for name in names if name in found)
+
+
+def _selected_names(evaluation: Evaluation, level: Level, names: tuple[str, ...]) -> set[str]:
+    """Return which names select an entry of that name where they are asked for."""
     if level in evaluation.prepared.wish_matters:
-        asking = ((entry, asking_for(evaluation, entry, level)) for entry in pool)
-        return tuple(entry for entry, asked in asking if _is_admitted(asked, entry, level))
-    # As `admission` has it, with the guards that are quicker for many entries at once first.
-    allowed = evaluation.allowed(level)
+        return {name for name in names if _selects(evaluation, level, name)}
+    # No condition reads the wish: one walk tells it of all names.
+    walk, found = _Walk(evaluation), set[str]()
+    for planned in evaluation.prepared.rules:
+        if planned.rule.use is not level:
+            ending = walk.take(planned)
+            if ending is None:
+                continue
+            entry = ending.selected.entry if ending.selected else None
+            return found | {entry.name} if entry else found
+        truth = evaluation.truth(planned.rule.when)
+        if truth is Truth.ERROR:
+            return found
+        if truth is Truth.TRUE:
+            found.update([entry.name for entry in _admitted(evaluation, level, walk.wishes)])
+            if planned.rule.reject or len(found) == len(names):
+                return found
+    return found
+
+
+def _selects(evaluation: Evaluation, level: Level, name: str) -> bool:
+    asking = evaluation.asking(level, {"model": name, "provider": ""})
+    selected = _Walk(asking).run().selected
+    return selected is not None and selected.entry is not None and selected.entry.name == name
+
+
+def _admitted(evaluation: Evaluation, level: Level, wishes: Sequence[Wish]) -> Sequence[PoolEntry]:
+    """Return the entries that are admitted where they are proposed: as :func:`admission` has it."""
+    entries: Sequence[PoolEntry] = evaluation.allowed(level)
     needs, tokens = _demands(evaluation)
-    fit = [entry for entry in allowed if _unfit(entry, needs, tokens) is None]
-    return tuple(evaluation.unforbidden(fit, level))
-
-
-def _is_admitted(evaluation: Evaluation, entry: PoolEntry, level: Level) -> bool:
-    return admission(evaluation, evaluation.candidate(entry, level), in_pool=True) is None
-
-
-def asking_for(evaluation: Evaluation, entry: PoolEntry, level: Level) -> Evaluation:
-    """Return the evaluation that there would be if an entry were asked for, by name alone."""
-    if level not in evaluation.prepared.wish_matters:
-        return evaluation
-    return evaluation.asking(level, {"model": entry.name, "provider": ""})
+    entries = [it for it in entries if _unfit(evaluation, it, needs, tokens) is None]
+    if not evaluation.values["parent"]["provider"]:
+        entries = [it for it in entries if it.provider]
+    for wish in wishes:
+        if wish.rejects:
+            entries = [it for it in entries if _grants(evaluation, it, wish)]
+    return evaluation.unforbidden(entries, level)
 
 
 # Step 8: parameters and fallbacks.
 
-EFFORT = "reasoning_effort"
+
+class Chosen(Struct, frozen=True):
+    """The parameters of a target, with what became of the wishes for them."""
+
+    parameters: FrozenDict
+    warnings: tuple[rec.DecisionWarning, ...] = ()
 
 
-def parameters(evaluation: Evaluation, entry: PoolEntry | None) -> Chosen:
-    """Return the parameters of a target, name by name: wish, entry, policy, parent."""
-    prepared = evaluation.prepared
-    found = prepared.offer(entry).parameters if entry else prepared.parameters
-    inherited = evaluation.values["parent"][EFFORT]
-    if inherited and EFFORT not in found:
-        found = FrozenDict({**found, EFFORT: inherited})
-    rule = _first_wish(evaluation)
-    if rule is None:
-        return Chosen(found)
-    wish = evaluation.values[rule.use][EFFORT]
+def parameters(
+    evaluation: Evaluation, candidate: Candidate, rule: PrecedenceRule, wishes: Sequence[Wish]
+) -> Chosen:
+    """Return the parameters of a target, name by name: wish, entry, policy, parent.
+
+    Args:
+        evaluation: the request, met by its policy.
+        candidate: the target.
+        rule: the rule that selects it.
+        wishes: the wishes for parameters.
+    """
+    entry, offer = candidate.entry, evaluation.prepared.offer_of(candidate.entry)
+    found, warnings = {**offer.parameters}, list[rec.DecisionWarning]()
+    room = _room(evaluation, entry)
+    if offer.cap is not None and room is not None:
+        found[MAX_TOKENS] = min(offer.cap, room)
+    for wish in wishes:
+        value = _granted(entry, wish)
+        if wish.name == MAX_TOKENS and value is not None and room is not None:
+            value = min(value, room)
+        if value is not None:
+            found[wish.name] = value
+        if value is None or not same(value, wish.value):
+            warnings.append(_limited(wish))
+    if offer.inherits and EFFORT not in found:
+        warnings += _inherit(evaluation, candidate, rule, found)
+    is_known = found == offer.parameters and not warnings
+    return Chosen(offer.parameters if is_known else FrozenDict(found), tuple(warnings))
+
+
+def _inherit(
+    evaluation: Evaluation, candidate: Candidate, rule: PrecedenceRule, found: dict[str, Any]
+) -> list[rec.DecisionWarning]:
+    """Let a target take the parent's reasoning effort over, within its limits."""
+    entry, parent = candidate.entry, evaluation.values["parent"]
+    own = (candidate.model, candidate.provider) == (parent["model"], parent["provider"])
+    takes = entry is not None and (EFFORT in entry.limits or "reasoning" in (entry.supports or ()))
+    if not parent[EFFORT] or not (own or takes):
+        return []
     limit = entry.limits.get(EFFORT) if entry else None
-    value = within(wish, limit) if limit else wish
-    if value is not None:
-        found = FrozenDict({**found, EFFORT: value})
-    if value == wish:
-        return Chosen(found)
-    warning = rec.DecisionWarning(
+    if limit is not None and limit.within(parent[EFFORT]) is None:
+        return [rec.DecisionWarning(ReasonCode.PARAMETER_LIMITED, rule.id, parameter=EFFORT)]
+    found[EFFORT] = parent[EFFORT]
+    return []
+
+
+def _room(evaluation: Evaluation, entry: PoolEntry | None) -> int | None:
+    """Return how many tokens the context window leaves for the answer; None where unknown."""
+    tokens = evaluation.values["task"].get("input_tokens")
+    if entry is None or entry.context_window is None or tokens is None:
+        return None
+    return entry.context_window - int(tokens)
+
+
+def _limited(wish: Wish) -> rec.DecisionWarning:
+    return rec.DecisionWarning(
         ReasonCode.PARAMETER_LIMITED,
-        rule.id,
-        requested=rec.Requested(reasoning_effort=wish),
-        parameter=EFFORT,
+        wish.rule.id,
+        requested=_asked(wish.name, wish.value),
+        parameter=wish.name,
     )
-    return Chosen(found, (warning,), rule if rule.reject else None)
 
 
-def _first_wish(evaluation: Evaluation) -> PrecedenceRule | None:
-    """Return the first precedence rule whose level wishes for a reasoning effort."""
-    for rule in evaluation.prepared.wishing:
-        if evaluation.values[rule.use][EFFORT]:
-            return rule
-    return None
-
-
-def within(wish: Any, limit: Limit) -> Any:
-    """Return a wish as far as a limit grants it: itself, a clamped number, or None."""
-    if limit.allowed is not None:
-        return wish if wish in limit.allowed else None
-    if limit.greatest is not None and wish > limit.greatest:
-        return limit.greatest
-    if limit.least is not None and wish < limit.least:
-        return limit.least
-    return wish
+def _asked(name: str, value: Any) -> rec.Requested:
+    if name == EFFORT:
+        return rec.Requested(reasoning_effort=value)
+    return rec.Requested(parameters=FrozenDict({name: value}))
 
 
 def fallbacks(
-    evaluation: Evaluation, selected: Candidate, rule: PrecedenceRule
-) -> tuple[rec.Target, ...]:
+    evaluation: Evaluation, ending: Ending, wishes: Sequence[Wish]
+) -> list[tuple[Candidate, Chosen]]:
     """Return what to go on with where the selected target fails, in order."""
-    if not rule.fallback or selected.entry is None or not selected.entry.fallback:
-        return ()
-    planned: list[rec.Target] = []
-    for entry in evaluation.prepared.offer(selected.entry).fallback:
+    selected, rule = ending.selected, ending.rule
+    if selected is None or rule is None or selected.entry is None or not rule.fallback:
+        return []
+    named = evaluation.prepared.offer(selected.entry).fallback
+    entries = (*named, *(ending.others if rule.falls_to_candidates else ()))
+    planned: list[tuple[Candidate, Chosen]] = []
+    for entry in {it.position: it for it in entries if it is not selected.entry}.values():
         candidate = evaluation.candidate(entry, selected.level)
-        if admission(evaluation, candidate, in_pool=rule.in_pool) is None:
-            chosen = parameters(evaluation, entry)
-            if chosen.refused_by is None:
-                planned.append(_target(evaluation, candidate, chosen))
-    return tuple(planned)
+        if admission(evaluation, candidate, wishes, in_pool=rule.in_pool) is None:
+            planned.append((candidate, parameters(evaluation, candidate, rule, wishes)))
+    return planned
 
 
 # How the record says it.
+
+
+def _selected(walk: _Walk, ending: Ending) -> rec.Decision:
+    evaluation, rule, selected = walk.evaluation, ending.rule, ending.selected
+    assert rule is not None  # noqa: S101 - a selection has both
+    assert selected is not None  # noqa: S101
+    chosen = parameters(evaluation, selected, rule, walk.wishes)
+    planned = fallbacks(evaluation, ending, walk.wishes)
+    candidates = [selected, *(candidate for candidate, _ in planned)]
+    return rec.Decision(
+        "selected",
+        (
+            *_unused(evaluation),
+            *walk.warnings,
+            *chosen.warnings,
+            *_outranked(evaluation, rule, selected),
+            *_outranked_parameters(evaluation, walk.wishes),
+            *(it for candidate in candidates for it in _would_forbid(evaluation, rule, candidate)),
+        ),
+        rule.use,
+        rule.id,
+        _target(evaluation, selected, chosen),
+        tuple(_target(evaluation, candidate, found) for candidate, found in planned),
+    )
+
+
+def _refused(walk: _Walk, ending: Ending) -> rec.Decision:
+    evaluation, rule, rejection = walk.evaluation, ending.rule, ending.rejection
+    assert rejection is not None  # noqa: S101 - a refusal has one
+    names: tuple[str, ...] | None = () if evaluation.policy.pool is not None else None
+    level = _asking_level(evaluation, rule)
+    if level is not None:
+        names = permitted_names(evaluation, level)
+    reasons: tuple[rec.Reason, ...] | UnsetType = UNSET
+    if rejection.code is ReasonCode.NO_TARGET:
+        reasons = tuple(_reason(*violation) for violation in walk.violations)
+    refusal = rec.Refusal(
+        code=rejection.code,
+        message=message_for(evaluation, rule, rejection, walk.violations, names),
+        rule=rule.id if rule else None,
+        permitted=UNSET if names is None else names,
+        reasons=reasons,
+    )
+    warnings = (*_unused(evaluation), *walk.warnings)
+    return rec.Decision("refused", warnings, refusal=refusal)
+
+
+def _asking_level(evaluation: Evaluation, rule: PrecedenceRule | None) -> Level | None:
+    """Return the level at which another name may be asked for; None where there is none."""
+    if rule is not None and rule.use in WISHES:
+        return rule.use
+    true = {it.use for it in evaluation.prepared.wishing if evaluation.truth(it.when) is Truth.TRUE}
+    return next((level for level in (Level.TASK, Level.CALL) if level in true), None)
+
+
+def _reason(rule: PrecedenceRule, rejection: Rejection) -> rec.Reason:
+    warning = warning_of(rule, rejection)
+    return rec.Reason(rule.id, warning.code, warning.forbid, warning.message, warning.entry)
+
+
+def _unused(evaluation: Evaluation) -> Iterator[rec.DecisionWarning]:
+    """Yield a warning for each level with a wish, of which no rule is used."""
+    asking = [level for level in WISHES if _wishes_anything(evaluation, level)]
+    if asking:
+        used = {rule.use for rule, _ in _rules_of_wishes(evaluation)}
+        for level in asking:
+            if level not in used:
+                yield rec.DecisionWarning(ReasonCode.LEVEL_NOT_USED, level=level)
+
+
+def _wishes_anything(evaluation: Evaluation, level: Level) -> bool:
+    wish = evaluation.values[level]
+    return bool(wish["model"] or wish["provider"] or wish["parameters"])
+
+
+def _outranked(
+    evaluation: Evaluation, winner: PrecedenceRule, selected: Candidate
+) -> Iterator[rec.DecisionWarning]:
+    """Yield a warning for each wish for another target that a rule went before."""
+    wishes = evaluation.values
+    if not any(wishes[level]["model"] or wishes[level]["provider"] for level in WISHES):
+        return
+    order = [id(rule) for rule in evaluation.policy.precedence]
+    reached = order.index(id(winner))
+    for rule, _ in _rules_of_wishes(evaluation):
+        requested = _requested(evaluation, rule.use)
+        if requested and order.index(id(rule)) > reached:
+            proposal = _meant(evaluation, rule.use, requested)
+            meant = [(it.model, it.provider) for it in proposal.candidates(evaluation, rule.use)]
+            if (selected.model, selected.provider) not in meant:
+                code = ReasonCode.OUTRANKED
+                yield rec.DecisionWarning(code, rule.id, requested, by=winner.id)
+
+
+def _meant(evaluation: Evaluation, level: Level, requested: rec.Requested) -> Proposal:
+    """Return what a wish means: entries of the pool, or without a pool the target as asked."""
+    if evaluation.policy.pool is None:
+        return _as_asked(evaluation, level, requested)
+    return Proposal(meant(evaluation, requested.model or "", requested.provider or ""))
+
+
+def _outranked_parameters(
+    evaluation: Evaluation, wishes: Sequence[Wish]
+) -> Iterator[rec.DecisionWarning]:
+    """Yield a warning for each wish for a parameter that loses against another value."""
+    if not wishes:
+        return
+    winners = {wish.name: wish for wish in wishes}
+    for rule, _ in _rules_of_wishes(evaluation):
+        for name, value in evaluation.values[rule.use]["parameters"].items():
+            winner = winners[name]
+            if winner.rule is not rule and not same(winner.value, value):
+                yield rec.DecisionWarning(
+                    ReasonCode.OUTRANKED,
+                    rule.id,
+                    _asked(name, value),
+                    parameter=name,
+                    by=winner.rule.id,
+                )
+
+
+def _would_forbid(
+    evaluation: Evaluation, rule: PrecedenceRule, candidate: Candidate
+) -> Iterator[rec.DecisionWarning]:
+    """Yield a warning for each rule that would forbid a target if it were enforced."""
+    for forbid in evaluation.prepared.advisory:
+        outcome = evaluation.truth_for(forbid.when, candidate)
+        if outcome is not Truth.FALSE:
+            yield rec.DecisionWarning(
+                ReasonCode.WOULD_FORBID,
+                rule.id,
+                entry=candidate.entry.name if candidate.entry else UNSET,
+                forbid=forbid.id,
+                message=UNSET if forbid.message is None else forbid.message,
+                error=True if outcome is Truth.ERROR else UNSET,
+            )
 
 
 def _target(evaluation: Evaluation, candidate: Candidate, chosen: Chosen) -> rec.Target:
@@ -500,14 +802,16 @@ def _target(evaluation: Evaluation, candidate: Candidate, chosen: Chosen) -> rec
     return rec.Target(candidate.model, candidate.provider, chosen.parameters, entry.name)
 
 
-def _selected(evaluation: Evaluation, candidate: Candidate) -> rec.Candidate:
+def _verdict_selected(evaluation: Evaluation, candidate: Candidate) -> rec.Candidate:
     known = evaluation.prepared.offer(candidate.entry).selected if candidate.entry else None
     return known or _verdict(candidate, Verdict.SELECTED)
 
 
-def _rejected(candidate: Candidate, rejection: Rejection) -> rec.Candidate:
+def _verdict_rejected(rejection: Rejection) -> rec.Candidate:
+    assert rejection.candidate is not None  # noqa: S101 - it is about one
     forbid = rejection.forbid.id if rejection.forbid else UNSET
-    return _verdict(candidate, Verdict.REJECTED, rejection.code, forbid)
+    verdict = Verdict.ERROR if rejection.failed else Verdict.REJECTED
+    return _verdict(rejection.candidate, verdict, rejection.code, forbid)
 
 
 def _verdict(

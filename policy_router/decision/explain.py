@@ -15,6 +15,7 @@ from policy_router.decision.prepared import Evaluation
 from policy_router.decision.record import (
     Decision,
     DecisionRecord,
+    DecisionWarning,
     ReasonCode,
     Refusal,
     Result,
@@ -150,10 +151,11 @@ class _Page:
             yield from self.selection(decision, decision.target)
         for warning in decision.warnings:
             about = asked(warning.requested) or (quote(warning.entry) if warning.entry else "")
-            about = about or self.first_rejected(warning.rule)
+            where = f"rule `{warning.rule}`" if warning.rule else warning.path or warning.level
+            about = about or self.first_rejected(str(warning.rule or ""))
             text = f"{about}: {REASONS[warning.code]}" if about else REASONS[warning.code]
             head = self.paint("warning", "warning")
-            yield f"  {head}     {warning.code} at rule `{warning.rule}`: {text}"
+            yield f"  {head}     {warning.code} at {where}: {text}{_more(warning)}"
         yield f"  policy {record.policy.name}, {record.policy.revision[:19]}, at {record.now}"
 
     def selection(self, decision: Decision, target: Target) -> Iterator[str]:
@@ -239,6 +241,14 @@ class _Page:
             if step.rule == rule_id and step.candidates
         ]
         return quote(str(proposed[0].entry or proposed[0].model)) if proposed else ""
+
+
+def _more(warning: DecisionWarning) -> str:
+    """Return what else a warning says: which rule forbids, what went before."""
+    forbid = f" by `{warning.forbid}`" if warning.forbid else ""
+    by = f", after rule `{warning.by}`" if warning.by else ""
+    failed = ", since it cannot be evaluated" if warning.error else ""
+    return f"{forbid}{by}{failed}"
 
 
 def _verdicts(step: Step) -> list[str]:

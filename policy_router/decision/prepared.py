@@ -20,14 +20,17 @@ from operator import or_
 from typing import Any, Final
 
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from policy_router.decision import record as rec
 from policy_router.decision.condition_index import ConditionIndex, Values
+from policy_router.decision.request import limited_parameters
 from policy_router.domain import (
     WISHES,
     ForbidRule,
     FrozenDict,
     Level,
+    Limit,
     Policy,
     PoolEntry,
     PrecedenceRule,
@@ -47,6 +50,7 @@ from policy_router.expressions.simplify import (
 )
 from policy_router.expressions.tree import STRING, Attribute, Node
 from policy_router.expressions.vocabulary import REQUEST_NAMES
+from policy_router.parameters import EFFORT, MAX_TOKENS
 from policy_router.version import VERSION
 
 
@@ -129,19 +133,25 @@ class PreparedForbid(Struct, frozen=True, eq=False):
 
 
 class Offer(Struct, frozen=True):
-    """What is selected when an entry is, as far as no request changes it.
+    """What is selected when an entry is, or a target that is none, as far as no request changes it.
 
     Attributes:
-        parameters: its parameters and the policy's.
+        parameters: its own parameters and the policy's, within its limits.
+        cap: what is sent as ``max_tokens`` only since its limits say so; None where nothing is.
+        own_tokens: the ``max_tokens`` that it or the policy sets; None where nothing does.
+        inherits: whether the parent's reasoning effort may be taken over.
         selected: its verdict; None where that depends on the parent's provider.
         target: the target; None where it depends on the parent's provider.
         fallback: the entries to go on with, in order.
     """
 
     parameters: FrozenDict
-    selected: rec.Candidate | None
-    target: rec.Target | None
-    fallback: tuple[PoolEntry, ...]
+    cap: int | None
+    own_tokens: int | None
+    inherits: bool
+    selected: rec.Candidate | None = None
+    target: rec.Target | None = None
+    fallback: tuple[PoolEntry, ...] = ()
 
 
 class Picks(Struct, frozen=True):
@@ -165,16 +175,17 @@ class Prepared:
         policy: the policy.
         name: the policy, as its records name it.
         engine: what decides, as the records name it.
-        parameters: the policy's parameters.
         rules: the precedence rules.
         not_reached: for each of them the step of one that is not reached.
         wishing: those whose level is an agent's wish.
         named: name to entries, in file order.
         known_as: model or alias to entries, in file order.
         models: model to entries, in file order.
-        wish_matters: the levels of which a guard reads the wish.
+        limited: the parameters that the limits of any entry are about.
+        wish_matters: the levels of which a condition reads the target that is asked for.
         variables: the policy's variables, as :func:`frame_of` wants them.
-        forbids: the forbid rules, in order.
+        forbids: the forbid rules that are enforced, in order.
+        advisory: the others.
         always_active: those without a part about the request.
     """
 
@@ -183,7 +194,6 @@ class Prepared:
         self.policy = policy
         self.name = rec.PolicyName(policy.name, policy.revision)
         self.engine = rec.EngineName(VERSION)
-        self.parameters = FrozenDict(policy.parameters)
         self.rules = tuple(map(_prepared_rule, policy.precedence))
         self.not_reached = tuple(rule.not_reached for rule in self.rules)
         self.wishing = tuple(rule for rule in policy.precedence if rule.use in WISHES)
@@ -193,18 +203,23 @@ class Prepared:
         self.known_as = _table(
             (name, entry) for entry in pool for name in dict.fromkeys((entry.model, *entry.aliases))
         )
-        guards = [rule.when for rule in policy.forbid]
-        guards += [entry.allow for entry in pool if entry.allow]
-        reads = frozenset[str]().union(*(guard.reads for guard in guards))
+        self.limited = limited_parameters(policy)
+        guards = [rule.when for rule in policy.forbid] + [it.allow for it in pool]
+        choosing = [entry.pick for entry in pool]
+        choosing += [it for rule in policy.precedence for it in (rule.when, rule.order_by)]
+        reads = _reads(guards)
+        self._level_matters = "target.level" in reads
+        reads |= _reads(choosing)
         self.wish_matters = frozenset(
             level for level in WISHES if {f"{level}.model", f"{level}.provider"} & reads
         )
-        self._level_matters = "target.level" in reads
         self.variables = _variables(policy)
         self._given = _ALWAYS_GIVEN.union(
             f"facts.{fact.name}" for fact in policy.facts.values() if fact.default is not None
         )
-        self.forbids = tuple(map(_prepared_forbid, policy.forbid, range(len(policy.forbid))))
+        enforced = [rule for rule in policy.forbid if rule.enforce]
+        self.forbids = tuple(map(_prepared_forbid, enforced, range(len(enforced))))
+        self.advisory = tuple(rule for rule in policy.forbid if not rule.enforce)
         self._screened = [it for it in self.forbids if it.request_part is not None]
         self.always_active = [it for it in self.forbids if it.request_part is None]
         parts = [it.request_part.tree for it in self._screened if it.request_part]
@@ -213,8 +228,9 @@ class Prepared:
         self._allow: dict[tuple[int, Level | None], tuple[Program, ...]] = {}
         self._users: dict[Level | None, Mapping[Program, int]] = {}
         self._possible: dict[tuple[int, Level | None], tuple[PreparedForbid, ...]] = {}
-        self._orders: dict[str, tuple[Program | float | None, ...]] = {}
+        self._orders: dict[tuple[int, int, Level], Program | float | None] = {}
         self._offers: dict[int, Offer] = {}
+        self._offer_outside = _own_parameters(policy, None)
         self._picks: Picks | None = None
 
     def program(self, tree: Node) -> Program:
@@ -294,24 +310,14 @@ class Prepared:
             )
         return self._picks
 
-    def order(self, order_by: Condition) -> tuple[Program | float | None, ...]:
-        """Return an ``order_by`` for each of the entries that may be picked.
-
-        It is a number, or None, where no request changes it.
-        """
-        found = self._orders.get(order_by.text)
-        if found is None:
-            trees = [
-                simplified(order_by.tree, known_of(entry, Level.POOL))
-                for entry in self.picks.entries
-            ]
-            found = self._orders[order_by.text] = tuple(
-                self.program(tree)
-                if (constant := constant_of(tree)) is None
-                else number_of(constant)
-                for tree in trees
-            )
-        return found
+    def order(self, order_by: Condition, entry: PoolEntry, level: Level) -> Program | float | None:
+        """Return an ``order_by`` for an entry: a number or None where no request changes it."""
+        key = id(order_by), entry.position, level
+        if key not in self._orders:
+            tree = simplified(order_by.tree, known_of(entry, level))
+            constant = constant_of(tree)
+            self._orders[key] = self.program(tree) if constant is None else number_of(constant)
+        return self._orders[key]
 
     def offer(self, entry: PoolEntry) -> Offer:
         """Return what is selected when an entry is."""
@@ -321,14 +327,25 @@ class Prepared:
         return found
 
     def _offer(self, entry: PoolEntry) -> Offer:
-        parameters = FrozenDict({**self.policy.parameters, **entry.parameters})
+        offer = _own_parameters(self.policy, entry)
         fallback = tuple(other for name in entry.fallback for other in self.named.get(name, ()))
         if not entry.provider:
-            return Offer(parameters, None, None, fallback)
+            return replace(offer, fallback=fallback)
         provider = entry.provider if entry.shares_name else UNSET
         selected = rec.Candidate(rec.Verdict.SELECTED, entry.name, provider=provider)
-        target = rec.Target(entry.model, entry.provider, parameters, entry.name)
-        return Offer(parameters, selected, target, fallback)
+        target = rec.Target(entry.model, entry.provider, offer.parameters, entry.name)
+        return replace(offer, selected=selected, target=target, fallback=fallback)
+
+    def offer_of(self, entry: PoolEntry | None) -> Offer:
+        """Return what is selected when an entry is, or a target that is none."""
+        return self._offer_outside if entry is None else self.offer(entry)
+
+
+def truth_of(outcome: Outcome) -> Truth:
+    """Return the truth of what a condition came to."""
+    if outcome is True:
+        return Truth.TRUE
+    return Truth.FALSE if outcome is False else Truth.ERROR
 
 
 def number_of(outcome: object) -> float | None:
@@ -380,7 +397,10 @@ class Evaluation:
     def asking(self, level: Level, wish: Mapping[str, Any]) -> Evaluation:
         """Return the same with another wish at a level; a part of the same decision."""
         values = {**self.values, level: {**self.values[level], **wish}}
-        return Evaluation(self.policy, values, self.now, self._budget)
+        other = Evaluation(self.policy, values, self.now, self._budget)
+        if level not in self.prepared.wish_matters:
+            other._outcomes, other._active = self._outcomes, self._active
+        return other
 
     def provider_of(self, entry: PoolEntry) -> str:
         """Return an entry's provider: its own or the policy's, else the parent's."""
@@ -394,9 +414,13 @@ class Evaluation:
         """Evaluate an expression as it was written."""
         return condition.program.evaluate(self.frame_for(candidate))
 
-    def truth(self, condition: Condition, candidate: Candidate | None = None) -> Truth:
-        """Evaluate a condition as it was written."""
-        return condition.program.truth(self.frame_for(candidate))
+    def truth(self, condition: Condition | None) -> Truth:
+        """Evaluate a condition about the request alone, once; where there is none, it is true."""
+        return Truth.TRUE if condition is None else truth_of(self.outcome_of(condition.program))
+
+    def truth_for(self, condition: Condition, candidate: Candidate) -> Truth:
+        """Evaluate a condition about a candidate, as it was written."""
+        return truth_of(self.evaluate(condition, candidate))
 
     def frame_for(self, candidate: Candidate | None) -> dict[str, Any]:
         """Return what conditions about a candidate are evaluated with."""
@@ -415,18 +439,21 @@ class Evaluation:
             found = self._outcomes[program] = program.evaluate(self.frame)
         return found
 
-    def allows(self, candidate: Candidate) -> bool:
-        """Tell whether the ``allow`` of a candidate is true, or there is none."""
+    def allows(self, candidate: Candidate) -> Outcome:
+        """Return what the ``allow`` of a candidate comes to; true where there is none."""
         if candidate.entry is None or candidate.entry.allow is None:
             return True
+        found: Outcome = True
         known = self._outcomes
         for program in self.prepared.allow(candidate.entry, candidate.level):
             outcome = known.get(program)
             if outcome is None:
                 outcome = self.outcome_of(program)
-            if outcome is not True:
+            if outcome is False:
                 return False
-        return True
+            if outcome is not True:
+                found = outcome
+        return found
 
     def allowed(self, level: Level) -> Sequence[PoolEntry]:
         """Return the entries of the pool whose ``allow`` is true, in file order."""
@@ -456,9 +483,14 @@ class Evaluation:
         possible = self.prepared.possible_forbids(candidate)
         return sorted((*possible, *active), key=_number) if active else possible
 
-    def matches(self, forbid: PreparedForbid, candidate: Candidate) -> bool:
-        """Tell whether a rule of :meth:`possible_forbids` is not false: true, or failing."""
-        return not _is_false(forbid.target_part, self.frame_for(candidate))
+    def matches(self, forbid: PreparedForbid, candidate: Candidate) -> Outcome:
+        """Return what a rule of :meth:`possible_forbids` comes to for a candidate."""
+        about_target: Outcome = True
+        if forbid.target_part is not None:
+            about_target = forbid.target_part.evaluate(self.frame_for(candidate))
+        if about_target is not True or forbid.request_part is None:
+            return about_target
+        return self.outcome_of(forbid.request_part)
 
     def unforbidden(self, entries: Sequence[PoolEntry], level: Level) -> Sequence[PoolEntry]:
         """Return those of some entries for which no forbid rule matches."""
@@ -468,41 +500,31 @@ class Evaluation:
             candidate.entry
             for candidate in [self.candidate(entry, level) for entry in entries]
             if candidate.entry
-            and not any(self.matches(it, candidate) for it in self.possible_forbids(candidate))
+            and all(self.matches(it, candidate) is False for it in self.possible_forbids(candidate))
         ]
 
-    def picked(self) -> tuple[Sequence[int], set[int]]:
-        """Return the entries whose ``pick`` is true, and those where it fails.
-
-        Both are places among :attr:`Picks.entries`; the first are in order.
-        """
+    def picked(self) -> tuple[list[PoolEntry], list[PoolEntry]]:
+        """Return the entries whose ``pick`` is true, in file order, and those where it fails."""
         picks = self.prepared.picks
         found: set[int] = set()
         failed: set[int] = set()
         buckets = picks.index.find(self.values)
         if len(buckets) == 1 and not buckets[0].unsure:
-            return buckets[0].sure, failed
+            return [picks.entries[place] for place in buckets[0].sure], []
         for bucket in buckets:
             found.update(bucket.sure)
             for place in bucket.unsure:
                 outcome = self.outcome_of(picks.programs[place])
                 if outcome is not False:
                     (found if outcome is True else failed).add(place)
-        return sorted(found), failed
+        return [picks.entries[it] for it in sorted(found)], [picks.entries[it] for it in failed]
 
-    def numbers(self, order_by: Condition, places: Sequence[int]) -> Mapping[int, float | None]:
-        """Return what an ``order_by`` comes to; None where it is no number.
-
-        Args:
-            order_by: the expression.
-            places: which of the entries that may be picked are meant.
-        """
-        order = self.prepared.order(order_by)
-        return {
-            place: number_of(self.outcome_of(known)) if isinstance(known, Program) else known
-            for place in places
-            for known in (order[place],)
-        }
+    def numbers(
+        self, order_by: Condition, entries: Sequence[PoolEntry], level: Level
+    ) -> list[float | None]:
+        """Return what an ``order_by`` comes to for entries; None where it is no number."""
+        found = [self.prepared.order(order_by, entry, level) for entry in entries]
+        return [number_of(self.outcome_of(it)) if isinstance(it, Program) else it for it in found]
 
 
 def _is_false(part: Program | None, frame: Frame) -> bool:
@@ -519,6 +541,30 @@ def _variables(policy: Policy) -> Mapping[str, Sequence[tuple[str, Program]]]:
         it.name: [(name, programs[name]) for name in (*it.condition.variables, it.name)]
         for it in policy.variables
     }
+
+
+def _reads(conditions: Iterable[Condition | None]) -> frozenset[str]:
+    return frozenset[str]().union(*(it.reads for it in conditions if it is not None))
+
+
+def _own_parameters(policy: Policy, entry: PoolEntry | None) -> Offer:
+    """Return what of an offer is about parameters."""
+    limits: Mapping[str, Limit] = entry.limits if entry else {}
+    found = {**policy.parameters, **(entry.parameters if entry else {})}
+    for name, limit in limits.items():
+        if name in found and found[name] is not False:
+            value = limit.within(found.pop(name))
+            if value is not None:
+                found[name] = value
+    inherits = EFFORT not in found
+    if found.get(EFFORT) is False:
+        del found[EFFORT]
+    own = found.get(MAX_TOKENS)
+    bound = limits[MAX_TOKENS].greatest if MAX_TOKENS in limits else None
+    cap = int(bound) if bound is not None and own is None else None
+    if cap is not None:
+        found[MAX_TOKENS] = cap
+    return Offer(FrozenDict(found), cap, own if isinstance(own, int) else None, inherits)
 
 
 def _prepared_rule(rule: PrecedenceRule) -> PreparedRule:

@@ -34,6 +34,10 @@ class ReasonCode(StrEnum):
     NO_TARGET = "no_target"
     PARAMETER_LIMITED = "parameter_limited"
     PICK_ERROR = "pick_error"
+    OUTRANKED = "outranked"
+    LEVEL_NOT_USED = "level_not_used"
+    UNKNOWN_VALUE = "unknown_value"
+    WOULD_FORBID = "would_forbid"
 
 
 class Result(StrEnum):
@@ -58,6 +62,8 @@ class Verdict(StrEnum):
 
     SELECTED = "selected"
     REJECTED = "rejected"
+    ERROR = "error"
+    """Rejected, since the guard against it could not be evaluated."""
 
 
 class _Part(Struct, frozen=True):
@@ -71,11 +77,13 @@ class Requested(_Part, frozen=True):
         model: the model or entry asked for.
         provider: the provider asked for.
         reasoning_effort: the reasoning effort asked for.
+        parameters: other parameters asked for.
     """
 
     model: str | UnsetType = UNSET
     provider: str | UnsetType = UNSET
     reasoning_effort: str | UnsetType = UNSET
+    parameters: dict[str, Any] | UnsetType = UNSET
 
 
 class Target(_Part, frozen=True):
@@ -103,13 +111,43 @@ class DecisionWarning(_Part, frozen=True):
         requested: the wish that was not followed.
         entry: the name of the pool entry it is about.
         parameter: the name of the parameter it is about.
+        forbid: the id of the forbid rule it is about.
+        message: what that rule tells the agent.
+        by: the id of the precedence rule that went before.
+        error: true where a guard could not be evaluated.
+        level: the level of a wish that no rule uses, in place of a rule.
+        path: the place of a value in the request that counts as not given, in place of a rule.
     """
 
     code: ReasonCode
-    rule: str
+    rule: str | UnsetType = UNSET
     requested: Requested | UnsetType = UNSET
     entry: str | UnsetType = UNSET
     parameter: str | UnsetType = UNSET
+    forbid: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    by: str | UnsetType = UNSET
+    error: bool | UnsetType = UNSET
+    level: Level | UnsetType = UNSET
+    path: str | UnsetType = UNSET
+
+
+class Reason(_Part, frozen=True):
+    """Why a precedence rule selected nothing: what stood against its first candidate.
+
+    Attributes:
+        rule: the id of the precedence rule.
+        code: the reason.
+        forbid: the id of the forbid rule that was against it.
+        message: what that rule tells the agent.
+        entry: the name of the pool entry that the candidate is.
+    """
+
+    rule: str
+    code: ReasonCode
+    forbid: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    entry: str | UnsetType = UNSET
 
 
 class Refusal(_Part, frozen=True):
@@ -120,12 +158,14 @@ class Refusal(_Part, frozen=True):
         rule: the id of the precedence rule that refused; None where none did.
         message: for the agent, without any value of a fact.
         permitted: names that may be asked for, in file order; unset where there is no pool.
+        reasons: for ``no_target``: what stood in the way at each rule that proposed something.
     """
 
     code: ReasonCode
     message: str
     rule: str | None
     permitted: tuple[str, ...] | UnsetType = UNSET
+    reasons: tuple[Reason, ...] | UnsetType = UNSET
 
 
 class Candidate(_Part, frozen=True):

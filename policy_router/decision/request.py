@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from policy_router.domain import FrozenDict, Policy
 from policy_router.errors import RequestError
 from policy_router.expressions.tree import BOOL, DOUBLE, INT, STRING, STRINGS, Type
 from policy_router.expressions.vocabulary import MAX_ITEMS, SECTIONS, default_of
+from policy_router.parameters import EFFORT, KNOWN, LONGEST, RESERVED, fits, named
 
 MAX_BYTES = 1024 * 1024
 """The longest request in JSON, in bytes."""
@@ -32,9 +33,13 @@ _WANTED = {
 }
 _TYPES = {bool: BOOL, str: STRING, int: INT, float: DOUBLE, list: STRINGS, tuple: STRINGS}
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    section: FrozenDict({key: default_of(name) for key, name in names.items() if not name.optional})
+    section: FrozenDict(
+        {key: default_of(name) for key, name in names.items() if not name.optional}
+        | ({"parameters": NOTHING_GIVEN} if section in {"call", "task"} else {})
+    )
     for section, names in SECTIONS.items()
 } | {"facts": FrozenDict()}
+_WISHING = ("call", "task")
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -62,7 +67,7 @@ class Request:
         given = {section: _section(section, content) for section, content in sections.items()}
         self._given = FrozenDict(given)
         completed = {
-            section: FrozenDict({**_DEFAULTS[section], **content})
+            section: FrozenDict({**_DEFAULTS[section], **content, **_wishes(section, content)})
             for section, content in given.items()
         }
         self._values = FrozenDict({**_DEFAULTS, **completed})
@@ -125,14 +130,66 @@ def checked(policy: Policy, request: Request | Mapping[str, Any]) -> Request:
 
     Raises:
         RequestError: it is malformed, gives a fact that the policy does not declare or one of the
-            wrong type, or a ``task.kind`` outside the policy's closed set.
+            wrong type, lacks what the policy requires, wishes for a parameter that no policy or
+            entry knows, or has a value outside one of the policy's closed sets.
     """
     if not isinstance(request, Request):
         request = Request.from_mapping(request)
-    kind = request.given.get("task", NOTHING_GIVEN).get("kind", "")
-    if kind and policy.kinds is not None and kind not in policy.kinds:
-        remedy = did_you_mean(kind, policy.kinds) or f"one of {', '.join(policy.kinds[:8])}"
-        raise RequestError("$.task.kind", "the kind is none that the policy knows", remedy)
+    for path, closed in policy.closed.items():
+        if not closed.drops:
+            _refuse_unknown(request, path, closed.values)
+    _refuse_unknown_parameters(policy, request)
+    request = _fitting(policy, request)
+    if policy.required:
+        _refuse_incomplete(policy, request)
+    return request
+
+
+def _refuse_unknown(request: Request, path: str, values: tuple[str, ...]) -> None:
+    for place, value in _given_at(request, path):
+        if value not in values:
+            remedy = did_you_mean(value, values) or f"one of {', '.join(values[:8])}"
+            what = path.partition(".")[2].removesuffix("s")
+            raise RequestError(place, f"the {what} is none that the policy knows", remedy)
+
+
+def _given_at(request: Request, path: str) -> Iterator[tuple[str, str]]:
+    """Yield what a request gives for a name, with its place; what is empty is not given."""
+    section, _, key = path.partition(".")
+    given = request.given.get(section, NOTHING_GIVEN).get(key, "")
+    if isinstance(given, str):
+        if given:
+            yield json_path(section, key), given
+    else:
+        yield from ((json_path(section, key, it), value) for it, value in enumerate(given))
+
+
+def _refuse_unknown_parameters(policy: Policy, request: Request) -> None:
+    limited = policy.prepared(limited_parameters)
+    for section in _WISHING:
+        for name in request.given.get(section, NOTHING_GIVEN).get("parameters", NOTHING_GIVEN):
+            if named(name) not in KNOWN and name not in limited:
+                known = sorted({*KNOWN, *limited})
+                remedy = did_you_mean(name, known) or f"known: {', '.join(known[:16])}"
+                path = json_path(section, "parameters", name)
+                raise RequestError(path, f"no parameter {quote(name)} may be asked for", remedy)
+
+
+def limited_parameters(policy: Policy) -> frozenset[str]:
+    """Return the parameters that the limits of any entry are about."""
+    return frozenset(name for entry in policy.pool or () for name in entry.limits)
+
+
+def _refuse_incomplete(policy: Policy, request: Request) -> None:
+    values = values_of(policy, request)
+    for path in policy.required:
+        section, _, key = path.partition(".")
+        if values[section].get(key) in (None, "", ()):
+            raise RequestError(json_path(section, key), "the policy requires this to be given")
+
+
+def _fitting(policy: Policy, request: Request) -> Request:
+    """Check the facts against how the policy declares them."""
     facts = request.given.get("facts")
     if not facts:
         return request
@@ -152,11 +209,37 @@ def _fact(policy: Policy, name: str, value: Any) -> Any:
 
 
 def values_of(policy: Policy, request: Request) -> Mapping[str, Mapping[str, Any]]:
-    """Return the values of all names of a checked request, with defaults for what is absent."""
+    """Return the values of all names of a checked request, with defaults for what is absent.
+
+    A value that a closed set drops counts as absent.
+    """
+    values = request.values
     defaults = policy.prepared(_defaults_of_facts)
-    if not defaults:
-        return request.values
-    return {**request.values, "facts": {**defaults, **request.values["facts"]}}
+    if defaults:
+        values = {**values, "facts": {**defaults, **values["facts"]}}
+    for path, closed in policy.closed.items():
+        if closed.drops:
+            section, _, key = path.partition(".")
+            kept = _kept(values[section][key], closed.values)
+            values = {**values, section: {**values[section], key: kept}}
+    return values
+
+
+def _kept(value: str | tuple[str, ...], known: tuple[str, ...]) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        return value if value in known else ""
+    return tuple(item for item in value if item in known)
+
+
+def dropped(policy: Policy, request: Request) -> tuple[str, ...]:
+    """Return the places of the values of a request that count as not given."""
+    return tuple(
+        place
+        for path, closed in policy.closed.items()
+        if closed.drops
+        for place, value in _given_at(request, path)
+        if value not in closed.values
+    )
 
 
 def _defaults_of_facts(policy: Policy) -> dict[str, Any]:
@@ -220,11 +303,67 @@ def _given(section: str, key: Any, value: Any) -> Any:
         raise RequestError(json_path(section), "a key must be a string")
     if section == "facts":
         return _value(value, _type_of(value), section, key)
+    if key == "parameters" and section in _WISHING:
+        return _parameters(value, section)
     name = SECTIONS[section].get(key)
     if name is None:
         remedy = did_you_mean(key, SECTIONS[section])
         raise RequestError(json_path(section, key), f"unknown key {quote(key)}", remedy)
     return _value(value, name.type, section, key)
+
+
+def _parameters(content: Any, section: str) -> FrozenDict:
+    """Check the wishes for parameters, but for the names that only a policy knows."""
+    path = (section, "parameters")
+    if not isinstance(content, Mapping):
+        reason = f"a mapping is wanted, not {_kind_of(content)}"
+        raise RequestError(json_path(*path), reason)
+    seen: dict[str, str] = {}
+    found = {}
+    for key, value in content.items():
+        if not isinstance(key, str):
+            raise RequestError(json_path(*path), "a key must be a string")
+        where = json_path(*path, key)
+        if key in RESERVED:
+            raise RequestError(where, f"{quote(key)} is no parameter: it would replace a decision")
+        first = seen.setdefault(named(key), key)
+        if first != key:
+            raise RequestError(where, f"{quote(key)} and {quote(first)} are the same parameter")
+        found[key] = _parameter(named(key), value, *path, key)
+    return FrozenDict(found)
+
+
+def _parameter(name: str, value: Any, *path: str | int) -> Any:
+    where = json_path(*path)
+    if not fits(name, value) or not isinstance(value, str | int | float):
+        wanted = KNOWN[name].value if name in KNOWN else "a string, a number, true or false"
+        raise RequestError(where, f"{wanted} is wanted, not {_kind_of(value)}")
+    if isinstance(value, str):
+        if len(value) > LONGEST:
+            raise RequestError(where, f"the string has more than {LONGEST} characters")
+        return _string(value, *path)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(where, "a finite number is wanted")
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+        raise RequestError(where, "the number does not fit in 64 bits")
+    return value
+
+
+def _wishes(section: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what is wished for at a level: parameters by the names that they are known by.
+
+    ``reasoning_effort`` is one of them, wherever it was given, and it is a name by itself.
+    """
+    if section not in _WISHING:
+        return NOTHING_GIVEN
+    wished = {named(key): value for key, value in content.get("parameters", {}).items()}
+    effort, other = content.get(EFFORT, ""), wished.pop(EFFORT, "")
+    if effort and other and effort != other:
+        reason = f"{EFFORT} is given twice, with two values"
+        raise RequestError(json_path(section, "parameters", EFFORT), reason)
+    if effort or other:
+        wished[EFFORT] = effort or other
+    return {EFFORT: effort or other, "parameters": FrozenDict(wished)}
 
 
 def _type_of(value: Any) -> Type | None:

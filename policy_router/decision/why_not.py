@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from msgspec import UNSET, UnsetType
 
 from policy_router.decision.evaluator import (
-    EFFORT,
     admission,
-    asking_for,
     meant,
-    parameters,
+    wishes_of,
 )
 from policy_router.decision.prepared import Evaluation
 from policy_router.decision.record import (
@@ -74,20 +72,21 @@ def _if_asked_for(evaluation: Evaluation, record: DecisionRecord, entry: PoolEnt
     """Say what would become of an entry if an agent asked for it."""
     level = asking_level(record)
     asking = f"asked for at level {level}, it would be"
-    seen = asking_for(evaluation, entry, level)
-    rejection = admission(seen, seen.candidate(entry, level), in_pool=True)
+    seen = evaluation.asking(level, {"model": entry.name, "provider": ""})
+    rejection = admission(seen, seen.candidate(entry, level), wishes_of(seen), in_pool=True)
     if rejection is None:
-        refused_by = parameters(evaluation, entry).refused_by
-        if refused_by is None:
-            return f"{asking} admitted"
-        wish = quote(evaluation.values[refused_by.use][EFFORT])
-        return f"{asking} refused: its limits do not allow the reasoning effort {wish}"
+        return f"{asking} admitted"
+    if rejection.wish is not None:
+        wish = f"{rejection.wish.name} {quote(str(rejection.wish.value))}"
+        return f"{asking} rejected: its limits do not allow {wish}"
     task, detail = evaluation.values["task"], ""
     if rejection.code is ReasonCode.LACKS_CAPABILITY:
         lacking = [need for need in task["needs"] if need not in (entry.supports or ())]
         detail = f" ({printable(', '.join(lacking))})"
     if rejection.code is ReasonCode.CONTEXT_TOO_SMALL:
-        detail = f" ({entry.context_window:,} tokens for {task['input_tokens']:,})"
+        answer = evaluation.prepared.offer(entry).own_tokens or 1
+        sizes = f"{task['input_tokens']:,} and {answer:,} for the answer"
+        detail = f" ({entry.context_window:,} tokens for {sizes})"
     return f"{asking} rejected: {REASONS[rejection.code]}{detail}"
 
 
@@ -116,7 +115,8 @@ def _why_not_at(evaluation: Evaluation, step: Step, rule: PrecedenceRule, entry:
         return f"the rule proposes {quote(rule.entry)} alone"
     if entry.pick is None:
         return "never picked unasked, since it has no `pick`"
-    picked = evaluation.truth(entry.pick, evaluation.candidate(entry, Level.POOL)) is Truth.TRUE
+    candidate = evaluation.candidate(entry, Level.POOL)
+    picked = evaluation.truth_for(entry.pick, candidate) is Truth.TRUE
     return "picked too, but after the one selected" if picked else "not picked"
 
 

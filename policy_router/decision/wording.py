@@ -21,13 +21,17 @@ REASONS = {
     ReasonCode.NOT_ALLOWED: "not allowed",
     ReasonCode.FORBIDDEN: "forbidden",
     ReasonCode.LACKS_CAPABILITY: "lacks a capability that the task needs",
-    ReasonCode.CONTEXT_TOO_SMALL: "its context window is smaller than the input",
-    ReasonCode.INCOMPLETE: "no model is known for that provider",
+    ReasonCode.CONTEXT_TOO_SMALL: "its context window is smaller than input and answer",
+    ReasonCode.INCOMPLETE: "no model or no provider is known",
     ReasonCode.PARAMETER_NOT_ALLOWED: "a parameter asked for is not allowed",
     ReasonCode.EVALUATION_ERROR: "the condition cannot be evaluated",
     ReasonCode.NO_TARGET: "no rule selects a target",
     ReasonCode.PARAMETER_LIMITED: "a parameter asked for was limited",
-    ReasonCode.PICK_ERROR: "whether to pick it cannot be evaluated",
+    ReasonCode.PICK_ERROR: "whether to pick it, or where it comes, cannot be evaluated",
+    ReasonCode.OUTRANKED: "another rule went before",
+    ReasonCode.LEVEL_NOT_USED: "no rule uses what is asked for here",
+    ReasonCode.UNKNOWN_VALUE: "the value is not in the policy's set, and counts as not given",
+    ReasonCode.WOULD_FORBID: "would be forbidden",
 }
 """What the codes mean, for a person."""
 
@@ -37,7 +41,8 @@ def reason(candidate: Candidate) -> str:
     if isinstance(candidate.code, UnsetType):
         return "selected"
     by = f" by `{candidate.forbid}`" if candidate.forbid else ""
-    return f"{REASONS[candidate.code]}{by}"
+    failed = ", since the condition cannot be evaluated" if candidate.verdict == "error" else ""
+    return f"{REASONS[candidate.code]}{by}{failed}"
 
 
 def named(step: Step) -> str:
