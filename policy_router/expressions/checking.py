@@ -78,7 +78,9 @@ class Walk(ABC):
 
     def operands(self, syntax: Syntax, scope: Scope) -> list[Node] | None:
         """Check the operands one by one; None where one has a problem."""
-        nodes = [self.visit(child, scope).node for child in syntax.children]
+        nodes = []
+        for child in syntax.children:  # no comprehension: it would be one more frame a level
+            nodes.append(self.visit(child, scope).node)  # noqa: PERF401
         return None if None in nodes else [node for node in nodes if node is not None]
 
     def report(

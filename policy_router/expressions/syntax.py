@@ -8,22 +8,46 @@ fight over. lark's tree is folded into :class:`Syntax` at once and never leaves 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import lark
 
 from policy_router.diagnostics import quote
 
 MAX_CHARACTERS = 4096
-MAX_NODES = 500
+MAX_NODES = 1000
+"""Values, names (one each, dots included), operators and functions; a chain of ``||`` is one."""
 MAX_DEPTH = 28
-"""Levels of nesting, parentheses included. Google's engine takes 30 of any shape, in a list too."""
+"""Levels of nesting: parentheses, arguments, lists, and operators of another precedence."""
+MAX_CHAIN = 100
+"""Operators of one precedence in a row, as in ``a + b - c``, those around each other in all.
 
-_Part: TypeAlias = "lark.Tree[lark.Token] | lark.Token"
+With the levels of nesting it bounds how deep a tree can be, and so whatever walks it recursively.
+"""
+
+
+class _Part:
+    """A rule of the grammar with all that it holds, as lark makes them.
+
+    Attributes:
+        rule: the rule's name.
+        children: its tokens and parts, punctuation included.
+        start_pos: offset of its first character, named as for a token.
+        end_pos: offset after its last character.
+    """
+
+    __slots__ = ("children", "end_pos", "rule", "start_pos")
+
+    def __init__(self, rule: str, children: list[Any]) -> None:
+        self.rule, self.children = rule, children
+        self.start_pos: int = children[0].start_pos or 0
+        self.end_pos: int = children[-1].end_pos or 0
+
+
+_Piece: TypeAlias = "_Part | lark.Token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +100,10 @@ def parse(text: str) -> Syntax:
         message = f"the expression has {len(text):,} characters, {MAX_CHARACTERS:,} are allowed"
         raise SyntaxProblem(message, 0, len(text), limit=True)
     try:
-        tree = _parser().parse(text)
+        tree: Any = _parser().parse(text)
     except lark.exceptions.UnexpectedInput as problem:
         raise _syntax_problem(text, problem) from None
-    syntax = _fold(tree, 0)
+    syntax = _fold(tree)
     nodes = _count(syntax)
     if nodes > MAX_NODES:
         message = f"the expression has {nodes:,} nodes, {MAX_NODES:,} are allowed"
@@ -89,17 +113,35 @@ def parse(text: str) -> Syntax:
 
 @cache
 def _parser() -> lark.Lark:
-    grammar = (resources.files("celpy") / "cel.lark").read_text(encoding="utf-8")
     return lark.Lark(
-        grammar,
+        _grammar(),
         parser="lalr",
         start="expr",
         g_regex_flags=re.MULTILINE,
         lexer_callbacks={"IDENT": _bool_or_name},
-        propagate_positions=True,
+        keep_all_tokens=True,
         maybe_placeholders=False,
         priority="invert",
+        tree_class=_Part,
     )
+
+
+def _grammar() -> str:
+    """Return cel-python's grammar, with what this module needs.
+
+    The steps that hold a single child give that child, which saves most of the tree. A list may
+    end in a comma, as CEL has it (``Primary`` in the language definition); there it may not.
+    """
+    grammar = (resources.files("celpy") / "cel.lark").read_text(encoding="utf-8")
+    return f"{_STEPS.sub('?', grammar)}\n{_LISTS}\n"
+
+
+_STEPS = re.compile(
+    "^(?=(?:expr|conditionalor|conditionaland|relation|addition|multiplication|unary|member|primary"
+    "|literal) )",
+    re.MULTILINE,
+)
+_LISTS = """%override list_lit : "[" [expr ("," expr)*] [","] "]" """
 
 
 def _bool_or_name(token: lark.Token) -> lark.Token:
@@ -159,115 +201,135 @@ _BINARY = {
 _UNARY = {"unary_not": "!", "unary_neg": "neg"}
 
 
-def _fold(part: _Part, depth: int) -> Syntax:
-    """Turn lark's tree into ours, leaving out the grammar's steps that hold only one child."""
+_CHAINS = {"conditionalor": "||", "conditionaland": "&&"}
+_BINARY = {
+    "relation_lt": "<",
+    "relation_le": "<=",
+    "relation_gt": ">",
+    "relation_ge": ">=",
+    "relation_eq": "==",
+    "relation_ne": "!=",
+    "relation_in": "in",
+    "addition_add": "+",
+    "addition_sub": "-",
+    "multiplication_mul": "*",
+    "multiplication_div": "/",
+    "multiplication_mod": "%",
+}
+_UNARY = {"unary_not": "!", "unary_neg": "neg"}
+
+
+def _fold(part: _Piece, depth: int = 0, links: int = 0) -> Syntax:
+    """Turn lark's tree into ours.
+
+    Args:
+        part: what to turn.
+        depth: how many levels of nesting are around it.
+        links: how many operators of the chain that it is in, and of chains around, are around it.
+    """
     if depth > MAX_DEPTH:
-        raise SyntaxProblem(
-            f"the expression is nested deeper than {MAX_DEPTH} levels", *_extent(part), limit=True
-        )
-    while isinstance(part, lark.Tree) and len(part.children) == 1 and part.data in _STEPS:
-        part = part.children[0]
+        message = f"the expression is nested deeper than {MAX_DEPTH} levels"
+        raise SyntaxProblem(message, *_extent(part), limit=True)
+    if links == MAX_CHAIN:
+        message = f"more than {MAX_CHAIN} operators stand in a row"
+        raise SyntaxProblem(message, *_extent(part), limit=True)
     if isinstance(part, lark.Token):
         return Syntax("literal", *_extent(part), str(part))
-    return _fold_tree(part, depth)
+    if part.rule == "paren_expr":
+        return _fold(part.children[1], depth + 1, links)
+    return _fold_part(part, depth, links)
 
 
-_STEPS = {
-    "expr",
-    "conditionalor",
-    "conditionaland",
-    "relation",
-    "addition",
-    "multiplication",
-    "unary",
-    "member",
-    "primary",
-    "literal",
-}
-
-
-def _fold_tree(tree: lark.Tree[lark.Token], depth: int) -> Syntax:
-    rule, children = str(tree.data), tree.children
-    start, end = _extent(tree)
-    if rule == "paren_expr":
-        return _fold(children[0], depth + 1)
+def _fold_part(part: _Part, depth: int, links: int) -> Syntax:
+    rule, children, (start, end) = part.rule, part.children, _extent(part)
     if rule == "expr":
-        return Syntax("operator", start, end, "?:", _fold_all(children, depth + 1))
+        test, good = _fold_all(children[0:3:2], depth, links)
+        choice = (test, good, _link(part, children[4], depth, links))
+        return Syntax("operator", start, end, "?:", choice)
     if rule in _CHAINS:
-        operands = _fold_all(_chain(tree), depth + 1)
+        operands = _fold_all(_chain(part), depth, links)
         return Syntax("operator", start, end, _CHAINS[rule], operands)
-    if rule in {"relation", "addition", "multiplication", "unary"}:
-        return _fold_operator(tree, depth)
+    if rule == "unary":
+        operand = _fold(children[1], depth + 1, links)
+        return Syntax("operator", start, end, _UNARY[children[0].rule], (operand,))
+    if rule in {"relation", "addition", "multiplication"}:
+        head, right = children
+        left = _link(part, head.children[0], depth, links)
+        operands = (left, _fold(right, depth + 1, links))
+        return Syntax("operator", start, end, _BINARY[head.rule], operands)
     if rule == "list_lit":
-        return Syntax("list", start, end, "[]", _fold_all(_arguments(tree, 0), depth + 1))
-    if rule == "member_index":
-        return Syntax("operator", start, end, "[]", _fold_all(children, depth + 1))
-    return _fold_names(tree, depth)
+        items = [child for child in children[1:-1] if not _is_comma(child)]
+        return Syntax("list", start, end, "[]", _fold_all(items, depth, links))
+    return _fold_names(part, depth, links)
 
 
-def _fold_operator(tree: lark.Tree[lark.Token], depth: int) -> Syntax:
-    head, right = tree.children
-    start, end = _extent(tree)
-    rule = str(head.data) if isinstance(head, lark.Tree) else ""
-    if rule in _UNARY:
-        return Syntax("operator", start, end, _UNARY[rule], (_fold(right, depth + 1),))
-    left = head.children[0] if isinstance(head, lark.Tree) else head
-    operands = (_fold(left, depth + 1), _fold(right, depth + 1))
-    return Syntax("operator", start, end, _BINARY[rule], operands)
-
-
-def _fold_names(tree: lark.Tree[lark.Token], depth: int) -> Syntax:
-    rule, (start, end) = str(tree.data), _extent(tree)
+def _fold_names(part: _Part, depth: int, links: int) -> Syntax:
+    rule, children, (start, end) = part.rule, part.children, _extent(part)
     if rule == "ident":
-        word = tree.children[0]
-        return Syntax("name", start, end, str(word), (), start)
+        return Syntax("name", start, end, str(children[0]), (), start)
     if rule == "ident_arg":
-        arguments = _fold_all(_arguments(tree, 1), depth + 1)
-        return Syntax("call", start, end, str(tree.children[0]), arguments, start)
-    if rule in {"member_dot", "member_dot_arg"}:
-        receiver, word = tree.children[0], tree.children[1]
-        arguments = (_fold(receiver, depth + 1), *_fold_all(_arguments(tree, 2), depth + 1))
-        kind = "select" if rule == "member_dot" else "method"
-        return Syntax(kind, start, end, str(word), arguments, _extent(word)[0])
-    return Syntax("other", start, end, rule)
+        arguments = _fold_all(_arguments(children[2]), depth, links)
+        return Syntax("call", start, end, str(children[0]), arguments, start)
+    if rule not in {"member_dot", "member_dot_arg", "member_index"}:
+        return Syntax("other", start, end, rule)
+    receiver = _link(part, children[0], depth, links)
+    if rule == "member_index":
+        index = _fold(children[2], depth + 1, links)
+        return Syntax("operator", start, end, "[]", (receiver, index))
+    word = children[2]
+    if rule == "member_dot":
+        return Syntax("select", start, end, str(word), (receiver,), word.start_pos)
+    operands = (receiver, *_fold_all(_arguments(children[4]), depth, links))
+    return Syntax("method", start, end, str(word), operands, word.start_pos)
 
 
-def _fold_all(parts: list[_Part], depth: int) -> tuple[Syntax, ...]:
-    return tuple(_fold(part, depth) for part in parts)
+def _fold_all(parts: list[_Piece], depth: int, links: int) -> tuple[Syntax, ...]:
+    return tuple([_fold(part, depth + 1, links) for part in parts])
 
 
-def _chain(tree: lark.Tree[lark.Token]) -> list[_Part]:
+def _link(part: _Part, operand: _Piece, depth: int, links: int) -> Syntax:
+    """Fold an operand. One that continues the chain of its operator is nested no deeper."""
+    if isinstance(operand, _Part) and _family(operand) == _family(part):
+        return _fold(operand, depth, links + 1)
+    return _fold(operand, depth + 1, links)
+
+
+def _family(part: _Part) -> str:
+    """Return the precedence of an operator: all of ``a.b``, ``a.b()`` and ``a[b]`` are members."""
+    return part.rule.partition("_")[0]
+
+
+def _chain(part: _Part) -> list[_Piece]:
     """Return the operands of ``a || b || c``, which the grammar nests to the left."""
-    operands: list[_Part] = []
-    part: _Part = tree
-    while isinstance(part, lark.Tree) and part.data == tree.data and len(part.children) > 1:
-        operands.append(part.children[1])
-        part = part.children[0]
-    return [part, *reversed(operands)]
+    operands: list[_Piece] = []
+    left: _Piece = part
+    while isinstance(left, _Part) and left.rule == part.rule:
+        left, _, right = left.children
+        operands.append(right)
+    return [left, *reversed(operands)]
 
 
-def _arguments(tree: lark.Tree[lark.Token], position: int) -> list[_Part]:
-    """Return the expressions of the list that may stand at a position among the children."""
-    if position >= len(tree.children):
-        return []
-    inner = tree.children[position]
-    return list(inner.children) if isinstance(inner, lark.Tree) else []
+def _arguments(part: _Piece) -> list[_Piece]:
+    """Return the expressions of a list of arguments; the bracket that closes it has none."""
+    return part.children[::2] if isinstance(part, _Part) else []
 
 
-def _extent(part: _Part) -> tuple[int, int]:
-    if isinstance(part, lark.Token):
-        return part.start_pos or 0, part.end_pos or 0
-    return getattr(part.meta, "start_pos", 0), getattr(part.meta, "end_pos", 0)
+def _is_comma(part: _Piece) -> bool:
+    return isinstance(part, lark.Token) and part.type == "COMMA"
+
+
+def _extent(part: _Piece) -> tuple[int, int]:
+    return part.start_pos or 0, part.end_pos or 0
 
 
 def _count(syntax: Syntax) -> int:
-    """Count nodes as in CEL's own tree, where ``a && b && c`` is two operators."""
-    return sum(
-        len(piece.children) - 1 if piece.word in {"&&", "||"} else 1 for piece in _pieces(syntax)
-    )
-
-
-def _pieces(syntax: Syntax) -> Iterator[Syntax]:
-    yield syntax
-    for child in syntax.children:
-        yield from _pieces(child)
+    """Count the nodes; a name is one, dots included."""
+    count, pending = 0, [syntax]
+    while pending:
+        top = pending.pop()
+        count += 1
+        while top.kind == "select":
+            top = top.children[0]
+            count += top.kind not in {"select", "name"}
+        pending.extend(top.children)
+    return count

@@ -81,10 +81,10 @@ GENERATED: dict[str, Callable[[], str]] = {
     "PR309-ten-thousand-short-terms": lambda: _picking("+".join(["1"] * 10_000) + " > 1"),
     "PR309-sum": lambda: _picking("+".join(["1"] * 2_000) + " > 1"),
     "PR309-too-many-nodes": lambda: _picking(
-        " || ".join(["task.index > 1"] * 200),
+        " || ".join(["1 < 2"] * 400),
     ),
     "PR309-long-list": lambda: _picking(
-        "task.index in [" + ", ".join(str(i) for i in range(600)) + "]",
+        "task.index in [" + ",".join(["1"] * 1_000) + "]",
     ),
     "PR309-three-hundred-parentheses": lambda: _picking(
         "(" * 300 + "task.index > 1" + ")" * 300,
@@ -94,7 +94,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "PR309-two-thousand-minus-signs": lambda: _picking("-" * 2_000 + "1 == 1"),
     "PR309-two-thousand-indexes": lambda: _picking("task.labels" + "[0]" * 1_300 + " == ''"),
     "PR309-nested-choices": lambda: _picking(
-        "task.index > 1 ? task.index > 2 : " * 100 + "task.index > 3",
+        "task.index > 1 ? true : " * 101 + "task.index > 3",
     ),
     "PR309-map-three-deep": lambda: _picking(_nested_maps(3)),
     "PR309-map-thirty-deep": lambda: _picking(_nested_maps(30)),
@@ -111,6 +111,10 @@ GENERATED: dict[str, Callable[[], str]] = {
     "loads-backtracking-pattern": lambda: _picking(
         'task.kind.matches("^(a+)+(a|aa)*(x+x+)+y$") && task.kind.matches("(.*)*=(.*)*")',
     ),
+    "loads-hundred-choices": lambda: _picking(
+        "task.index > 1 ? task.index > 2 : " * 100 + "task.index > 3",
+    ),
+    "loads-hundred-sums": lambda: _picking("1" + " + 1" * 100 + " > 1"),
     "loads-most-of-everything": lambda: (
         "parameters:\n  a: [" + "1," * 100_000 + "]\n  b: " + "[" * 30 + "]" * 30 + "\n"
         "pool:\n  - model: glm-5\n    pick: "

@@ -5,7 +5,9 @@ In the tables of problems, the angle quotes stand around the text that the caret
 
 from __future__ import annotations
 
+import inspect
 import re
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +15,8 @@ import pytest
 
 from policy_router.diagnostics import Code
 from policy_router.expressions.checker import Checked, Problem, check
-from policy_router.expressions.syntax import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES
+from policy_router.expressions.render import render
+from policy_router.expressions.syntax import MAX_CHAIN, MAX_CHARACTERS, MAX_DEPTH, MAX_NODES
 from policy_router.expressions.tree import (
     BOOL,
     BROKEN,
@@ -583,12 +586,29 @@ def test_an_expression_may_have_just_the_characters_allowed() -> None:
 
 
 def test_an_expression_may_have_just_the_nodes_allowed() -> None:
-    # 250 operands and 249 operators; a negation more makes 500, and one more again is too many.
-    chain = " || ".join(["true"] * 250)
-    checked(f"!{chain}")
-    problem = problem_of(f"!!{chain}")
-    assert (problem.code, problem.start, problem.end) == (Code.LIMIT_EXCEEDED, 0, len(chain) + 2)
-    assert problem.message == "the expression has 501 nodes, 500 are allowed"
+    # Beside the items of the list: a chain, ==, a function, a list, 1, and two names.
+    text = f"size([{','.join(['1'] * (MAX_NODES - 7))}]) == 1 || facts.flag || facts.flag"
+    checked(text)
+    problem = problem_of(f"!{text}")
+    assert (problem.code, problem.start, problem.end) == (Code.LIMIT_EXCEEDED, 0, len(text) + 1)
+    assert problem.message == "the expression has 1,001 nodes, 1,000 are allowed"
+
+
+@pytest.mark.parametrize(
+    "alternative",
+    [
+        'task.kind == "kind-{0}"',
+        '"label-{0}" in task.labels',
+        '!("role-{0}" in caller.roles)',
+        'task.kind in ["a{0}", "b{0}"]',
+        'facts.text.startsWith("v{0}.")',
+        "has(facts.maybe) && facts.maybe == {0}",
+        "task.index == {0} && parent.depth < 9",
+    ],
+)
+def test_a_hundred_alternatives_are_within_the_limits(alternative: str) -> None:
+    closed = Vocabulary.of(NAMES)
+    checked(" || ".join(alternative.format(number) for number in range(100)), closed)
 
 
 def test_a_list_is_one_node_beside_its_items() -> None:
@@ -607,8 +627,94 @@ def test_an_expression_may_be_just_as_deep_as_allowed(opening: str, closing: str
 
 
 def test_a_chain_of_and_or_or_is_not_deep() -> None:
-    checked(" && ".join(["true"] * 100))
-    checked(" || ".join(["true"] * 100))
+    checked(" && ".join(["true"] * 400))
+    checked(" || ".join(["true"] * 400))
+
+
+CHAINS = {
+    "sum": ("1", " + 1"),
+    "difference": ("1", " - 1"),
+    "sum and difference": ("1", " + 1 - 1"),
+    "product": ("1", " * 1"),
+    "quotient": ("1", " / 1"),
+    "remainder": ("1", " % 1 * 1"),
+    "text": ('"a"', ' + "a"'),
+    "equality": ("true", " == true"),
+    "inequality": ("true", " != true == true"),
+    "lists": ("[1]", ".map(e, e)"),
+    "more lists": ("[1]", ".filter(e, e > 0).map(e, e)"),
+}
+"""How chains begin, and how they go on."""
+
+
+def chain_of(name: str) -> str:
+    """Return the longest chain that is allowed."""
+    begin, link = CHAINS[name]
+    operators = len(re.findall(r" [-+*/%=!]|\.\w", link))
+    return begin + link * (MAX_CHAIN // operators)
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_chain_is_not_deep(name: str) -> None:
+    chain = chain_of(name)
+    checked(chain)
+    problem = problem_of(chain + CHAINS[name][1])
+    assert problem.code is Code.LIMIT_EXCEEDED
+    assert problem.message == f"more than {MAX_CHAIN} operators stand in a row"
+
+
+def test_a_chain_of_choices_is_not_deep() -> None:
+    choice = "facts.flag ? 1 : "
+    checked(choice * MAX_CHAIN + "2")
+    problem = problem_of(choice * (MAX_CHAIN + 1) + "2")
+    assert problem.code is Code.LIMIT_EXCEEDED
+    assert problem.start == len(choice) * MAX_CHAIN
+
+
+def test_chains_around_each_other_count_together() -> None:
+    half = MAX_CHAIN // 2
+    inner = f"(1{' + 1' * half})"
+    checked(f"{inner}{' * 1' * half} == 1 {'+ 1' * MAX_CHAIN}")
+    assert problem_of(f"{inner}{' * 1' * (half + 2)}").code is Code.LIMIT_EXCEEDED
+
+
+def test_what_stands_in_a_chain_is_as_deep_as_beside_it() -> None:
+    deep = "(" * (MAX_DEPTH - 1) + "1" + ")" * (MAX_DEPTH - 1)
+    checked(f"1 + 1 + {deep} + 1")
+    assert problem_of(f"1 + 1 + ({deep}) + 1").code is Code.LIMIT_EXCEEDED
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_whatever_is_within_the_limits_needs_few_frames(name: str) -> None:
+    levels = MAX_DEPTH - 4
+    before, frames = sys.getrecursionlimit(), len(inspect.stack(0))
+    try:
+        sys.setrecursionlimit(frames + 600)
+        checked("[" * levels + chain_of(name) + "]" * levels)
+    finally:
+        sys.setrecursionlimit(before)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [("[1, 2,]", "[1, 2]"), ("[1 , ]", "[1]"), ("[,]", "[]"), ("[[1,], [2],]", "[[1], [2]]")],
+)
+def test_a_list_may_end_in_a_comma(text: str, same: str) -> None:
+    node = checked(text).node
+    assert node is not None
+    assert (node.start, node.end) == (0, len(text))
+    assert render(node) == same
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[,«1»]", "[1,«,»]", "size([1],«)»", "facts.text.contains('a',«)»", "has(call.model,«)»"],
+)
+def test_a_comma_ends_nothing_but_a_list(text: str) -> None:
+    expression, part, start = unmarked(text)
+    problem = problem_of(expression)
+    assert (problem.code, problem.start) == (Code.CEL_SYNTAX, start)
+    assert expression[problem.start : problem.end] == part
 
 
 def test_two_macros_may_stand_in_each_other_and_any_number_beside() -> None:
