@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -154,6 +155,51 @@ def test_line_ends_of_yaml_1_1_are_ordinary_characters() -> None:
 def test_a_character_of_the_private_planes_is_kept() -> None:
     text = 'k: "\U00100000\u2028\\U00100001"'
     assert value_of(text) == "\U00100000\u2028\U00100001"
+
+
+TEXTS = (
+    "\U0001f600",
+    "a\U0001f600\U00010000b\U0010ffff",
+    "\U00100000\u2028\U0001f600\U00100001\x85",
+    "\\ud83d\\ude00",
+    "\\\\ud83d\\ude00\U0001f600\\",
+    '"\U0001f600\\"',
+    "\0\U0001f600\0",
+)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_json_writes_means_what_json_says(text: str) -> None:
+    written = json.dumps({text: [text]}, indent=1)
+    assert source.plain(valid(written).root) == {text: [text]}
+    assert source.read_value("x", written) == ({text: [text]}, ())
+
+
+def test_halves_of_a_character_are_one_in_double_quotes_alone() -> None:
+    text = r"""
+a: '\ud83d\ude00 \uD83D\uDE00'  # \ud83d\ude00
+b: \uD83d\ude00 \\ud83d\ude00
+c\ud83d\ude00: "\uD83d\uDE00"
+"\ud83d\ude00": |  # \ud83D\ude00
+  \ud83d\ude00
+  "\uD83D\uDE00" \\ud83d\ude00
+"""
+    assert source.plain(valid(text).root) == {
+        "a": r"\ud83d\ude00 \uD83D\uDE00",
+        "b": r"\uD83d\ude00 \\ud83d\ude00",
+        r"c\ud83d\ude00": "\U0001f600",
+        "\U0001f600": '\\ud83d\\ude00\n"\\uD83D\\uDE00" \\\\ud83d\\ude00\n',
+    }
+
+
+def test_a_place_behind_two_halves_is_exact() -> None:
+    node = valid(r'k: "a\ud83d\ude00b \ud83d\ude01c"').root.get("k")
+    assert isinstance(node, ScalarNode)
+    assert node.text == "a\U0001f600b \U0001f601c"
+    written = [node.span_of(place, place + 1) for place in range(len(node.text))]
+    assert [span.source.text[span.start : span.end] for span in written] == [
+        *("a", r"\ud83d\ude00", "b", " ", r"\ud83d\ude01", "c"),
+    ]
 
 
 # --- The tree ---
@@ -523,7 +569,12 @@ def test_many_problems() -> None:
         ('a: "x\n---\n', "1:4", "a document ends inside a quoted value"),
         ('a: "\\q"', "1:5", "this escape is unknown"),
         ('a: "\\xzz"', "1:5", "this escape wants hexadecimal digits"),
-        ('a: "\\ud83d\\ude00"', "1:5", "this escape is not a character"),
+        ('a: "\\ud83d"', "1:5", "this escape is not a character"),
+        ('a: "\\ude00\\ud83d"', "1:5", "this escape is not a character"),
+        ('a: "\\ud83d\\u0041"', "1:5", "this escape is not a character"),
+        ('a: "\\ud83d\\ud83d\\ude00"', "1:5", "this escape is not a character"),
+        ('a: "\\ud83d\\ude00\\ud83d"', "1:17", "this escape is not a character"),
+        ('a: "\\\\ud83d\\ude00"', "1:12", "this escape is not a character"),
         ('a: 1\nb: "x\n  \\UFFFFFFFF"', "3:3", "this escape is not a character"),
         ("a: @x", "1:4", "a plain value cannot begin with this character"),
         ("a: `x", "1:4", "a plain value cannot begin with this character"),

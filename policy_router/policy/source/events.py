@@ -37,7 +37,7 @@ def events(source: SourceFile, text: str) -> Iterator[Any]:
             kind = type(event)
             if kind in NODES:
                 if LOADER is yaml.SafeLoader and has_surrogate(event):
-                    raise SyntaxProblemError(bad_escape(source, last))
+                    raise SyntaxProblemError(bad_escape(source, text, last))
                 yield event
             elif kind is yaml.DocumentStartEvent:
                 documents += 1
@@ -48,6 +48,6 @@ def events(source: SourceFile, text: str) -> Iterator[Any]:
     except yaml.MarkedYAMLError as problem:
         raise SyntaxProblemError(syntax_error(source, problem)) from None
     except (ValueError, OverflowError):  # the slow parser, on an escape beyond U+10FFFF
-        raise SyntaxProblemError(bad_escape(source, last)) from None
+        raise SyntaxProblemError(bad_escape(source, text, last)) from None
     finally:
         loader.dispose()

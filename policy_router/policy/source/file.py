@@ -18,7 +18,7 @@ from policy_router.policy.source.problems import (
     error,
     second_document,
 )
-from policy_router.policy.source.text import directives, neutral, opened
+from policy_router.policy.source.text import Neutral, directives, opened
 from policy_router.policy.source.tree import Tree
 
 MAX_HOST_DEPTH = 256
@@ -51,8 +51,8 @@ class _File:
     def __init__(self, source: SourceFile) -> None:
         self.source = source
         self.found = list(directives(source))
-        self.text, self.back = neutral(source.text)
-        self.native = Tree(source, "$", self.back)
+        self.neutral = Neutral.of(source.text)
+        self.native = Tree(source, "$", self.neutral)
         self.embedded: Tree | None = None
         self.active: Tree | None = self.native
         self.maybe_embedded = EMBEDDED_KEY in source.text or "\\" in source.text
@@ -65,7 +65,7 @@ class _File:
         if any(item.code is Code.YAML_SYNTAX for item in self.found):
             return None, tuple(self.found)
         try:
-            for event in events(self.source, self.text):
+            for event in events(self.source, self.neutral.text):
                 self._feed(event)
         except SyntaxProblemError as problem:
             self.stopped = True
@@ -111,7 +111,7 @@ class _File:
             return
         span = Span(self.source, event.start_mark.index, event.end_mark.index)
         if self.embedded is None:
-            self.embedded = Tree(self.source, f"$.{EMBEDDED_KEY}", self.back)
+            self.embedded = Tree(self.source, f"$.{EMBEDDED_KEY}", self.neutral)
             self.key, self.enters, self.active = span, True, None
         else:
             message = f"the key `{EMBEDDED_KEY}` is given twice"

@@ -17,7 +17,8 @@ _TOKENS = {
     "'": re.compile(rf"{_FOLDED}|(?P<escape>'')|(?P<characters>[^ \t\r\n']+)"),
     '"': re.compile(
         rf"{_FOLDED}|(?P<joined>\\[\r\n][ \t\r\n]*+)"
-        r"|(?P<escape>\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[^\r\n]))"
+        r"|(?P<escape>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+        r"|\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[^\r\n]))"
         r'|(?P<characters>[^ \t\r\n\\"]+)'
     ),
 }

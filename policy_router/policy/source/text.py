@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
 
 from policy_router.diagnostics import Code, Diagnostic, SourceFile, Span
 from policy_router.policy.source.problems import error
@@ -91,24 +94,77 @@ def _directive(line: str, span: Span) -> Iterator[Diagnostic]:
         yield error(Code.YAML_SYNTAX, message, span, remedy="leave it out")
 
 
-def neutral(text: str) -> tuple[str, dict[int, str]]:
-    """Hide from PyYAML the characters that are line ends in YAML 1.1 and not in YAML 1.2.
+@dataclass(frozen=True, slots=True)
+class Neutral:
+    """What PyYAML is to see of a file, of the same length; private characters stand in for others.
 
-    Args:
-        text: a file.
-
-    Returns:
-        A text of the same length with private characters in their place, and the way back.
+    Attributes:
+        text: the text. No character in it is a line end in YAML 1.1 and not in YAML 1.2, and a
+            character that JSON escapes as two halves is one escape and two fillers.
+        back: stand-in to what it stands for.
+        filler: what fills up an escape, and stands for nothing.
+        pairs: the offsets at which there were two halves.
+        original: the file.
     """
-    hidden = [character for character in _NOT_BREAKS if character in text]
-    if not hidden:
-        return text, {}
+
+    text: str
+    back: Mapping[int, str]
+    filler: str
+    pairs: tuple[int, ...]
+    original: str
+
+    @classmethod
+    def of(cls, text: str) -> Neutral:
+        """Return what PyYAML is to see of a file."""
+        pairs = [m.start() for m in _ESCAPE.finditer(text) if m["high"]] if "\\u" in text else []
+        hidden = [character for character in _NOT_BREAKS if character in text]
+        if not hidden and not pairs:
+            return cls(text, {}, "", (), text)
+        shown = _ESCAPE.sub(_joined, text) if pairs else text
+        stand_ins = list(islice(_unused(shown), 1 + len(hidden)))
+        there = dict(zip(map(ord, [_FILLER, *hidden]), stand_ins, strict=True))
+        back = dict(zip(map(ord, stand_ins), ["", *hidden], strict=True))
+        return cls(shown.translate(there), back, stand_ins[0], tuple(pairs), text)
+
+    def restored(self, value: str, style: str | None, start: int, end: int) -> str:
+        """Return what a scalar comes to.
+
+        Args:
+            value: what it comes to for PyYAML.
+            style: its style; only in double quotes an escape is one.
+            start: offset of its first character.
+            end: offset after its last one.
+        """
+        if style != '"' and self.filler in value:
+            pairs = self.pairs[bisect_left(self.pairs, start) : bisect_left(self.pairs, end)]
+            *parts, last = value.split(self.filler * 2)
+            halves = [self.original[at : at + _PAIR] for at in pairs[-len(parts) :]]
+            joined = zip(parts, halves, strict=True)
+            value = "".join(part[:-_ESCAPE_LENGTH] + pair for part, pair in joined) + last
+        return value.translate(self.back)
+
+
+_FILLER = "\0"  # which no file that is read can hold
+_PAIR, _ESCAPE_LENGTH = len(r"\ud83d\ude00"), len(r"\U0001F600")
+_ESCAPE = re.compile(
+    r"\\(?:u(?P<high>[dD][89abAB][0-9a-fA-F]{2})\\u(?P<low>[dD][c-fC-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def _joined(escape: re.Match[str]) -> str:
+    """Join the two halves of a character (RFC 8259, 7) into one escape, as YAML has it."""
+    if not escape["high"]:
+        return escape.group()
+    point = ((int(escape["high"], 16) & 0x3FF) << 10 | int(escape["low"], 16) & 0x3FF) + 0x10000
+    return f"\\U{point:08X}{_FILLER * 2}"
+
+
+def _unused(text: str) -> Iterator[str]:
+    """Yield private characters that a text does not hold, not as an escape either."""
     lower = text.lower()
-    free = (
+    return (
         chr(point)
         for point in range(0x100000, 0x10FFFE)
         if chr(point) not in text and f"\\u{point:08x}" not in lower
     )
-    there = {ord(character): stand_in for character, stand_in in zip(hidden, free, strict=False)}
-    back = {ord(stand_in): chr(character) for character, stand_in in there.items()}
-    return text.translate(there), back

@@ -13,6 +13,7 @@ from policy_router.policy.source.nodes import MappingNode, Node, Pair, ScalarNod
 from policy_router.policy.source.places import Place
 from policy_router.policy.source.problems import StopReadingError, error
 from policy_router.policy.source.scalars import BadNumberError, Value, kind_of_key, resolved
+from policy_router.policy.source.text import Neutral
 
 MAX_DEPTH = 32
 """The most collections inside each other, the policy mapping counted as one."""
@@ -56,18 +57,18 @@ class Tree:
     Attributes:
         source: the file.
         base: the YAML path of the root.
-        back: what stands in for some characters, as :func:`text.neutral` returns it.
+        neutral: what PyYAML sees of the file.
         noun: what the whole is called in messages.
         root: the node of the whole, or None before its last event.
         found: what is wrong.
     """
 
     def __init__(
-        self, source: SourceFile, base: str, back: dict[int, str], *, noun: str = "policy"
+        self, source: SourceFile, base: str, neutral: Neutral, *, noun: str = "policy"
     ) -> None:
         self.source = source
         self.base = base
-        self.back = back
+        self.neutral = neutral
         self.noun = noun
         self.frames: list[_Frame] = []
         self.count = 0
@@ -96,10 +97,10 @@ class Tree:
         start, text = event.start_mark.index, event.value
         if event.anchor or event.tag:
             start = self._properties(start, event.end_mark.index)
-        if self.back:
-            text = text.translate(self.back)
         is_plain = not event.style
         end = event.end_mark.index
+        if self.neutral.back:
+            text = self.neutral.restored(text, event.style, start, end)
         if start == end or event.style in _BLOCK_STYLES:
             start, end = self._trimmed(start, end)
         if self.frames and self.frames[-1].awaits_key:

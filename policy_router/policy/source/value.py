@@ -15,7 +15,7 @@ from policy_router.policy.source.problems import (
     error,
     second_document,
 )
-from policy_router.policy.source.text import directives, neutral, opened
+from policy_router.policy.source.text import Neutral, directives, opened
 from policy_router.policy.source.tree import Tree
 
 
@@ -33,17 +33,16 @@ def read_value(name: str, content: str | bytes) -> tuple[Any, tuple[Diagnostic, 
     found = (problem,) if problem else tuple(directives(source))
     if found:
         return None, found
-    text, back = neutral(source.text)
-    tree = Tree(source, "$", back, noun="document")
-    found = tuple(_fed(tree, text))
+    tree = Tree(source, "$", Neutral.of(source.text), noun="document")
+    found = tuple(_fed(tree))
     return (None if found or tree.root is None else plain(tree.root)), found
 
 
-def _fed(tree: Tree, text: str) -> Iterator[Diagnostic]:
-    """Feed a tree all the events of a text, and yield what is wrong."""
+def _fed(tree: Tree) -> Iterator[Diagnostic]:
+    """Feed a tree all its events, and yield what is wrong."""
     last = None
     try:
-        for event in events(tree.source, text):
+        for event in events(tree.source, tree.neutral.text):
             tree.feed(event)
     except SyntaxProblemError as problem:
         last = problem.problem

@@ -12,7 +12,8 @@ from policy_router.policy.source.problems import error
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _BAD_ESCAPE = re.compile(
-    r"\\(?:u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}|\\U(?!00(?:0[0-9a-fA-F]|10))[0-9a-fA-F]{8}"
+    r"(?<!\\)(?:\\\\)*+"
+    r"(\\(?:u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}|\\U(?!00(?:0[0-9a-fA-F]|10))[0-9a-fA-F]{8})"
 )
 _ESCAPE_MESSAGE = "this escape is not a character"
 _ESCAPE_REMEDY = "write a character beyond U+FFFF as one escape, such as `\\U0001F600`"
@@ -81,9 +82,15 @@ def has_surrogate(event: Any) -> bool:
     return type(event) is yaml.ScalarEvent and _SURROGATE.search(event.value) is not None
 
 
-def bad_escape(source: SourceFile, start: int) -> Diagnostic:
-    """Return the error for the first escape, from an offset on, that is not a character."""
-    found = _BAD_ESCAPE.search(source.text, start)
-    begin = found.start() if found else start
+def bad_escape(source: SourceFile, text: str, start: int) -> Diagnostic:
+    """Return the error for the first escape, from an offset on, that is not a character.
+
+    Args:
+        source: the file.
+        text: what PyYAML sees of it.
+        start: the offset.
+    """
+    found = _BAD_ESCAPE.search(text, start)
+    begin = found.start(1) if found else start
     span = Span(source, begin, begin + 1)
     return error(Code.YAML_SYNTAX, _ESCAPE_MESSAGE, span, remedy=_ESCAPE_REMEDY)
