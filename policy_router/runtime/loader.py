@@ -24,7 +24,8 @@ def load(path: str | Path) -> Policy:
 
     Args:
         path: a rule file, or a folder of them: its ``*.yaml`` and ``*.yml`` files, but not
-            ``*_test.yaml``, are read in the order of their paths and taken as one policy.
+            ``*_test.yaml``, are read in the order of their paths, sorted as texts, and taken as
+            one policy.
 
     Returns:
         The policy; what the checks found that is no error is in its ``warnings``.
@@ -162,7 +163,7 @@ def _rule_files(folder: Path) -> list[Path]:
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
         and file.is_file()
     ]
-    return sorted(files)
+    return sorted(files, key=lambda file: file.relative_to(folder).as_posix())
 
 
 def _content(file: Path) -> bytes:

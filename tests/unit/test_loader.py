@@ -143,6 +143,15 @@ def test_the_files_of_a_folder_are_read_in_the_order_of_their_paths(tmp_path: Pa
     assert names == ["zero", "one", "two", "three", "four", "five"]
 
 
+def test_paths_are_sorted_as_texts(tmp_path: Path) -> None:
+    names = ["a-b", "a", "a/b-c", "a/b", "a/b/c", "a/b0", "a0", "ab", "b", "b/a", "b_"]
+    for name in reversed(names):
+        path = tmp_path / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"pool: [{{model: {name}}}]", encoding="utf-8")
+    assert [entry.name for entry in load(tmp_path).pool or ()] == names
+
+
 @pytest.mark.parametrize("name", ["acme.d", "acme.v2", ".hidden"])
 def test_a_folder_is_called_by_its_name(tmp_path: Path, name: str) -> None:
     folder = written(tmp_path / name, a="model: m")
