@@ -34,6 +34,9 @@ _HIDDEN_NAME = (
 )
 """A key whose value is a secret; ``kye`` is a frequent slip, ``authori`` has two spellings."""
 
+_HIDDEN_WORD = re.compile(r"k(?:ey|ye)|secret|token(?!s)|passw|passphrase|credent|author|cook")
+"""A part of every such key, in lower case and without an i, which has forms of its own."""
+
 _SECRET_KEY = re.compile(rf"(?i)(?<![\w-])[\"']?{_HIDDEN_NAME}[\"']?[ \t]*:[ \t]*")
 _REFERRING = re.compile(r"""["']?(?:env:\w+|file:[^\s,}]+)["']?[ \t]*(?:[,}#\r\n]|\Z)""")
 _BLOCK = re.compile(r"[|>]?[-+0-9]{0,2}[ \t]*(?:[\r\n]|\Z)")
@@ -78,6 +81,8 @@ def redact(text: str) -> str:
 
 def _values_of_secret_keys(text: str) -> Iterator[tuple[int, int]]:
     """Yield what follows a secret's key: the rest of its line, and what goes on below."""
+    if not _HIDDEN_WORD.search(text.lower().replace("\u017f", "s")):
+        return  # a quick look, since most texts have no such key
     for key in _SECRET_KEY.finditer(text):
         if _BLOCK.match(text, key.end()):
             yield key.end(), _end_of_block(text, key)

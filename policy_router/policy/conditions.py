@@ -9,7 +9,7 @@ from policy_router.diagnostics import Code, Diagnostic, Severity
 from policy_router.expressions.checker import Checked, Problem, check
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.evaluate import Program
-from policy_router.expressions.tree import BOOL, BROKEN, DOUBLE, INT, Attribute, Node, Present, walk
+from policy_router.expressions.tree import BOOL, BROKEN, DOUBLE, INT, Attribute, Present, Type, walk
 from policy_router.expressions.vocabulary import (
     NOW,
     REQUEST_NAMES,
@@ -55,6 +55,32 @@ class Vocabularies:
         self.candidate.learn(name)
 
 
+@dataclass(frozen=True, slots=True)
+class _Expression:
+    """What there is to know about a text of CEL, wherever it is written.
+
+    Attributes:
+        checked: its tree, and what it tells about optional names.
+        problems: what is wrong with it.
+        program: what evaluates the tree.
+        reads: as of :class:`Condition`.
+        variables: as of :class:`Condition`.
+    """
+
+    checked: Checked
+    problems: tuple[Problem, ...]
+    program: Program | None = None
+    reads: frozenset[str] = frozenset()
+    variables: tuple[str, ...] = ()
+
+    def condition(self, piece: Piece) -> Condition | None:
+        """Return it as the condition that is written at a place; None where it is wrong."""
+        if self.checked.node is None or self.program is None:
+            return None
+        node, text = self.checked.node, _text_of(piece) or ""
+        return Condition(text, node, self.program, piece.span, self.reads, self.variables)
+
+
 class ConditionReader:
     """Reads the conditions of one policy, and collects what is wrong with them.
 
@@ -69,61 +95,66 @@ class ConditionReader:
         self.found: list[Diagnostic] = []
         self._variables: dict[str, Condition] = {}
         self._places: dict[str, int] = {}
+        self._read: dict[tuple[str, bool], _Expression] = {}
 
     def condition(self, piece: Piece | None, *, candidate: bool) -> Condition | None:
         """Read a condition; ``candidate`` tells whether ``target`` is known in it."""
-        checked = self._checked(piece, candidate=candidate)
-        if piece is None or checked is None or checked.node is None:
-            return None
-        if checked.node.type != BOOL:
-            message = f"a condition is true or false, not {checked.node.type}"
-            self.found.append(piece.error(Code.NOT_A_CONDITION, message))
-            return None
-        return self._compiled(piece, checked.node)
+        wanted = "a condition is true or false, not {}"
+        return self._of_type(piece, {BOOL}, wanted, candidate=candidate)
 
     def number(self, piece: Piece | None) -> Condition | None:
         """Read an expression for a candidate that must be a number."""
-        checked = self._checked(piece, candidate=True)
-        if piece is None or checked is None or checked.node is None:
-            return None
-        if checked.node.type not in {INT, DOUBLE}:
-            message = f"`order_by` is a number, not {checked.node.type}"
+        return self._of_type(piece, {INT, DOUBLE}, "`order_by` is a number, not {}", candidate=True)
+
+    def _of_type(
+        self, piece: Piece | None, types: set[Type], wanted: str, *, candidate: bool
+    ) -> Condition | None:
+        expression = self._expression(piece, candidate=candidate)
+        condition = expression.condition(piece) if piece and expression else None
+        if piece and condition and condition.tree.type not in types:
+            message = wanted.format(condition.tree.type)
             self.found.append(piece.error(Code.NOT_A_CONDITION, message))
             return None
-        return self._compiled(piece, checked.node)
+        return condition
 
     def variable(self, name: str, piece: Piece) -> Condition | None:
         """Read a variable of any type, and let later expressions use it."""
-        checked = self._checked(piece, candidate=False)
+        expression = self._expression(piece, candidate=False)
+        condition = expression.condition(piece) if expression else None
         path = f"variables.{name}"
-        if checked is None or checked.node is None:
+        self._read.clear()  # the same text means something else now
+        if expression is None or condition is None:
             self.vocabularies.learn(Name(path, BROKEN))
             return None
-        known = Name(path, checked.node.type, shows=checked.shows, hides=checked.hides)
-        self.vocabularies.learn(known)
-        condition = self._compiled(piece, checked.node)
+        _, shows, hides = expression.checked
+        self.vocabularies.learn(Name(path, condition.tree.type, shows=shows, hides=hides))
         self._places[name] = len(self._places)
         self._variables[name] = condition
         return condition
 
-    def _checked(self, piece: Piece | None, *, candidate: bool) -> Checked | None:
+    def _expression(self, piece: Piece | None, *, candidate: bool) -> _Expression | None:
+        """Check a text, or find what was found where the same text stood before."""
         text = _text_of(piece)
         if piece is None or text is None:
             return None
-        vocabulary = self.vocabularies.candidate if candidate else self.vocabularies.rule
-        checked, problems = check(text, vocabulary)
-        self.found.extend(_diagnostic(piece, problem) for problem in problems)
-        return checked
+        found = self._read.get((text, candidate))
+        if found is None:
+            vocabulary = self.vocabularies.candidate if candidate else self.vocabularies.rule
+            found = self._read[text, candidate] = self._compiled(*check(text, vocabulary))
+        self.found.extend(_diagnostic(piece, problem) for problem in found.problems)
+        return found
 
-    def _compiled(self, piece: Piece, node: Node) -> Condition:
+    def _compiled(self, checked: Checked, problems: tuple[Problem, ...]) -> _Expression:
+        node = checked.node
+        if node is None:
+            return _Expression(checked, problems)
         direct = frozenset(
             part.path for part in walk(node) if isinstance(part, Attribute | Present)
         )
         used = [path.removeprefix("variables.") for path in direct if path.startswith("variables.")]
         variables = self._with_all_they_use(used)
         reads = direct.union(*(self._variables[name].reads for name in used))
-        program = Program(node)
-        return Condition(_text_of(piece) or "", node, program, piece.span, reads, variables)
+        return _Expression(checked, problems, Program(node), reads, variables)
 
     def _with_all_they_use(self, used: list[str]) -> tuple[str, ...]:
         """Return variables and the ones they use, each after the ones that it uses."""

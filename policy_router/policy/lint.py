@@ -111,7 +111,7 @@ def _references(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
     for piece, entry in _written(policy, sections):
         names = piece.get("fallback")
         for item in names.items() if names else ():
-            yield from _fallback(item, entry, list(known), aliases)
+            yield from _fallback(item, entry, known, aliases)
     for rule in sections.joined("precedence") or ():
         only, wanted = rule.get("entry"), rule.text_at("entry")
         if only is None or wanted is None:
@@ -135,7 +135,7 @@ def _plans(_policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
 
 
 def _fallback(
-    item: Piece, entry: PoolEntry, known: list[str], aliases: Mapping[str, str]
+    item: Piece, entry: PoolEntry, known: Mapping[str, int], aliases: Mapping[str, str]
 ) -> Iterator[Diagnostic]:
     name = item.text()
     if name is not None and name not in known:

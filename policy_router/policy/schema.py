@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, cast
 
-from jsonschema import Draft7Validator
+import msgspec
+from jsonschema import Draft7Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from policy_router.diagnostics import (
@@ -47,7 +48,7 @@ class PolicySchema:
         Args:
             schema: the decoded ``policy.schema.json``.
         """
-        self._validator = Draft7Validator(schema)
+        self._validator = _remembering(Draft7Validator)(schema)
 
     def violations(self, document: Document) -> Iterator[Diagnostic]:
         """Yield what in a document does not have the shape of a policy."""
@@ -57,6 +58,45 @@ class PolicySchema:
                 continue  # its type is wrong already
             for cause in _causes(error):
                 yield from _diagnostics(document, cause)
+
+
+def _remembering(validator: Any) -> Any:
+    """Return a validator that remembers which values have the shape of which part of the schema.
+
+    The entries of a large pool are much alike, so that most values were seen before. Only what is
+    valid is remembered: every error is found wherever it stands.
+    """
+    valid: set[tuple[int | str, bytes]] = set()
+    refer = validator.VALIDATORS["$ref"]
+
+    def unless_known(
+        schema: int | str, value: Any, errors: Iterator[ValidationError]
+    ) -> Iterator[ValidationError]:
+        key = schema, msgspec.json.encode(value)
+        if key in valid:
+            return
+        error = None
+        for error in errors:
+            yield error
+        if error is None:
+            valid.add(key)
+
+    def properties(
+        self: Any, wanted: Mapping[str, Any], instance: Any, _: Mapping[str, Any]
+    ) -> Iterator[ValidationError]:
+        for key, schema in wanted.items() if self.is_type(instance, "object") else ():
+            if key in instance:
+                value = instance[key]
+                found = self.descend(value, schema, path=key, schema_path=key)
+                yield from unless_known(id(schema), value, found)
+
+    def reference(
+        self: Any, name: str, instance: Any, schema: Mapping[str, Any]
+    ) -> Iterator[ValidationError]:
+        yield from unless_known(name, instance, refer(self, name, instance, schema))
+
+    keywords = {"properties": properties, "$ref": reference}
+    return validators.extend(validator, keywords)  # type: ignore[no-untyped-call]
 
 
 def _causes(error: ValidationError) -> Iterator[ValidationError]:

@@ -19,10 +19,22 @@ _OPEN_WORDS = frozenset({"api", "max_tokens", "system_role", "unsupported"})
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A value in a file, with its YAML path."""
+    """A value in a file, with its YAML path.
+
+    Attributes:
+        node: the value.
+        base: the YAML path of the policy.
+        parts: keys and indexes on the way from there to the value.
+    """
 
     node: Node
-    path: str
+    base: str
+    parts: tuple[str | int, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The YAML path, spelled only where a message needs it."""
+        return json_path(*self.parts, base=self.base)
 
     @property
     def span(self) -> Span:
@@ -32,25 +44,22 @@ class Piece:
     def get(self, key: str) -> Piece | None:
         """Return the value of a key; None where there is none, or this is no mapping."""
         node = self.node.get(key) if isinstance(self.node, MappingNode) else None
-        return None if node is None else Piece(node, json_path(key, base=self.path))
+        return None if node is None else self._at(node, key)
 
     def items(self) -> list[Piece]:
         """Return the items of a list; nothing where this is no list."""
         if not isinstance(self.node, SequenceNode):
             return []
-        return [
-            Piece(item, json_path(position, base=self.path))
-            for position, item in enumerate(self.node.items)
-        ]
+        return [self._at(item, position) for position, item in enumerate(self.node.items)]
 
     def pairs(self) -> list[tuple[ScalarNode, Piece]]:
         """Return the keys and values of a mapping; nothing where this is no mapping."""
         if not isinstance(self.node, MappingNode):
             return []
-        return [
-            (pair.key, Piece(pair.value, json_path(pair.key.text, base=self.path)))
-            for pair in self.node.pairs
-        ]
+        return [(pair.key, self._at(pair.value, pair.key.text)) for pair in self.node.pairs]
+
+    def _at(self, node: Node, part: str | int) -> Piece:
+        return Piece(node, self.base, (*self.parts, part))
 
     def text(self) -> str | None:
         """Return a non-empty string; None where this is something else."""
