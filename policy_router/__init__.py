@@ -8,37 +8,36 @@ A policy (YAML with conditions in CEL) and a request (wishes and facts) give a d
     record = decide(policy, {"task": {"kind": "coding"}}, now="2026-01-31T09:00:00Z")
     print(record.decision.target.model)
 
-Deciding imports neither an SDK nor a server. What delegates (:class:`Delegator`,
-:class:`Executor`, :class:`Reply`) and logs (:class:`DecisionLog`) is imported when it is first
-asked for, and the SDK, which the extra ``run`` installs, with the first model call.
+Every public name is imported when it is first asked for (PEP 562), and with a policy comes all that
+deciding needs: a decision imports nothing. Deciding needs neither an SDK nor a server; the SDK,
+which the extra ``run`` installs, is imported with the first model call.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from policy_router.decision.evaluator import decide, permitted
-from policy_router.decision.explain import Explanation, explain
-from policy_router.decision.record import DecisionRecord
-from policy_router.decision.replay import replay
-from policy_router.decision.request import Request
-from policy_router.diagnostics import Diagnostic, Diagnostics
-from policy_router.domain import Policy
-from policy_router.errors import (
-    NoTarget,
-    PolicyError,
-    PolicyRouterError,
-    ProviderError,
-    RecordError,
-    RequestError,
-)
-from policy_router.runtime.loader import check, load, loads
-from policy_router.runtime.router import Router
-
 if TYPE_CHECKING:
+    from policy_router.decision.evaluator import decide, permitted
+    from policy_router.decision.explain import Explanation, explain
+    from policy_router.decision.record import DecisionRecord
+    from policy_router.decision.replay import replay
+    from policy_router.decision.request import Request
+    from policy_router.diagnostics import Diagnostic, Diagnostics
+    from policy_router.domain import Policy
+    from policy_router.errors import (
+        NoTarget,
+        PolicyError,
+        PolicyRouterError,
+        ProviderError,
+        RecordError,
+        RequestError,
+    )
     from policy_router.runtime.delegator import Delegator
     from policy_router.runtime.executor import Executor
+    from policy_router.runtime.loader import check, load, loads
     from policy_router.runtime.log.decision_log import DecisionLog
     from policy_router.runtime.results import Reply
+    from policy_router.runtime.router import Router
 
 __all__ = [
     "DecisionLog",
@@ -67,16 +66,44 @@ __all__ = [
     "replay",
 ]
 
-_LATER = {
-    "DecisionLog": "log.decision_log",
-    "Delegator": "delegator",
-    "Executor": "executor",
-    "Reply": "results",
+_MODULES = {
+    "DecisionLog": "runtime.log.decision_log",
+    "DecisionRecord": "decision.record",
+    "Delegator": "runtime.delegator",
+    "Diagnostic": "diagnostics",
+    "Diagnostics": "diagnostics",
+    "Executor": "runtime.executor",
+    "Explanation": "decision.explain",
+    "NoTarget": "errors",
+    "Policy": "domain",
+    "PolicyError": "errors",
+    "PolicyRouterError": "errors",
+    "ProviderError": "errors",
+    "RecordError": "errors",
+    "Reply": "runtime.results",
+    "Request": "decision.request",
+    "RequestError": "errors",
+    "Router": "runtime.router",
+    "check": "runtime.loader",
+    "decide": "decision.evaluator",
+    "explain": "decision.explain",
+    "load": "runtime.loader",
+    "loads": "runtime.loader",
+    "permitted": "decision.evaluator",
+    "replay": "decision.replay",
 }
+"""The module of each public name."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import what delegates and logs when it is asked for (PEP 562)."""
-    if name not in _LATER:
+    """Import a public name when it is first asked for, and keep it."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"policy_router.runtime.{_LATER[name]}"), name)
+    found = getattr(import_module(f"policy_router.{_MODULES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted({*globals(), *__all__})

@@ -14,7 +14,6 @@ from io import TextIOWrapper
 from typing import Any
 
 from policy_router.cli.log_options import NewCommand, add_log_commands, add_logging, add_replay
-from policy_router.errors import reason_of
 from policy_router.version import VERSION
 
 GOOD, POLICY_ERRORS, USAGE, REFUSED, NOT_IDENTICAL, CHILD_FAILED = range(6)
@@ -53,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = int(commands.run(options))
         terminal.flush()
     except OSError as problem:
+        from policy_router.errors import reason_of
+
         terminal.give_up_output()
         where = problem.filename or "standard output"  # what is printed has no name
         sys.stderr.write(f"policy-router: {where}: {reason_of(problem)}\n")

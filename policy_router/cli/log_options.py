@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 NewCommand = Callable[[str, str], argparse.ArgumentParser]
 """Adds a command of a name and a text."""
@@ -160,6 +163,8 @@ def _number(text: str) -> int:
 
 def _limit(text: str) -> tuple[Decimal, bool]:
     """Return a number of decisions, and whether it is a part of a hundred."""
+    from decimal import Decimal, InvalidOperation
+
     number = text.removesuffix("%")
     try:
         value = Decimal(number)

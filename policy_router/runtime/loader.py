@@ -148,6 +148,7 @@ def _stem(name: str) -> str:
 def _examined(
     name: str, files: Sequence[tuple[str, str | bytes]]
 ) -> tuple[Policy | None, Diagnostics]:
+    import policy_router.decision.evaluator  # noqa: F401 - a policy decides without importing
     from policy_router.policy.compiler import Sources, examine
 
     sources = Sources(name or "policy", files, profiles(), schema("policy"))

@@ -27,23 +27,35 @@ from policy_router import (
 from policy_router.version import VERSION
 
 MOST = 24
-LATER = {"DecisionLog", "Delegator", "Executor", "Reply"}
 
 
 def exported() -> list[str]:
     """Return the public names that are not modules."""
     named = {
         name
-        for name, value in vars(policy_router).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+        for name in dir(policy_router)
+        if not name.startswith("_")
+        and not isinstance(getattr(policy_router, name), types.ModuleType)
     }
     # typing and importlib are how those that are imported later are declared.
-    return sorted(named - {"Any", "TYPE_CHECKING", "import_module"} | LATER)
+    return sorted(named - {"Any", "TYPE_CHECKING", "import_module"})
 
 
 def test_the_public_names_are_those_exported_sorted_and_few() -> None:
     assert policy_router.__all__ == exported()
     assert len(policy_router.__all__) <= MOST
+
+
+def test_a_public_name_is_imported_once() -> None:
+    program = (
+        "import policy_router\n"
+        "assert 'decide' not in vars(policy_router)\n"
+        "assert policy_router.decide is vars(policy_router)['decide']\n"
+        "from policy_router import *\n"
+        "from policy_router.decision import evaluator\n"
+        "assert decide is evaluator.decide\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)  # noqa: S603 - our own program
 
 
 def test_the_public_names_of_logs_are_those_exported_and_sorted() -> None:
@@ -96,6 +108,50 @@ def test_what_delegates_is_imported_when_it_is_asked_for_and_the_sdk_is_not() ->
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)  # noqa: S603 - our own program
     assert ran.stdout.decode().split() == ["False"] * 4
+
+
+FIRST_DECISIONS = """
+import sys, policy_router
+policy = policy_router.loads(sys.argv[1])
+before = set(sys.modules)
+requests = [
+    {},
+    {"task": {"kind": "math", "labels": ["pii"], "model": "b", "reasoning_effort": "high"}},
+    {"task": {"model": "none"}, "parent": {"model": "p", "provider": "q"}},
+    {"facts": {"region": "eu", "tags": ["a"]}, "budget": {"remaining_usd": 0}},
+    {"call": {"model": "c"}, "caller": {"id": "x", "roles": ["admin"]}},
+]
+records = [
+    policy_router.decide(policy, request, now=now)
+    for request in requests
+    for now in ("2026-01-31T09:00:00Z", "2026-01-31T11:00:00.5+02:00")
+]
+assert {record.decision.outcome for record in records} == {"selected", "refused"}
+assert all(record.to_json() for record in records)
+print(*sorted(set(sys.modules) - before))
+"""
+POLICY = """
+model: a
+facts: {region: {type: string, default: eu}, tags: {type: list, default: []}}
+variables:
+  late: now.getHours("+02:00") > 9 || now - duration("1h") > timestamp("2026-01-31T08:00:00Z")
+pool:
+  - model: a
+    pick: bucket("s", caller.id) < 50 && task.kind.matches("^m")
+    limits: {temperature: {max: 1}}
+  - {model: b, allow: 'variables.late && facts.tags.all(t, t.startsWith("a"))', fallback: [a]}
+  - {model: c, allow: 'int("x" + string(parent.depth)) == 1'}
+forbid:
+  - when: '"pii" in task.labels && target.model == "b"'
+precedence: strict
+"""
+
+
+def test_deciding_imports_nothing_once_a_policy_is_loaded() -> None:
+    ran = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", FIRST_DECISIONS, POLICY], capture_output=True, check=True
+    )
+    assert ran.stdout.decode().split() == []
 
 
 def test_there_are_no_other_names() -> None:
