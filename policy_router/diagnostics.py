@@ -93,6 +93,8 @@ class Code(StrEnum):
     AMBIGUOUS_ENTRY = "PR413"
     NO_EFFECT = "PR414"
     SHADOWED_ALIAS = "PR415"
+    RESERVED_PARAMETER = "PR416"
+    OUTSIDE_LIMITS = "PR417"
 
 
 @dataclass(frozen=True)

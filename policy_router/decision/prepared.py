@@ -89,13 +89,20 @@ class Candidate(Struct, frozen=True):
 
 def _attributes(entry: PoolEntry) -> dict[str, Any]:
     """Return the values of the names about an entry that are the same for all candidates."""
-    optional = {
-        "price.input": entry.price.input,
-        "price.output": entry.price.output,
+    given = {key: value for key, value in _optional(entry).items() if value is not None}
+    return {"strengths": entry.strengths, "supports": entry.supports or (), **given}
+
+
+def _optional(entry: PoolEntry) -> dict[str, float | None]:
+    """Return the values of the names about an entry that may be absent."""
+    price = entry.price
+    return {
+        "price.input": price.input,
+        "price.output": price.output,
+        "price.cache_read": price.cache_read,
+        "price.cache_write": price.cache_write,
         "context_window": entry.context_window,
     }
-    given = {key: value for key, value in optional.items() if value is not None}
-    return {"strengths": entry.strengths, "supports": entry.supports or (), **given}
 
 
 class PreparedRule(Struct, frozen=True):
@@ -621,9 +628,7 @@ def known_of(entry: PoolEntry, level: Level) -> Known:
         "target.level": literal(level.value),
         "target.strengths": strings(entry.strengths),
         "target.supports": strings(entry.supports or ()),
-        "target.price.input": _constant(entry.price.input),
-        "target.price.output": _constant(entry.price.output),
-        "target.context_window": _constant(entry.context_window),
+        **{f"target.{key}": _constant(value) for key, value in _optional(entry).items()},
     }
 
 

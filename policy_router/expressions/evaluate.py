@@ -33,6 +33,7 @@ from policy_router.expressions.tree import (
     LoopVariable,
     Node,
     Present,
+    TableOf,
     has_macros,
 )
 
@@ -176,6 +177,8 @@ def _plan(node: Node) -> Run:
     match node:
         case Literal():
             return _constant(node.value)
+        case TableOf():
+            return _constant(node.values)
         case Attribute():
             return _attribute(node)
         case Present():

@@ -23,7 +23,7 @@ def check_name(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     found = _find(walk, syntax, path, scope)
     if found is None or found.type == BROKEN:
         return Checked(None)
-    if found.optional and found.path not in scope.present:
+    if found.optional and not found.required and found.path not in scope.present:
         return _unguarded(walk, syntax, path)
     attribute = Attribute(found.type, syntax.start, syntax.end, path)
     return Checked(attribute, found.shows, found.hides)
@@ -34,7 +34,11 @@ def _find(walk: Walk, syntax: Syntax, path: str, scope: Scope) -> Name | None:
     if (found := walk.vocabulary.names.get(path)) is not None:
         return found
     root = path.partition(".")[0]
-    if root in scope.variables:
+    if path in walk.vocabulary.tables:
+        message = f"`{path}` is a table"
+        remedy = f"read it as `{path}[key]`, guarded by `key in {path}`"
+        walk.report(Code.OUTSIDE_PROFILE, message, syntax, remedy)
+    elif root in scope.variables:
         walk.report(Code.TYPE_MISMATCH, f"loop variable `{root}` has no fields", syntax)
     elif inner := walk.vocabulary.under(path):
         remedy = f"name one of its values, such as `{inner[0]}`"
@@ -100,5 +104,6 @@ def _first_word(syntax: Syntax) -> Syntax:
 def _undeclared(root: str) -> str | None:
     return {
         "facts": "declare it under `facts`",
+        "tables": "declare it under `tables`",
         "variables": "a variable may use only the ones above it",
     }.get(root)

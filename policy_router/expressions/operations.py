@@ -254,7 +254,7 @@ _OPERATIONS: Final[dict[str, dict[str, Operation]]] = {
     "*": {"int": _int_result(operator.mul), "double": operator.mul},
     "/": {"int": _divide_ints, "double": _divide_doubles},
     "%": {_ANY: _remainder},
-    "[]": {_ANY: _element},
+    "[]": {_ANY: _element, "table": operator.getitem},
     "size": {_ANY: len},
     "startsWith": {_ANY: str.startswith},
     "endsWith": {_ANY: str.endswith},

@@ -20,6 +20,7 @@ from policy_router.expressions.tree import (
     ListOf,
     Literal,
     Node,
+    TableOf,
     Type,
 )
 from policy_router.expressions.vocabulary import Paths
@@ -130,6 +131,8 @@ def _incomparable(walk: Walk, syntax: Syntax, left: Node, right: Node) -> Checke
 
 
 def _membership(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
+    if (table := _table(walk, syntax.children[1])) is not None:
+        return _is_in_table(walk, syntax, scope, table)
     operands = walk.operands(syntax, scope)
     if operands is None:
         return Checked(None)
@@ -148,10 +151,62 @@ def _membership(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
         return walk.report(Code.TYPE_MISMATCH, message, syntax)
     if not all([_in_closed_set(walk, item, element) for element in elements]):  # noqa: C419 - all are reported
         return Checked(None)
+    if not _in_closed_set(walk, container, item):
+        return Checked(None)
     return Checked(Apply(BOOL, syntax.start, syntax.end, "in", (item, container)))
 
 
+def _table(walk: Walk, syntax: Syntax) -> TableOf | None:
+    """Return the table that is named, or None."""
+    path = dotted(syntax)
+    if path is None or path not in walk.vocabulary.tables:
+        return None
+    type_, values = walk.vocabulary.tables[path]
+    return TableOf(Type("table", type_), syntax.start, syntax.end, path, values)
+
+
+def _key(walk: Walk, syntax: Syntax, scope: Scope) -> Node | None:
+    """Check the key of a table."""
+    key = walk.visit(syntax, scope).node
+    if key is not None and key.type != STRING:
+        walk.report(Code.TYPE_MISMATCH, f"the key of a table is a string, not {key.type}", key)
+        return None
+    return key
+
+
+def _is_in_table(walk: Walk, syntax: Syntax, scope: Scope, table: TableOf) -> Checked:
+    key = _key(walk, syntax.children[0], scope)
+    if key is None:
+        return Checked(None)
+    node = Apply(BOOL, syntax.start, syntax.end, "in", (key, table))
+    return Checked(node, frozenset({_place(table, key)}))
+
+
+def _in_table(walk: Walk, syntax: Syntax, scope: Scope, table: TableOf) -> Checked:
+    """Check ``tables.NAME[key]``: a key that is written out must be there, another is guarded."""
+    key = _key(walk, syntax.children[1], scope)
+    if key is None:
+        return Checked(None)
+    if isinstance(key, Literal) and key.value not in table.values:
+        remedy = did_you_mean(str(key.value), table.values)
+        message = f"`{table.path}` has no key {quote(str(key.value))}"
+        return walk.report(Code.UNKNOWN_NAME, message, key, remedy)
+    if not isinstance(key, Literal) and _place(table, key) not in scope.present:
+        message = f"`{table.path}` may lack the key and is used without a guard"
+        remedy = f"write `key in {table.path} && ...`, or `key in {table.path} ? ... : ...`"
+        return walk.report(Code.UNGUARDED, message, syntax, remedy)
+    type_ = table.type.element or STRING
+    return Checked(Apply(type_, syntax.start, syntax.end, "[]", (table, key)))
+
+
+def _place(table: TableOf, key: Node) -> str:
+    """Return what stands for the value of a table at a key among the names that are present."""
+    return f"{table.path}[{key!r}]"
+
+
 def _element(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
+    if (table := _table(walk, syntax.children[0])) is not None:
+        return _in_table(walk, syntax, scope, table)
     container = syntax.children[0]
     path = dotted(container)
     if path is not None and path not in scope.variables and walk.vocabulary.under(path):

@@ -27,6 +27,7 @@ from policy_router.expressions.tree import (
     Loop,
     Node,
     Present,
+    TableOf,
     has_macros,
     walk,
 )
@@ -227,13 +228,15 @@ def _applied(node: Apply, arguments: tuple[Node, ...]) -> Node:
 def _worked_out(node: Node) -> Node:
     """Evaluate an expression without names; what fails, or has no literal, stays as it is."""
     outcome = Program(node).evaluate({})
+    if isinstance(outcome, tuple) and node.type == STRINGS:
+        return strings(outcome)
     if _SCALARS.get(type(outcome)) != node.type:
         return node
     return Literal(node.type, 0, 0, outcome)  # type: ignore[arg-type]
 
 
 def _is_constant(node: Node) -> bool:
-    return isinstance(node, Literal) or (
+    return isinstance(node, Literal | TableOf) or (
         isinstance(node, ListOf) and all(isinstance(item, Literal) for item in node.items)
     )
 

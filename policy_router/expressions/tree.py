@@ -6,8 +6,9 @@ A condition is parsed and checked once. The engines, constant folding, and the v
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +16,10 @@ class Type:
     """A type of the profile of CEL that conditions may use.
 
     Attributes:
-        name: ``bool``, ``int``, ``double``, ``string``, ``timestamp``, ``duration`` or ``list``.
-        element: the type of a list's elements; None for the empty list literal, which fits
-            every list, and for types that are not lists.
+        name: ``bool``, ``int``, ``double``, ``string``, ``timestamp``, ``duration``, ``list``
+            or ``table``.
+        element: the type of a list's elements or of a table's values; None for the empty list
+            literal, which fits every list, and for types that have none.
     """
 
     name: str
@@ -25,7 +27,7 @@ class Type:
 
     def __str__(self) -> str:
         """Spell the type as a rule author would: ``int``, ``list of string``."""
-        return f"list of {self.element}" if self.element else self.name
+        return f"{self.name} of {self.element}" if self.element else self.name
 
     def accepts(self, other: Type) -> bool:
         """Tell whether a value of type ``other`` can stand where this type is wanted."""
@@ -61,8 +63,8 @@ class Node:
     """
 
     type: Type
-    start: int = field(compare=False)
-    end: int = field(compare=False)
+    start: int = field(compare=False, repr=False)
+    end: int = field(compare=False, repr=False)
 
     def children(self) -> tuple[Node, ...]:
         """Return the pieces directly under this one, in reading order."""
@@ -136,6 +138,14 @@ class ListOf(Node):
     def children(self) -> tuple[Node, ...]:
         """Return the elements."""
         return self.items
+
+
+@dataclass(frozen=True, slots=True)
+class TableOf(Node):
+    """A table of the policy: a mapping from strings to values of one type."""
+
+    path: str
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from policy_router.expressions.tree import (
 )
 
 Paths: TypeAlias = frozenset[str]
+TableValues: TypeAlias = tuple[Type, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Name:
         type: the type of its value.
         optional: whether it may be absent; a condition then guards it with ``has()``.
         description: one sentence for people and editors.
-        values: the closed set its value is from, or None.
+        values: the closed set its value, or each item of it, is from; or None.
+        required: whether a policy requires it, so that it needs no guard though it is optional.
         shows: for a variable, the optional names that are there where it is true.
         hides: for a variable, the optional names that are there where it is false.
     """
@@ -42,6 +44,7 @@ class Name:
     optional: bool = False
     description: str = ""
     values: frozenset[str] | None = None
+    required: bool = False
     shows: Paths = frozenset()
     hides: Paths = frozenset()
 
@@ -112,6 +115,8 @@ TARGET_NAMES: tuple[Name, ...] = _names(
     ("supports", STRINGS, ALWAYS, "Capabilities that the entry declares."),
     ("price.input", DOUBLE, OPTIONAL, "US dollars per million input tokens."),
     ("price.output", DOUBLE, OPTIONAL, "US dollars per million output tokens."),
+    ("price.cache_read", DOUBLE, OPTIONAL, "US dollars per million input tokens from a cache."),
+    ("price.cache_write", DOUBLE, OPTIONAL, "US dollars per million input tokens put in a cache."),
     ("context_window", INT, OPTIONAL, "Size of the context window, in tokens."),
 )
 """The candidate, which ``allow``, ``pick``, ``forbid`` and ``order_by`` look at."""
@@ -154,19 +159,26 @@ class Vocabulary:
     Attributes:
         names: path to name.
         elsewhere: roots that exist, but not here, with where they do.
+        tables: the policy's tables, by path: ``tables.NAME`` to the type and values of each.
     """
 
     names: dict[str, Name]
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, TableValues] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, names: Iterable[Name], elsewhere: Mapping[str, str] | None = None) -> Vocabulary:
+    def of(
+        cls,
+        names: Iterable[Name],
+        elsewhere: Mapping[str, str] | None = None,
+        tables: Mapping[str, TableValues] | None = None,
+    ) -> Vocabulary:
         """Make a vocabulary of names."""
-        return cls({name.path: name for name in names}, elsewhere or {})
+        return cls({name.path: name for name in names}, elsewhere or {}, tables or {})
 
     def roots(self) -> set[str]:
         """Return the first words of all names: ``task``, ``now`` and so on."""
-        return {path.partition(".")[0] for path in self.names}
+        return {path.partition(".")[0] for path in (*self.names, *self.tables)}
 
     def under(self, path: str) -> list[str]:
         """Return the names that begin with a path and a dot."""

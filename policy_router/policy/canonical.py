@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import msgspec
 
 from policy_router.domain import (
+    ClosedSet,
     Dialect,
     Fact,
     ForbidRule,
@@ -28,6 +29,7 @@ from policy_router.domain import (
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.tree import Type
 from policy_router.expressions.vocabulary import FACT_TYPES
+from policy_router.policy.request_sections import CLOSED
 
 
 def default_forbid_id(number: int) -> str:
@@ -63,7 +65,9 @@ def _policy(policy: Policy) -> dict[str, Any]:
         "parameters": policy.parameters or None,
         "providers": _each(policy.providers, _provider),
         "facts": _each(policy.facts, _fact),
-        "kinds": policy.kinds,
+        **{key: _closed(policy.closed.get(path)) for key, path in CLOSED.items()},
+        "require": [path for path in policy.required if not path.startswith("facts.")] or None,
+        "tables": {name: table.values for name, table in policy.tables.items()} or None,
         "pool": None if policy.pool is None else [_entry(policy, item) for item in policy.pool],
         "forbid": [_forbid(number, rule) for number, rule in enumerate(policy.forbid, start=1)]
         or None,
@@ -83,7 +87,8 @@ def _entry(policy: Policy, entry: PoolEntry) -> dict[str, Any]:
             "aliases": entry.aliases or None,
             "strengths": entry.strengths or None,
             "supports": entry.supports,
-            "price": _given({"input": entry.price.input, "output": entry.price.output}) or None,
+            "serves": entry.serves or None,
+            "price": _given(asdict(entry.price)) or None,
             "context_window": entry.context_window,
             "parameters": entry.parameters or None,
             "limits": _each(entry.limits, _limit),
@@ -106,14 +111,17 @@ def _rule(rule: PrecedenceRule) -> dict[str, Any]:
             "order_by": _text(rule.order_by),
             "on_violation": "reject" if rule.reject else "next",
             "in_pool": rule.in_pool if rule.use is not Level.POOL else None,
-            "fallback": rule.fallback,
+            "fallback": "candidates" if rule.falls_to_candidates else rule.fallback,
         }
     )
 
 
 def _forbid(number: int, rule: ForbidRule) -> dict[str, Any]:
     id_ = rule.id if rule.id != default_forbid_id(number) else None
-    return _given({"id": id_, "when": _text(rule.when), "message": rule.message})
+    enforce = None if rule.enforce else False
+    return _given(
+        {"id": id_, "when": _text(rule.when), "message": rule.message, "enforce": enforce}
+    )
 
 
 def _provider(provider: Provider) -> dict[str, Any]:
@@ -138,7 +146,14 @@ def _dialect(dialect: Dialect) -> dict[str, Any] | None:
 
 
 def _fact(fact: Fact) -> dict[str, Any]:
-    return _given({"type": _fact_type(fact.type), "default": fact.default})
+    required = True if fact.required else None
+    return _given({"type": _fact_type(fact.type), "default": fact.default, "required": required})
+
+
+def _closed(closed: ClosedSet | None) -> Any:
+    if closed is None or not closed.drops:
+        return None if closed is None else closed.values
+    return {"values": closed.values, "unknown": "drop"}
 
 
 def _fact_type(type_: Type) -> str:

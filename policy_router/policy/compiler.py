@@ -20,29 +20,27 @@ from policy_router.diagnostics import (
     quote,
 )
 from policy_router.domain import (
-    NOTHING,
     WISHES,
-    Fact,
     ForbidRule,
     FrozenDict,
     Level,
     Limit,
+    Note,
     Policy,
     PoolEntry,
     PrecedenceRule,
     Price,
     Variable,
-    frozen,
 )
-from policy_router.expressions.tree import BROKEN
-from policy_router.expressions.vocabulary import FACT_TYPES, Name
-from policy_router.policy import lint
+from policy_router.parameters import EFFORT
+from policy_router.policy import lint, parameters
 from policy_router.policy.canonical import default_forbid_id, with_revision
 from policy_router.policy.conditions import ConditionReader, Vocabularies
 from policy_router.policy.endpoints import dialect, providers, statuses
+from policy_router.policy.request_sections import RequestSections
 from policy_router.policy.schema import PolicySchema
 from policy_router.policy.sections import Piece, Sections, hide_secrets
-from policy_router.policy.source import Document, MappingNode, plain, read
+from policy_router.policy.source import Document, read
 
 DEFAULT_PROFILE = "delegation"
 """The precedence of a policy that writes none: the original order of resolution."""
@@ -121,13 +119,12 @@ class _Reader:
     def policy(self) -> Policy:
         """Read everything; the result counts only where nothing is wrong."""
         self.found.extend(self.sections.repeats())
-        facts = self.facts()
-        kinds = self.kinds()
-        names = [
-            Name(f"facts.{fact.name}", fact.type, optional=fact.default is None)
-            for fact in facts.values()
-        ]
-        self.reader = ConditionReader(Vocabularies.of(names, kinds, tuple(Level)))
+        requests = RequestSections(self.sections)
+        facts, closed, tables = requests.facts(), requests.closed(), requests.tables()
+        required = requests.required(facts)
+        self.found += requests.found
+        names = Vocabularies.of(facts.values(), closed, required, tables)
+        self.reader = ConditionReader(names)
         variables = self.variables()
         pool = self.pool()
         policy = Policy(
@@ -138,12 +135,15 @@ class _Reader:
             provider=self.text("provider"),
             parameters=self.parameters(),
             providers=providers(self.sections),
-            facts=FrozenDict(facts),
-            kinds=kinds,
+            facts=facts,
+            closed=closed,
+            required=required,
+            tables=tables,
             variables=variables,
             pool=pool,
             forbid=self.forbid(),
             precedence=self.precedence(),
+            note=Note(self.text("description"), self.text("owner")),
         )
         self.found.extend(self.reader.found)
         self.found.extend(lint.findings(policy, self.sections, self.own_precedence))
@@ -155,54 +155,18 @@ class _Reader:
 
     # Sections without conditions.
 
-    def facts(self) -> dict[str, Fact]:
-        facts: dict[str, Fact] = {}
-        for name, piece in self.sections.united("facts"):
-            kind = piece.get("type")
-            type_ = FACT_TYPES.get(kind.text() or "") if kind else None
-            if type_ is None:
-                facts[name.text] = Fact(name.text, BROKEN)
-            else:
-                default = self.default_of(piece, type_.name)
-                facts[name.text] = Fact(name.text, type_, default)
-        return facts
-
-    def default_of(self, fact: Piece, wanted: str) -> Any:
-        """Return the default of a fact, and report one that is not of its type."""
-        piece = fact.get("default")
-        if piece is None:
-            return None
-        value = plain(piece.node)
-        if value is None:
-            return NOTHING  # the schema says so
-        kinds: dict[str, tuple[type, ...]] = {
-            "string": (str,),
-            "int": (int,),
-            "double": (int, float),
-            "bool": (bool,),
-            "list": (list,),
-        }
-        if not isinstance(value, kinds[wanted]) or (isinstance(value, bool) != (wanted == "bool")):
-            message = f"the default is not of the fact's type, {wanted}"
-            self.found.append(piece.error(Code.WRONG_TYPE, message))
-            return NOTHING
-        return frozen(float(value) if isinstance(value, int) and wanted == "double" else value)
-
-    def kinds(self) -> tuple[str, ...] | None:
-        pieces = self.sections.joined("kinds")
-        if pieces is None:
-            return None
-        return tuple(text for piece in pieces if (text := piece.text()) is not None)
-
     def parameters(self) -> Mapping[str, Any]:
-        found = {name.text: plain(piece.node) for name, piece in self.sections.united("parameters")}
-        short = self.sections.one("reasoning_effort")
+        pairs = self.sections.united("parameters")
+        self.found += [*parameters.misnamed(pairs), *parameters.unfit(pairs)]
+        found = parameters.parameters(pairs)
+        short = self.sections.one(EFFORT)
         if short is None:
-            return frozen(found) or NOTHING
-        if "reasoning_effort" in found:
-            message = "`reasoning_effort` is given here and under `parameters`"
+            return found
+        if EFFORT in found:
+            message = f"`{EFFORT}` is given here and under `parameters`"
             self.found.append(short.error(Code.GIVEN_TWICE, message, "leave one of them out"))
-        return FrozenDict({**frozen(found), "reasoning_effort": short.text()})
+        effort = False if short.flag() is False else short.text()
+        return found if effort is None else FrozenDict({**found, EFFORT: effort})
 
     # Sections with conditions.
 
@@ -226,26 +190,42 @@ class _Reader:
         pick = self.reader.condition(piece.get("pick"), candidate=True)
         if model is None:
             return None
-        supports = piece.get("supports")
-        price, window = piece.get("price"), piece.number_at("context_window")
+        supports, price = piece.get("supports"), piece.get("price")
+        window = piece.number_at("context_window")
+        own, bounds = self.own_parameters(piece)
         return PoolEntry(
             name=piece.text_at("name") or model,
             model=model,
             provider=piece.text_at("provider") or self.text("provider") or "",
             aliases=piece.texts_at("aliases"),
+            serves=piece.texts_at("serves"),
             strengths=_strengths(piece.get("strengths")),
             supports=supports.texts() if supports else None,
-            price=Price(_price(price, "input"), _price(price, "output")),
+            price=Price(*(_price(price, key) for key in Price.__dataclass_fields__)),
             context_window=None if window is None else int(window),
-            parameters=_parameters(piece.get("parameters")),
-            limits=_limits(piece.get("limits")),
+            parameters=own,
+            limits=bounds,
             fallback=piece.texts_at("fallback"),
             fallback_on=statuses(piece.get("fallback_on")),
             dialect=dialect(piece.get("dialect")),
             allow=allow,
             pick=pick,
+            note=_note(piece),
             span=piece.span,
         )
+
+    def own_parameters(self, piece: Piece) -> tuple[Mapping[str, Any], Mapping[str, Limit]]:
+        """Return the parameters and the limits of an entry."""
+        own, bounds = (_pairs(piece.get(key)) for key in ("parameters", "limits"))
+        found = parameters.limits(bounds)
+        self.found += [
+            *parameters.misnamed(own),
+            *parameters.misnamed(bounds),
+            *parameters.unfit(own),
+            *parameters.bad_limits(bounds),
+            *parameters.outside(own, found),
+        ]
+        return parameters.parameters(own), found
 
     def forbid(self) -> tuple[ForbidRule, ...]:
         rules = []
@@ -253,7 +233,9 @@ class _Reader:
             when = self.reader.condition(piece.get("when"), candidate=True)
             if when is not None:
                 id_ = piece.text_at("id") or default_forbid_id(number)
-                rules.append(ForbidRule(id_, when, piece.text_at("message"), piece.span))
+                message = piece.text_at("message")
+                enforce = piece.flag_at("enforce", default=True)
+                rules.append(ForbidRule(id_, when, message, enforce, _note(piece), piece.span))
         return tuple(rules)
 
     def precedence(self) -> tuple[PrecedenceRule, ...]:
@@ -286,15 +268,18 @@ class _Reader:
         if word not in set(Level) or (when is not None and condition is None):
             return None
         use = Level(word)
+        fallback = piece.text_at("fallback") == "candidates"
         return PrecedenceRule(
             id=piece.text_at("id") or use.value,
             use=use,
             when=condition,
             entry=piece.text_at("entry") if use is Level.POOL else None,
-            order_by=order_by if use is Level.POOL else None,
+            order_by=order_by if use in {*WISHES, Level.POOL} else None,
             reject=piece.text_at("on_violation") == "reject",
             in_pool=piece.flag_at("in_pool", default=use in WISHES),
-            fallback=piece.flag_at("fallback", default=use not in WISHES),
+            fallback=fallback or piece.flag_at("fallback", default=use not in WISHES),
+            falls_to_candidates=fallback,
+            note=_note(piece),
             span=piece.span,
         )
 
@@ -312,8 +297,12 @@ def _price(piece: Piece | None, key: str) -> float | None:
     return None if number is None else float(number)
 
 
-def _parameters(piece: Piece | None) -> Mapping[str, Any]:
-    return frozen(plain(piece.node)) if piece and piece.pairs() else NOTHING
+def _pairs(piece: Piece | None) -> parameters.Pairs:
+    return piece.pairs() if piece else []
+
+
+def _note(piece: Piece) -> Note:
+    return Note(piece.text_at("description"), piece.text_at("owner"))
 
 
 def _strengths(piece: Piece | None) -> tuple[str, ...]:
@@ -322,13 +311,3 @@ def _strengths(piece: Piece | None) -> tuple[str, ...]:
         return ()
     words = piece.texts() or (piece.text() or "").split(",")
     return tuple(word.strip() for word in words if word.strip())
-
-
-def _limits(piece: Piece | None) -> Mapping[str, Limit]:
-    limits: dict[str, Limit] = {}
-    for name, inner in piece.pairs() if piece else []:
-        if isinstance(inner.node, MappingNode):
-            limits[name.text] = Limit(None, inner.number_at("min"), inner.number_at("max"))
-        else:
-            limits[name.text] = Limit(tuple(plain(item.node) for item in inner.items()))
-    return FrozenDict(limits)

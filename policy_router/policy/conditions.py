@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from policy_router.diagnostics import Code, Diagnostic, Severity
+from policy_router.domain import ClosedSet, Fact, Level, Table
 from policy_router.expressions.checker import Checked, Problem, check
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.evaluate import Program
@@ -34,20 +35,24 @@ class Vocabularies:
 
     @classmethod
     def of(
-        cls, facts: Iterable[Name], kinds: tuple[str, ...] | None, levels: Iterable[str]
+        cls,
+        facts: Iterable[Fact],
+        closed: Mapping[str, ClosedSet],
+        required: Collection[str],
+        tables: Mapping[str, Table],
     ) -> Vocabularies:
-        """Make them from a policy's facts and closed sets."""
-        closed = {
-            "task.kind": frozenset(kinds) if kinds is not None else None,
-            "target.level": frozenset(levels),
-        }
-        request = [
-            replace(name, values=closed.get(name.path)) for name in (*REQUEST_NAMES, *TARGET_NAMES)
+        """Make them from what a policy says of its requests."""
+        values = {path: frozenset(it.values) for path, it in closed.items()}
+        values["target.level"] = frozenset(Level)
+        own = [Name(f"facts.{it.name}", it.type, optional=it.default is None) for it in facts]
+        names = [
+            replace(name, values=values.get(name.path), required=name.path in required)
+            for name in (*REQUEST_NAMES, NOW, *own)
         ]
-        names = [name for name in request if not name.path.startswith("target.")]
-        rule = Vocabulary.of([*names, NOW, *facts], _TARGET_ELSEWHERE)
-        candidate = Vocabulary.of([*request, NOW, *facts])
-        return cls(rule, candidate)
+        target = [replace(name, values=values.get(name.path)) for name in TARGET_NAMES]
+        types = {f"tables.{name}": (it.type, it.values) for name, it in tables.items()}
+        rule = Vocabulary.of(names, _TARGET_ELSEWHERE, types)
+        return cls(rule, Vocabulary.of([*names, *target], {}, types))
 
     def learn(self, name: Name) -> None:
         """Let the conditions that follow use one more name."""

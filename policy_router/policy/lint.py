@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from policy_router.diagnostics import Code, Diagnostic, Severity, did_you_mean, quote
-from policy_router.domain import Level, Policy, PoolEntry, PrecedenceRule
+from policy_router.domain import WISHES, Level, Policy, PoolEntry, PrecedenceRule
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.tree import Literal
 from policy_router.policy.canonical import form_but_for_name
@@ -205,7 +205,9 @@ def _default(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
     if not any(_may_equal(policy, entry) for entry in policy.pool):
         message = f"the default {quote(policy.model)} is outside the policy's own pool"
         remedy = "add it to the pool, or choose a default that is in it"
-        yield piece.warning(Code.DEFAULT_OUTSIDE_POOL, message, remedy)
+        bound = [rule for rule in policy.precedence if rule.use is Level.CONFIG and rule.in_pool]
+        report = piece.error if bound else piece.warning
+        yield report(Code.DEFAULT_OUTSIDE_POOL, message, remedy)
 
 
 def _may_equal(policy: Policy, entry: PoolEntry) -> bool:
@@ -295,11 +297,18 @@ def _constantly_true(condition: Condition | None) -> bool:
     return isinstance(condition.tree, Literal) and condition.tree.value is True
 
 
+_USELESS: Mapping[str, tuple[str, ...]] = {
+    Level.POOL: ("in_pool",),
+    **dict.fromkeys(WISHES, ("entry",)),
+    **dict.fromkeys((Level.CONFIG, Level.PARENT), ("entry", "order_by")),
+}
+"""The keys that say nothing to the rules of a level."""
+
+
 def _without_effect(sections: Sections) -> Iterator[Diagnostic]:
     for rule in sections.joined("precedence") or ():
         use = rule.text_at("use")
-        useless = ("in_pool",) if use == Level.POOL else ("entry", "order_by")
-        for key in useless:
+        for key in _USELESS.get(str(use), ()):
             if (piece := rule.get(key)) is not None and use is not None:
                 message = f"`{key}` has no effect on a rule that uses {quote(use)}"
                 yield piece.warning(Code.NO_EFFECT, message)

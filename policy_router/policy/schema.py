@@ -203,6 +203,9 @@ def _explained(
         case "pattern" if parts and parts[-1] == "base_url":
             message = "an address begins with http:// or https:// and has no spaces"
             return Code.BAD_VALUE, message, None
+        case "not":
+            remedy = "name an effort, or write `false`: then none is sent"
+            return Code.NOT_ALLOWED, f"`{parts[-1]}` cannot be `true`", remedy
         case "minimum" | "maximum":
             word = "less" if error.validator == "minimum" else "greater"
             return Code.BAD_VALUE, f"the number is {word} than {wanted}", None

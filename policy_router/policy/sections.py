@@ -13,6 +13,8 @@ from policy_router.diagnostics import Code, Diagnostic, Severity, Span, json_pat
 from policy_router.policy.source import Document, MappingNode, Node, ScalarNode, SequenceNode
 from policy_router.redaction import REFERENCE
 
+_SINGLE = ("name", "description", "owner", "model", "provider", "reasoning_effort", "precedence")
+"""The root keys that stand in one file only."""
 _OPEN_WORDS = frozenset({"api", "max_tokens", "system_role", "unsupported"})
 """The keys of a dialect; a key that is none of them may be a secret's, in the wrong place."""
 
@@ -180,12 +182,12 @@ class Sections:
 
     def repeats(self) -> Iterator[Diagnostic]:
         """Yield an error for everything that is given twice in different files."""
-        for key in ("name", "model", "provider", "reasoning_effort", "precedence"):
+        for key in _SINGLE:
             given = self.all(key)
             for other in given[1:]:
                 message = f"`{key}` is given twice"
                 yield other.error(Code.GIVEN_TWICE, message, f"first given at {given[0].span}")
-        for key in ("providers", "facts", "variables", "parameters"):
+        for key in ("providers", "facts", "variables", "parameters", "tables"):
             yield from self._repeated_names(key)
 
     def _repeated_names(self, key: str) -> Iterator[Diagnostic]:

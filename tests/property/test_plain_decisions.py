@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import policy_router
 from policy_router import Policy
-from policy_router.domain import Level
+from policy_router.domain import WISHES
 from tests.property.rich_policies import reading_wishes, rich_policies, rich_requests
 from tests.property.strategies import NOW
 from tests.support.evaluating import PRODUCT
@@ -56,7 +56,7 @@ def test_short_cuts_change_no_record(policy: Plain, requests: list[Plain]) -> No
     compiled = loaded(policy)
     for request_ in requests:
         agreed(compiled, request_)
-        for level in Level:
+        for level in WISHES:
             names = policy_router.permitted(compiled, request_, now=NOW, level=level)
             for engine in ENGINES:
                 assert plain_permitted(compiled, request_, NOW, engine, level) == names

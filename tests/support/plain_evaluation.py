@@ -13,7 +13,13 @@ from typing import Any
 from policy_router import DecisionRecord, Policy
 from policy_router.decision.condition_index import Values
 from policy_router.decision.evaluator import decided, permitted_names
-from policy_router.decision.prepared import Candidate, Evaluation, PreparedForbid, number_of
+from policy_router.decision.prepared import (
+    Candidate,
+    Evaluation,
+    PreparedForbid,
+    number_of,
+    truth_of,
+)
 from policy_router.decision.request import checked, moment, values_of
 from policy_router.domain import Level, PoolEntry
 from policy_router.expressions.condition import Condition
@@ -51,52 +57,51 @@ class PlainEvaluation(Evaluation):
                 known = known if outcome is FAILURE else {**known, variable.name: outcome}
         return known
 
-    def truth(self, condition: Condition, candidate: Candidate | None = None) -> Truth:
-        outcome = self.evaluate(condition, candidate)
-        return {True: Truth.TRUE, False: Truth.FALSE}.get(outcome, Truth.ERROR)
+    def truth(self, condition: Condition | None) -> Truth:
+        return Truth.TRUE if condition is None else truth_of(self.evaluate(condition))
 
-    def allows(self, candidate: Candidate) -> bool:
+    def truth_for(self, condition: Condition, candidate: Candidate) -> Truth:
+        return truth_of(self.evaluate(condition, candidate))
+
+    def allows(self, candidate: Candidate) -> Any:
         entry = candidate.entry
         allow = entry.allow if entry else None
-        return allow is None or self.evaluate(allow, candidate) is True
+        return allow is None or self.evaluate(allow, candidate)
 
     def allowed(self, level: Level) -> Sequence[PoolEntry]:
         pool = self.policy.pool or ()
-        return [entry for entry in pool if self.allows(self.candidate(entry, level))]
+        return [entry for entry in pool if self.allows(self.candidate(entry, level)) is True]
 
     def possible_forbids(self, _: Candidate) -> Sequence[PreparedForbid]:
         return self.prepared.forbids
 
-    def matches(self, forbid: PreparedForbid, candidate: Candidate) -> bool:
-        return self.evaluate(forbid.rule.when, candidate) is not False
+    def matches(self, forbid: PreparedForbid, candidate: Candidate) -> Any:
+        return self.evaluate(forbid.rule.when, candidate)
 
     def unforbidden(self, entries: Sequence[PoolEntry], level: Level) -> Sequence[PoolEntry]:
         return [
             entry
             for entry in entries
-            if not any(
-                self.matches(forbid, self.candidate(entry, level))
+            if all(
+                self.matches(forbid, self.candidate(entry, level)) is False
                 for forbid in self.prepared.forbids
             )
         ]
 
-    def picked(self) -> tuple[Sequence[int], set[int]]:
+    def picked(self) -> tuple[list[PoolEntry], list[PoolEntry]]:
         outcomes = [
-            self.evaluate(entry.pick, self.candidate(entry, Level.POOL))
-            for entry in self.prepared.picks.entries
+            (entry, self.evaluate(entry.pick, self.candidate(entry, Level.POOL)))
+            for entry in self.policy.pool or ()
             if entry.pick
         ]
-        found = [place for place, outcome in enumerate(outcomes) if outcome is True]
-        failed = {place for place, outcome in enumerate(outcomes) if outcome is FAILURE}
-        return found, failed
+        found = [entry for entry, outcome in outcomes if outcome is True]
+        return found, [entry for entry, outcome in outcomes if outcome is FAILURE]
 
-    def numbers(self, order_by: Condition, places: Sequence[int]) -> Mapping[int, float | None]:
-        entries = self.prepared.picks.entries
-        candidates = {place: self.candidate(entries[place], Level.POOL) for place in places}
-        return {
-            place: number_of(self.evaluate(order_by, candidate))
-            for place, candidate in candidates.items()
-        }
+    def numbers(
+        self, order_by: Condition, entries: Sequence[PoolEntry], level: Level
+    ) -> list[float | None]:
+        candidates = [self.candidate(entry, level) for entry in entries]
+        return [number_of(self.evaluate(order_by, candidate)) for candidate in candidates]
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -119,7 +119,8 @@ class Maker:
             return Apply(type_, 0, 0, "[]", (sub(Type("list", type_)), sub(INT)))
         if roll < 0.36 and type_.name in {"bool", "list"} and len(variables) < 2:
             return self.loop(type_, depth, variables)
-        return getattr(self, f"of_{type_.name}")(type_, sub)
+        made: Node = getattr(self, f"of_{type_.name}")(type_, sub)
+        return made
 
     def leaf(self, type_: Type, variables: Variables) -> Node:
         elements = [name for name, element in variables if element == type_]
