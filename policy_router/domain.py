@@ -304,6 +304,27 @@ class PrecedenceRule:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """What decisions must come to; it is asked by tests and proofs, and changes none.
+
+    Attributes:
+        id: its name.
+        word: ``never``, ``always`` or ``unchanged``.
+        condition: what never, or always, is to be true; None for ``unchanged``.
+        unchanged: the path of the policy that is to decide the same; else None.
+        note: what is said of it.
+        span: where it was written.
+    """
+
+    id: str
+    word: str
+    condition: Condition | None
+    unchanged: str | None
+    note: Note = Note()
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
 @dataclass(frozen=True, eq=False)
 class Policy:
     """A compiled policy: immutable, safe to share between threads.
@@ -327,6 +348,8 @@ class Policy:
         pool: the models that may be used; None is no restriction, empty is nothing.
         forbid: what no level overrides.
         precedence: the order of the levels.
+        assertions: what its decisions must come to.
+        assumptions: what the host guarantees of every request.
         note: what is said of it.
         warnings: what the checks found that is not an error.
         sources: the rule files that it was made of, in order.
@@ -347,6 +370,8 @@ class Policy:
     variables: tuple[Variable, ...] = ()
     pool: tuple[PoolEntry, ...] | None = None
     forbid: tuple[ForbidRule, ...] = ()
+    assertions: tuple[Assertion, ...] = ()
+    assumptions: tuple[Condition, ...] = ()
     note: Note = Note()
     warnings: Diagnostics = field(default_factory=Diagnostics)
     sources: tuple[SourceFile, ...] = field(default=(), repr=False)

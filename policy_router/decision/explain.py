@@ -15,7 +15,6 @@ from policy_router.decision.prepared import Evaluation
 from policy_router.decision.record import (
     Decision,
     DecisionRecord,
-    DecisionWarning,
     ReasonCode,
     Refusal,
     Result,
@@ -29,6 +28,8 @@ from policy_router.decision.wording import (
     REASONS,
     aligned,
     asked,
+    details,
+    is_pinned,
     named,
     reason,
     spelt_parameters,
@@ -37,6 +38,7 @@ from policy_router.decision.wording import (
 from policy_router.diagnostics import Paint, printable, quote
 from policy_router.domain import Level, Policy, PoolEntry, PrecedenceRule
 from policy_router.errors import RecordError, RequestError
+from policy_router.parameters import EFFORT
 
 
 def explain(policy: Policy, record: DecisionRecord, *, why_not: str | None = None) -> Explanation:
@@ -155,7 +157,7 @@ class _Page:
             about = about or self.first_rejected(str(warning.rule or ""))
             text = f"{about}: {REASONS[warning.code]}" if about else REASONS[warning.code]
             head = self.paint("warning", "warning")
-            yield f"  {head}     {warning.code} at {where}: {text}{_more(warning)}"
+            yield f"  {head}     {warning.code} at {where}: {text}{details(warning)}"
         yield f"  policy {record.policy.name}, {record.policy.revision[:19]}, at {record.now}"
 
     def selection(self, decision: Decision, target: Target) -> Iterator[str]:
@@ -165,8 +167,21 @@ class _Page:
             rows.append(("entry", self.entry_place(target)))
         rows.append(("parameters", spelt_parameters(target)))
         names = [spelt_target(fallback) for fallback in decision.fallbacks or ()]
-        rows.append(("fallbacks", ", ".join(names) or "none"))
+        pinned = is_pinned(self.explanation.policy, self.explanation.record)
+        none = "none, since it was asked for by name" if pinned else "none"
+        rows.append(("fallbacks", ", ".join(names) or none))
+        if (effort := self.left_out(target)) is not None:
+            rows.append(("left out", effort))
         yield from aligned(rows)
+
+    def left_out(self, target: Target) -> str | None:
+        """Say that the parent's reasoning effort is not taken over, where it is not."""
+        effort = self.explanation.evaluation.values["parent"][EFFORT]
+        if not effort or EFFORT in target.parameters:
+            return None
+        return (
+            f"the parent's reasoning effort {quote(effort)}, which this target does not take over"
+        )
 
     def refusal(self, refusal: Refusal) -> Iterator[str]:
         yield f"{self.paint('refused', 'error')}  {refusal.code}: {refusal.message}"
@@ -241,14 +256,6 @@ class _Page:
             if step.rule == rule_id and step.candidates
         ]
         return quote(str(proposed[0].entry or proposed[0].model)) if proposed else ""
-
-
-def _more(warning: DecisionWarning) -> str:
-    """Return what else a warning says: which rule forbids, what went before."""
-    forbid = f" by `{warning.forbid}`" if warning.forbid else ""
-    by = f", after rule `{warning.by}`" if warning.by else ""
-    failed = ", since it cannot be evaluated" if warning.error else ""
-    return f"{forbid}{by}{failed}"
 
 
 def _verdicts(step: Step) -> list[str]:

@@ -8,6 +8,7 @@ from msgspec import UnsetType
 
 from policy_router.decision.record import (
     Candidate,
+    DecisionRecord,
     DecisionWarning,
     ReasonCode,
     Requested,
@@ -15,6 +16,7 @@ from policy_router.decision.record import (
     Target,
 )
 from policy_router.diagnostics import printable, quote
+from policy_router.domain import WISHES, Policy
 
 REASONS = {
     ReasonCode.OUTSIDE_POOL: "outside the pool",
@@ -26,7 +28,7 @@ REASONS = {
     ReasonCode.PARAMETER_NOT_ALLOWED: "a parameter asked for is not allowed",
     ReasonCode.EVALUATION_ERROR: "the condition cannot be evaluated",
     ReasonCode.NO_TARGET: "no rule selects a target",
-    ReasonCode.PARAMETER_LIMITED: "a parameter asked for was limited",
+    ReasonCode.PARAMETER_LIMITED: "a parameter was limited",
     ReasonCode.PICK_ERROR: "whether to pick it, or where it comes, cannot be evaluated",
     ReasonCode.OUTRANKED: "another rule went before",
     ReasonCode.LEVEL_NOT_USED: "no rule uses what is asked for here",
@@ -52,9 +54,20 @@ def named(step: Step) -> str:
 
 
 def spelt_warning(warning: DecisionWarning) -> str:
-    """Return a warning for a person."""
-    about = asked(warning.requested) or printable(warning.entry or "")
-    return f"{about} {REASONS[warning.code]}".strip()
+    """Return a warning for a person or an agent."""
+    about = asked(warning.requested) or printable(warning.entry or warning.path or "")
+    if not about and warning.level:
+        about = f"at level {warning.level}"
+    return f"{about} {REASONS[warning.code]}{details(warning)}".strip()
+
+
+def details(warning: DecisionWarning) -> str:
+    """Return what else a warning says: which rule forbids and why, what went before."""
+    forbid = f" by `{printable(warning.forbid)}`" if warning.forbid else ""
+    by = f" (rule `{printable(warning.by)}`)" if warning.by else ""
+    failed = ", since it cannot be evaluated" if warning.error else ""
+    message = f": {printable(warning.message)}" if warning.message else ""
+    return f"{forbid}{by}{failed}{message}"
 
 
 def asked(requested: Requested | UnsetType) -> str:
@@ -67,6 +80,7 @@ def asked(requested: Requested | UnsetType) -> str:
         [f"at {quote(provider)}" if model else f"provider {quote(provider)}"] if provider else []
     )
     parts += [f"reasoning effort {quote(effort)}"] if effort else []
+    parts += [f"{key} {quote(str(value))}" for key, value in (requested.parameters or {}).items()]
     return " ".join(parts)
 
 
@@ -89,3 +103,12 @@ def aligned(rows: list[tuple[str, str]]) -> Iterator[str]:
     width = max((len(name) for name, _ in rows), default=0)
     for name, text in rows:
         yield f"  {name:<{width}}  {text}".rstrip()
+
+
+def is_pinned(policy: Policy, record: DecisionRecord) -> bool:
+    """Tell whether a target has no fallbacks only since it was asked for by name."""
+    decision = record.decision
+    if decision.level not in WISHES or decision.fallbacks or not decision.target:
+        return False
+    entry = decision.target.entry
+    return any(it.name == entry and bool(it.fallback) for it in policy.pool or ())

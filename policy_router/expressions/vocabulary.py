@@ -121,6 +121,15 @@ TARGET_NAMES: tuple[Name, ...] = _names(
 )
 """The candidate, which ``allow``, ``pick``, ``forbid`` and ``order_by`` look at."""
 
+OUTCOME_NAMES: tuple[Name, ...] = (
+    Name("outcome", STRING, description="`selected` or `refused`."),
+    Name("level", STRING, description="Level that selected; empty where none did."),
+    Name("rule", STRING, description="Precedence rule that selected or refused; empty for none."),
+    Name("code", STRING, description="Code of a refusal; empty where a target is selected."),
+    Name("in_pool", BOOL, description="Whether the target is an entry of the pool."),
+)
+"""What a decision came to, which an assertion looks at besides the request and the target."""
+
 FACT_TYPES: Mapping[str, Type] = {
     "string": STRING,
     "int": INT,

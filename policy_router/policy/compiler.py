@@ -21,6 +21,7 @@ from policy_router.diagnostics import (
 )
 from policy_router.domain import (
     WISHES,
+    Assertion,
     ForbidRule,
     FrozenDict,
     Level,
@@ -32,10 +33,11 @@ from policy_router.domain import (
     Price,
     Variable,
 )
+from policy_router.expressions.condition import Condition
 from policy_router.parameters import EFFORT
 from policy_router.policy import lint, parameters
 from policy_router.policy.canonical import default_forbid_id, with_revision
-from policy_router.policy.conditions import ConditionReader, Vocabularies
+from policy_router.policy.conditions import ConditionReader, Sees, Vocabularies
 from policy_router.policy.endpoints import dialect, providers, statuses
 from policy_router.policy.request_sections import RequestSections
 from policy_router.policy.schema import PolicySchema
@@ -143,6 +145,8 @@ class _Reader:
             pool=pool,
             forbid=self.forbid(),
             precedence=self.precedence(),
+            assertions=self.assertions(),
+            assumptions=self.assumptions(),
             note=Note(self.text("description"), self.text("owner")),
         )
         self.found.extend(self.reader.found)
@@ -186,8 +190,8 @@ class _Reader:
 
     def entry(self, piece: Piece) -> PoolEntry | None:
         model = piece.text_at("model")
-        allow = self.reader.condition(piece.get("allow"), candidate=True)
-        pick = self.reader.condition(piece.get("pick"), candidate=True)
+        allow = self.reader.condition(piece.get("allow"), Sees.CANDIDATE)
+        pick = self.reader.condition(piece.get("pick"), Sees.CANDIDATE)
         if model is None:
             return None
         supports, price = piece.get("supports"), piece.get("price")
@@ -230,13 +234,35 @@ class _Reader:
     def forbid(self) -> tuple[ForbidRule, ...]:
         rules = []
         for number, piece in enumerate(self.sections.joined("forbid") or (), start=1):
-            when = self.reader.condition(piece.get("when"), candidate=True)
+            when = self.reader.condition(piece.get("when"), Sees.CANDIDATE)
             if when is not None:
                 id_ = piece.text_at("id") or default_forbid_id(number)
                 message = piece.text_at("message")
                 enforce = piece.flag_at("enforce", default=True)
                 rules.append(ForbidRule(id_, when, message, enforce, _note(piece), piece.span))
         return tuple(rules)
+
+    def assertions(self) -> tuple[Assertion, ...]:
+        found = []
+        for number, piece in enumerate(self.sections.joined("assert") or (), start=1):
+            words = [key for key in ("never", "always", "unchanged") if piece.get(key) is not None]
+            if len(words) != 1:
+                message = "an assertion says one of `never`, `always` and `unchanged`"
+                self.found.append(piece.error(Code.BAD_VALUE, message))
+                continue
+            (word,) = words
+            id_ = piece.text_at("id") or f"assert-{number}"
+            if word == "unchanged":
+                path = piece.text_at(word)
+                found.append(Assertion(id_, word, None, path, _note(piece), piece.span))
+            elif (condition := self.reader.condition(piece.get(word), Sees.OUTCOME)) is not None:
+                found.append(Assertion(id_, word, condition, None, _note(piece), piece.span))
+        return tuple(found)
+
+    def assumptions(self) -> tuple[Condition, ...]:
+        pieces = self.sections.joined("assume") or ()
+        read = (self.reader.condition(piece, Sees.REQUEST) for piece in pieces)
+        return tuple(condition for condition in read if condition is not None)
 
     def precedence(self) -> tuple[PrecedenceRule, ...]:
         piece = self.sections.one("precedence")
@@ -262,7 +288,7 @@ class _Reader:
 
     def rule(self, piece: Piece) -> PrecedenceRule | None:
         when = piece.get("when")
-        condition = self.reader.condition(when, candidate=False)
+        condition = self.reader.condition(when, Sees.REQUEST)
         order_by = self.reader.number(piece.get("order_by"))
         word = piece.text_at("use")
         if word not in set(Level) or (when is not None and condition is None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from policy_router.diagnostics import Code, Diagnostic, Severity
 from policy_router.domain import ClosedSet, Fact, Level, Table
@@ -13,6 +14,7 @@ from policy_router.expressions.evaluate import Program
 from policy_router.expressions.tree import BOOL, BROKEN, DOUBLE, INT, Attribute, Present, Type, walk
 from policy_router.expressions.vocabulary import (
     NOW,
+    OUTCOME_NAMES,
     REQUEST_NAMES,
     TARGET_NAMES,
     Name,
@@ -26,12 +28,19 @@ _TARGET_ELSEWHERE = {
 }
 
 
+_OUTCOMES = {"outcome": frozenset({"selected", "refused"}), "level": frozenset(Level)}
+
+
 @dataclass(frozen=True, slots=True)
 class Vocabularies:
-    """What conditions may use: ``rule`` in general, ``candidate`` where there is a target."""
+    """What conditions may use: ``rule`` in general, ``candidate`` where there is a target.
+
+    An ``assertion`` looks at what a decision came to, besides.
+    """
 
     rule: Vocabulary
     candidate: Vocabulary
+    assertion: Vocabulary
 
     @classmethod
     def of(
@@ -52,12 +61,14 @@ class Vocabularies:
         target = [replace(name, values=values.get(name.path)) for name in TARGET_NAMES]
         types = {f"tables.{name}": (it.type, it.values) for name, it in tables.items()}
         rule = Vocabulary.of(names, _TARGET_ELSEWHERE, types)
-        return cls(rule, Vocabulary.of([*names, *target], {}, types))
+        candidate = Vocabulary.of([*names, *target], {}, types)
+        outcome = [replace(name, values=_OUTCOMES.get(name.path)) for name in OUTCOME_NAMES]
+        return cls(rule, candidate, Vocabulary.of([*names, *target, *outcome], {}, types))
 
     def learn(self, name: Name) -> None:
         """Let the conditions that follow use one more name."""
-        self.rule.learn(name)
-        self.candidate.learn(name)
+        for vocabulary in (self.rule, self.candidate, self.assertion):
+            vocabulary.learn(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,14 @@ class _Expression:
         return Condition(text, node, self.program, piece.span, self.reads, self.variables)
 
 
+class Sees(Enum):
+    """What an expression looks at: the request, a candidate besides, or what is decided."""
+
+    REQUEST = "rule"
+    CANDIDATE = "candidate"
+    OUTCOME = "assertion"
+
+
 class ConditionReader:
     """Reads the conditions of one policy, and collects what is wrong with them.
 
@@ -100,21 +119,21 @@ class ConditionReader:
         self.found: list[Diagnostic] = []
         self._variables: dict[str, Condition] = {}
         self._places: dict[str, int] = {}
-        self._read: dict[tuple[str, bool], _Expression] = {}
+        self._read: dict[tuple[str, Sees], _Expression] = {}
 
-    def condition(self, piece: Piece | None, *, candidate: bool) -> Condition | None:
-        """Read a condition; ``candidate`` tells whether ``target`` is known in it."""
-        wanted = "a condition is true or false, not {}"
-        return self._of_type(piece, {BOOL}, wanted, candidate=candidate)
+    def condition(self, piece: Piece | None, sees: Sees) -> Condition | None:
+        """Read a condition."""
+        return self._of_type(piece, {BOOL}, "a condition is true or false, not {}", sees)
 
     def number(self, piece: Piece | None) -> Condition | None:
         """Read an expression for a candidate that must be a number."""
-        return self._of_type(piece, {INT, DOUBLE}, "`order_by` is a number, not {}", candidate=True)
+        wanted = "`order_by` is a number, not {}"
+        return self._of_type(piece, {INT, DOUBLE}, wanted, Sees.CANDIDATE)
 
     def _of_type(
-        self, piece: Piece | None, types: set[Type], wanted: str, *, candidate: bool
+        self, piece: Piece | None, types: set[Type], wanted: str, sees: Sees
     ) -> Condition | None:
-        expression = self._expression(piece, candidate=candidate)
+        expression = self._expression(piece, sees)
         condition = expression.condition(piece) if piece and expression else None
         if piece and condition and condition.tree.type not in types:
             message = wanted.format(condition.tree.type)
@@ -124,7 +143,7 @@ class ConditionReader:
 
     def variable(self, name: str, piece: Piece) -> Condition | None:
         """Read a variable of any type, and let later expressions use it."""
-        expression = self._expression(piece, candidate=False)
+        expression = self._expression(piece, Sees.REQUEST)
         condition = expression.condition(piece) if expression else None
         path = f"variables.{name}"
         self._read.clear()  # the same text means something else now
@@ -137,15 +156,15 @@ class ConditionReader:
         self._variables[name] = condition
         return condition
 
-    def _expression(self, piece: Piece | None, *, candidate: bool) -> _Expression | None:
+    def _expression(self, piece: Piece | None, sees: Sees) -> _Expression | None:
         """Check a text, or find what was found where the same text stood before."""
         text = _text_of(piece)
         if piece is None or text is None:
             return None
-        found = self._read.get((text, candidate))
+        found = self._read.get((text, sees))
         if found is None:
-            vocabulary = self.vocabularies.candidate if candidate else self.vocabularies.rule
-            found = self._read[text, candidate] = self._compiled(*check(text, vocabulary))
+            vocabulary: Vocabulary = getattr(self.vocabularies, sees.value)
+            found = self._read[text, sees] = self._compiled(*check(text, vocabulary))
         self.found.extend(_diagnostic(piece, problem) for problem in found.problems)
         return found
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec import UNSET, Struct, UnsetType
 
 from policy_router.decision.evaluator import decide
-from policy_router.decision.record import DecisionRecord, Target
+from policy_router.decision.record import DecisionRecord, ReasonCode, Target
 from policy_router.decision.request import Request
 from policy_router.decision.wording import spelt_warning
 from policy_router.domain import WISHES, Policy
@@ -66,6 +66,12 @@ class Planned(Struct, frozen=True):
             task=self.index,
             status=status,
             requested=_asked(policy, self.record),
+            outranked=tuple(
+                Asked(warning.requested.model or None, warning.requested.provider or None)
+                for warning in decision.warnings
+                if warning.code is ReasonCode.OUTRANKED and warning.requested
+                if warning.parameter is UNSET
+            ),
             effective=None if self.target is None or status in _UNRUN else ran_on(self.target),
             level=_given(decision.level),
             rule=self.rule,
@@ -88,7 +94,8 @@ class Planned(Struct, frozen=True):
         refusal = self.record.decision.refusal
         if isinstance(refusal, UnsetType):
             return None
-        return TaskError(refusal.code, refusal.message, self.index, _given(refusal.permitted))
+        permitted, reasons = _given(refusal.permitted), refusal.reasons or ()
+        return TaskError(refusal.code, refusal.message, self.index, permitted, reasons)
 
 
 def planned(

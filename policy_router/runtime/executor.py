@@ -194,7 +194,7 @@ class Executor(Closing):
                 step = advanced(steps)
             else:
                 step = advanced(steps, self._attempt(step, task))
-        return concluded(step, task)
+        return concluded(self.policy, step, task)
 
     async def run_child_async(self, target: Target, task: ChildTask) -> Reply:
         """Run the default child on an event loop; as for :meth:`run_child`."""
@@ -207,7 +207,7 @@ class Executor(Closing):
                 step = advanced(steps)
             else:
                 step = advanced(steps, await self._attempt_async(step, task))
-        return concluded(step, task)
+        return concluded(self.policy, step, task)
 
     # One attempt.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
+from policy_router.decision.record import DecisionRecord
+from policy_router.decision.wording import is_pinned
 from policy_router.domain import Policy
 from policy_router.errors import ProviderError
 from policy_router.runtime.accounting import cost, ran_on
@@ -24,7 +26,7 @@ from policy_router.runtime.results import (
     TaskError,
     Tokens,
 )
-from policy_router.runtime.served import is_same_model
+from policy_router.runtime.served import is_served
 
 
 def completed(policy: Policy, plan: Planned, answer: Any, secrets: Iterable[str]) -> Result:
@@ -80,7 +82,7 @@ def _cost(policy: Policy, plan: Planned, reply: Reply) -> float | None:
     """Return what a child cost; unknown where another model was served, as its price is."""
     target = reply.ran or plan.target
     served = reply.served_model
-    if target is None or (served is not None and not is_same_model(target.model, served)):
+    if target is None or (served is not None and not is_served(policy, target, served)):
         return None
     return cost(policy, target, reply.input_tokens, reply.output_tokens)
 
@@ -140,8 +142,15 @@ def failed(policy: Policy, plan: Planned, problem: BaseException, secrets: Itera
         text=_cleared(problem.partial, secrets) or None,
         effective=_last(problem.attempts) or before.effective,
         attempts=tuple(_cleared_attempt(attempt, secrets) for attempt in problem.attempts),
+        warnings=(*before.warnings, *_pinned(policy, plan.record)),
         error=TaskError(problem.code, clean(problem.reason, secrets), plan.index),
     )
+
+
+def _pinned(policy: Policy, record: DecisionRecord) -> Iterator[str]:
+    """Yield a note where a target failed that nothing follows, though its entry has fallbacks."""
+    if is_pinned(policy, record):
+        yield "it has no fallbacks, since it was asked for by name"
 
 
 def _last(attempts: Sequence[Attempt]) -> Ran | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from policy_router.decision.record import DecisionRecord, Target
+from policy_router.decision.record import DecisionRecord, Reason, Target
 from policy_router.domain import Level
 
 _Count = Annotated[int, Meta(ge=0)]
@@ -130,12 +130,14 @@ class TaskError(Struct, frozen=True):
         message: for the agent: no keys, no values of facts.
         task: the index of the task.
         permitted: the names that may be asked for instead; None where any may, or for failures.
+        reasons: for ``no_target``: what stood in the way at each rule that proposed something.
     """
 
     code: str
     message: str
     task: int
     permitted: tuple[str, ...] | None = None
+    reasons: tuple[Reason, ...] = ()
 
 
 class Estimate(Struct, frozen=True):
@@ -160,6 +162,7 @@ class Result(Struct, frozen=True):
         status: what became of it.
         text: what the child said; of a stream that broke off, as far as it came.
         requested: what the agent asked for.
+        outranked: what it asked for besides, which another rule went before.
         effective: what it ran on; None where it was refused.
         level: the level that decided; None where it was refused.
         rule: the precedence rule that decided, or that refused.
@@ -180,6 +183,7 @@ class Result(Struct, frozen=True):
     status: Status
     text: str | None = None
     requested: Asked = Asked()
+    outranked: tuple[Asked, ...] = ()
     effective: Ran | None = None
     level: Level | None = None
     rule: str | None = None

@@ -7,9 +7,12 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from policy_router.decision.record import Target
 from policy_router.diagnostics import printable
+from policy_router.domain import Policy
 from policy_router.errors import ProviderError
 from policy_router.runtime.course import Made
+from policy_router.runtime.endpoints import entry_of
 from policy_router.runtime.failures import Failure
 from policy_router.runtime.results import ChildTask, EventKind, Reply
 from policy_router.runtime.telling import LOGGER, tell
@@ -36,6 +39,13 @@ def is_same_model(routed: str, served: str) -> bool:
     )
 
 
+def is_served(policy: Policy, target: Target, served: str) -> bool:
+    """Tell whether a provider served a target: its model, or an id that its entry ``serves``."""
+    entry = entry_of(policy, target)
+    names = (target.model, *(entry.serves if entry else ()))
+    return any(is_same_model(name, served) for name in names)
+
+
 def _parts(model: str) -> tuple[str, str, str]:
     """Return the vendor, the name and the version in a model's id; empty where there is none."""
     vendor, _, name = model.casefold().rpartition("/")
@@ -43,7 +53,7 @@ def _parts(model: str) -> tuple[str, str, str]:
     return (vendor, name[: found.start()], found[1]) if found else (vendor, name, "")
 
 
-def concluded(made: Made, task: ChildTask) -> Reply:
+def concluded(policy: Policy, made: Made, task: ChildTask) -> Reply:
     """Return the answer that a course ended with, or raise what it ended with."""
     last = made.last
     if isinstance(last, Failure):
@@ -58,7 +68,7 @@ def concluded(made: Made, task: ChildTask) -> Reply:
         )
     served, routed = last.served_model, made.target.model
     warnings = last.warnings
-    if served is not None and not is_same_model(routed, served):
+    if served is not None and not is_served(policy, made.target, served):
         message = f"{printable(served)} was served in place of {printable(routed)}"
         tell(task, EventKind.MODEL_MISMATCH, message, made.target, served_model=served)
         LOGGER.warning("decision %s task %d: %s", task.decision_id, task.index, message)
