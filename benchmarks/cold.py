@@ -47,15 +47,22 @@ def memory(key: str) -> float | None:
 
 
 def imports(runs: int) -> dict[str, Any]:
-    """Measure importing the package, against a process that imports nothing."""
+    """Measure importing the package and what decides, against a process that imports nothing."""
+    package: list[list[Any]] = []
     product: list[list[Any]] = []
     nothing: list[list[Any]] = []
     for _ in range(runs + 1):
-        product.append(_output("-c", _IMPORT.format(statement="import policy_router")))
-        nothing.append(_output("-c", _IMPORT.format(statement="pass")))
-    del product[0], nothing[0]  # the first run compiles modules and fills the file cache
+        for found, statement in (
+            (package, "import policy_router"),
+            (product, "from policy_router import decide, load"),
+            (nothing, "pass"),
+        ):
+            found.append(_output("-c", _IMPORT.format(statement=statement)))
+    # the first run compiles modules and fills the file cache
+    del package[0], product[0], nothing[0]
     return {
-        "import_ms": statistics.median(run[0] for run in product),
+        "import_ms": statistics.median(run[0] for run in package),
+        "names_ms": statistics.median(run[0] for run in product),
         "slowest_ms": max(run[0] for run in product),
         "peak_mb": _median([run[1] for run in product]),
         "bare_mb": _median([run[1] for run in nothing]),
