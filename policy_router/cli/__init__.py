@@ -7,6 +7,7 @@ identical, 5 a child failed, 130 interrupted; of a log, 1 is not whole.
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # What a policy is read into lives as long as the process: look seldom for garbage in it.
+    gc.set_threshold(100_000)
     # The commands are imported only now, so that --help need not wait for them.
     commands = import_module("policy_router.cli.commands")
     terminal = import_module("policy_router.cli.terminal")

@@ -6,7 +6,7 @@ error shows both places.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from policy_router.diagnostics import Code, Diagnostic, Severity, Span, json_path, quote
@@ -158,10 +158,14 @@ class Sections:
     def __init__(self, documents: Iterable[Document]) -> None:
         """Look at documents in their order."""
         self.roots = tuple(Piece(document.root, document.path) for document in documents)
+        self._values: dict[str, list[Piece]] = {}
+        for root in self.roots:
+            for key, value in root.pairs():
+                self._values.setdefault(key.text, []).append(value)
 
-    def all(self, key: str) -> list[Piece]:
+    def all(self, key: str) -> Sequence[Piece]:
         """Return every value of a root key, in the order of the files."""
-        return [piece for root in self.roots if (piece := root.get(key)) is not None]
+        return self._values.get(key, ())
 
     def one(self, key: str) -> Piece | None:
         """Return the first value of a root key."""
