@@ -133,7 +133,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _from_yaml(path: str, content: bytes) -> Any:
-    from policy_router.policy.source import read_value as read_yaml
+    from policy_router.policy.yaml import read_value as read_yaml
 
     value, problems = read_yaml(name_of(path), content)
     for problem in problems:

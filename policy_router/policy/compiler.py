@@ -42,7 +42,7 @@ from policy_router.policy.endpoints import dialect, providers, statuses
 from policy_router.policy.request_sections import RequestSections
 from policy_router.policy.schema import PolicySchema
 from policy_router.policy.sections import Piece, Sections, hide_secrets
-from policy_router.policy.source import Document, read
+from policy_router.policy.yaml import Document, read
 
 DEFAULT_PROFILE = "delegation"
 """The precedence of a policy that writes none: the original order of resolution."""

@@ -21,7 +21,7 @@ from policy_router.expressions.vocabulary import (
     Vocabulary,
 )
 from policy_router.policy.sections import Piece
-from policy_router.policy.source import ScalarNode
+from policy_router.policy.yaml import ScalarNode
 
 _TARGET_ELSEWHERE = {
     "target": "`target` is known in `allow`, `pick`, `forbid` and `order_by` alone"

@@ -12,7 +12,7 @@ from policy_router.expressions.tree import Literal
 from policy_router.policy.canonical import form_but_for_name
 from policy_router.policy.endpoints import secret_places
 from policy_router.policy.sections import Piece, Sections, scalars
-from policy_router.policy.source import ScalarNode
+from policy_router.policy.yaml import ScalarNode
 from policy_router.redaction import KEY_SHAPE, REFERENCE, is_secret_name, secret_spans
 
 

@@ -9,7 +9,7 @@ from policy_router.diagnostics import Code, Diagnostic, Severity, quote
 from policy_router.domain import NOTHING, FrozenDict, Limit, frozen
 from policy_router.parameters import KNOWN, RESERVED, Kind, fits, is_number, named, same
 from policy_router.policy.sections import Piece
-from policy_router.policy.source import MappingNode, ScalarNode, plain
+from policy_router.policy.yaml import MappingNode, ScalarNode, plain
 
 Pairs = list[tuple[ScalarNode, Piece]]
 

@@ -10,7 +10,7 @@ from policy_router.domain import NOTHING, ClosedSet, Fact, FrozenDict, Table, fr
 from policy_router.expressions.tree import BOOL, BROKEN, DOUBLE, INT, STRING, STRINGS, Type
 from policy_router.expressions.vocabulary import FACT_TYPES, REQUEST_NAMES
 from policy_router.policy.sections import Piece, Sections
-from policy_router.policy.source import MappingNode, plain
+from policy_router.policy.yaml import MappingNode, plain
 
 CLOSED: Mapping[str, str] = {
     "kinds": "task.kind",

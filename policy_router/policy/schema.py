@@ -23,7 +23,7 @@ from policy_router.diagnostics import (
     json_path,
     quote,
 )
-from policy_router.policy.source import Document, MappingNode, Node, ScalarNode, at, plain
+from policy_router.policy.yaml import Document, MappingNode, Node, ScalarNode, at, plain
 
 MAX_VIOLATIONS = 1000
 """How many violations of one file are looked for; checking the rest would only take time."""

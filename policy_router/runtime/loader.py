@@ -169,7 +169,7 @@ def _rule_files(folder: Path) -> list[Path]:
 
 def _content(file: Path) -> bytes:
     """Read a file, but not much more of it than a rule file may have."""
-    from policy_router.policy.source import MAX_BYTES
+    from policy_router.policy.yaml import MAX_BYTES
 
     with file.open("rb") as stream:
         return stream.read(MAX_BYTES + 1)

@@ -13,8 +13,8 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from policy_router.policy import source
-from policy_router.policy.source import Document, MappingNode, Node, ScalarNode, SequenceNode
+from policy_router.policy import yaml as source
+from policy_router.policy.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode
 
 pytestmark = pytest.mark.skipif(not yaml.__with_libyaml__, reason="compares both parsers")
 quick = settings(
@@ -91,7 +91,7 @@ def with_both(name: str, content: str | bytes) -> list[tuple[Document | None, tu
     results = []
     for loader in (yaml.CSafeLoader, yaml.SafeLoader):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("policy_router.policy.source.events.LOADER", loader)
+            patch.setattr("policy_router.policy.yaml.parser.LOADER", loader)
             results.append(source.read(name, content))
     return results
 

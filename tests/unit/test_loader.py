@@ -10,7 +10,7 @@ import pytest
 
 from policy_router import PolicyError, check, load, loads
 from policy_router.diagnostics import Code
-from policy_router.policy.source import MAX_BYTES
+from policy_router.policy.yaml import MAX_BYTES
 from policy_router.runtime import loader
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from policy_router.diagnostics import Code, Diagnostic, Severity, json_path
-from policy_router.policy import source
-from policy_router.policy.source import Document, MappingNode, ScalarNode, SequenceNode
+from policy_router.policy import yaml as source
+from policy_router.policy.yaml import Document, MappingNode, ScalarNode, SequenceNode
 
 
 @pytest.fixture(
@@ -24,7 +24,7 @@ from policy_router.policy.source import Document, MappingNode, ScalarNode, Seque
     ],
 )
 def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("policy_router.policy.source.events.LOADER", getattr(yaml, request.param))
+    monkeypatch.setattr("policy_router.policy.yaml.parser.LOADER", getattr(yaml, request.param))
 
 
 def valid(text: str | bytes) -> Document:
@@ -537,7 +537,7 @@ def test_too_deep(opening: str) -> None:
 
 
 def test_too_many_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("policy_router.policy.source.tree.MAX_NODES", 6)
+    monkeypatch.setattr("policy_router.policy.yaml.tree.MAX_NODES", 6)
     valid("k: [a, b, {}]")
     document, (found,) = source.read("x.yaml", "k: [a, b, {}, c]\nl: ][")
     assert document is None
@@ -682,7 +682,7 @@ def test_the_key_counts_at_the_root_only(text: str) -> None:
 
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_the_host_has_limits_of_its_own(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("policy_router.policy.source.tree.MAX_NODES", 10)
+    monkeypatch.setattr("policy_router.policy.yaml.tree.MAX_NODES", 10)
     policy = "delegation: {a: [1]}\n"
 
     def around(host: str) -> str:

@@ -8,21 +8,20 @@ early.
 Source: YAML 1.2.2, chapters 6 to 8 and 10.3, https://yaml.org/spec/1.2.2/.
 """
 
-from policy_router.policy.source.file import EMBEDDED_KEY, MAX_HOST_DEPTH, read
-from policy_router.policy.source.nodes import (
+from policy_router.policy.yaml.nodes import (
     Document,
     MappingNode,
     Node,
     Pair,
     ScalarNode,
     SequenceNode,
+    Value,
     at,
     plain,
 )
-from policy_router.policy.source.scalars import Value
-from policy_router.policy.source.text import MAX_BYTES
-from policy_router.policy.source.tree import MAX_DEPTH, MAX_NODES, MAX_PROBLEMS
-from policy_router.policy.source.value import read_value
+from policy_router.policy.yaml.parser import MAX_BYTES
+from policy_router.policy.yaml.reader import EMBEDDED_KEY, MAX_HOST_DEPTH, read, read_value
+from policy_router.policy.yaml.tree import MAX_DEPTH, MAX_NODES, MAX_PROBLEMS
 
 __all__ = [
     "EMBEDDED_KEY",

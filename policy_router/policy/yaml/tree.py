@@ -8,12 +8,19 @@ from typing import Any, NoReturn
 import yaml
 
 from policy_router.diagnostics import Code, Diagnostic, SourceFile, Span, json_path, quote
-from policy_router.policy.source.events import ENDS
-from policy_router.policy.source.nodes import MappingNode, Node, Pair, ScalarNode, SequenceNode
-from policy_router.policy.source.places import Place
-from policy_router.policy.source.problems import StopReadingError, error
-from policy_router.policy.source.scalars import BadNumberError, Value, kind_of_key, resolved
-from policy_router.policy.source.text import Neutral
+from policy_router.policy.yaml.nodes import (
+    BadNumberError,
+    MappingNode,
+    Node,
+    Pair,
+    Place,
+    ScalarNode,
+    SequenceNode,
+    Value,
+    kind_of_key,
+    resolved,
+)
+from policy_router.policy.yaml.parser import ENDS, Neutral, StopReadingError, error
 
 MAX_DEPTH = 32
 """The most collections inside each other, the policy mapping counted as one."""
