@@ -7,6 +7,7 @@ a large policy do: 5,000 entries have 155 different ones. In the second form no 
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import statistics
@@ -17,10 +18,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import report
 from benchmarks.cold import ROOT
-from benchmarks.report import Table, machine
 from benchmarks.workload import policy_text
 
+PAGE = ROOT / "docs" / "performance.md"
 SIZES = (50, 500, 5000)
 RUNS = 3
 _A_FILE = 250
@@ -65,11 +67,17 @@ def row(size: int, *, distinct: bool) -> list[Any]:
 
 
 def main() -> None:
-    """Print the table."""
-    rows = [row(size, distinct=distinct) for distinct in (False, True) for size in SIZES]
-    columns = ("entries", "conditions", "files", "seconds", "seconds of CPU")
-    print(", ".join(f"{key} {value}" for key, value in machine().items()))
-    print(*Table("loading", "policy-router check", columns, 2, rows).lines(), sep="\n")
+    """Print the table, or put it into the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.loading")
+    parser.add_argument("--markdown", action="store_true", help=f"write it to docs/{PAGE.name}")
+    arguments = parser.parse_args()
+    results: dict[str, Any] = {"machine": report.machine(), "versions": report.versions()}
+    results["loading"] = [row(size, distinct=how) for how in (False, True) for size in SIZES]
+    print(*report.described(results), sep="\n")
+    for table in report.tables(results):
+        print(*table.lines(), sep="\n")
+    if arguments.markdown:
+        report.write_markdown(PAGE, results)
 
 
 if __name__ == "__main__":

@@ -142,6 +142,8 @@ def tables(results: Mapping[str, Any]) -> list[Table]:
             found.append(_threads(results["threads"]))
         if results["delegation"]:
             found += _delegation(results["delegation"])
+    if "loading" in results:
+        found.append(_loading(results["loading"]))
     if "log" in results:
         found += _log(results["log"])
     return found
@@ -200,6 +202,11 @@ def _starts(imports: Mapping[str, Any], starts: Mapping[str, float]) -> Table:
         *([f"`{name}` from start to exit", taken, "ms"] for name, taken in starts.items()),
     ]
     return Table("starts", "A fresh process", ("what", "figure", "unit"), 1, rows)
+
+
+def _loading(rows: Sequence[Sequence[Any]]) -> Table:
+    columns = ("entries", "conditions", "files", "seconds", "seconds of CPU")
+    return Table("loading", "`policy-router check` of a folder", columns, 2, rows)
 
 
 def _threads(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -282,6 +289,8 @@ def write_markdown(path: Path, results: Mapping[str, Any]) -> None:
     parts = {table.id: "\n".join(table.markdown()) for table in tables(results)}
     if "decisions" in results:
         parts["machine"] = "\n".join(f"- {line}" for line in described(results))
+    if "loading" in results:
+        parts["loading-machine"] = "\n".join(f"- {line}" for line in described(results))
     if "log" in results:
         parts["log-machine"] = "\n".join(f"- {line}" for line in _described_log(results))
     for name, text in parts.items():

@@ -140,6 +140,17 @@ def test_a_text_made_to_take_long_is_read_like_any_other(text: str) -> None:
     assert len(redact(text)) == len(text)
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("TOKEN", "Api-Key", "KYE", "PassWord", "PASSPHRASE", "Credentials", "COOKIE"),
+        *("\u017fecret", "pa\u017f\u017fword", "\u212aey", "author\u0131zation", "AUTHOR\u0130TY"),
+    ],
+)
+def test_a_key_is_found_in_any_case_and_with_the_odd_forms_of_its_letters(key: str) -> None:
+    assert redact(f"{key}: hunter2 # x") == f"{key}: ******* * *"
+
+
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\r", "\r\nmodel: m\r\n"])
 def test_a_reference_is_no_secret_however_its_line_ends(end: str) -> None:
     assert redact(f"api_key: env:KEY{end}") == f"api_key: env:KEY{end}"
