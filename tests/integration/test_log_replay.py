@@ -137,11 +137,6 @@ def test_an_empty_log_is_identical(tmp_path: Path, run: Run) -> None:
     assert run("-q", "replay", "empty").out == "all 0 decisions are identical\n"
 
 
-@pytest.mark.parametrize("engine", ["cel-python", "auto"])
-def test_another_engine_decides_the_same(log: Path, run: Run, engine: str) -> None:
-    assert run("replay", str(log), "--engine", engine).code == 0
-
-
 def test_a_record_whose_steps_were_changed_is_changed(log: Path, run: Run) -> None:
     with_record(log, 2, skipped)
     assert verify(log).is_whole

@@ -19,6 +19,7 @@ from policy_router import DecisionLog  # noqa: E402 - after the path is set
 from policy_router.runtime.log import endings  # noqa: E402
 from tests.integration.log_chain import NewLog  # noqa: E402
 from tests.integration.log_disk import Disk  # noqa: E402
+from tests.support.counting import work  # noqa: E402, F401 - a fixture
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from policy_router.expressions.cel_python import CelPython
 
 import policy_router
 from policy_router import Policy, PolicyError, loads
@@ -26,7 +25,7 @@ NOW = "2026-01-31T09:00:00Z"
 def sources(*files: str) -> Sources:
     """Return the sources of a policy in several files."""
     named = [(f"{letter}.yaml", text) for letter, text in zip("abcdef", files, strict=False)]
-    return Sources("folder", named, profiles(), schema("policy"), CelPython())
+    return Sources("folder", named, profiles(), schema("policy"))
 
 
 def merged(*files: str) -> Policy:
@@ -270,7 +269,7 @@ def test_an_unknown_profile_is_an_error_with_a_suggestion() -> None:
 
 
 def test_without_shipped_profiles_a_policy_has_no_rules() -> None:
-    bare = Sources("x", [("a.yaml", "model: m")], {}, schema("policy"), CelPython())
+    bare = Sources("x", [("a.yaml", "model: m")], {}, schema("policy"))
     policy, _ = examine(bare)
     assert policy is not None
     assert policy.precedence == ()

@@ -1,21 +1,21 @@
-"""The account of a decision, and why not another."""
+"""The explanation of a decision, and why not another."""
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 import msgspec
 import pytest
-from policy_router.decision.account import account, shown
-from policy_router.decision.situation import Candidate, Situation
-from policy_router.expressions.engine import FAILURE
 
 from policy_router import Explanation, RecordError, Request, decide, explain, loads
+from policy_router.decision.prepared import Candidate, Evaluation
 from policy_router.decision.record import ReasonCode, Requested, Target
 from policy_router.decision.request import moment, values_of
+from policy_router.decision.trace import shown, trace
 from policy_router.decision.wording import REASONS, asked, spelt_parameters, spelt_target
 from policy_router.domain import Level
+from policy_router.expressions.evaluate import FAILURE
+from policy_router.expressions.timestamps import duration, timestamp
 
 NOW = "2026-01-31T09:00:00Z"
 TEXT = """
@@ -132,13 +132,13 @@ precedence:
             {"facts": {"n": 1}, "task": {"provider": "p"}},
             [
                 (
-                    "task    asked for provider `p`: no model is known for that provider; "
+                    "task    asked for provider `p`: no model or no provider is known; "
                     "the next rule is tried"
                 )
             ],
         ),
         (
-            "model: m\nforbid: [{id: f, when: true}]",
+            "model: m\nprovider: p\nforbid: [{id: f, when: true}]",
             {"facts": {"n": 1}, "call": {"model": "x", "provider": "y"}},
             [
                 "call    asked for `x` at `y`: x forbidden by `f`; the next rule is tried",
@@ -161,10 +161,10 @@ def test_a_parameter_that_is_not_allowed_refuses_even_where_its_rule_goes_on() -
 
 
 def test_a_rule_with_a_name_of_its_own_shows_its_level() -> None:
-    policy = loads("model: m\nprecedence: [{id: mine, use: config}]")
+    policy = loads("model: m\nprovider: p\nprecedence: [{id: mine, use: config}]")
     text = str(explain(policy, decide(policy, {}, now=NOW)))
     assert "\n  mine (config)  m selected" in text
-    assert "\n  rule        mine   <policy>:2:14\n" in text
+    assert "\n  rule        mine   <policy>:3:14\n" in text
     assert "\n  entry" not in text
     assert "\n  fallbacks   none\n" in text
 
@@ -181,10 +181,13 @@ def test_nothing_permitted_is_said() -> None:
 
 
 def test_a_warning_without_a_wish_names_its_entry() -> None:
-    policy = loads("model: m\npool: [{model: a, pick: 1 / parent.depth == 1}, {model: m}]")
+    policy = loads(
+        "model: m\nprovider: p\npool: [{model: a, pick: 1 / parent.depth == 1}, {model: m}]"
+    )
     text = str(explain(policy, decide(policy, {}, now=NOW)))
     warning = (
-        "  warning     pick_error at rule `pool`: `a`: whether to pick it cannot be evaluated\n"
+        "  warning     pick_error at rule `pool`: `a`: whether to pick it, or where it comes, "
+        "cannot be evaluated\n"
     )
     assert warning in text
 
@@ -209,10 +212,10 @@ def test_the_full_page_has_every_condition_of_every_entry() -> None:
     assert "allow is" not in str(page)
 
 
-def test_the_entries_have_their_accounts_as_values() -> None:
+def test_the_entries_have_their_traces_as_values() -> None:
     entries = explained({}).entries()
     assert [entry.name for entry, _ in entries] == ["coder", "small", "maths"]
-    titles = [[item.title for item in accounts] for _, accounts in entries]
+    titles = [[item.title for item in traces] for _, traces in entries]
     assert titles == [["allow", "forbid closed", "pick"], ["forbid closed"], ["forbid closed"]]
 
 
@@ -263,9 +266,7 @@ def test_why_not_one_that_is_forbidden() -> None:
     lines = "\n".join(" ".join(line.split()) for line in page.why_not.lines)
     assert "task proposed, and forbidden by `closed`" in lines
     assert "asked for at level task, it would be rejected: forbidden" in lines
-    assert [(item.title, item.value) for item in page.why_not.accounts] == [
-        ("forbid closed", "true")
-    ]
+    assert [(item.title, item.value) for item in page.why_not.traces] == [("forbid closed", "true")]
     assert "why not `maths`" in str(page)
     assert "forbid closed is true" in str(page)
 
@@ -274,7 +275,7 @@ def test_why_not_one_that_is_not_allowed() -> None:
     page = explained({"parent": {"depth": 2}}, "coder")
     assert page.why_not is not None
     assert "it would be rejected: not allowed" in "\n".join(page.why_not.lines)
-    assert [item.title for item in page.why_not.accounts] == ["allow", "pick"]
+    assert [item.title for item in page.why_not.traces] == ["allow", "pick"]
 
 
 def test_why_not_one_that_lacks_a_capability() -> None:
@@ -286,7 +287,10 @@ def test_why_not_one_that_lacks_a_capability() -> None:
 
 def test_why_not_one_whose_window_is_too_small() -> None:
     found = answer({"task": {"input_tokens": 2000}}, "maths")
-    wanted = "its context window is smaller than the input (1,000 tokens for 2,000)"
+    wanted = (
+        "its context window is smaller than input and answer "
+        "(1,000 tokens for 2,000 and 8,192 for the answer)"
+    )
     assert found.endswith(f"it would be rejected: {wanted}")
 
 
@@ -298,8 +302,8 @@ def test_why_not_is_asked_at_a_level_at_which_an_agent_asks() -> None:
     assert found is not None
     assert "  config  proposed, and not allowed" in found.lines
     assert "asked for at level task, it would be admitted" in found.lines
-    # What kept it away at its own level is accounted for.
-    assert [item.title for item in found.accounts] == ["allow"]
+    # What kept it away at its own level has a trace.
+    assert [item.title for item in found.traces] == ["allow"]
 
 
 def test_why_not_one_that_was_asked_for_and_comes_after_the_one_selected() -> None:
@@ -333,7 +337,7 @@ def test_why_not_where_the_rule_fails_or_is_skipped_or_proposes_another_alone() 
 
 
 def test_why_not_one_that_comes_after_the_one_selected() -> None:
-    policy = loads("pool: [{model: a, pick: 'true'}, {model: b, pick: 'true'}]")
+    policy = loads("provider: p\npool: [{model: a, pick: 'true'}, {model: b, pick: 'true'}]")
     question = explain(policy, decide(policy, {}, now=NOW), why_not="b").why_not
     assert question is not None
     assert any("picked too, but after the one selected" in line for line in question.lines)
@@ -423,15 +427,15 @@ def test_a_stored_record_is_explained_like_a_new_one() -> None:
     )
 
 
-# Accounts.
+# Traces.
 
 
 def lines_of(condition: str, request: dict[str, Any]) -> list[str]:
-    """Return the account of a condition about a candidate."""
+    """Return the trace of a condition about a candidate."""
     policy = loads(f"facts: {{n: {{type: int}}}}\nforbid:\n  - when: >-\n      {condition}\n")
-    situation = Situation(policy, values_of(policy, Request(**request)), moment(NOW))
+    evaluation = Evaluation(policy, values_of(policy, Request(**request)), moment(NOW))
     candidate = Candidate("m", "p", Level.TASK)
-    return list(account(situation, "x", policy.forbid[0].when, candidate).lines())[1:]
+    return list(trace(evaluation, "x", policy.forbid[0].when, candidate).lines())[1:]
 
 
 @pytest.mark.parametrize(
@@ -502,16 +506,16 @@ def test_a_condition_is_told_part_by_part_with_the_values_it_reads(
         ("a", '"a"'),
         ("\u00e9\x1b", '"\u00e9\\u001b"'),
         ("\u202e", '"\ufffd"'),
-        ([], "[]"),
+        ((), "[]"),
         (("a", 1), '["a", 1]'),
-        ([["a"]], '[["a"]]'),
+        ((("a",),), '[["a"]]'),
         (FAILURE, "cannot be evaluated"),
-        (datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC), "2026-01-31T00:00:00Z"),
-        (datetime.timedelta(seconds=90.5), "90.5s"),
-        (datetime.timedelta(hours=-1), "-3600s"),
+        (timestamp("2026-01-31T02:00:00+02:00"), "2026-01-31T00:00:00Z"),
+        (duration("1m30.5s"), "90.5s"),
+        (duration("-1h"), "-3600s"),
         ("a" * 70, f'"{"a" * 70}"'),
         ("a" * 71, f'"{"a" * 68}...'),
-        (["a" * 100], f'["{"a" * 67}...'),
+        (("a" * 100,), f'["{"a" * 67}...'),
     ],
 )
 def test_a_value_is_shown_as_it_would_be_written(outcome: Any, text: str) -> None:

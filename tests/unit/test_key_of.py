@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from typing import Any
 
 import pytest
-from policy_router.expressions.cel_python import CelPython
-from policy_router.expressions.engine import FAILURE, Engine
-from policy_router.expressions.folding import MAX_LOOPS, literal
-from policy_router.expressions.keys import Key, key_of
 
+from policy_router.decision.condition_index import Key, key_of
 from policy_router.expressions.checker import check
+from policy_router.expressions.simplify import MAX_LOOPS, literal
 from policy_router.expressions.tree import (
     BOOL,
     DOUBLE,
@@ -26,12 +23,9 @@ from policy_router.expressions.tree import (
     Type,
 )
 from policy_router.expressions.vocabulary import MAX_ITEMS, REQUEST_NAMES, Name, Vocabulary
-
-ENGINES: list[Engine] = [CelPython()]
-if importlib.util.find_spec("cel_expr_python"):
-    from policy_router.expressions.cel_expr import CelExpr
-
-    ENGINES.append(CelExpr())
+from tests.support.evaluating import FAILURE, PRODUCT
+from tests.support.oracles import ORACLES
+from tests.support.oracles.engine import Engine
 
 NAMES = (
     *REQUEST_NAMES,
@@ -232,7 +226,7 @@ def test_both_zeros_are_one_value() -> None:
 FIVE = " && ".join(["task.labels.all(x, x == 'a')"] * 5)
 
 
-@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name.split()[0])
+@pytest.mark.parametrize("engine", [PRODUCT, *ORACLES], ids=lambda engine: engine.name.split()[0])
 @pytest.mark.parametrize(
     "text",
     [

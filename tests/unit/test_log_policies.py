@@ -302,12 +302,6 @@ def test_a_policy_with_errors_cannot_be_used(tmp_path: Path, content: bytes) -> 
         store.load(digest(content))
 
 
-def test_a_policy_is_loaded_for_an_engine(tmp_path: Path) -> None:
-    store = kept(tmp_path, POLICY)
-    for load_it in (store.load, store.load_as_written):
-        assert "cel-python" in load_it(POLICY.revision, engine="cel-python").engine.name
-
-
 # As written.
 
 

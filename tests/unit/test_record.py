@@ -51,7 +51,7 @@ def test_a_record_says_what_the_page_about_it_says() -> None:
     assert plain(SELECTED) == {
         "schema": "policy-router/record/v1",
         "policy": {"name": "acme", "revision": policy.revision},
-        "engine": {"version": VERSION, "cel": policy.engine.name},
+        "engine": {"version": VERSION},
         "now": NOW,
         "request": {"task": {"kind": "coding", "model": "gpt-9"}, "parent": {"model": "small"}},
         "decision": {

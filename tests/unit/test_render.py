@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 import pytest
-from policy_router.expressions.render import Spelling, render
 
 from policy_router.expressions.checker import check
 from policy_router.expressions.tree import (
@@ -22,6 +21,7 @@ from policy_router.expressions.tree import (
     Present,
 )
 from policy_router.expressions.vocabulary import Name, Vocabulary
+from tests.support.render import Spelling, render
 
 VOCABULARY = Vocabulary.of(
     [

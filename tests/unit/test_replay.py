@@ -17,7 +17,8 @@ from tests.integration.log_auditing import CHEAP, NOW, policy_of
 
 RULES = policy_of()
 RECORD = decide(RULES, {"task": {"kind": "coding"}}, now=NOW)
-OTHER_ENGINE = EngineName("0.0.1", "another")
+OTHER_ENGINE = EngineName("0.0.1")
+OLDER_ENGINE = EngineName(RECORD.engine.version, "cel-python 0.5.0")
 Plain = dict[str, Any]
 
 
@@ -40,6 +41,17 @@ def test_a_decision_comes_out_the_same() -> None:
 
 def test_the_engine_is_no_part_of_a_decision() -> None:
     assert replay(RULES, replace(RECORD, engine=OTHER_ENGINE)).outcome is Outcome.IDENTICAL
+
+
+def test_a_record_that_names_its_cel_engine_is_read_and_replayed_and_no_longer_made() -> None:
+    older = edited(lambda plain: plain["engine"].update(cel="cel-python 0.5.0"))
+    assert older == replace(RECORD, engine=OLDER_ENGINE)
+    assert DecisionRecord.from_json(older.to_json()) == older
+    made = replay(RULES, older)
+    assert (made.outcome, made.record) == (Outcome.IDENTICAL, RECORD)
+    assert b'"cel"' not in RECORD.to_json()
+    drifted = replay(RULES, edited(skipped, older))
+    assert drifted.outcome is Outcome.ENGINE_DRIFT
 
 
 def test_a_record_that_was_changed_is_told_with_the_first_difference() -> None:

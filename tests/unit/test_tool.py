@@ -511,13 +511,6 @@ def test_it_has_the_same_bytes_after_the_policy_is_read_again(tmp_path: Path) ->
     assert len(set(made)) == 1
 
 
-@pytest.mark.parametrize("engine", ["cel-python", "cel-expr-python"])
-def test_it_has_the_same_bytes_with_either_engine(engine: str) -> None:
-    pytest.importorskip("cel_expr_python")
-    made = tool(loads(CONTRACT, engine=engine), {"facts": {"region": "us"}})
-    assert made == defined(CONTRACT, {"facts": {"region": "us"}})
-
-
 def test_what_was_made_is_the_caller_s_to_change() -> None:
     policy = loads(SPELLINGS[0])
     first = tool(policy)
