@@ -225,13 +225,13 @@ class Prepared:
             f"facts.{fact.name}" for fact in policy.facts.values() if fact.default is not None
         )
         enforced = [rule for rule in policy.forbid if rule.enforce]
-        self.forbids = tuple(map(_prepared_forbid, enforced, range(len(enforced))))
+        self._programs: dict[Node, Program] = {}
+        self.forbids = tuple(map(self._forbid, enforced, range(len(enforced))))
         self.advisory = tuple(rule for rule in policy.forbid if not rule.enforce)
         self._screened = [it for it in self.forbids if it.request_part is not None]
         self.always_active = [it for it in self.forbids if it.request_part is None]
         parts = [it.request_part.tree for it in self._screened if it.request_part]
         self._request_parts = ConditionIndex(parts, self._given)
-        self._programs: dict[Node, Program] = {}
         self._allow: dict[tuple[int, Level | None], tuple[Program, ...]] = {}
         self._users: dict[Level | None, Mapping[Program, int]] = {}
         self._possible: dict[tuple[int, Level | None], tuple[PreparedForbid, ...]] = {}
@@ -240,9 +240,40 @@ class Prepared:
         self._offer_outside = _own_parameters(policy, None)
         self._picks: Picks | None = None
 
+    def warm(self) -> None:
+        """Work out at once what decisions would when they first need it."""
+        pool, rules = self.policy.pool or (), self.policy.precedence
+        for level in {Level.TASK, *(rule.use for rule in rules)}:
+            self.users(level)
+            for entry in pool:
+                self.possible_forbids(Candidate(entry.model, entry.provider, level, entry))
+        for entry in pool:
+            self.offer(entry)
+            for rule in rules:
+                if rule.order_by is not None:
+                    self.order(rule.order_by, entry, rule.use)
+        written = [rule.when for rule in rules] + [rule.when for rule in self.advisory]
+        written += [variable.condition for variable in self.policy.variables]
+        programs = [condition.program for condition in written if condition]
+        for program in (*programs, *self.picks.programs, *self._programs.values()):
+            program.plan()
+
     def program(self, tree: Node) -> Program:
         """Return what evaluates an expression; the same one for equal expressions."""
         return self._programs.setdefault(tree, Program(tree))
+
+    def _forbid(self, rule: ForbidRule, number: int) -> PreparedForbid:
+        """Cut a rule's condition, unless its macros could make all of it fail."""
+        tree = rule.when.tree
+        parts: dict[bool, list[Node]] = {False: [], True: []}
+        for part in [tree] if may_exceed_budget(tree) else conjuncts(tree):
+            parts[_reads_target(part)].append(part)
+        about_request, about_target = (
+            self.program(joined("&&", parts[it])) if parts[it] else None for it in (False, True)
+        )
+        reads = reads_of(about_target.tree) if about_target else ()
+        alone = all(path.startswith("target.") for path in reads)
+        return PreparedForbid(rule, number, about_request, about_target, alone)
 
     def allow(self, entry: PoolEntry, level: Level) -> tuple[Program, ...]:
         """Return conditions about the request that are all true exactly where ``allow`` is."""
@@ -580,31 +611,6 @@ def _prepared_rule(rule: PrecedenceRule) -> PreparedRule:
         for result in (rec.Result.SKIPPED, rec.Result.NO_PROPOSAL, rec.Result.NOT_REACHED)
     )
     return PreparedRule(rule, *steps)
-
-
-def _prepared_forbid(rule: ForbidRule, number: int) -> PreparedForbid:
-    """Cut a rule's condition, unless its macros could make all of it fail."""
-    if may_exceed_budget(rule.when.tree):
-        is_aimed = _reads_target(rule.when.tree)
-        program = rule.when.program
-        return PreparedForbid(
-            rule,
-            number,
-            None if is_aimed else program,
-            program if is_aimed else None,
-            reads_target_alone=False,
-        )
-    parts: dict[bool, list[Node]] = {False: [], True: []}
-    for part in conjuncts(rule.when.tree):
-        parts[_reads_target(part)].append(part)
-    about_request, about_target = (_conjunction(parts[it]) for it in (False, True))
-    reads = reads_of(about_target.tree) if about_target else ()
-    alone = all(path.startswith("target.") for path in reads)
-    return PreparedForbid(rule, number, about_request, about_target, alone)
-
-
-def _conjunction(parts: list[Node]) -> Program | None:
-    return Program(joined("&&", parts)) if parts else None
 
 
 def _reads_target(tree: Node) -> bool:

@@ -74,6 +74,8 @@ def trace(
     evaluation: Evaluation, title: str, condition: Condition, candidate: Candidate | None = None
 ) -> ConditionTrace:
     """Evaluate a condition again, and every part of it that has a value of its own."""
+    # Each trace has the budget of a whole decision: one does not depend on those before it.
+    evaluation = Evaluation(evaluation.policy, evaluation.values, evaluation.now)
     used = [it for it in evaluation.policy.variables if it.name in condition.variables]
     variables = [(f"variables.{it.name}", it.condition, None) for it in used]
     first, *others = [

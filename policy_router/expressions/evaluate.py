@@ -134,11 +134,14 @@ class Program:
         self.tree = tree
         self._run: Run | None = None
 
+    def plan(self) -> Run:
+        """Plan the expression before it is used."""
+        self._run = _planned(self.tree)
+        return self._run
+
     def evaluate(self, frame: Frame) -> Outcome:
         """Return the value, or :data:`FAILURE`; never raises for a frame of the names' types."""
-        run = self._run
-        if run is None:
-            run = self._run = _planned(self.tree)
+        run = self._run or self.plan()
         try:
             value: Value = run(frame)
         except ERRORS:
