@@ -19,7 +19,6 @@ from typing import Any
 
 from benchmarks import cold, delegation, log, peers, report, threads
 from benchmarks.by_hand import Plain, Tuned
-from benchmarks.engines import Engine, available
 from benchmarks.timing import Case, Local, run, timer_ns
 from benchmarks.workload import (
     NOW,
@@ -28,9 +27,10 @@ from benchmarks.workload import (
     forbids,
     policy_text,
     requests,
+    selecting,
     varied_requests,
 )
-from policy_router import Policy, Request, decide
+from policy_router import Policy, Request, decide, loads
 from policy_router.decision import record as rec
 from policy_router.version import VERSION
 
@@ -60,42 +60,40 @@ class _Progress:
 
 
 class _Decisions:
-    """The decisions that are timed, for all engines, sizes and kinds of request.
+    """The decisions that are timed, for all sizes and kinds of request.
 
     Attributes:
-        policies: engine and size to policy.
-        loaded: engine and size to how long loading took, in milliseconds.
-        first: engine and size to how long the first decision took, in milliseconds.
+        policies: size to policy.
+        loaded: size to how long loading took, in milliseconds.
+        first: size to how long the first decision took, in milliseconds.
         cases: size, request, who decides, and form to what is timed.
     """
 
-    def __init__(self, engines: list[Engine], compiles: int, say: _Progress) -> None:
+    def __init__(self, compiles: int, say: _Progress) -> None:
         """Load all policies."""
-        self.engines = engines
-        self.policies: dict[tuple[str, int], Policy] = {}
-        self.loaded: dict[tuple[str, int], list[float]] = {}
-        self.first: dict[tuple[str, int], list[float]] = {}
+        self.policies: dict[int, Policy] = {}
+        self.loaded: dict[int, list[float]] = {}
+        self.first: dict[int, list[float]] = {}
         self.cases: dict[tuple[int, str, str, str], Case] = {}
         for size in SIZES:
             text = policy_text(size)
             for turn in range(compiles + 1):
-                for engine in engines:
-                    say(f"loading {size} entries for {engine.name}")
-                    start = time.perf_counter()
-                    policy = self.policies[engine.name, size] = engine.loads(text)
-                    taken = (time.perf_counter() - start) * 1000
-                    request = requests(size)["picked"]
-                    start = time.perf_counter()
-                    decide(policy, request, now=_MOMENT)
-                    first = (time.perf_counter() - start) * 1000
-                    if turn or compiles == 1:  # otherwise the first is for warming up
-                        self.loaded.setdefault((engine.name, size), []).append(taken)
-                        self.first.setdefault((engine.name, size), []).append(first)
+                say(f"loading {size} entries")
+                start = time.perf_counter()
+                policy = self.policies[size] = loads(text, name="benchmark.yaml")
+                taken = (time.perf_counter() - start) * 1000
+                request = requests(size)["picked"]
+                start = time.perf_counter()
+                decide(policy, request, now=_MOMENT)
+                first = (time.perf_counter() - start) * 1000
+                if turn or compiles == 1:  # otherwise the first is for warming up
+                    self.loaded.setdefault(size, []).append(taken)
+                    self.first.setdefault(size, []).append(first)
 
     def hand(self, size: int, policy: Policy) -> tuple[Plain, Tuned]:
-        """Return what decides by hand, for records that name a policy and its engine."""
+        """Return what decides by hand, for records of a policy."""
         name = rec.PolicyName(policy.name, policy.revision)
-        engine = rec.EngineName(VERSION, policy.engine.name)
+        engine = rec.EngineName(VERSION)
         arguments = (entries(size), forbids(), name, engine)
         return Plain(*arguments), Tuned(*arguments)
 
@@ -106,8 +104,8 @@ class _Decisions:
             AssertionError: two records differ.
         """
         count = 0
-        for (name, size), policy in self.policies.items():
-            say(f"comparing records for {size} entries with {name}")
+        for size, policy in self.policies.items():
+            say(f"comparing records for {size} entries")
             plain, tuned = self.hand(size, policy)
             some = varied_requests(size, _VARIED if size < SIZES[-1] else _VARIED // 10)
             for request in [*requests(size).values(), *some]:
@@ -124,19 +122,17 @@ class _Decisions:
     def prepare(self) -> None:
         """Make the cases."""
         for size in SIZES:
-            plain, tuned = self.hand(size, self.policies[self.engines[0].name, size])
+            policy = self.policies[size]
+            plain, tuned = self.hand(size, policy)
             for kind, request in requests(size).items():
                 content = json.dumps(request).encode()
                 for by, hand in zip(_HAND, (plain, tuned), strict=True):
                     self._add(size, kind, by, "decide", lambda h=hand, r=request: _by(h, r))
                     self._add(size, kind, by, "json", lambda h=hand, c=content: _json(h, c))
-                for engine in self.engines:
-                    policy = self.policies[engine.name, size]
-                    self._product(size, kind, engine.name, policy, request)
+                self._product(size, kind, policy, request)
 
-    def _product(
-        self, size: int, kind: str, by: str, policy: Policy, request: dict[str, Any]
-    ) -> None:
+    def _product(self, size: int, kind: str, policy: Policy, request: dict[str, Any]) -> None:
+        by = "policy-router"
         checked, content = Request.from_mapping(request), json.dumps(request).encode()
         self._add(size, kind, by, "decide", lambda: decide(policy, checked, now=_MOMENT))
         self._add(size, kind, by, "mapping", lambda: decide(policy, request, now=_MOMENT))
@@ -147,7 +143,7 @@ class _Decisions:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return what was found."""
-        who = (*(engine.name for engine in self.engines), *_HAND)
+        who = ("policy-router", *_HAND)
         return [
             self._row(size, kind, by) for size in SIZES for kind in requests(size) for by in who
         ]
@@ -190,14 +186,14 @@ class _Peers:
             for size in SIZES:
                 say(f"compiling {size} entries for {name}")
                 self.built[size, name] = worker.ask(size=size)
-                for kind in requests(size):
+                for kind in selecting(size):
                     self.cases[size, kind, name] = Case(peers.Remote(worker, size, kind))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return what was found."""
         found = []
         for (size, kind, name), case in sorted(self.cases.items(), key=self._place):
-            policy = self.decisions.policies[self.decisions.engines[0].name, size]
+            policy = self.decisions.policies[size]
             record = decide(policy, requests(size)[kind], now=_MOMENT)
             plain, tuned = (self.decisions.cases[size, kind, by, "decide"] for by in _HAND)
             target = record.decision.target
@@ -239,23 +235,13 @@ def _policies(decisions: _Decisions, say: _Progress, *, quick: bool) -> list[dic
     """Measure what policies keep."""
     rows = []
     for size in SIZES:
-        for engine in decisions.engines:
-            memory: dict[str, float | None] = {"resident_kb": None, "traced_kb": None}
-            if not quick:
-                say(f"loading {size} entries for {engine.name} in fresh processes")
-                memory = cold.policy_memory(engine.name, size)
-            key = engine.name, size
-            taken = statistics.median(decisions.loaded[key])
-            first = statistics.median(decisions.first[key])
-            rows.append(
-                {
-                    "size": size,
-                    "by": engine.name,
-                    "load_ms": taken,
-                    "first_ms": first,
-                    **memory,
-                }
-            )
+        memory: dict[str, float | None] = {"resident_kb": None, "traced_kb": None}
+        if not quick:
+            say(f"loading {size} entries in fresh processes")
+            memory = cold.policy_memory(size)
+        taken = statistics.median(decisions.loaded[size])
+        first = statistics.median(decisions.first[size])
+        rows.append({"size": size, "load_ms": taken, "first_ms": first, **memory})
     return rows
 
 
@@ -268,34 +254,30 @@ def _starts(runs: int) -> dict[str, float]:
 
 
 def _threads(decisions: _Decisions, say: _Progress) -> list[dict[str, Any]]:
-    """Check threads on each engine, with a policy that nobody has used before."""
-    rows = []
+    """Check threads with a policy that nobody has used before."""
     size = SIZES[1]
-    for engine in decisions.engines:
-        say(f"{threads.THREADS} threads, {size} entries, {engine.name}")
-        policy = engine.loads(policy_text(size))
-        _, tuned = decisions.hand(size, policy)
-        some = [*requests(size).values(), *varied_requests(size, _VARIED)]
-        expected = [(request, tuned.decide(request, _MOMENT).to_json()) for request in some]
-        done = threads.check(policy, expected, _MOMENT)
-        rows.append(
-            {
-                "size": size,
-                "by": engine.name,
-                "threads": threads.THREADS,
-                "decisions": done.decisions,
-                "right": done.right,
-                "seconds": done.seconds,
-            }
-        )
-    return rows
+    say(f"{threads.THREADS} threads, {size} entries")
+    policy = loads(policy_text(size), name="benchmark.yaml")
+    _, tuned = decisions.hand(size, policy)
+    some = [*requests(size).values(), *varied_requests(size, _VARIED)]
+    expected = [(request, tuned.decide(request, _MOMENT).to_json()) for request in some]
+    done = threads.check(policy, expected, _MOMENT)
+    return [
+        {
+            "size": size,
+            "threads": threads.THREADS,
+            "decisions": done.decisions,
+            "right": done.right,
+            "seconds": done.seconds,
+        }
+    ]
 
 
-def _delegation(engines: list[Engine], say: _Progress, *, quick: bool) -> dict[str, Any]:
+def _delegation(say: _Progress, *, quick: bool) -> dict[str, Any]:
     """Measure model calls, to a peer on this machine, and batches of decisions."""
     rounds, seconds = (3, 0.2) if quick else (15, 1.0)
     say("timing batches")
-    found: dict[str, Any] = {"batches": delegation.batches(engines, rounds, seconds)}
+    found: dict[str, Any] = {"batches": delegation.batches(rounds, seconds)}
     with delegation.peer() as url:
         say("timing model calls")
         found["calls"] = delegation.calls(url, rounds, seconds)
@@ -307,20 +289,19 @@ def _delegation(engines: list[Engine], say: _Progress, *, quick: bool) -> dict[s
 def measure(arguments: argparse.Namespace, say: _Progress) -> dict[str, Any]:
     """Measure everything that was asked for; the log alone where nothing else was."""
     results: dict[str, Any] = {"machine": report.machine(), "versions": report.versions()}
-    engines, results["notes"] = available()
+    results["notes"] = []
     if not arguments.log or arguments.peers or arguments.threads or arguments.delegation:
-        _measure_decisions(arguments, engines, results, say)
+        _measure_decisions(arguments, results, say)
     if arguments.log:
-        results["log"] = _log(arguments, engines, say)
+        results["log"] = _log(arguments, say)
         results["notes"] += results["log"]["notes"]
     return results
 
 
-def _log(arguments: argparse.Namespace, engines: list[Engine], say: _Progress) -> dict[str, Any]:
-    """Measure the log, with the quicker engine where it is there."""
+def _log(arguments: argparse.Namespace, say: _Progress) -> dict[str, Any]:
+    """Measure the log."""
     quick, records = arguments.quick, arguments.log_records
     return log.measure(
-        engines[-1],
         say,
         records=records or (log.QUICK_RECORDS if quick else log.RECORDS),
         folder=arguments.log_folder,
@@ -329,7 +310,7 @@ def _log(arguments: argparse.Namespace, engines: list[Engine], say: _Progress) -
 
 
 def _measure_decisions(
-    arguments: argparse.Namespace, engines: list[Engine], results: dict[str, Any], say: _Progress
+    arguments: argparse.Namespace, results: dict[str, Any], say: _Progress
 ) -> None:
     """Measure decisions, and whatever else was asked for but the log."""
     quick = arguments.quick
@@ -338,7 +319,7 @@ def _measure_decisions(
     say("starting fresh processes")
     results["imports"] = cold.imports(3 if quick else 15)
     results["starts"] = _starts(1 if quick else 9)
-    decisions = _Decisions(engines, 1 if quick else 5, say)
+    decisions = _Decisions(1 if quick else 5, say)
     results["agreed"] = decisions.verify(say)
     decisions.prepare()
     with ExitStack() as stack:
@@ -353,7 +334,7 @@ def _measure_decisions(
     results["decisions"] = decisions.rows()
     results["policies"] = _policies(decisions, say, quick=quick)
     results["threads"] = _threads(decisions, say) if arguments.threads else []
-    results["delegation"] = _delegation(engines, say, quick=quick) if arguments.delegation else {}
+    results["delegation"] = _delegation(say, quick=quick) if arguments.delegation else {}
     timer = timer_ns()
     results["settings"] = {"rounds": rounds, "seconds": seconds, "timer_ns": timer}
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-_HEAVY = ("lark", "celpy", "cel_expr_python", "yaml", "jsonschema", "openai", "httpx2", "uvicorn")
+_HEAVY = ("lark", "celpy", "re2", "yaml", "jsonschema", "openai", "httpx2", "uvicorn")
 
 _IMPORT = f"""
 import time
@@ -89,10 +89,10 @@ def starts(runs: int, policy: Path, request: Path) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in found.items()}
 
 
-def policy_memory(engine: str, size: int) -> dict[str, float | None]:
+def policy_memory(size: int) -> dict[str, float | None]:
     """Measure what a loaded policy keeps, in kB."""
-    resident = _output("-m", "benchmarks.cold", engine, str(size), "resident")
-    traced = _output("-m", "benchmarks.cold", engine, str(size), "traced")
+    resident = _output("-m", "benchmarks.cold", str(size), "resident")
+    traced = _output("-m", "benchmarks.cold", str(size), "traced")
     return {"resident_kb": resident, "traced_kb": traced}
 
 
@@ -107,16 +107,15 @@ def _median(values: Sequence[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def _loaded(engine_name: str, size: int, how: str) -> float | None:
+def _loaded(size: int, how: str) -> float | None:
     """Load and use policies in this process, and return what one of them keeps, in kB."""
-    from benchmarks.engines import engine_named  # noqa: PLC0415 - the bare process needs none
-    from benchmarks.workload import NOW, policy_text, varied_requests  # noqa: PLC0415 - the same
-    from policy_router import decide  # noqa: PLC0415 - the same
+    from benchmarks.workload import NOW, policy_text, varied_requests  # noqa: PLC0415 - the bare process needs none
+    from policy_router import decide, loads  # noqa: PLC0415 - the same
 
-    engine, text, some = engine_named(engine_name), policy_text(size), varied_requests(size, 100)
+    text, some = policy_text(size), varied_requests(size, 100)
 
     def used() -> object:
-        policy = engine.loads(text)
+        policy = loads(text)
         for request in some:
             decide(policy, request, now=NOW)
         return policy
@@ -137,4 +136,4 @@ def _loaded(engine_name: str, size: int, how: str) -> float | None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_loaded(sys.argv[1], int(sys.argv[2]), sys.argv[3])))
+    sys.stdout.write(json.dumps(_loaded(int(sys.argv[1]), sys.argv[2])))

@@ -22,7 +22,6 @@ from typing import Any
 import openai
 
 from benchmarks import cold
-from benchmarks.engines import Engine
 from benchmarks.timing import Case, Local, run
 from benchmarks.workload import NOW, policy_text, requests
 from policy_router import Delegator, Executor, decide, loads
@@ -149,7 +148,7 @@ def _call_row(cases: dict[tuple[str, str], Case], form: str, name: str) -> dict[
     }
 
 
-def batches(engines: list[Engine], rounds: int, seconds: float) -> list[dict[str, Any]]:
+def batches(rounds: int, seconds: float) -> list[dict[str, Any]]:
     """Time the decisions of a batch, from the arguments of the tool to what would run."""
     size = 50
     picked = requests(size)["picked"]
@@ -158,16 +157,11 @@ def batches(engines: list[Engine], rounds: int, seconds: float) -> list[dict[str
         key: value for key, value in picked["task"].items() if key not in {"index", "batch_size"}
     }
     arguments = {"tasks": [{"goal": _GOAL, **task}] * BATCH}
-    cases = {}
-    for engine in engines:
-        delegator = Delegator(engine.loads(policy_text(size)))
-        cases[engine.name] = Case(Local(lambda d=delegator: d.plan(arguments, facts)))  # type: ignore[misc]
-    for _ in run(list(cases.values()), rounds, seconds):
+    delegator = Delegator(loads(policy_text(size)))
+    case = Case(Local(lambda: delegator.plan(arguments, facts)))
+    for _ in run([case], rounds, seconds):
         pass
-    return [
-        {"tasks": BATCH, "size": size, "by": name, "ms": case.median_us() / 1000}
-        for name, case in cases.items()
-    ]
+    return [{"tasks": BATCH, "size": size, "ms": case.median_us() / 1000}]
 
 
 def stress(url: str) -> dict[str, Any]:

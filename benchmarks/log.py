@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import log_reading, log_writing
-from benchmarks.engines import Engine
 from benchmarks.log_workload import SIZE, Say, log_policy, one_record
 from benchmarks.workload import FORBIDS
 
@@ -23,13 +22,10 @@ _MOUNTS = Path("/proc/mounts")
 _SPARE = 256 * 1024 * 1024
 
 
-def measure(
-    engine: Engine, say: Say, *, records: int, folder: Path | None, quick: bool
-) -> dict[str, Any]:
+def measure(say: Say, *, records: int, folder: Path | None, quick: bool) -> dict[str, Any]:
     """Measure the log.
 
     Args:
-        engine: what evaluates conditions.
         say: is told what is being measured.
         records: how many records the large log has.
         folder: where the logs are written; the system's folder for temporary files unless given.
@@ -37,17 +33,16 @@ def measure(
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix="policy-router-bench-") as place:
         path = Path(place)
-        example = one_record(log_policy(engine.name))
+        example = one_record(log_policy())
         found: dict[str, Any] = {
-            "engine": engine.name,
             "entries": SIZE,
             "forbids": FORBIDS,
             "record_bytes": len(example.to_json()),
-            "line_bytes": len(log_writing.line_of(log_policy(engine.name), path / "line")),
+            "line_bytes": len(log_writing.line_of(log_policy(), path / "line")),
             "disk": _disk(path),
             "notes": [],
         }
-        found |= log_writing.measure(engine, path, say, quick=quick)
+        found |= log_writing.measure(path, say, quick=quick)
         room = records * found["line_bytes"] * 5 // 4 + _SPARE
         free = shutil.disk_usage(path).free
         if free < room:
@@ -57,7 +52,7 @@ def measure(
                 f"and {free / 1e9:.1f} GB are free (see --log-records and --log-folder)"
             )
         else:
-            found |= log_reading.measure(engine, path, records, say, found["notes"].append)
+            found |= log_reading.measure(path, records, say, found["notes"].append)
     return found
 
 

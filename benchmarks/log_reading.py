@@ -17,7 +17,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from benchmarks.engines import Engine
 from benchmarks.log_workload import Say, log_policy, many_requests, other_policy
 from benchmarks.workload import NOW
 from policy_router import DecisionLog, DecisionRecord, decide
@@ -46,34 +45,29 @@ class _Log:
     """A log that was written to be read.
 
     Attributes:
-        engine: what evaluates conditions.
         path: its folder.
         records: how many decisions it has.
         distinct: how many of them are of different requests.
     """
 
-    engine: Engine
     path: Path
     records: int
     distinct: int
 
 
-def measure(
-    engine: Engine, folder: Path, records: int, say: Say, note: Callable[[str], None]
-) -> dict[str, Any]:
+def measure(folder: Path, records: int, say: Say, note: Callable[[str], None]) -> dict[str, Any]:
     """Measure reading logs, which are written first and removed again.
 
     Args:
-        engine: what evaluates conditions.
         folder: where logs may be made.
         records: how many records the large one has; the one of different requests has fewer.
         say: is told what is being measured.
         note: is told what is skipped.
     """
     rows: list[dict[str, Any]] = []
-    large = _Log(engine, folder / "large", records, min(_DISTINCT, records))
+    large = _Log(folder / "large", records, min(_DISTINCT, records))
     fewer = max(1, records // _FEWER)
-    varied = _Log(engine, folder / "varied", fewer, fewer)
+    varied = _Log(folder / "varied", fewer, fewer)
     for log in (large, varied):
         rows.append(_timed("writing it, in large batches", log, CORES, lambda: _write(log, say)))  # noqa: B023 - done at once
         if log is large:
@@ -121,9 +115,7 @@ def _write(log: _Log, say: Say) -> bool:
     done = 0
     with ProcessPoolExecutor(CORES, get_context("spawn")) as pool:
         futures = {
-            pool.submit(_write_piece, log.engine.name, log.path, start, stop, log.distinct): (
-                stop - start
-            )
+            pool.submit(_write_piece, log.path, start, stop, log.distinct): (stop - start)
             for start, stop in pieces
         }
         for future in as_completed(futures):
@@ -133,22 +125,22 @@ def _write(log: _Log, say: Say) -> bool:
     return True
 
 
-def _write_piece(engine: str, path: Path, start: int, stop: int, distinct: int) -> None:
+def _write_piece(path: Path, start: int, stop: int, distinct: int) -> None:
     """Log decisions by number; those with the same number modulo the different ones are equal."""
-    policy = log_policy(engine)
+    policy = log_policy()
     with DecisionLog(path, durability="sync") as log:
         for first in range(start, stop, _BATCH):
             numbers = range(first, min(first + _BATCH, stop))
             if distinct <= _PIECE:
-                known = _records(engine, 0, distinct)
+                known = _records(0, distinct)
             else:
-                known = _records(engine, numbers.start, numbers.stop)
+                known = _records(numbers.start, numbers.stop)
             log.decisions(policy, [_at_its_time(known[n % len(known)], n) for n in numbers])
 
 
 @lru_cache(maxsize=1)
-def _records(engine: str, start: int, stop: int) -> list[DecisionRecord]:
-    policy = log_policy(engine)
+def _records(start: int, stop: int) -> list[DecisionRecord]:
+    policy = log_policy()
     return [decide(policy, request, now=_BEGIN) for request in many_requests(start, stop)]
 
 
@@ -187,16 +179,16 @@ def _verified(log: _Log, say: Say, note: Callable[[str], None]) -> list[dict[str
 
 def _decided(log: _Log, say: Say) -> list[dict[str, Any]]:
     """Measure what makes the decisions again."""
-    other, engine = other_policy(log.engine.name), log.engine.name
+    other = other_policy()
 
     def ask() -> bool:
         telling = _telling(say, "asking what if")
-        found = what_if(log.path, other, engine=engine, workers=CORES, progress=telling)
+        found = what_if(log.path, other, workers=CORES, progress=telling)
         return found.total == log.records and found.flips > 0 and not found.unreadable
 
     def again() -> bool:
         telling = _telling(say, "replaying")
-        found = replay_log(log.path, engine=engine, workers=CORES, progress=telling)
+        found = replay_log(log.path, workers=CORES, progress=telling)
         return found.total == log.records and found.is_identical
 
     return [_timed("what if", log, CORES, ask), _timed("replay", log, CORES, again)]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
-from benchmarks.engines import engine_named
 from benchmarks.workload import KINDS, NOW, policy_text, requests, varied_requests
-from policy_router import DecisionRecord, Policy, decide
+from policy_router import DecisionRecord, Policy, decide, loads
 
 Say = Callable[[str], None]
 """Is told what is being measured."""
@@ -21,17 +20,17 @@ _ODD = 8
 _LABELS = ("internal", "public", "pii", "draft")
 
 
-@lru_cache(maxsize=2)
-def log_policy(engine: str) -> Policy:
+@cache
+def log_policy() -> Policy:
     """Return the policy that decides, compiled once in each process."""
-    return engine_named(engine).loads(policy_text(SIZE))
+    return loads(policy_text(SIZE), name="benchmark.yaml")
 
 
-def other_policy(engine: str) -> Policy:
+def other_policy() -> Policy:
     """Return the policy of the question what if: the same one, with a provider forbidden."""
     policy = json.loads(policy_text(SIZE))
     policy["forbid"].append({"id": "no-west", "when": 'target.provider == "west"'})
-    return engine_named(engine).loads(json.dumps(policy))
+    return loads(json.dumps(policy), name="benchmark.yaml")
 
 
 def one_record(policy: Policy) -> DecisionRecord:
@@ -53,7 +52,7 @@ def many_requests(start: int, stop: int) -> list[dict[str, Any]]:
     return [_numbered(number) for number in range(start, stop)]
 
 
-@lru_cache(maxsize=1)
+@cache
 def _of_any_sort() -> list[dict[str, Any]]:
     return varied_requests(SIZE, 1000)
 

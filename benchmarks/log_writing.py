@@ -18,7 +18,6 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any, Literal, TypeAlias
 
-from benchmarks.engines import Engine
 from benchmarks.log_workload import Say, log_policy, one_record, one_request
 from policy_router import DecisionLog, Policy, Request, Router
 from policy_router.runtime.log.decision_log import Durability
@@ -40,11 +39,11 @@ _WAIT_SECONDS = 60.0
 _SYNC = getattr(os, "fdatasync", os.fsync)
 
 
-def measure(engine: Engine, folder: Path, say: Say, *, quick: bool) -> dict[str, Any]:
+def measure(folder: Path, say: Say, *, quick: bool) -> dict[str, Any]:
     """Measure writing a log in a folder."""
     rounds, seconds = (3, 0.1) if quick else (9, 0.3)
-    found = {"cpu": _cpu_rows(engine, folder, rounds, seconds, say)}
-    found["durable"] = _durable_rows(engine, folder, 1.0 if quick else 4.0, say)
+    found = {"cpu": _cpu_rows(folder, rounds, seconds, say)}
+    found["durable"] = _durable_rows(folder, 1.0 if quick else 4.0, say)
     return found
 
 
@@ -152,11 +151,9 @@ def _in_threads(count: int, work: Callable[[], None]) -> None:
         thread.join()
 
 
-def _cpu_rows(
-    engine: Engine, folder: Path, rounds: int, seconds: float, say: Say
-) -> list[dict[str, Any]]:
+def _cpu_rows(folder: Path, rounds: int, seconds: float, say: Say) -> list[dict[str, Any]]:
     """Measure the CPU of decisions with and without a log, in turns."""
-    policy = log_policy(engine.name)
+    policy = log_policy()
     loads = {("", caller): _Load(Router(policy), *way) for caller, way in _WAYS.items()}
     durabilities: tuple[Durability, ...] = ("async", "group")
     for durability in durabilities:
@@ -217,16 +214,16 @@ class _Found:
     cpu: float
 
 
-def _durable_rows(engine: Engine, folder: Path, seconds: float, say: Say) -> list[dict[str, Any]]:
+def _durable_rows(folder: Path, seconds: float, say: Say) -> list[dict[str, Any]]:
     """Measure how many decisions a second are on disk, beside the disk alone."""
-    line = line_of(log_policy(engine.name), folder / "example")
+    line = line_of(log_policy(), folder / "example")
     rows = []
     for lines in (1, CALLERS):
         what = f"a write and a sync of {lines} line{'s' * (lines > 1)}"
         say(f"timing {what}")
         bare = _bare(folder / f"bare-{lines}", line * lines, seconds / 4)
         rows.append(_durable_row((what, "-", 1, "-"), [bare]))
-    router, request = Router(log_policy(engine.name)), Request.from_mapping(one_request())
+    router, request = Router(log_policy()), Request.from_mapping(one_request())
     bare = _bare(folder / "bare", line, seconds / 4, lambda: router.decide(request))
     what = "an unlogged decision, a write and a sync of 1 line"
     rows.append(_durable_row((what, "-", 1, "-"), [bare]))
@@ -248,7 +245,7 @@ def _durable_rows(engine: Engine, folder: Path, seconds: float, say: Say) -> lis
         place = folder / f"durable-{number}"
         share = seconds if callers > 1 else seconds / 2
         is_ready = what == ready
-        found = _at_once(processes, engine.name, place, durability, way, callers, is_ready, share)
+        found = _at_once(processes, place, durability, way, callers, is_ready, share)
         rows.append(_durable_row((what, durability, processes, whose), found))
     return rows
 
@@ -297,7 +294,6 @@ def _at_once(processes: int, *arguments: Any) -> list[_Found]:
 
 
 def _callers(  # noqa: PLR0917 - they are sent to a process
-    engine: str,
     folder: Path,
     durability: Durability,
     way: Way,
@@ -306,7 +302,7 @@ def _callers(  # noqa: PLR0917 - they are sent to a process
     seconds: float,
 ) -> _Found:
     """Decide and log by some callers, as long as it says, together with other processes."""
-    policy = log_policy(engine)
+    policy = log_policy()
     record, request = one_record(policy), Request.from_mapping(one_request())
     with DecisionLog(folder, durability=durability) as log:
         router = Router(policy, log=log)

@@ -9,7 +9,7 @@ from typing import Any
 import cedarpy
 
 from benchmarks.peer_worker import Deciders, serve
-from benchmarks.workload import Entry, Forbid, entries, forbids, requests
+from benchmarks.workload import Entry, Forbid, entries, forbids, selecting
 
 _SCALE = 10_000  # Cedar has no floating point: money is counted in units of 0.0001 dollars
 
@@ -92,7 +92,7 @@ def build(size: int) -> Deciders:
             return min(picked, key=prices.__getitem__)
         return allowed(request, "ask", ["entry-0"])[0]
 
-    return {kind: partial(decide, request) for kind, request in requests(size).items()}
+    return {kind: partial(decide, request) for kind, request in selecting(size).items()}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 import litellm
 
 from benchmarks.peer_worker import Deciders, serve
-from benchmarks.workload import KINDS, entries, requests
+from benchmarks.workload import KINDS, entries, selecting
 
 
 def build(size: int) -> Deciders:
@@ -40,7 +40,7 @@ def build(size: int) -> Deciders:
         found: str = router.get_available_deployment(model=group)["model_info"]["id"]
         return found.partition("/")[2]
 
-    return {kind: partial(decide, request) for kind, request in requests(size).items()}
+    return {kind: partial(decide, request) for kind, request in selecting(size).items()}
 
 
 if __name__ == "__main__":

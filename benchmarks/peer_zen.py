@@ -9,7 +9,7 @@ from typing import Any
 import zen
 
 from benchmarks.peer_worker import Deciders, serve
-from benchmarks.workload import Entry, Forbid, entries, forbids, requests
+from benchmarks.workload import Entry, Forbid, entries, forbids, selecting
 
 
 def _allow(entry: Entry) -> str:
@@ -91,7 +91,7 @@ def build(size: int) -> Deciders:
         best: str = min(found, key=lambda row: row["price"])["name"]
         return best
 
-    return {kind: partial(decide, request) for kind, request in requests(size).items()}
+    return {kind: partial(decide, request) for kind, request in selecting(size).items()}
 
 
 if __name__ == "__main__":

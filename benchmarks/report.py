@@ -16,7 +16,6 @@ from policy_router.version import VERSION
 
 _PACKAGES = (
     "cel-python",
-    "cel-expr-python",
     "google-re2",
     "msgspec",
     "PyYAML",
@@ -182,12 +181,12 @@ def _peers(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def _policies(rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = (
-        *("entries", "engine", "load ms", "first decision ms"),
+        *("entries", "load ms", "first decision ms"),
         *("resident kB", "Python objects kB"),
     )
-    keys = ("size", "by", "load_ms", "first_ms", "resident_kb", "traced_kb")
+    keys = ("size", "load_ms", "first_ms", "resident_kb", "traced_kb")
     title = "A policy: compiling it, and what it keeps in memory"
-    return Table("policies", title, columns, 2, [[row[key] for key in keys] for row in rows])
+    return Table("policies", title, columns, 1, [[row[key] for key in keys] for row in rows])
 
 
 def _starts(imports: Mapping[str, Any], starts: Mapping[str, float]) -> Table:
@@ -210,10 +209,10 @@ def _loading(rows: Sequence[Sequence[Any]]) -> Table:
 
 
 def _threads(rows: Sequence[Mapping[str, Any]]) -> Table:
-    columns = ("entries", "engine", "threads", "decisions", "right", "seconds")
-    keys = ("size", "by", "threads", "decisions", "right", "seconds")
+    columns = ("entries", "threads", "decisions", "right", "seconds")
+    keys = ("size", "threads", "decisions", "right", "seconds")
     title = "Threads that share one policy"
-    return Table("threads", title, columns, 2, [[row[key] for key in keys] for row in rows])
+    return Table("threads", title, columns, 1, [[row[key] for key in keys] for row in rows])
 
 
 def _delegation(found: Mapping[str, Any]) -> list[Table]:
@@ -221,7 +220,7 @@ def _delegation(found: Mapping[str, Any]) -> list[Table]:
     columns = ("on", "by", "calls", "median µs", "p99 µs", "x the SDK alone")
     keys = ("form", "by", "calls", "median_us", "p99_us", "ratio")
     calls = [[row[key] for key in keys[:-1]] + [f"{row['ratio']:.3f}"] for row in found["calls"]]
-    batches = [[row[k] for k in ("tasks", "size", "by", "ms")] for row in found["batches"]]
+    batches = [[row[k] for k in ("tasks", "size", "ms")] for row in found["batches"]]
     stress = found["stress"]
     states = [
         [
@@ -234,7 +233,7 @@ def _delegation(found: Mapping[str, Any]) -> list[Table]:
     title = f"{stress['children']:,} children, {stress['seconds']:.1f} s, {stress['right']:,} right"
     return [
         Table("calls", "A model call, to a peer on this machine", columns, 2, calls),
-        Table("batches", "A batch, decided", ("tasks", "entries", "engine", "ms"), 2, batches),
+        Table("batches", "A batch, decided", ("tasks", "entries", "ms"), 1, batches),
         Table("stress", title, ("when", "resident MB", "open sockets"), 1, states),
     ]
 
@@ -244,7 +243,7 @@ def _described_log(results: Mapping[str, Any]) -> list[str]:
     found = results["log"]
     pool = f"{found['entries']} entries, {found['forbids']} forbid rules"
     sizes = f"a record of {found['record_bytes']:,} bytes in a line of {found['line_bytes']:,}"
-    how = f"{found['engine']}, {pool}, {sizes}; the file system is {found['disk']}"
+    how = f"{pool}, {sizes}; the file system is {found['disk']}"
     return [described(results)[0], how]
 
 

@@ -170,7 +170,7 @@ def policy_text(size: int) -> str:
 
 
 def requests(size: int) -> dict[str, dict[str, Any]]:
-    """Return the three kinds of request that are timed."""
+    """Return the kinds of request that are timed; the last one is refused, the others are not."""
     host = {
         "parent": {"model": "model-0", "provider": "main", "depth": 1},
         "caller": {"id": "alice", "team": "research", "roles": ["developer"]},
@@ -182,7 +182,13 @@ def requests(size: int) -> dict[str, dict[str, Any]]:
         "by name": {"task": {"kind": "coding", "model": asked, **task}, **host},
         "picked": {"task": {"kind": "coding", **task, "labels": ["pii", "internal"]}, **host},
         "config": {"task": {"kind": "chat", **task}, **host},
+        "refused": {"task": {"kind": "coding", "model": "unheard-of", **task}, **host},
     }
+
+
+def selecting(size: int) -> dict[str, dict[str, Any]]:
+    """Return those of them for which a target is selected."""
+    return {kind: request for kind, request in requests(size).items() if kind != "refused"}
 
 
 def varied_requests(size: int, count: int) -> list[dict[str, Any]]:
