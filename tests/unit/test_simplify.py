@@ -171,8 +171,9 @@ RULES = {
         "target.supports[-1]": '["tools", "vision"][-1]',
         "size(facts.pair) == 0": "true",
         "[target.model][0] == 'glm-5'": "true",
-        # A list is no literal, so that joining two stays as it is.
-        "size(target.supports + ['a'])": 'size(["tools", "vision"] + ["a"])',
+        "target.supports + ['a']": '["tools", "vision", "a"]',
+        "size(target.supports + ['a'])": "3",
+        "size([1] + [2])": "size([1] + [2])",
     },
     "numbers": {
         "facts.zero": "-0.0",
