@@ -14,7 +14,7 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from tests.property.conditions import FACTS
-from tests.property.reference import name_of
+from tests.property.reference_input import name_of
 from tests.property.strategies import (
     ALIASES,
     CAPABILITIES,
@@ -22,12 +22,16 @@ from tests.property.strategies import (
     MODELS,
     NAMES,
     PROVIDERS,
+    effort_in_one_place,
+    fallback_words,
     limits,
+    parameter_wishes,
     parameters,
     shipped,
     some,
     wishes,
     without_repeats,
+    without_stray_default,
 )
 
 Texts = st.SearchStrategy[str]
@@ -375,7 +379,11 @@ _entry = st.fixed_dictionaries(
         "limits": limits,
     },
 )
-_forbids = st.fixed_dictionaries({"when": _forbid}, optional={"message": st.just("Not here.")})
+_forbids = st.fixed_dictionaries(
+    {"when": _forbid},
+    optional={"message": st.just("Not here."), "enforce": st.sampled_from([False, True, True])},
+)
+_words_or_none = st.just({"values": list(WORDS), "unknown": "drop"})
 _general = st.fixed_dictionaries(
     {
         "version": st.just(1),
@@ -387,6 +395,8 @@ _general = st.fixed_dictionaries(
     optional={
         "provider": st.sampled_from(PROVIDERS),
         "kinds": st.just(list(WORDS)),
+        "teams": _words_or_none,
+        "roles": _words_or_none,
         "parameters": parameters,
     },
 )
@@ -396,7 +406,7 @@ _details = st.fixed_dictionaries(
         "when": _when,
         "on_violation": st.sampled_from(["next", "next", "reject"]),
         "in_pool": st.booleans(),
-        "fallback": st.booleans(),
+        "fallback": fallback_words,
     },
 )
 _levels = st.tuples(
@@ -430,6 +440,8 @@ def _rule(draw: st.DrawFn, level: str, pool: list[dict[str, Any]]) -> dict[str, 
             rule["order_by"] = draw(_order)
         elif how == "entry" and alone:
             rule["entry"] = draw(st.sampled_from(alone))
+    elif level in {"call", "task"} and draw(_rarely):
+        rule["order_by"] = draw(_order)
     return rule
 
 
@@ -452,7 +464,7 @@ def rich_policies(draw: st.DrawFn) -> dict[str, Any]:
             rule["id"] = f"rule-{number}"
     else:
         policy["precedence"] = draw(shipped)
-    return policy
+    return without_stray_default(policy)
 
 
 _word = st.sampled_from([*WORDS, ""])
@@ -460,7 +472,7 @@ _words = st.lists(st.sampled_from([*WORDS, "tools"]), max_size=4)
 _number = st.sampled_from([0, 1, 2, 3, -1, 10, 2**62])
 _share = st.sampled_from([0.0, 0.5, 2, -1.0, 1e300])
 _depth = st.sampled_from([0, 1, 1, 2, 3])
-_wish = {**wishes(), "model": st.sampled_from([*NAMES, *NAMES, "e", "vendor/a", "unknown", ""])}
+_wish = {**wishes(), "parameters": parameter_wishes}
 _parent = {
     "model": st.sampled_from([*MODELS, ""]),
     "provider": st.sampled_from([*PROVIDERS, ""]),
@@ -495,14 +507,14 @@ rich_requests = _part(
             needs=some(*CAPABILITIES),
             index=_depth,
             batch_size=_depth,
-            input_tokens=st.sampled_from([0, 10, 11, 101]),
-        ),
+            input_tokens=st.sampled_from([0, 9, 10, 11, 101]),
+        ).map(effort_in_one_place),
         "parent": st.one_of(
             _part({}, **_parent, reasoning_effort=st.sampled_from([*EFFORTS, ""])), _part(_parent)
         ),
     },
-    call=_part({}, **_wish),
-    caller=_part({}, id=_word, team=_word, roles=_words),
+    call=_part({}, **_wish).map(effort_in_one_place),
+    caller=_part({}, id=_word, team=st.sampled_from([*WORDS, "", "z"]), roles=_words),
     budget=_part({}, spent_usd=_share, remaining_usd=_share),
     facts=st.one_of(_part({}, **_facts), _part(_facts)),
 )

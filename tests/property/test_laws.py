@@ -18,28 +18,40 @@ import policy_router
 from policy_router import DecisionRecord, Request
 from tests.property import reference
 from tests.property.conditions import telling_policies, telling_requests
-from tests.property.reference import ERROR, WISHES, name_of
+from tests.property.reference_input import (
+    ERROR,
+    WISHES,
+    Plain,
+    faults,
+    id_of,
+    name_of,
+    parameter_wishes,
+    rules_of,
+)
 from tests.property.strategies import (
     NOW,
     PROVIDERS,
     compiled,
     decided,
-    forbidding_conditions,
     policies,
     requests,
+    without_stray_default,
 )
-
-Plain = dict[str, Any]
-LEVELS = ("call", "task", "pool", "config", "parent")
 
 
 def outcome_of(record: Mapping[str, Any]) -> Plain:
     """Return what was decided, without the warnings and the wording."""
     decision = {key: value for key, value in record["decision"].items() if key != "warnings"}
     if "refusal" in decision:
-        refusal = {k: value for k, value in decision["refusal"].items() if k != "message"}
+        refusal = _wordless(decision["refusal"])
+        if "reasons" in refusal:
+            refusal["reasons"] = [_wordless(reason) for reason in refusal["reasons"]]
         decision["refusal"] = refusal
     return decision
+
+
+def _wordless(it: Plain) -> Plain:
+    return {key: value for key, value in it.items() if key != "message"}
 
 
 def targets_of(record: Mapping[str, Any]) -> list[Plain]:
@@ -48,9 +60,9 @@ def targets_of(record: Mapping[str, Any]) -> list[Plain]:
     return [decision["target"], *decision["fallbacks"]] if "target" in decision else []
 
 
-def permitted_at(policy: Plain, request_: Plain, level: str) -> set[str]:
-    names = policy_router.permitted(compiled(policy), request_, now=NOW, level=level)
-    return set(names or ())
+def assume_fits(policy: Plain, request_: Plain) -> None:
+    """Leave out what ends as a ``RequestError``."""
+    assume(not faults(policy, request_))
 
 
 # The same arguments, the same bytes.
@@ -59,6 +71,7 @@ def permitted_at(policy: Plain, request_: Plain, level: str) -> set[str]:
 @given(policies(), requests)
 def test_determinism(policy: Plain, request_: Plain) -> None:
     """Equal arguments give equal bytes: in another compilation, from JSON, and again."""
+    assume_fits(policy, request_)
     first = compiled(policy)
     encoded = policy_router.decide(first, request_, now=NOW).to_json()
     again = policy_router.decide(first, request_, now=NOW)
@@ -72,6 +85,7 @@ def test_the_order_of_keys_is_irrelevant(
     policy: Plain, request_: Plain, chance: random.Random
 ) -> None:
     """The keys of a mapping, in a policy or a request, may come in any order."""
+    assume_fits(policy, request_)
     expected = policy_router.decide(compiled(policy), request_, now=NOW).to_json()
     mixed = compiled(_shuffled(policy, chance))
     assert policy_router.decide(mixed, _shuffled(request_, chance), now=NOW).to_json() == expected
@@ -137,26 +151,6 @@ def test_a_forbid_beats_every_level(
     assert provider not in {it["provider"] for it in targets_of(record)}
 
 
-@given(policies(), requests, forbidding_conditions)
-def test_adding_a_forbid_never_adds_a_target(
-    policy: Plain, request_: Plain, condition: str
-) -> None:
-    """One more forbid rule admits nothing new, and does not turn a refusal into a target.
-
-    The one refusal that it may end is ``parameter_not_allowed``: where it forbids the candidate
-    that does not take the parameter, the next candidate has its turn.
-    """
-    stricter = {**policy, "forbid": [*policy.get("forbid", []), {"when": condition}]}
-    for level in LEVELS:
-        assert permitted_at(stricter, request_, level) <= permitted_at(policy, request_, level)
-    before, after = decided(policy, request_)["decision"], decided(stricter, request_)["decision"]
-    if before["outcome"] == "refused" and before["refusal"]["code"] != "parameter_not_allowed":
-        assert after["outcome"] == "refused"
-    if before.get("target") == after.get("target") and before.get("rule") == after.get("rule"):
-        left = iter(before.get("fallbacks", []))
-        assert all(plan in left for plan in after.get("fallbacks", []))
-
-
 @given(policies(), requests)
 def test_an_error_never_allows_more_than_false(policy: Plain, request_: Plain) -> None:
     """A failing ``allow`` or ``pick`` decides as if false, a failing ``forbid`` as if true."""
@@ -173,50 +167,10 @@ def test_an_error_never_allows_more_than_false(policy: Plain, request_: Plain) -
 def test_a_rule_bound_to_the_pool_never_leaves_it(policy: Plain, request_: Plain) -> None:
     """With a pool and ``in_pool: true`` on every rule, each target is an entry."""
     assume("pool" in policy)
-    rules = [{**rule, "in_pool": True} for rule in reference.rules_of(policy)]
-    record = decided({**policy, "precedence": rules}, request_)
+    rules = [{**rule, "in_pool": True} for rule in rules_of(policy)]
+    record = decided(without_stray_default({**policy, "precedence": rules}), request_)
     names = {name_of(entry) for entry in policy["pool"]}
     assert {it.get("entry") for it in targets_of(record)} <= names
-
-
-@given(policies(), requests, st.sampled_from(WISHES))
-def test_the_permitted_names_are_those_that_are_admitted(
-    policy: Plain, request_: Plain, level: str
-) -> None:
-    """A name is permitted at a level exactly where asking for it there, alone, selects it.
-
-    Alone: no other rule is in the way, and no wish for a parameter, since a limit on one is no
-    question of admission.
-    """
-    assume("pool" in policy)
-    alone = {**policy, "precedence": [{"use": level, "on_violation": "reject"}]}
-    rest = {key: part for key, part in request_.items() if key not in WISHES}
-    task = {k: v for k, v in request_.get("task", {}).items() if k in {"needs", "input_tokens"}}
-    selected = set()
-    for name in {name_of(entry) for entry in policy["pool"]}:
-        asking = {**rest, "task": task}
-        asking[level] = {**asking.get(level, {}), "model": name}
-        record = decided(alone, asking)["decision"]
-        if record["outcome"] == "selected":
-            assert record["target"]["entry"] == name
-            selected.add(name)
-    assert permitted_at(policy, request_, level) == selected
-
-
-@given(policies(), requests)
-def test_a_refusal_names_what_is_permitted_at_its_level(policy: Plain, request_: Plain) -> None:
-    """``permitted`` of a refusal is what may be asked for at the level that refused."""
-    record = decided(policy, request_)
-    assume(record["decision"]["outcome"] == "refused")
-    refusal = record["decision"]["refusal"]
-    levels = {
-        rule["use"]
-        for rule in reference.rules_of(policy)
-        if reference.id_of(rule) == refusal["rule"]
-    } or {"task"}
-    assume(len(levels) == 1)
-    names = policy_router.permitted(compiled(policy), request_, now=NOW, level=levels.pop())
-    assert refusal.get("permitted") == (None if names is None else list(names))
 
 
 # What did not decide does not matter.
@@ -227,7 +181,7 @@ def test_removing_a_loser_changes_nothing(policy: Plain, request_: Plain, data: 
     """Without an entry that was neither selected nor planned, the same target is selected.
 
     The true form: a wish, the default and the parent's model must still mean the same among what
-    is left, since an entry also lends its names and its guards to them.
+    is left, since an entry also lends its names, its guards and its limits to them.
     """
     record = decided(policy, request_)
     assume(record["decision"]["outcome"] == "selected" and policy.get("pool"))
@@ -245,7 +199,7 @@ def _without(policy: Plain, place: int) -> Plain | None:
     smaller = copy.deepcopy(policy)
     name = name_of(smaller["pool"].pop(place))
     left = {name_of(entry) for entry in smaller["pool"]}
-    if any(rule.get("entry") == name for rule in reference.rules_of(policy)):
+    if any(rule.get("entry") == name for rule in rules_of(policy)):
         return None
     for entry in smaller["pool"]:
         if "fallback" in entry:
@@ -256,11 +210,16 @@ def _without(policy: Plain, place: int) -> Plain | None:
 def _means_the_same(policy: Plain, smaller: Plain, request_: Plain, place: int) -> bool:
     loser = policy["pool"][place]
     for level in WISHES:
+        if "limits" in loser and parameter_wishes(request_, level):
+            return False
         if reference.asks(request_, level):
             meant = reference.meant(policy, request_, level)
             left = reference.meant(smaller, request_, level)
             others = [it.name for it in meant if it.place != place]
             if [it.name for it in left] != others or (meant and not left):
+                return False
+            asked = reference.as_asked(policy, request_, level).candidates
+            if not meant and any(it.entry is loser for it in asked):
                 return False
     return all(
         it.entry is not loser
@@ -276,28 +235,36 @@ def test_removing_a_rule_that_did_not_decide_changes_nothing(
     """Without a precedence rule that was skipped, empty, passed over or not reached, all stays.
 
     The true form: no wish for a parameter is made at its level, since the precedence orders
-    these too.
+    these too. What a refusal says of the rule itself, and of what may be asked for at its level,
+    is no longer said.
     """
-    rules = reference.rules_of(policy)
+    assume_fits(policy, request_)
+    rules = rules_of(policy)
     assume(rules)
     record = decided(policy, request_)
     place = data.draw(st.integers(0, len(rules) - 1), label="place of the rule")
     result, last = record["steps"][place]["result"], record["decision"].get("refusal", {})
-    ended = result == "error" or (
-        result == "violated" and last.get("rule") == reference.id_of(rules[place])
-    )
-    assume(result != "selected" and not ended and last.get("code") != "parameter_not_allowed")
-    assume(not reference.said(request_, rules[place]["use"], "reasoning_effort"))
+    ended = result == "error" or (result == "violated" and last.get("rule") == id_of(rules[place]))
+    assume(result != "selected" and not ended)
+    assume(not parameter_wishes(request_, rules[place]["use"]))
     shorter = {**policy, "precedence": rules[:place] + rules[place + 1 :]}
-    assert outcome_of(decided(shorter, request_)) == outcome_of(record)
+    assert _without_advice(decided(shorter, request_)) == _without_advice(record)
+
+
+def _without_advice(record: Plain) -> Plain:
+    decision = outcome_of(record)
+    for key in ("permitted", "reasons"):
+        decision.get("refusal", {}).pop(key, None)
+    return decision
 
 
 @given(policies(), requests)
 def test_removing_a_forbid_that_is_false_changes_nothing(policy: Plain, request_: Plain) -> None:
     """A forbid rule that is false for every candidate might as well not be there."""
-    rules = [rule for rule in policy.get("forbid", []) if rule["when"] != "false"]
+    named = [{**rule, "id": f"f{it}"} for it, rule in enumerate(policy.get("forbid", []))]
+    rules = [rule for rule in named if rule["when"] != "false"]
     record = decided({**policy, "forbid": rules}, request_)
-    assert outcome_of(record) == outcome_of(decided(policy, request_))
+    assert outcome_of(record) == outcome_of(decided({**policy, "forbid": named}, request_))
 
 
 # Forms.
@@ -306,6 +273,7 @@ def test_removing_a_forbid_that_is_false_changes_nothing(policy: Plain, request_
 @given(policies(), requests)
 def test_parse_of_render_is_the_record(policy: Plain, request_: Plain) -> None:
     """A record that was written and read back is equal, and is written as the same bytes."""
+    assume_fits(policy, request_)
     record = policy_router.decide(compiled(policy), request_, now=NOW)
     encoded = record.to_json()
     parsed = DecisionRecord.from_json(encoded)
@@ -318,6 +286,7 @@ def test_parse_of_render_is_the_record(policy: Plain, request_: Plain) -> None:
 @given(policies(), requests)
 def test_the_canonical_form_is_the_policy(policy: Plain, request_: Plain) -> None:
     """The canonical form loads again, has the same revision and decides the same bytes."""
+    assume_fits(policy, request_)
     original = compiled(policy)
     again = policy_router.loads(original.canonical, name="another name")
     assert again.revision == original.revision

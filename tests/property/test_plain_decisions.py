@@ -11,14 +11,15 @@ from itertools import cycle
 from typing import Any
 
 import pytest
-from hypothesis import given, reject
+from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 import policy_router
 from policy_router import Policy
 from policy_router.domain import WISHES
+from tests.property.reference_input import name_of
 from tests.property.rich_policies import reading_wishes, rich_policies, rich_requests
-from tests.property.strategies import NOW
+from tests.property.strategies import NOW, decided, is_selected
 from tests.support.evaluating import PRODUCT
 from tests.support.oracles import ORACLES
 from tests.support.plain_evaluation import plain_decision, plain_permitted
@@ -71,21 +72,20 @@ def test_short_cuts_change_no_record(policy: Plain, requests: list[Plain]) -> No
     st.lists(reading_wishes, min_size=1, max_size=3),
     st.sampled_from(["call", "task"]),
 )
-def test_what_is_permitted_is_admitted_where_conditions_read_the_wish(
+def test_what_is_permitted_is_selected_where_conditions_read_the_wish(
     policy: Plain, request_: Plain, conditions: list[str], level: str
 ) -> None:
-    """As the law of ``test_laws.py``; a wish for a parameter is no question of admission."""
-    for entry, condition in zip(policy.get("pool", []), cycle(conditions), strict=False):
+    """As the law of ``test_laws_of_control.py``, where conditions read what is asked for."""
+    assume("pool" in policy)
+    for entry, condition in zip(policy["pool"], cycle(conditions), strict=False):
         entry["allow"] = condition
     compiled = loaded({**policy, "precedence": [{"use": level}]})
-    wish = {key: it for key, it in request_.get(level, {}).items() if key != "reasoning_effort"}
-    admitted = set()
-    for entry in compiled.pool or ():
-        asking = {**request_, level: {**wish, "model": entry.name, "provider": ""}}
-        if policy_router.decide(compiled, asking, now=NOW).decision.outcome == "selected":
-            admitted.add(entry.name)
-    names = policy_router.permitted(compiled, {**request_, level: wish}, now=NOW, level=level)
-    assert set(names or ()) == admitted
+    refusal = decided(compiled, request_)["decision"].get("refusal")
+    assume(refusal)
+    names = {name_of(entry) for entry in policy["pool"]}
+    assert set(refusal["permitted"]) == {
+        name for name in names if is_selected(decided, compiled, request_, level, name)
+    }
 
 
 # Looking up: what a fact is compared with, in all ways and directions.
