@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from msgspec import Raw
 
@@ -169,3 +170,11 @@ def test_the_first_line_is_the_first_that_can_be_edited() -> None:
     lines = chain(4)
     lines[0] = lines[0].replace(GENESIS.encode(), b"1" * 64)
     assert found(scanned(content(lines))) == [(Damage.EDITED, "w/1", (1, 1))]
+
+
+@pytest.mark.parametrize("part", ["seq", "prev", "time", "kind"])
+def test_what_lacks_a_part_that_every_line_has_is_no_line(part: str) -> None:
+    plain = {"seq": 1, "prev": GENESIS, "time": 1, "kind": "of-a-later-version"}
+    assert scanned(content([msgspec.json.encode(plain)])).problems == []
+    del plain[part]
+    assert found(scanned(content([msgspec.json.encode(plain)]))) == [(Damage.EDITED, "w/1", (1, 1))]

@@ -29,7 +29,7 @@ from policy_router.runtime.log.entry import (
     LogEntry,
     chained,
     line_hash,
-    link_of,
+    view_of,
 )
 from policy_router.runtime.log.folder import LogFolder, Segment, make_folder, sync_folder
 from policy_router.runtime.log.heads import Head, read_head
@@ -187,8 +187,8 @@ class Chain:
         self._head = Head((number or self._head.segment) + 1, 0, self._head.seq, self._head.hash)
 
     def _follows(self, line: bytes) -> bool:
-        link = link_of(line)
-        return bool(link and (link.seq, link.prev) == (self._head.seq + 1, self._head.hash))
+        view = view_of(line)
+        return bool(view and (view.seq, view.prev) == (self._head.seq + 1, self._head.hash))
 
     # Writing.
 
@@ -379,7 +379,7 @@ def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _has_entry(content: bytes) -> bool:
     """Tell whether any of these lines is one of a log."""
-    return any(link_of(line) for _, line in _lines(content))
+    return any(view_of(line) for _, line in _lines(content))
 
 
 def _last_line(segments: Sequence[Segment]) -> Head:
@@ -390,8 +390,8 @@ def _last_line(segments: Sequence[Segment]) -> Head:
             return Head(segment.number, 0, kept.first + kept.lines - 1, kept.hash)
         lines = [] if segment.is_pruned else _lines(Path(segment.path).read_bytes())
         for end, line in reversed(list(lines)):
-            if (link := link_of(line)) is not None:
-                return Head(segment.number, end, link.seq, line_hash(line))
+            if (view := view_of(line)) is not None:
+                return Head(segment.number, end, view.seq, line_hash(line))
     return Head(1, 0, 0, GENESIS)
 
 
@@ -410,5 +410,5 @@ def _ends(file: io.FileIO, length: int) -> bool:
 def _first_time(path: Path) -> int:
     """Return the time of the first line of a segment; 0 where there is none."""
     with path.open("rb") as stream:
-        link = link_of(stream.readline().rstrip(b"\n"))
-    return link.time if link else 0
+        view = view_of(stream.readline().rstrip(b"\n"))
+    return view.time if view else 0

@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from policy_router.decision.record import DecisionRecord
+from policy_router.decision.record import SCHEMA, DecisionRecord, EngineName, PolicyName
 from policy_router.decision.request import moment
 from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
@@ -31,6 +31,7 @@ _ID = re.compile(r"[\w.:-]{1,200}", re.ASCII)
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 """What is raised for bytes that are no line of a log, or no record."""
 
+_NOTHING: Final = Raw()
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -58,6 +59,8 @@ PARTS: Final = {
     Kind.PRUNE: ("prune",),
 }
 """What a line has, by its kind."""
+_KINDS: Final = frozenset(PARTS)
+_WITHOUT_ID: Final = frozenset(kind for kind, parts in PARTS.items() if "id" not in parts)
 
 
 class Call(Struct, frozen=True, omit_defaults=True):
@@ -199,14 +202,6 @@ class Draft(Struct, frozen=True):
     is_waited_for: bool = False
 
 
-class Link(Struct, frozen=True, gc=False):
-    """What holds a line in its place; the fields are those of :class:`LogEntry`."""
-
-    seq: int
-    prev: str
-    time: int
-
-
 class LogEntry(Struct, frozen=True):
     """A line of the log.
 
@@ -265,6 +260,87 @@ class LogEntry(Struct, frozen=True):
         return DecisionRecord.from_json(bytes(self.record))
 
 
+class LineView(Struct, frozen=True, gc=False):
+    """What is read of a line where many lines are read; the fields are those of :class:`LogEntry`.
+
+    A kind of a later version is a text like any other. The record and the execution stay JSON; an
+    absent one is empty.
+    """
+
+    seq: int
+    prev: str
+    time: int
+    kind: str
+    id: str = ""
+    record: Raw = _NOTHING
+    execution: Raw = _NOTHING
+    gap: Gap | UnsetType = UNSET
+    prune: Prune | UnsetType = UNSET
+
+    @property
+    def can_be_read(self) -> bool:
+        """Whether this version knows its kind, and it has what lines of that kind need."""
+        return self.kind in (_KINDS if self.id else _WITHOUT_ID)
+
+
+class RecordView(Struct, frozen=True, gc=False):
+    """What is read of a record where many records are read; the fields are those of the record."""
+
+    policy: Raw
+    engine: EngineName | UnsetType = UNSET
+    now: str = ""
+    request: Raw = _NOTHING
+    decision: Raw = _NOTHING
+    steps: Raw = _NOTHING
+    schema: str = ""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has everything that a record of this version has."""
+        parts = self.request and self.decision and self.steps
+        return self.schema == SCHEMA and bool(parts) and self.engine is not UNSET
+
+
+def view_of(line: bytes) -> LineView | None:
+    """Read a line; None where it is none."""
+    try:
+        return _VIEWS.decode(line)
+    except UNREADABLE:
+        return None
+
+
+def views_of(lines: bytes) -> list[LineView] | None:
+    """Read lines at once, each with its line end; None where one of them is none."""
+    try:
+        return _VIEWS.decode_lines(lines)
+    except UNREADABLE:
+        return None
+
+
+def record_view(record: Raw) -> RecordView | None:
+    """Read a record; None where it is none of any version."""
+    try:
+        return _RECORD_VIEWS.decode(record)
+    except UNREADABLE:
+        return None
+
+
+def read_execution(execution: Raw) -> Execution | None:
+    """Read an execution; None where it is none."""
+    try:
+        return _EXECUTIONS.decode(execution)
+    except UNREADABLE:
+        return None
+
+
+def policy_name(policy: Raw | bytes) -> PolicyName | None:
+    """Read which policy a record is of; None where that cannot be read."""
+    try:
+        return _POLICY_NAMES.decode(policy)
+    except UNREADABLE:
+        return None
+
+
 def is_id(text: str) -> bool:
     """Tell whether a log can hold a text as the id of a decision, and find it again."""
     return bool(_ID.fullmatch(text))
@@ -316,14 +392,6 @@ def line_hash(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
-def link_of(line: bytes) -> Link | None:
-    """Return what holds a line in its place, whatever else it says; None where it is no line."""
-    try:
-        return _LINKS.decode(line)
-    except UNREADABLE:
-        return None
-
-
 def is_time(text: str) -> bool:
     """Tell whether a record can have this time."""
     try:
@@ -348,5 +416,7 @@ def moment_of(time: int) -> datetime.datetime:
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(LogEntry)
-_LINKS = msgspec.json.Decoder(Link)
+_VIEWS = msgspec.json.Decoder(LineView)
+_RECORD_VIEWS = msgspec.json.Decoder(RecordView)
+_POLICY_NAMES = msgspec.json.Decoder(PolicyName)
 _EXECUTIONS = msgspec.json.Decoder(Execution)

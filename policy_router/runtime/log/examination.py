@@ -10,7 +10,7 @@ from typing import TypeVar
 from msgspec import Struct, field
 
 from policy_router.errors import LogError
-from policy_router.runtime.log.entry import LogEntry
+from policy_router.runtime.log.entry import view_of
 from policy_router.runtime.log.folder import LogFolder, Progress, Segment, readable
 from policy_router.runtime.log.heads import Head
 from policy_router.runtime.log.policies import PolicyStore
@@ -279,8 +279,5 @@ def _first(segment: Segment) -> tuple[int, str] | None:
         kept = read_pruned(segment.path)
         return (kept.first, kept.prev) if kept else None
     with open(segment.path, "rb") as stream:  # noqa: PTH123 - the name is a string
-        try:
-            entry = LogEntry.from_json(stream.readline().removesuffix(b"\n"))
-        except ValueError:
-            return None
-    return entry.seq, entry.prev
+        view = view_of(stream.readline().removesuffix(b"\n"))
+    return (view.seq, view.prev) if view else None

@@ -13,12 +13,11 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from policy_router.runtime.log.checkpoints import hashes, stored
 from policy_router.runtime.log.decision_log import DecisionLog
-from policy_router.runtime.log.entry import Draft, Kind, Prune, line_hash, microseconds
+from policy_router.runtime.log.entry import Draft, Kind, Prune, line_hash, microseconds, view_of
 from policy_router.runtime.log.folder import LogFolder, Segment, readable, write_whole
 from policy_router.runtime.log.keys import Verifier
 from policy_router.runtime.log.lock import lock
@@ -109,23 +108,15 @@ class _Read(Struct):
     is_closed: bool = False
 
 
-class _LinePart(Struct, gc=False):
-    seq: int
-    prev: str
-    time: int
-    kind: str
-
-
-_LINE: Final = msgspec.json.Decoder(_LinePart)
-
-
 def _read(segment: Segment) -> _Read:
     """Go through the lines of a segment of a log that is whole."""
     found = _Read(segment)
     content = b""
     with open(segment.path, "rb") as stream:  # noqa: PTH123 - the name is a string
         for content in whole_lines(stream):
-            line = _LINE.decode(content)
+            line = view_of(content)
+            if line is None:
+                raise NotWholeError(segment.path, f"a line after line {found.last} was changed")
             if not found.lines:
                 found.first, found.prev = line.seq, line.prev
             found.size += len(content) + 1

@@ -9,17 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import Struct, field
 
 from policy_router.decision.evaluator import decide
-from policy_router.decision.record import SCHEMA, DecisionRecord, EngineName
+from policy_router.decision.record import DecisionRecord
 from policy_router.decision.replay import Outcome, compared, replay
 from policy_router.decision.request import Request
 from policy_router.decision.what_if import reads_now
 from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
 from policy_router.runtime.log.chunks import Chunk, Job, chunks, over_all
-from policy_router.runtime.log.entry import UNREADABLE, Kind, Link, is_time
+from policy_router.runtime.log.entry import (
+    Kind,
+    LineView,
+    is_time,
+    policy_name,
+    record_view,
+    view_of,
+)
 from policy_router.runtime.log.folder import LogFolder, Progress, readable
 from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.log.what_if_report import ordered
@@ -128,58 +135,25 @@ def replay_log(
     return report
 
 
-class _PolicyPart(Struct, gc=False):
-    revision: str
-    name: str
-
-
-class _RecordPart(Struct, gc=False):
-    """What is read of a record; the rest is compared as it is stored."""
-
-    policy: _PolicyPart
-    engine: EngineName
-    now: str
-    request: Raw
-    decision: Raw
-    steps: Raw
-    schema: str = ""
-
-
-class _LinePart(Link, frozen=True, gc=False):
-    kind: Kind
-    id: str = ""
-    record: Raw | UnsetType = UNSET
-
-
-_LINE = msgspec.json.Decoder(_LinePart)
-_RECORD = msgspec.json.Decoder(_RecordPart)
-
-
 def replay_chunk(job: Job, chunk: Chunk) -> ReplayReport:
     """Make the decisions of a piece of a log again."""
     report = ReplayReport()
     for content in chunk.lines():
-        try:
-            line = _LINE.decode(content)
-        except UNREADABLE:
+        line = view_of(content)
+        if line is None or not line.can_be_read:
             report.unreadable += 1
-            continue
-        if line.kind is Kind.DECISION and not line.id:
-            report.unreadable += 1
-        elif line.kind is Kind.DECISION:
+        elif line.kind == Kind.DECISION:
             _replay_line(report, job, line)
     return report
 
 
-def _replay_line(report: ReplayReport, job: Job, line: _LinePart) -> None:
-    try:
-        record = _RECORD.decode(line.record if isinstance(line.record, Raw) else b"")
-    except UNREADABLE:
-        record = None
-    if record is None or record.schema != SCHEMA:
+def _replay_line(report: ReplayReport, job: Job, line: LineView) -> None:
+    record = record_view(line.record)
+    name = policy_name(record.policy) if record else None
+    if record is None or name is None or not record.is_known:
         report.note(line.id, Outcome.NOT_REPLAYABLE, _unread(line))
         return
-    kept = kept_policy(job, record.policy.revision)
+    kept = kept_policy(job, name.revision)
     if isinstance(kept, str):
         report.note(line.id, Outcome.NOT_REPLAYABLE, kept)
         return
@@ -196,10 +170,10 @@ def _replay_line(report: ReplayReport, job: Job, line: _LinePart) -> None:
     _deviation(report, kept.policy, line)
 
 
-def _unread(line: _LinePart) -> str:
+def _unread(line: LineView) -> str:
     """Return why a record cannot be read."""
     try:
-        DecisionRecord.from_json(bytes(line.record) if isinstance(line.record, Raw) else b"")
+        DecisionRecord.from_json(bytes(line.record))
     except RecordError as problem:
         return str(problem)
     return "not a decision record"  # pragma: no cover - what cannot be read in part cannot at all
@@ -212,10 +186,10 @@ def _again(policy: Policy, request: bytes, now: str) -> tuple[bytes, bytes] | No
         return None
 
 
-def _deviation(report: ReplayReport, policy: Policy, line: _LinePart) -> None:
+def _deviation(report: ReplayReport, policy: Policy, line: LineView) -> None:
     """Tell what a decision came to that is not byte for byte the same."""
     try:
-        record = DecisionRecord.from_json(bytes(line.record))  # type: ignore[arg-type]
+        record = DecisionRecord.from_json(bytes(line.record))
     except RecordError as problem:
         report.note(line.id, Outcome.NOT_REPLAYABLE, str(problem))
         return

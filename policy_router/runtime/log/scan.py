@@ -9,15 +9,22 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from enum import StrEnum
 from itertools import pairwise
 from typing import BinaryIO
 
-import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct
 
-from policy_router.runtime.log.entry import GENESIS, HOLE, UNREADABLE, Gap, Prune
+from policy_router.runtime.log.entry import (
+    GENESIS,
+    HOLE,
+    Gap,
+    LineView,
+    policy_name,
+    record_view,
+    view_of,
+    views_of,
+)
 from policy_router.runtime.log.pruned import Pruned
 
 _BLOCK = 256 * 1024
@@ -74,30 +81,9 @@ class Problem(Struct, frozen=True):
     lines: tuple[int, int] | None = None
 
 
-class _Checked(Struct, gc=False):
-    """What is read of a line to check it."""
-
-    seq: int
-    prev: str
-    record: Raw | UnsetType = UNSET
-    prune: Prune | UnsetType = UNSET
-    gap: Gap | UnsetType = UNSET
-
-
-class _Policy(Struct):
-    revision: str
-
-
-class _Record(Struct):
-    policy: Raw
-
-
 _CLOSED = b'"kind":"close"'
 _LEAF = hashlib.sha256(b"\x00")
 """The beginning of every leaf hash (RFC 9162, section 2.1.1)."""
-_DECODER = msgspec.json.Decoder(_Checked)
-_RECORD = msgspec.json.Decoder(_Record)
-_POLICY = msgspec.json.Decoder(_Policy)
 
 
 class Scan:
@@ -162,11 +148,10 @@ class Scan:
 
     def _is_whole(self, block: bytes) -> bool:
         """Check lines at once, and go on to their end where they are whole."""
-        try:
-            read = _DECODER.decode_lines(block)
-        except UNREADABLE:
+        read = views_of(block)
+        if read is None:
             return False
-        lines = _views(block)
+        lines = _split(block)
         hashes = [hashlib.sha256(line).hexdigest() for line in lines]
         numbers = list(range(self.seq + 1, self.seq + 1 + len(lines)))
         if [line.seq for line in read] != numbers:
@@ -188,9 +173,9 @@ class Scan:
             leaf.update(line)
             self.leaves += leaf.digest()
 
-    def _note(self, block: bytes, read: Sequence[_Checked]) -> None:
+    def _note(self, block: bytes, read: Sequence[LineView]) -> None:
         """Remember of which policies the decisions are, and what is not there."""
-        records = [line.record for line in read if line.record is not UNSET]
+        records = [line.record for line in read if line.record]
         # Most lines are of the policy of the line before: to count it is quicker than to read it.
         if not self._marker or block.count(self._marker) != len(records):
             for record in records:
@@ -201,12 +186,13 @@ class Scan:
             if line.gap is not UNSET:
                 self.gaps.append((line.seq, line.gap))
 
-    def _note_policy(self, record: Raw | UnsetType) -> None:
-        with suppress(*UNREADABLE):
-            policy = _RECORD.decode(record).policy  # type: ignore[arg-type]
-            self.revisions.add(_POLICY.decode(policy).revision)
+    def _note_policy(self, record: Raw) -> None:
+        view = record_view(record)
+        name = policy_name(view.policy) if view else None
+        if view and name:
+            self.revisions.add(name.revision)
             # A fact is no object: no request has this.
-            self._marker = b'"policy":' + bytes(policy)
+            self._marker = b'"policy":' + bytes(view.policy)
 
     def follow(self, kept: Pruned) -> bool:
         """Go past a segment that was removed; tell whether it was the next one."""
@@ -270,7 +256,7 @@ class _Placed(Struct, frozen=True):
 
     number: int
     hash: str
-    read: _Checked | None
+    read: LineView | None
     is_edited: bool
 
 
@@ -278,7 +264,7 @@ def _number(line: _Placed) -> int:
     return line.number
 
 
-def _views(block: bytes) -> list[memoryview]:
+def _split(block: bytes) -> list[memoryview]:
     """Return the lines of a block that ends with one, without copying them."""
     view, found, start = memoryview(block), [], 0
     while (end := block.find(b"\n", start)) >= 0:
@@ -290,9 +276,7 @@ def _views(block: bytes) -> list[memoryview]:
 def _placed(lines: Iterable[bytes], number: int, prev: str) -> Iterator[_Placed]:
     """Number lines: by the line before where they follow it, else as they say."""
     for content in lines:
-        read: _Checked | None = None
-        with suppress(*UNREADABLE):
-            read = _DECODER.decode(content)
+        read = view_of(content)
         follows = read is None or read.prev == prev
         number = number + 1 if read is None or follows else read.seq
         prev = hashlib.sha256(content).hexdigest()

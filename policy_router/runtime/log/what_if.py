@@ -16,17 +16,24 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from policy_router.decision.evaluator import decide
 from policy_router.decision.flip_cause import cause
-from policy_router.decision.record import SCHEMA, Decision, DecisionRecord, EngineName, Target
+from policy_router.decision.record import Decision, DecisionRecord, Target
 from policy_router.decision.request import Request
 from policy_router.decision.what_if import REFUSED, UNFIT, Flip, named, reads_now
 from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
 from policy_router.runtime.loader import loads
 from policy_router.runtime.log.chunks import Chunk, Job, chunks, over_all
-from policy_router.runtime.log.entry import UNREADABLE, Kind, Link, is_time
+from policy_router.runtime.log.entry import (
+    Kind,
+    LineView,
+    is_time,
+    read_execution,
+    record_view,
+    view_of,
+)
 from policy_router.runtime.log.folder import LogFolder, Progress, readable
 from policy_router.runtime.log.replaying import kept_policy
-from policy_router.runtime.log.what_if_money import ExecutionPart, Money, Pricing, Runs, Used, used
+from policy_router.runtime.log.what_if_money import Money, Pricing, Runs, Used, used
 from policy_router.runtime.log.what_if_report import Example, WhatIf
 
 _MOST_KEPT = 50_000
@@ -72,29 +79,6 @@ def what_if(
 
 
 # One piece of the log.
-
-
-class _RecordPart(Struct, gc=False):
-    """What is read of a record; the rest only where it matters."""
-
-    policy: Raw
-    engine: EngineName
-    request: Raw
-    decision: Raw
-    steps: Raw
-    now: str
-    schema: str = ""
-
-
-class _LinePart(Link, frozen=True, gc=False):
-    kind: Kind
-    id: str = ""
-    record: Raw | UnsetType = UNSET
-    execution: ExecutionPart | UnsetType = UNSET
-
-
-_LINE = msgspec.json.Decoder(_LinePart)
-_RECORD = msgspec.json.Decoder(_RecordPart)
 
 
 class _Group(Struct, frozen=True):
@@ -145,15 +129,10 @@ class _Pass:
         self.decided: dict[tuple[bytes, str], DecisionRecord | None] = {}
         self.groups: dict[_Key, _Group] = {}
 
-    def group(self, content: Raw | UnsetType, report: WhatIf) -> _Group | None:
+    def group(self, content: Raw, report: WhatIf) -> _Group | None:
         """Return the group of a record; None where it cannot be read."""
-        if isinstance(content, UnsetType):
-            return None
-        try:
-            part = _RECORD.decode(content)
-        except UNREADABLE:
-            return None
-        if part.schema != SCHEMA or not is_time(part.now):
+        part = record_view(content)
+        if part is None or not part.is_known or not is_time(part.now):
             return None
         parts = bytes(part.policy), bytes(part.request), bytes(part.decision), bytes(part.steps)
         key = (*parts, part.now if self.reads_now else "")
@@ -217,9 +196,9 @@ def what_if_chunk(job: Job, canonical: bytes, chunk: Chunk) -> WhatIf:
     groups: dict[str, _Group] = {}
     uses: dict[str, Runs] = {}
     met: dict[bytes, _Tally] = {}
-    for line in _lines(chunk, report):
+    for line, run in _lines(chunk, report):
         if line.kind == Kind.DECISION:
-            group = going.group(line.record, report) if line.id else None
+            group = going.group(line.record, report)
             if group is None:
                 report.unreadable += 1
                 continue
@@ -228,8 +207,8 @@ def what_if_chunk(job: Job, canonical: bytes, chunk: Chunk) -> WhatIf:
             if tally is None:
                 tally = met[group.key] = _Tally(group, line.id)
             tally.count += 1
-        elif (found := _used(line)) is not None:
-            uses[line.id] = (*uses.get(line.id, ()), found)
+        elif run is not None:
+            uses[line.id] = (*uses.get(line.id, ()), run)
     for decision_id, runs in uses.items():
         ran = groups.get(decision_id)
         if ran is None:
@@ -246,7 +225,7 @@ def _late_chunk(job: Job, canonical: bytes, pending: dict[bytes, Runs], chunk: C
     going, money, aside = _pass(job, canonical), Money(), WhatIf()
     groups: dict[bytes, _Group] = {}
     here: dict[bytes, Runs] = {}
-    for line in _lines(chunk, aside):
+    for line, run in _lines(chunk, aside):
         decision_id = line.id.encode()
         if decision_id not in pending:
             continue
@@ -254,8 +233,8 @@ def _late_chunk(job: Job, canonical: bytes, pending: dict[bytes, Runs], chunk: C
             group = going.group(line.record, aside)
             if group is not None:
                 groups[decision_id] = group
-        elif (found := _used(line)) is not None:
-            here[decision_id] = (*here.get(decision_id, ()), found)
+        elif run is not None:
+            here[decision_id] = (*here.get(decision_id, ()), run)
     for decision_id, group in groups.items():
         before, late = here.get(decision_id), pending[decision_id]
         if before is None:
@@ -266,16 +245,15 @@ def _late_chunk(job: Job, canonical: bytes, pending: dict[bytes, Runs], chunk: C
     return money
 
 
-def _lines(chunk: Chunk, report: WhatIf) -> Iterator[_LinePart]:
+def _lines(chunk: Chunk, report: WhatIf) -> Iterator[tuple[LineView, Used | None]]:
+    """Yield lines, each with what it says that a child used."""
     for content in chunk.lines():
-        try:
-            yield _LINE.decode(content)
-        except UNREADABLE:
+        line = view_of(content)
+        execution = read_execution(line.execution) if line and line.execution else None
+        if line is None or not line.can_be_read or (line.execution and execution is None):
             report.unreadable += 1
-
-
-def _used(line: _LinePart) -> Used | None:
-    return None if isinstance(line.execution, UnsetType) else used(line.execution)
+        else:
+            yield line, used(execution) if execution else None
 
 
 def _replace_estimate(money: Money, group: _Group, measured: Money) -> None:

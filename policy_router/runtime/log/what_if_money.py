@@ -14,6 +14,7 @@ from msgspec import UNSET, Struct
 from policy_router.decision.record import Target
 from policy_router.domain import Policy
 from policy_router.runtime.accounting import cost, estimate
+from policy_router.runtime.log.entry import Execution
 
 BILLION = 1_000_000_000
 """How much of money is a US dollar."""
@@ -66,18 +67,7 @@ class Money(Struct):
         self.unknown += other.unknown * times
 
 
-class ExecutionPart(Struct, gc=False):
-    """What is read of an execution."""
-
-    provider: str | None = None
-    model: str | None = None
-    entry: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cost_usd: float | None = None
-
-
-def used(found: ExecutionPart) -> Used | None:
+def used(found: Execution) -> Used | None:
     """Return what an event says that a child used; None where it says nothing of that."""
     if found.input_tokens is None and found.cost_usd is None:
         return None
