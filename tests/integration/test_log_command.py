@@ -28,13 +28,13 @@ from policy_router.errors import LogError
 from policy_router.runtime.loader import schema
 from policy_router.runtime.log import prune as prune_module
 from policy_router.runtime.log.checkpoints import keep, verify_growth
+from policy_router.runtime.log.damage import Damage
 from policy_router.runtime.log.entry import Draft, Execution, Gap, Kind, LogEntry, microseconds
 from policy_router.runtime.log.folder import LogFolder
 from policy_router.runtime.log.notes import Checkpoint, Proof, sign, text_of
 from policy_router.runtime.log.prune import prune
 from policy_router.runtime.log.pruned import read_pruned
 from policy_router.runtime.log.reading import Line, LogReader
-from policy_router.runtime.log.scan import Damage
 from policy_router.runtime.log.signing import make_checkpoint, prove_growth
 from policy_router.runtime.log.verify import NotWholeError, verify
 from tests.integration.log_auditing import (

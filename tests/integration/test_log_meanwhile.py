@@ -16,16 +16,17 @@ import pytest
 from policy_router import DecisionLog
 from policy_router.errors import LogError
 from policy_router.runtime.log import chain as chain_module
-from policy_router.runtime.log import examination as examination_module
+from policy_router.runtime.log import completeness as completeness_module
 from policy_router.runtime.log.chain import Chain, Limits
+from policy_router.runtime.log.damage import Damage
 from policy_router.runtime.log.entry import Draft, Gap, Kind
 from policy_router.runtime.log.folder import LogFolder
 from policy_router.runtime.log.lock import lock
 from policy_router.runtime.log.prune import prune
-from policy_router.runtime.log.scan import Damage, Scan
+from policy_router.runtime.log.scan import Scan
 from policy_router.runtime.log.signing import make_checkpoint, prove
 from policy_router.runtime.log.verify import verify
-from tests.integration.log_auditing import SIGNER, audited, id_of, segments
+from tests.integration.log_auditing import SIGNER, Clock, audited, id_of, segments
 from tests.integration.log_chain import gaps, one_writer, problems
 
 FAR = 10**18
@@ -200,11 +201,12 @@ def once(monkeypatch: Patch, act: Callable[[], object], after: str = "") -> list
     done: list[object] = []
     real = Scan.segment
 
-    def segment(self: Any, name: str, stream: Any) -> None:
-        real(self, name, stream)
+    def segment(self: Any, name: str, stream: Any) -> Any:
+        extent = real(self, name, stream)
         if not done and name.startswith(after):
             done.append(None)  # it reads the log itself
             done.append(act())
+        return extent
 
     monkeypatch.setattr(Scan, "segment", segment)
     return done
@@ -251,6 +253,25 @@ def test_what_is_removed_by_hand_meanwhile_is_missing(tmp_path: Path, monkeypatc
     assert [it.damage for it in report.completeness.problems] == [Damage.MISSING_SEGMENT]
 
 
+def test_what_is_gone_on_with_after_it_was_read_is_not_pruned(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    with DecisionLog(tmp_path, writer="w1", clock=Clock()) as log:
+        log.act(gap(1))
+    make_checkpoint(tmp_path, SIGNER)
+
+    def go_on_in_the_next_segment() -> None:
+        with DecisionLog(tmp_path, writer="w1", clock=Clock(), segment_bytes=1) as log:
+            log.act(gap(2))
+            log.act(gap(3))
+
+    once(monkeypatch, go_on_in_the_next_segment)
+    report = prune(tmp_path, FAR)
+    assert (report.segments, report.kept_back) == ((), (("w1/1", "its writer is running"),))
+    assert [path.stem for path in segments(tmp_path, "w1")] == ["00000001", "00000002", "00000003"]
+    assert is_whole(tmp_path)
+
+
 # A log is verified while a writer takes away what it could not write.
 
 
@@ -271,7 +292,7 @@ class Interrupted(io.FileIO):
 def between_reads(monkeypatch: Patch, act: Callable[[], object]) -> None:
     monkeypatch.setattr(Interrupted, "act", act)
     monkeypatch.setattr(
-        examination_module, "open", lambda path, *_, **__: Interrupted(path), raising=False
+        completeness_module, "open", lambda path, *_, **__: Interrupted(path), raising=False
     )
 
 

@@ -11,10 +11,11 @@ from msgspec import Raw
 
 from policy_router import decide
 from policy_router.runtime.log import scan as scan_module
+from policy_router.runtime.log.damage import Damage, spelt_lines
 from policy_router.runtime.log.entry import GENESIS, Close, Draft, Kind, Prune, chained, line_hash
 from policy_router.runtime.log.merkle import leaf_hash
 from policy_router.runtime.log.pruned import Pruned
-from policy_router.runtime.log.scan import Damage, Scan, spelt_lines
+from policy_router.runtime.log.scan import Scan
 from tests.integration.log_auditing import NOW, policy_of
 
 RULES = policy_of()

@@ -21,6 +21,7 @@ from typing import Final
 from msgspec import Struct
 
 from policy_router.errors import LogError, reason_of
+from policy_router.runtime.log.damage import Damage, Problem
 from policy_router.runtime.log.folder import LogFolder, sync_folder, write_whole
 from policy_router.runtime.log.keys import SignatureError, Signer, Verifier, from_base64
 from policy_router.runtime.log.merkle import (
@@ -32,7 +33,6 @@ from policy_router.runtime.log.merkle import (
     verify_inclusion,
 )
 from policy_router.runtime.log.notes import Checkpoint, GrowthProof, Proof, opened, sign, text_of
-from policy_router.runtime.log.scan import Damage, Problem
 
 _COVER: Final = re.compile(r"writer ([A-Za-z0-9_][A-Za-z0-9_.-]{0,63}) ([1-9]\d{0,18}) (\S{44})")
 _FILE: Final = re.compile(r"[0-9]{1,20}\.txt")

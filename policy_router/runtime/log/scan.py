@@ -8,82 +8,54 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
 from msgspec import UNSET, Raw, Struct
 
+from policy_router.runtime.log.damage import Placed, Problem, diagnosed, number_of, placed
 from policy_router.runtime.log.entry import (
     GENESIS,
     HOLE,
     Gap,
+    Kind,
     LineView,
     policy_name,
     record_view,
-    view_of,
     views_of,
 )
 from policy_router.runtime.log.pruned import Pruned
 
 _BLOCK = 256 * 1024
-SHOWN = 20
-"""How many places of a kind are listed."""
-
-
-class Damage(StrEnum):
-    """What was done to a log."""
-
-    EDITED = "edited"
-    """A line is not what the line after it, or the head, says it was."""
-    REMOVED = "removed"
-    """Lines are missing between others."""
-    SWAPPED = "swapped"
-    """Lines are not in their order, or there twice."""
-    CUT_TAIL = "cut_tail"
-    """The last lines of a writer are missing."""
-    MISSING_SEGMENT = "missing_segment"
-    """A segment is missing."""
-    MISSING_WRITER = "missing_writer"
-    """A writer is missing altogether."""
-    MISSING_HEAD = "missing_head"
-    """Nothing says how far a writer had come."""
-    MISSING_POLICY = "missing_policy"
-    """The policy of a decision is not kept."""
-    CHANGED_POLICY = "changed_policy"
-    """A policy's file does not hold what its name says."""
-    BAD_PRUNE = "bad_prune"
-    """A segment was removed, and the log does not say so."""
-    BAD_CHECKPOINT = "bad_checkpoint"
-    """A checkpoint cannot be read, or contradicts others."""
-    BAD_SIGNATURE = "bad_signature"
-    """A checkpoint is not signed with the key."""
-    REWRITTEN = "rewritten"
-    """The lines are not those that a checkpoint covers."""
-    UNSIGNED = "unsigned"
-    """There is a key, and no checkpoint."""
-
-
-class Problem(Struct, frozen=True):
-    """Something that is wrong with a log.
-
-    Attributes:
-        damage: what was done.
-        where: the writer, or the segment as ``writer/number``, or a file.
-        message: the same for a person, with its lines.
-        lines: the numbers of the first and last line that it is about, in the writer's chain.
-    """
-
-    damage: Damage
-    where: str
-    message: str
-    lines: tuple[int, int] | None = None
-
-
-_CLOSED = b'"kind":"close"'
 _LEAF = hashlib.sha256(b"\x00")
 """The beginning of every leaf hash (RFC 9162, section 2.1.1)."""
+
+
+class SegmentExtent(Struct, frozen=True):
+    """What a segment holds, as far as its lines are whole.
+
+    Attributes:
+        first: the number of its first line.
+        last: the number of its last line; one less than the first where it has none.
+        prev: the hash of the line before it.
+        hash: the hash of its last line.
+        newest: the latest time of a line, in microseconds since 1970.
+        size: how many bytes its lines have.
+        is_closed: whether its last line closes it.
+    """
+
+    first: int
+    last: int
+    prev: str
+    hash: str
+    newest: int
+    size: int
+    is_closed: bool
+
+    @property
+    def lines(self) -> int:
+        """How many lines it has."""
+        return self.last - self.first + 1
 
 
 class Scan:
@@ -121,15 +93,23 @@ class Scan:
         self._marker = b""
         self._name = ""  # of the segment that the last line so far is in, or should be
         self._is_open = False  # whether that ends without saying so
+        self._size, self._newest, self._last_kind = 0, 0, ""  # of the segment so far
 
-    def segment(self, name: str, stream: BinaryIO) -> None:
-        """Go through a segment.
+    def segment(self, name: str, stream: BinaryIO) -> SegmentExtent:
+        """Go through a segment, and return what it holds.
 
         Args:
             name: how it is called in messages.
             stream: its content.
         """
-        last, size, self.torn = b"", _BLOCK, 0
+        seq, prev = self.seq, self.prev
+        self._size, self._newest, self._last_kind = 0, 0, ""
+        self._segment(name, stream)
+        end = self._newest, self._size, self._last_kind == Kind.CLOSE
+        return SegmentExtent(seq + 1, self.seq, prev, self.prev, *end)
+
+    def _segment(self, name: str, stream: BinaryIO) -> None:
+        size, self.torn = _BLOCK, 0
         while block := stream.read(size):
             end = block.rfind(b"\n") + 1
             lines, self.torn = block[:end], len(block) - end
@@ -137,14 +117,13 @@ class Scan:
                 stream.seek(-len(block), io.SEEK_CUR)
                 self._closely(name, stream.read())
                 return
-            self._name, last = name, lines or last
+            self._name = name
             if not end and len(block) < size:
                 break
             # A line that has not ended may be written over meanwhile: it is read again as a whole.
             stream.seek(-self.torn, io.SEEK_CUR)
             size = _BLOCK if end else size * 2
-        self._name = name
-        self._is_open = _CLOSED not in last[last.rfind(b"\n", 0, -1) + 1 :]
+        self._name, self._is_open = name, self._last_kind != Kind.CLOSE
 
     def _is_whole(self, block: bytes) -> bool:
         """Check lines at once, and go on to their end where they are whole."""
@@ -161,6 +140,8 @@ class Scan:
         if self.seq < self._watched <= numbers[-1]:
             self.watched_hash = hashes[self._watched - self.seq - 1]
         self.seq, self.prev = numbers[-1], hashes[-1]
+        self._size, self._last_kind = self._size + len(block), read[-1].kind
+        self._newest = max(self._newest, *[line.time for line in read])
         self._note(block, read)
         self._add_leaves(lines)
         return True
@@ -220,8 +201,8 @@ class Scan:
             return
         lines = content.split(b"\n")
         self.torn = len(lines.pop())
-        found = list(_placed(lines, self.seq, self.prev))
-        before = _Placed(self.seq, self.prev, None, is_edited=False)
+        found = list(placed(lines, self.seq, self.prev))
+        before = Placed(self.seq, self.prev, None, is_edited=False)
         edited = {
             line.number
             for line in found
@@ -229,7 +210,7 @@ class Scan:
             or (self._wanted and line.number == self._watched and line.hash != self._wanted)
         }
         names = (self._name or name, self._name if self._is_open else name, name)
-        self.problems += _diagnosed(names, [before, *found], edited)
+        self.problems += diagnosed(names, [before, *found], edited)
         self._name, self._is_open = name, False
         self.watched_hash = next(
             (line.hash for line in found if line.number == self._watched), self.watched_hash
@@ -237,7 +218,7 @@ class Scan:
         self._note(b"", [line.read for line in found if line.read is not None])
         self._add_leaves(lines)
         near = found[-1].number + len(found)
-        last = max((line for line in found if line.number <= near), key=_number)
+        last = max((line for line in found if line.number <= near), key=number_of)
         self.seq, self.prev = last.number, last.hash
 
     def _ends_with_a_hole(self, content: bytes) -> bool:
@@ -251,19 +232,6 @@ class Scan:
         return is_whole
 
 
-class _Placed(Struct, frozen=True):
-    """A line with the number that it has, whatever it says, and its hash."""
-
-    number: int
-    hash: str
-    read: LineView | None
-    is_edited: bool
-
-
-def _number(line: _Placed) -> int:
-    return line.number
-
-
 def _split(block: bytes) -> list[memoryview]:
     """Return the lines of a block that ends with one, without copying them."""
     view, found, start = memoryview(block), [], 0
@@ -271,81 +239,3 @@ def _split(block: bytes) -> list[memoryview]:
         found.append(view[start:end])
         start = end + 1
     return found
-
-
-def _placed(lines: Iterable[bytes], number: int, prev: str) -> Iterator[_Placed]:
-    """Number lines: by the line before where they follow it, else as they say."""
-    for content in lines:
-        read = view_of(content)
-        follows = read is None or read.prev == prev
-        number = number + 1 if read is None or follows else read.seq
-        prev = hashlib.sha256(content).hexdigest()
-        yield _Placed(number, prev, read, is_edited=read is None or read.seq != number)
-
-
-def _diagnosed(
-    names: tuple[str, str, str], lines: list[_Placed], edited: set[int]
-) -> Iterator[Problem]:
-    """Tell what was done to lines; the first one is the last of the segment before, or block.
-
-    Args:
-        names: where the first one is, where those are missing that are missing after it, and where
-            the others are.
-        lines: the lines.
-        edited: the numbers of those that are known to be changed.
-    """
-    earlier, after_it, name = names
-    numbers = [line.number for line in lines]
-    ordered = sorted(lines, key=_number)
-    for line, following in pairwise(ordered):
-        is_next = following.number == line.number + 1
-        if is_next and following.read is not None and following.read.prev != line.hash:
-            edited.add(max(line.number, 1))  # before the first there is none
-    moved = {
-        line.number for line, place in zip(ordered, numbers, strict=True) if line.number != place
-    }
-    repeated = {number for number, following in pairwise(sorted(numbers)) if number == following}
-    gaps = [
-        (number + 1, following - 1)
-        for number, following in pairwise(sorted(numbers))
-        if following > number + 1
-    ]
-    yield from _problems(Damage.SWAPPED, name, _ranges(moved | repeated))
-    first = {number for number in edited if number <= numbers[0]} if earlier != name else set()
-    yield from _problems(Damage.EDITED, earlier, _ranges(first))
-    yield from _problems(Damage.EDITED, name, _ranges(edited - first))
-    cut = [gap for gap in gaps if gap[0] == numbers[0] + 1]
-    yield from _problems(Damage.REMOVED, after_it, cut)
-    yield from _problems(Damage.REMOVED, name, [gap for gap in gaps if gap not in cut])
-
-
-_WORDS: Mapping[Damage, str] = {
-    Damage.SWAPPED: "out of order, or there twice",
-    Damage.EDITED: "changed",
-    Damage.REMOVED: "removed",
-}
-
-
-def _problems(damage: Damage, name: str, ranges: Sequence[tuple[int, int]]) -> Iterator[Problem]:
-    for first, last in ranges[:SHOWN]:
-        yield Problem(damage, name, f"{spelt_lines(first, last)}: {_WORDS[damage]}", (first, last))
-    if more := ranges[SHOWN:]:
-        span = (more[0][0], more[-1][1])
-        words = f"{len(more)} more places up to line {span[1]:,}: {_WORDS[damage]}"
-        yield Problem(damage, name, words, span)
-
-
-def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Return numbers as ranges, from and up to."""
-    found: list[tuple[int, int]] = []
-    for number in sorted(numbers):
-        if found and number == found[-1][1] + 1:
-            found[-1] = (found[-1][0], number)
-        else:
-            found.append((number, number))
-    return found
-
-
-def spelt_lines(first: int, last: int) -> str:
-    """Return lines as a message names them."""
-    return f"line {first:,}" if first == last else f"lines {first:,} to {last:,}"

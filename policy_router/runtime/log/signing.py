@@ -18,8 +18,8 @@ from policy_router.runtime.log.checkpoints import (
     signed,
     stored,
 )
+from policy_router.runtime.log.completeness import Findings, examined, steadily
 from policy_router.runtime.log.entry import Kind
-from policy_router.runtime.log.examination import Examined, examined, steadily
 from policy_router.runtime.log.folder import LogFolder, Progress
 from policy_router.runtime.log.keys import Signer
 from policy_router.runtime.log.lock import lock
@@ -28,7 +28,7 @@ from policy_router.runtime.log.notes import Checkpoint, GrowthProof, Proof
 from policy_router.runtime.log.reading import LogReader
 from policy_router.runtime.log.verify import NotWholeError, read_kept
 
-_Woven: TypeAlias = tuple[Examined, list[SignedCheckpoint], Weave]
+_Woven: TypeAlias = tuple[Findings, list[SignedCheckpoint], Weave]
 
 
 class NewCheckpoint(Struct, frozen=True):

@@ -19,11 +19,11 @@ from msgspec.structs import replace
 from policy_router.diagnostics import printable
 from policy_router.errors import LogError, reason_of
 from policy_router.runtime.log.checkpoints import SignedCheckpoint, Weave, hashes, stored
-from policy_router.runtime.log.examination import Examined, examined, steadily
+from policy_router.runtime.log.completeness import Findings, examined, steadily
+from policy_router.runtime.log.damage import Damage, Problem, spelt_lines
 from policy_router.runtime.log.folder import LogFolder, Progress
 from policy_router.runtime.log.keys import SignatureError, Verifier
 from policy_router.runtime.log.notes import opened
-from policy_router.runtime.log.scan import Damage, Problem, spelt_lines
 
 
 class NotWholeError(LogError):
@@ -113,7 +113,7 @@ def audited(
     verifier: Verifier | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
-) -> tuple[Report, Examined]:
+) -> tuple[Report, Findings]:
     """Check a log as :func:`verify` does, and return what its lines came to, too."""
     return steadily(
         log,
@@ -127,7 +127,7 @@ def _audited(
     verifier: Verifier | None,
     checkpoint: Path | None,
     progress: Progress | None,
-) -> tuple[Report, Examined]:
+) -> tuple[Report, Findings]:
     own, unread = stored(log)
     checkpoints = own if checkpoint is None else _with_kept(own, checkpoint)
     found = examined(log, wants_leaves=bool(checkpoints), progress=progress)
@@ -139,7 +139,7 @@ def _audited(
         _part(found.completeness, found.notes),
         authenticity,
         len(found.seqs),
-        found.segments,
+        len(found.segments),
         sum(found.seqs.values()),
         len(own),
         covered,
@@ -159,7 +159,7 @@ def _printable(problems: Sequence[Problem]) -> tuple[Problem, ...]:
     )
 
 
-def _uncovered(found: Examined, checkpoints: Sequence[SignedCheckpoint]) -> Iterator[Problem]:
+def _uncovered(found: Findings, checkpoints: Sequence[SignedCheckpoint]) -> Iterator[Problem]:
     """Yield the segments that nobody may have removed: no checkpoint covers them."""
     covered: dict[str, int] = {}
     for it in (cover for checkpoint in checkpoints for cover in checkpoint.covers):
@@ -193,7 +193,7 @@ def _with_kept(checkpoints: list[SignedCheckpoint], path: Path) -> list[SignedCh
 
 
 def _authenticity(
-    found: Examined,
+    found: Findings,
     checkpoints: Sequence[SignedCheckpoint],
     problems: list[Problem],
     verifier: Verifier | None,
@@ -220,7 +220,7 @@ def _signature(it: SignedCheckpoint, verifier: Verifier) -> list[Problem]:
     return []
 
 
-def _agreement(it: SignedCheckpoint, weave: Weave, found: Examined) -> list[Problem]:
+def _agreement(it: SignedCheckpoint, weave: Weave, found: Findings) -> list[Problem]:
     """Tell where a checkpoint and the lines differ."""
     lost = [cover for cover in it.covers if found.seqs.get(cover.writer, 0) < cover.lines]
     for cover in lost:

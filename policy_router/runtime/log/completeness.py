@@ -1,4 +1,8 @@
-"""Going through every line of a log: what is wrong with those there are, and which are missing."""
+"""Going through every line of a log: what is wrong with those there are, and which are missing.
+
+This is the only walk over the segments of a log that checks them. ``verify``, ``checkpoint``,
+``prove`` and ``prune`` all take what they need from its :class:`Findings`.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +14,20 @@ from typing import TypeVar
 from msgspec import Struct, field
 
 from policy_router.errors import LogError
+from policy_router.runtime.log.damage import LOSSES, SHOWN, Damage, Problem, spelt_lines
 from policy_router.runtime.log.entry import view_of
 from policy_router.runtime.log.folder import LogFolder, Progress, Segment, readable
 from policy_router.runtime.log.heads import Head
 from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.log.pruned import read_pruned
-from policy_router.runtime.log.scan import SHOWN, Damage, Problem, Scan, spelt_lines
+from policy_router.runtime.log.scan import Scan, SegmentExtent
 
 T = TypeVar("T")
 
 _ATTEMPTS = 3
 
 
-class Examined(Struct):
+class Findings(Struct):
     """What the lines of a log come to.
 
     Attributes:
@@ -32,8 +37,10 @@ class Examined(Struct):
         integrity: what is wrong with lines that are there.
         completeness: what is missing.
         notes: what is worth saying, and not wrong.
-        segments: how many segments there are.
+        segments: the segments that are there, and what each holds.
         pruned: the segments that were removed, with the number of the last line of each.
+        prunes: the names of the segments that lines say were removed.
+        revisions: the policies that decisions are of.
     """
 
     leaves: dict[str, bytearray] = field(default_factory=dict)
@@ -42,40 +49,29 @@ class Examined(Struct):
     integrity: list[Problem] = field(default_factory=list)
     completeness: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    segments: int = 0
+    segments: dict[Segment, SegmentExtent] = field(default_factory=dict)
     pruned: dict[Segment, int] = field(default_factory=dict)
+    prunes: set[str] = field(default_factory=set)
+    revisions: set[str] = field(default_factory=set)
 
     @property
     def problems(self) -> list[Problem]:
         """All that is wrong."""
         return [*self.integrity, *self.completeness]
 
-    def add(self, other: Examined) -> None:
+    def add(self, other: Findings) -> None:
         """Add what the lines of another writer come to."""
-        self.leaves |= other.leaves
-        self.seqs |= other.seqs
-        self.acknowledged |= other.acknowledged
-        self.integrity += other.integrity
-        self.completeness += other.completeness
-        self.notes += other.notes
-        self.segments += other.segments
-        self.pruned |= other.pruned
+        for name in self.__struct_fields__:
+            mine, its = getattr(self, name), getattr(other, name)
+            setattr(self, name, mine + its if isinstance(mine, list) else mine | its)
+
+    def tell(self, *problems: Problem) -> None:
+        """Add problems, each where it belongs."""
+        for it in problems:
+            (self.completeness if it.damage in LOSSES else self.integrity).append(it)
 
 
-_LOSSES = frozenset(
-    {
-        Damage.REMOVED,
-        Damage.CUT_TAIL,
-        Damage.MISSING_SEGMENT,
-        Damage.MISSING_WRITER,
-        Damage.MISSING_HEAD,
-        Damage.MISSING_POLICY,
-        Damage.BAD_PRUNE,
-    }
-)
-
-
-def examined(log: LogFolder, *, wants_leaves: bool, progress: Progress | None = None) -> Examined:
+def examined(log: LogFolder, *, wants_leaves: bool, progress: Progress | None = None) -> Findings:
     """Go through every line of a log.
 
     Args:
@@ -87,7 +83,7 @@ def examined(log: LogFolder, *, wants_leaves: bool, progress: Progress | None = 
         LogError: it is of a newer version, or cannot be read.
     """
     with readable(log):
-        return _Examination(log, wants_leaves=wants_leaves, progress=progress).run()
+        return _Walk(log, wants_leaves=wants_leaves, progress=progress).run()
 
 
 def steadily(log: LogFolder, look: Callable[[], T], is_whole: Callable[[T], bool]) -> T:
@@ -114,145 +110,157 @@ def steadily(log: LogFolder, look: Callable[[], T], is_whole: Callable[[T], bool
                 return seen
 
 
-class _Examination:
+class _Walk:
     """Goes through a log, writer by writer."""
 
     def __init__(self, log: LogFolder, *, wants_leaves: bool, progress: Progress | None) -> None:
-        self._log, self._found = log, Examined()
-        self._wants_leaves = wants_leaves
+        self._log, self._wants_leaves = log, wants_leaves
         self._progress = progress or (lambda _done, _all: None)
         self._sizes = {it.path: Path(it.path).stat().st_size for it in log.all_segments()}
         self._done = 0
-        self._said_pruned: set[str] = set()
-        self._revisions: set[str] = set()
 
-    def run(self) -> Examined:
+    def run(self) -> Findings:
         there = self._log.writers()
         # A head is read before the lines: while somebody writes, there are more lines than it says.
         heads = {name: self._log.head(name) for name in {*there, *self._log.known_writers()}}
-        found = self._found
+        found = Findings()
         for name in there:
             found.add(self._writer(name, heads[name]))
-        self._found = found
         for name in sorted(heads.keys() - set(there)):
-            self._absent_writer(name, heads[name])
-        for name in sorted({it.name for it in self._found.pruned} - self._said_pruned):
-            self._add(Damage.BAD_PRUNE, name, "removed, and no line of the log says so")
+            head, is_new = heads[name], bool(self._log.segments(name))  # it began after we looked
+            if head is not None and head.seq and not is_new:
+                words = f"{spelt_lines(1, head.seq)}: the whole writer is missing"
+                found.tell(Problem(Damage.MISSING_WRITER, name, words, (1, head.seq)))
+        for name in sorted({it.name for it in found.pruned} - found.prunes):
+            words = "removed, and no line of the log says so"
+            found.tell(Problem(Damage.BAD_PRUNE, name, words))
+        self._check_policies(found)
+        return found
+
+    def _check_policies(self, found: Findings) -> None:
         store = PolicyStore(self._log)
         for name in store.altered():
-            self._add(Damage.CHANGED_POLICY, f"policies/{name}", "changed")
-        for revision in sorted(self._revisions):
+            found.tell(Problem(Damage.CHANGED_POLICY, f"policies/{name}", "changed"))
+        for revision in sorted(found.revisions):
             if not store.has(revision):
                 words = "missing, though decisions are of it"
-                self._add(Damage.MISSING_POLICY, f"policies/{revision[:80]}.json", words)
+                where = f"policies/{revision[:80]}.json"
+                found.tell(Problem(Damage.MISSING_POLICY, where, words))
+
+    def _writer(self, name: str, head: Head | None) -> Findings:
+        """Go through a writer: again where what nobody was told of was taken away meanwhile."""
+        done = self._done
+        for _ in range(_ATTEMPTS):
+            self._done = done
+            walk = _WriterWalk(self._log, name, head, wants_leaves=self._wants_leaves)
+            found = walk.run(self._pass)
+            if not any(head and it.lines and it.lines[1] > head.seq for it in found.problems):
+                break
+            head = self._log.head(name)
+        return found
+
+    def _pass(self, segment: Segment) -> None:
+        self._done += self._sizes.get(segment.path, 0)
+        self._progress(self._done, sum(self._sizes.values()))
+
+
+class _WriterWalk:
+    """Goes through the segments of a writer, and compares their end with the writer's head."""
+
+    def __init__(self, log: LogFolder, name: str, head: Head | None, *, wants_leaves: bool) -> None:
+        self._log, self._name, self._head = log, name, head
+        self._found = Findings()
+        self._scan = Scan(
+            watched=head.seq if head else -1,
+            wanted=head.hash if head else None,
+            wants_leaves=wants_leaves,
+        )
+
+    def run(self, passed: Callable[[Segment], None]) -> Findings:
+        """Go through them, and tell of each one that is passed."""
+        found, scan, expected = self._found, self._scan, 1
+        segments = self._log.segments(self._name)
+        for segment in segments:
+            if segment.number > expected:
+                self._missing(expected, segment)
+            if segment.is_pruned:
+                self._pruned(segment)
+            else:
+                self._segment(segment, is_last=segment is segments[-1])
+                passed(segment)
+            expected = segment.number + 1
+        self._end(expected)
+        found.tell(*scan.problems)
+        self._gaps()
+        found.leaves[self._name], found.seqs[self._name] = scan.leaves, scan.seq
+        found.prunes, found.revisions = scan.prunes, scan.revisions
         return found
 
     def _add(
         self, damage: Damage, where: str, words: str, lines: tuple[int, int] | None = None
     ) -> None:
-        kept = self._found.completeness if damage in _LOSSES else self._found.integrity
         message = f"{spelt_lines(*lines)}: {words}" if lines else words
-        kept.append(Problem(damage, where, message, lines))
+        self._found.tell(Problem(damage, where, message, lines))
 
-    def _absent_writer(self, name: str, head: Head | None) -> None:
-        is_new = bool(self._log.segments(name))  # it began after we looked
-        if head is not None and head.seq and not is_new:
-            self._add(Damage.MISSING_WRITER, name, "the whole writer is missing", (1, head.seq))
+    def _pruned(self, segment: Segment) -> None:
+        kept = read_pruned(segment.path)
+        self._found.pruned[segment] = 0 if kept is None else kept.first + kept.lines - 1
+        if kept is None or not self._scan.follow(kept):
+            self._add(Damage.BAD_PRUNE, segment.name, "what is kept of it does not fit")
 
-    def _writer(self, name: str, head: Head | None) -> Examined:
-        """Go through a writer: again where what nobody was told of was taken away meanwhile."""
-        done = self._done
-        for _ in range(_ATTEMPTS):
-            self._done, self._found = done, Examined()
-            scan = self._scanned(name, head)
-            if not any(head and it.lines and it.lines[1] > head.seq for it in self._found.problems):
-                break
-            head = self._log.head(name)
-        self._revisions |= scan.revisions
-        self._said_pruned |= scan.prunes
-        return self._found
-
-    def _scanned(self, name: str, head: Head | None) -> Scan:
-        segments = self._log.segments(name)
-        scan = Scan(
-            watched=head.seq if head else -1,
-            wanted=head.hash if head else None,
-            wants_leaves=self._wants_leaves,
-        )
-        expected = 1
-        for segment in segments:
-            if segment.number > expected:
-                self._missing(name, expected, segment, scan)
-            self._segment(segment, scan, is_last=segment is segments[-1])
-            expected = segment.number + 1
-        self._end(name, head, scan, expected)
-        for problem in scan.problems:
-            kept = self._found.completeness if problem.damage in _LOSSES else self._found.integrity
-            kept.append(problem)
-        self._gaps(name, scan)
-        self._found.leaves[name], self._found.seqs[name] = scan.leaves, scan.seq
-        return scan
-
-    def _segment(self, segment: Segment, scan: Scan, *, is_last: bool) -> None:
-        if segment.is_pruned:
-            kept = read_pruned(segment.path)
-            self._found.pruned[segment] = 0 if kept is None else kept.first + kept.lines - 1
-            if kept is None or not scan.follow(kept):
-                self._add(Damage.BAD_PRUNE, segment.name, "what is kept of it does not fit")
-            return
-        self._found.segments += 1
+    def _segment(self, segment: Segment, *, is_last: bool) -> None:
         with open(segment.path, "rb", buffering=0) as stream:  # noqa: PTH123 - the name is a string
-            scan.segment(segment.name, stream)
-        self._done += self._sizes.get(segment.path, 0)
-        self._progress(self._done, sum(self._sizes.values()))
-        if scan.torn and not is_last:
+            self._found.segments[segment] = self._scan.segment(segment.name, stream)
+        torn = self._scan.torn
+        if torn and not is_last:
             self._add(Damage.EDITED, segment.name, "changed: it ends within a line")
-        elif scan.torn:
+        elif torn:
             self._found.notes.append(
-                f"{segment.name}: {scan.torn:,} bytes after the last line were not acknowledged:"
+                f"{segment.name}: {torn:,} bytes after the last line were not acknowledged:"
                 " the writer is writing, or was killed"
             )
 
-    def _gaps(self, name: str, scan: Scan) -> None:
+    def _gaps(self) -> None:
         """Repeat what the lines themselves say is not there."""
-        for seq, gap in scan.gaps:
+        name, notes = self._name, self._found.notes
+        for seq, gap in self._scan.gaps:
             if gap.reason == "head_lost":
                 words = "nothing said how far it had come: lines before this may be missing"
                 self._add(Damage.MISSING_HEAD, name, words, (seq, seq))
             if gap.reason == "changed":
                 words = "what it had written was no longer there as it was, and it went on behind"
-                self._found.notes.append(f"{name}: line {seq}: {words}")
-        unlogged = [gap for _, gap in scan.gaps if gap.reason == "unlogged"]
+                notes.append(f"{name}: line {seq}: {words}")
+        unlogged = [gap for _, gap in self._scan.gaps if gap.reason == "unlogged"]
         decisions = sum(gap.decisions for gap in unlogged)
         executions = sum(gap.executions for gap in unlogged)
         if unlogged:
             counts = f"{decisions:,} decisions and {executions:,} execution events"
-            self._found.notes.append(f"{name}: {counts} could not be logged; its gap lines say why")
-        if torn := [gap.bytes for _, gap in scan.gaps if gap.reason == "torn_tail"]:
+            notes.append(f"{name}: {counts} could not be logged; its gap lines say why")
+        if torn := [gap.bytes for _, gap in self._scan.gaps if gap.reason == "torn_tail"]:
             times = f"{len(torn):,} times" if len(torn) > 1 else "once"
-            self._found.notes.append(
+            notes.append(
                 f"{name}: {times} a process was killed while it wrote; {sum(torn):,} bytes that"
                 " nobody had been told of were cut off"
             )
 
-    def _missing(self, name: str, expected: int, following: Segment, scan: Scan) -> None:
+    def _missing(self, expected: int, following: Segment) -> None:
         """Say which segments are missing, and go on with what the next one says."""
+        scan = self._scan
         first, prev = _first(following) or (scan.seq + 1, scan.prev)
         lines = (scan.seq + 1, first - 1) if first > scan.seq + 1 else None
-        self._missing_segments(name, expected, following.number - 1, lines)
+        self._missing_segments(expected, following.number - 1, lines)
         scan.go_on_at(first - 1, prev)
 
-    def _missing_segments(
-        self, name: str, first: int, last: int, lines: tuple[int, int] | None
-    ) -> None:
+    def _missing_segments(self, first: int, last: int, lines: tuple[int, int] | None) -> None:
         for number in range(first, min(last, first + SHOWN) + 1):
             words = "the segment is missing"
             if number == first + SHOWN:
                 words = f"this segment is missing, and {last - number:,} after it"
-            self._add(Damage.MISSING_SEGMENT, f"{name}/{number}", words, lines)
+            self._add(Damage.MISSING_SEGMENT, f"{self._name}/{number}", words, lines)
 
-    def _end(self, name: str, head: Head | None, scan: Scan, expected: int) -> None:
-        """Compare the end of a writer with its head."""
+    def _end(self, expected: int) -> None:
+        """Compare the end of the writer with its head."""
+        name, head, scan = self._name, self._head, self._scan
         self._found.acknowledged[name] = min(head.seq, scan.seq) if head else 0
         if head is None:
             is_new = self._log.head(name) is not None  # it began after we looked
@@ -262,7 +270,7 @@ class _Examination:
         lines = (scan.seq + 1, head.seq)
         if head.seq > scan.seq:
             if head.length and head.segment >= expected:
-                self._missing_segments(name, expected, head.segment, lines)
+                self._missing_segments(expected, head.segment, lines)
             else:
                 self._add(Damage.CUT_TAIL, name, "cut off: they had been acknowledged", lines)
         elif scan.watched_hash != head.hash:
