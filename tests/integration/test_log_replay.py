@@ -26,6 +26,7 @@ from policy_router import DecisionLog, decide
 from policy_router.decision.record import Target
 from policy_router.decision.replay import Outcome
 from policy_router.runtime.log import chunks as chunks_module
+from policy_router.runtime.log import decisions as decisions_module
 from policy_router.runtime.log import replaying, what_if_report
 from policy_router.runtime.log import what_if as what_if_module
 from policy_router.runtime.log.chunks import Chunk
@@ -342,8 +343,8 @@ def test_of_very_many_deviations_the_first_are_told(tmp_path: Path) -> None:
 
 
 def test_memory_for_decisions_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replaying, "_MOST_KEPT", 2)
-    monkeypatch.setattr(what_if_module, "_MOST_KEPT", 2)
+    monkeypatch.setattr(decisions_module, "MOST_KEPT", 2)
+    monkeypatch.setattr(what_if_module, "MOST_KEPT", 2)
     history(tmp_path, RULES, [{"caller": {"id": f"c{number % 5}"}} for number in range(20)])
     report = replay_log(tmp_path)
     assert (counted(report), report.decided) == ({"identical": 20}, 20)

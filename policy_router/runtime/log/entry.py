@@ -260,45 +260,34 @@ class LogEntry(Struct, frozen=True):
         return DecisionRecord.from_json(bytes(self.record))
 
 
-class LineView(Struct, frozen=True, gc=False):
+class LineView(Struct, frozen=True, gc=False, kw_only=True):
     """What is read of a line where many lines are read; the fields are those of :class:`LogEntry`.
 
     A kind of a later version is a text like any other. The record and the execution stay JSON; an
-    absent one is empty.
+    absent one is empty. The fields are in the order that lines have: to read them so is quicker.
     """
 
-    seq: int
-    prev: str
-    time: int
-    kind: str
-    id: str = ""
-    record: Raw = _NOTHING
     execution: Raw = _NOTHING
     gap: Gap | UnsetType = UNSET
+    id: str = ""
+    kind: str
+    prev: str
     prune: Prune | UnsetType = UNSET
-
-    @property
-    def can_be_read(self) -> bool:
-        """Whether this version knows its kind, and it has what lines of that kind need."""
-        return self.kind in (_KINDS if self.id else _WITHOUT_ID)
+    record: Raw = _NOTHING
+    seq: int
+    time: int
 
 
-class RecordView(Struct, frozen=True, gc=False):
+class RecordView(Struct, frozen=True, gc=False, kw_only=True):
     """What is read of a record where many records are read; the fields are those of the record."""
 
-    policy: Raw
+    decision: Raw = _NOTHING
     engine: EngineName | UnsetType = UNSET
     now: str = ""
+    policy: PolicyName
     request: Raw = _NOTHING
-    decision: Raw = _NOTHING
-    steps: Raw = _NOTHING
     schema: str = ""
-
-    @property
-    def is_known(self) -> bool:
-        """Whether it has everything that a record of this version has."""
-        parts = self.request and self.decision and self.steps
-        return self.schema == SCHEMA and bool(parts) and self.engine is not UNSET
+    steps: Raw = _NOTHING
 
 
 def view_of(line: bytes) -> LineView | None:
@@ -317,6 +306,15 @@ def views_of(lines: bytes) -> list[LineView] | None:
         return None
 
 
+def known_view_of(line: bytes) -> LineView | None:
+    """Read a line; None where this version does not know its kind, or where its id is missing."""
+    try:
+        view = _VIEWS.decode(line)
+    except UNREADABLE:
+        return None
+    return view if view.kind in (_KINDS if view.id else _WITHOUT_ID) else None
+
+
 def record_view(record: Raw) -> RecordView | None:
     """Read a record; None where it is none of any version."""
     try:
@@ -325,18 +323,20 @@ def record_view(record: Raw) -> RecordView | None:
         return None
 
 
+def known_record_view(record: Raw) -> RecordView | None:
+    """Read a record; None where it lacks what every record of this version has."""
+    try:
+        view = _RECORD_VIEWS.decode(record)
+    except UNREADABLE:
+        return None
+    is_known = view.schema == SCHEMA and view.engine is not UNSET
+    return view if is_known and view.request and view.decision and view.steps else None
+
+
 def read_execution(execution: Raw) -> Execution | None:
     """Read an execution; None where it is none."""
     try:
         return _EXECUTIONS.decode(execution)
-    except UNREADABLE:
-        return None
-
-
-def policy_name(policy: Raw | bytes) -> PolicyName | None:
-    """Read which policy a record is of; None where that cannot be read."""
-    try:
-        return _POLICY_NAMES.decode(policy)
     except UNREADABLE:
         return None
 
@@ -418,5 +418,4 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(LogEntry)
 _VIEWS = msgspec.json.Decoder(LineView)
 _RECORD_VIEWS = msgspec.json.Decoder(RecordView)
-_POLICY_NAMES = msgspec.json.Decoder(PolicyName)
 _EXECUTIONS = msgspec.json.Decoder(Execution)

@@ -9,31 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 
-from policy_router.decision.evaluator import decide
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.replay import Outcome, compared, replay
-from policy_router.decision.request import Request
-from policy_router.decision.what_if import reads_now
-from policy_router.domain import Policy
-from policy_router.errors import RecordError, RequestError
+from policy_router.errors import RecordError
 from policy_router.runtime.log.chunks import Chunk, Job, chunks, over_all
-from policy_router.runtime.log.entry import (
-    Kind,
-    LineView,
-    is_time,
-    policy_name,
-    record_view,
-    view_of,
-)
+from policy_router.runtime.log.decisions import MOST_POLICIES, Decider, kept_policy, lines
+from policy_router.runtime.log.entry import Kind, is_time, known_record_view
 from policy_router.runtime.log.folder import LogFolder, Progress, readable
-from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.log.what_if_report import ordered
 
 _SHOWN = 20
-_MOST_KEPT = 100_000
-_MOST_POLICIES = 1_000
 
 
 class Deviation(Struct, frozen=True):
@@ -125,8 +112,7 @@ def replay_log(
         LogError: there is no log.
     """
     log = LogFolder.existing(folder)
-    work = partial(replay_chunk, Job.of(log))
-    report = ReplayReport()
+    work, report = partial(replay_chunk, Job.of(log)), ReplayReport()
     spread = partial(over_all, executor=executor, workers=workers, progress=progress)
     with readable(log):
         for part in spread(work, chunks(log)):
@@ -138,91 +124,46 @@ def replay_log(
 def replay_chunk(job: Job, chunk: Chunk) -> ReplayReport:
     """Make the decisions of a piece of a log again."""
     report = ReplayReport()
-    for content in chunk.lines():
-        line = view_of(content)
-        if line is None or not line.can_be_read:
-            report.unreadable += 1
-        elif line.kind == Kind.DECISION:
-            _replay_line(report, job, line)
+    for line in lines(chunk, report):
+        if line.kind == Kind.DECISION:
+            try:
+                outcome, reason = _replayed(job, line.record, report)
+            except RecordError as problem:
+                outcome, reason = Outcome.NOT_REPLAYABLE, str(problem)
+            if outcome is Outcome.IDENTICAL:
+                report.counts[outcome] += 1
+            else:
+                report.note(line.id, outcome, reason)
     return report
 
 
-def _replay_line(report: ReplayReport, job: Job, line: LineView) -> None:
-    record = record_view(line.record)
-    name = policy_name(record.policy) if record else None
-    if record is None or name is None or not record.is_known:
-        report.note(line.id, Outcome.NOT_REPLAYABLE, _unread(line))
-        return
-    kept = kept_policy(job, name.revision)
-    if isinstance(kept, str):
-        report.note(line.id, Outcome.NOT_REPLAYABLE, kept)
-        return
-    key = (bytes(record.request), record.now if kept.reads_now else "")
-    again = kept.again.get(key) if is_time(record.now) else None
-    if again is None:
-        report.decided += 1
-        again = _again(kept.policy, key[0], record.now)
-        if again is not None:  # what is wrong may be this record's time, not the request
-            kept.remember(key, again)
-    if again == (bytes(record.decision), bytes(record.steps)):
-        report.counts[Outcome.IDENTICAL] += 1
-        return
-    _deviation(report, kept.policy, line)
+def _replayed(job: Job, content: Raw, report: ReplayReport) -> tuple[Outcome, str]:
+    """Return what became of a decision, and why where it is not identical.
 
-
-def _unread(line: LineView) -> str:
-    """Return why a record cannot be read."""
-    try:
-        DecisionRecord.from_json(bytes(line.record))
-    except RecordError as problem:
-        return str(problem)
-    return "not a decision record"  # pragma: no cover - what cannot be read in part cannot at all
-
-
-def _again(policy: Policy, request: bytes, now: str) -> tuple[bytes, bytes] | None:
-    try:
-        return compared(decide(policy, Request.from_json(request), now=now))
-    except RequestError:
-        return None
-
-
-def _deviation(report: ReplayReport, policy: Policy, line: LineView) -> None:
-    """Tell what a decision came to that is not byte for byte the same."""
-    try:
-        record = DecisionRecord.from_json(bytes(line.record))
-    except RecordError as problem:
-        report.note(line.id, Outcome.NOT_REPLAYABLE, str(problem))
-        return
-    made = replay(policy, record)
+    Raises:
+        RecordError: it cannot be made again.
+    """
+    view = known_record_view(content)
+    if view is None:
+        DecisionRecord.from_json(bytes(content))  # says why
+        raise RecordError("not a decision record")  # pragma: no cover - it has said so
+    decider = _decider(job, view.policy.revision)
+    if isinstance(decider, str):
+        raise RecordError(decider)
+    again = decider.decided(view, report) if is_time(view.now) else None
+    if again == (bytes(view.decision), bytes(view.steps)):
+        return Outcome.IDENTICAL, ""
+    record = DecisionRecord.from_json(bytes(content))
+    made = replay(decider.policy, record)
     if made.outcome is not Outcome.IDENTICAL:
-        report.note(line.id, made.outcome, made.reason or "")
-    elif made.record is not None and made.record.engine != record.engine:
+        return made.outcome, made.reason or ""
+    if made.record is not None and made.record.engine != record.engine:
         # It says the same in the words of another version, which has other optional fields.
-        report.counts[Outcome.IDENTICAL] += 1
-    else:
-        report.note(line.id, Outcome.CHANGED, "the record is not as any version writes it")
+        return Outcome.IDENTICAL, ""
+    return Outcome.CHANGED, "the record is not as any version writes it"
 
 
-class Kept:
-    """A policy of a log, with what it decided. Safe to share between threads."""
-
-    def __init__(self, policy: Policy) -> None:
-        """Begin with nothing decided."""
-        self.policy = policy
-        self.reads_now = reads_now(policy)
-        self.again: dict[tuple[bytes, str], tuple[bytes, bytes]] = {}
-
-    def remember(self, key: tuple[bytes, str], again: tuple[bytes, bytes]) -> None:
-        """Remember a decision; not more of them than fit into memory."""
-        if len(self.again) >= _MOST_KEPT:
-            self.again = {}
-        self.again[key] = again
-
-
-@lru_cache(maxsize=_MOST_POLICIES)
-def kept_policy(job: Job, revision: str) -> Kept | str:
-    """Return the policy of a revision, or why there is none."""
-    try:
-        return Kept(PolicyStore(LogFolder(job.folder)).load(revision))
-    except RecordError as problem:
-        return str(problem)
+@lru_cache(maxsize=MOST_POLICIES)
+def _decider(job: Job, revision: str) -> Decider[tuple[bytes, bytes]] | str:
+    policy = kept_policy(job, revision)
+    return policy if isinstance(policy, str) else Decider(policy, compared)

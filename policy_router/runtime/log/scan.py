@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
+import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from policy_router.runtime.log.damage import Placed, Problem, diagnosed, number_of, placed
@@ -20,7 +21,6 @@ from policy_router.runtime.log.entry import (
     Gap,
     Kind,
     LineView,
-    policy_name,
     record_view,
     views_of,
 )
@@ -169,11 +169,10 @@ class Scan:
 
     def _note_policy(self, record: Raw) -> None:
         view = record_view(record)
-        name = policy_name(view.policy) if view else None
-        if view and name:
-            self.revisions.add(name.revision)
+        if view is not None:
+            self.revisions.add(view.policy.revision)
             # A fact is no object: no request has this.
-            self._marker = b'"policy":' + bytes(view.policy)
+            self._marker = b'"policy":' + msgspec.json.encode(view.policy, order="sorted")
 
     def follow(self, kept: Pruned) -> bool:
         """Go past a segment that was removed; tell whether it was the next one."""

@@ -5,38 +5,34 @@ Equal requests are decided once, in each process that takes part, and counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import Executor
 from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct, UnsetType
 
-from policy_router.decision.evaluator import decide
 from policy_router.decision.flip_cause import cause
 from policy_router.decision.record import Decision, DecisionRecord, Target
-from policy_router.decision.request import Request
-from policy_router.decision.what_if import REFUSED, UNFIT, Flip, named, reads_now
+from policy_router.decision.what_if import REFUSED, UNFIT, Flip, named
 from policy_router.domain import Policy
-from policy_router.errors import RecordError, RequestError
+from policy_router.errors import RecordError
 from policy_router.runtime.loader import loads
 from policy_router.runtime.log.chunks import Chunk, Job, chunks, over_all
+from policy_router.runtime.log.decisions import MOST_KEPT, Decider, kept_policy, lines
 from policy_router.runtime.log.entry import (
     Kind,
     LineView,
+    RecordView,
     is_time,
+    known_record_view,
     read_execution,
-    record_view,
-    view_of,
 )
 from policy_router.runtime.log.folder import LogFolder, Progress, readable
-from policy_router.runtime.log.replaying import kept_policy
 from policy_router.runtime.log.what_if_money import Money, Pricing, Runs, Used, used
 from policy_router.runtime.log.what_if_report import Example, WhatIf
-
-_MOST_KEPT = 50_000
 
 
 def what_if(
@@ -112,77 +108,56 @@ def _other(canonical: bytes) -> Policy:
     return loads(canonical, name="policy.json")
 
 
-_Key = tuple[bytes, bytes, bytes, bytes, str]
+_Key: TypeAlias = tuple[str, str, bytes, bytes, bytes, str]
 """Policy, request, decision and steps as they are stored, and the time where it matters."""
 
 
 class _Pass:
-    """Goes through pieces of a log with another policy; one is kept in each process.
-
-    Safe to share between threads: what two of them decide at once is the same.
-    """
+    """Goes through pieces of a log with another policy; one is kept in each process."""
 
     def __init__(self, job: Job, canonical: bytes) -> None:
         self.job = job
-        self.policy = _other(canonical)
-        self.reads_now = reads_now(self.policy)
-        self.decided: dict[tuple[bytes, str], DecisionRecord | None] = {}
+        self.other = Decider(_other(canonical), lambda record: record)
         self.groups: dict[_Key, _Group] = {}
 
     def group(self, content: Raw, report: WhatIf) -> _Group | None:
         """Return the group of a record; None where it cannot be read."""
-        part = record_view(content)
-        if part is None or not part.is_known or not is_time(part.now):
+        view = known_record_view(content)
+        if view is None or not is_time(view.now):
             return None
-        parts = bytes(part.policy), bytes(part.request), bytes(part.decision), bytes(part.steps)
-        key = (*parts, part.now if self.reads_now else "")
-        found = self.groups.get(key, UNSET)
-        if found is UNSET:
-            if len(self.groups) >= _MOST_KEPT:
-                self.groups, self.decided = {}, {}
+        parts = bytes(view.request), bytes(view.decision), bytes(view.steps)
+        key = (view.policy.name, view.policy.revision, *parts, self.other.time_of(view))
+        found = self.groups.get(key)
+        if found is None:
+            if len(self.groups) >= MOST_KEPT:
+                self.groups = {}
             try:
-                found = self.groups[key] = self.new_group(content, key, report)
+                found = self.groups[key] = self.new_group(content, view, key, report)
             except RecordError:
                 return None
         return found
 
-    def new_group(self, content: Raw, key: _Key, report: WhatIf) -> _Group:
+    def new_group(self, content: Raw, view: RecordView, key: _Key, report: WhatIf) -> _Group:
         """Return the group of a record.
 
         Raises:
             RecordError: it cannot be read.
         """
         record = DecisionRecord.from_json(bytes(content))
-        made = self.decision(key[1], key[4], record, report)
-        before, was = self.policy_of(record), _target(record.decision)
+        made = self.other.decided(view, report)
+        kept = kept_policy(self.job, view.policy.revision)
+        before, after = None if isinstance(kept, str) else kept, self.other.policy
+        was = _target(record.decision)
         if made is None:
             flip = Flip(named(record.decision), UNFIT, "the request does not fit the policy")
-            pricing = Pricing(before, self.policy, was, None, is_fit=False)
+            pricing = Pricing(before, after, was, None, is_fit=False)
             return _Group(flip, pricing, Money(unknown=1), _name(key, b""))
-        pricing = Pricing(before, self.policy, was, _target(made.decision), is_fit=True)
+        pricing = Pricing(before, after, was, _target(made.decision), is_fit=True)
         flip = _flip(record, made)
         is_otherwise = flip.before == flip.after and made.decision != record.decision
         tokens = record.request.get("task", {}).get("input_tokens")
         name = _name(key, msgspec.json.encode((flip.rule, made.decision)))
         return _Group(flip, pricing, pricing.estimated(tokens), name, is_otherwise)
-
-    def decision(
-        self, request: bytes, now: str, record: DecisionRecord, report: WhatIf
-    ) -> DecisionRecord | None:
-        """Return what the other policy decides; None where the request does not fit it."""
-        found = self.decided.get((request, now), UNSET)
-        if found is UNSET:
-            report.decided += 1
-            try:
-                found = decide(self.policy, Request.from_json(request), now=record.now)
-            except RequestError:
-                found = None
-            self.decided[request, now] = found
-        return found
-
-    def policy_of(self, record: DecisionRecord) -> Policy | None:
-        kept = kept_policy(self.job, record.policy.revision)
-        return None if isinstance(kept, str) else kept.policy
 
 
 @lru_cache(maxsize=4)
@@ -196,7 +171,7 @@ def what_if_chunk(job: Job, canonical: bytes, chunk: Chunk) -> WhatIf:
     groups: dict[str, _Group] = {}
     uses: dict[str, Runs] = {}
     met: dict[bytes, _Tally] = {}
-    for line, run in _lines(chunk, report):
+    for line in lines(chunk, report):
         if line.kind == Kind.DECISION:
             group = going.group(line.record, report)
             if group is None:
@@ -207,7 +182,7 @@ def what_if_chunk(job: Job, canonical: bytes, chunk: Chunk) -> WhatIf:
             if tally is None:
                 tally = met[group.key] = _Tally(group, line.id)
             tally.count += 1
-        elif run is not None:
+        elif (run := _run(line, report)) is not None:
             uses[line.id] = (*uses.get(line.id, ()), run)
     for decision_id, runs in uses.items():
         ran = groups.get(decision_id)
@@ -225,7 +200,7 @@ def _late_chunk(job: Job, canonical: bytes, pending: dict[bytes, Runs], chunk: C
     going, money, aside = _pass(job, canonical), Money(), WhatIf()
     groups: dict[bytes, _Group] = {}
     here: dict[bytes, Runs] = {}
-    for line, run in _lines(chunk, aside):
+    for line in lines(chunk, aside):
         decision_id = line.id.encode()
         if decision_id not in pending:
             continue
@@ -233,7 +208,7 @@ def _late_chunk(job: Job, canonical: bytes, pending: dict[bytes, Runs], chunk: C
             group = going.group(line.record, aside)
             if group is not None:
                 groups[decision_id] = group
-        elif run is not None:
+        elif (run := _run(line, aside)) is not None:
             here[decision_id] = (*here.get(decision_id, ()), run)
     for decision_id, group in groups.items():
         before, late = here.get(decision_id), pending[decision_id]
@@ -245,15 +220,15 @@ def _late_chunk(job: Job, canonical: bytes, pending: dict[bytes, Runs], chunk: C
     return money
 
 
-def _lines(chunk: Chunk, report: WhatIf) -> Iterator[tuple[LineView, Used | None]]:
-    """Yield lines, each with what it says that a child used."""
-    for content in chunk.lines():
-        line = view_of(content)
-        execution = read_execution(line.execution) if line and line.execution else None
-        if line is None or not line.can_be_read or (line.execution and execution is None):
-            report.unreadable += 1
-        else:
-            yield line, used(execution) if execution else None
+def _run(line: LineView, report: WhatIf) -> Used | None:
+    """Return what a line says that a child used."""
+    if not line.execution:
+        return None
+    execution = read_execution(line.execution)
+    if execution is None:
+        report.unreadable += 1
+        return None
+    return used(execution)
 
 
 def _replace_estimate(money: Money, group: _Group, measured: Money) -> None:
@@ -279,7 +254,8 @@ def _count(report: WhatIf, tally: _Tally) -> None:
 
 def _name(key: _Key, made: bytes) -> bytes:
     """Return what tells a group apart: equal requests with equal ends, whenever that was."""
-    return sha256(b"\n".join((*key[:4], made))).digest()[:16]
+    policy = msgspec.json.encode(key[:2])
+    return sha256(b"\n".join((policy, *key[2:5], made))).digest()[:16]
 
 
 def _flip(record: DecisionRecord, made: DecisionRecord) -> Flip:
