@@ -24,6 +24,7 @@ import pytest
 from policy_router import DecisionLog, Router, loads
 from policy_router.errors import LogError, NoTarget, RequestError
 from policy_router.runtime.ids import uuid7
+from policy_router.runtime.log import flusher as flusher_module
 from policy_router.runtime.log import group as group_module
 from policy_router.runtime.log.decision_log import Decided
 from policy_router.runtime.log.entry import Draft, Execution, Gap, Kind, Prune, microseconds
@@ -326,7 +327,7 @@ def test_async_waits_where_too_many_wait_to_be_written(
     tmp_path: Path, new_log: NewLog, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(group_module, "_MOST_WAITING", 5)
-    monkeypatch.setattr(group_module, "_LINGER_SECONDS", 3600.0)
+    monkeypatch.setattr(flusher_module, "_LINGER_SECONDS", 3600.0)
     log = new_log(durability="async")
     for _ in range(6):
         log.decision(RULES, RECORD)
@@ -916,7 +917,7 @@ def test_a_caller_that_cannot_be_spelt_harms_nobody_else(tmp_path: Path, new_log
 def test_an_event_that_cannot_be_spelt_does_not_end_the_writing(
     tmp_path: Path, new_log: NewLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_module, "_LINGER_SECONDS", 0.001)
+    monkeypatch.setattr(flusher_module, "_LINGER_SECONDS", 0.001)
     monkeypatch.setattr(threading, "excepthook", lambda _problem: None)
     log = new_log(durability="async")
     with suppress(UnicodeEncodeError):  # whoever logs it may be told
@@ -1401,7 +1402,7 @@ def test_a_task_waits_without_its_loop_where_too_many_lines_wait(
     log.decision(RULES, RECORD)
     log.flush()
     monkeypatch.setattr(group_module, "_MOST_WAITING", 3)
-    monkeypatch.setattr(group_module, "_LINGER_SECONDS", 3600.0)
+    monkeypatch.setattr(flusher_module, "_LINGER_SECONDS", 3600.0)
 
     async def main() -> None:
         for _ in range(3):

@@ -17,6 +17,7 @@ from msgspec import UNSET
 
 from policy_router.errors import LogError, RecordError
 from policy_router.runtime.log import chain as chain_module
+from policy_router.runtime.log import claims as claims_module
 from policy_router.runtime.log.chain import Chain, Limits
 from policy_router.runtime.log.entry import (
     Call,
@@ -385,7 +386,7 @@ def test_a_file_whose_lock_cannot_be_asked_for_is_closed(
         asked.append(file)
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(chain_module, "lock", fail)
+    monkeypatch.setattr(claims_module, "lock", fail)
     with pytest.raises(OSError, match="No locks available"):
         opened(tmp_path)
     is_closed = [file.closed for file in asked]
@@ -615,7 +616,7 @@ def test_a_file_that_takes_a_little_at_a_time_gets_it_all(
     def opened_short(path: Path, flags: int = 0) -> Short:
         return Short(os.open(path, os.O_RDWR | os.O_CREAT | flags), "rb+")
 
-    monkeypatch.setattr(chain_module, "_opened", opened_short)
+    monkeypatch.setattr(chain_module, "opened", opened_short)
     written(tmp_path, [gap(1), gap(2)])
     assert len(one_writer(tmp_path)) == 2
 
@@ -646,7 +647,7 @@ def test_a_new_segment_that_cannot_be_opened_is_begun_later(
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr(chain_module, "_opened", fail)
+        patch.setattr(chain_module, "opened", fail)
         for _ in range(2):
             with pytest.raises(OSError, match="Too many open files"):
                 chain.write([gap(70)])

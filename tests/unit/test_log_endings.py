@@ -88,9 +88,9 @@ def test_an_interrupt_between_two_segments_harms_neither(
     made = [log.decision(RULES, RECORD)]
     leave = Chain._leave  # noqa: SLF001 - what is interrupted
 
-    def interrupted(self: Chain, number: int | None = None) -> None:
+    def interrupted(self: Chain) -> None:
         file = self._file
-        leave(self, number)
+        leave(self)
         self._file = file  # as if it had come before this was told
         monkeypatch.undo()
         raise KeyboardInterrupt

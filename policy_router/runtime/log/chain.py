@@ -8,38 +8,25 @@ from __future__ import annotations
 import errno
 import io
 import os
-import threading
-import time
-import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Final
 
 from msgspec import Struct
 
-from policy_router.errors import RecordError
+from policy_router.runtime.log.claims import claimed
 from policy_router.runtime.log.entry import (
-    GENESIS,
-    HOLE,
     Close,
     Draft,
     Gap,
     Kind,
-    LogEntry,
     chained,
     line_hash,
-    view_of,
 )
-from policy_router.runtime.log.folder import LogFolder, Segment, make_folder, sync_folder
+from policy_router.runtime.log.folder import LogFolder, make_folder, opened, sync_folder
 from policy_router.runtime.log.heads import Head, read_head
-from policy_router.runtime.log.lock import lock
-from policy_router.runtime.log.pruned import read_pruned
+from policy_router.runtime.log.recovery import Recovery, last_line
 
 _MICROSECONDS = 1_000_000
-_CLOSE_BYTES = 512
-"""More than the line has that closes a segment."""
-_POLL_SECONDS = 0.05
 _REMOVED = "the log was removed while it was written"
 _sync = getattr(os, "fdatasync", os.fsync)
 
@@ -83,7 +70,7 @@ class Chain:
         """
         make_folder(folder.heads)
         self.folder, self._limits = folder, limits
-        self.writer, self._head_file = _claimed(folder, names, patience)
+        self.writer, self._head_file = claimed(folder, names, patience)
         self._head_path = str(folder.heads / self.writer)
         self._file: io.FileIO | None = None
         self._began = 0
@@ -103,11 +90,14 @@ class Chain:
         self._head_file.seek(0)
         content = self._head_file.read()
         head = read_head(content)
-        self._head = head or _last_line(segments)
+        begin = head or last_line(segments)
         is_lost = head is None and bool(content or segments)
         gaps = [Gap("head_lost")] if is_lost else []
-        following = [it for it in segments if it.number >= self._head.segment]
-        gaps += self._go_on(following, is_lost=is_lost)
+        recovery = Recovery(self.folder, self.writer, begin, is_lost=is_lost)
+        try:
+            gaps += recovery.run([it for it in segments if it.number >= begin.segment])
+        finally:
+            self._head, self._file, self._began = recovery.head, recovery.file, recovery.began
         # Who was here before may have been killed before these were on disk.
         for it in (self.folder.path / self.writer, self.folder.heads, self.folder.path):
             sync_folder(it)
@@ -126,69 +116,12 @@ class Chain:
         self._head_file.truncate()
         os.fsync(self._head_file.fileno())
 
-    def _go_on(self, segments: Sequence[Segment], *, is_lost: bool) -> list[Gap]:
-        """Follow the lines after the head to the last whole one; return what is not there.
-
-        Args:
-            segments: that of the head, and those after it.
-            is_lost: whether there was no head, so that any line may have been acknowledged.
-        """
-        if self._head.length and all(it.number != self._head.segment for it in segments):
-            self._leave()  # It was taken away, which `verify` will tell.
-        for segment in segments:
-            is_last, is_next = segment is segments[-1], segment.number == self._head.segment
-            gap = (
-                self._walk(segment, is_lost=is_lost) if is_next and not segment.is_pruned else None
-            )
-            if gap is not None and gap.reason == "torn_tail" and is_last:
-                return [gap]
-            if gap is not None or not is_next or (segment.is_pruned and is_last):
-                self._leave(segments[-1].number)
-                return [gap] if gap is not None else []
-            if not is_last:
-                self._leave()
-        if self._file is not None and _ends(self._file, self._head.length):
-            self._leave()
-        return []
-
-    def _walk(self, segment: Segment, *, is_lost: bool) -> Gap | None:
-        """Go to the end of the last whole line of a segment; return what does not fit there."""
-        path = Path(segment.path)
-        known = self._head.length if segment.number == self._head.segment else 0
-        self._file = _opened(path)
-        length = self._file.seek(0, os.SEEK_END)
-        if length < known:
-            return Gap("cut", bytes=known - length)
-        if length and not self.folder.bears_out(self.writer, self._head):
-            return Gap("changed")  # Nothing here may be cut: it may have been acknowledged.
-        self._began = _first_time(path)
-        self._head = Head(segment.number, known, self._head.seq, self._head.hash)
-        self._file.seek(known)
-        content, start = self._file.readall(), 0
-        for end, line in _lines(content):
-            if not self._follows(line):
-                if HOLE not in line and (is_lost or _has_entry(content[start:])):
-                    return Gap("changed")  # by whoever: the head may have been behind
-                self._file.truncate(self._head.length + 1)  # no line end is left
-                break
-            start = end
-            self._head = Head(segment.number, known + end, self._head.seq + 1, line_hash(line))
-        if self._head.length > known:
-            os.fsync(self._file.fileno())  # It is built upon, whoever wrote it.
-        self._file.seek(self._head.length)
-        torn = length - self._head.length
-        return Gap("torn_tail", bytes=torn) if torn else None
-
-    def _leave(self, number: int | None = None) -> None:
-        """Go on in the segment after this one, or after another."""
+    def _leave(self) -> None:
+        """Go on in the segment after this one."""
         if self._file is not None:
             self._file.close()
             self._file = None
-        self._head = Head((number or self._head.segment) + 1, 0, self._head.seq, self._head.hash)
-
-    def _follows(self, line: bytes) -> bool:
-        view = view_of(line)
-        return bool(view and (view.seq, view.prev) == (self._head.seq + 1, self._head.hash))
+        self._head = Head(self._head.segment + 1, 0, self._head.seq, self._head.hash)
 
     # Writing.
 
@@ -237,7 +170,7 @@ class Chain:
         path = self.folder.segment_path(self.writer, self._head.segment)
         if not path.parent.exists():
             raise FileNotFoundError(errno.ENOENT, _REMOVED)
-        self._file = _opened(path, os.O_EXCL)
+        self._file = opened(path, os.O_EXCL)
         sync_folder(path.parent)
         sync_folder(self.folder.path)
         return self._file
@@ -277,7 +210,7 @@ class Chain:
         if path.exists() or self._head.length:
             if not path.exists() or path.stat().st_size < self._head.length:
                 raise FileNotFoundError(errno.ENOENT, _REMOVED)
-            self._file = _opened(path)
+            self._file = opened(path)
             self._file.truncate(self._head.length)
             self._file.seek(self._head.length)
             os.fsync(self._file.fileno())
@@ -304,111 +237,7 @@ class Chain:
         self._head_file.close()
 
 
-def _claimed(folder: LogFolder, names: Iterable[str], patience: float) -> tuple[str, io.FileIO]:
-    """Return a writer nobody else is, with its head's file, which keeps the lock."""
-    until = time.monotonic() + patience
-    while True:
-        for name in names:
-            file = _claim(folder.heads / name)
-            try:
-                is_free = lock(file)
-            except BaseException:
-                file.close()
-                raise
-            if is_free:
-                return name, file
-            file.close()
-        if time.monotonic() >= until:
-            raise BlockingIOError(errno.EAGAIN, "another process is this writer of the log")
-        time.sleep(_POLL_SECONDS)
-
-
-_CLAIMS: Final[list[weakref.ref[io.FileIO]]] = []
-_CLAIMING: Final = threading.RLock()
-"""Held while one is added, and during a fork."""
-
-
-def _claim(path: Path) -> io.FileIO:
-    """Open a file that is to be locked, which a process that is forked does not keep open."""
-    with _CLAIMING:
-        file = _opened(path)
-        _CLAIMS[:] = [it for it in _CLAIMS if it() is not None]
-        _CLAIMS.append(weakref.ref(file))
-    return file
-
-
-def _forget_claims() -> None:
-    """Leave the writers to the process that this one was forked from, whatever it was about."""
-    try:
-        for claim in _CLAIMS:
-            if (file := claim()) is not None:
-                file.close()
-    finally:
-        _CLAIMING.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_CLAIMING.acquire,
-        after_in_parent=_CLAIMING.release,
-        after_in_child=_forget_claims,
-    )
-
-
-def _opened(path: Path, flags: int = 0) -> io.FileIO:
-    """Open a file to read and write; it is made where it is not there."""
-    return io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | _BINARY | flags, 0o644), "rb+")
-
-
-_BINARY = getattr(os, "O_BINARY", 0)
-
-
 def _write(file: io.FileIO, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[file.write(view) or 0 :]
-
-
-def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield every whole line, with the offset after it."""
-    start = 0
-    while (end := content.find(b"\n", start)) >= 0:
-        yield end + 1, content[start:end]
-        start = end + 1
-
-
-def _has_entry(content: bytes) -> bool:
-    """Tell whether any of these lines is one of a log."""
-    return any(view_of(line) for _, line in _lines(content))
-
-
-def _last_line(segments: Sequence[Segment]) -> Head:
-    """Return a head where none says how far the writer had come: that of its last whole line."""
-    for segment in reversed(segments):
-        kept = read_pruned(segment.path) if segment.is_pruned else None
-        if kept is not None:
-            return Head(segment.number, 0, kept.first + kept.lines - 1, kept.hash)
-        lines = [] if segment.is_pruned else _lines(Path(segment.path).read_bytes())
-        for end, line in reversed(list(lines)):
-            if (view := view_of(line)) is not None:
-                return Head(segment.number, end, view.seq, line_hash(line))
-    return Head(1, 0, 0, GENESIS)
-
-
-def _ends(file: io.FileIO, length: int) -> bool:
-    """Tell whether a segment was closed, and not only by the end of a process."""
-    start = max(length - _CLOSE_BYTES, 0)
-    file.seek(start)
-    content = file.read(length - start)
-    try:
-        close = LogEntry.from_json(content.rstrip(b"\n").rpartition(b"\n")[2]).close
-    except RecordError:
-        return False
-    return isinstance(close, Close) and close.reason != "end"
-
-
-def _first_time(path: Path) -> int:
-    """Return the time of the first line of a segment; 0 where there is none."""
-    with path.open("rb") as stream:
-        view = view_of(stream.readline().rstrip(b"\n"))
-    return view.time if view else 0

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import secrets
@@ -35,6 +36,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 _WRITER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _SEGMENT = re.compile(r"(\d{8}|[1-9]\d{8,17})\.(jsonl|pruned)", re.ASCII)
 _NOTE = re.compile(r"\d{1,20}\.txt", re.ASCII)
+_BINARY: Final = getattr(os, "O_BINARY", 0)
 _RESERVED: Final = frozenset({"policies", "checkpoints"})
 
 
@@ -199,6 +201,11 @@ def write_whole(path: Path, content: bytes) -> None:
             half.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def opened(path: Path, flags: int = 0) -> io.FileIO:
+    """Open a file to read and write; it is made where it is not there."""
+    return io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | _BINARY | flags, 0o644), "rb+")
 
 
 def make_folder(path: Path) -> None:
