@@ -21,13 +21,13 @@ from benchmarks.log_workload import Say, log_policy, many_requests, other_policy
 from benchmarks.workload import NOW
 from policy_router import DecisionLog, DecisionRecord, decide
 from policy_router.runtime.ids import uuid7
-from policy_router.runtime.log.decision_log import Decided
 from policy_router.runtime.log.folder import Progress
-from policy_router.runtime.log.keys import Verifier, new_signer
-from policy_router.runtime.log.replaying import replay_log
-from policy_router.runtime.log.signing import make_checkpoint
-from policy_router.runtime.log.verify import verify
-from policy_router.runtime.log.what_if import what_if
+from policy_router.runtime.log.replay.replaying import replay_log
+from policy_router.runtime.log.replay.what_if import what_if
+from policy_router.runtime.log.sign.keys import Verifier, new_signer
+from policy_router.runtime.log.sign.signing import make_checkpoint
+from policy_router.runtime.log.verify.verify import verify
+from policy_router.runtime.log.write.drafts import Decided
 
 CORES = 2
 """How many processes go through a log where several can."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from policy_router.runtime.delegator import Delegator
     from policy_router.runtime.executor import Executor
     from policy_router.runtime.loader import check, load, loads
-    from policy_router.runtime.log.decision_log import DecisionLog
+    from policy_router.runtime.log.write.decision_log import DecisionLog
     from policy_router.runtime.results import Reply
     from policy_router.runtime.router import Router
 
@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "DecisionLog": "runtime.log.decision_log",
+    "DecisionLog": "runtime.log.write.decision_log",
     "DecisionRecord": "decision.record",
     "Delegator": "runtime.delegator",
     "Diagnostic": "diagnostics",

@@ -4,10 +4,13 @@
 auditors read, verify, sign, prove, replay and prune with.
 """
 
-from policy_router.runtime.log.checkpoints import verify_growth, verify_proof
-from policy_router.runtime.log.decision_log import Decided, DecisionLog
 from policy_router.runtime.log.entry import Call, Execution, LogEntry
-from policy_router.runtime.log.keys import (
+from policy_router.runtime.log.read.reading import Line, LogReader
+from policy_router.runtime.log.replay.replaying import ReplayReport, replay_log
+from policy_router.runtime.log.replay.what_if import what_if
+from policy_router.runtime.log.replay.what_if_report import WhatIf
+from policy_router.runtime.log.sign.checkpoints import verify_growth, verify_proof
+from policy_router.runtime.log.sign.keys import (
     SignatureError,
     Signer,
     Verifier,
@@ -15,14 +18,13 @@ from policy_router.runtime.log.keys import (
     read_signer,
     read_verifier,
 )
-from policy_router.runtime.log.notes import GrowthProof, Proof
-from policy_router.runtime.log.prune import prune
-from policy_router.runtime.log.reading import Line, LogReader
-from policy_router.runtime.log.replaying import ReplayReport, replay_log
-from policy_router.runtime.log.signing import make_checkpoint, prove, prove_growth
-from policy_router.runtime.log.verify import NotWholeError, Report, verify
-from policy_router.runtime.log.what_if import what_if
-from policy_router.runtime.log.what_if_report import WhatIf
+from policy_router.runtime.log.sign.notes import ConsistencyProof as GrowthProof
+from policy_router.runtime.log.sign.notes import InclusionProof as Proof
+from policy_router.runtime.log.sign.signing import make_checkpoint, prove, prove_growth
+from policy_router.runtime.log.verify.prune import prune
+from policy_router.runtime.log.verify.verify import NotWholeError, Report, verify
+from policy_router.runtime.log.write.decision_log import DecisionLog
+from policy_router.runtime.log.write.drafts import Decided
 
 __all__ = [
     "Call",

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _log_error_code(options: argparse.Namespace, problem: LogError) -> int:
     """Return what a log that cannot be used comes to: what would be logged there is refused."""
-    from policy_router.runtime.log.verify import NotWholeError
+    from policy_router.runtime.log.verify.verify import NotWholeError
 
     if isinstance(problem, NotWholeError):
         return NOT_WHOLE
@@ -124,7 +124,7 @@ def _log(options: argparse.Namespace, policy: Policy, records: list[DecisionReco
     """Log decisions before anything is said of them."""
     from policy_router.cli.writing import log_for
     from policy_router.runtime.ids import uuid7
-    from policy_router.runtime.log.decision_log import Decided
+    from policy_router.runtime.log.write.drafts import Decided
 
     with log_for(options) as log:
         now = moment(options.now)

@@ -22,7 +22,7 @@ from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.runtime.delegator import Delegator
 from policy_router.runtime.executor import Executor
-from policy_router.runtime.log.decision_log import DecisionLog
+from policy_router.runtime.log.write.decision_log import DecisionLog
 from policy_router.runtime.outcomes import overall
 from policy_router.runtime.results import (
     Delegation,

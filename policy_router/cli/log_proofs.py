@@ -15,11 +15,11 @@ from policy_router.decision.request import spelt
 from policy_router.decision.what_if import named
 from policy_router.diagnostics import printable
 from policy_router.errors import LogError, RecordError, RequestError, reason_of
-from policy_router.runtime.log import checkpoints, signing
 from policy_router.runtime.log.entry import LogEntry, moment_of
 from policy_router.runtime.log.folder import write_whole
-from policy_router.runtime.log.keys import SignatureError, Verifier, read_verifier
-from policy_router.runtime.log.notes import GrowthProof, Proof
+from policy_router.runtime.log.sign import checkpoints, signing
+from policy_router.runtime.log.sign.keys import SignatureError, Verifier, read_verifier
+from policy_router.runtime.log.sign.notes import ConsistencyProof, InclusionProof
 
 
 def prove(options: argparse.Namespace) -> int:
@@ -64,7 +64,7 @@ def verify_proof(options: argparse.Namespace) -> int:
 
 
 def _verify_line(text: str, verifier: Verifier, options: argparse.Namespace) -> None:
-    proof = Proof.from_text(text)
+    proof = InclusionProof.from_text(text)
     checkpoint = checkpoints.verify_proof(proof, verifier)
     entry = LogEntry.from_json(proof.line)
     record = entry.decision_record
@@ -85,7 +85,7 @@ def _verify_line(text: str, verifier: Verifier, options: argparse.Namespace) -> 
 
 
 def _verify_growth(text: str, old: str, verifier: Verifier, options: argparse.Namespace) -> None:
-    proof = GrowthProof.from_text(text)
+    proof = ConsistencyProof.from_text(text)
     checkpoint = checkpoints.verify_growth(proof, old, verifier)
     if options.format == "json":
         lines = {"old_lines": proof.old_size, "lines": checkpoint.size}

@@ -31,9 +31,9 @@ from policy_router.diagnostics import printable
 from policy_router.errors import RecordError
 from policy_router.runtime.log.entry import Execution, Kind, moment_of
 from policy_router.runtime.log.policies import PolicyStore
-from policy_router.runtime.log.reading import Line, LogReader, decisions
-from policy_router.runtime.log.stats import Stats
-from policy_router.runtime.log.stats import stats as stats_of
+from policy_router.runtime.log.read.reading import Line, LogReader, decisions
+from policy_router.runtime.log.read.stats import Stats
+from policy_router.runtime.log.read.stats import stats as stats_of
 
 _HEADS = ("time", "id", "outcome", "target", "rule", "caller", "note")
 _WHY = "of a newer version, or damaged: see log verify"

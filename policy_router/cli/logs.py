@@ -16,10 +16,10 @@ from policy_router.cli.terminal import Bar, counted, err, out, out_bytes, paint_
 from policy_router.diagnostics import printable
 from policy_router.errors import RequestError, reason_of
 from policy_router.runtime.log.folder import write_whole
-from policy_router.runtime.log.keys import Signer, new_signer, read_signer
-from policy_router.runtime.log.prune import prune
-from policy_router.runtime.log.signing import make_checkpoint
-from policy_router.runtime.log.verify import Answer, Part, Report, verify
+from policy_router.runtime.log.sign.keys import Signer, new_signer, read_signer
+from policy_router.runtime.log.sign.signing import make_checkpoint
+from policy_router.runtime.log.verify.prune import prune
+from policy_router.runtime.log.verify.verify import Answer, Part, Report, verify
 
 
 def run_log(options: argparse.Namespace) -> int:

@@ -14,10 +14,10 @@ from policy_router.decision.replay import Outcome
 from policy_router.diagnostics import printable
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
-from policy_router.runtime.log.replaying import ReplayReport, replay_log
-from policy_router.runtime.log.what_if import what_if
-from policy_router.runtime.log.what_if_money import BILLION
-from policy_router.runtime.log.what_if_report import WhatIf, ordered
+from policy_router.runtime.log.replay.replaying import ReplayReport, replay_log
+from policy_router.runtime.log.replay.what_if import what_if
+from policy_router.runtime.log.replay.what_if_money import BILLION
+from policy_router.runtime.log.replay.what_if_report import WhatIf, ordered
 
 _SHOWN = 12
 _SHOWN_IN_MARKDOWN = 50

@@ -1,7 +1,7 @@
 """What another policy would have decided: names of outcomes, and what tells them apart.
 
 Pure, as all of this floor. What many decisions come to is counted by
-:mod:`policy_router.runtime.log.what_if`; why one differs is said by
+:mod:`policy_router.runtime.log.replay.what_if`; why one differs is said by
 :mod:`policy_router.decision.flip_cause`.
 """
 

@@ -26,8 +26,9 @@ from policy_router.runtime.closing import Closing
 from policy_router.runtime.executor import Executor
 from policy_router.runtime.ids import Ids, check_session, uuid7
 from policy_router.runtime.lineage import parent_of, running_by
-from policy_router.runtime.log.decision_log import Decided, DecisionLog
-from policy_router.runtime.log.events import decided, logging_watcher
+from policy_router.runtime.log.write.decision_log import DecisionLog
+from policy_router.runtime.log.write.drafts import Decided
+from policy_router.runtime.log.write.events import decided, logging_watcher
 from policy_router.runtime.loop import BackgroundLoop, in_a_thread
 from policy_router.runtime.outcomes import completed, failed, overall
 from policy_router.runtime.results import (

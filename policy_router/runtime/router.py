@@ -17,7 +17,7 @@ from policy_router.errors import NoTarget
 from policy_router.runtime.lineage import parent_of
 
 if TYPE_CHECKING:
-    from policy_router.runtime.log.decision_log import DecisionLog
+    from policy_router.runtime.log.write.decision_log import DecisionLog
 
 Clock = Callable[[], datetime.datetime]
 """Returns the current time, with its time zone."""

@@ -18,8 +18,8 @@ from policy_router.runtime.log.entry import (
     line_hash,
 )
 from policy_router.runtime.log.heads import Head
-from policy_router.runtime.log.keys import Signer
-from policy_router.runtime.log.merkle import Tree
+from policy_router.runtime.log.sign.keys import Signer
+from policy_router.runtime.log.sign.merkle import Tree
 
 MOMENT = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from policy_router import DecisionLog
-from policy_router.runtime.log import chain as chain_module
+from policy_router.runtime.log.write import chain as chain_module
 from tests.integration.support import in_process_of_its_own
 
 PATIENCE_SECONDS = 20.0

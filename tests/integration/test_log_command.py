@@ -26,17 +26,18 @@ from policy_router import DecisionLog, decide
 from policy_router.cli import terminal
 from policy_router.errors import LogError
 from policy_router.runtime.loader import schema
-from policy_router.runtime.log import prune as prune_module
-from policy_router.runtime.log.checkpoints import keep, verify_growth
 from policy_router.runtime.log.damage import Damage
-from policy_router.runtime.log.entry import Draft, Execution, Gap, Kind, LogEntry, microseconds
+from policy_router.runtime.log.entry import Execution, Gap, Kind, LogEntry, microseconds
 from policy_router.runtime.log.folder import LogFolder
-from policy_router.runtime.log.notes import Checkpoint, Proof, sign, text_of
-from policy_router.runtime.log.prune import prune
 from policy_router.runtime.log.pruned import read_pruned
-from policy_router.runtime.log.reading import Line, LogReader
-from policy_router.runtime.log.signing import make_checkpoint, prove_growth
-from policy_router.runtime.log.verify import NotWholeError, verify
+from policy_router.runtime.log.read.reading import Line, LogReader
+from policy_router.runtime.log.sign.checkpoints import keep, verify_growth
+from policy_router.runtime.log.sign.notes import Checkpoint, InclusionProof, sign, text_of
+from policy_router.runtime.log.sign.signing import make_checkpoint, prove_growth
+from policy_router.runtime.log.verify import prune as prune_module
+from policy_router.runtime.log.verify.prune import prune
+from policy_router.runtime.log.verify.verify import NotWholeError, verify
+from policy_router.runtime.log.write.drafts import Draft
 from tests.integration.log_auditing import (
     MOMENT,
     NOW,
@@ -1205,21 +1206,23 @@ def test_what_no_checkpoint_covers_is_not_proved_to_have_grown(keyed: Path, run:
     assert run("log", "prove", "log", id_of(1), "--since", str(larger)).code == 2
 
 
-def changed_line(proof: Proof) -> Proof:
-    return Proof(proof.index, proof.hashes, proof.checkpoint, proof.line.replace(b"7", b"8", 1))
+def changed_line(proof: InclusionProof) -> InclusionProof:
+    return InclusionProof(
+        proof.index, proof.hashes, proof.checkpoint, proof.line.replace(b"7", b"8", 1)
+    )
 
 
-def changed_index(proof: Proof) -> Proof:
-    return Proof(proof.index + 1, proof.hashes, proof.checkpoint, proof.line)
+def changed_index(proof: InclusionProof) -> InclusionProof:
+    return InclusionProof(proof.index + 1, proof.hashes, proof.checkpoint, proof.line)
 
 
-def fewer_hashes(proof: Proof) -> Proof:
-    return Proof(proof.index, proof.hashes[1:], proof.checkpoint, proof.line)
+def fewer_hashes(proof: InclusionProof) -> InclusionProof:
+    return InclusionProof(proof.index, proof.hashes[1:], proof.checkpoint, proof.line)
 
 
 @pytest.mark.parametrize("change", [changed_line, changed_index, fewer_hashes])
 def test_a_proof_that_was_changed_proves_nothing(proof: Path, run: Run, change: Any) -> None:
-    proof.write_text(change(Proof.from_text(proof.read_text())).to_text())
+    proof.write_text(change(InclusionProof.from_text(proof.read_text())).to_text())
     ran = run("log", "verify-proof", "one.proof", "--key", "auditor.pub")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith("policy-router: not proved: ")

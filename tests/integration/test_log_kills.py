@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from policy_router import DecisionLog
-from policy_router.runtime.log.chain import Chain
 from policy_router.runtime.log.heads import Head
-from policy_router.runtime.log.verify import verify
+from policy_router.runtime.log.verify.verify import verify
+from policy_router.runtime.log.write.chain import Chain
 from tests.integration.log_chain import (
     GENESIS,
     POLICY,

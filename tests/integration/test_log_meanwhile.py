@@ -15,17 +15,18 @@ import pytest
 
 from policy_router import DecisionLog
 from policy_router.errors import LogError
-from policy_router.runtime.log import chain as chain_module
-from policy_router.runtime.log import completeness as completeness_module
-from policy_router.runtime.log.chain import Chain, Limits
 from policy_router.runtime.log.damage import Damage
-from policy_router.runtime.log.entry import Draft, Gap, Kind
+from policy_router.runtime.log.entry import Gap, Kind
 from policy_router.runtime.log.folder import LogFolder
 from policy_router.runtime.log.lock import lock
-from policy_router.runtime.log.prune import prune
-from policy_router.runtime.log.scan import Scan
-from policy_router.runtime.log.signing import make_checkpoint, prove
-from policy_router.runtime.log.verify import verify
+from policy_router.runtime.log.sign.signing import make_checkpoint, prove
+from policy_router.runtime.log.verify import completeness as completeness_module
+from policy_router.runtime.log.verify.prune import prune
+from policy_router.runtime.log.verify.scan import Scan
+from policy_router.runtime.log.verify.verify import verify
+from policy_router.runtime.log.write import chain as chain_module
+from policy_router.runtime.log.write.chain import Chain, Limits
+from policy_router.runtime.log.write.drafts import Draft
 from tests.integration.log_auditing import SIGNER, Clock, audited, id_of, segments
 from tests.integration.log_chain import gaps, one_writer, problems
 
@@ -317,7 +318,7 @@ def test_a_line_may_be_taken_back_between_two_reads(
         if len(content) > 256:
             raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr("policy_router.runtime.log.scan._BLOCK", size)
+    monkeypatch.setattr("policy_router.runtime.log.verify.scan._BLOCK", size)
     write = chain_module._write  # noqa: SLF001
     chain = opened(tmp_path, Limits(10**9, 1e6))
     chain.write([gap(1)])

@@ -25,19 +25,19 @@ from msgspec.structs import replace
 from policy_router import DecisionLog, decide
 from policy_router.decision.record import Target
 from policy_router.decision.replay import Outcome
-from policy_router.runtime.log import chunks as chunks_module
-from policy_router.runtime.log import decisions as decisions_module
-from policy_router.runtime.log import replaying, what_if_report
-from policy_router.runtime.log import what_if as what_if_module
-from policy_router.runtime.log.chunks import Chunk
-from policy_router.runtime.log.decision_log import Decided
-from policy_router.runtime.log.entry import Close, Draft, Execution, Kind
+from policy_router.runtime.log.entry import Close, Execution, Kind
 from policy_router.runtime.log.folder import LogFolder
-from policy_router.runtime.log.replaying import ReplayReport, replay_log
-from policy_router.runtime.log.verify import verify
-from policy_router.runtime.log.what_if import what_if
-from policy_router.runtime.log.what_if_money import Money
-from policy_router.runtime.log.what_if_report import WhatIf, ordered
+from policy_router.runtime.log.replay import chunks as chunks_module
+from policy_router.runtime.log.replay import decisions as decisions_module
+from policy_router.runtime.log.replay import replaying, what_if_report
+from policy_router.runtime.log.replay import what_if as what_if_module
+from policy_router.runtime.log.replay.chunks import Chunk
+from policy_router.runtime.log.replay.replaying import ReplayReport, replay_log
+from policy_router.runtime.log.replay.what_if import what_if
+from policy_router.runtime.log.replay.what_if_money import Money
+from policy_router.runtime.log.replay.what_if_report import WhatIf, ordered
+from policy_router.runtime.log.verify.verify import verify
+from policy_router.runtime.log.write.drafts import Decided, Draft
 from tests.integration.log_auditing import (
     CHEAP,
     NOW,
@@ -786,7 +786,7 @@ def killed(_job: object, _chunk: object) -> None:
 INTERRUPTED = """
 import os, signal, sys, threading
 from policy_router.cli import main
-from policy_router.runtime.log import chunks
+from policy_router.runtime.log.replay import chunks
 chunks._SMALL = 0
 if __name__ == "__main__":
     threading.Timer(float(sys.argv[1]), lambda: os.killpg(0, signal.SIGINT)).start()

@@ -27,17 +27,17 @@ from cryptography.hazmat.primitives.serialization import (
 
 from policy_router import DecisionLog, decide
 from policy_router.errors import LogError
-from policy_router.runtime.log import chain
 from policy_router.runtime.log.damage import Damage, Problem
-from policy_router.runtime.log.decision_log import Decided
-from policy_router.runtime.log.entry import Draft, Gap, Kind, LogEntry, Prune, line_hash
+from policy_router.runtime.log.entry import Gap, Kind, LogEntry, Prune, line_hash
 from policy_router.runtime.log.folder import LogFolder, Segment
-from policy_router.runtime.log.keys import SignatureError, Signer
-from policy_router.runtime.log.merkle import leaf_hash
 from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.log.pruned import Pruned
-from policy_router.runtime.log.signing import make_checkpoint
-from policy_router.runtime.log.verify import Answer, NotWholeError, Report, verify
+from policy_router.runtime.log.sign.keys import SignatureError, Signer
+from policy_router.runtime.log.sign.merkle import leaf_hash
+from policy_router.runtime.log.sign.signing import make_checkpoint
+from policy_router.runtime.log.verify.verify import Answer, NotWholeError, Report, verify
+from policy_router.runtime.log.write import chain
+from policy_router.runtime.log.write.drafts import Decided, Draft
 from tests.integration.log_auditing import (
     NOW,
     PRICED,

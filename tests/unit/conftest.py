@@ -16,7 +16,7 @@ if _ROOT not in sys.path:
     sys.path.append(_ROOT)
 
 from policy_router import DecisionLog  # noqa: E402 - after the path is set
-from policy_router.runtime.log import endings  # noqa: E402
+from policy_router.runtime.log.write import shutdown  # noqa: E402
 from tests.integration.log_chain import NewLog  # noqa: E402
 from tests.integration.log_disk import Disk  # noqa: E402
 from tests.support.counting import work  # noqa: E402, F401 - a fixture
@@ -38,7 +38,7 @@ def new_log(tmp_path: Path) -> Iterator[NewLog]:
         closing.start()
         closing.join(10)
         if closing.is_alive():
-            endings.OPEN.discard(log)  # it would never be closed
+            shutdown.OPEN.discard(log)  # it would never be closed
             hanging.append(log)
     assert not hanging, "a log cannot be closed"
 

@@ -24,10 +24,10 @@ import pytest
 from policy_router import DecisionLog, Router, loads
 from policy_router.errors import LogError, NoTarget, RequestError
 from policy_router.runtime.ids import uuid7
-from policy_router.runtime.log import flusher as flusher_module
-from policy_router.runtime.log import group as group_module
-from policy_router.runtime.log.decision_log import Decided
-from policy_router.runtime.log.entry import Draft, Execution, Gap, Kind, Prune, microseconds
+from policy_router.runtime.log.entry import Execution, Gap, Kind, Prune, microseconds
+from policy_router.runtime.log.write import flusher as flusher_module
+from policy_router.runtime.log.write import group as group_module
+from policy_router.runtime.log.write.drafts import Decided, Draft
 from tests.integration.log_chain import (
     POLICY,
     NewLog,

@@ -16,20 +16,14 @@ import pytest
 from msgspec import UNSET
 
 from policy_router.errors import LogError, RecordError
-from policy_router.runtime.log import chain as chain_module
-from policy_router.runtime.log import claims as claims_module
-from policy_router.runtime.log.chain import Chain, Limits
 from policy_router.runtime.log.entry import (
     Call,
     Close,
-    Draft,
     Execution,
     Gap,
     Kind,
     LogEntry,
     Prune,
-    chained,
-    encoded,
     line_hash,
     microseconds,
     moment_of,
@@ -37,7 +31,11 @@ from policy_router.runtime.log.entry import (
 from policy_router.runtime.log.folder import LogFolder, is_writer, sync_folder, write_whole
 from policy_router.runtime.log.heads import SCHEMA, Head, UnknownSchemaError, read_head
 from policy_router.runtime.log.lock import lock
-from policy_router.runtime.log.reading import LogReader
+from policy_router.runtime.log.read.reading import LogReader
+from policy_router.runtime.log.write import chain as chain_module
+from policy_router.runtime.log.write import claims as claims_module
+from policy_router.runtime.log.write.chain import Chain, Limits
+from policy_router.runtime.log.write.drafts import Draft, chained, encoded
 from tests.integration.log_chain import (
     GENESIS,
     canonical,

@@ -16,8 +16,8 @@ import pytest
 from policy_router import DecisionLog, loads
 from policy_router.errors import LogError
 from policy_router.log import Call, Execution, replay_log, verify
-from policy_router.runtime.log import chain as chain_module
-from policy_router.runtime.log.chain import Chain
+from policy_router.runtime.log.write import chain as chain_module
+from policy_router.runtime.log.write.chain import Chain
 from tests.integration.log_chain import (
     POLICY,
     NewLog,
@@ -341,7 +341,7 @@ def test_a_child_of_multiprocessing_ends_though_it_has_idle_threads(
 FORKED_MEANWHILE = (
     SCRIPT
     + """
-from policy_router.runtime.log.chain import Chain
+from policy_router.runtime.log.write.chain import Chain
 recover, is_there, may_go = Chain._recover, threading.Event(), threading.Event()
 def recover_slowly(self, now):
     is_there.set()

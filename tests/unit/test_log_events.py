@@ -20,7 +20,7 @@ from policy_router.runtime.batch import Planned, planned
 from policy_router.runtime.ids import uuid7
 from policy_router.runtime.lineage import parent_of
 from policy_router.runtime.log.entry import Call, Execution
-from policy_router.runtime.log.events import decided, execution_of, logging_watcher
+from policy_router.runtime.log.write.events import decided, execution_of, logging_watcher
 from policy_router.runtime.results import (
     Attempt,
     ChildTask,

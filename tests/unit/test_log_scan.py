@@ -10,12 +10,13 @@ import pytest
 from msgspec import Raw
 
 from policy_router import decide
-from policy_router.runtime.log import scan as scan_module
 from policy_router.runtime.log.damage import Damage, spelt_lines
-from policy_router.runtime.log.entry import GENESIS, Close, Draft, Kind, Prune, chained, line_hash
-from policy_router.runtime.log.merkle import leaf_hash
+from policy_router.runtime.log.entry import GENESIS, Close, Kind, Prune, line_hash
 from policy_router.runtime.log.pruned import Pruned
-from policy_router.runtime.log.scan import Scan
+from policy_router.runtime.log.sign.merkle import leaf_hash
+from policy_router.runtime.log.verify import scan as scan_module
+from policy_router.runtime.log.verify.scan import Scan
+from policy_router.runtime.log.write.drafts import Draft, chained
 from tests.integration.log_auditing import NOW, policy_of
 
 RULES = policy_of()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy_router.runtime.log.merkle import (
+from policy_router.runtime.log.sign.merkle import (
     Tree,
     consistency_proof,
     inclusion_proof,

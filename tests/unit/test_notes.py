@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy_router.errors import PolicyRouterError
-from policy_router.runtime.log.keys import (
+from policy_router.runtime.log.sign.keys import (
     DEFAULT_NAME,
     SignatureError,
     Signer,
@@ -33,12 +33,12 @@ from policy_router.runtime.log.keys import (
     read_signer,
     read_verifier,
 )
-from policy_router.runtime.log.merkle import (
+from policy_router.runtime.log.sign.merkle import (
     inclusion_proof,
     leaf_hash,
     verify_inclusion,
 )
-from policy_router.runtime.log.notes import Checkpoint, Proof, opened, sign, text_of
+from policy_router.runtime.log.sign.notes import Checkpoint, InclusionProof, opened, sign, text_of
 from tests.integration.log_auditing import root
 
 # The example of golang.org/x/mod/sumdb/note.
@@ -588,11 +588,13 @@ def test_without_the_library_notes_can_be_read(monkeypatch: pytest.MonkeyPatch) 
     assert text_of(NOTE) == TEXT
     assert read_verifier(PETER_PUBLIC.encode()) == VERIFIER
     assert Checkpoint.from_text(text_of(BEHIND_THE_SOFA)).size == 20_852_163
-    assert Proof.from_text(PROOF).to_text() == PROOF
+    assert InclusionProof.from_text(PROOF).to_text() == PROOF
 
 
 def test_the_library_is_imported_with_the_first_key() -> None:
-    program = "import sys, policy_router.runtime.log.notes; print('cryptography' in sys.modules)"
+    program = (
+        "import sys, policy_router.runtime.log.sign.notes; print('cryptography' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)  # noqa: S603 - our own program
     assert done.stdout.split() == [b"False"]
 
@@ -717,7 +719,7 @@ EXTRA = PROOF_LINES.split("\n")[1]
 
 
 def test_the_example_of_tlog_proof_is_read_and_written() -> None:
-    proof = Proof.from_text(PROOF)
+    proof = InclusionProof.from_text(PROOF)
     assert (proof.index, len(proof.hashes)) == (73_894, 5)
     assert proof.hashes[0].hex()[:8] == "8122b25e"
     assert proof.line.startswith(b"age-v1.2.1-darwin-arm64.tar.gz")
@@ -731,8 +733,8 @@ def test_a_proof_is_all_that_it_takes(size: int) -> None:
     leaves = [leaf_hash(line) for line in log]
     note = sign(Checkpoint("example.com/log", size, root(leaves)).to_text(), SIGNER)
     for index, line in enumerate(log):
-        text = Proof(index, inclusion_proof(leaves, index), note, line).to_text()
-        proof = Proof.from_text(text)
+        text = InclusionProof(index, inclusion_proof(leaves, index), note, line).to_text()
+        proof = InclusionProof.from_text(text)
         signed = Checkpoint.from_text(opened(proof.checkpoint, VERIFIER))
         leaf = leaf_hash(proof.line)
         assert (proof.line, proof.index, signed.size) == (line, index, size)
@@ -780,7 +782,7 @@ def test_a_proof_is_all_that_it_takes(size: int) -> None:
 )
 def test_what_is_no_proof_is_not_read(text: str) -> None:
     with pytest.raises(SignatureError, match=r"^malformed \w+: wanted ") as caught:
-        Proof.from_text(text)
+        InclusionProof.from_text(text)
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
@@ -800,4 +802,4 @@ def test_no_proof_is_made_that_cannot_be_written(
     index: int, hashes: tuple[bytes, ...], checkpoint: str, line: bytes
 ) -> None:
     with pytest.raises(SignatureError, match=r"^malformed \w+: wanted "):
-        Proof(index, hashes, checkpoint, line)
+        InclusionProof(index, hashes, checkpoint, line)

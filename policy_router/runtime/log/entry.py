@@ -9,17 +9,14 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from policy_router.decision.record import SCHEMA, DecisionRecord, EngineName, PolicyName
-from policy_router.decision.request import moment
-from policy_router.domain import Policy
-from policy_router.errors import RecordError, RequestError
+from policy_router.errors import RecordError
 
 HOLE: Final = b"\0"
 """What a power cut may leave where nothing was on disk yet. No line has it: JSON spells it out."""
@@ -177,31 +174,6 @@ class Prune(Struct, frozen=True):
     segments: tuple[str, ...]
 
 
-class Draft(Struct, frozen=True):
-    """A line before it has its place in the chain; the fields are those of :class:`LogEntry`.
-
-    What comes from outside is JSON already: what cannot be spelt is found before it is handed over,
-    and harms nobody else.
-
-    Attributes:
-        policy: of a decision: what decided, which is stored before the line is written.
-        is_waited_for: whether somebody waits for it, and would be told that it is not written.
-    """
-
-    kind: Kind
-    time: int
-    id: str | UnsetType = UNSET
-    parent: str | UnsetType = UNSET
-    caller: Raw | UnsetType = UNSET
-    record: Raw | UnsetType = UNSET
-    execution: Raw | UnsetType = UNSET
-    gap: Gap | UnsetType = UNSET
-    close: Close | UnsetType = UNSET
-    prune: Prune | UnsetType = UNSET
-    policy: Policy | None = None
-    is_waited_for: bool = False
-
-
 class LogEntry(Struct, frozen=True):
     """A line of the log.
 
@@ -346,59 +318,9 @@ def is_id(text: str) -> bool:
     return bool(_ID.fullmatch(text))
 
 
-def chained(draft: Draft, seq: int, prev: str) -> bytes:
-    """Return the bytes of a line, without a line end.
-
-    Args:
-        draft: what it says.
-        seq: its number.
-        prev: the hash of the line before.
-    """
-    return _ENCODER.encode(
-        LogEntry(
-            seq,
-            prev,
-            draft.time,
-            draft.kind,
-            draft.id,
-            draft.parent,
-            cast("dict[str, Any]", draft.caller),
-            draft.record,
-            cast("Execution", draft.execution),
-            draft.gap,
-            draft.close,
-            draft.prune,
-        )
-    )
-
-
-def encoded(content: Execution | Mapping[str, Any]) -> Raw:
-    """Return a part of a line as JSON, which can be read back.
-
-    Raises:
-        ValueError: it is not what its class says, or a text in it is not valid Unicode.
-    """
-    try:
-        line = _ENCODER.encode(content)
-        if isinstance(content, Execution):
-            _EXECUTIONS.decode(line)
-    except (TypeError, RecursionError, msgspec.ValidationError) as problem:
-        raise ValueError(f"it cannot be a part of a line: {problem}") from None
-    return Raw(line)
-
-
 def line_hash(line: bytes) -> str:
     """Return the SHA-256 of a line, in hexadecimal."""
     return hashlib.sha256(line).hexdigest()
-
-
-def is_time(text: str) -> bool:
-    """Tell whether a record can have this time."""
-    try:
-        moment(text)
-    except RequestError:
-        return False
-    return True
 
 
 def microseconds(at: datetime.datetime) -> int:
@@ -414,7 +336,6 @@ def moment_of(time: int) -> datetime.datetime:
         return _EPOCH
 
 
-_ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(LogEntry)
 _VIEWS = msgspec.json.Decoder(LineView)
 _RECORD_VIEWS = msgspec.json.Decoder(RecordView)

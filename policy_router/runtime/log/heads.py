@@ -87,16 +87,16 @@ def last_hash(path: str | Path, length: int | None = None) -> str | None:
     with open(path, "rb") as stream:  # noqa: PTH123 - the name may be a string
         size = stream.seek(0, io.SEEK_END)
         if length is None:
-            length = _after_newline(stream, size)
+            length = after_newline(stream, size)
         stream.seek(max(length - 1, 0))
         if not 0 < length <= size or stream.read(1) != b"\n":
             return None
-        start = _after_newline(stream, length - 1)
+        start = after_newline(stream, length - 1)
         stream.seek(start)
         return line_hash(stream.read(length - 1 - start))
 
 
-def _after_newline(stream: BinaryIO, stop: int) -> int:
+def after_newline(stream: BinaryIO, stop: int) -> int:
     """Return the offset after the last line end before another offset; 0 where there is none."""
     while stop > 0:
         start = max(0, stop - _BLOCK)

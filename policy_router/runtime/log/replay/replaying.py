@@ -14,11 +14,17 @@ from msgspec import Raw, Struct, field
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.replay import Outcome, compared, replay
 from policy_router.errors import RecordError
-from policy_router.runtime.log.chunks import Chunk, Job, chunks, over_all
-from policy_router.runtime.log.decisions import MOST_POLICIES, Decider, kept_policy, lines
-from policy_router.runtime.log.entry import Kind, is_time, known_record_view
+from policy_router.runtime.log.entry import Kind, known_record_view
 from policy_router.runtime.log.folder import LogFolder, Progress, readable
-from policy_router.runtime.log.what_if_report import ordered
+from policy_router.runtime.log.replay.chunks import Chunk, Job, chunks, over_all
+from policy_router.runtime.log.replay.decisions import (
+    MOST_POLICIES,
+    Decider,
+    is_time,
+    kept_policy,
+    lines,
+)
+from policy_router.runtime.log.replay.what_if_report import ordered
 
 _SHOWN = 20
 

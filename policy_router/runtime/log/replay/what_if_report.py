@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct, field
 
 from policy_router.decision.what_if import Flip
-from policy_router.runtime.log.what_if_money import BILLION, Money, Runs
+from policy_router.runtime.log.replay.what_if_money import BILLION, Money, Runs
 
 EXAMPLES = 10
 """How many examples a report has."""

@@ -55,8 +55,9 @@ from contextlib import suppress
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from policy_router.errors import LogError
-from policy_router.runtime.log.entry import Draft
-from policy_router.runtime.log.flusher import Calls, flush_now_and_then
+from policy_router.runtime.log.write.batch import Batch, Waiter, pass_on
+from policy_router.runtime.log.write.drafts import Draft
+from policy_router.runtime.log.write.flusher import Calls, flush_now_and_then
 
 _CROWD: Final = 4
 """How many lines at a time are so many that it pays to wait for more."""
@@ -68,34 +69,6 @@ _MOST_WAITING: Final = 10_000
 """How many lines may wait to be written before whoever adds one has to wait too."""
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-
-class _Batch:
-    """Lines that are written together, and who waits for them."""
-
-    __slots__ = ("drafts", "problem", "tasks", "waiters")
-
-    def __init__(self) -> None:
-        self.drafts: list[Draft] = []
-        self.waiters: list[_Waiter] = []
-        self.tasks: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-        self.problem: LogError | None = None
-
-    @property
-    def is_awaited(self) -> bool:
-        """Whether anybody waits for it."""
-        return bool(self.waiters or self.tasks)
-
-
-class _Waiter:
-    """A thread that waits until its lines are written, or until it is to write."""
-
-    __slots__ = ("can_lead", "gate", "leads")
-
-    def __init__(self, *, can_lead: bool) -> None:
-        self.gate = threading.Lock()
-        self.gate.acquire()
-        self.can_lead, self.leads = can_lead, False
 
 
 def _not_within_itself(
@@ -138,7 +111,7 @@ class GroupCommit:
         self.name, self._write, self.is_closed = name, write, is_closed
         self._writing, self._lock = threading.Lock(), threading.Lock()
         self._within: set[int] = set()
-        self._open = _Batch()
+        self._open = Batch()
         self._is_led = self.has_ended = self._has_flusher = False
         self._last_size = 0
         self._calls = Calls()
@@ -224,7 +197,7 @@ class GroupCommit:
     @_not_within_itself
     def _join_as_task(
         self, done: asyncio.Future[None], drafts: Sequence[Draft], *, even_closed: bool
-    ) -> _Batch | None:
+    ) -> Batch | None:
         """Add lines to the open batch, with who is told; return it, or None with nothing to do."""
         with self._lock:
             if not even_closed:
@@ -248,7 +221,7 @@ class GroupCommit:
 
         The main thread writes for nobody else, unless there is no other, and wakes nobody.
         """
-        waiter = _Waiter(can_lead=_may_lead())
+        waiter = Waiter(can_lead=_may_lead())
         with self._lock:
             if not even_closed:
                 self.check_open()
@@ -266,14 +239,14 @@ class GroupCommit:
         if not waiter.leads:
             waiter.gate.acquire()
             if waiter.can_lead and not waiter.leads:
-                _pass_on(batch)
+                pass_on(batch)
         if waiter.leads:
             self._lead(batch)
         return batch.problem
 
-    def _lead(self, batch: _Batch) -> None:
+    def _lead(self, batch: Batch) -> None:
         """Write the lines of a batch, and let somebody of the next one write that."""
-        following: _Batch | None = batch
+        following: Batch | None = batch
         failure: BaseException | None = None
         while following is not None:
             current = following
@@ -286,18 +259,18 @@ class GroupCommit:
             for loop, tasks in current.tasks.items():
                 with suppress(RuntimeError):  # it is closed, and nobody waits any more
                     loop.call_soon_threadsafe(_settle, tasks)
-            _pass_on(current)
+            pass_on(current)
         if failure is not None:
             raise failure
 
-    def _write_together(self, batch: _Batch) -> None:
+    def _write_together(self, batch: Batch) -> None:
         batch.problem = LogError(self.name, "the writing was interrupted")
         with self._lock:
-            self._open = _Batch()
+            self._open = Batch()
         with self._writing:
             batch.problem = self._write(batch.drafts)
 
-    def _pass_lead(self) -> _Batch | None:
+    def _pass_lead(self) -> Batch | None:
         """Let somebody else write what has come meanwhile; return it where there is nobody."""
         with self._lock:
             following = self._open
@@ -311,7 +284,7 @@ class GroupCommit:
             self._is_led = bool(has_more and not self._flush_soon(hurry=following.is_awaited))
             return following if self._is_led else None
 
-    def _gather(self, batch: _Batch) -> None:
+    def _gather(self, batch: Batch) -> None:
         """Wait a moment for as many lines as came together before: one sync for all is less."""
         wanted = self._last_size * _ENOUGH
         for _ in range(_MOST_PAUSES if self._last_size > _CROWD else 0):
@@ -346,18 +319,6 @@ class GroupCommit:
 def _may_lead() -> bool:
     """Tell whether others may wait for this thread: the main one can be interrupted anywhere."""
     return threading.current_thread() is not threading.main_thread()
-
-
-def _pass_on(batch: _Batch) -> None:
-    """Wake one who waits for a batch that is written, who wakes the next.
-
-    To wake all of them at once would let them crowd at the interpreter's lock.
-    """
-    while batch.waiters:
-        waiter = batch.waiters.pop()
-        waiter.gate.release()
-        if waiter.can_lead:  # it wakes the next; an interrupted main thread might not
-            return
 
 
 def _settle(tasks: Sequence[asyncio.Future[None]]) -> None:

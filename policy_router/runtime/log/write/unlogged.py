@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from policy_router.errors import LogError
-from policy_router.runtime.log.entry import Draft, Gap, Kind
+from policy_router.runtime.log.entry import Gap, Kind
+from policy_router.runtime.log.write.drafts import Draft
 
 _NOTHING: Final = Gap("unlogged")
 
 
-class Missing:
-    """Counts it. Safe to share between threads."""
+class UnloggedCounter:
+    """Counts decisions and executions that are not logged. Safe to share between threads."""
 
     def __init__(self) -> None:
-        """Begin with nothing missing."""
+        """Begin with none."""
         self._lock = threading.RLock()  # a signal handler may count, too
         self._gap = _NOTHING
 
@@ -35,12 +36,12 @@ class Missing:
         return bool(self._gap.decisions or self._gap.executions)
 
     def gap(self) -> Gap | None:
-        """Return what is missing, to be told; None where nothing is."""
+        """Return what is missing, to be written as a gap; None where nothing is."""
         found = self._gap
         return None if found is _NOTHING else found
 
-    def told(self, gap: Gap) -> None:
-        """Forget what has been told; what came since is still missing."""
+    def forget(self, gap: Gap) -> None:
+        """Forget what a gap line tells now; what came since is still missing."""
         with self._lock:
             now = self._gap
             decisions, executions = now.decisions - gap.decisions, now.executions - gap.executions

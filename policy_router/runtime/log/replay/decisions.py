@@ -14,14 +14,14 @@ from msgspec import UNSET
 
 from policy_router.decision.evaluator import decide
 from policy_router.decision.record import DecisionRecord
-from policy_router.decision.request import Request
+from policy_router.decision.request import Request, moment
 from policy_router.decision.what_if import reads_now
 from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
-from policy_router.runtime.log.chunks import Chunk, Job
 from policy_router.runtime.log.entry import LineView, RecordView, known_view_of
 from policy_router.runtime.log.folder import LogFolder
 from policy_router.runtime.log.policies import PolicyStore
+from policy_router.runtime.log.replay.chunks import Chunk, Job
 
 V = TypeVar("V")
 
@@ -82,6 +82,15 @@ def lines(chunk: Chunk, counts: Counts) -> Iterator[LineView]:
             counts.unreadable += 1
         else:
             yield line
+
+
+def is_time(text: str) -> bool:
+    """Tell whether a record can have this time."""
+    try:
+        moment(text)
+    except RequestError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=MOST_POLICIES)

@@ -20,19 +20,24 @@ from policy_router.decision.what_if import REFUSED, UNFIT, Flip, named
 from policy_router.domain import Policy
 from policy_router.errors import RecordError
 from policy_router.runtime.loader import loads
-from policy_router.runtime.log.chunks import Chunk, Job, chunks, over_all
-from policy_router.runtime.log.decisions import MOST_KEPT, Decider, kept_policy, lines
 from policy_router.runtime.log.entry import (
     Kind,
     LineView,
     RecordView,
-    is_time,
     known_record_view,
     read_execution,
 )
 from policy_router.runtime.log.folder import LogFolder, Progress, readable
-from policy_router.runtime.log.what_if_money import Money, Pricing, Runs, Used, used
-from policy_router.runtime.log.what_if_report import Example, WhatIf
+from policy_router.runtime.log.replay.chunks import Chunk, Job, chunks, over_all
+from policy_router.runtime.log.replay.decisions import (
+    MOST_KEPT,
+    Decider,
+    is_time,
+    kept_policy,
+    lines,
+)
+from policy_router.runtime.log.replay.what_if_money import Money, Pricing, Runs, Used, used
+from policy_router.runtime.log.replay.what_if_report import Example, WhatIf
 
 
 def what_if(

@@ -20,7 +20,7 @@ from policy_router.runtime.log.folder import LogFolder, Progress, Segment, reada
 from policy_router.runtime.log.heads import Head
 from policy_router.runtime.log.policies import PolicyStore
 from policy_router.runtime.log.pruned import read_pruned
-from policy_router.runtime.log.scan import Scan, SegmentExtent
+from policy_router.runtime.log.verify.scan import Scan, SegmentExtent
 
 T = TypeVar("T")
 

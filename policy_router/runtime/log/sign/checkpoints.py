@@ -23,8 +23,8 @@ from msgspec import Struct
 from policy_router.errors import LogError, reason_of
 from policy_router.runtime.log.damage import Damage, Problem
 from policy_router.runtime.log.folder import LogFolder, sync_folder, write_whole
-from policy_router.runtime.log.keys import SignatureError, Signer, Verifier, from_base64
-from policy_router.runtime.log.merkle import (
+from policy_router.runtime.log.sign.keys import SignatureError, Signer, Verifier, from_base64
+from policy_router.runtime.log.sign.merkle import (
     HASH_SIZE,
     Tree,
     inclusion_proof,
@@ -32,13 +32,20 @@ from policy_router.runtime.log.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from policy_router.runtime.log.notes import Checkpoint, GrowthProof, Proof, opened, sign, text_of
+from policy_router.runtime.log.sign.notes import (
+    Checkpoint,
+    ConsistencyProof,
+    InclusionProof,
+    opened,
+    sign,
+    text_of,
+)
 
 _COVER: Final = re.compile(r"writer ([A-Za-z0-9_][A-Za-z0-9_.-]{0,63}) ([1-9]\d{0,18}) (\S{44})")
 _FILE: Final = re.compile(r"[0-9]{1,20}\.txt")
 
 
-class Cover(Struct, frozen=True):
+class WriterExtent(Struct, frozen=True):
     """How much of a writer a checkpoint covers.
 
     Attributes:
@@ -77,7 +84,7 @@ class SignedCheckpoint(Struct, frozen=True):
     name: str
     note: str
     checkpoint: Checkpoint
-    covers: tuple[Cover, ...]
+    covers: tuple[WriterExtent, ...]
 
     @classmethod
     def read(cls, path: Path, name: str) -> SignedCheckpoint:
@@ -99,12 +106,12 @@ class SignedCheckpoint(Struct, frozen=True):
         return cls(name, note, checkpoint, covers)
 
 
-def _cover(line: str) -> Cover:
+def _cover(line: str) -> WriterExtent:
     found = _COVER.fullmatch(line)
     leaf = from_base64(found[3], "checkpoint") if found else b""
     if found is None or len(leaf) != HASH_SIZE:
         raise SignatureError("malformed checkpoint: an extension line is of no writer")
-    return Cover(found[1], int(found[2]), leaf)
+    return WriterExtent(found[1], int(found[2]), leaf)
 
 
 def stored(folder: LogFolder) -> tuple[list[SignedCheckpoint], list[Problem]]:
@@ -137,7 +144,7 @@ def _own(path: Path, name: str) -> SignedCheckpoint:
     return found
 
 
-def spans(before: Mapping[str, int], covers: Sequence[Cover]) -> Iterator[Span]:
+def spans(before: Mapping[str, int], covers: Sequence[WriterExtent]) -> Iterator[Span]:
     """Yield what a checkpoint adds to the tree, in its order.
 
     Args:
@@ -156,8 +163,8 @@ def hashes(leaves: bytes | bytearray, start: int, stop: int) -> list[bytes]:
     return [part[place : place + HASH_SIZE] for place in range(0, len(part), HASH_SIZE)]
 
 
-class Weave:
-    """The tree of all lines, as the checkpoints weave it.
+class LogTree:
+    """The tree of all lines, in the order that the checkpoints give it.
 
     Attributes:
         tree: the tree so far.
@@ -176,7 +183,7 @@ class Weave:
         self.covered: dict[str, int] = {}
         self.spans: list[Span] = []
 
-    def add(self, covers: Sequence[Cover]) -> bool:
+    def add(self, covers: Sequence[WriterExtent]) -> bool:
         """Add what a checkpoint covers; tell whether it covers all that is there already."""
         covered = {cover.writer: cover.lines for cover in covers}
         if any(covered.get(writer, 0) < lines for writer, lines in self.covered.items()):
@@ -206,24 +213,24 @@ class Weave:
 
 
 def signed(
-    weave: Weave, leaves: Mapping[str, bytes | bytearray], origin: str, signer: Signer
+    log_tree: LogTree, leaves: Mapping[str, bytes | bytearray], origin: str, signer: Signer
 ) -> tuple[Checkpoint, str]:
     """Return a checkpoint over all lines there are, and its note.
 
     Args:
-        weave: the tree of the checkpoints so far; what is new is added.
+        log_tree: the tree of the checkpoints so far; what is new is added.
         leaves: the leaf hashes of each writer's lines.
         origin: what the log is called.
         signer: the key.
     """
     covers = [
-        Cover(writer, len(its) // HASH_SIZE, bytes(its[-HASH_SIZE:]))
+        WriterExtent(writer, len(its) // HASH_SIZE, bytes(its[-HASH_SIZE:]))
         for writer, its in leaves.items()
         if its
     ]
-    weave.add(covers)
+    log_tree.add(covers)
     extensions = tuple(cover.to_text() for cover in covers)
-    checkpoint = Checkpoint(origin, weave.tree.size, weave.tree.root(), extensions)
+    checkpoint = Checkpoint(origin, log_tree.tree.size, log_tree.tree.root(), extensions)
     return checkpoint, sign(checkpoint.to_text(), signer)
 
 
@@ -245,12 +252,12 @@ def _file_name(checkpoint: Checkpoint) -> str:
     return f"{checkpoint.size:012d}.txt"
 
 
-def proved(weave: Weave, index: int, line: bytes, note: str) -> Proof:
+def proved(log_tree: LogTree, index: int, line: bytes, note: str) -> InclusionProof:
     """Return the proof that a line is in the tree that a note signs."""
-    return Proof(index, inclusion_proof(weave.leaves(), index), note, line)
+    return InclusionProof(index, inclusion_proof(log_tree.leaves(), index), note, line)
 
 
-def verify_growth(proof: GrowthProof, old: str, verifier: Verifier) -> Checkpoint:
+def verify_growth(proof: ConsistencyProof, old: str, verifier: Verifier) -> Checkpoint:
     """Check that a log has all that an older checkpoint covers, as it was.
 
     Args:
@@ -274,7 +281,7 @@ def verify_growth(proof: GrowthProof, old: str, verifier: Verifier) -> Checkpoin
     return after
 
 
-def verify_proof(proof: Proof, verifier: Verifier) -> Checkpoint:
+def verify_proof(proof: InclusionProof, verifier: Verifier) -> Checkpoint:
     """Check that a line is in a log.
 
     Args:

@@ -18,12 +18,12 @@ from msgspec.structs import replace
 
 from policy_router.diagnostics import printable
 from policy_router.errors import LogError, reason_of
-from policy_router.runtime.log.checkpoints import SignedCheckpoint, Weave, hashes, stored
-from policy_router.runtime.log.completeness import Findings, examined, steadily
 from policy_router.runtime.log.damage import Damage, Problem, spelt_lines
 from policy_router.runtime.log.folder import LogFolder, Progress
-from policy_router.runtime.log.keys import SignatureError, Verifier
-from policy_router.runtime.log.notes import opened
+from policy_router.runtime.log.sign.checkpoints import LogTree, SignedCheckpoint, hashes, stored
+from policy_router.runtime.log.sign.keys import SignatureError, Verifier
+from policy_router.runtime.log.sign.notes import opened
+from policy_router.runtime.log.verify.completeness import Findings, examined, steadily
 
 
 class NotWholeError(LogError):
@@ -199,11 +199,11 @@ def _authenticity(
     verifier: Verifier | None,
 ) -> Part:
     """Compare every checkpoint with the lines, and with those before it."""
-    weave = Weave(found.leaves)
+    log_tree = LogTree(found.leaves)
     for it in checkpoints:
         if verifier is not None:
             problems += _signature(it, verifier)
-        problems += _agreement(it, weave, found)
+        problems += _agreement(it, log_tree, found)
     if verifier is not None and not checkpoints:
         problems.append(Problem(Damage.UNSIGNED, "checkpoints", "there is no checkpoint"))
     if problems:
@@ -220,7 +220,7 @@ def _signature(it: SignedCheckpoint, verifier: Verifier) -> list[Problem]:
     return []
 
 
-def _agreement(it: SignedCheckpoint, weave: Weave, found: Findings) -> list[Problem]:
+def _agreement(it: SignedCheckpoint, log_tree: LogTree, found: Findings) -> list[Problem]:
     """Tell where a checkpoint and the lines differ."""
     lost = [cover for cover in it.covers if found.seqs.get(cover.writer, 0) < cover.lines]
     for cover in lost:
@@ -229,10 +229,10 @@ def _agreement(it: SignedCheckpoint, weave: Weave, found: Findings) -> list[Prob
         lines = (there + 1, cover.lines)
         words = f"{spelt_lines(*lines)}: missing, though {it.name} covers them"
         found.completeness.append(Problem(damage, cover.writer, words, lines))
-    if not weave.add(it.covers):
+    if not log_tree.add(it.covers):
         words = "it covers less than one before it"
         return [Problem(Damage.BAD_CHECKPOINT, it.name, words)]
-    if lost or weave.tree.root() == it.checkpoint.root:
+    if lost or log_tree.tree.root() == it.checkpoint.root:
         return []
     changed = [
         cover.writer

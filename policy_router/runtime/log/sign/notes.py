@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from policy_router.runtime.log.keys import (
+from policy_router.runtime.log.sign.keys import (
     ID_SIZE,
     KEY_NAME,
     SignatureError,
@@ -19,7 +19,7 @@ from policy_router.runtime.log.keys import (
     from_base64,
     to_base64,
 )
-from policy_router.runtime.log.merkle import HASH_SIZE
+from policy_router.runtime.log.sign.merkle import HASH_SIZE
 
 _MAX_SIGNATURES: Final = 100
 _MAX_SIZE: Final = 2**64 - 1
@@ -139,7 +139,7 @@ class Checkpoint(Struct, frozen=True):
         return cls(parts["origin"], int(parts["size"]), root, extensions)
 
 
-class Proof(Struct, frozen=True):
+class InclusionProof(Struct, frozen=True):
     """That a line is in a log, for who has the log's verifier and nothing else.
 
     Attributes:
@@ -173,7 +173,7 @@ class Proof(Struct, frozen=True):
         return "".join(f"{line}\n" for line in lines) + f"\n{self.checkpoint}"
 
     @classmethod
-    def from_text(cls, text: str) -> Proof:
+    def from_text(cls, text: str) -> InclusionProof:
         """Read what :meth:`to_text` gave; a proof without the line is not taken.
 
         Raises:
@@ -187,7 +187,7 @@ class Proof(Struct, frozen=True):
         return cls(int(parts["index"]), tuple(hashes), parts["checkpoint"], line)
 
 
-class GrowthProof(Struct, frozen=True):
+class ConsistencyProof(Struct, frozen=True):
     """That a log only grew between two checkpoints, for who has the older one and not the log.
 
     Attributes:
@@ -214,7 +214,7 @@ class GrowthProof(Struct, frozen=True):
         return "".join(f"{line}\n" for line in lines) + f"\n{self.checkpoint}"
 
     @classmethod
-    def from_text(cls, text: str) -> GrowthProof:
+    def from_text(cls, text: str) -> ConsistencyProof:
         """Read what :meth:`to_text` gave.
 
         Raises:

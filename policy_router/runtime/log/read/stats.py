@@ -13,8 +13,8 @@ from msgspec import Struct, field
 from policy_router.decision.what_if import named
 from policy_router.errors import RecordError
 from policy_router.runtime.log.entry import Execution, Gap, Kind, LogEntry
-from policy_router.runtime.log.reading import Line
-from policy_router.runtime.log.what_if_money import BILLION
+from policy_router.runtime.log.read.reading import Line
+from policy_router.runtime.log.replay.what_if_money import BILLION
 
 
 class Stats(Struct):

@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
 from policy_router.decision.record import DecisionRecord
@@ -18,23 +17,22 @@ from policy_router.domain import Policy
 from policy_router.errors import LogError, reason_of
 from policy_router.runtime.closing import Closing
 from policy_router.runtime.ids import Ids, uuid7
-from policy_router.runtime.log.chain import Chain, Limits
-from policy_router.runtime.log.endings import OPEN
-from policy_router.runtime.log.entry import (
-    ID_RULE,
-    Close,
-    Draft,
-    Execution,
-    Kind,
-    encoded,
-    is_id,
-    microseconds,
-)
+from policy_router.runtime.log.entry import Close, Execution, Kind, microseconds
 from policy_router.runtime.log.folder import LogFolder, is_writer
-from policy_router.runtime.log.group import GroupCommit
 from policy_router.runtime.log.heads import UnknownSchemaError
-from policy_router.runtime.log.missing import Missing
 from policy_router.runtime.log.policies import PolicyStore
+from policy_router.runtime.log.write.chain import Chain, Limits
+from policy_router.runtime.log.write.drafts import (
+    Decided,
+    Draft,
+    caller_of,
+    checked,
+    decision_draft,
+    encoded,
+)
+from policy_router.runtime.log.write.group import GroupCommit
+from policy_router.runtime.log.write.shutdown import OPEN
+from policy_router.runtime.log.write.unlogged import UnloggedCounter
 from policy_router.runtime.router import Clock, system_clock
 from policy_router.runtime.telling import LOGGER
 
@@ -50,20 +48,6 @@ _PATIENCE_SECONDS: Final = 1.0
 """How long the first line waits where another process is this writer: `prune` is, for a moment."""
 _LONGEST_NAME: Final = 56
 """How much of a name is in that of a forked process."""
-
-
-class Decided(Struct, frozen=True):
-    """A decision to be logged.
-
-    Attributes:
-        record: the decision.
-        decision_id: its id, a UUID of version 7.
-        parent_id: the id of the decision that the delegating agent itself runs by, or None.
-    """
-
-    record: DecisionRecord
-    decision_id: str
-    parent_id: str | None = None
 
 
 class DecisionLog(Closing):
@@ -128,7 +112,7 @@ class DecisionLog(Closing):
     def _begin(self, *, is_closed: bool) -> None:
         """Be as new: at the beginning, and in a process that was forked."""
         self._group = GroupCommit(str(self.folder.path), self._commit, is_closed=is_closed)
-        self._missing = Missing()
+        self._unlogged = UnloggedCounter()
         self._chain: Chain | None = None
         self._is_failing = False
         self._kept: set[str] = set()
@@ -141,7 +125,7 @@ class DecisionLog(Closing):
     @property
     def unlogged(self) -> int:
         """How many decisions are not in the log, nor told in it yet."""
-        return self._missing.decisions
+        return self._unlogged.decisions
 
     # What is logged.
 
@@ -225,7 +209,7 @@ class DecisionLog(Closing):
         """Return the lines of decisions."""
         self._group.check_open()
         now = microseconds(self._clock())
-        return [_decision(policy, it, now, is_waited_for=waits) for it in batch]
+        return [decision_draft(policy, it, now, is_waited_for=waits) for it in batch]
 
     def execution(self, decision_id: str, execution: Execution, caller: object = None) -> None:
         """Log what happened to the child of a decision; nobody waits for that.
@@ -242,11 +226,11 @@ class DecisionLog(Closing):
             RuntimeError: the log is closed.
             ValueError: the id is malformed; or the event or the caller is, which is counted too.
         """
-        draft = Draft(Kind.EXECUTION, microseconds(self._clock()), _checked(decision_id))
+        draft = Draft(Kind.EXECUTION, microseconds(self._clock()), checked(decision_id))
         try:
-            who, what = _caller(caller), encoded(execution)
+            who, what = caller_of(caller), encoded(execution)
         except ValueError:
-            self._missing.count([draft], LogError(str(self.folder.path), "an event is malformed"))
+            self._unlogged.count([draft], LogError(str(self.folder.path), "an event is malformed"))
             raise
         self._group.together([replace(draft, caller=who, execution=what)], waits=False)
 
@@ -278,7 +262,7 @@ class DecisionLog(Closing):
         """Write lines, and first of all what was missed before them."""
         if not drafts:
             return None
-        missing = self._missing.gap()
+        missing = self._unlogged.gap()
         try:
             self._chain = self._chain or self._opened()
             self._keep_policies(drafts)
@@ -290,7 +274,7 @@ class DecisionLog(Closing):
                 raise
             return error
         if missing:
-            self._missing.told(missing)
+            self._unlogged.forget(missing)
         if self._is_failing:
             LOGGER.warning("the log %s can be written again", self.folder.path)
             self._is_failing = False
@@ -329,7 +313,7 @@ class DecisionLog(Closing):
         error = LogError(str(self.folder.path), _reason(problem))
         # What is denied is not done, and not missing.
         done = [it for it in drafts if not (self._denies and it.is_waited_for)]
-        self._missing.count(done, error)
+        self._unlogged.count(done, error)
         if not self._is_failing:
             LOGGER.error("%s", error)
         self._is_failing = True
@@ -353,13 +337,13 @@ class DecisionLog(Closing):
     def _end(self) -> None:
         if self._chain is not None and self._chain.is_released:
             return  # This was interrupted when it was as good as done.
-        if self._chain is not None or self._missing:
+        if self._chain is not None or self._unlogged:
             now = microseconds(self._clock())
             self._commit([Draft(Kind.CLOSE, now, close=Close("end"))])
         if self._chain is not None:
             self._chain.release()
-        if self._missing:
-            lost = (self._missing.decisions, self._missing.executions)
+        if self._unlogged:
+            lost = (self._unlogged.decisions, self._unlogged.executions)
             LOGGER.error("%d decisions and %d execution events are in no log", *lost)
 
     async def aclose(self) -> None:
@@ -373,33 +357,6 @@ class DecisionLog(Closing):
         self._begin(is_closed=self._group.is_closed)
         if chain is not None:
             chain.release()
-
-
-def _decision(policy: Policy, decided: Decided, now: int, *, is_waited_for: bool) -> Draft:
-    record = decided.record
-    if record.policy.revision != policy.revision:
-        raise ValueError("the record is not of this policy")
-    return Draft(
-        Kind.DECISION,
-        now,
-        _checked(decided.decision_id),
-        UNSET if decided.parent_id is None else _checked(decided.parent_id),
-        _caller(record.request.get("caller")),
-        Raw(record.to_json()),
-        policy=policy,
-        is_waited_for=is_waited_for,
-    )
-
-
-def _caller(caller: object) -> Raw | UnsetType:
-    return encoded(caller) if isinstance(caller, dict) else UNSET
-
-
-def _checked(decision_id: str) -> str:
-    """Return the id of a decision, which has to be one that a log can hold and find again."""
-    if not is_id(decision_id):
-        raise ValueError(ID_RULE)
-    return decision_id
 
 
 def _reason(problem: BaseException) -> str:

@@ -21,7 +21,7 @@ from msgspec import Struct, UnsetType
 from policy_router.errors import LogError, RecordError
 from policy_router.runtime.log.entry import Kind, LogEntry
 from policy_router.runtime.log.folder import LogFolder, Segment, readable
-from policy_router.runtime.log.heads import Head
+from policy_router.runtime.log.heads import Head, after_newline
 
 Heads: TypeAlias = Mapping[str, Head | None]
 """How far each writer has come."""
@@ -225,8 +225,9 @@ def _open(path: str) -> BinaryIO:
 
 def _marked(path: str, stop: int) -> _Mark:
     """Return a mark at the end of the last whole line of a file, or before."""
-    end = min(_end(path), stop)
     with suppress(FileNotFoundError), _open(path) as stream:
+        end = min(after_newline(stream, stream.seek(0, io.SEEK_END)), stop)
+        stream.seek(0)
         file = _file_of(os.fstat(stream.fileno()))
         return _Mark(file, stream.read(_BEGINNING)[:end], end)
     return _Mark((0, 0), b"", 0)
@@ -235,19 +236,6 @@ def _marked(path: str, stop: int) -> _Mark:
 def _file_of(found: os.stat_result) -> tuple[int, int]:
     """Return the number of a file, which another one may have later, and when it was changed."""
     return found.st_ino, found.st_mtime_ns
-
-
-def _end(path: str) -> int:
-    """Return where the last whole line of a file ends."""
-    with suppress(FileNotFoundError), _open(path) as stream:
-        place = stream.seek(0, io.SEEK_END)
-        while place > 0:
-            size = min(_BLOCK, place)
-            place -= size
-            stream.seek(place)
-            if (found := stream.read(size).rfind(b"\n")) >= 0:
-                return place + found + 1
-    return 0
 
 
 def _stop(segment: Segment, heads: Heads) -> int:
@@ -289,20 +277,13 @@ def _lines_with(stream: BinaryIO, wanted: bytes) -> Iterator[bytes]:
 
 def _lines_backwards(stream: BinaryIO, stop: int) -> Iterator[bytes]:
     """Yield the whole lines of a file up to an offset, the last one first."""
-    place = min(stop, stream.seek(0, io.SEEK_END))
-    rest = b""
-    is_whole = False
+    place, rest = after_newline(stream, min(stop, stream.seek(0, io.SEEK_END))) - 1, b""
+    if place < 0:
+        return
     while place > 0:
         size = min(max(_BLOCK, len(rest)), place)
         place -= size
         stream.seek(place)
-        parts = (stream.read(size) + rest).split(b"\n")
-        if not is_whole:
-            parts, is_whole = [*parts[:-1]] or parts, len(parts) > 1
-            if not is_whole:
-                rest = parts[0]
-                continue
-        rest = parts[0]
-        yield from reversed(parts[1:])
-    if is_whole:
-        yield rest
+        rest, *whole = (stream.read(size) + rest).split(b"\n")
+        yield from reversed(whole)
+    yield rest

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from policy_router.runtime.batch import Planned
-from policy_router.runtime.log.decision_log import Decided, DecisionLog
 from policy_router.runtime.log.entry import Call, Execution
+from policy_router.runtime.log.write.decision_log import DecisionLog
+from policy_router.runtime.log.write.drafts import Decided
 from policy_router.runtime.results import Attempt, Event, EventKind, Result, Watcher
 
 

@@ -1,4 +1,4 @@
-"""The thread of a log that writes for those that must not: the theory is in :mod:`.group`."""
+"""The thread of a log that writes for those that must not: see the group commit in ``group``."""
 
 from __future__ import annotations
 

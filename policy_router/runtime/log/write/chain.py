@@ -13,18 +13,12 @@ from contextlib import suppress
 
 from msgspec import Struct
 
-from policy_router.runtime.log.claims import claimed
-from policy_router.runtime.log.entry import (
-    Close,
-    Draft,
-    Gap,
-    Kind,
-    chained,
-    line_hash,
-)
+from policy_router.runtime.log.entry import Close, Gap, Kind, line_hash
 from policy_router.runtime.log.folder import LogFolder, make_folder, opened, sync_folder
 from policy_router.runtime.log.heads import Head, read_head
-from policy_router.runtime.log.recovery import Recovery, last_line
+from policy_router.runtime.log.write.claims import claimed
+from policy_router.runtime.log.write.drafts import Draft, chained
+from policy_router.runtime.log.write.recovery import Recovery, last_line
 
 _MICROSECONDS = 1_000_000
 _REMOVED = "the log was removed while it was written"

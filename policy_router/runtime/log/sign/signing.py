@@ -10,25 +10,25 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from policy_router.errors import LogError, reason_of
-from policy_router.runtime.log.checkpoints import (
+from policy_router.runtime.log.entry import Kind
+from policy_router.runtime.log.folder import LogFolder, Progress
+from policy_router.runtime.log.lock import lock
+from policy_router.runtime.log.read.reading import LogReader
+from policy_router.runtime.log.sign.checkpoints import (
+    LogTree,
     SignedCheckpoint,
-    Weave,
     keep,
     proved,
     signed,
     stored,
 )
-from policy_router.runtime.log.completeness import Findings, examined, steadily
-from policy_router.runtime.log.entry import Kind
-from policy_router.runtime.log.folder import LogFolder, Progress
-from policy_router.runtime.log.keys import Signer
-from policy_router.runtime.log.lock import lock
-from policy_router.runtime.log.merkle import HASH_SIZE, consistency_proof
-from policy_router.runtime.log.notes import Checkpoint, GrowthProof, Proof
-from policy_router.runtime.log.reading import LogReader
-from policy_router.runtime.log.verify import NotWholeError, read_kept
+from policy_router.runtime.log.sign.keys import Signer
+from policy_router.runtime.log.sign.merkle import HASH_SIZE, consistency_proof
+from policy_router.runtime.log.sign.notes import Checkpoint, ConsistencyProof, InclusionProof
+from policy_router.runtime.log.verify.completeness import Findings, examined, steadily
+from policy_router.runtime.log.verify.verify import NotWholeError, read_kept
 
-_Woven: TypeAlias = tuple[Findings, list[SignedCheckpoint], Weave]
+_SignedTree: TypeAlias = tuple[Findings, list[SignedCheckpoint], LogTree]
 
 
 class NewCheckpoint(Struct, frozen=True):
@@ -93,43 +93,43 @@ def auditing(log: LogFolder) -> Iterator[None]:
 def _made(
     log: LogFolder, signer: Signer, origin: str | None, progress: Progress | None
 ) -> NewCheckpoint | None:
-    found, before, weave = _woven(log, progress)
-    size = weave.tree.size
+    found, before, log_tree = _signed_tree(log, progress)
+    size = log_tree.tree.size
     # A line that is not acknowledged may yet be taken away; one that was signed may not.
     upto = {
-        writer: max(lines, weave.covered.get(writer, 0))
+        writer: max(lines, log_tree.covered.get(writer, 0))
         for writer, lines in found.acknowledged.items()
     }
-    if all(lines == weave.covered.get(writer, 0) for writer, lines in upto.items()):
+    if all(lines == log_tree.covered.get(writer, 0) for writer, lines in upto.items()):
         return None
     origin = origin or (before[-1].checkpoint.origin if before else signer.name)
     leaves = {writer: its[: upto[writer] * HASH_SIZE] for writer, its in found.leaves.items()}
-    checkpoint, note = signed(weave, leaves, origin, signer)
+    checkpoint, note = signed(log_tree, leaves, origin, signer)
     return NewCheckpoint(keep(log, checkpoint, note), checkpoint, checkpoint.size - size)
 
 
-def _woven(log: LogFolder, progress: Progress | None = None) -> _Woven:
-    """Return what a log that is whole comes to, its checkpoints, and the tree that they weave.
+def _signed_tree(log: LogFolder, progress: Progress | None = None) -> _SignedTree:
+    """Return what a log that is whole comes to, its checkpoints, and their tree.
 
     Raises:
         NotWholeError: the log is not whole, or does not agree with them.
     """
-    return steadily(log, lambda: _woven_now(log, progress), lambda _: True)
+    return steadily(log, lambda: _signed_tree_now(log, progress), lambda _: True)
 
 
-def _woven_now(log: LogFolder, progress: Progress | None) -> _Woven:
+def _signed_tree_now(log: LogFolder, progress: Progress | None) -> _SignedTree:
     checkpoints, problems = stored(log)  # before the lines, which those of later ones may not be
     found = examined(log, wants_leaves=True, progress=progress)
-    weave = Weave(found.leaves)
+    log_tree = LogTree(found.leaves)
     agrees = all(
-        weave.add(it.covers) and weave.tree.root() == it.checkpoint.root for it in checkpoints
+        log_tree.add(it.covers) and log_tree.tree.root() == it.checkpoint.root for it in checkpoints
     )
     if found.problems or problems or not agrees:
         raise NotWholeError(str(log.path), "it is not whole: see log verify")
-    return found, checkpoints, weave
+    return found, checkpoints, log_tree
 
 
-def prove(folder: str | Path, decision_id: str) -> Proof:
+def prove(folder: str | Path, decision_id: str) -> InclusionProof:
     """Return the proof that a decision is in a log.
 
     Args:
@@ -145,14 +145,14 @@ def prove(folder: str | Path, decision_id: str) -> Proof:
     if not lines:
         raise LogError(str(folder), "there is no decision with this id")
     line = lines[0]
-    _, checkpoints, weave = _woven(reader.folder)
-    index = weave.index(line.writer, line.entry.seq)
+    _, checkpoints, log_tree = _signed_tree(reader.folder)
+    index = log_tree.index(line.writer, line.entry.seq)
     if index is None:
         raise LogError(str(folder), "no checkpoint covers the decision yet: see log checkpoint")
-    return proved(weave, index, line.content, checkpoints[-1].note)
+    return proved(log_tree, index, line.content, checkpoints[-1].note)
 
 
-def prove_growth(folder: str | Path, since: Path) -> GrowthProof:
+def prove_growth(folder: str | Path, since: Path) -> ConsistencyProof:
     """Return the proof that a log only grew since a checkpoint that somebody kept.
 
     Args:
@@ -166,7 +166,7 @@ def prove_growth(folder: str | Path, since: Path) -> GrowthProof:
     """
     log = LogFolder.existing(folder)
     size = read_kept(since).checkpoint.size
-    _, checkpoints, weave = _woven(log)
-    if size > weave.tree.size:
+    _, checkpoints, log_tree = _signed_tree(log)
+    if size > log_tree.tree.size:
         raise LogError(str(folder), "no checkpoint covers as much")
-    return GrowthProof(size, consistency_proof(weave.leaves(), size), checkpoints[-1].note)
+    return ConsistencyProof(size, consistency_proof(log_tree.leaves(), size), checkpoints[-1].note)

@@ -15,16 +15,17 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from policy_router.runtime.log.checkpoints import hashes, stored
-from policy_router.runtime.log.decision_log import DecisionLog
-from policy_router.runtime.log.entry import Draft, Kind, Prune, microseconds
+from policy_router.runtime.log.entry import Kind, Prune, microseconds
 from policy_router.runtime.log.folder import LogFolder, Segment, readable, write_whole
-from policy_router.runtime.log.keys import Verifier
 from policy_router.runtime.log.lock import lock
 from policy_router.runtime.log.pruned import Pruned
-from policy_router.runtime.log.scan import SegmentExtent
-from policy_router.runtime.log.signing import auditing
-from policy_router.runtime.log.verify import NotWholeError, audited
+from policy_router.runtime.log.sign.checkpoints import hashes, stored
+from policy_router.runtime.log.sign.keys import Verifier
+from policy_router.runtime.log.sign.signing import auditing
+from policy_router.runtime.log.verify.scan import SegmentExtent
+from policy_router.runtime.log.verify.verify import NotWholeError, audited
+from policy_router.runtime.log.write.decision_log import DecisionLog
+from policy_router.runtime.log.write.drafts import Draft
 from policy_router.runtime.router import Clock, system_clock
 
 WRITER: Final = "prune"

@@ -1,0 +1,1 @@
+"""Reading a log: its lines in order, one decision, or what all come to."""

@@ -1,0 +1,1 @@
+"""Deciding a log again: by its own policies, or by another one."""

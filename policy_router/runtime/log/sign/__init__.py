@@ -1,0 +1,1 @@
+"""Signing a log: keys, the Merkle tree of its lines, checkpoints and proofs."""

@@ -1,0 +1,1 @@
+"""Writing a log: a line is on disk before it counts."""
