@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.property import rich_policies as rich
 from tests.property.conditions import FACTS
-from tests.property.reference import name_of
+from tests.property.reference_input import name_of
 from tests.property.strategies import CAPABILITIES, MODELS, NAMES, PROVIDERS, without_repeats
 
 Plain = dict[str, Any]

@@ -9,11 +9,8 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 import policy_router
-from policy_router import Policy, Request
+from policy_router import Policy
 from policy_router.decision.askable import askable_entries
-from policy_router.decision.evaluator import permitted_entries
-from policy_router.decision.prepared import Evaluation
-from policy_router.decision.request import moment, values_of
 from policy_router.domain import Level
 from tests.property.rich_policies import reading_wishes, rich_policies, rich_requests
 from tests.property.strategies import NOW, compiled
@@ -38,16 +35,14 @@ def reading(policy: Plain, conditions: list[str]) -> Plain:
     return {**policy, "pool": [{**it, "allow": text} if text else it for it, text in chosen]}
 
 
-def offered(policy: Policy, caller: Plain, level: Level) -> set[int]:
-    """Return the places in the pool of what is on the menu."""
-    return {entry.position for entry in askable_entries(policy, caller, level) or ()}
+def offered(policy: Policy, caller: Plain, level: Level) -> set[str]:
+    """Return the names that are on the menu."""
+    return {entry.name for entry in askable_entries(policy, caller, level) or ()}
 
 
-def admitted(policy: Policy, request_: Plain, now: str, level: Level) -> set[int]:
-    """Return the places in the pool of what would be admitted if it were asked for."""
-    values = values_of(policy, Request(**request_))
-    evaluation = Evaluation(policy, values, moment(now))
-    return {entry.position for entry in permitted_entries(evaluation, level) or ()}
+def admitted(policy: Policy, request_: Plain, now: str, level: Level) -> set[str]:
+    """Return the names that would be selected if they were asked for."""
+    return set(policy_router.permitted(policy, request_, now=now, level=level) or ())
 
 
 @given(rich_policies(), rich_requests, WISHES, LEVELS)

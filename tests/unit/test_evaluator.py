@@ -10,7 +10,6 @@ import pytest
 
 import policy_router
 from policy_router import Policy, Request, RequestError, loads, permitted
-from policy_router.decision.evaluator import within
 from policy_router.domain import Level, Limit
 
 NOW = "2026-01-31T09:00:00Z"
