@@ -270,7 +270,7 @@ def _wished(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:
     requested = _requested(evaluation, rule.use)
     if requested is None:
         return NOTHING
-    model, provider = requested.model or "", requested.provider or ""
+    model, provider = requested.get("model", ""), requested.get("provider", "")
     if evaluation.policy.pool is not None:
         entries = meant(evaluation, model, provider)
         if entries:
@@ -283,8 +283,8 @@ def _wished(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:
 def _requested(evaluation: Evaluation, level: Level) -> rec.Requested | None:
     """Return the target that is asked for at a level, or None."""
     wish = evaluation.values[level]
-    model, provider = wish["model"], wish["provider"]
-    return rec.Requested(model or UNSET, provider or UNSET) if model or provider else None
+    asked = {key: wish[key] for key in ("model", "provider") if wish[key]}
+    return FrozenDict(asked) if asked else None
 
 
 def meant(evaluation: Evaluation, model: str, provider: str) -> Sequence[PoolEntry]:
@@ -302,9 +302,9 @@ def meant(evaluation: Evaluation, model: str, provider: str) -> Sequence[PoolEnt
 def _as_asked(evaluation: Evaluation, level: Level, requested: rec.Requested) -> Proposal:
     """Complete a wish that no pool restricts; the guards of an entry that it equals hold."""
     policy = evaluation.policy
-    provider = requested.provider or policy.provider or evaluation.values["parent"]["provider"]
-    model = requested.model
-    if not model and policy.model and policy.provider == requested.provider:
+    asked, parent = requested.get("provider"), evaluation.values["parent"]
+    provider, model = asked or policy.provider or parent["provider"], requested.get("model")
+    if not model and policy.model and policy.provider == asked:
         model = policy.model
     if not model:
         return Proposal((), None, requested, ReasonCode.INCOMPLETE)
@@ -339,7 +339,7 @@ def _ordered(
         rec.DecisionWarning(ReasonCode.PICK_ERROR, rule.id, entry=entry.name)
         for entry in sorted(failed, key=_position)
     )
-    code = ReasonCode.EVALUATION_ERROR if requested and not entries else None
+    code = ReasonCode.EVALUATION_ERROR if requested is not UNSET and not entries else None
     return Proposal(entries, None, requested, code, warnings)
 
 
@@ -429,20 +429,20 @@ def _guarded(evaluation: Evaluation, candidate: Candidate) -> Rejection | None:
     return None
 
 
-def _demands(evaluation: Evaluation) -> tuple[frozenset[str], int | None]:
-    """Return the capabilities that the task needs, and the size of its input in tokens."""
+def _demands(evaluation: Evaluation) -> tuple[frozenset[str], int]:
+    """Return the capabilities that the task needs, and the least size of its input in tokens."""
     task = evaluation.values["task"]
-    return frozenset(task["needs"]), task.get("input_tokens")
+    return frozenset(task["needs"]), task.get("input_tokens", 0)
 
 
 def _unfit(
-    evaluation: Evaluation, entry: PoolEntry, needs: frozenset[str], tokens: int | None
+    evaluation: Evaluation, entry: PoolEntry, needs: frozenset[str], tokens: int
 ) -> ReasonCode | None:
     """Return why an entry does not fit the task, or None where it does."""
     if needs and entry.supports is not None and not needs.issubset(entry.supports):
         return ReasonCode.LACKS_CAPABILITY
     window = entry.context_window
-    if tokens is not None and window is not None:
+    if window is not None:
         answer = evaluation.prepared.offer(entry).own_tokens
         if tokens + (1 if answer is None else answer) > window:
             return ReasonCode.CONTEXT_TOO_SMALL
@@ -615,25 +615,18 @@ def _inherit(
 
 def _room(evaluation: Evaluation, entry: PoolEntry | None) -> int | None:
     """Return how many tokens the context window leaves for the answer; None where unknown."""
-    tokens = evaluation.values["task"].get("input_tokens")
-    if entry is None or entry.context_window is None or tokens is None:
+    if entry is None or entry.context_window is None:
         return None
-    return entry.context_window - int(tokens)
+    return entry.context_window - int(evaluation.values["task"].get("input_tokens", 0))
 
 
 def _limited(wish: Wish) -> rec.DecisionWarning:
     return rec.DecisionWarning(
         ReasonCode.PARAMETER_LIMITED,
         wish.rule.id,
-        requested=_asked(wish.name, wish.value),
+        requested=FrozenDict({wish.name: wish.value}),
         parameter=wish.name,
     )
-
-
-def _asked(name: str, value: Any) -> rec.Requested:
-    if name == EFFORT:
-        return rec.Requested(reasoning_effort=value)
-    return rec.Requested(parameters=FrozenDict({name: value}))
 
 
 def fallbacks(
@@ -646,7 +639,7 @@ def fallbacks(
     named = evaluation.prepared.offer(selected.entry).fallback
     entries = (*named, *(ending.others if rule.falls_to_candidates else ()))
     planned: list[tuple[Candidate, Chosen]] = []
-    for entry in {it.position: it for it in entries if it is not selected.entry}.values():
+    for entry in {it.position: it for it in entries}.values():
         candidate = evaluation.candidate(entry, selected.level)
         if admission(evaluation, candidate, wishes, in_pool=rule.in_pool) is None:
             planned.append((candidate, parameters(evaluation, candidate, rule, wishes)))
@@ -715,18 +708,21 @@ def _reason(rule: PrecedenceRule, rejection: Rejection) -> rec.Reason:
 
 
 def _unused(evaluation: Evaluation) -> Iterator[rec.DecisionWarning]:
-    """Yield a warning for each level with a wish, of which no rule is used."""
-    asking = [level for level in WISHES if _wishes_anything(evaluation, level)]
-    if asking:
-        used = {rule.use for rule, _ in _rules_of_wishes(evaluation)}
-        for level in asking:
-            if level not in used:
-                yield rec.DecisionWarning(ReasonCode.LEVEL_NOT_USED, level=level)
+    """Yield a warning for each wish at a level of which no rule is used."""
+    code = ReasonCode.LEVEL_NOT_USED
+    asking = [it for it in WISHES if any(evaluation.values[it][key] for key in _WISHED)]
+    used = {rule.use for rule, _ in _rules_of_wishes(evaluation)} if asking else set()
+    for level in asking:
+        if level in used:
+            continue
+        if (requested := _requested(evaluation, level)) is not None:
+            yield rec.DecisionWarning(code, level=level, requested=requested)
+        for name, value in evaluation.values[level]["parameters"].items():
+            asked = FrozenDict({name: value})
+            yield rec.DecisionWarning(code, level=level, requested=asked, parameter=name)
 
 
-def _wishes_anything(evaluation: Evaluation, level: Level) -> bool:
-    wish = evaluation.values[level]
-    return bool(wish["model"] or wish["provider"] or wish["parameters"])
+_WISHED = ("model", "provider", "parameters")
 
 
 def _outranked(
@@ -740,19 +736,21 @@ def _outranked(
     reached = order.index(id(winner))
     for rule, _ in _rules_of_wishes(evaluation):
         requested = _requested(evaluation, rule.use)
-        if requested and order.index(id(rule)) > reached:
-            proposal = _meant(evaluation, rule.use, requested)
-            meant = [(it.model, it.provider) for it in proposal.candidates(evaluation, rule.use)]
-            if (selected.model, selected.provider) not in meant:
-                code = ReasonCode.OUTRANKED
-                yield rec.DecisionWarning(code, rule.id, requested, by=winner.id)
+        is_passed = order.index(id(rule)) > reached
+        if requested and is_passed and not _means(evaluation, rule.use, requested, selected):
+            yield rec.DecisionWarning(ReasonCode.OUTRANKED, rule.id, requested, by=winner.id)
 
 
-def _meant(evaluation: Evaluation, level: Level, requested: rec.Requested) -> Proposal:
-    """Return what a wish means: entries of the pool, or without a pool the target as asked."""
-    if evaluation.policy.pool is None:
-        return _as_asked(evaluation, level, requested)
-    return Proposal(meant(evaluation, requested.model or "", requested.provider or ""))
+def _means(
+    evaluation: Evaluation, level: Level, requested: rec.Requested, selected: Candidate
+) -> bool:
+    """Tell whether a wish means the selected target; one outside the pool means none."""
+    if evaluation.policy.pool is not None:
+        entries = meant(evaluation, requested.get("model", ""), requested.get("provider", ""))
+        return any(entry is selected.entry for entry in entries)
+    asked = _as_asked(evaluation, level, requested).candidates(evaluation, level)
+    target = selected.model, selected.provider
+    return any((it.model, it.provider) == target for it in asked)
 
 
 def _outranked_parameters(
@@ -769,7 +767,7 @@ def _outranked_parameters(
                 yield rec.DecisionWarning(
                     ReasonCode.OUTRANKED,
                     rule.id,
-                    _asked(name, value),
+                    FrozenDict({name: value}),
                     parameter=name,
                     by=winner.rule.id,
                 )

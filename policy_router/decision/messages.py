@@ -37,12 +37,16 @@ def warning_of(
         requested: the wish that it stood for.
     """
     entry = rejection.candidate.entry if rejection.candidate else None
-    message = rejection.forbid.message if rejection.forbid and not rejection.failed else None
+    names_entry = rejection.forbid is None and rejection.code is not ReasonCode.INCOMPLETE
+    message = rejection.forbid.message if rejection.forbid else None
+    if rejection.forbid and rejection.failed:
+        message = _message(rule, rejection)
     return DecisionWarning(
         rejection.code,
         rule.id,
         requested,
-        entry=entry.name if entry else UNSET,
+        entry=entry.name if entry and names_entry else UNSET,
+        parameter=rejection.wish.name if rejection.wish else UNSET,
         forbid=rejection.forbid.id if rejection.forbid else UNSET,
         message=UNSET if message is None else message,
         error=True if rejection.failed else UNSET,
@@ -123,11 +127,11 @@ _TEXTS = {
     ReasonCode.CONTEXT_TOO_SMALL: "input and answer are larger than the context window of {name}",
     ReasonCode.OUTSIDE_POOL: "{asks} a model outside the pool",
     ReasonCode.INCOMPLETE: "{asks} a provider without a model, and the policy has no model for it",
-    ReasonCode.EVALUATION_ERROR: "a condition of the rule {rule} cannot be evaluated",
+    ReasonCode.EVALUATION_ERROR: "the condition of the rule {rule} could not be evaluated",
 }
 _FAILED = {
-    ReasonCode.FORBIDDEN: "the rule {forbid} cannot be evaluated, so {name} is forbidden",
-    ReasonCode.NOT_ALLOWED: "whether {name} is allowed cannot be evaluated",
+    ReasonCode.FORBIDDEN: "the rule {forbid} could not be evaluated, so {name} is forbidden",
+    ReasonCode.NOT_ALLOWED: "whether {name} is allowed could not be evaluated",
 }
 
 

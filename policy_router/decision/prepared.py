@@ -589,12 +589,12 @@ def _own_parameters(policy: Policy, entry: PoolEntry | None) -> Offer:
     """Return what of an offer is about parameters."""
     limits: Mapping[str, Limit] = entry.limits if entry else {}
     found = {**policy.parameters, **(entry.parameters if entry else {})}
+    inherits = EFFORT not in found
     for name, limit in limits.items():
         if name in found and found[name] is not False:
             value = limit.within(found.pop(name))
             if value is not None:
                 found[name] = value
-    inherits = EFFORT not in found
     if found.get(EFFORT) is False:
         del found[EFFORT]
     own = found.get(MAX_TOKENS)

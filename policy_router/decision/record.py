@@ -8,7 +8,7 @@ its own making, no id and no secret, so equal arguments give equal bytes. Its sh
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -70,20 +70,8 @@ class _Part(Struct, frozen=True):
     """A part of a record: frozen; an unset field does not appear in JSON."""
 
 
-class Requested(_Part, frozen=True):
-    """What an agent wished for.
-
-    Attributes:
-        model: the model or entry asked for.
-        provider: the provider asked for.
-        reasoning_effort: the reasoning effort asked for.
-        parameters: other parameters asked for.
-    """
-
-    model: str | UnsetType = UNSET
-    provider: str | UnsetType = UNSET
-    reasoning_effort: str | UnsetType = UNSET
-    parameters: dict[str, Any] | UnsetType = UNSET
+Requested: TypeAlias = dict[str, Any]
+"""What an agent wished for: ``model``, ``provider``, or a parameter by its name."""
 
 
 class Target(_Part, frozen=True):
@@ -302,7 +290,9 @@ class DecisionRecord(Struct, frozen=True):
 
 def _frozen(record: DecisionRecord) -> DecisionRecord:
     """Return a decoded record in which no dict can be changed."""
-    decision = record.decision
+    warnings, steps = tuple(map(_with_frozen_wish, record.decision.warnings)), record.steps
+    decision = replace(record.decision, warnings=warnings)
+    record = replace(record, steps=tuple(map(_with_frozen_wish, steps)))
     if not isinstance(decision.target, UnsetType):
         decision = replace(
             decision,
@@ -310,6 +300,10 @@ def _frozen(record: DecisionRecord) -> DecisionRecord:
             fallbacks=tuple(_frozen_target(target) for target in decision.fallbacks or ()),
         )
     return replace(record, request=frozen(record.request), decision=decision)
+
+
+def _with_frozen_wish(part: Any) -> Any:
+    return part if part.requested is UNSET else replace(part, requested=frozen(part.requested))
 
 
 def _frozen_target(target: Target) -> Target:

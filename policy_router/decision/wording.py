@@ -74,13 +74,16 @@ def asked(requested: Requested | UnsetType) -> str:
     """Return a wish for a person, or the empty text where there is none."""
     if isinstance(requested, UnsetType):
         return ""
-    model, provider, effort = requested.model, requested.provider, requested.reasoning_effort
+    model, provider = requested.get("model"), requested.get("provider")
     parts = [quote(model)] if model else []
     parts += (
         [f"at {quote(provider)}" if model else f"provider {quote(provider)}"] if provider else []
     )
-    parts += [f"reasoning effort {quote(effort)}"] if effort else []
-    parts += [f"{key} {quote(str(value))}" for key, value in (requested.parameters or {}).items()]
+    parts += [
+        f"{key} {quote(str(value))}"
+        for key, value in requested.items()
+        if key not in {"model", "provider"}
+    ]
     return " ".join(parts)
 
 

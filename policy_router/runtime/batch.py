@@ -67,7 +67,7 @@ class Planned(Struct, frozen=True):
             status=status,
             requested=_asked(policy, self.record),
             outranked=tuple(
-                Asked(warning.requested.model or None, warning.requested.provider or None)
+                Asked(warning.requested.get("model"), warning.requested.get("provider"))
                 for warning in decision.warnings
                 if warning.code is ReasonCode.OUTRANKED and warning.requested
                 if warning.parameter is UNSET

@@ -25,7 +25,7 @@ def essence(record: Plain) -> Plain:
     decision["warnings"] = in_order(_reworded(it) for it in decision["warnings"])
     if "refusal" in decision:
         refusal = _reworded(decision["refusal"])
-        reasons = {"reasons": [_reworded(it) for it in refusal["reasons"]]}
+        reasons = {"reasons": [_reworded(it) for it in refusal.get("reasons", ())]}
         decision["refusal"] = {**refusal, **(reasons if "reasons" in refusal else {})}
     return {**decision, "steps": [_step(step) for step in record["steps"]]}
 

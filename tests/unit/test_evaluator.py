@@ -783,7 +783,7 @@ precedence: [{use: parent}]
     ],
 )
 def test_a_wish_is_granted_as_far_as_its_limit_goes(wish: Any, limit: Limit, granted: Any) -> None:
-    assert within(wish, limit) == granted
+    assert limit.within(wish) == granted
 
 
 # Step 8: fallbacks.
