@@ -132,6 +132,7 @@ print(*sorted(set(sys.modules) - before))
 """
 POLICY = """
 model: a
+provider: main
 facts: {region: {type: string, default: eu}, tags: {type: list, default: []}}
 variables:
   late: now.getHours("+02:00") > 9 || now - duration("1h") > timestamp("2026-01-31T08:00:00Z")
