@@ -466,7 +466,7 @@ def _granted(entry: PoolEntry | None, wish: Wish) -> Any:
 
 
 def wishes_of(evaluation: Evaluation) -> Sequence[Wish]:
-    """Return the wishes for parameters that count, each with the rule it goes by.
+    """Return the wishes for parameters that count, by name, each with the rule it goes by.
 
     Of two wishes for one parameter, the one whose rule stands first counts. A wish at a level that
     no rule uses does not.
@@ -477,7 +477,7 @@ def wishes_of(evaluation: Evaluation) -> Sequence[Wish]:
     for rule, rejects in _rules_of_wishes(evaluation):
         for name, value in evaluation.values[rule.use]["parameters"].items():
             found.setdefault(name, Wish(name, value, rule, rejects))
-    return tuple(found.values())
+    return tuple(found[name] for name in sorted(found))
 
 
 def _rules_of_wishes(evaluation: Evaluation) -> list[tuple[PrecedenceRule, bool]]:
@@ -532,7 +532,8 @@ def _selected_names(evaluation: Evaluation, level: Level, names: tuple[str, ...]
         if truth is Truth.ERROR:
             return found
         if truth is Truth.TRUE:
-            found.update([entry.name for entry in _admitted(evaluation, level, walk.wishes)])
+            entries = _admitted(evaluation, planned.rule, walk.wishes)
+            found.update([entry.name for entry in entries])
             if planned.rule.reject or len(found) == len(names):
                 return found
     return found
@@ -544,9 +545,14 @@ def _selects(evaluation: Evaluation, level: Level, name: str) -> bool:
     return selected is not None and selected.entry is not None and selected.entry.name == name
 
 
-def _admitted(evaluation: Evaluation, level: Level, wishes: Sequence[Wish]) -> Sequence[PoolEntry]:
-    """Return the entries that are admitted where they are proposed: as :func:`admission` has it."""
-    entries: Sequence[PoolEntry] = evaluation.allowed(level)
+def _admitted(
+    evaluation: Evaluation, rule: PrecedenceRule, wishes: Sequence[Wish]
+) -> Sequence[PoolEntry]:
+    """Return what a rule admits of what it is asked for: as :func:`admission` has it."""
+    entries: Sequence[PoolEntry] = evaluation.allowed(rule.use)
+    if rule.order_by is not None:
+        numbers = evaluation.numbers(rule.order_by, entries, rule.use)
+        entries = [it for it, n in zip(entries, numbers, strict=True) if n is not None]
     needs, tokens = _demands(evaluation)
     entries = [it for it in entries if _unfit(evaluation, it, needs, tokens) is None]
     if not evaluation.values["parent"]["provider"]:
@@ -554,7 +560,7 @@ def _admitted(evaluation: Evaluation, level: Level, wishes: Sequence[Wish]) -> S
     for wish in wishes:
         if wish.rejects:
             entries = [it for it in entries if _grants(evaluation, it, wish)]
-    return evaluation.unforbidden(entries, level)
+    return evaluation.unforbidden(entries, rule.use)
 
 
 # Step 8: parameters and fallbacks.

@@ -363,7 +363,7 @@ def _wishes(section: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
         raise RequestError(json_path(section, "parameters", EFFORT), reason)
     if effort or other:
         wished[EFFORT] = effort or other
-    return {EFFORT: effort or other, "parameters": FrozenDict(wished)}
+    return {EFFORT: effort or other, "parameters": FrozenDict(sorted(wished.items()))}
 
 
 def _type_of(value: Any) -> Type | None:

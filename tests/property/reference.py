@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from tests.property.reference_input import (
@@ -130,9 +130,11 @@ def asked_for(policy: Policy, request: Request, rule: Rule) -> Proposal:
         return as_asked(policy, request, level)
     found = meant(policy, request, level)
     if found:
-        # Reading: as at level `pool`, an entry whose order cannot be told is not proposed, and
-        # a wish for nothing else is then nothing proposed.
-        return ordered(rule, found)
+        # Reading: as at level `pool`, an entry whose order cannot be told is not proposed. A wish
+        # for nothing else was still made, so that the rule is violated.
+        in_order = ordered(rule, found)
+        failed = None if in_order.candidates else "evaluation_error"
+        return replace(in_order, failed=failed)
     if must_be_in_pool(rule):
         return Proposal(failed="outside_pool")
     return as_asked(policy, request, level)  # Reading: one candidate needs no order

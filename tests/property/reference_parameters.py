@@ -102,7 +102,7 @@ def held(limit: Any, value: Any) -> Any:
     if limit is None or within(limit, value):
         return value
     if isinstance(limit, Mapping) and is_number(value):
-        return max(limit.get("min", value), min(limit.get("max", value), value))
+        return max(limit.get("min", -math.inf), min(limit.get("max", math.inf), value))
     return None
 
 
