@@ -15,8 +15,11 @@ INSTALL_LOCKED = $(PIP) install -qq --require-hashes --no-deps
 COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-strip-extras --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command "make lock" $(LOCK_FLAGS)
 
+# The tests start hundreds of processes, and without bytecode each compiles the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench format lock dist clean
+.PHONY: help demo quick test lint bench format lock dist clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +36,12 @@ demo: $(INSTALLED) ## decide on the shipped examples, explain, plan a delegation
 	$(BIN)/policy-router replay $(DEMO_LOG)
 	$(BIN)/policy-router replay $(DEMO_LOG) --against rules/starter.yaml
 
-test: demo ## run the demo, then all tests with branch coverage
-	$(BIN)/pytest --cov
+quick: $(INSTALLED) ## run the fast tests, after each edit: half a minute
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not stress" \
+		tests/unit tests/golden tests/conformance
+
+test: demo ## run the demo, then all tests that take no stress: a few minutes
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not stress"
 
 lint: $(INSTALLED) ## check style, types and the direction of imports
 	$(BIN)/ruff check

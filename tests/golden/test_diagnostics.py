@@ -162,7 +162,23 @@ def _warm() -> None:
     check_text(_picking("task.kind.matches('a')"))
 
 
-@pytest.mark.parametrize("name", _cases())
+SLOW = {
+    "PR110-many-items",
+    "PR110-many-keys",
+    "PR309-sum",
+    "PR309-two-thousand-lists",
+    "PR309-two-thousand-parentheses",
+    "loads-most-of-everything",
+}
+
+
+def _params() -> list[pytest.ParameterSet]:
+    """Return the cases, the slow ones marked so."""
+    slow = pytest.mark.slow
+    return [pytest.param(name, marks=slow if name in SLOW else ()) for name in _cases()]
+
+
+@pytest.mark.parametrize("name", _params())
 def test_case(name: str, monkeypatch: pytest.MonkeyPatch, *, update_golden: bool) -> None:
     case = CASES / name
     case.mkdir(parents=True, exist_ok=True)

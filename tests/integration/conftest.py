@@ -1,22 +1,14 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-# The helpers beside the tests are imported by their full names, such as
-# `tests.integration.support`. The root goes last, so that an installed package wins over the
-# checkout's: CI tests the built wheel.
-_ROOT = str(Path(__file__).parents[2])
-if _ROOT not in sys.path:
-    sys.path.append(_ROOT)
-
-from policy_router.cli import main  # noqa: E402 - after the path is set
-from tests.integration.provider import Provider  # noqa: E402
-from tests.integration.support import STRICT, WARNS, WRONG, Ran, Run, write  # noqa: E402
+from policy_router.cli import main
+from tests.support.commands import STRICT, WARNS, WRONG, Ran, Run, write
+from tests.support.provider import Provider
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from policy_router import (
@@ -25,7 +25,8 @@ from policy_router import (
     permitted,
 )
 from policy_router.cli import main
-from tests.integration.support import NOW, ROOT, STRICT, Run, write
+from tests.support.commands import NOW, ROOT, STRICT, Run, write
+from tests.support.examples import examples
 
 Value = TypeVar("Value")
 GENEROUS = 10.0
@@ -367,7 +368,7 @@ _LIKE_REQUESTS = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, database=None)
+@examples(150)
 @given(request=_LIKE_REQUESTS | _JSON, why_not=_WORDS)
 def test_any_request_is_decided_or_is_a_request_error(request: Any, why_not: str) -> None:
     policy = loads_once(POLICY)
@@ -422,7 +423,7 @@ def mutated_policies(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=150, deadline=None, database=None)
+@examples(150)
 @given(text=mutated_policies())
 def test_any_text_is_a_policy_or_a_policy_error(text: str) -> None:
     policy, problem = attempt(PolicyError, lambda: loads(text, name="x.yaml"))
@@ -435,14 +436,14 @@ def test_any_text_is_a_policy_or_a_policy_error(text: str) -> None:
     decide(policy, {"task": {"model": "large", "kind": "coding"}}, now=NOW)
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@examples(100)
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_a_policy_or_a_policy_error(content: bytes) -> None:
     policy, problem = attempt(PolicyError, lambda: loads(content))
     assert policy or str(problem)
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@examples(60)
 @given(
     policy=st.just(STRICT) | mutated_policies(),
     request=(_JSON.map(json.dumps) | st.lists(_LIKE_REQUESTS, max_size=3).map(json.dumps))
@@ -480,7 +481,7 @@ RECORD = json.loads(
 )
 
 
-@settings(max_examples=150, deadline=None, database=None)
+@examples(150)
 @given(path=st.sampled_from(list(leaves(RECORD))), value=_JSON)
 def test_any_record_is_explained_or_is_an_error(
     tmp_path_factory: pytest.TempPathFactory, path: tuple[str | int, ...], value: Any

@@ -17,7 +17,7 @@ from jsonschema import Draft7Validator
 
 from policy_router import Request, decide, load
 from policy_router.cli import main
-from tests.integration.support import NOW, ROOT, STRICT, Ran, Run, in_process_of_its_own, write
+from tests.support.commands import NOW, ROOT, STRICT, Ran, Run, in_process_of_its_own, write
 
 CODING = '{"task": {"kind": "coding"}}'
 OUTSIDE = '{"task": {"model": "gpt-9"}}'
@@ -593,6 +593,7 @@ def test_no_traceback_where_the_disk_is_full_of_output(tmp_path: Path) -> None:
                 stderr=subprocess.PIPE,
                 cwd=tmp_path,
                 check=False,
+                timeout=60,
             )
         assert done.returncode == 2
         assert b"no space left" in done.stderr
@@ -604,7 +605,12 @@ def test_an_output_that_is_closed_is_an_error(tmp_path: Path) -> None:
     command = f"{shlex.quote(sys.executable)} -m policy_router.cli schema policy"
     for closing, said in ((">&-", b"standard output: it is closed"), ("2>&-", b"")):
         done = subprocess.run(  # noqa: S602 - the words are the test's own
-            f"{command} {closing}", shell=True, cwd=tmp_path, capture_output=True, check=False
+            f"{command} {closing}",
+            shell=True,
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+            timeout=60,
         )
         assert (done.returncode, b"Traceback" in done.stderr) == (2 if said else 0, False)
         assert said in done.stderr

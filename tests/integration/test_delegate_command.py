@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from policy_router import Delegator, load
-from tests.integration.provider import KEYS, Provider, chain, policy_text
-from tests.integration.support import Ran, Run, in_process_of_its_own, write
+from tests.support.commands import Ran, Run, in_process_of_its_own, write
+from tests.support.provider import KEYS, Provider, chain, policy_text
 
 PRICE = {"input": 3.0, "output": 15.0}
 HELLO = (
@@ -22,11 +22,6 @@ HELLO = (
 )
 GOAL = ("--goal", "hi there")
 JSON = ("--format", "json")
-INTERRUPTED = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    "from policy_router.cli import main; sys.exit(main())"
-)
-"""A command that an interrupt reaches, even where whoever started the tests ignores it."""
 
 
 @pytest.fixture
@@ -143,6 +138,7 @@ def test_where_the_disk_is_full_the_results_are_told_all_the_same(
             stderr=subprocess.PIPE,
             cwd=tmp_path,
             check=False,
+            timeout=60,
         )
     _, made, problem = done.stderr.decode().splitlines()
     assert done.returncode == 2
@@ -432,6 +428,7 @@ def test_no_key_is_printed(
 # Interrupts
 
 
+@pytest.mark.usefixtures("interrupts")
 @pytest.mark.parametrize("words", [(), JSON])
 def test_an_interrupt_prints_what_is_finished_and_what_is_not(
     peer: Provider, delegate: Run, tmp_path: Path, words: tuple[str, ...]
@@ -442,7 +439,7 @@ def test_an_interrupt_prints_what_is_finished_and_what_is_not(
     write(tmp_path, batch_json=json.dumps(batch))
     words = ("delegate", "peers.json", "--tasks", "batch.json", *words)
     with subprocess.Popen(  # noqa: S603 - the words are the test's own
-        [sys.executable, "-c", INTERRUPTED, *words],
+        [sys.executable, "-m", "policy_router.cli", *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -469,6 +466,7 @@ def test_an_interrupt_prints_what_is_finished_and_what_is_not(
         assert HELLO.replace("hi there", "a") in out.decode()
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_of_one_task_is_told_too(
     peer: Provider, delegate: Run, tmp_path: Path
 ) -> None:
@@ -477,7 +475,7 @@ def test_an_interrupt_of_one_task_is_told_too(
     peer.fail(503, "m0")
     peer.delay(30, "m1", times=None)
     with subprocess.Popen(  # noqa: S603 - the words are the test's own
-        [sys.executable, "-c", INTERRUPTED, "delegate", "peers.json", *GOAL, *JSON],
+        [sys.executable, "-m", "policy_router.cli", "delegate", "peers.json", *GOAL, *JSON],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -30,8 +30,8 @@ from policy_router.runtime.results import (
     Result,
     Status,
 )
-from tests.integration.provider import KEYS, Provider, chain, dead_port, policy_at
-from tests.integration.support import NOW
+from tests.support.commands import NOW
+from tests.support.provider import KEYS, Provider, chain, dead_port, policy_at
 
 HELLO = "Hello! You said: hi there"
 PRICE = {"input": 3.0, "output": 15.0}
@@ -773,15 +773,7 @@ def test_a_cancelled_stream_is_closed(peer: Provider) -> None:
     assert request["completed"] is False
 
 
-@pytest.fixture
-def _interrupts() -> Iterator[None]:
-    """Let SIGINT raise, even where whoever started the tests ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_interrupts")
+@pytest.mark.usefixtures("interrupts")
 @pytest.mark.parametrize("count", [1, 6])
 def test_an_interrupted_delegation_cancels_its_children_first(peer: Provider, count: int) -> None:
     peer.delay(20, "m0", times=None)

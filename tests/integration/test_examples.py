@@ -7,7 +7,7 @@ import json
 import pytest
 
 from policy_router import check, decide, load
-from tests.integration.support import NOW, ROOT, Run
+from tests.support.commands import NOW, ROOT, Run
 
 EXAMPLES = ROOT / "rules" / "examples"
 EXPECTED = {

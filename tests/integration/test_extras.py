@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 from packaging.requirements import Requirement
 
-from tests.integration.support import STRICT, Ran, in_process_of_its_own, write
+from tests.support.commands import STRICT, Ran, in_process_of_its_own, write
 
 NEEDED: Final = "calling a model needs the extra `run`: pip install 'policy-router[run]'"
 BLOCKED: Final = (

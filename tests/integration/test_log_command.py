@@ -38,7 +38,8 @@ from policy_router.runtime.log.verify import prune as prune_module
 from policy_router.runtime.log.verify.prune import prune
 from policy_router.runtime.log.verify.verify import NotWholeError, verify
 from policy_router.runtime.log.write.drafts import Draft
-from tests.integration.log_auditing import (
+from tests.support.commands import Ran, Run, write
+from tests.support.log_auditing import (
     MOMENT,
     NOW,
     SECOND,
@@ -56,19 +57,13 @@ from tests.integration.log_auditing import (
     segments,
     with_record,
 )
-from tests.integration.provider import KEYS, Provider, chain, policy_text
-from tests.integration.support import Ran, Run, write
+from tests.support.provider import KEYS, Provider, chain, policy_text
 
 RULES = policy_of()
 RECORD = decide(RULES, {}, now=NOW)
 SHAPE = Draft7Validator(schema("log"))
 JSON = ("--format", "json")
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-INTERRUPTED = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    "from policy_router.cli import main; sys.exit(main())"
-)
-"""A command that an interrupt reaches, even where whoever started the tests ignores it."""
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
@@ -636,7 +631,7 @@ class Following:
 
     def __init__(self, folder: Path, *words: str) -> None:
         self.process = subprocess.Popen(  # noqa: S603 - the words are the test's own
-            [sys.executable, "-c", INTERRUPTED, "log", "tail", "-f", str(folder), *words],
+            [sys.executable, "-m", "policy_router.cli", "log", "tail", "-f", str(folder), *words],
             cwd=folder.parent,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -652,9 +647,10 @@ class Following:
 
     def __exit__(self, *_exception: object) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.communicate(timeout=20)
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_lines_are_followed_as_they_come_until_an_interrupt(tmp_path: Path) -> None:
     with DecisionLog(tmp_path / "log", writer="w1") as log:
         log.decision(RULES, RECORD, decision_id=id_of(1))
@@ -1353,6 +1349,7 @@ def test_the_log_goes_on_after_a_prune(old: Path, run: Run) -> None:
     assert (found["whole"], found["covered"], found["checkpoints"]) == (True, found["lines"], 2)
 
 
+@pytest.mark.stress
 def test_prunes_at_once_harm_nothing(old: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "policy_router.cli", "log", "prune", "log", "--before", BEFORE]
     with contextlib.ExitStack() as stack:
@@ -1364,7 +1361,7 @@ def test_prunes_at_once_harm_nothing(old: Path, tmp_path: Path) -> None:
             )
             for _ in range(4)
         ]
-        ends = [(*process.communicate(), process.returncode) for process in running]
+        ends = [(*process.communicate(timeout=60), process.returncode) for process in running]
     removed = [out for out, _, code in ends if code == 0]
     assert sum(out.startswith(b"removed 2 segments") for out in removed) == 1
     others = [err for _, err, code in ends if code]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -18,8 +19,10 @@ import pytest
 from policy_router import DecisionLog, Delegator, Policy, Router
 from policy_router.decision.record import Target
 from policy_router.errors import LogError
+from policy_router.runtime.log.write import chain as chain_module
 from policy_router.runtime.results import ChildTask, Delegation, Status
-from tests.integration.log_chain import (
+from tests.support.commands import in_process_of_its_own
+from tests.support.log_chain import (
     POLICY,
     decided,
     everything,
@@ -34,7 +37,6 @@ from tests.integration.log_chain import (
     whole,
     writers,
 )
-from tests.integration.support import in_process_of_its_own
 
 RULES = policy_of()
 RECORD = record_of(RULES, team="x")
@@ -81,7 +83,7 @@ class Disk:
 
     @staticmethod
     def _run(*words: str) -> None:
-        subprocess.run(words, check=True, capture_output=True)  # noqa: S603 - the words are above
+        subprocess.run(words, check=True, capture_output=True, timeout=20)  # noqa: S603 - the words are above
 
 
 @pytest.fixture
@@ -498,11 +500,20 @@ def test_a_segment_that_is_removed_denies_and_the_next_one_begins(tmp_path: Path
     assert [path.name for path in segments(tmp_path)] == ["00000002.jsonl"]
 
 
-def test_a_segment_that_is_cut_under_its_writer_denies_or_is_told(tmp_path: Path) -> None:
+def full(_number: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_segment_that_is_cut_under_its_writer_denies_or_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with DecisionLog(tmp_path) as log:
         log.decision(RULES, RECORD)
         path = segments(tmp_path)[0]
-        log._chain._is_broken = True  # type: ignore[union-attr] # noqa: SLF001 - a write failed
+        with monkeypatch.context() as patch:
+            patch.setattr(chain_module, "sync", full)
+            with pytest.raises(LogError, match="no space left"):
+                log.decision(RULES, RECORD)
         path.write_bytes(path.read_bytes()[:100])
         with pytest.raises(LogError, match="the log was removed while it was written"):
             log.decision(RULES, RECORD)

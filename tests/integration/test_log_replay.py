@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from multiprocessing import get_context
@@ -38,7 +40,8 @@ from policy_router.runtime.log.replay.what_if_money import Money
 from policy_router.runtime.log.replay.what_if_report import WhatIf, ordered
 from policy_router.runtime.log.verify.verify import verify
 from policy_router.runtime.log.write.drafts import Decided, Draft
-from tests.integration.log_auditing import (
+from tests.support.commands import Run
+from tests.support.log_auditing import (
     CHEAP,
     NOW,
     PRICED,
@@ -54,7 +57,6 @@ from tests.integration.log_auditing import (
     segments,
     with_record,
 )
-from tests.integration.support import Run
 
 RULES, OTHER = policy_of(PRICED), policy_of(CHEAP)
 CODING, WRITING, ODD = ({"task": {"kind": kind}} for kind in ("coding", "writing", "odd"))
@@ -784,32 +786,38 @@ def killed(_job: object, _chunk: object) -> None:
 
 
 INTERRUPTED = """
-import os, signal, sys, threading
-from policy_router.cli import main
+import sys
+from policy_router.cli import commands, main
 from policy_router.runtime.log.replay import chunks
 chunks._SMALL = 0
 if __name__ == "__main__":
-    threading.Timer(float(sys.argv[1]), lambda: os.killpg(0, signal.SIGINT)).start()
-    sys.exit(main(["replay", sys.argv[2], "--workers", "2"]))
+    print("begun", flush=True)
+    sys.exit(main(["replay", sys.argv[1], "--workers", "2"]))
 """
 
 
+@pytest.mark.usefixtures("interrupts")
 @pytest.mark.skipif(os.name == "nt", reason="it has no groups of processes")
 @pytest.mark.parametrize("seconds", [0.1, 0.25, 0.4])
 def test_an_interrupt_of_all_processes_is_told_by_none(
     big: Path, tmp_path: Path, seconds: float
 ) -> None:
     (tmp_path / "interrupted.py").write_text(INTERRUPTED)
-    done = subprocess.run(  # noqa: S603 - the words are the test's own
-        [sys.executable, "interrupted.py", str(seconds), str(big)],
+    with subprocess.Popen(  # noqa: S603 - the words are the test's own
+        [sys.executable, "interrupted.py", str(big)],
         cwd=tmp_path,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         start_new_session=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode in {0, 4, 130}  # it may have been done before
-    assert b"Traceback" not in done.stderr
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(seconds)
+        with suppress(ProcessLookupError):  # it may have been done before
+            os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=50)
+    assert process.returncode in {0, 4, 130}
+    assert b"Traceback" not in err
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this system has no masks")
@@ -822,6 +830,7 @@ def test_an_executor_that_is_passed_in_is_interrupted_as_ever(log: Path) -> None
         assert executor.submit(blocked).result() == blocked() == set()
 
 
+@pytest.mark.stress
 def test_processes_change_nothing(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, again = what_if(big, AGAINST, workers=1), replay_log(big, workers=1)
     monkeypatch.setattr(chunks_module, "_SMALL", 0)

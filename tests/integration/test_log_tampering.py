@@ -38,7 +38,9 @@ from policy_router.runtime.log.sign.signing import make_checkpoint
 from policy_router.runtime.log.verify.verify import Answer, NotWholeError, Report, verify
 from policy_router.runtime.log.write import chain
 from policy_router.runtime.log.write.drafts import Decided, Draft
-from tests.integration.log_auditing import (
+from tests.support import log_worker
+from tests.support.commands import Run
+from tests.support.log_auditing import (
     NOW,
     PRICED,
     SEGMENT_BYTES,
@@ -57,7 +59,6 @@ from tests.integration.log_auditing import (
     seq_of,
     with_record,
 )
-from tests.integration.support import Run
 
 VERIFIER = SIGNER.verifier()
 Edit = Callable[[Path], None]
@@ -959,7 +960,7 @@ def test_only_what_was_acknowledged_is_signed(
     with DecisionLog(tmp_path, on_log_failure="allow_unlogged") as log:
         log.decision(policy, record)
         with monkeypatch.context() as patched:
-            patched.setattr(chain, "_sync", full)
+            patched.setattr(chain, "sync", full)
             log.decision(policy, record)
         make_checkpoint(tmp_path, SIGNER)
         log.decision(policy, record)  # what was written in part is taken away
@@ -1093,6 +1094,7 @@ def test_a_segment_in_whose_place_something_else_is_found(log: Path, content: by
 # A log that is being written.
 
 
+@pytest.mark.stress
 def test_a_log_that_is_being_written_is_whole(tmp_path: Path) -> None:
     policy = policy_of()
     record = decide(policy, {}, now=NOW)
@@ -1119,10 +1121,11 @@ def test_a_log_that_is_being_written_is_whole(tmp_path: Path) -> None:
     assert verify(tmp_path).is_whole
 
 
+@pytest.mark.stress
 def test_a_log_that_another_process_writes_is_whole(tmp_path: Path, run: Run) -> None:
     (tmp_path / "rules.yaml").write_text(PRICED)
     words = (tmp_path / "log", tmp_path / "acknowledged", tmp_path / "rules.yaml", 2, 50_000)
-    worker = [sys.executable, str(Path(__file__).with_name("log_worker.py")), *map(str, words)]
+    worker = [sys.executable, str(log_worker.__file__), *map(str, words)]
     with subprocess.Popen(worker, stdin=subprocess.PIPE) as process:  # noqa: S603 - as above
         try:
             assert process.stdin is not None

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from policy_router import Policy, PolicyError, Request, RequestError, check, decide, load, loads
-from tests.integration.support import NOW, Run, in_process_of_its_own, write
+from tests.support.commands import NOW, Run, in_process_of_its_own, write
 
 KEY = "sk-ant-api03-PLANTED0123456789abcdef"
 WORD = "hunter2-correct-horse"

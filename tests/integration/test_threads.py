@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from policy_router import Router, decide, explain, load, loads
-from tests.integration.support import NOW, ROOT, STRICT
+from tests.support.commands import NOW, ROOT, STRICT
 
 THREADS = 8
 POLICY = """\
@@ -54,7 +54,7 @@ def test_threads_share_a_policy_and_get_the_right_answers() -> None:
     start = threading.Barrier(THREADS)
 
     def work(first: int) -> list[int]:
-        start.wait()
+        start.wait(20)
         wrong = []
         for number in range(first, 4000, THREADS):
             target = decide(policy, request_of(number), now=NOW).decision.target
@@ -75,7 +75,7 @@ def test_threads_can_load_and_explain_at_the_same_time() -> None:
     start = threading.Barrier(THREADS)
 
     def work(number: int) -> tuple[str, str]:
-        start.wait()
+        start.wait(20)
         policy = loads(POLICY)
         record = decide(policy, request_of(3), now=NOW)
         return policy.revision, str(explain(policy, record, why_not=("late", "one")[number % 2]))
@@ -159,7 +159,7 @@ def test_importing_is_light_and_deciding_needs_no_sdk(tmp_path: Path) -> None:
     lazy = ["lark", "celpy", "re2", "yaml", "jsonschema"]
     script = f"NAMES = {heavy + lazy!r}\nTEXT = {STRICT!r}\n{PROBE}"
     done = subprocess.run(  # noqa: S603 - the script is above
-        [sys.executable, "-c", script], capture_output=True, cwd=tmp_path, check=True
+        [sys.executable, "-c", script], capture_output=True, cwd=tmp_path, check=True, timeout=60
     )
     imported, used, unchanged = map(json.loads, done.stdout.splitlines())
     assert imported == []

@@ -21,7 +21,7 @@ from policy_router.decision.record import DecisionRecord
 from policy_router.runtime.executor import INSTRUCTIONS
 from policy_router.runtime.results import Delegation, Event, EventKind, Failing
 from policy_router.version import VERSION
-from tests.integration.support import NOW
+from tests.support.commands import NOW
 
 if TYPE_CHECKING:
     import httpx2 as httpx

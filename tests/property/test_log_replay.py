@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -75,11 +76,9 @@ def test_another_policy_decides_what_it_would_have_decided(
     with logged([history], 64 * 1024) as folder:
         same = what_if(folder, compiled(own))
         assert (same.total, same.flips, same.otherwise) == (len(asked), 0, 0)
-        chunks._CHUNK, whole = size, chunks._CHUNK  # noqa: SLF001 - how the work is divided
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(chunks, "_CHUNK", size)  # how the work is divided
             report = what_if(folder, compiled(other))
-        finally:
-            chunks._CHUNK = whole  # noqa: SLF001
     flips = [targets_of(policy, asked) for policy in (compiled(own), compiled(other))]
     pairs = list(zip(*flips, strict=True))
     assert report.total == len(asked)

@@ -10,16 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from policy_router.policy import yaml as source
 from policy_router.policy.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode
+from tests.support.examples import examples
 
 pytestmark = pytest.mark.skipif(not yaml.__with_libyaml__, reason="compares both parsers")
-quick = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
-)
 
 POLICY = """\
 # a policy
@@ -139,7 +137,7 @@ def read_back(text: str, value: str) -> None:
         assert ends == ends.rstrip("\r\n")
 
 
-@quick
+@examples(150)
 @given(st.binary(max_size=200) | st.text(max_size=200))
 def test_reading_never_raises(content: str | bytes) -> None:
     """Law: any bytes and any text give a document or a diagnostic."""
@@ -147,7 +145,7 @@ def test_reading_never_raises(content: str | bytes) -> None:
         assert document or found
 
 
-@settings(quick, max_examples=400)
+@examples(400)
 @given(
     st.lists(
         st.tuples(st.integers(0, len(POLICY)), st.integers(0, 3), st.sampled_from(ODD_BITS)),
@@ -181,7 +179,7 @@ def spans(document: Document) -> list[tuple[int, int]]:
     return [(each.span.start, each.span.end) for each in scalars(document.root)]
 
 
-@quick
+@examples(150)
 @given(
     st.text(
         st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufeff\uffff\ufffe"),
@@ -215,7 +213,7 @@ def test_dumped_scalars(
         check_places(node)
 
 
-@settings(quick, max_examples=300)
+@examples(300)
 @given(
     LINES,
     st.sampled_from(["", "-", "+"]),
@@ -240,7 +238,7 @@ def test_literal_scalars(
     read_back(text.replace("\n", line_end), value)
 
 
-@settings(quick, max_examples=300)
+@examples(300)
 @given(LINES, st.sampled_from(["", "-", "+"]), st.integers(1, 5), LINE_ENDS, st.integers(0, 3))
 def test_folded_scalars(body: str, chomping: str, indent: int, line_end: str, after: int) -> None:
     """Law: a folded scalar's characters are where they are written."""
@@ -257,7 +255,7 @@ def test_folded_scalars(body: str, chomping: str, indent: int, line_end: str, af
     read_back(text.replace("\n", line_end), scalar.text)
 
 
-@settings(quick, max_examples=300)
+@examples(300)
 @given(
     st.lists(
         st.text(st.sampled_from("ab:#\\é😀 \u2028-&|[{%!*?'"), max_size=6), min_size=1, max_size=5
@@ -299,7 +297,7 @@ JSON = st.recursive(
 )
 
 
-@settings(quick, max_examples=300)
+@examples(300)
 @given(
     st.dictionaries(st.sampled_from("abc"), JSON, min_size=1),
     st.booleans(),

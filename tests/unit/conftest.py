@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,18 +7,11 @@ from typing import Any
 
 import pytest
 
-# The helpers beside the tests are imported by their full names, such as
-# `tests.integration.log_chain`. The root goes last, so that an installed package wins over the
-# checkout's: CI tests the built wheel.
-_ROOT = str(Path(__file__).parents[2])
-if _ROOT not in sys.path:
-    sys.path.append(_ROOT)
-
-from policy_router import DecisionLog  # noqa: E402 - after the path is set
-from policy_router.runtime.log.write import shutdown  # noqa: E402
-from tests.integration.log_chain import NewLog  # noqa: E402
-from tests.integration.log_disk import Disk  # noqa: E402
-from tests.support.counting import work  # noqa: E402, F401 - a fixture
+from policy_router import DecisionLog
+from policy_router.runtime.log.write import shutdown
+from tests.support.counting import work  # noqa: F401 - a fixture
+from tests.support.log_chain import NewLog
+from tests.support.log_disk import Disk
 
 
 @pytest.fixture

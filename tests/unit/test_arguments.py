@@ -8,7 +8,7 @@ from collections import UserDict
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from policy_router import RequestError, loads
@@ -23,6 +23,7 @@ from policy_router.runtime.arguments import (
 from policy_router.runtime.batch import planned
 from policy_router.runtime.ids import uuid7
 from policy_router.runtime.tool import tool
+from tests.support.examples import examples
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 SECRET = "sk-" + "abcdefghijklmnop"
@@ -419,7 +420,7 @@ CONTENTS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@examples(300)
 @given(CONTENTS)
 def test_whatever_is_given_comes_to_tasks_or_a_request_error(content: Any) -> None:
     """As plain data, and as JSON; and so do the requests that the tasks make."""
@@ -440,7 +441,7 @@ def test_whatever_is_given_comes_to_tasks_or_a_request_error(content: Any) -> No
             assert len(batch) == len(made.assignments)
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@examples(100)
 @given(st.text() | st.binary())
 def test_whatever_text_is_given_comes_to_tasks_or_a_request_error(content: str | bytes) -> None:
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
@@ -22,6 +22,7 @@ from policy_router.runtime.course import (
 )
 from policy_router.runtime.failures import Failure
 from policy_router.runtime.results import Attempt, Failing, Reply
+from tests.support.examples import examples
 
 A = Target("a", "p", {}, "first")
 B = Target("b", "q", {})
@@ -356,7 +357,7 @@ ANSWERS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@examples(300)
 @given(
     st.lists(TARGETS, min_size=1, max_size=4),
     st.lists(ANSWERS, min_size=16, max_size=16),

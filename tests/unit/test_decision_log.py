@@ -28,7 +28,7 @@ from policy_router.runtime.log.entry import Execution, Gap, Kind, Prune, microse
 from policy_router.runtime.log.write import flusher as flusher_module
 from policy_router.runtime.log.write import group as group_module
 from policy_router.runtime.log.write.drafts import Decided, Draft
-from tests.integration.log_chain import (
+from tests.support.log_chain import (
     POLICY,
     NewLog,
     closes,
@@ -44,13 +44,12 @@ from tests.integration.log_chain import (
     whole,
     writers,
 )
-from tests.integration.log_disk import (
+from tests.support.log_disk import (
     SCRIPT,
     Disk,
     Thread,
     ran,
     until,
-    waiting,
 )
 
 RULES = policy_of()
@@ -71,13 +70,6 @@ class Clock:
     def __call__(self) -> datetime.datetime:
         """Tell the time."""
         return self.now
-
-
-def knowing(log: DecisionLog) -> DecisionLog:
-    """Return a log that has the policy stored: the first decision is written by itself."""
-    log.policies.keep(RULES)
-    log._kept.add(RULES.revision)  # noqa: SLF001 - without a line
-    return log
 
 
 def logging(log: DecisionLog) -> Callable[[], str]:
@@ -264,28 +256,30 @@ def test_sync_writes_each_call_by_itself(tmp_path: Path, new_log: NewLog, disk: 
 def test_group_writes_together_what_came_meanwhile(
     tmp_path: Path, new_log: NewLog, disk: Disk
 ) -> None:
-    log = knowing(new_log())
+    log = new_log()
+    made = [log.decision(RULES, RECORD)]
     with disk.stopped():
         first = Thread(logging(log))
         disk.wait()
         threads = [Thread(logging(log)) for _ in range(7)]
-        until(lambda: waiting(log) == 7)
-    made = [thread.end() for thread in (first, *threads)]
-    assert disk.syncs == 2
+        until(lambda: log.waiting == 7)
+    made += [thread.end() for thread in (first, *threads)]
+    assert disk.syncs == 3
     assert sorted(ids(one_writer(tmp_path / "log"))) == sorted(made)
 
 
 def test_a_crowd_waits_a_moment_for_as_many_as_came_before(
     new_log: NewLog, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = knowing(new_log())
+    log = new_log()
+    log.decision(RULES, RECORD)
     pauses: list[float] = []
     monkeypatch.setattr(group_module, "time", SimpleNamespace(sleep=pauses.append))
     with disk.stopped():
         first = Thread(logging(log))
         disk.wait()
         threads = [Thread(logging(log)) for _ in range(7)]
-        until(lambda: waiting(log) == 7)
+        until(lambda: log.waiting == 7)
         assert pauses == []
     for thread in (first, *threads):
         thread.end()
@@ -372,7 +366,7 @@ def test_to_flush_waits_for_what_is_being_written(
         made.append(log.decision(RULES, RECORD))
         disk.wait()
         thread = Thread(log.flush)
-        until(lambda: waiting(log) == 1)
+        until(lambda: log.waiting == 1)
         assert thread.is_alive()
     assert thread.end() is None
     assert ids(one_writer(tmp_path / "log")) == made
@@ -394,6 +388,7 @@ def test_what_comes_while_others_are_written_is_written_after_them(
 # Threads.
 
 
+@pytest.mark.slow
 @ALL_DURABILITIES
 @pytest.mark.parametrize("segment_bytes", [1_000_000_000, 20_000], ids=["one", "many"])
 def test_threads_write_one_chain(
@@ -403,7 +398,7 @@ def test_threads_write_one_chain(
     log = new_log(durability=durability, segment_bytes=segment_bytes)
 
     def work() -> list[str]:
-        start.wait()
+        start.wait(20)
         made = []
         for number in range(200):
             made.append(log.decision(RULES, RECORD))
@@ -506,38 +501,44 @@ def test_a_closed_log_leaves_its_writer_to_others(tmp_path: Path, new_log: NewLo
     assert kinds(one_writer(tmp_path / "log")) == ["decision", "close"] * 3
 
 
+class Closing(Clock):
+    """A clock that closes a log when it is asked: after the first check that the log is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: DecisionLog | None = None
+        self.closing: Thread | None = None
+
+    def __call__(self) -> datetime.datetime:
+        """Tell the time, and close."""
+        if self.log is not None:
+            log, self.log = self.log, None
+            self.closing = Thread(log.close)
+            self.closing.join(0.2)
+        return super().__call__()
+
+
 @ALL_DURABILITIES
 def test_a_call_that_comes_while_the_log_is_closed_harms_nothing(
-    tmp_path: Path, new_log: NewLog, monkeypatch: pytest.MonkeyPatch, durability: str
+    tmp_path: Path, new_log: NewLog, durability: str
 ) -> None:
-    log = new_log(durability=durability)
+    clock = Closing()
+    log = new_log(durability=durability, clock=clock)
     made = [log.decision(RULES, RECORD) for _ in range(5)]
-    name = "alone" if durability == "sync" else "together"
-    group = log._group  # noqa: SLF001 - nothing else is between the checks
-    original = getattr(group, name)
-
-    def late(drafts: Any, **options: Any) -> Any:
-        monkeypatch.setattr(group, name, original)
-        closing = Thread(log.close)
-        closing.join(0.2)
-        try:
-            return original(drafts, **options)
-        finally:
-            ended.append(closing)
-
-    ended: list[Thread] = []
-    monkeypatch.setattr(group, name, late)
-    outcome = Thread(logging(log)).end()
+    clock.log = log
+    outcome = Thread(lambda: log.decision(RULES, RECORD, decision_id=uuid7(MOMENT))).end()
     if isinstance(outcome, str):  # either it is logged, or it is said not to be
         made.append(outcome)
     else:
         assert isinstance(outcome, RuntimeError | LogError)
-    ended[0].end()
+    assert clock.closing is not None
+    clock.closing.end()
     lines = one_writer(tmp_path / "log")
     assert ids(lines) == made
     assert kinds(lines)[-1] == "close"
 
 
+@pytest.mark.slow
 @WAITING_DURABILITIES
 def test_to_close_while_threads_log_loses_nothing(
     tmp_path: Path, new_log: NewLog, durability: str
@@ -561,6 +562,7 @@ def test_to_close_while_threads_log_loses_nothing(
         assert kinds(lines)[-1] == "close"
 
 
+@pytest.mark.slow
 def test_a_log_that_nobody_keeps_ends_its_thread(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     log = DecisionLog(tmp_path / "log", durability="async")
@@ -655,6 +657,7 @@ def test_a_writer_may_have_a_name(tmp_path: Path, new_log: NewLog) -> None:
     assert writers(tmp_path / "log") == ["host-7.example"]
 
 
+@pytest.mark.slow
 def test_a_name_that_is_taken_is_an_error_until_it_is_free(tmp_path: Path, new_log: NewLog) -> None:
     one, two = new_log(writer="host"), new_log(writer="host")
     one.decision(RULES, RECORD)
@@ -716,17 +719,18 @@ def test_an_error_without_words_has_a_reason(new_log: NewLog, disk: Disk) -> Non
 
 
 def test_all_who_wait_for_a_batch_are_denied(tmp_path: Path, new_log: NewLog, disk: Disk) -> None:
-    log = knowing(new_log())
+    log = new_log()
+    made = [log.decision(RULES, RECORD)]
     with disk.stopped():
         first = Thread(logging(log))
         disk.wait()
         threads = [Thread(logging(log)) for _ in range(7)]
-        until(lambda: waiting(log) == 7)
+        until(lambda: log.waiting == 7)
         disk.problems = [FULL, FULL]
     for thread in (first, *threads):
         assert isinstance(thread.end(), LogError)
-    made = log.decision(RULES, RECORD)
-    assert ids(one_writer(tmp_path / "log")) == [made]
+    made.append(log.decision(RULES, RECORD))
+    assert ids(one_writer(tmp_path / "log")) == made
 
 
 @pytest.mark.parametrize("mode", ["deny", "allow_unlogged"])
@@ -887,17 +891,17 @@ def test_a_policy_is_stored_once_and_before_its_first_decision(
 def test_a_line_that_cannot_be_spelt_denies_nobody_else(
     tmp_path: Path, new_log: NewLog, disk: Disk
 ) -> None:
-    log = knowing(new_log())
+    log = new_log()
+    made = [log.decision(RULES, RECORD)]
     with disk.stopped():
         first = Thread(logging(log))
         disk.wait()
         poison = Thread(lambda: log.decision(RULES, RECORD, parent_id="\ud800"))
-        until(lambda: waiting(log) == 1 or not poison.is_alive())
+        until(lambda: log.waiting == 1 or not poison.is_alive())
         others = [Thread(logging(log)) for _ in range(3)]
-        until(lambda: waiting(log) == 3 + poison.is_alive())
-    made = [thread.end() for thread in (first, *others)]
+        until(lambda: log.waiting == 3 + poison.is_alive())
+    made += [thread.end() for thread in (first, *others)]
     assert isinstance(poison.end(), Exception)
-    assert [each for each in made if isinstance(each, BaseException)] == []
     assert sorted(ids(one_writer(tmp_path / "log"))) == sorted(made)
 
 
@@ -938,16 +942,17 @@ def test_an_event_that_cannot_be_spelt_does_not_end_the_writing(
 def test_who_is_interrupted_while_writing_keeps_nobody_waiting(
     tmp_path: Path, new_log: NewLog, disk: Disk, durability: str
 ) -> None:
-    log = knowing(new_log(durability=durability))
+    log = new_log(durability=durability)
+    made = [log.decision(RULES, RECORD)]
     with disk.stopped():
         first = Thread(logging(log))
         disk.wait()
         threads = [Thread(logging(log)) for _ in range(3)]
         if durability == "group":
-            until(lambda: waiting(log) == 3)
+            until(lambda: log.waiting == 3)
         disk.problems = [KeyboardInterrupt()]
     assert isinstance(first.end(), KeyboardInterrupt)
-    made = [thread.end() for thread in threads]
+    made += [thread.end() for thread in threads]
     made.append(log.decision(RULES, RECORD))
     assert sorted(ids(one_writer(tmp_path / "log"))) == sorted(made)
 
@@ -955,20 +960,21 @@ def test_who_is_interrupted_while_writing_keeps_nobody_waiting(
 def test_who_waits_for_somebody_who_is_interrupted_is_denied(
     tmp_path: Path, new_log: NewLog, disk: Disk
 ) -> None:
-    log = knowing(new_log())
+    log = new_log()
+    made = [log.decision(RULES, RECORD)]
     with disk.stopped():
         first = Thread(logging(log))
         disk.wait()
         threads = [Thread(logging(log)) for _ in range(3)]
-        until(lambda: waiting(log) == 3)
+        until(lambda: log.waiting == 3)
         disk.problems = [FULL, KeyboardInterrupt()]
     assert isinstance(first.end(), LogError)
     ends = [thread.end() for thread in threads]
     denied = [end for end in ends if isinstance(end, LogError)]
     assert {end.reason for end in denied} == {"the writing was interrupted"}
     assert (len(denied), len(ends)) == (2, 3)
-    made = log.decision(RULES, RECORD)
-    assert ids(one_writer(tmp_path / "log")) == [made]
+    made.append(log.decision(RULES, RECORD))
+    assert ids(one_writer(tmp_path / "log")) == made
 
 
 INTERRUPTED = """
@@ -1023,6 +1029,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.stress
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no such timer")
 @ALL_DURABILITIES
 def test_interrupts_at_any_moment_keep_nobody_waiting(tmp_path: Path, durability: str) -> None:
@@ -1057,6 +1064,7 @@ os._exit(0)
 )
 
 
+@pytest.mark.slow
 def test_lines_that_nobody_waits_for_are_written_though_the_log_is_forgotten(
     tmp_path: Path,
 ) -> None:
@@ -1092,6 +1100,7 @@ print(json.dumps([log.writer, made, *theirs]))
 )
 
 
+@pytest.mark.slow
 @FORKS
 @ALL_DURABILITIES
 def test_a_forked_process_is_another_writer_and_the_first_one_goes_on(
@@ -1125,6 +1134,7 @@ log.close()
 )
 
 
+@pytest.mark.slow
 @FORKS
 def test_what_waits_to_be_written_is_written_by_one_process_only(tmp_path: Path) -> None:
     ran(WAITS_FORKED, str(tmp_path / "log"), POLICY, cwd=tmp_path)
@@ -1153,13 +1163,14 @@ for _ in range(20):
 codes = [os.waitpid(number, 0)[1] for number in children]
 is_over.set()
 for thread in threads:
-    thread.join()
+    thread.join(20)
 log.close()
 print(json.dumps([codes, made]))
 """
 )
 
 
+@pytest.mark.slow
 @FORKS
 def test_a_process_may_fork_while_its_threads_log(tmp_path: Path) -> None:
     folder = tmp_path / "log"
@@ -1207,6 +1218,7 @@ log.close()
 )
 
 
+@pytest.mark.slow
 @FORKS
 def test_a_process_forked_from_a_writer_with_a_name_has_a_number_behind_it(tmp_path: Path) -> None:
     folder = tmp_path / "log"
@@ -1236,6 +1248,7 @@ log.close()
 )
 
 
+@pytest.mark.slow
 @FORKS
 def test_what_a_child_of_multiprocessing_logs_is_written_at_its_end(tmp_path: Path) -> None:
     folder = tmp_path / "log"
@@ -1243,6 +1256,7 @@ def test_what_a_child_of_multiprocessing_logs_is_written_at_its_end(tmp_path: Pa
     assert len(decided(folder)) == 15
 
 
+@pytest.mark.slow
 @FORKS
 def test_a_closed_log_is_closed_in_a_forked_process_too(tmp_path: Path) -> None:
     said = ran(CLOSED_FORKED, str(tmp_path / "log"), POLICY, cwd=tmp_path)
@@ -1272,6 +1286,7 @@ for number in range(int(more[0])):
 )
 
 
+@pytest.mark.slow
 @FORKS
 def test_processes_that_start_at_once_are_different_writers(tmp_path: Path) -> None:
     rounds = 60
@@ -1300,6 +1315,7 @@ print(json.dumps(made))
 )
 
 
+@pytest.mark.slow
 @ALL_DURABILITIES
 def test_the_end_of_the_process_closes_what_is_open(tmp_path: Path, durability: str) -> None:
     made = json.loads(ran(ENDS, str(tmp_path / "log"), POLICY, durability, cwd=tmp_path))
@@ -1325,6 +1341,7 @@ is_there.wait()
 )
 
 
+@pytest.mark.slow
 @WAITING_DURABILITIES
 def test_the_end_of_the_process_loses_nothing_of_threads_that_log_on(
     tmp_path: Path, durability: str
@@ -1503,13 +1520,13 @@ def test_threads_and_tasks_of_several_loops_write_one_chain(
 
 
 def test_a_closed_log_takes_nothing_from_tasks(new_log: NewLog) -> None:
-    log = new_log()
+    clock = Closing()
+    log = new_log(clock=clock)
     log.decision(RULES, RECORD)
-    log.close()
-    with pytest.raises(RuntimeError, match="the log is closed"):
-        asyncio.run(log.decision_async(RULES, RECORD))
-    with pytest.raises(RuntimeError, match="the log is closed"):
-        asyncio.run(log._group.together_async([]))  # noqa: SLF001 - it is closed meanwhile
+    clock.log = log
+    for _ in range(2):  # it is closed meanwhile, and before
+        with pytest.raises(RuntimeError, match="the log is closed"):
+            asyncio.run(log.decision_async(RULES, RECORD, decision_id=uuid7(MOMENT)))
     asyncio.run(log.flush_async())
 
 
@@ -1522,7 +1539,7 @@ def test_to_flush_in_the_main_thread_waits_for_what_is_being_written(
         with disk.stopped():
             made = log.decision(RULES, RECORD)
             disk.wait()
-            Thread(lambda: disk.go_on_once(lambda: waiting(log) == 1))
+            Thread(lambda: disk.go_on_once(lambda: log.waiting == 1))
             log.flush()
         assert ids(one_writer(tmp_path / "log"))[-1] == made
 

@@ -404,7 +404,7 @@ def test_threads_may_share_a_delegator() -> None:
         for thread in work:
             thread.start()
         for thread in work:
-            thread.join()
+            thread.join(20)
     assert [texts(each) for each in made] == [["a by small", "b by large", "c by small"]] * 8
 
 
@@ -422,11 +422,13 @@ def test_a_function_sees_the_context_of_whoever_delegates() -> None:
 # Children that delegate in their turn.
 
 
-def nested(it: Delegator, content: Any) -> Child:
+def nested(of: Callable[[], Delegator], content: Any) -> Child:
+    """Return a child that delegates with the delegator that runs it, which is made after it."""
+
     def child(target: Target, task: ChildTask) -> str:
         if task.goal.startswith("inner"):
             return echo(target, task)
-        return it.delegate(content).status
+        return of().delegate(content).status
 
     return child
 
@@ -437,30 +439,25 @@ INNER = {"tasks": [{"goal": "inner 1"}, {"goal": "inner 2"}]}
 @pytest.mark.parametrize("content", [{"goal": "a"}, THREE], ids=["one", "some"])
 @pytest.mark.parametrize("inner", [{"goal": "inner"}, INNER], ids=["one", "some"])
 def test_a_function_may_delegate_with_the_same_delegator(content: Any, inner: Any) -> None:
-    with delegator(None, concurrency=1) as it:
-        it._run_child = nested(it, inner)  # noqa: SLF001 - a child needs its delegator
+    with delegator(nested(lambda: it, inner), concurrency=1) as it:
         assert set(texts(it.delegate(content))) == {"completed"}
 
 
 def test_a_coroutine_may_delegate_with_the_same_delegator() -> None:
-    with delegator(None, concurrency=1) as it:
+    async def child(target: Target, task: ChildTask) -> str:
+        if task.goal.startswith("inner"):
+            return echo(target, task)
+        return (await it.delegate_async(INNER)).status
 
-        async def child(target: Target, task: ChildTask) -> str:
-            if task.goal.startswith("inner"):
-                return echo(target, task)
-            return (await it.delegate_async(INNER)).status
-
-        it._run_child = child  # noqa: SLF001 - the same
+    with delegator(child, concurrency=1) as it:
         assert texts(it.delegate(THREE)) == ["completed"] * 3
 
 
 def test_a_coroutine_that_would_block_its_own_loop_has_an_error() -> None:
-    with delegator(None) as it:
+    async def child(_target: Target, _task: ChildTask) -> str:
+        return it.delegate(INNER).status
 
-        async def child(_target: Target, _task: ChildTask) -> str:
-            return it.delegate(INNER).status
-
-        it._run_child = child  # noqa: SLF001 - the same
+    with delegator(child) as it:
         (result,) = it.delegate({"tasks": [{"goal": "a"}]}).results
     assert result.error is not None
     assert "await delegate_async" in result.error.message
@@ -526,6 +523,7 @@ def interrupt() -> None:
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupted_batch_cancels_its_children_first() -> None:
     events: list[Event] = []
     begun = threading.Barrier(3, action=lambda: threading.Timer(0.05, interrupt).start())

@@ -7,7 +7,7 @@ import email.utils
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from policy_router.runtime.failures import (
@@ -20,6 +20,7 @@ from policy_router.runtime.failures import (
     without,
 )
 from policy_router.runtime.results import Failing
+from tests.support.examples import examples
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 KEY = "key-0123456789abcdef"
@@ -332,7 +333,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@examples(300)
 @given(body=JSON, status=st.integers(300, 599))
 def test_any_body_is_a_failure_on_one_line(body: Any, status: int) -> None:
     made = failure(status, body)
@@ -414,7 +415,7 @@ def test_milliseconds_are_more_exact(headers: dict[str, str], seconds: float | N
     assert retry_after(headers, now=NOW) == seconds
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@examples(300)
 @given(text=st.text() | st.floats().map(str) | st.datetimes().map(email.utils.format_datetime))
 def test_any_header_is_some_seconds_or_none(text: str) -> None:
     for name in ("retry-after", "retry-after-ms"):

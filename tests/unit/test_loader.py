@@ -116,6 +116,7 @@ def test_a_path_with_a_nul_character_is_a_diagnostic() -> None:
     assert item.code is Code.UNREADABLE
 
 
+@pytest.mark.slow
 def test_a_file_may_have_just_the_bytes_allowed(tmp_path: Path) -> None:
     path = tmp_path / "large.yaml"
     path.write_bytes(b"model: m\n".ljust(MAX_BYTES, b"#"))

@@ -36,7 +36,7 @@ from policy_router.runtime.log.write import chain as chain_module
 from policy_router.runtime.log.write import claims as claims_module
 from policy_router.runtime.log.write.chain import Chain, Limits
 from policy_router.runtime.log.write.drafts import Draft, chained, encoded
-from tests.integration.log_chain import (
+from tests.support.log_chain import (
     GENESIS,
     canonical,
     closes,
@@ -554,7 +554,7 @@ class Failing:
     ) -> None:
         self.calls = 0
         self._at, self._problem = at, problem or OSError(5, "Input/output error")
-        monkeypatch.setattr(chain_module, "_sync", self)
+        monkeypatch.setattr(chain_module, "sync", self)
 
     def __call__(self, number: int) -> None:
         """Sync, or fail."""
@@ -586,15 +586,19 @@ def test_what_could_not_be_acknowledged_is_taken_back(
 ) -> None:
     chain = opened(tmp_path)
     chain.write([gap(1)])
-    put = chain._put_head  # noqa: SLF001 - the disk fails between lines and head
+    write_all = chain_module.write_all
+    written: list[bytes] = []
 
-    def fail(_head: Head) -> None:
-        monkeypatch.setattr(chain, "_put_head", put)
-        raise OSError(5, "bad")
+    def fail_at_the_head(file: io.FileIO, content: bytes) -> None:
+        if written:
+            raise OSError(5, "bad")
+        written.append(content)
+        write_all(file, content)
 
-    monkeypatch.setattr(chain, "_put_head", fail)
-    with pytest.raises(OSError, match="bad"):
-        chain.write([gap(70)])
+    with monkeypatch.context() as patch:
+        patch.setattr(chain_module, "write_all", fail_at_the_head)
+        with pytest.raises(OSError, match="bad"):
+            chain.write([gap(70)])
     chain.write([gap(2)])
     chain.release()
     assert [line.entry["time"] for line in one_writer(tmp_path)] == [1, 2]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import shutil
 import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +19,9 @@ from policy_router import DecisionLog, loads
 from policy_router.errors import LogError
 from policy_router.log import Call, Execution, replay_log, verify
 from policy_router.runtime.log.write import chain as chain_module
+from policy_router.runtime.log.write import group as group_module
 from policy_router.runtime.log.write.chain import Chain
-from tests.integration.log_chain import (
+from tests.support.log_chain import (
     POLICY,
     NewLog,
     closes,
@@ -30,7 +33,7 @@ from tests.integration.log_chain import (
     policy_of,
     record_of,
 )
-from tests.integration.log_disk import SCRIPT, Disk, Thread, ran, until, waiting
+from tests.support.log_disk import SCRIPT, Disk, Thread, ran, until
 
 RULES = policy_of()
 RECORD = record_of(RULES, team="x")
@@ -53,6 +56,7 @@ def refuse(_: threading.Thread) -> None:
 # Interrupts.
 
 
+@pytest.mark.usefixtures("interrupts")
 @pytest.mark.skipif(os.name == "nt", reason="its signals do not end a wait")
 def test_to_close_goes_on_where_it_was_interrupted(
     tmp_path: Path, new_log: NewLog, disk: Disk
@@ -62,10 +66,10 @@ def test_to_close_goes_on_where_it_was_interrupted(
     with disk.stopped():
         threads = [Thread(logging(log)) for _ in range(3)]
         disk.wait()
-        until(lambda: waiting(log) == len(threads) - 1)
+        until(lambda: log.waiting == len(threads) - 1)
 
         def interrupt() -> None:
-            until(lambda: waiting(log) == len(threads))
+            until(lambda: log.waiting == len(threads))
             os.kill(os.getpid(), signal.SIGINT)
 
         Thread(interrupt)
@@ -86,16 +90,20 @@ def test_an_interrupt_between_two_segments_harms_neither(
 ) -> None:
     log = new_log(segment_bytes=1, durability="sync")
     made = [log.decision(RULES, RECORD)]
-    leave = Chain._leave  # noqa: SLF001 - what is interrupted
 
-    def interrupted(self: Chain) -> None:
-        file = self._file
-        leave(self)
-        self._file = file  # as if it had come before this was told
-        monkeypatch.undo()
-        raise KeyboardInterrupt
+    class Interrupted(io.FileIO):
+        """A file that is interrupted just after it is closed."""
 
-    monkeypatch.setattr(Chain, "_leave", interrupted)
+        def close(self) -> None:
+            if not self.closed:
+                super().close()
+                monkeypatch.undo()
+                raise KeyboardInterrupt
+
+    def opened(path: Path, flags: int = 0) -> Interrupted:
+        return Interrupted(os.open(path, os.O_RDWR | os.O_CREAT | flags), "rb+")
+
+    monkeypatch.setattr(chain_module, "opened", opened)
     with pytest.raises(KeyboardInterrupt):
         log.decision(RULES, RECORD)
     made.append(log.decision(RULES, RECORD))
@@ -180,6 +188,7 @@ while True:
 )
 
 
+@pytest.mark.slow
 @FORKS
 def test_a_handler_of_a_signal_may_close_the_log_and_end_the_process(tmp_path: Path) -> None:
     ran(STOPPED, str(tmp_path / "log"), POLICY, cwd=tmp_path, measured=False)
@@ -222,7 +231,7 @@ def test_where_no_thread_can_be_started_nobody_waits_for_ever_behind_another(
         with disk.stopped():
             first = Thread(logging(log))
             disk.wait()
-            Thread(lambda: disk.go_on_once(lambda: log._group._open.is_awaited))  # noqa: SLF001 - nothing else tells
+            Thread(lambda: disk.go_on_once(lambda: log.waiting))
             monkeypatch.setattr(threading.Thread, "start", refuse)
             made.append(call())
             monkeypatch.setattr(threading.Thread, "start", START)
@@ -270,6 +279,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @FORKS
 @STARTS
 @pytest.mark.parametrize("durability", ["group", "async"])
@@ -300,6 +310,7 @@ child.join()
 )
 
 
+@pytest.mark.slow
 @FORKS
 def test_a_child_of_multiprocessing_is_closed_after_its_last_thread(tmp_path: Path) -> None:
     ran(THREADED, str(tmp_path / "log"), POLICY, cwd=tmp_path, measured=False)
@@ -329,6 +340,7 @@ start(int(depth))
 """
 
 
+@pytest.mark.slow
 @FORKS
 @pytest.mark.parametrize("depth", [0, 2])
 def test_a_child_of_multiprocessing_ends_though_it_has_idle_threads(
@@ -341,17 +353,17 @@ def test_a_child_of_multiprocessing_ends_though_it_has_idle_threads(
 FORKED_MEANWHILE = (
     SCRIPT
     + """
-from policy_router.runtime.log.write.chain import Chain
-recover, is_there, may_go = Chain._recover, threading.Event(), threading.Event()
-def recover_slowly(self, now):
+from policy_router.runtime.log.folder import LogFolder
+segments, is_there, may_go = LogFolder.segments, threading.Event(), threading.Event()
+def segments_slowly(self, writer):
     is_there.set()
-    may_go.wait()
-    recover(self, now)
-Chain._recover = recover_slowly
+    assert may_go.wait(20)
+    return segments(self, writer)
+LogFolder.segments = segments_slowly
 log = DecisionLog(folder, writer="api")
 thread = threading.Thread(target=lambda: log.decision(policy, record))
 thread.start()
-is_there.wait()
+assert is_there.wait(20)
 out, into = os.pipe()
 number = os.fork()
 if not number:
@@ -359,7 +371,7 @@ if not number:
     os.read(out, 1)
     os._exit(0)
 may_go.set()
-thread.join()
+thread.join(20)
 log.close()
 with DecisionLog(folder, writer="api") as again:
     again.decision(policy, record)
@@ -369,6 +381,7 @@ os.waitpid(number, 0)
 )
 
 
+@pytest.mark.slow
 @FORKS
 def test_a_process_that_is_forked_while_a_log_is_opened_keeps_no_writer(tmp_path: Path) -> None:
     ran(FORKED_MEANWHILE, str(tmp_path / "log"), POLICY, cwd=tmp_path, measured=False)
@@ -395,6 +408,7 @@ is_over = True
 )
 
 
+@pytest.mark.slow
 def test_a_log_that_cannot_be_closed_keeps_no_other_one_from_it(tmp_path: Path) -> None:
     ran(ENDS_WITH_PROBLEMS, str(tmp_path), POLICY, cwd=tmp_path)
     assert [len(decided(tmp_path / str(number))) for number in range(20)] == [5] * 20
@@ -415,7 +429,7 @@ def test_who_waits_while_the_log_is_removed_is_in_the_next_one_with_the_policy(
         first = Thread(logging(log))
         disk.wait()
         second = Thread(logging(log))
-        until(lambda: waiting(log) == 1)
+        until(lambda: log.waiting == 1)
         shutil.rmtree(tmp_path / "log")
     assert isinstance(first.end(), LogError)
     made = second.end()
@@ -432,7 +446,7 @@ def test_a_first_head_that_is_cut_short_is_no_lost_one(
         file.write(content[:100])
         raise FULL
 
-    monkeypatch.setattr(chain_module, "_write", write_a_part)
+    monkeypatch.setattr(chain_module, "write_all", write_a_part)
     with pytest.raises(LogError):
         new_log().decision(RULES, RECORD)
     monkeypatch.undo()
@@ -455,7 +469,7 @@ def test_a_policy_that_cannot_be_stored_harms_nobody_else(
         disk.wait()
         odd = Thread(lambda: log.decision(other, record_of(other)))
         others = [Thread(logging(log)) for _ in range(3)]
-        until(lambda: waiting(log) == len(others))
+        until(lambda: log.waiting == len(others))
     made += [thread.end() for thread in (first, *others)]
     assert isinstance(odd.end(), LogError if mode == "deny" else str)
     made.append(log.decision(RULES, RECORD))
@@ -526,20 +540,23 @@ def test_an_empty_id_is_none(tmp_path: Path, new_log: NewLog, name: str) -> None
 
 
 def test_who_is_interrupted_while_others_gather_writes_for_them(
-    tmp_path: Path, new_log: NewLog, monkeypatch: Patch
+    tmp_path: Path, new_log: NewLog, disk: Disk, monkeypatch: Patch
 ) -> None:
     log = new_log()
     made = [log.decision(RULES, RECORD)]
-    group = log._group  # noqa: SLF001 - what is interrupted
+    with disk.stopped():  # so many come together that the next one waits a moment for others
+        crowd = [Thread(logging(log)) for _ in range(9)]
+        until(lambda: log.waiting == len(crowd) - 1)
+    made += [each.end() for each in crowd]
     others: list[Thread] = []
 
-    def gather(_batch: object) -> None:
-        others.extend(Thread(logging(log)) for _ in range(3))
-        until(lambda: waiting(log) == len(others))
+    def pause(_seconds: float) -> None:
         monkeypatch.undo()
+        others.extend(Thread(logging(log)) for _ in range(3))
+        until(lambda: log.waiting == len(others))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(group, "_gather", gather)
+    monkeypatch.setattr(group_module, "time", SimpleNamespace(sleep=pause))
     assert isinstance(Thread(logging(log)).end(), KeyboardInterrupt)
     made += [other.end() for other in others]
     logged = ids(one_writer(tmp_path / "log"))

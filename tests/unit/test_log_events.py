@@ -34,7 +34,7 @@ from policy_router.runtime.results import (
     TaskError,
     Tokens,
 )
-from tests.integration.log_chain import (
+from tests.support.log_chain import (
     Line,
     NewLog,
     everything,
@@ -429,12 +429,12 @@ class Nesting:
     def __init__(self, log: DecisionLog, inner: Any, *, parent_id: str | None = None) -> None:
         self.inner, self.parent_id = inner, parent_id
         self.made: dict[str, list[str]] = {}
-        self.delegator = Delegator(POLICY, log=log, concurrency=2)
+        self.log = log
+        self.delegator: Delegator
 
     def run(self, child: Child, content: Any) -> Delegation:
-        """Delegate, and close what delegates."""
-        self.delegator._run_child = child  # noqa: SLF001 - a child needs its delegator
-        with self.delegator:
+        """Delegate to a child of this, and close what delegates."""
+        with Delegator(POLICY, run_child=child, log=self.log, concurrency=2) as self.delegator:
             return self.delegator.delegate(content)
 
     def function(self, target: Target, task: ChildTask) -> str:
@@ -509,15 +509,14 @@ def test_a_parent_that_is_said_goes_before_the_one_at_hand(
 def test_below_is_as_deep_as_children_delegate(tmp_path: Path, new_log: NewLog) -> None:
     log = new_log()
     chain: list[str] = []
-    with Delegator(POLICY, log=log) as it:
 
-        def child(_target: Target, task: ChildTask) -> str:
-            chain.append(task.decision_id)
-            if len(chain) < 5:
-                it.delegate(ONE)
-            return "done"
+    def child(_target: Target, task: ChildTask) -> str:
+        chain.append(task.decision_id)
+        if len(chain) < 5:
+            it.delegate(ONE)
+        return "done"
 
-        it._run_child = child  # noqa: SLF001 - a child needs its delegator
+    with Delegator(POLICY, run_child=child, log=log) as it:
         it.delegate(ONE)
     log.close()
     assert parents(tmp_path / "log") == dict(zip(chain, [None, *chain], strict=False))

@@ -14,7 +14,7 @@ from policy_router.errors import RecordError
 from policy_router.runtime.log import policies as policies_module
 from policy_router.runtime.log.folder import LogFolder, write_whole
 from policy_router.runtime.log.policies import PolicyStore, digest
-from tests.integration.log_chain import NOW, everything, policy_of, record_of
+from tests.support.log_chain import NOW, everything, policy_of, record_of
 
 POLICY = policy_of()
 KEY = "sk-ant-api03-PLANTED0123456789abcdef"

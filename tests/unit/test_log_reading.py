@@ -18,7 +18,7 @@ from policy_router.runtime.log.read.reading import Line, LogReader, decisions
 from policy_router.runtime.log.replay.replaying import replay_log
 from policy_router.runtime.log.verify.verify import verify
 from policy_router.runtime.log.write import chain
-from tests.integration.log_auditing import (
+from tests.support.log_auditing import (
     MOMENT,
     NOW,
     SECOND,
@@ -280,7 +280,7 @@ def test_following_begins_after_the_last_whole_line(
 def test_what_is_taken_away_again_is_not_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync = chain._sync  # noqa: SLF001 - nothing else fails once the bytes are there
+    sync = chain.sync
     with DecisionLog(tmp_path, durability="sync") as log:
         log.decision(RULES, decide(RULES, {}, now=NOW), decision_id=id_of(0))
         lines = LogReader(tmp_path).follow(goes_on=lambda: False)
@@ -290,10 +290,10 @@ def test_what_is_taken_away_again_is_not_followed(
             seen.extend(str(line.entry.id) for line in lines)
             raise OSError(5, "Input/output error")
 
-        monkeypatch.setattr(chain, "_sync", fails)
+        monkeypatch.setattr(chain, "sync", fails)
         with pytest.raises(LogError):
             log.decision(RULES, decide(RULES, {"task": {"kind": "coding"}}, now=NOW))
-        monkeypatch.setattr(chain, "_sync", sync)
+        monkeypatch.setattr(chain, "sync", sync)
         following = LogReader(tmp_path).follow(goes_on=lambda: False)
         for number in (1, 2, 3):
             log.decision(RULES, RECORD, decision_id=id_of(number))

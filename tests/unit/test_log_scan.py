@@ -17,7 +17,7 @@ from policy_router.runtime.log.sign.merkle import leaf_hash
 from policy_router.runtime.log.verify import scan as scan_module
 from policy_router.runtime.log.verify.scan import Scan
 from policy_router.runtime.log.write.drafts import Draft, chained
-from tests.integration.log_auditing import NOW, policy_of
+from tests.support.log_auditing import NOW, policy_of
 
 RULES = policy_of()
 RECORD = decide(RULES, {}, now=NOW)

@@ -12,7 +12,7 @@ from policy_router.runtime.log.entry import GENESIS, Close, Execution, Gap, Kind
 from policy_router.runtime.log.read.reading import Line
 from policy_router.runtime.log.read.stats import Stats, stats
 from policy_router.runtime.log.write.drafts import Draft, chained, encoded
-from tests.integration.log_auditing import NOW, finished, policy_of
+from tests.support.log_auditing import NOW, finished, policy_of
 
 RULES = policy_of()
 WARNING = policy_of(

@@ -97,6 +97,7 @@ def test_it_runs_for_one_who_has_a_loop_of_its_own(loop: BackgroundLoop) -> None
 # To interrupt.
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupted_wait_has_cancelled_what_it_waited_for_before_it_raises(
     loop: BackgroundLoop,
 ) -> None:
@@ -120,6 +121,7 @@ def test_an_interrupted_wait_has_cancelled_what_it_waited_for_before_it_raises(
     assert loop.run(name_of_thread) == "policy-router"
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_leaves_what_others_wait_for(loop: BackgroundLoop) -> None:
     async def brief() -> str:
         await asyncio.sleep(0.2)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from policy_router.runtime.log.sign.merkle import (
@@ -17,7 +17,8 @@ from policy_router.runtime.log.sign.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from tests.integration.log_auditing import root
+from tests.support.examples import examples
+from tests.support.log_auditing import root
 
 MOST = 70
 
@@ -152,7 +153,7 @@ def test_a_root_is_the_one_of_the_recursive_definition(size: int) -> None:
     assert root(MANY[:size]) == slow_root(MANY[:size])
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@examples(300)
 @given(st.lists(st.integers(0, 40), max_size=12))
 def test_in_what_pieces_a_tree_grows_makes_no_difference(pieces: list[int]) -> None:
     tree, size = Tree(), 0
@@ -239,7 +240,7 @@ def test_every_tree_is_consistent_with_all_before_it(new_size: int) -> None:
         assert verify_consistency(old_size, new_size, old_root, new_root, proof)
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@examples(300)
 @given(st.data())
 def test_no_flipped_bit_is_included(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, MOST))
@@ -255,7 +256,7 @@ def test_no_flipped_bit_is_included(data: st.DataObject) -> None:
     assert not verify_inclusion(parts[0], index, size, parts[1:-1], parts[-1])
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@examples(300)
 @given(st.data())
 def test_no_flipped_bit_is_consistent(data: st.DataObject) -> None:
     new_size = data.draw(st.integers(1, MOST))
@@ -361,6 +362,7 @@ def test_there_is_no_proof_of_a_tree_that_is_larger(leaves: list[bytes], size: i
         consistency_proof(leaves, size)
 
 
+@pytest.mark.slow
 def test_a_large_tree_proves_too() -> None:
     leaves = MANY * 10 + MANY[:77]
     top, size = root(leaves), len(leaves)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import pickle
-import subprocess
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from policy_router.errors import PolicyRouterError
@@ -39,7 +39,9 @@ from policy_router.runtime.log.sign.merkle import (
     verify_inclusion,
 )
 from policy_router.runtime.log.sign.notes import Checkpoint, InclusionProof, opened, sign, text_of
-from tests.integration.log_auditing import root
+from tests.support.examples import examples
+from tests.support.log_auditing import root
+from tests.support.log_disk import ran
 
 # The example of golang.org/x/mod/sumdb/note.
 PETER = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
@@ -286,7 +288,7 @@ lines = st.text(
 )
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@examples(300)
 @given(st.lists(lines, min_size=1), st.binary(min_size=32, max_size=32))
 def test_every_text_that_is_signed_opens(texts: list[str], key: bytes) -> None:
     signer, text = Signer("example.com/log", key), "\n".join(texts) + "\n"
@@ -294,7 +296,7 @@ def test_every_text_that_is_signed_opens(texts: list[str], key: bytes) -> None:
     assert opened(note, signer.verifier()) == text_of(note) == text
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@examples(300)
 @given(st.data())
 def test_no_changed_character_of_a_note_opens(data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(NOTE) - 1))
@@ -303,6 +305,7 @@ def test_no_changed_character_of_a_note_opens(data: st.DataObject) -> None:
         opened(NOTE[:place] + character + NOTE[place + 1 :], VERIFIER)
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_of_a_note_opens() -> None:
     for bit in range(8 * len(NOTE.encode())):
         changed = bytearray(NOTE.encode())
@@ -591,12 +594,11 @@ def test_without_the_library_notes_can_be_read(monkeypatch: pytest.MonkeyPatch) 
     assert InclusionProof.from_text(PROOF).to_text() == PROOF
 
 
-def test_the_library_is_imported_with_the_first_key() -> None:
+def test_the_library_is_imported_with_the_first_key(tmp_path: Path) -> None:
     program = (
         "import sys, policy_router.runtime.log.sign.notes; print('cryptography' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)  # noqa: S603 - our own program
-    assert done.stdout.split() == [b"False"]
+    assert ran(program, cwd=tmp_path).split() == ["False"]
 
 
 class Broken(types.ModuleType):

@@ -99,6 +99,7 @@ def test_every_argument_of_a_public_function_is_documented(name: str) -> None:
         assert re.search(rf"^\s+{argument}: ", documented, re.MULTILINE), argument
 
 
+@pytest.mark.slow
 def test_what_delegates_is_imported_when_it_is_asked_for_and_the_sdk_is_not() -> None:
     program = (
         "import sys, policy_router\n"
@@ -106,7 +107,9 @@ def test_what_delegates_is_imported_when_it_is_asked_for_and_the_sdk_is_not() ->
         "from policy_router import Delegator, Executor, Reply\n"
         "print(*(name in sys.modules for name in ('openai', 'httpx2', 'pydantic')))\n"
     )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)  # noqa: S603 - our own program
+    ran = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program], capture_output=True, check=True, timeout=60
+    )
     assert ran.stdout.decode().split() == ["False"] * 4
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from policy_router.runtime.dialects import CHAT, RESPONSES
@@ -17,6 +17,7 @@ from policy_router.runtime.failures import Failure, without
 from policy_router.runtime.reading import Reading, read_answer, reading_of
 from policy_router.runtime.results import Failing, Reply
 from policy_router.runtime.served import is_same_model
+from tests.support.examples import examples
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 KEY = "key-0123456789abcdef"
@@ -494,7 +495,7 @@ def test_of_two_keys_that_begin_alike_no_end_is_told(api: str) -> None:
     cuts=st.lists(st.integers(0, 200), max_size=8),
     api=st.sampled_from(APIS),
 )
-@settings(max_examples=100, deadline=None, database=None)
+@examples(100)
 def test_a_text_in_any_pieces_is_told_as_it_is_without_its_keys(
     key: str, text: str, cuts: list[int], api: str
 ) -> None:
@@ -542,8 +543,9 @@ def _answers(api: str) -> st.SearchStrategy[Any]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", APIS)
-@settings(max_examples=100, deadline=None, database=None)
+@examples(100)
 @given(data=st.data())
 def test_any_json_is_an_answer_or_a_failure(api: str, data: st.DataObject) -> None:
     made = read(api, data.draw(_answers(api)))
@@ -554,14 +556,14 @@ def test_any_json_is_an_answer_or_a_failure(api: str, data: st.DataObject) -> No
 
 
 @pytest.mark.parametrize("api", APIS)
-@settings(max_examples=100, deadline=None, database=None)
+@examples(100)
 @given(content=st.binary())
 def test_any_bytes_are_an_answer_or_a_failure(api: str, content: bytes) -> None:
     assert isinstance(read(api, content), Reply | Failure)
 
 
 @pytest.mark.parametrize("api", APIS)
-@settings(max_examples=100, deadline=None, database=None)
+@examples(100)
 @given(events=st.lists(JSON, max_size=6))
 def test_any_events_are_an_answer_or_a_failure(api: str, events: list[Any]) -> None:
     told, outcome = streamed(api, events)

@@ -134,6 +134,7 @@ def test_a_reference_names_a_variable_or_a_file(
     assert bool(REFERENCE.fullmatch(text)) is is_reference
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["key" * 30_000, "eyJ-" * 20_000, "{" + "key: 1, " * 30_000 + "}"])
 def test_a_text_made_to_take_long_is_read_like_any_other(text: str) -> None:
     # Without bounds on what is tried, each of these takes minutes.

@@ -13,7 +13,7 @@ from policy_router import DecisionRecord, decide
 from policy_router.decision.record import EngineName, PolicyName
 from policy_router.decision.replay import Outcome, compared, difference, replay
 from policy_router.errors import RecordError
-from tests.integration.log_auditing import CHEAP, NOW, policy_of
+from tests.support.log_auditing import CHEAP, NOW, policy_of
 
 RULES = policy_of()
 RECORD = decide(RULES, {"task": {"kind": "coding"}}, now=NOW)

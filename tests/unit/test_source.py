@@ -295,6 +295,7 @@ def test_too_large(content: str | bytes) -> None:
     assert (found.code, found.message) == (Code.FILE_TOO_LARGE, "the file is larger than 1 MiB")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["#", "é"])
 def test_as_large_as_can_be(unit: str) -> None:
     text = "k: 1 #"
@@ -411,7 +412,11 @@ def test_any_root_is_a_value(text: str | bytes, value: object) -> None:
         (b"\xff", ["1:1 PR101 $ the file is not UTF-8"]),
         ("#" * 1_048_577, ["1:1 PR102 $ the file is larger than 1 MiB"]),
         ("[" * 20_000, ["1:33 PR109 $" + "[0]" * 32 + " a document is at most 32"]),
-        ("[" + "a, " * 200_000 + "]", ["1:599999 PR110 $[199999] a document has at most"]),
+        pytest.param(
+            "[" + "a, " * 200_000 + "]",
+            ["1:599999 PR110 $[199999] a document has at most"],
+            marks=pytest.mark.stress,
+        ),
     ],
     ids=lambda text: text[:12] if isinstance(text, (str, bytes)) else "",
 )
@@ -525,6 +530,7 @@ def test_a_missing_key() -> None:
     assert (found.code, found.message) == (Code.KEY_NOT_A_STRING, "a key is missing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- "])
 def test_too_deep(opening: str) -> None:
     closing = {"[": "]", "{a: ": "}", "- ": ""}[opening]
@@ -680,6 +686,7 @@ def test_the_key_counts_at_the_root_only(text: str) -> None:
     assert not valid(text).embedded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_the_host_has_limits_of_its_own(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("policy_router.policy.yaml.tree.MAX_NODES", 10)

@@ -295,7 +295,7 @@ def test_threads_that_take_turns_leave_a_whole_screen() -> None:
         for worker in workers:
             worker.start()
         for worker in workers:
-            worker.join()
+            worker.join(20)
         assert sorted(it.screen()) == [f"task {key}  done" for key in range(4)]
 
 
@@ -468,6 +468,7 @@ def shown(written: str) -> list[str]:
     return [line for line in screen.text if line]
 
 
+@pytest.mark.slow
 def test_the_command_draws_a_line_for_each_task_and_leaves_its_last_word(tmp_path: Path) -> None:
     policy_at(tmp_path, dead_port())
     code, written = on_a_terminal(tmp_path, "--tasks", "tasks.json")
@@ -481,6 +482,7 @@ def test_the_command_draws_a_line_for_each_task_and_leaves_its_last_word(tmp_pat
     assert any(line.split()[:3] == ["task", "status", "ran"] for line in seen)
 
 
+@pytest.mark.slow
 def test_a_further_attempt_is_said_once_and_leaves_a_whole_screen(tmp_path: Path) -> None:
     policy_at(tmp_path, dead_port())
     code, written = on_a_terminal(tmp_path, "--goal", "a", "--retries", "1")
@@ -491,6 +493,7 @@ def test_a_further_attempt_is_said_once_and_leaves_a_whole_screen(tmp_path: Path
     assert seen[2].startswith("task 0  failed  m at far")
 
 
+@pytest.mark.slow
 def test_in_quiet_the_command_prints_what_came_of_it_alone(tmp_path: Path) -> None:
     policy_at(tmp_path, dead_port())
     words = command("-q", "--goal", "a", "--retries", "1", "--format", "json")
@@ -500,6 +503,8 @@ def test_in_quiet_the_command_prints_what_came_of_it_alone(tmp_path: Path) -> No
     assert run.stderr == b""
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("interrupts")
 @pytest.mark.parametrize("tasks", [("--goal", "a"), ("--tasks", "tasks.json")], ids=["one", "some"])
 def test_an_interrupted_command_says_how_far_it_came(
     tasks: tuple[str, str], tmp_path: Path

@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import policy_router
@@ -20,6 +20,7 @@ from policy_router.runtime.arguments import arguments_of
 from policy_router.runtime.batch import planned
 from policy_router.runtime.ids import uuid7
 from policy_router.runtime.tool import NAME, tool
+from tests.support.examples import examples
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 ROOT = Path(__file__).parents[2]
@@ -600,7 +601,8 @@ CALLERS: list[Plain] = [
 ]
 
 
-@settings(max_examples=150, deadline=None, database=None)
+@pytest.mark.slow
+@examples(150)
 @given(st.data())
 def test_arguments_that_the_definition_allows_are_taken_and_decided(data: st.DataObject) -> None:
     """And none of them asks for what is outside the pool, where the names are a closed set."""

@@ -11,7 +11,7 @@ from policy_router import Policy, decide, loads
 from policy_router.decision.flip_cause import cause
 from policy_router.decision.record import Decision, Target
 from policy_router.decision.what_if import REFUSED, named, reads_now, target_name
-from tests.integration.log_auditing import NOW
+from tests.support.log_auditing import NOW
 
 BASE = """
 name: it

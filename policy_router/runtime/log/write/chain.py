@@ -22,7 +22,8 @@ from policy_router.runtime.log.write.recovery import Recovery, last_line
 
 _MICROSECONDS = 1_000_000
 _REMOVED = "the log was removed while it was written"
-_sync = getattr(os, "fdatasync", os.fsync)
+sync = getattr(os, "fdatasync", os.fsync)
+"""Puts lines on disk. Tests let the disk fail here, in ``write_all`` and in ``opened``."""
 
 
 class Limits(Struct, frozen=True):
@@ -151,8 +152,8 @@ class Chain:
         file = self._file or self._next_file()
         if not self._head.length:
             self._began = drafts[0].time
-        _write(file, content)
-        _sync(file.fileno())
+        write_all(file, content)
+        sync(file.fileno())
         if not os.fstat(file.fileno()).st_nlink:
             raise FileNotFoundError(errno.ENOENT, _REMOVED)
         head = Head(self._head.segment, self._head.length + len(content), seq, prev)
@@ -214,7 +215,7 @@ class Chain:
     def _put_head(self, head: Head) -> None:
         """Write down how far the chain is on disk."""
         self._head_file.seek(0)
-        _write(self._head_file, head.to_bytes())
+        write_all(self._head_file, head.to_bytes())
 
     # The end.
 
@@ -231,7 +232,8 @@ class Chain:
         self._head_file.close()
 
 
-def _write(file: io.FileIO, content: bytes) -> None:
+def write_all(file: io.FileIO, content: bytes) -> None:
+    """Write bytes where the file stands, however few of them it takes at a time."""
     view = memoryview(content)
     while view:
         view = view[file.write(view) or 0 :]

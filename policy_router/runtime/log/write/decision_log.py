@@ -127,6 +127,11 @@ class DecisionLog(Closing):
         """How many decisions are not in the log, nor told in it yet."""
         return self._unlogged.decisions
 
+    @property
+    def waiting(self) -> int:
+        """How many threads and tasks wait for their lines, but those that are being written."""
+        return self._group.waiting
+
     # What is logged.
 
     def decision(

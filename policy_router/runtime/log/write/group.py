@@ -124,6 +124,12 @@ class GroupCommit:
         return len(self._open.drafts) >= _MOST_WAITING
 
     @property
+    def waiting(self) -> int:
+        """How many threads and tasks wait for lines that are still gathered."""
+        batch = self._open
+        return len(batch.waiters) + sum(len(tasks) for tasks in list(batch.tasks.values()))
+
+    @property
     def is_within(self) -> bool:
         """Whether this thread is in the middle of it: a signal handler may find it so."""
         return threading.get_ident() in self._within

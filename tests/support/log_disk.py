@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from policy_router import DecisionLog
 from policy_router.runtime.log.write import chain as chain_module
-from tests.integration.support import in_process_of_its_own
+from tests.support.commands import in_process_of_its_own
 
 PATIENCE_SECONDS = 20.0
 SCRIPT = """
@@ -35,7 +34,7 @@ class Disk:
         self.problems: list[BaseException | None] = []
         self._may_go, self._is_there = threading.Event(), threading.Event()
         self._may_go.set()
-        monkeypatch.setattr(chain_module, "_sync", self._sync)
+        monkeypatch.setattr(chain_module, "sync", self._sync)
 
     def _sync(self, _number: int) -> None:
         self.syncs += 1
@@ -100,11 +99,6 @@ def until(is_so: Callable[[], object]) -> None:
     while not is_so():
         assert time.monotonic() < end, "it never is"
         time.sleep(0.001)
-
-
-def waiting(log: DecisionLog) -> int:
-    """Return how many threads wait for the next batch."""
-    return len(log._group._open.waiters)  # noqa: SLF001 - nothing else tells
 
 
 def ran(script: str, *words: str, cwd: Path, measured: bool = True) -> str:

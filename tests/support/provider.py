@@ -79,7 +79,7 @@ class Provider:
         """Kill it, as an outage would."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            self._process.wait(20)
             self._process = None
 
     def __enter__(self) -> Self:
