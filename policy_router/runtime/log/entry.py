@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Any, Final
 
@@ -278,13 +279,16 @@ def views_of(lines: bytes) -> list[LineView] | None:
         return None
 
 
-def known_view_of(line: bytes) -> LineView | None:
-    """Read a line; None where this version does not know its kind, or where its id is missing."""
-    try:
-        view = _VIEWS.decode(line)
-    except UNREADABLE:
-        return None
-    return view if view.kind in (_KINDS if view.id else _WITHOUT_ID) else None
+def known_views(lines: Iterable[bytes]) -> Iterator[LineView | None]:
+    """Read lines; None for each of a kind that this version does not know, or without its id."""
+    decode = _VIEWS.decode
+    for line in lines:
+        try:
+            view = decode(line)
+        except UNREADABLE:
+            yield None
+        else:
+            yield view if view.kind in (_KINDS if view.id else _WITHOUT_ID) else None
 
 
 def record_view(record: Raw) -> RecordView | None:

@@ -6,7 +6,7 @@ equal requests once. What is kept for that outlives no call: it belongs to a :cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Generic, Protocol, TypeVar
 
@@ -18,10 +18,10 @@ from policy_router.decision.request import Request, moment
 from policy_router.decision.what_if import reads_now
 from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
-from policy_router.runtime.log.entry import LineView, RecordView, known_view_of
+from policy_router.runtime.log.entry import RecordView
 from policy_router.runtime.log.folder import LogFolder
 from policy_router.runtime.log.policies import PolicyStore
-from policy_router.runtime.log.replay.chunks import Chunk, Job
+from policy_router.runtime.log.replay.chunks import Job
 
 V = TypeVar("V")
 
@@ -35,7 +35,6 @@ class Counts(Protocol):
     """A report on decisions that are made again."""
 
     decided: int
-    unreadable: int
 
 
 class Decider(Generic[V]):
@@ -72,16 +71,6 @@ class Decider(Generic[V]):
                 self._decided = {}
             self._decided[key] = found
         return found
-
-
-def lines(chunk: Chunk, counts: Counts) -> Iterator[LineView]:
-    """Yield the lines of a piece that can be read, and count the others."""
-    for content in chunk.lines():
-        line = known_view_of(content)
-        if line is None:
-            counts.unreadable += 1
-        else:
-            yield line
 
 
 def is_time(text: str) -> bool:

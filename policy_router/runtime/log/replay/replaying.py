@@ -14,7 +14,7 @@ from msgspec import Raw, Struct, field
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.replay import Outcome, compared, replay
 from policy_router.errors import RecordError
-from policy_router.runtime.log.entry import Kind, known_record_view
+from policy_router.runtime.log.entry import Kind, known_record_view, known_views
 from policy_router.runtime.log.folder import LogFolder, Progress, readable
 from policy_router.runtime.log.replay.chunks import Chunk, Job, chunks, over_all
 from policy_router.runtime.log.replay.decisions import (
@@ -22,7 +22,6 @@ from policy_router.runtime.log.replay.decisions import (
     Decider,
     is_time,
     kept_policy,
-    lines,
 )
 from policy_router.runtime.log.replay.what_if_report import ordered
 
@@ -130,8 +129,10 @@ def replay_log(
 def replay_chunk(job: Job, chunk: Chunk) -> ReplayReport:
     """Make the decisions of a piece of a log again."""
     report = ReplayReport()
-    for line in lines(chunk, report):
-        if line.kind == Kind.DECISION:
+    for line in known_views(chunk.lines()):
+        if line is None:
+            report.unreadable += 1
+        elif line.kind == Kind.DECISION:
             try:
                 outcome, reason = _replayed(job, line.record, report)
             except RecordError as problem:
@@ -157,7 +158,7 @@ def _replayed(job: Job, content: Raw, report: ReplayReport) -> tuple[Outcome, st
     if isinstance(decider, str):
         raise RecordError(decider)
     again = decider.decided(view, report) if is_time(view.now) else None
-    if again == (bytes(view.decision), bytes(view.steps)):
+    if again == (view.decision, view.steps):
         return Outcome.IDENTICAL, ""
     record = DecisionRecord.from_json(bytes(content))
     made = replay(decider.policy, record)
@@ -170,6 +171,10 @@ def _replayed(job: Job, content: Raw, report: ReplayReport) -> tuple[Outcome, st
 
 
 @lru_cache(maxsize=MOST_POLICIES)
-def _decider(job: Job, revision: str) -> Decider[tuple[bytes, bytes]] | str:
+def _decider(job: Job, revision: str) -> Decider[tuple[Raw, ...]] | str:
     policy = kept_policy(job, revision)
-    return policy if isinstance(policy, str) else Decider(policy, compared)
+    return policy if isinstance(policy, str) else Decider(policy, _kept)
+
+
+def _kept(record: DecisionRecord) -> tuple[Raw, ...]:
+    return tuple(map(Raw, compared(record)))

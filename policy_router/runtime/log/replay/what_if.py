@@ -25,6 +25,7 @@ from policy_router.runtime.log.entry import (
     LineView,
     RecordView,
     known_record_view,
+    known_views,
     read_execution,
 )
 from policy_router.runtime.log.folder import LogFolder, Progress, readable
@@ -34,7 +35,6 @@ from policy_router.runtime.log.replay.decisions import (
     Decider,
     is_time,
     kept_policy,
-    lines,
 )
 from policy_router.runtime.log.replay.what_if_money import Money, Pricing, Runs, Used, used
 from policy_router.runtime.log.replay.what_if_report import Example, WhatIf
@@ -176,8 +176,10 @@ def what_if_chunk(job: Job, canonical: bytes, chunk: Chunk) -> WhatIf:
     groups: dict[str, _Group] = {}
     uses: dict[str, Runs] = {}
     met: dict[bytes, _Tally] = {}
-    for line in lines(chunk, report):
-        if line.kind == Kind.DECISION:
+    for line in known_views(chunk.lines()):
+        if line is None:
+            report.unreadable += 1
+        elif line.kind == Kind.DECISION:
             group = going.group(line.record, report)
             if group is None:
                 report.unreadable += 1
@@ -205,9 +207,8 @@ def _late_chunk(job: Job, canonical: bytes, pending: dict[bytes, Runs], chunk: C
     going, money, aside = _pass(job, canonical), Money(), WhatIf()
     groups: dict[bytes, _Group] = {}
     here: dict[bytes, Runs] = {}
-    for line in lines(chunk, aside):
-        decision_id = line.id.encode()
-        if decision_id not in pending:
+    for line in known_views(chunk.lines()):
+        if line is None or (decision_id := line.id.encode()) not in pending:
             continue
         if line.kind == Kind.DECISION:
             group = going.group(line.record, aside)
