@@ -110,7 +110,11 @@ class PolicyMaker:
         policy: Plain = {"facts": FACTS, "variables": self.variables(), "forbid": forbid}
         policy |= self.maybe(model=self.pick(MODELS), provider=self.pick(PROVIDERS))
         if self.chance.random() < 0.9:
-            policy["pool"] = self.pool(policy.get("provider"))
+            pool = policy["pool"] = self.pool(policy.get("provider"))
+            provider = policy.get("provider")
+            models = [it["model"] for it in pool if it.get("provider", provider) == provider]
+            if policy.pop("model", None) and models:  # the default has to be in the pool
+                policy["model"] = self.pick(models)
         if self.chance.random() < 0.2:
             policy["precedence"] = self.pick(("delegation", "strict", "task-first"))
         else:
