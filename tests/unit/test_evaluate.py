@@ -444,6 +444,19 @@ def test_the_evaluations_of_one_decision_share_a_larger_budget() -> None:
     assert Program(tree_of("facts.yes")).evaluate(frame) is True
 
 
+def test_the_last_element_of_a_decision_is_one_too_many() -> None:
+    program, budget = Program(tree_of(WALKS["all"])), evaluate.Budget()
+    frame = frame_of({"facts": {"xs": tuple(range(100))}}, budget)
+    for left, outcome in ((101, True), (100, FAILURE), (99, FAILURE)):
+        budget.of_decision = left
+        assert program.evaluate(frame) is outcome
+
+
+def test_the_bounds_are_those_of_the_page() -> None:
+    assert (evaluate.MAX_ELEMENTS, evaluate.MAX_ELEMENTS_OF_DECISION) == (10_000, 1_000_000)
+    assert (MAX_TEXT, MAX_LIST) == (65_536, 10_000)
+
+
 # How large values may become.
 
 
