@@ -42,6 +42,7 @@ from tests.property.reference_input import (
 )
 from tests.property.reference_parameters import room, within
 from tests.property.strategies import (
+    EFFORTS,
     Decide,
     compiled,
     decided,
@@ -87,11 +88,13 @@ def outcome_of(record: Plain) -> Plain:
 
 
 @by_model_and_product
-@given(policies(), requests)
+@given(policies(), requests, st.sampled_from(EFFORTS))
 def test_an_inherited_value_never_exceeds_a_limit(
-    decide: Decide, policy: Plain, request_: Plain
+    decide: Decide, policy: Plain, request_: Plain, effort: str
 ) -> None:
     """No value that is sent does, wherever it is from; the window alone goes before a limit."""
+    parent = {**request_.get("parent", {}), "reasoning_effort": effort}
+    request_ = {**request_, "parent": parent}
     for target in targets_of(decide(policy, request_)):
         it = candidate_of(policy, request_, target)
         for name, value in target["parameters"].items():
