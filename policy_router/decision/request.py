@@ -148,7 +148,8 @@ def checked(policy: Policy, request: Request | Mapping[str, Any]) -> Request:
 def _refuse_unknown(request: Request, path: str, values: tuple[str, ...]) -> None:
     for place, value in _given_at(request, path):
         if value not in values:
-            remedy = did_you_mean(value, values) or f"one of {', '.join(values[:8])}"
+            known = f"one of {', '.join(values[:8])}" if values else "the set is empty"
+            remedy = did_you_mean(value, values) or known
             what = path.partition(".")[2].removesuffix("s")
             raise RequestError(place, f"the {what} is none that the policy knows", remedy)
 
