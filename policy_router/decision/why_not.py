@@ -85,7 +85,7 @@ def _if_asked_for(evaluation: Evaluation, record: DecisionRecord, entry: PoolEnt
         detail = f" ({printable(', '.join(lacking))})"
     if rejection.code is ReasonCode.CONTEXT_TOO_SMALL:
         answer = evaluation.prepared.offer(entry).own_tokens or 1
-        sizes = f"{task['input_tokens']:,} and {answer:,} for the answer"
+        sizes = f"{task.get('input_tokens', 0):,} and {answer:,} for the answer"
         detail = f" ({entry.context_window:,} tokens for {sizes})"
     return f"{asking} rejected: {REASONS[rejection.code]}{detail}"
 

@@ -35,7 +35,7 @@ pool:
   - model: maths
     provider: other
     supports: [tools]
-    context_window: 1000
+    context_window: 10000
     limits: {reasoning_effort: [low]}
 forbid:
   - id: closed
@@ -256,6 +256,13 @@ def test_why_not_one_that_is_not_picked() -> None:
     assert "asked for at level task, it would be admitted" in found
 
 
+def test_why_not_one_whose_window_is_too_small_for_the_answer_alone() -> None:
+    policy = loads(TEXT.replace("window: 10000", "window: 1000") % "strict", name="acme.yaml")
+    question = explain(policy, decide(policy, {}, now=NOW), why_not="maths").why_not
+    assert question is not None
+    assert question.lines[-1].endswith("(1,000 tokens for 0 and 8,192 for the answer)")
+
+
 def test_why_not_one_without_a_pick() -> None:
     assert "pool never picked unasked, since it has no `pick`" in answer({}, "maths")
 
@@ -289,7 +296,7 @@ def test_why_not_one_whose_window_is_too_small() -> None:
     found = answer({"task": {"input_tokens": 2000}}, "maths")
     wanted = (
         "its context window is smaller than input and answer "
-        "(1,000 tokens for 2,000 and 8,192 for the answer)"
+        "(10,000 tokens for 2,000 and 8,192 for the answer)"
     )
     assert found.endswith(f"it would be rejected: {wanted}")
 
@@ -528,12 +535,15 @@ def test_a_value_is_shown_as_it_would_be_written(outcome: Any, text: str) -> Non
 @pytest.mark.parametrize(
     ("requested", "text"),
     [
-        (Requested("m"), "`m`"),
-        (Requested("m", "p"), "`m` at `p`"),
-        (Requested(provider="p"), "provider `p`"),
-        (Requested(reasoning_effort="max"), "reasoning effort `max`"),
-        (Requested("m", "p", "max"), "`m` at `p` reasoning effort `max`"),
-        (Requested(), ""),
+        ({"model": "m"}, "`m`"),
+        ({"model": "m", "provider": "p"}, "`m` at `p`"),
+        ({"provider": "p"}, "provider `p`"),
+        ({"reasoning_effort": "max"}, "reasoning_effort `max`"),
+        (
+            {"model": "m", "provider": "p", "reasoning_effort": "max"},
+            "`m` at `p` reasoning_effort `max`",
+        ),
+        ({}, ""),
     ],
 )
 def test_a_wish_is_told(requested: Requested, text: str) -> None:
