@@ -16,7 +16,16 @@ from policy_router.diagnostics import Span, printable
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.evaluate import FAILURE, Frame, Outcome, Program
 from policy_router.expressions.timestamps import TICKS, Duration, Timestamp, datetime_of
-from policy_router.expressions.tree import Apply, Attribute, Literal, Node, Present, walk
+from policy_router.expressions.tree import (
+    Apply,
+    Attribute,
+    Bind,
+    BoundName,
+    Literal,
+    Node,
+    Present,
+    walk,
+)
 
 _LONGEST = 72
 _LOGIC = {"&&", "||", "!", "?:"}
@@ -92,20 +101,31 @@ def trace(
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """Evaluates the parts of one condition."""
+    """Evaluates the parts of one condition.
+
+    Attributes:
+        condition: the condition.
+        frame: the values of its names.
+        binds: what gives names to values around the part, outer before inner.
+    """
 
     condition: Condition
     frame: Frame
+    binds: tuple[Bind, ...] = ()
 
     def parts(self, node: Node, depth: int) -> Iterator[Part]:
         """Yield the logic of a condition part by part, down to its comparisons."""
         if isinstance(node, Literal):
             return
         is_logic = isinstance(node, Apply) and node.function in _LOGIC
-        names = () if is_logic else self.names(node)
+        names = () if is_logic or isinstance(node, Bind) else self.names(node)
         yield Part(depth, self.text(node), shown(self.outcome(node)), names)
         for child in node.children() if is_logic else ():
             yield from self.parts(child, depth + 1)
+        if isinstance(node, Bind):
+            yield from self.parts(node.value, depth + 1)
+            inner = replace(self, binds=(*self.binds, node))
+            yield from inner.parts(node.body, depth + 1)
 
     def names(self, node: Node) -> tuple[str, ...]:
         """Return the names under a comparison, each with its value."""
@@ -119,7 +139,20 @@ class _Parts:
             for part in walk(node)
             if isinstance(part, Apply) and part.function == "bucket"
         ]
-        return (*(f"{path} = {self.value(path, node)}" for path in found), *buckets)
+        return (
+            *(f"{path} = {self.value(path, node)}" for path in found),
+            *self.bound(node),
+            *buckets,
+        )
+
+    def bound(self, node: Node) -> Iterator[str]:
+        """Yield the bound names under a comparison, each with its value."""
+        if isinstance(node, BoundName):
+            return
+        around = {bind.name for bind in self.binds}
+        used = {it.name: it for it in walk(node) if isinstance(it, BoundName) and it.name in around}
+        for name, part in used.items():
+            yield f"{name} = {shown(self.outcome(part))}"
 
     def value(self, path: str, node: Node) -> str:
         attribute = next(
@@ -135,6 +168,8 @@ class _Parts:
         return self.outcome(found) is True
 
     def outcome(self, node: Node) -> Outcome:
+        for bind in reversed(self.binds):
+            node = replace(bind, type=node.type, body=node)
         return Program(node).evaluate(self.frame)
 
     def text(self, node: Node) -> str:

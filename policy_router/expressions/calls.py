@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from policy_router.diagnostics import Code, did_you_mean, quote
 from policy_router.expressions import literals
 from policy_router.expressions.checking import EMPTY_IN_LIST, Checked, Scope, Walk
-from policy_router.expressions.functions import FUNCTIONS, MACROS, METHODS, Signature, result_of
+from policy_router.expressions.functions import (
+    FUNCTIONS,
+    INSTEAD,
+    MACROS,
+    METHODS,
+    NAMESPACES,
+    Signature,
+    result_of,
+)
 from policy_router.expressions.names import check_has
 from policy_router.expressions.syntax import Syntax
 from policy_router.expressions.tree import (
@@ -17,6 +25,7 @@ from policy_router.expressions.tree import (
     Apply,
     Literal,
     Loop,
+    LoopVariable,
     Node,
     Type,
 )
@@ -30,26 +39,36 @@ def check_call(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     if syntax.word == "has":
         return check_has(walk, syntax, scope)
     if syntax.word not in FUNCTIONS:
-        remedy = did_you_mean(syntax.word, [*FUNCTIONS, *METHODS, "has"])
+        remedy = instead_of(syntax.word, [*FUNCTIONS, *METHODS, "has"])
         if syntax.word in METHODS:
             remedy = f"write it after its first argument: `x.{syntax.word}(...)`"
-        return _unknown_function(walk, syntax, remedy)
+        return unknown_function(walk, syntax.word, word_of(syntax), remedy)
     return applied(walk, syntax, walk.operands(syntax, scope), FUNCTIONS[syntax.word])
 
 
 def check_method(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     """Check what is written after its first argument."""
     if syntax.word not in METHODS:
-        remedy = did_you_mean(syntax.word, [*METHODS, *MACROS])
+        remedy = instead_of(syntax.word, [*METHODS, *MACROS])
         if syntax.word in FUNCTIONS:
             remedy = f"write it before its argument: `{syntax.word}(x)`"
-        return _unknown_function(walk, syntax, remedy)
+        return unknown_function(walk, syntax.word, word_of(syntax), remedy)
     return applied(walk, syntax, walk.operands(syntax, scope), METHODS[syntax.word])
 
 
-def _unknown_function(walk: Walk, syntax: Syntax, remedy: str | None) -> Checked:
-    place = (syntax.word_start, syntax.word_start + len(syntax.word))
-    message = f"{quote(syntax.word)} is not a function of the profile of CEL used here"
+def instead_of(word: str, known: Iterable[str]) -> str | None:
+    """Return the remedy for a function that is not in the profile, if there is one."""
+    return f"write `{INSTEAD[word]}`" if word in INSTEAD else did_you_mean(word, known)
+
+
+def word_of(syntax: Syntax) -> tuple[int, int]:
+    """Return where the name of a function or method stands."""
+    return (syntax.word_start, syntax.word_start + len(syntax.word))
+
+
+def unknown_function(walk: Walk, name: str, place: tuple[int, int], remedy: str | None) -> Checked:
+    """Report a function that is not in the profile."""
+    message = f"{quote(name)} is not a function of the profile of CEL used here"
     return walk.report(Code.OUTSIDE_PROFILE, message, place, remedy)
 
 
@@ -112,7 +131,8 @@ def check_loop(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
         message = f"`{syntax.word}` walks a list, not {source.type}"
         return walk.report(Code.TYPE_MISMATCH, message, source)
     element = source.type.element or STRING
-    body = walk.visit(syntax.children[2], scope.looping(variable, element)).node
+    looping = scope.naming(variable, Checked(LoopVariable(element, 0, 0, variable)))
+    body = walk.visit(syntax.children[2], looping).node
     if body is None:
         return Checked(None)
     if syntax.word != "map" and body.type != BOOL:
@@ -131,13 +151,20 @@ def _loop_variable(walk: Walk, syntax: Syntax, scope: Scope) -> str | None:
         message = f"`{syntax.word}` is written `list.{syntax.word}(item, expression)`"
         walk.report(Code.OUTSIDE_PROFILE, message, syntax)
         return None
-    word = syntax.children[1].word
-    if word in {*walk.vocabulary.roots(), *walk.vocabulary.elsewhere, *scope.variables}:
-        message = f"the loop variable {quote(word)} hides another name"
-        walk.report(Code.OUTSIDE_PROFILE, message, syntax.children[1], "give it another name")
-        return None
-    if len(scope.variables) >= MAX_LOOPS:
+    word = new_name(walk, syntax.children[1], scope, "loop variable")
+    loops = [it for it in scope.variables.values() if isinstance(it.node, LoopVariable)]
+    if word is not None and len(loops) >= MAX_LOOPS:
         message = f"macros stand in each other at most {MAX_LOOPS} deep"
         walk.report(Code.LIMIT_EXCEEDED, message, syntax)
         return None
     return word
+
+
+def new_name(walk: Walk, syntax: Syntax, scope: Scope, role: str) -> str | None:
+    """Return a name that an expression gives to something, if no other one is hidden by it."""
+    known = {*walk.vocabulary.roots(), *walk.vocabulary.elsewhere, *scope.variables, *NAMESPACES}
+    if syntax.word not in known:
+        return syntax.word
+    message = f"the {role} {quote(syntax.word)} hides another name"
+    walk.report(Code.OUTSIDE_PROFILE, message, syntax, "give it another name")
+    return None

@@ -1,7 +1,7 @@
 """The static checker: names, types, guards and closed sets, all problems in one walk.
 
 A condition that passes can fail when it is evaluated only by arithmetic: overflow, division by
-zero, a conversion or an index.
+zero, a conversion, an index, the least or greatest of no numbers, or a text or list too long.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from policy_router.expressions.calls import check_call, check_loop, check_method
 from policy_router.expressions.checking import EMPTY_IN_LIST, Checked, Problem, Scope, Walk
 from policy_router.expressions.functions import MACROS
 from policy_router.expressions.names import check_name
+from policy_router.expressions.namespaces import check_namespaced, is_namespaced
 from policy_router.expressions.operators import check_operator, mixes_numbers
 from policy_router.expressions.syntax import Syntax, SyntaxProblem, parse
 from policy_router.expressions.tree import (
@@ -64,6 +65,8 @@ class _Walk(Walk):
                 return _list_of(self, syntax, scope)
             case "call":
                 return check_call(self, syntax, scope)
+            case "method" if is_namespaced(syntax):
+                return check_namespaced(self, syntax, scope)
             case "method" if syntax.word in MACROS:
                 return check_loop(self, syntax, scope)
             case "method":

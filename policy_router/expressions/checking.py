@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from policy_router.diagnostics import Code
 from policy_router.expressions.syntax import Syntax
-from policy_router.expressions.tree import Node, Type
+from policy_router.expressions.tree import Node
 from policy_router.expressions.vocabulary import Paths, Vocabulary
 
 NONE: Paths = frozenset()
@@ -45,18 +45,18 @@ class Checked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is known on the way to a piece: present names, and loop variables with their types."""
+    """What is known on the way to a piece: present names, loop variables and bound names."""
 
     present: Paths = NONE
-    variables: Mapping[str, Type] = field(default_factory=dict)
+    variables: Mapping[str, Checked] = field(default_factory=dict)
 
     def knowing(self, paths: Paths) -> Scope:
         """Return what is known where some more names are present."""
         return Scope(self.present | paths, self.variables)
 
-    def looping(self, variable: str, element: Type) -> Scope:
-        """Return what is known inside a loop."""
-        return Scope(self.present, {**self.variables, variable: element})
+    def naming(self, name: str, value: Checked) -> Scope:
+        """Return what is known where a loop variable or a bound name stands for something."""
+        return Scope(self.present, {**self.variables, name: value})
 
 
 class Walk(ABC):

@@ -21,12 +21,15 @@ from typing import Any, Final, TypeAlias
 
 import re2
 
-from policy_router.expressions.operations import ERRORS, EvaluationError, Operation, operation
+from policy_router.expressions.operations import ERRORS, Operation, operation
+from policy_router.expressions.texts import EvaluationError
 from policy_router.expressions.timestamps import Duration, Timestamp, timestamp_of
 from policy_router.expressions.tree import (
     TIMESTAMP,
     Apply,
     Attribute,
+    Bind,
+    BoundName,
     ListOf,
     Literal,
     Loop,
@@ -178,6 +181,27 @@ def _planned(tree: Node) -> Run:
 
 def _plan(node: Node) -> Run:
     match node:
+        case ListOf():
+            return _list(node)
+        case Loop():
+            return _loop(node)
+        case Bind():
+            return _bind(node)
+        case Apply():
+            return _apply(node)
+    return _leaf(node)
+
+
+def _split(path: str) -> tuple[str, str]:
+    root, _, rest = path.partition(".")
+    return root, rest
+
+
+# Leaves.
+
+
+def _leaf(node: Node) -> Run:
+    match node:
         case Literal():
             return _constant(node.value)
         case TableOf():
@@ -188,21 +212,9 @@ def _plan(node: Node) -> Run:
             return _present(*_split(node.path))
         case LoopVariable():
             return _loop_variable(_ELEMENT + node.name)
-        case ListOf():
-            return _list(node)
-        case Loop():
-            return _loop(node)
-        case Apply():
-            return _apply(node)
+        case BoundName():
+            return _bound_name(_ELEMENT + node.name)
     raise TypeError(node)
-
-
-def _split(path: str) -> tuple[str, str]:
-    root, _, rest = path.partition(".")
-    return root, rest
-
-
-# Leaves.
 
 
 def _constant(value: Any) -> Run:
@@ -240,6 +252,10 @@ def _present(root: str, rest: str) -> Run:
 
 def _loop_variable(key: str) -> Run:
     return lambda frame: frame[key]
+
+
+def _bound_name(key: str) -> Run:
+    return lambda frame: frame[key].value()
 
 
 def _list(node: ListOf) -> Run:
@@ -344,7 +360,7 @@ def _applied(node: Apply) -> Run:
         links.append((operation(first.function, first.arguments[0].type), others))
         first = first.arguments[0]
     run = _plan(first)
-    if len(links) == 1:
+    if len(links) == 1 and len(links[0][1]) <= 1:
         return _one(run, *links[0])
     links.reverse()
 
@@ -367,7 +383,33 @@ def _one(first: Run, function: Operation, others: tuple[Run, ...]) -> Run:
     return lambda frame: function(first(frame), second(frame))
 
 
-# Macros.
+# Bound names and macros.
+
+
+class _Later:
+    """A value that is worked out when it is first asked for, and once, its failure included."""
+
+    __slots__ = ("_frame", "_outcome", "_run")
+
+    def __init__(self, run: Callable[[Frame], Value], frame: Frame) -> None:
+        self._run, self._frame = run, frame
+        self._outcome: Outcome | None = None
+
+    def value(self) -> Value:
+        if self._outcome is None:
+            try:
+                self._outcome = self._run(self._frame)
+            except ERRORS:
+                self._outcome = FAILURE
+        if isinstance(self._outcome, Failure):
+            raise EvaluationError
+        return self._outcome
+
+
+def _bind(node: Bind) -> Run:
+    value, body = _plan(node.value), _plan(node.body)
+    key = _ELEMENT + node.name
+    return lambda frame: body({**frame, key: _Later(value, frame)})
 
 
 def _loop(node: Loop) -> Run:

@@ -12,6 +12,7 @@ from policy_router.expressions.tree import (
     EMPTY_LIST,
     INT,
     STRING,
+    STRINGS,
     TIMESTAMP,
     Type,
 )
@@ -19,10 +20,24 @@ from policy_router.expressions.tree import (
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One way to use a function: the types it takes and the type it gives."""
+    """One way to use a function.
+
+    Attributes:
+        takes: the types it takes.
+        gives: the type it gives.
+        repeats: whether it takes more arguments of the last of these types.
+    """
 
     takes: tuple[Type, ...]
     gives: Type
+    repeats: bool = False
+
+    def accepts(self, types: tuple[Type, ...]) -> bool:
+        """Tell whether the function can be used with arguments of some types."""
+        takes = self.takes
+        if self.repeats:
+            takes += takes[-1:] * (len(types) - len(takes))
+        return len(takes) == len(types) and all(map(Type.accepts, takes, types))
 
 
 def _signatures(*rows: tuple[tuple[Type, ...], Type]) -> tuple[Signature, ...]:
@@ -60,6 +75,12 @@ OPERATORS: Mapping[str, tuple[Signature, ...]] = {
 }
 """Operators whose types are in a table; the others the checker knows by itself."""
 
+_EXTREME = (
+    *(Signature((type_,), type_, repeats=True) for type_ in (INT, DOUBLE)),
+    *_signatures(*(((Type("list", type_),), type_) for type_ in (INT, DOUBLE))),
+)
+_SETS = _signatures(((EMPTY_LIST, EMPTY_LIST), BOOL))
+
 FUNCTIONS: Mapping[str, tuple[Signature, ...]] = {
     "size": _signatures(((STRING,), INT), ((EMPTY_LIST,), INT)),
     "int": _signatures(((INT,), INT), ((DOUBLE,), INT), ((STRING,), INT), ((TIMESTAMP,), INT)),
@@ -74,8 +95,18 @@ FUNCTIONS: Mapping[str, tuple[Signature, ...]] = {
     "timestamp": _signatures(((STRING,), TIMESTAMP)),
     "duration": _signatures(((STRING,), DURATION)),
     "bucket": _signatures(((STRING, STRING), INT)),
+    "math.least": _EXTREME,
+    "math.greatest": _EXTREME,
+    "sets.contains": _SETS,
+    "sets.intersects": _SETS,
 }
-"""What is written before its arguments: ``size(x)``."""
+"""What is written before its arguments: ``size(x)``.
+
+The two lists of ``sets`` are of one type, as the operands of ``==`` are.
+"""
+
+NAMESPACES = ("cel", "math", "sets")
+"""What some functions have before a dot. No loop variable and no bound name is called so."""
 
 _TEXT = _signatures(((STRING, STRING), BOOL))
 _CALENDAR = _signatures(((TIMESTAMP,), INT), ((TIMESTAMP, STRING), INT))
@@ -87,6 +118,16 @@ METHODS: Mapping[str, tuple[Signature, ...]] = {
     "endsWith": _TEXT,
     "contains": _TEXT,
     "matches": _TEXT,
+    "lowerAscii": _signatures(((STRING,), STRING)),
+    "upperAscii": _signatures(((STRING,), STRING)),
+    "trim": _signatures(((STRING,), STRING)),
+    "split": _signatures(((STRING, STRING), STRINGS), ((STRING, STRING, INT), STRINGS)),
+    "join": _signatures(((STRINGS,), STRING), ((STRINGS, STRING), STRING)),
+    "replace": _signatures(
+        ((STRING, STRING, STRING), STRING), ((STRING, STRING, STRING, INT), STRING)
+    ),
+    "indexOf": _signatures(((STRING, STRING), INT), ((STRING, STRING, INT), INT)),
+    "substring": _signatures(((STRING, INT), STRING), ((STRING, INT, INT), STRING)),
     "getFullYear": _CALENDAR,
     "getMonth": _CALENDAR,
     "getDate": _CALENDAR,
@@ -100,15 +141,29 @@ METHODS: Mapping[str, tuple[Signature, ...]] = {
 }
 """What is written after its first argument: ``x.size()``."""
 
+INSTEAD: Mapping[str, str] = {
+    **dict.fromkeys(("lower", "toLower", "toLowerCase", "lowercase"), "x.lowerAscii()"),
+    **dict.fromkeys(("upper", "toUpper", "toUpperCase", "uppercase"), "x.upperAscii()"),
+    **dict.fromkeys(("strip", "trimSpace"), "x.trim()"),
+    **dict.fromkeys(("find", "index", "position"), "x.indexOf(text)"),
+    **dict.fromkeys(("substr", "slice"), "x.substring(start, end)"),
+    **dict.fromkeys(("len", "length", "count"), "size(x)"),
+    **dict.fromkeys(("max", "maximum", "greatest"), "math.greatest(a, b)"),
+    **dict.fromkeys(("min", "minimum", "least"), "math.least(a, b)"),
+    **dict.fromkeys(("containsAll", "superset"), "sets.contains(list, values)"),
+    **dict.fromkeys(
+        ("hasIntersection", "intersects", "containsAny", "overlaps"), "sets.intersects(a, b)"
+    ),
+    **dict.fromkeys(("bind", "let"), "cel.bind(name, value, expression)"),
+    "abs": "x < 0 ? -x : x",
+    **dict.fromkeys(("any", "some"), "list.exists(item, condition)"),
+}
+"""Functions of other languages, and ours without their namespace, to what is written here."""
+
 MACROS = ("all", "exists", "exists_one", "filter", "map")
 """What walks a list: ``list.exists(item, condition)``."""
 
 
 def result_of(signatures: tuple[Signature, ...], types: tuple[Type, ...]) -> Type | None:
     """Return the type that a function gives for arguments of some types, or None."""
-    for signature in signatures:
-        if len(signature.takes) == len(types) and all(
-            wanted.accepts(found) for wanted, found in zip(signature.takes, types, strict=True)
-        ):
-            return signature.gives
-    return None
+    return next((it.gives for it in signatures if it.accepts(types)), None)

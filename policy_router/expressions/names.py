@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from policy_router.diagnostics import Code, did_you_mean, quote
 from policy_router.expressions.checking import Checked, Scope, Walk, dotted
 from policy_router.expressions.syntax import Syntax
-from policy_router.expressions.tree import BOOL, BROKEN, Attribute, LoopVariable, Present
+from policy_router.expressions.tree import BOOL, BROKEN, Attribute, Present
 from policy_router.expressions.vocabulary import Name
 
 
@@ -18,8 +20,8 @@ def check_name(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
             return Checked(None)
         message = f"a value of type {inner.type} has no field {quote(syntax.word)}"
         return walk.report(Code.TYPE_MISMATCH, message, syntax)
-    if path in scope.variables:
-        return Checked(LoopVariable(scope.variables[path], syntax.start, syntax.end, path))
+    if (known := scope.variables.get(path)) is not None and known.node is not None:
+        return known._replace(node=replace(known.node, start=syntax.start, end=syntax.end))
     found = _find(walk, syntax, path, scope)
     if found is None or found.type == BROKEN:
         return Checked(None)
@@ -39,7 +41,7 @@ def _find(walk: Walk, syntax: Syntax, path: str, scope: Scope) -> Name | None:
         remedy = f"read it as `{path}[key]`, guarded by `key in {path}`"
         walk.report(Code.OUTSIDE_PROFILE, message, syntax, remedy)
     elif root in scope.variables:
-        walk.report(Code.TYPE_MISMATCH, f"loop variable `{root}` has no fields", syntax)
+        walk.report(Code.TYPE_MISMATCH, f"`{root}` is one value and has no fields", syntax)
     elif inner := walk.vocabulary.under(path):
         remedy = f"name one of its values, such as `{inner[0]}`"
         walk.report(Code.UNKNOWN_NAME, f"`{path}` is a group of values", syntax, remedy)

@@ -18,6 +18,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from policy_router.expressions import texts
+from policy_router.expressions.texts import EvaluationError
 from policy_router.expressions.timestamps import (
     DAY,
     DAYS_IN_400_YEARS,
@@ -35,16 +37,6 @@ from policy_router.expressions.timestamps import (
 from policy_router.expressions.tree import Type
 
 Operation: TypeAlias = Callable[..., Any]
-
-MAX_TEXT: Final = 65_536
-"""The most characters of a text that an operation makes."""
-MAX_LIST: Final = 10_000
-"""The most elements of a list that an operation makes."""
-
-
-class EvaluationError(Exception):
-    """An expression has no value; without a reason on purpose, since a reason may quote facts."""
-
 
 ERRORS: Final = (EvaluationError, ArithmeticError, LookupError, ValueError)
 """What an operation raises where it has no value. Anything else is a bug, or a lack of memory."""
@@ -95,19 +87,15 @@ def _divide_doubles(dividend: float, divisor: float) -> float:
     return math.copysign(math.inf, math.copysign(1, dividend) * math.copysign(1, divisor))
 
 
-# Texts and lists.
+def _least(*numbers: Any) -> Any:
+    return min(numbers)
 
 
-def _joined_texts(left: str, right: str) -> str:
-    if len(left) + len(right) > MAX_TEXT:
-        raise EvaluationError
-    return left + right
+def _greatest(*numbers: Any) -> Any:
+    return max(numbers)
 
 
-def _joined_lists(left: tuple[Any, ...], right: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len(left) + len(right) > MAX_LIST:
-        raise EvaluationError
-    return left + right
+# Values of any type.
 
 
 def _same(left: Any, right: Any) -> bool:
@@ -119,6 +107,20 @@ def _same(left: Any, right: Any) -> bool:
 
 def _differ(left: Any, right: Any) -> bool:
     return not _same(left, right)
+
+
+def _has_all(items: tuple[Any, ...], wanted: tuple[Any, ...]) -> bool:
+    """Tell whether a list holds all elements of another, in time that grows with their sum.
+
+    Python takes a NaN for an element of a list that holds the same object; it is not one here.
+    """
+    known = frozenset(items)
+    return all(item in known and _same(item, item) for item in wanted)
+
+
+def _has_any(items: tuple[Any, ...], wanted: tuple[Any, ...]) -> bool:
+    known = frozenset(items)
+    return any(item in known and _same(item, item) for item in wanted)
 
 
 def _is_in(item: Any, items: tuple[Any, ...]) -> bool:
@@ -247,8 +249,8 @@ _OPERATIONS: Final[dict[str, dict[str, Operation]]] = {
     "+": {
         _ANY: operator.add,
         "int": _int_result(operator.add),
-        "string": _joined_texts,
-        "list": _joined_lists,
+        "string": texts.concatenated,
+        "list": texts.chained,
     },
     "-": {_ANY: operator.sub, "int": _int_result(operator.sub)},
     "*": {"int": _int_result(operator.mul), "double": operator.mul},
@@ -259,6 +261,18 @@ _OPERATIONS: Final[dict[str, dict[str, Operation]]] = {
     "startsWith": {_ANY: str.startswith},
     "endsWith": {_ANY: str.endswith},
     "contains": {_ANY: operator.contains},
+    "lowerAscii": {_ANY: texts.lower},
+    "upperAscii": {_ANY: texts.upper},
+    "trim": {_ANY: texts.trimmed},
+    "split": {_ANY: texts.split},
+    "join": {_ANY: texts.joined},
+    "replace": {_ANY: texts.replaced},
+    "indexOf": {_ANY: texts.index},
+    "substring": {_ANY: texts.substring},
+    "math.least": {_ANY: _least, "list": min},
+    "math.greatest": {_ANY: _greatest, "list": max},
+    "sets.contains": {_ANY: _has_all},
+    "sets.intersects": {_ANY: _has_any},
     "int": {
         "int": int,
         "double": _int_of_double,

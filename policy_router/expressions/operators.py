@@ -116,7 +116,7 @@ def _equality(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     left, right = operands
     if not left.type.accepts(right.type):
         return _incomparable(walk, syntax, left, right)
-    if not _in_closed_set(walk, left, right) or not _in_closed_set(walk, right, left):
+    if not in_closed_set(walk, left, right) or not in_closed_set(walk, right, left):
         return Checked(None)
     return Checked(Apply(BOOL, syntax.start, syntax.end, syntax.word, (left, right)))
 
@@ -149,9 +149,9 @@ def _membership(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     if not container.type.accepts(Type("list", item.type)):
         message = f"a {container.type} cannot hold {item.type}"
         return walk.report(Code.TYPE_MISMATCH, message, syntax)
-    if not all([_in_closed_set(walk, item, element) for element in elements]):  # noqa: C419 - all are reported
+    if not all([in_closed_set(walk, item, element) for element in elements]):  # noqa: C419 - all are reported
         return Checked(None)
-    if not _in_closed_set(walk, container, item):
+    if not in_closed_set(walk, container, item):
         return Checked(None)
     return Checked(Apply(BOOL, syntax.start, syntax.end, "in", (item, container)))
 
@@ -249,7 +249,7 @@ def _mixes(walk: Walk, node: Node, other: Type) -> bool:
     return True
 
 
-def _in_closed_set(walk: Walk, name: Node, literal: Node) -> bool:
+def in_closed_set(walk: Walk, name: Node, literal: Node) -> bool:
     """Report a literal that a name with a closed set can never equal."""
     if not isinstance(name, Attribute) or not isinstance(literal, Literal):
         return True

@@ -22,6 +22,8 @@ from policy_router.expressions.tree import (
     STRINGS,
     Apply,
     Attribute,
+    Bind,
+    BoundName,
     ListOf,
     Literal,
     Loop,
@@ -136,6 +138,9 @@ def _written(node: Node, known: Known) -> Node:
     match node:
         case Attribute() | Present():
             return _simplified(node, known)
+        case Bind():
+            value, body = _written(node.value, known), _written(node.body, known)
+            return replace(node, value=value, body=body)
         case ListOf():
             return replace(node, items=tuple([_written(item, known) for item in node.items]))
         case Loop():
@@ -170,6 +175,10 @@ def _simplified(node: Node, known: Known) -> Node:
         case Loop():
             source, body = _simplified(node.source, known), _simplified(node.body, known)
             return replace(node, source=source, body=body)
+        case BoundName():
+            return known.get(_BOUND + node.name) or node
+        case Bind():
+            return _bind(node, known)
         case Apply(function="&&" | "||"):
             return joined(node.function, (_simplified(it, known) for it in node.arguments))
         case Apply(function="?:"):
@@ -177,6 +186,18 @@ def _simplified(node: Node, known: Known) -> Node:
         case Apply():
             return _function(node, known)
     return node
+
+
+_BOUND: Final = "#bound "
+
+
+def _bind(node: Bind, known: Known) -> Node:
+    """Write a constant, or the name of a fact, in place of what it is bound to."""
+    value = _simplified(node.value, known)
+    is_plain = isinstance(value, Attribute) or _is_constant(value)
+    body = _simplified(node.body, {**known, _BOUND + node.name: value if is_plain else None})
+    is_used = any(isinstance(it, BoundName) and it.name == node.name for it in walk(body))
+    return replace(node, value=value, body=body) if is_used else body
 
 
 def _function(node: Apply, known: Known) -> Node:

@@ -105,6 +105,13 @@ class LoopVariable(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class BoundName(Node):
+    """The value that a surrounding :class:`Bind` gives a name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Present(Node):
     """``has(path)``: whether an optional name was given."""
 
@@ -118,7 +125,8 @@ class Apply(Node):
     ``function`` is the operator as it is written (``&&``, ``||``, ``!``, ``==``, ``!=``, ``<``,
     ``<=``, ``>``, ``>=``, ``in``, ``+``, ``-``, ``*``, ``/``, ``%``), ``neg`` for the minus sign
     of one operand, ``?:`` for a choice, ``[]`` for an element of a list, or the name of a
-    function. The receiver of a method is its first argument.
+    function, with its namespace if it has one (``math.least``). The receiver of a method is its
+    first argument.
     """
 
     function: str
@@ -160,6 +168,22 @@ class Loop(Node):
     def children(self) -> tuple[Node, ...]:
         """Return the list that is walked and the expression for each of its elements."""
         return (self.source, self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Bind(Node):
+    """``cel.bind(name, value, body)``: the body, in which a name stands for a value.
+
+    The value is worked out when the body first asks for it, and once.
+    """
+
+    name: str
+    value: Node
+    body: Node
+
+    def children(self) -> tuple[Node, ...]:
+        """Return the value and the body."""
+        return (self.value, self.body)
 
 
 def walk(node: Node) -> Iterator[Node]:

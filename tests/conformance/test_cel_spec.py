@@ -21,17 +21,27 @@ from tests.support.evaluating import FAILURE
 from tests.support.oracles.engine import Engine
 
 WITHIN = Path(__file__).with_name("cel_spec_ids.txt").read_text(encoding="utf-8").split()
+ASKED = [
+    pytest.param(engine, name, id=f"{engine.name.split()[0]} {name}")
+    for engine in ENGINES
+    for name in WITHIN
+    if engine.has_extensions or "_ext/" not in name
+]
 NOTHING = Vocabulary.of([])
 
 
 @pytest.fixture(scope="module")
-def spec() -> dict[str, Any]:
-    """Return the tests by id; those that bind names have no place in a policy."""
+def spec() -> dict[str, list[Any]]:
+    """Return the tests by id, which two may share; those that bind names have no place here."""
     path = os.environ.get("CEL_SPEC_TESTS")
     if not path:
         pytest.skip("CEL_SPEC_TESTS names no file")
     rows = map(json.loads, Path(path).read_text(encoding="utf-8").splitlines())
-    return {row["id"]: row for row in rows if not row.get("bindings")}
+    found: dict[str, list[Any]] = {}
+    for row in rows:
+        if not row.get("bindings"):
+            found.setdefault(row["id"], []).append(row)
+    return found
 
 
 def plain(value: dict[str, Any]) -> Any:
@@ -42,18 +52,21 @@ def plain(value: dict[str, Any]) -> Any:
     return float(content) if type_ == "double" else content
 
 
-def test_the_profile_has_lost_none_of_them(spec: dict[str, Any]) -> None:
-    accepted = {name for name, row in spec.items() if not check(row["expr"], NOTHING)[1]}
+def test_the_profile_has_lost_none_of_them(spec: dict[str, list[Any]]) -> None:
+    accepted = {
+        name
+        for name, rows in spec.items()
+        if not any(check(row["expr"], NOTHING)[1] for row in rows)
+    }
     assert accepted >= set(WITHIN)
 
 
-@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name.split()[0])
-@pytest.mark.parametrize("name", WITHIN)
+@pytest.mark.parametrize(("engine", "name"), ASKED)
 def test_an_expression_comes_to_the_value_of_the_specification(
-    spec: dict[str, Any], engine: Engine, name: str
+    spec: dict[str, list[Any]], engine: Engine, name: str
 ) -> None:
-    row = spec[name]
-    tree = check(row["expr"], NOTHING)[0].node
-    assert tree is not None
-    outcome = engine.compile(tree).evaluate(engine.bind({}))
-    assert same(outcome, FAILURE if "error" in row else plain(row["value"]))
+    for row in spec[name]:
+        tree = check(row["expr"], NOTHING)[0].node
+        assert tree is not None
+        outcome = engine.compile(tree).evaluate(engine.bind({}))
+        assert same(outcome, FAILURE if "error" in row else plain(row["value"]))

@@ -19,6 +19,7 @@ from policy_router.expressions.functions import FUNCTIONS, METHODS, OPERATORS
 from policy_router.expressions.tree import (
     EMPTY_LIST,
     Apply,
+    Bind,
     ListOf,
     Loop,
     Node,
@@ -28,6 +29,7 @@ from policy_router.expressions.tree import (
 from tests.property.trees import NAMES, OPTIONAL, VOCABULARY, Trees, any_tree, shown
 from tests.support.evaluating import PRODUCT
 from tests.support.oracles import ORACLES
+from tests.support.oracles.google import EXTENSIONS
 from tests.support.render import Spelling, render
 
 TYPES = {
@@ -55,7 +57,7 @@ def environment() -> Any:
     flags = {f"present.{path}": cel.Type.BOOL for path in OPTIONAL}
     text = cel.Type.STRING
     bucket = cel.FunctionDecl("bucket", [cel.Overload("bucket", cel.Type.INT, [text, text])])
-    return cel.NewEnv(variables={**names, **flags}, functions=[bucket])
+    return cel.NewEnv(variables={**names, **flags}, functions=[bucket], **EXTENSIONS)
 
 
 def is_spelt(type_: Type, name: str) -> bool:
@@ -91,6 +93,9 @@ def replaced(node: Node, old: Node, new: Node) -> Node:
         case Loop():
             source, body = (replaced(it, old, new) for it in node.children())
             return replace(node, source=source, body=body)
+        case Bind():
+            value, body = (replaced(it, old, new) for it in node.children())
+            return replace(node, value=value, body=body)
     return node
 
 

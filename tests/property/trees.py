@@ -20,6 +20,8 @@ from policy_router.expressions.tree import (
     TIMESTAMP,
     Apply,
     Attribute,
+    Bind,
+    BoundName,
     ListOf,
     Literal,
     Loop,
@@ -31,9 +33,10 @@ from policy_router.expressions.tree import (
 from policy_router.expressions.vocabulary import Name, Vocabulary
 from tests.support.evaluating import PRODUCT
 from tests.support.oracles.engine import Engine
+from tests.support.random_trees import EXTREMES, SETS, TEXT_METHODS, Variables, names_left
 
 Trees = st.SearchStrategy[Node]
-Variables = tuple[tuple[str, Type], ...]
+Sub = Callable[[Type], Trees]
 
 SCALARS = (BOOL, INT, DOUBLE, STRING, TIMESTAMP, DURATION)
 LISTS = tuple(Type("list", type_) for type_ in SCALARS)
@@ -107,9 +110,7 @@ def leaves(type_: Type, variables: Variables) -> Trees:
     """Return constants and names."""
     suffix = str(type_).replace(" ", "_")
     options: list[Trees] = [st.just(Attribute(type_, 0, 0, f"facts.{suffix}"))]
-    options += [
-        st.just(LoopVariable(type_, 0, 0, name)) for name, element in variables if element == type_
-    ]
+    options += [st.just(variable) for variable in variables if variable.type == type_]
     if type_.element is None:
         options.append(literals(type_))
     else:
@@ -126,13 +127,13 @@ def guarded(type_: Type, other: Trees) -> Trees:
 
 
 @functools.cache
-def trees(type_: Type, depth: int, variables: Variables) -> Trees:
-    """Return well-typed trees."""
+def trees(type_: Type, depth: int, variables: Variables, *, extensions: bool = True) -> Trees:
+    """Return well-typed trees, with CEL's extension libraries or without."""
     if depth == 0:
         return leaves(type_, variables)
 
     def sub(wanted: Type) -> Trees:
-        return st.deferred(lambda: trees(wanted, depth - 1, variables))
+        return st.deferred(lambda: trees(wanted, depth - 1, variables, extensions=extensions))
 
     options = [leaves(type_, variables), guarded(type_, sub(type_))]
     options.append(call(type_, "?:", sub(BOOL), sub(type_), sub(type_)))
@@ -140,19 +141,54 @@ def trees(type_: Type, depth: int, variables: Variables) -> Trees:
         lists = Type("list", type_)
         options.append(call(type_, "[]", sub(lists), sub(INT)))
     options += COMPOUNDS[type_.name](sub, type_)
-    options += loops(type_, depth, variables)
+    options += loops(type_, depth, variables, extensions=extensions)
+    if extensions:
+        options += [*extended(type_, sub), binds(type_, depth, variables)]
     return st.one_of(options)
 
 
-def loops(type_: Type, depth: int, variables: Variables) -> list[Trees]:
+def binds(type_: Type, depth: int, variables: Variables) -> Trees:
+    """Return values with a name."""
+
+    @st.composite
+    def bound(draw: st.DrawFn) -> Node:
+        _, name = names_left(variables)
+        value = draw(trees(draw(st.sampled_from([*SCALARS, *LISTS])), depth - 1, variables))
+        inner = (*variables, BoundName(value.type, 0, 0, name))
+        return Bind(type_, 0, 0, name, value, draw(trees(type_, depth - 1, inner)))
+
+    return bound()
+
+
+small = st.integers(-1, 4).map(lambda value: Literal(INT, 0, 0, value))
+
+
+def extended(type_: Type, sub: Sub) -> list[Trees]:
+    """Return calls of CEL's extension libraries that give a type."""
+    found = [
+        call(type_, word, *(small | sub(INT) if it == INT else sub(it) for it in takes))
+        for word, takes in TEXT_METHODS.get(type_, ())
+    ]
+    if type_ == BOOL:
+        found += [call(BOOL, word, sub(it), sub(it)) for word in SETS for it in LISTS]
+    if type_ in {INT, DOUBLE}:
+        numbers = [[sub(Type("list", type_))], *([sub(type_)] * count for count in (1, 2, 3))]
+        found += [call(type_, word, *them) for word in EXTREMES for them in numbers]
+    return found
+
+
+def loops(type_: Type, depth: int, variables: Variables, *, extensions: bool = True) -> list[Trees]:
     """Return macros, which stand in each other at most two deep."""
-    if len(variables) > 1 or type_.name not in {"bool", "list"}:
+    variable, _ = names_left(variables)
+    if variable is None or type_.name not in {"bool", "list"}:
         return []
-    variable = ("x", "for")[len(variables)]
+
+    def of(wanted: Type, known: Variables) -> Trees:
+        return st.deferred(lambda: trees(wanted, depth - 1, known, extensions=extensions))
 
     def looping(macro: str, element: Type, result: Type, body: Type) -> Trees:
-        source = st.deferred(lambda: trees(Type("list", element), depth - 1, variables))
-        inner = st.deferred(lambda: trees(body, depth - 1, (*variables, (variable, element))))
+        source = of(Type("list", element), variables)
+        inner = of(body, (*variables, LoopVariable(element, 0, 0, variable)))
 
         @st.composite
         def looped(draw: st.DrawFn) -> Node:
@@ -171,9 +207,6 @@ def loops(type_: Type, depth: int, variables: Variables) -> list[Trees]:
         looping("filter", element, type_, BOOL),
         *(looping("map", source, type_, element) for source in (INT, STRING)),
     ]
-
-
-Sub = Callable[[Type], Trees]
 
 
 def of_bool(sub: Sub, _: Type) -> list[Trees]:
@@ -266,7 +299,15 @@ COMPOUNDS: dict[str, Callable[[Sub, Type], list[Trees]]] = {
     "list": of_list,
 }
 
-any_tree = st.one_of([trees(BOOL, 3, ())] * 6 + [trees(t, 3, ()) for t in (*SCALARS, *LISTS)])
+
+def of_any_type(*, extensions: bool) -> Trees:
+    """Return trees, most often conditions."""
+    types = (*[BOOL] * 6, *SCALARS, *LISTS)
+    return st.one_of([trees(type_, 3, (), extensions=extensions) for type_ in types])
+
+
+any_tree = of_any_type(extensions=True)
+plain_tree = of_any_type(extensions=False)
 
 
 def bare(value: Any) -> Any:

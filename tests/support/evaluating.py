@@ -89,6 +89,7 @@ class Product:
     """The product's evaluator."""
 
     name = "policy-router"
+    has_extensions = True
 
     def compile(self, expression: Node) -> Program:
         """Plan an expression."""

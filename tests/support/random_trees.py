@@ -8,15 +8,19 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from policy_router.expressions.functions import METHODS
 from policy_router.expressions.tree import (
     BOOL,
     DOUBLE,
     DURATION,
     INT,
     STRING,
+    STRINGS,
     TIMESTAMP,
     Apply,
     Attribute,
+    Bind,
+    BoundName,
     ListOf,
     Literal,
     Loop,
@@ -46,7 +50,31 @@ SPANS = ("0", "1h30m", "-1.5s", "1ns", "2562047h", "315576000000s", "-90m")
 PATTERNS = ("^a", r"\d+", "(?i)É|e", "[^a-z]*$", "", "^(a+)+$")
 ZONES = ("UTC", "+02:00", "-11:30")
 
-Variables = tuple[tuple[str, Type], ...]
+Variables = tuple[LoopVariable | BoundName, ...]
+"""What expressions around a piece have given names to."""
+
+TEXT_METHODS: dict[Type, list[tuple[str, tuple[Type, ...]]]] = {
+    type_: [
+        (word, signature.takes)
+        for word in (
+            *("lowerAscii", "upperAscii", "trim", "split", "join"),
+            *("replace", "indexOf", "substring"),
+        )
+        for signature in METHODS[word]
+        if signature.gives == type_
+    ]
+    for type_ in (STRING, INT, STRINGS)
+}
+"""The functions of CEL's extension library of strings, by what they give, with what they take."""
+EXTREMES = ("math.least", "math.greatest")
+SETS = ("sets.contains", "sets.intersects")
+
+
+def names_left(variables: Variables) -> tuple[str | None, str]:
+    """Return the name of another loop variable, if there may be one, and of another value."""
+    loops = sum(isinstance(variable, LoopVariable) for variable in variables)
+    bound = len(variables) - loops
+    return ("x", "for", None)[loops], ("v", "as", *(f"v{it}" for it in range(bound)))[bound]
 
 
 def word(type_: Type) -> str:
@@ -55,11 +83,17 @@ def word(type_: Type) -> str:
 
 
 class Maker:
-    """Makes expressions and facts from a source of chance."""
+    """Makes expressions and facts from a source of chance.
 
-    def __init__(self, chance: random.Random) -> None:
+    Args:
+        chance: the source.
+        extensions: whether the expressions use CEL's extension libraries.
+    """
+
+    def __init__(self, chance: random.Random, *, extensions: bool = True) -> None:
         self.chance = chance
         self.pick = chance.choice
+        self.extensions = extensions
 
     def value(self, type_: Type) -> Any:
         """Return a value that a fact may have."""
@@ -117,15 +151,45 @@ class Maker:
             return Apply(type_, 0, 0, "?:", (sub(BOOL), sub(type_), sub(type_)))
         if roll < 0.18 and type_.element is None:
             return Apply(type_, 0, 0, "[]", (sub(Type("list", type_)), sub(INT)))
-        if roll < 0.36 and type_.name in {"bool", "list"} and len(variables) < 2:
-            return self.loop(type_, depth, variables)
-        made: Node = getattr(self, f"of_{type_.name}")(type_, sub)
-        return made
+        variable, bound = names_left(variables)
+        if roll < 0.36 and type_.name in {"bool", "list"} and variable:
+            return self.loop(type_, depth, variables, variable)
+        if self.extensions and self.chance.random() < 0.08:
+            value = sub(self.pick((*SCALARS, *LISTS)))
+            inner = (*variables, BoundName(value.type, 0, 0, bound))
+            return Bind(type_, 0, 0, bound, value, self.make(type_, depth - 1, inner))
+        if self.extensions and self.chance.random() < 0.25 and (made := self.extended(type_, sub)):
+            return made
+        plain: Node = getattr(self, f"of_{type_.name}")(type_, sub)
+        return plain
+
+    def extended(self, type_: Type, sub: Callable[[Type], Node]) -> Node | None:
+        """Return a call of an extension library, if one gives the type."""
+        if type_ == BOOL:
+            lists = self.pick(LISTS)
+            return self.call(BOOL, self.pick(SETS), sub(lists), sub(lists))
+        if type_ == DOUBLE or (type_ == INT and self.chance.random() < 0.5):
+            if self.chance.random() < 0.3:
+                return self.call(type_, self.pick(EXTREMES), sub(Type("list", type_)))
+            numbers = [sub(type_) for _ in range(self.chance.randrange(1, 5))]
+            return self.call(type_, self.pick(EXTREMES), *numbers)
+        if type_ not in TEXT_METHODS:
+            return None
+        word, takes = self.pick(TEXT_METHODS[type_])
+        return self.call(type_, word, *[self.argument(wanted, sub) for wanted in takes])
+
+    def argument(self, type_: Type, sub: Callable[[Type], Node]) -> Node:
+        """Return an argument of a text's method; most often one that fits short texts."""
+        if type_ == INT and self.chance.random() < 0.7:
+            return Literal(INT, 0, 0, self.chance.randrange(-1, 5))
+        if type_ == STRING and self.chance.random() < 0.3:
+            return Literal(STRING, 0, 0, self.pick(("", "a", "b", "ab", " ", "1", "-", "é")))
+        return sub(type_)
 
     def leaf(self, type_: Type, variables: Variables) -> Node:
-        elements = [name for name, element in variables if element == type_]
-        if elements and self.chance.random() < 0.6:
-            return LoopVariable(type_, 0, 0, self.pick(elements))
+        fitting = [variable for variable in variables if variable.type == type_]
+        if fitting and self.chance.random() < 0.6:
+            return self.pick(fitting)
         if self.chance.random() < 0.55:
             return Attribute(type_, 0, 0, f"facts.{word(type_)}")
         if type_.element is not None:
@@ -141,8 +205,7 @@ class Maker:
         value = self.pick(DOUBLES) if type_ == DOUBLE else self.value(type_)
         return Literal(type_, 0, 0, value)
 
-    def loop(self, type_: Type, depth: int, variables: Variables) -> Node:
-        name = ("x", "for")[len(variables)]
+    def loop(self, type_: Type, depth: int, variables: Variables, name: str) -> Node:
         if type_ == BOOL:
             macro, element, body = self.pick(("all", "exists", "exists_one")), None, BOOL
             element = self.pick(SCALARS)
@@ -151,7 +214,7 @@ class Maker:
         else:
             macro, element, body = "map", self.pick(SCALARS), type_.element or STRING
         source = self.make(Type("list", element), depth - 1, variables)
-        inner = self.make(body, depth - 1, (*variables, (name, element)))
+        inner = self.make(body, depth - 1, (*variables, LoopVariable(element, 0, 0, name)))
         return Loop(type_, 0, 0, macro, name, source, inner)
 
     def call(self, type_: Type, function: str, *arguments: Node) -> Node:

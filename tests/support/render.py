@@ -16,12 +16,15 @@ from policy_router.expressions.functions import FUNCTIONS
 from policy_router.expressions.tree import (
     Apply,
     Attribute,
+    Bind,
+    BoundName,
     ListOf,
     Literal,
     Loop,
     LoopVariable,
     Node,
     Present,
+    Type,
 )
 
 # How tightly an expression holds together: an operand that holds less needs parentheses.
@@ -42,17 +45,31 @@ def _present(path: str) -> str:
     return f"has({path})"
 
 
+def _substring(text: str, start: str, end: str) -> str:
+    return f"{text}.substring({start}, {end})"
+
+
+def _bind(name: str, value: str, body: str, _: Type) -> str:
+    return f"cel.bind({name}, {value}, {body})"
+
+
 @dataclass(frozen=True, slots=True)
 class Spelling:
     """How names are written.
 
     Attributes:
         present: what stands for ``has(path)``, by path; a name or a call.
-        element: what stands for a loop variable, by its name.
+        element: what stands for a loop variable or a bound name.
+        substring: what stands for a part of a text, by the text, the start and the end.
+        bind: what stands for ``cel.bind``, by its name, value and body, and the type of that.
+
+    The last two hold together, as a name or a call does.
     """
 
     present: Callable[[str], str] = _present
     element: Callable[[str], str] = str
+    substring: Callable[[str, str, str], str] = _substring
+    bind: Callable[[str, str, str, Type], str] = _bind
 
 
 CEL: Final = Spelling()
@@ -85,7 +102,7 @@ class _Writer:
                 return _literal(node.value)
             case Attribute():
                 return node.path, _MEMBER
-            case LoopVariable():
+            case LoopVariable() | BoundName():
                 return self.spelling.element(node.name), _MEMBER
             case Present():
                 return self.spelling.present(node.path), _MEMBER
@@ -93,6 +110,8 @@ class _Writer:
                 return f"[{self.listed(node.items)}]", _MEMBER
             case Loop():
                 return self.loop(node), _MEMBER
+            case Bind():
+                return self.bind(node), _MEMBER
             case Apply():
                 return self.apply(node)
         raise TypeError(node)
@@ -143,6 +162,9 @@ class _Writer:
         receiver = self.operand(arguments[0], _MEMBER, number=True)
         if function == "[]":
             return f"{receiver}[{self.listed(arguments[1:])}]"
+        if function == "substring" and len(arguments) > 2:
+            start, end = (self.write(argument)[0] for argument in arguments[1:])
+            return self.spelling.substring(receiver, start, end)
         return f"{receiver}.{function}({self.listed(arguments[1:])})"
 
     def loop(self, node: Loop) -> str:
@@ -150,6 +172,11 @@ class _Writer:
         source = self.operand(node.source, _MEMBER, number=True)
         variable = self.spelling.element(node.variable)
         return f"{source}.{node.macro}({variable}, {self.write(node.body)[0]})"
+
+    def bind(self, node: Bind) -> str:
+        """Write ``cel.bind(name, value, body)``."""
+        value, body = (self.write(child)[0] for child in node.children())
+        return self.spelling.bind(self.spelling.element(node.name), value, body, node.type)
 
     def listed(self, nodes: tuple[Node, ...]) -> str:
         """Write nodes with commas between them."""

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from policy_router.expressions import evaluate
 from policy_router.expressions.checker import check
 from policy_router.expressions.evaluate import Outcome, Program, Truth, frame_of
-from policy_router.expressions.operations import ERRORS, MAX_LIST, MAX_TEXT
+from policy_router.expressions.operations import ERRORS
+from policy_router.expressions.texts import MAX_LIST, MAX_TEXT
 from policy_router.expressions.timestamps import Duration, Timestamp
 from policy_router.expressions.tree import (
     BOOL,

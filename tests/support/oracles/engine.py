@@ -28,7 +28,13 @@ class Program(Protocol):
 
 
 class Engine(Protocol):
-    """A library that evaluates CEL. Safe to share between threads."""
+    """A library that evaluates CEL. Safe to share between threads.
+
+    Attributes:
+        has_extensions: whether it has CEL's extension libraries.
+    """
+
+    has_extensions: bool
 
     @property
     def name(self) -> str:

@@ -45,6 +45,8 @@ class _Program:
 class CelPython:
     """The engine built on cel-python."""
 
+    has_extensions = False
+
     @property
     def name(self) -> str:
         """The library and its version."""
