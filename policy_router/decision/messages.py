@@ -49,6 +49,7 @@ def warning_of(
         parameter=rejection.wish.name if rejection.wish else UNSET,
         forbid=rejection.forbid.id if rejection.forbid else UNSET,
         message=UNSET if message is None else message,
+        error=True if rejection.failed else UNSET,
     )
 
 
@@ -78,9 +79,9 @@ def message_for(
 
 
 def _no_target(violations: Sequence[tuple[PrecedenceRule, Rejection]]) -> str:
-    """Return the first message about a forbid rule, else what stood in the way first."""
+    """Return the first message of the reasons, else what stood in the way first."""
     messages = (warning_of(*violation).message for violation in violations)
-    message = next((it for it in messages if it is not UNSET), None)
+    message = next((it for it in messages if isinstance(it, str)), None)
     if message is None and violations:
         return f"no rule selects a target: {_message(*violations[0])}"
     return message or "no rule selects a target"

@@ -270,7 +270,16 @@ def _always_decides(policy: Policy, rule: PrecedenceRule) -> bool:
     if proposed is None or rule.reject:
         return proposed is not None
     outside = rule.in_pool and policy.pool is not None and not proposed
-    return not outside and not policy.forbid and all(map(_unguarded, proposed))
+    whole = policy.provider or (rule.use is Level.POOL and all(it.provider for it in proposed))
+    guarded = any(it.enforce for it in policy.forbid) or _wishes_may_reject(policy)
+    return bool(whole) and not outside and not guarded and all(map(_unguarded, proposed))
+
+
+def _wishes_may_reject(policy: Policy) -> bool:
+    """Tell whether a target can be rejected since it does not grant a wish for a parameter."""
+    wishing = [rule for rule in policy.precedence if rule.use in WISHES]
+    rejecting = any(rule.reject or not _constantly_true(rule.when) for rule in wishing)
+    return rejecting and any(entry.limits for entry in policy.pool or ())
 
 
 def _always_proposed(policy: Policy, rule: PrecedenceRule) -> list[PoolEntry] | None:

@@ -55,7 +55,7 @@ def test_a_refuse_or_fall_back_is_the_rules_on_violation() -> None:
 @pytest.mark.parametrize("profile", ["strict", "task-first"])
 def test_a_refuse_or_fall_back_refuses_under_reject(profile: str) -> None:
     """`reject` ends with a refusal that names the code, the rule and what is permitted."""
-    found = decision({**DEFAULT, "pool": [CODER, THINKER], "precedence": profile}, OUTSIDE)
+    found = decision({"pool": [CODER, THINKER], "precedence": profile}, OUTSIDE)
     assert found["outcome"] == "refused"
     refusal = {key: value for key, value in found["refusal"].items() if key != "message"}
     assert refusal == {"code": "outside_pool", "rule": "task", "permitted": ["coder", "glm-5"]}
@@ -230,9 +230,13 @@ def test_h_the_default_need_not_be_in_the_pool() -> None:
 
 
 def test_h_the_default_must_be_in_the_pool_where_its_rule_says_so() -> None:
-    """`in_pool: true` makes the pool a guard for the default too."""
+    """`in_pool: true` makes the pool a guard for the default too: at load where that is known."""
     rules = [{"use": "config", "in_pool": True, "on_violation": "reject"}]
-    found = decision({**DEFAULT, "pool": [CODER], "precedence": rules}, {})
+    for precedence in (rules, "strict", "task-first"):
+        with pytest.raises(policy_router.PolicyError, match="PR408"):
+            decision({**DEFAULT, "pool": [CODER], "precedence": precedence}, {})
+    at_the_parents = {"model": "glm-5.1", "pool": [CODER], "precedence": rules}
+    found = decision(at_the_parents, {"parent": {"provider": "openrouter"}})
     assert found["refusal"]["code"] == "outside_pool"
 
 
@@ -303,9 +307,10 @@ def test_k_an_unusable_fallback_is_not_in_the_plan() -> None:
         {"model": "c", "allow": "false"},
         {"model": "d", "supports": ["tools"]},
     ]
-    found = decision({"pool": pool}, {"task": {"needs": ["tools"]}})
+    policy = {"provider": "zai", "pool": pool}
+    found = decision(policy, {"task": {"needs": ["tools"]}})
     assert [it["entry"] for it in found["fallbacks"]] == ["b", "d"]
-    found = decision({"pool": pool}, {"task": {"needs": ["vision"]}})
+    found = decision(policy, {"task": {"needs": ["vision"]}})
     assert [it["entry"] for it in found["fallbacks"]] == ["b"]
 
 
@@ -322,11 +327,27 @@ def test_k_a_fallback_that_would_refuse_the_wish_is_not_in_the_plan() -> None:
     """A limit that refuses a wish refuses it for a fallback too."""
     pool = [
         {**CODER, "fallback": ["b"]},
-        {"model": "b", "limits": {"reasoning_effort": ["low"]}},
+        {"model": "b", "provider": "zai", "limits": {"reasoning_effort": ["low"]}},
     ]
     rules: list[Plain] = [{"use": "task", "on_violation": "reject", "fallback": True}]
     request = {"task": {"model": "coder", "reasoning_effort": "high"}}
     assert decision({"pool": pool, "precedence": rules}, request)["fallbacks"] == []
+    request["task"]["reasoning_effort"] = "low"
+    planned = decision({"pool": pool, "precedence": rules}, request)["fallbacks"]
+    assert [it["entry"] for it in planned] == ["b"]
+
+
+def test_k_an_entry_is_planned_once() -> None:
+    """`fallback: candidates` adds the other candidates after the entry's own list, each once."""
+    pool: list[Plain] = [
+        {**CODER, "pick": "true", "fallback": ["c", "b", "c"]},
+        {"model": "b", "provider": "zai", "pick": "true"},
+        {"model": "c", "provider": "zai"},
+        {"model": "d", "provider": "zai", "pick": "true"},
+    ]
+    rules = [{"use": "pool", "fallback": "candidates"}]
+    found = decision({"pool": pool, "precedence": rules}, {})
+    assert [it["entry"] for it in found["fallbacks"]] == ["c", "b", "d"]
 
 
 def test_k_the_plan_is_what_was_written() -> None:
@@ -370,8 +391,9 @@ def test_l_a_name_goes_before_a_model_and_an_alias() -> None:
         {"model": "glm-5", "name": "old", "aliases": ["glm-5.1"]},
         {"model": "glm-5.2", "name": "glm-5"},
     ]
-    assert target({"pool": pool}, {"task": {"model": "glm-5"}})[:2] == ("glm-5", "glm-5.2")
-    assert target({"pool": pool}, {"task": {"model": "glm-5.1"}})[:2] == ("old", "glm-5")
+    policy = {"provider": "zai", "pool": pool}
+    assert target(policy, {"task": {"model": "glm-5"}})[:2] == ("glm-5", "glm-5.2")
+    assert target(policy, {"task": {"model": "glm-5.1"}})[:2] == ("old", "glm-5")
 
 
 def test_l_a_name_that_hides_a_model_does_not_hide_its_guards() -> None:
@@ -385,3 +407,64 @@ def test_l_a_name_that_hides_a_model_does_not_hide_its_guards() -> None:
     found = decision({"pool": pool, "precedence": rules}, request)
     assert found["outcome"] == "refused"
     assert found["refusal"]["code"] == "not_allowed"
+
+
+# m) A target without a provider.
+
+
+def test_m_a_target_without_a_provider_is_incomplete() -> None:
+    """No call can be made without knowing where: such a target is not admitted."""
+    found = decision({"model": "glm-5", "precedence": [{"use": "config"}]}, {})
+    assert codes(found["refusal"]["reasons"]) == ["incomplete"]
+    found = decision({"pool": [{"model": "r1"}], "precedence": "strict"}, {"task": {"model": "r1"}})
+    assert (found["refusal"]["code"], found["refusal"]["permitted"]) == ("incomplete", [])
+
+
+# n) A wish that is not granted as it is.
+
+LIMITED: list[Plain] = [
+    {**CODER, "pick": "true", "limits": {"top_k": {"max": 5}}},
+    {**THINKER, "pick": "true"},
+]
+TOP_9: Plain = {"task": {"parameters": {"top_k": 9}}}
+
+
+def test_n_a_wish_beyond_a_limit_is_lowered_where_its_rule_goes_on() -> None:
+    """`next`: the nearest bound, and a warning."""
+    found = decision({"pool": LIMITED}, TOP_9)
+    assert (found["target"]["entry"], found["target"]["parameters"]) == ("coder", {"top_k": 5})
+    assert codes(found["warnings"]) == ["parameter_limited"]
+
+
+def test_n_a_wish_beyond_a_limit_passes_its_entry_over_where_its_rule_rejects() -> None:
+    """`reject`: the limit is a guard, and the next candidate is looked at."""
+    found = decision({"pool": LIMITED, "precedence": "strict"}, TOP_9)
+    assert (found["target"]["entry"], found["target"]["parameters"]) == ("glm-5", {"top_k": 9})
+    found = decision({"pool": LIMITED[:1], "precedence": "strict"}, TOP_9)
+    assert codes(found["refusal"]["reasons"]) == ["parameter_not_allowed"]
+
+
+def test_n_a_wish_for_what_is_no_parameter_is_malformed() -> None:
+    """Nothing among the parameters may replace what was decided."""
+    for name in ("model", "base_url", "api_key", "tools", "unheard_of"):
+        with pytest.raises(RequestError) as caught:
+            decision({"pool": LIMITED}, {"task": {"parameters": {name: "x"}}})
+        assert caught.value.path == f"$.task.parameters.{name}"
+
+
+# o) A wish that loses.
+
+
+def test_o_a_wish_that_another_went_before_is_told_so() -> None:
+    """Nobody loses without being told: `outranked` names who lost and who won."""
+    found = decision({"pool": [CODER, THINKER]}, BOTH)
+    lost = {"code": "outranked", "rule": "task", "by": "call", "requested": {"model": "glm-5"}}
+    assert found["warnings"] == [lost]
+
+
+def test_o_a_wish_that_no_rule_hears_is_told_so() -> None:
+    """Without a rule for its level a wish is `level_not_used`."""
+    policy = {**DEFAULT, "precedence": [{"use": "config"}]}
+    found = decision(policy, {"task": {"model": "coder"}})
+    unused = {"code": "level_not_used", "level": "task", "requested": {"model": "coder"}}
+    assert found["warnings"] == [unused]

@@ -204,7 +204,7 @@ def test_a_size_that_is_no_whole_number_is_refused_and_not_mended(said: Any) -> 
 
 
 def test_without_estimates_an_unknown_size_stays_unknown() -> None:
-    policy = loads("pool: [{model: a, pick: '!has(task.input_tokens)'}]")
+    policy = loads("provider: p\npool: [{model: a, pick: '!has(task.input_tokens)'}]")
     assert models(batch({"goal": "a"}, policy=policy)) == ["a"]
     assert models(batch({"goal": "a"}, policy=policy, counts=count_tokens)) == [None]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import policy_router
-from policy_router import Policy, Request, RequestError, loads, permitted
+from policy_router import Policy, PolicyError, Request, RequestError, loads, permitted
 from policy_router.domain import Level, Limit
 
 NOW = "2026-01-31T09:00:00Z"
@@ -90,12 +90,13 @@ def test_the_rules_are_walked_in_their_order() -> None:
 
 
 def test_a_rule_whose_condition_is_false_is_skipped() -> None:
-    text = "model: m\nprecedence: [{use: config, when: task.index > 0}, {use: parent}]"
-    record = decided(text, parent={"model": "n"})
+    text = "model: m\nprovider: p\nprecedence: [{use: config, when: task.index > 0}, {use: parent}]"
+    parent = {"model": "n", "provider": "q"}
+    record = decided(text, parent=parent)
     assert steps(record) == [("config", "skipped"), ("parent", "selected")]
     assert record["steps"][0] == {"rule": "config", "level": "config", "result": "skipped"}
     assert warnings(record) == []
-    assert outcome(text, task={"index": 1}, parent={"model": "n"}) == "m at "
+    assert outcome(text, task={"index": 1}, parent=parent) == "m at p"
 
 
 def test_a_rule_whose_condition_cannot_be_evaluated_refuses_the_request() -> None:
@@ -109,7 +110,7 @@ def test_a_rule_whose_condition_cannot_be_evaluated_refuses_the_request() -> Non
         "refusal": {
             "code": "evaluation_error",
             "rule": "risky",
-            "message": "the condition of the rule `risky` cannot be evaluated",
+            "message": "the condition of the rule `risky` could not be evaluated",
         },
     }
 
@@ -117,11 +118,12 @@ def test_a_rule_whose_condition_cannot_be_evaluated_refuses_the_request() -> Non
 def test_a_condition_reads_facts_variables_and_the_time() -> None:
     text = """
 model: m
+provider: p
 facts: {region: {type: string, default: eu}}
 variables: {eu: facts.region == "eu", early: now < timestamp("2026-06-01T00:00:00Z")}
 precedence: [{use: config, when: variables.eu && variables.early}]
 """
-    assert outcome(text) == "m at "
+    assert outcome(text) == "m at p"
     assert outcome(text, facts={"region": "us"}) == "no_target"
     late = policy_router.decide(loads(text), {}, now="2026-07-01T00:00:00Z")
     assert late.decision.outcome == "refused"
@@ -129,12 +131,13 @@ precedence: [{use: config, when: variables.eu && variables.early}]
 
 def test_a_variable_that_cannot_be_evaluated_fails_what_uses_it_and_nothing_else() -> None:
     text = (
-        f"model: m\nvariables: {{bad: {FAILS}, good: 'true'}}\nprecedence: [{{use: config, when: "
+        f"model: m\nprovider: p\nvariables: {{bad: {FAILS}, good: 'true'}}\n"
+        "precedence: [{use: config, when: "
     )
     assert outcome(f"{text}variables.bad}}]") == "evaluation_error"
-    assert outcome(f"{text}variables.good}}]") == "m at "
+    assert outcome(f"{text}variables.good}}]") == "m at p"
     # What CEL can answer without the failed part, it answers.
-    assert outcome(f"{text}variables.bad || variables.good}}]") == "m at "
+    assert outcome(f"{text}variables.bad || variables.good}}]") == "m at p"
 
 
 # Step 2: what is asked for.
@@ -244,7 +247,7 @@ def _mapping(text: str) -> dict[str, str]:
 
 def test_an_incomplete_wish_is_a_violation_like_another() -> None:
     text = "model: m\nprecedence: [{use: task}, {use: config}]"
-    record = decided(text, task={"provider": "y"})
+    record = decided(text, task={"provider": "y"}, parent={"provider": "p"})
     assert steps(record) == [("task", "violated"), ("config", "selected")]
     assert step(record, "task")["code"] == "incomplete"
     assert "candidates" not in step(record, "task")
@@ -305,6 +308,7 @@ def test_an_entry_that_cannot_be_picked_is_left_out_with_a_warning(key: str) -> 
     pick, order = (bad, "0") if key == "pick" else ("true", bad.removesuffix(" == 1"))
     text = json.dumps(
         {
+            "provider": "p",
             "pool": [{"model": "x", "pick": pick}, {"model": "y", "pick": pick}],
             "precedence": [{"id": "pool-1", "use": "pool", "order_by": order}],
         }
@@ -343,7 +347,8 @@ GUARDED = "pool: [{model: m, provider: p, name: e, allow: task.index > 0, parame
         ("model: m\nprovider: p", {}, "m at p"),
         ("model: m", {"provider": "pp"}, "m at pp"),
         ("model: m\nprovider: p", {"provider": "pp"}, "m at p"),
-        ("model: m", {}, "m at "),
+        # A target is whole, or it is not selected.
+        ("model: m", {}, "no_target"),
         ("provider: p", {"provider": "pp"}, "no_target"),
     ],
 )
@@ -357,7 +362,7 @@ def test_the_default_is_the_policys_model_at_its_provider_else_the_parents(
     ("parent", "expected"),
     [
         ({"model": "m", "provider": "p"}, "m at p"),
-        ({"model": "m"}, "m at "),
+        ({"model": "m"}, "no_target"),
         ({"provider": "p"}, "no_target"),
         ({}, "no_target"),
     ],
@@ -414,7 +419,7 @@ def test_an_entry_without_a_provider_is_at_the_parents() -> None:
 
 
 def test_a_level_with_nothing_to_propose_is_skipped_without_a_warning() -> None:
-    record = decided("model: m\nprecedence: strict")
+    record = decided("model: m\nprovider: p\nprecedence: strict")
     assert steps(record) == [
         ("call", "no_proposal"),
         ("task", "no_proposal"),
@@ -459,7 +464,8 @@ M = {"model": "m"}
         # Undeclared is not checked.
         ("", "[]", {"needs": ["tools"]}, "m at p"),
         (", context_window: 100", "[]", {"input_tokens": 99}, "m at p"),
-        (", context_window: 100", "[]", {"input_tokens": 100}, "m at p"),
+        # The answer needs one token at least.
+        (", context_window: 100", "[]", {"input_tokens": 100}, "context_too_small"),
         (", context_window: 100", "[]", {"input_tokens": 101}, "context_too_small"),
         (", context_window: 100", "[]", {"input_tokens": 0}, "m at p"),
         (", context_window: 100", "[]", {}, "m at p"),
@@ -472,20 +478,77 @@ def test_a_candidate_is_admitted_unless_a_guard_is_against_it(
     assert outcome(guarded(entry, forbid), task={**M, **task}) == expected
 
 
-ALL_AGAINST = {"needs": ["tools"], "input_tokens": 101}
+ALL_AGAINST = {"needs": ["tools"], "input_tokens": 101, "parameters": {"top_k": 9}}
+LIMITED = ", limits: {top_k: {max: 5}}"
 
 
 @pytest.mark.parametrize(
     ("entry", "forbid", "expected"),
     [
-        (", allow: 'false', supports: [], context_window: 100", "[{when: true}]", "not_allowed"),
-        (", supports: [], context_window: 100", "[{when: true}]", "forbidden"),
-        (", supports: [], context_window: 100", "[]", "lacks_capability"),
-        (", context_window: 100", "[]", "context_too_small"),
+        (
+            f", allow: 'false', supports: [], context_window: 100{LIMITED}",
+            "[{when: true}]",
+            "not_allowed",
+        ),
+        (f", supports: [], context_window: 100{LIMITED}", "[{when: true}]", "forbidden"),
+        (f", supports: [], context_window: 100{LIMITED}", "[]", "lacks_capability"),
+        (f", context_window: 100{LIMITED}", "[]", "context_too_small"),
+        (LIMITED, "[]", "parameter_not_allowed"),
+        ("", "[]", "m at p"),
     ],
 )
 def test_the_guards_are_asked_in_their_order(entry: str, forbid: str, expected: str) -> None:
     assert outcome(guarded(entry, forbid), task={**M, **ALL_AGAINST}) == expected
+
+
+@pytest.mark.parametrize(
+    ("parent", "pool", "expected"),
+    [
+        ({"model": "m"}, "[]", "incomplete"),
+        ({"model": "m", "provider": "p"}, "[]", "outside_pool"),
+        ({"model": "m"}, "[{model: m, allow: 'false'}]", "incomplete"),
+        ({"model": "m", "provider": "p"}, "[{model: m, allow: 'false'}]", "not_allowed"),
+    ],
+)
+def test_a_provider_and_the_pool_are_asked_for_before_any_other_guard(
+    parent: dict[str, str], pool: str, expected: str
+) -> None:
+    rule = "{use: parent, in_pool: true, on_violation: reject}"
+    text = f"pool: {pool}\nforbid: [{{when: true}}]\nprecedence: [{rule}]"
+    assert refusal(text, parent=parent)["code"] == expected
+
+
+@pytest.mark.parametrize("level", ["call", "task", "pool", "config", "parent"])
+def test_a_target_without_a_provider_is_incomplete_whoever_proposes_it(level: str) -> None:
+    text = f"""
+model: m
+pool: [{{model: m, pick: "true"}}]
+precedence: [{{use: {level}, on_violation: reject}}]
+"""
+    record = decided(text, call=M, task=M, parent=M)
+    candidate = {"entry": "m", "verdict": "rejected", "code": "incomplete"}
+    assert step(record, level)["candidates"] == [candidate]
+    assert record["decision"]["refusal"]["message"] == "no provider is known for `m`"
+    assert outcome(text, call=M, task=M, parent={**M, "provider": "pp"}) == "m at pp"
+
+
+def test_a_candidate_that_is_no_entry_and_has_no_provider_is_recorded_by_its_model() -> None:
+    record = decided("model: m\nprecedence: [{use: config}]")
+    candidate = {"model": "m", "provider": "", "verdict": "rejected", "code": "incomplete"}
+    assert step(record, "config")["candidates"] == [candidate]
+    assert warnings(record) == [{"code": "incomplete", "rule": "config"}]
+
+
+def test_a_guard_that_fails_is_told_from_one_that_is_against_a_candidate() -> None:
+    record = decided(guarded(f", allow: {FAILS}", "[]"), task=M)
+    candidate = {"entry": "m", "verdict": "error", "code": "not_allowed"}
+    assert step(record, "task")["candidates"] == [candidate]
+    record = decided(guarded("", f"[{{id: no, when: {FAILS}, message: Ask.}}]"), task=M)
+    failed = {"entry": "m", "verdict": "error", "code": "forbidden", "forbid": "no"}
+    assert step(record, "task")["candidates"] == [failed]
+    # Nothing of what the rule would tell is known to be so.
+    message = "the rule `no` could not be evaluated, so `m` is forbidden"
+    assert record["decision"]["refusal"]["message"] == message
 
 
 def test_the_first_rule_that_forbids_is_named() -> None:
@@ -509,13 +572,15 @@ precedence: [{{use: {level}}}]
 
 
 def test_a_candidate_that_is_no_entry_is_forbidden_too() -> None:
-    text = "model: m\nforbid: [{when: 'target.name == \"m\" && size(target.strengths) == 0'}]"
-    assert outcome(text) == "no_target"
+    text = "model: m\nprovider: p\nforbid: [{when: 'target.name == \"%s\" && size(target.strengths) == 0'}]"
+    assert outcome(text % "m") == "no_target"
+    assert outcome(text % "n") == "m at p"
 
 
 @pytest.mark.parametrize("level", ["config", "parent"])
 def test_a_default_must_be_in_the_pool_where_its_rule_says_so(level: str) -> None:
-    text = "model: m\nprovider: p\npool: [{model: n}]\nprecedence: [{use: %s%s}]"
+    # The default is at the parent's provider, so only a request tells whether it is in the pool.
+    text = "model: m\npool: [{model: m, provider: q}]\nprecedence: [{use: %s%s}]"
     parent = {"model": "m", "provider": "p"}
     assert outcome(text % (level, ""), parent=parent) == "m at p"
     assert outcome(text % (level, ", in_pool: false"), parent=parent) == "m at p"
@@ -525,6 +590,20 @@ def test_a_default_must_be_in_the_pool_where_its_rule_says_so(level: str) -> Non
     assert step(record, level)["candidates"] == [
         {"model": "m", "provider": "p", "verdict": "rejected", "code": "outside_pool"}
     ]
+    inside = {"model": "m", "provider": "q"}
+    assert outcome(text % (level, ", in_pool: true"), parent=inside) == "m at q"
+
+
+@pytest.mark.parametrize("profile", ["strict", "task-first"])
+def test_with_a_pool_nothing_outside_it_runs_under_a_strict_profile(profile: str) -> None:
+    parent = {"model": "other", "provider": "p"}
+    text = "provider: p\npool: [{model: m}]\nprecedence: %s"
+    record = decided(text % profile, parent=parent)
+    assert record["decision"]["refusal"]["code"] == "no_target"
+    assert step(record, "parent")["code"] == "outside_pool"
+    assert outcome(text % "delegation", parent=parent) == "other at p"
+    with pytest.raises(PolicyError, match="PR408"):
+        loads(f"model: other\n{text % profile}")
 
 
 @pytest.mark.parametrize("level", ["call", "task", "config", "parent"])
@@ -577,6 +656,7 @@ precedence: [{id: mine, use: pool}, {use: parent}]
 def test_a_violated_rule_goes_on_with_a_warning_that_has_the_code_of_the_first_candidate() -> None:
     text = """
 model: m
+provider: p
 pool:
   - {model: a, name: one, aliases: [x], allow: "false"}
   - {model: b, name: two, aliases: [x]}
@@ -586,7 +666,8 @@ precedence: [{id: asked, use: task, on_violation: %s}, {use: config}]
     record = decided(text % "next", task={"model": "x"})
     assert steps(record) == [("asked", "violated"), ("config", "selected")]
     wish = {"model": "x"}
-    assert warnings(record) == [{"code": "not_allowed", "rule": "asked", "requested": wish}]
+    warning = {"code": "not_allowed", "rule": "asked", "requested": wish, "entry": "one"}
+    assert warnings(record) == [warning]
     assert step(record, "asked")["code"] == "not_allowed"
     assert [it["code"] for it in step(record, "asked")["candidates"]] == [
         "not_allowed",
@@ -600,13 +681,14 @@ precedence: [{id: asked, use: task, on_violation: %s}, {use: config}]
 
 
 def test_a_violation_without_a_wish_has_none_in_its_warning() -> None:
-    text = "model: m\nforbid: [{when: true}]\nprecedence: [{use: config}]"
-    assert warnings(decided(text)) == [{"code": "forbidden", "rule": "config"}]
+    text = "model: m\nprovider: p\nforbid: [{when: true}]\nprecedence: [{use: config}]"
+    warning = {"code": "forbidden", "rule": "config", "forbid": "forbid-1"}
+    assert warnings(decided(text)) == [warning]
 
 
 def test_a_rule_that_proposes_nothing_refuses_nothing() -> None:
-    text = "model: m\nprecedence: [{use: pool, on_violation: reject}, {use: config}]"
-    assert outcome(text) == "m at "
+    text = "model: m\nprovider: p\nprecedence: [{use: pool, on_violation: reject}, {use: config}]"
+    assert outcome(text) == "m at p"
 
 
 def test_where_no_rule_selects_the_request_is_refused() -> None:
@@ -615,17 +697,66 @@ def test_where_no_rule_selects_the_request_is_refused() -> None:
         "code": "no_target",
         "rule": None,
         "message": "no rule selects a target",
+        "reasons": [],
     }
+
+
+REASONS = """
+provider: p
+model: x
+pool:
+  - {model: m, allow: "false"}
+  - {model: n}
+forbid:
+  - {id: silent, when: target.name == "n" && target.level == "call"}
+  - {id: loud, when: 'target.name == "x"', message: Ask for nothing.}
+  - {id: shaky, when: 'target.name == "n" && 1 / parent.depth == 1', message: Ask later.}
+precedence: [{use: call}, {use: task}, {id: fixed, use: pool, entry: n}, {use: config}]
+"""
+
+
+def test_a_request_that_no_rule_decides_is_told_why_rule_by_rule() -> None:
+    found = refusal(REASONS, call={"model": "n"}, task={"model": "m"}, parent={"depth": 1})
+    assert found["reasons"] == [
+        {"rule": "call", "code": "forbidden", "forbid": "silent"},
+        {"rule": "task", "code": "not_allowed", "entry": "m"},
+        {"rule": "fixed", "code": "forbidden", "forbid": "shaky", "message": "Ask later."},
+        {"rule": "config", "code": "forbidden", "forbid": "loud", "message": "Ask for nothing."},
+    ]
+    # The first of these that a rule has words for.
+    assert found["message"] == "Ask later."
+
+
+def test_a_rule_that_failed_is_a_reason_in_words_of_its_own() -> None:
+    failed = "the rule `shaky` could not be evaluated, so `n` is forbidden"
+    found = refusal(REASONS)
+    assert found["reasons"] == [
+        {"rule": "fixed", "code": "forbidden", "forbid": "shaky", "message": failed},
+        {"rule": "config", "code": "forbidden", "forbid": "loud", "message": "Ask for nothing."},
+    ]
+    assert found["message"] == failed
+
+
+def test_where_no_rule_has_words_the_first_reason_is_told() -> None:
+    text = "provider: p\npool: [{model: m, allow: 'false'}]\nprecedence: [{use: call}, {use: task}]"
+    found = refusal(text, task=M)
+    assert found["message"] == "no rule selects a target: `m` is not allowed for this request"
+    assert found["reasons"] == [{"rule": "task", "code": "not_allowed", "entry": "m"}]
+
+
+def test_a_refusal_by_a_rule_has_no_list_of_reasons() -> None:
+    assert "reasons" not in refusal(guarded(", allow: 'false'"), task=M)
 
 
 # Step 8: parameters.
 
+EFFORT = "reasoning_effort"
 PARAMETERS = """
 provider: p
-parameters: {a: 1, b: 1, reasoning_effort: policy}
+parameters: {a: 1, b: 1, reasoning_effort: minimal}
 pool:
   - {model: m, parameters: {b: 2, c: 2}}
-  - {model: n, parameters: {reasoning_effort: entry}, limits: {reasoning_effort: [low, high]}}
+  - {model: n, parameters: {reasoning_effort: low}, limits: {reasoning_effort: [low, high]}}
 precedence: [{use: call}, {use: task, on_violation: %s}, {use: parent}]
 """
 
@@ -637,24 +768,21 @@ def parameters(text: str, /, **request: Any) -> Any:
 
 def test_parameters_are_the_entrys_else_the_policys_name_by_name() -> None:
     found = parameters(PARAMETERS % "next", task=M)
-    assert found == {"a": 1, "b": 2, "c": 2, "reasoning_effort": "policy"}
+    assert found == {"a": 1, "b": 2, "c": 2, EFFORT: "minimal"}
 
 
 def test_a_target_in_no_pool_has_the_policys_parameters() -> None:
     found = parameters(PARAMETERS % "next", parent={"model": "x", "provider": "p"})
-    assert found == {"a": 1, "b": 1, "reasoning_effort": "policy"}
-
-
-EFFORT = "reasoning_effort"
+    assert found == {"a": 1, "b": 1, EFFORT: "minimal"}
 
 
 @pytest.mark.parametrize(
     ("call", "task", "parent", "expected"),
     [
-        ("high", "low", "parents", "high"),
-        ("", "low", "parents", "low"),
-        ("", "", "parents", "entry"),
-        ("", "", "", "entry"),
+        ("high", "low", "high", "high"),
+        ("", "high", "low", "high"),
+        ("", "", "high", "low"),
+        ("", "", "", "low"),
     ],
 )
 def test_the_reasoning_effort_is_the_first_wish_else_the_entrys(
@@ -669,52 +797,235 @@ def test_the_reasoning_effort_is_the_first_wish_else_the_entrys(
     assert found[EFFORT] == expected
 
 
-def test_the_parents_reasoning_effort_comes_last() -> None:
-    parent = {"model": "m", EFFORT: "parents"}
-    assert parameters("precedence: [{use: parent}]", parent=parent) == {EFFORT: "parents"}
-    text = "reasoning_effort: policy\nprecedence: [{use: parent}]"
-    assert parameters(text, parent=parent) == {EFFORT: "policy"}
-    assert parameters("precedence: [{use: parent}]", parent={"model": "m"}) == {}
+# What may be wished for.
+
+WISHED = """
+provider: p
+parameters: {temperature: 1.0}
+pool:
+  - {model: m, parameters: {temperature: 0.5}}
+  - {model: n, limits: {style: [terse, plain], top_p: {min: 0.1, max: 0.9}, verbosity: [low]}}
+precedence: [{use: task, on_violation: %s}]
+"""
 
 
-def test_the_order_of_wishes_is_that_of_the_precedence() -> None:
-    text = "model: m\nprecedence: [{use: config}, {use: task}, {use: call}]"
-    # Whether or not the walk reaches their rules.
-    assert parameters(text, call={EFFORT: "low"}, task={EFFORT: "high"}) == {EFFORT: "high"}
-    assert parameters(text, call={EFFORT: "low"}) == {EFFORT: "low"}
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"temperature": 0.2},
+        {"temperature": 1},
+        {"top_p": 0.5, "top_k": 3, "max_tokens": 9, "verbosity": "low", "seed": -1},
+        {"frequency_penalty": 0.5, "presence_penalty": -0.5, EFFORT: "none"},
+    ],
+)
+def test_what_no_limit_bounds_is_granted_as_it_is_wished(wish: dict[str, Any]) -> None:
+    record = decided(WISHED % "reject", task={**M, "parameters": wish})
+    assert record["decision"]["target"]["parameters"] == {"temperature": 0.5, **wish}
+    assert warnings(record) == []
 
 
-def test_a_level_that_the_precedence_does_not_have_wishes_nothing() -> None:
-    text = "model: m\nprecedence: [{use: config}]"
-    assert parameters(text, call={EFFORT: "low"}, task={EFFORT: "high"}) == {}
+@pytest.mark.parametrize("name", ["max_completion_tokens", "max_output_tokens", "max_tokens"])
+def test_the_spellings_of_max_tokens_are_one_parameter(name: str) -> None:
+    text = (
+        f"provider: p\npool: [{{model: m, parameters: {{{name}: 7}}}}]\nprecedence: [{{use: task}}]"
+    )
+    assert parameters(text, task=M) == {"max_tokens": 7}
+    assert parameters(text, task={**M, "parameters": {name: 5}}) == {"max_tokens": 5}
+    text = text.replace(f"parameters: {{{name}: 7}}", f"limits: {{{name}: {{max: 7}}}}")
+    assert parameters(text, task={**M, "parameters": {"max_output_tokens": 8}}) == {"max_tokens": 7}
 
 
-def test_a_wish_outside_the_limits_is_dropped_with_a_warning() -> None:
-    record = decided(PARAMETERS % "next", task={"model": "n", EFFORT: "max"})
-    assert record["decision"]["target"]["parameters"][EFFORT] == "entry"
-    assert warnings(record) == [
-        {
-            "code": "parameter_limited",
-            "rule": "task",
-            "requested": {EFFORT: "max"},
-            "parameter": EFFORT,
-        }
-    ]
+@pytest.mark.parametrize("key", ["parameters", "at its old place"])
+def test_a_reasoning_effort_may_be_wished_for_at_either_place(key: str) -> None:
+    wish = {"parameters": {EFFORT: "high"}} if key == "parameters" else {EFFORT: "high"}
+    record = decided(
+        "model: m\nprovider: p\nprecedence: "
+        "[{use: call, on_violation: reject}, {use: config, when: task.reasoning_effort == 'high'}]",
+        task=wish,
+        call=wish,
+    )
+    assert record["decision"]["target"]["parameters"] == {EFFORT: "high"}
+
+
+def limited(name: str, value: Any, rule: str = "task") -> dict[str, Any]:
+    """Return the warning of a wish that is not granted as it is."""
+    about = {"requested": {name: value}, "parameter": name}
+    return {"code": "parameter_limited", "rule": rule, **about}
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "wish", "granted"),
+    [
+        ("n", "top_p", 0.95, 0.9),
+        ("n", "top_p", 0.05, 0.1),
+        ("n", "verbosity", "high", None),
+        ("n", "style", "florid", None),
+        # Another type than that of the limit is not granted.
+        ("n", "style", 1, None),
+        ("n", "style", True, None),
+        # What another entry's limits know by name, this one does not grant.
+        ("m", "style", "terse", None),
+    ],
+)
+def test_a_wish_beyond_the_limits_is_clamped_or_left_out_with_a_warning(
+    model: str, name: str, wish: Any, granted: Any
+) -> None:
+    request = {"model": model, "parameters": {name: wish}}
+    record = decided(WISHED % "next", task=request)
+    assert record["decision"]["target"]["parameters"].get(name) == granted
+    assert warnings(record) == [limited(name, wish)]
     assert step(record, "task")["result"] == "selected"
+    # Where the rule of the wish rejects, it is a guard.
+    assert outcome(WISHED % "reject", task=request) == "parameter_not_allowed"
 
 
-def test_a_wish_within_the_limits_is_granted_without_a_warning() -> None:
-    record = decided(PARAMETERS % "reject", task={"model": "n", EFFORT: "low"})
+def test_a_wish_that_is_left_out_leaves_what_the_policy_says() -> None:
+    record = decided(PARAMETERS % "next", task={"model": "n", EFFORT: "max"})
     assert record["decision"]["target"]["parameters"][EFFORT] == "low"
+    assert warnings(record) == [limited(EFFORT, "max")]
+
+
+@pytest.mark.parametrize("value", ["terse", "plain"])
+def test_a_wish_within_the_limits_is_granted_without_a_warning(value: str) -> None:
+    record = decided(WISHED % "reject", task={"model": "n", "parameters": {"style": value}})
+    assert record["decision"]["target"]["parameters"]["style"] == value
     assert warnings(record) == []
 
 
 def test_a_limit_for_another_parameter_limits_nothing_here() -> None:
-    text = "pool: [{model: m, limits: {max_tokens: {max: 1}}}]\nprecedence: [{use: task}]"
-    assert parameters(text, task={**M, EFFORT: "max"}) == {EFFORT: "max"}
+    text = (
+        "provider: p\npool: [{model: m, limits: {max_tokens: {max: 9}}}]\nprecedence: [{use: task}]"
+    )
+    assert parameters(text, task={**M, EFFORT: "max"}) == {EFFORT: "max", "max_tokens": 9}
 
 
-def test_a_wish_outside_the_limits_refuses_where_the_rule_of_its_level_rejects() -> None:
+def test_a_wish_for_what_is_true_is_not_a_wish_for_1() -> None:
+    text = "provider: p\npool: [{model: m, limits: {cache: [true, 2]}}]\nprecedence: [{use: task}]"
+    assert parameters(text, task={**M, "parameters": {"cache": True}}) == {"cache": True}
+    assert parameters(text, task={**M, "parameters": {"cache": 1}}) == {}
+    assert parameters(text, task={**M, "parameters": {"cache": 2.0}}) == {"cache": 2.0}
+
+
+# The rule of a wish.
+
+
+def test_the_order_of_wishes_is_that_of_the_precedence() -> None:
+    text = "model: m\nprovider: p\nprecedence: [{use: config}, {use: task}, {use: call}]"
+    # Whether or not the walk reaches their rules.
+    wishes = {"call": {EFFORT: "low"}, "task": {EFFORT: "high"}}
+    record = decided(text, **wishes)
+    assert record["decision"]["target"]["parameters"] == {EFFORT: "high"}
+    lost = {"rule": "call", "by": "task", "requested": {EFFORT: "low"}, "parameter": EFFORT}
+    assert warnings(record) == [{"code": "outranked", **lost}]
+    assert parameters(text, call={EFFORT: "low"}) == {EFFORT: "low"}
+
+
+def test_each_parameter_has_a_winner_of_its_own() -> None:
+    text = "model: m\nprovider: p\nprecedence: task-first"
+    call = {"parameters": {"top_k": 1, "seed": 5, "top_p": 1}}
+    task = {"parameters": {"top_k": 2, "temperature": 0.5, "top_p": 1.0}}
+    record = decided(text, call=call, task=task)
+    expected = {"top_k": 2, "temperature": 0.5, "seed": 5, "top_p": 1.0}
+    assert record["decision"]["target"]["parameters"] == expected
+    # A value that is the same loses nothing.
+    lost = {"rule": "call", "by": "task", "requested": {"top_k": 1}, "parameter": "top_k"}
+    assert warnings(record) == [{"code": "outranked", **lost}]
+
+
+def test_only_the_wish_that_wins_is_held_against_the_limits() -> None:
+    text = """
+provider: p
+pool: [{model: m, limits: {top_k: {max: 5}}}]
+precedence: [{use: call}, {use: task, on_violation: reject}]
+"""
+    record = decided(
+        text, call={"parameters": {"top_k": 9}}, task={**M, "parameters": {"top_k": 8}}
+    )
+    assert record["decision"]["target"]["parameters"] == {"top_k": 5}
+    lost = {"rule": "task", "by": "call", "requested": {"top_k": 8}, "parameter": "top_k"}
+    assert warnings(record) == [limited("top_k", 9, "call"), {"code": "outranked", **lost}]
+
+
+@pytest.mark.parametrize("level", ["call", "task"])
+def test_a_wish_at_a_level_that_no_rule_uses_is_not_sent_and_competes_with_none(level: str) -> None:
+    other = "task" if level == "call" else "call"
+    text = f"model: m\nprovider: p\nprecedence: [{{use: {other}}}, {{use: config}}]"
+    wish = {"model": "x", "provider": "y", EFFORT: "low", "parameters": {"seed": 1}}
+    record = decided(text, **{level: wish, other: {"parameters": {"seed": 2}}})
+    assert record["decision"]["target"]["parameters"] == {"seed": 2}
+    unused = {"code": "level_not_used", "level": level}
+    assert warnings(record) == [
+        {**unused, "requested": {"model": "x", "provider": "y"}},
+        {**unused, "requested": {EFFORT: "low"}, "parameter": EFFORT},
+        {**unused, "requested": {"seed": 1}, "parameter": "seed"},
+    ]
+
+
+def test_a_level_whose_rules_are_all_false_is_not_used() -> None:
+    text = "model: m\nprovider: p\nprecedence: [{use: task, when: task.index > 0}, {use: config}]"
+    record = decided(text, task={EFFORT: "low"})
+    assert record["decision"]["target"]["parameters"] == {}
+    assert [it["code"] for it in warnings(record)] == ["level_not_used"]
+    assert parameters(text, task={EFFORT: "low", "index": 1}) == {EFFORT: "low"}
+
+
+def test_an_unused_wish_is_told_in_a_refusal_too() -> None:
+    record = decided("precedence: [{use: call}]", task={"model": "x"})
+    unused = {"code": "level_not_used", "level": "task", "requested": {"model": "x"}}
+    assert warnings(record) == [unused]
+    assert record["decision"]["refusal"]["code"] == "no_target"
+
+
+TWO_RULES = """
+provider: p
+model: m
+pool: [{model: m, limits: {top_k: {max: 5}}}]
+precedence:
+  - {id: first, use: task, when: %s, on_violation: %s}
+  - {id: second, use: task, on_violation: %s}
+  - {use: config}
+"""
+TOP_9 = {"parameters": {"top_k": 9}}
+
+
+@pytest.mark.parametrize(
+    ("when", "first", "second", "rule"),
+    [
+        ("true", "next", "reject", "first"),
+        ("true", "reject", "next", None),
+        ("task.index > 0", "reject", "next", "second"),
+        ("task.index > 0", "next", "reject", None),
+    ],
+)
+def test_the_rule_of_a_wish_is_the_first_of_its_level_whose_condition_is_true(
+    when: str, first: str, second: str, rule: str | None
+) -> None:
+    record = decided(TWO_RULES % (when, first, second), task=TOP_9)
+    if rule is None:
+        assert step(record, "config")["code"] == "parameter_not_allowed"
+        assert record["decision"]["refusal"]["code"] == "no_target"
+    else:
+        assert record["decision"]["target"]["parameters"] == {"top_k": 5}
+        assert warnings(record) == [limited("top_k", 9, rule)]
+
+
+def test_a_rule_of_a_wish_that_cannot_be_evaluated_rejects() -> None:
+    text = f"""
+provider: p
+model: m
+pool: [{{model: m, limits: {{top_k: {{max: 5}}}}}}]
+precedence: [{{use: config}}, {{use: task, when: {FAILS}}}]
+"""
+    record = decided(text, task=TOP_9)
+    assert step(record, "config")["code"] == "parameter_not_allowed"
+    assert record["decision"]["refusal"]["code"] == "evaluation_error"
+    assert outcome(text, task={"parameters": {"top_k": 5}}) == "m at p"
+
+
+# Limits as guards.
+
+
+def test_a_wish_that_is_not_granted_refuses_where_the_rule_of_its_level_rejects() -> None:
     record = decided(PARAMETERS % "reject", task={"model": "n", EFFORT: "max"})
     assert steps(record) == [
         ("call", "no_proposal"),
@@ -725,43 +1036,243 @@ def test_a_wish_outside_the_limits_refuses_where_the_rule_of_its_level_rejects()
     assert step(record, "task")["candidates"] == [
         {"entry": "n", "verdict": "rejected", "code": "parameter_not_allowed"}
     ]
-    found = record["decision"]["refusal"]
-    asks = "the task asks for a reasoning_effort that `n` does not allow"
-    assert found.pop("message").startswith(asks)
-    assert found == {"code": "parameter_not_allowed", "rule": "task", "permitted": ["m", "n"]}
+    assert record["decision"]["refusal"] == {
+        "code": "parameter_not_allowed",
+        "rule": "task",
+        "message": "`n` does not allow reasoning_effort as asked; it allows low, high",
+        # Only what would be selected with the same wish.
+        "permitted": ["m"],
+    }
 
 
-def test_the_refusal_names_the_rule_of_the_wish_and_the_step_the_rule_that_would_select() -> None:
-    text = """
-model: n
+GUARDING = """
 provider: p
+model: x
 pool:
-  - {model: k, pick: "true", allow: "false"}
-  - {model: n, pick: "true", limits: {reasoning_effort: [low]}}
+  - {model: a, pick: "true", limits: {top_k: {max: 5}}, fallback: [c, d]}
+  - {model: b, pick: "true", limits: {top_k: {max: 9}}, fallback: [a, c, d]}
+  - {model: c, limits: {top_k: {max: 3}}}
+  - {model: d}
 precedence: [{use: task, on_violation: reject}, {use: pool}, {use: config}]
 """
-    record = decided(text, task={EFFORT: "max"})
+
+
+def test_a_candidate_that_does_not_grant_a_wish_is_passed_over_whichever_rule_proposes_it() -> None:
+    record = decided(GUARDING, task=TOP_9)
     assert steps(record) == [
         ("task", "no_proposal"),
-        ("pool", "violated"),
+        ("pool", "selected"),
         ("config", "not_reached"),
     ]
-    assert [it["code"] for it in step(record, "pool")["candidates"]] == [
-        "not_allowed",
-        "parameter_not_allowed",
+    assert step(record, "pool")["candidates"] == [
+        {"entry": "a", "verdict": "rejected", "code": "parameter_not_allowed"},
+        {"entry": "b", "verdict": "selected"},
     ]
-    assert record["decision"]["refusal"]["rule"] == "task"
+    assert record["decision"]["target"]["parameters"] == {"top_k": 9}
+    # `d` has no limits for it; `a` and `c` are no fallbacks for this request.
+    assert fallbacks(GUARDING, task=TOP_9) == ["d"]
+    assert fallbacks(GUARDING, task={"parameters": {"top_k": 2}}) == ["c", "d"]
 
 
-def test_limits_bound_wishes_and_not_what_policy_or_parent_say() -> None:
-    text = """
-reasoning_effort: max
-pool: [{model: n, limits: {reasoning_effort: [low]}}]
-precedence: [{use: parent}]
+def test_a_target_that_is_no_entry_does_not_grant_what_the_limits_of_any_entry_bound() -> None:
+    record = decided(GUARDING, task={"parameters": {"top_k": 10}})
+    assert step(record, "config")["candidates"] == [
+        {"model": "x", "provider": "p", "verdict": "rejected", "code": "parameter_not_allowed"}
+    ]
+    assert warnings(record) == [
+        {
+            "code": "parameter_not_allowed",
+            "rule": rule,
+            "parameter": "top_k",
+            **({"entry": "a"} if rule == "pool" else {}),
+        }
+        for rule in ("pool", "config")
+    ]
+    reasons = record["decision"]["refusal"]["reasons"]
+    assert [it["code"] for it in reasons] == ["parameter_not_allowed"] * 2
+    # A wish for what no limit is about is granted.
+    text = GUARDING.replace('pick: "true", ', "")
+    assert parameters(text, task={"parameters": {"seed": 10}}) == {"seed": 10}
+
+
+def test_where_its_rule_goes_on_a_target_that_is_no_entry_takes_a_wish_as_it_is() -> None:
+    text = GUARDING.replace('pick: "true", ', "").replace("reject", "next")
+    assert parameters(text, task=TOP_9) == {"top_k": 9}
+
+
+# The parent's reasoning effort.
+
+INHERITING = """
+provider: p
+pool:
+  - {model: own}
+  - {model: plain, name: other}
+  - {model: limits, limits: {reasoning_effort: [low, high]}}
+  - {model: supports, supports: [reasoning]}
+  - {model: lacks, supports: [tools]}
+  - {model: set, parameters: {reasoning_effort: medium}, supports: [reasoning]}
+  - {model: "off", parameters: {reasoning_effort: false}, supports: [reasoning]}
+precedence: [{use: task, on_violation: reject}, {use: parent}]
 """
-    record = decided(text, parent={"model": "n", EFFORT: "high"})
-    assert record["decision"]["target"]["parameters"] == {EFFORT: "max"}
+PARENT = {"model": "own", "provider": "p", EFFORT: "high"}
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "expected"),
+    [
+        ("own", "high", "high"),
+        ("own", "none", "none"),
+        ("other", "high", None),
+        ("limits", "high", "high"),
+        ("supports", "high", "high"),
+        ("lacks", "high", None),
+        ("set", "high", "medium"),
+        ("off", "high", None),
+    ],
+)
+def test_the_parents_effort_goes_to_its_own_model_or_to_one_that_takes_efforts(
+    model: str, effort: str, expected: str | None
+) -> None:
+    record = decided(INHERITING, task={"model": model}, parent={**PARENT, EFFORT: effort})
+    assert record["decision"]["target"]["parameters"].get(EFFORT) == expected
     assert warnings(record) == []
+
+
+@pytest.mark.parametrize("parent", [{"model": "own", "provider": "q"}, {"model": "other"}])
+def test_another_provider_or_another_model_is_not_the_parents_own(parent: dict[str, str]) -> None:
+    assert parameters(INHERITING, task={"model": "own"}, parent={**parent, EFFORT: "low"}) == {}
+
+
+def test_the_parents_effort_never_exceeds_a_limit_and_never_refuses() -> None:
+    record = decided(INHERITING, task={"model": "limits"}, parent={**PARENT, EFFORT: "max"})
+    assert record["decision"]["target"]["parameters"] == {}
+    warning = {"code": "parameter_limited", "rule": "task", "parameter": EFFORT}
+    assert warnings(record) == [warning]
+
+
+def test_the_parents_effort_comes_last() -> None:
+    parent = {"model": "m", "provider": "q", EFFORT: "high"}
+    assert parameters("precedence: [{use: parent}]", parent=parent) == {EFFORT: "high"}
+    text = "reasoning_effort: low\nprecedence: [{use: parent}]"
+    assert parameters(text, parent=parent) == {EFFORT: "low"}
+    bare = {"model": "m", "provider": "q"}
+    assert parameters("precedence: [{use: parent}]", parent=bare) == {}
+
+
+def test_an_effort_that_is_false_sends_and_takes_over_nothing_though_a_wish_may_set_one() -> None:
+    text = "reasoning_effort: false\nprecedence: [{use: task}, {use: parent}]"
+    parent = {"model": "m", "provider": "q", EFFORT: "high"}
+    assert parameters(text, parent=parent) == {}
+    assert parameters(text, parent=parent, task={EFFORT: "low"}) == {EFFORT: "low"}
+
+
+# What the policy says, within limits.
+
+
+def test_a_value_of_the_policy_beyond_an_entrys_limits_is_clamped_or_left_out() -> None:
+    text = """
+provider: p
+parameters: {reasoning_effort: max, top_k: 9, temperature: 2}
+pool: [{model: m, limits: {reasoning_effort: [low], top_k: {max: 5}, temperature: {min: 0}}}]
+precedence: [{use: task}]
+"""
+    record = decided(text, task=M, parent={**M, "provider": "p", EFFORT: "low"})
+    # The policy's own effort goes before the parent's, even where the limits leave it out.
+    assert record["decision"]["target"]["parameters"] == {"top_k": 5, "temperature": 2}
+    assert warnings(record) == []
+
+
+CAPPED = """
+provider: p
+%s
+pool: [{model: m, limits: {max_tokens: {min: 10, max: 100}}%s}]
+precedence: [{use: task, on_violation: %s}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "entry", "task", "expected"),
+    [
+        ("", "", {}, 100),
+        ("", ", parameters: {max_tokens: 50}", {}, 50),
+        ("parameters: {max_tokens: 500}", "", {}, 100),
+        ("parameters: {max_tokens: 5}", "", {}, 10),
+        ("", "", {"parameters": {"max_tokens": 30}}, 30),
+        ("", "", {"parameters": {"max_tokens": 300}}, 100),
+        ("", "", {"parameters": {"max_tokens": 3}}, 10),
+    ],
+)
+def test_a_cap_is_sent_where_nothing_else_says_how_many_tokens(
+    policy: str, entry: str, task: dict[str, Any], expected: int
+) -> None:
+    text = CAPPED % (policy, entry, "next")
+    assert parameters(text, task={**M, **task}) == {"max_tokens": expected}
+
+
+def test_a_bound_from_below_or_a_list_sends_nothing_by_itself() -> None:
+    for limit in ("{min: 10}", "[10, 20]"):
+        text = f"provider: p\npool: [{{model: m, limits: {{max_tokens: {limit}}}}}]"
+        assert parameters(text, task=M) == {}
+
+
+# The context window holds the answer, too.
+
+WINDOW = """
+provider: p
+pool: [{model: m, context_window: 100%s}]
+precedence: [{use: task, on_violation: %s}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("entry", "tokens", "expected"),
+    [
+        ("", 99, {}),
+        ("", 100, None),
+        (", parameters: {max_tokens: 40}", 60, {"max_tokens": 40}),
+        (", parameters: {max_tokens: 40}", 61, None),
+        # A bare cap is lowered, and makes nothing too small.
+        (", limits: {max_tokens: {max: 40}}", 60, {"max_tokens": 40}),
+        (", limits: {max_tokens: {max: 40}}", 61, {"max_tokens": 39}),
+        (", limits: {max_tokens: {max: 40}}", 99, {"max_tokens": 1}),
+        (", limits: {max_tokens: {max: 40}}", 100, None),
+    ],
+)
+def test_input_and_answer_have_to_fit_in_the_window(
+    entry: str, tokens: int, expected: dict[str, int] | None
+) -> None:
+    task = {**M, "input_tokens": tokens}
+    if expected is None:
+        assert outcome(WINDOW % (entry, "reject"), task=task) == "context_too_small"
+    else:
+        assert parameters(WINDOW % (entry, "reject"), task=task) == expected
+
+
+def test_the_policys_own_max_tokens_counts_as_far_as_the_limits_let_it() -> None:
+    text = "parameters: {max_tokens: 80}\n" + WINDOW
+    task = {**M, "input_tokens": 60}
+    assert outcome(text % ("", "reject"), task=task) == "context_too_small"
+    assert parameters(text % (", limits: {max_tokens: {max: 40}}", "reject"), task=task) == {
+        "max_tokens": 40
+    }
+
+
+@pytest.mark.parametrize("on_violation", ["next", "reject"])
+def test_a_wished_max_tokens_is_lowered_to_what_the_window_leaves(on_violation: str) -> None:
+    wish = {"parameters": {"max_tokens": 60}}
+    record = decided(WINDOW % ("", on_violation), task={**M, "input_tokens": 70, **wish})
+    assert record["decision"]["target"]["parameters"] == {"max_tokens": 30}
+    assert warnings(record) == [limited("max_tokens", 60)]
+    record = decided(WINDOW % ("", on_violation), task={**M, "input_tokens": 40, **wish})
+    assert record["decision"]["target"]["parameters"] == {"max_tokens": 60}
+    assert warnings(record) == []
+
+
+def test_a_wish_does_not_make_room_for_what_the_entry_itself_asks_for() -> None:
+    task = {**M, "input_tokens": 70, "parameters": {"max_tokens": 1}}
+    assert outcome(WINDOW % (", parameters: {max_tokens: 40}", "reject"), task=task) == (
+        "context_too_small"
+    )
 
 
 @pytest.mark.parametrize(
@@ -780,10 +1291,16 @@ precedence: [{use: parent}]
         (0, Limit(None, None, 10), 0),
         (11, Limit(None, None, 10), 10),
         (7, Limit(), 7),
+        # Another type than that of the limit.
+        ("5", Limit(None, 1, 10), None),
+        (True, Limit(None, 1, 10), None),
+        (True, Limit((1,)), None),
+        (1.0, Limit((1,)), 1.0),
     ],
 )
 def test_a_wish_is_granted_as_far_as_its_limit_goes(wish: Any, limit: Limit, granted: Any) -> None:
-    assert limit.within(wish) == granted
+    found = limit.within(wish)
+    assert (found, type(found)) == (granted, type(granted))
 
 
 # Step 8: fallbacks.
@@ -840,7 +1357,7 @@ def test_a_fallback_whose_limits_would_refuse_the_wish_is_left_out() -> None:
 
 def test_a_target_in_no_pool_has_no_fallbacks() -> None:
     text = "pool: [{model: a}]\nprecedence: [{use: parent}]"
-    assert fallbacks(text, parent={"model": "x"}) == []
+    assert fallbacks(text, parent={"model": "x", "provider": "p"}) == []
 
 
 @pytest.mark.parametrize(
@@ -869,6 +1386,78 @@ precedence: [{use: pool}]
 """
     found = decided(text)["decision"]["fallbacks"]
     assert [target["provider"] for target in found] == ["p", "q"]
+
+
+CANDIDATES = """
+provider: p
+pool:
+  - {model: a, pick: "true", allow: "false", fallback: [d]}
+  - {model: b, pick: "true", fallback: [e, c, e]}
+  - {model: c, pick: "true", fallback: [a]}
+  - {model: d, pick: "true"}
+  - {model: e}
+  - {model: f, pick: "true", allow: task.index > 0}
+precedence:
+  - {use: task, on_violation: reject, fallback: %s}
+  - {use: pool, fallback: %s}
+"""
+
+
+def test_the_other_candidates_of_a_rule_follow_the_entrys_own_list_where_it_says_so() -> None:
+    text = CANDIDATES % ("false", "candidates")
+    assert fallbacks(text) == ["e", "c", "d"]
+    assert fallbacks(text, task={"index": 1}) == ["e", "c", "d", "f"]
+    assert fallbacks(CANDIDATES % ("false", "true")) == ["e", "c"]
+
+
+def test_a_wish_that_means_several_entries_may_fall_back_to_the_others() -> None:
+    wish = {"provider": "p"}
+    assert fallbacks(CANDIDATES % ("candidates", "true"), task=wish) == ["e", "c", "d"]
+    # A wish for one model has no other candidates.
+    assert fallbacks(CANDIDATES % ("candidates", "true"), task={"model": "d"}) == []
+
+
+def test_a_target_in_no_pool_has_no_other_candidates() -> None:
+    text = "pool: [{model: a}]\nprecedence: [{use: parent, fallback: candidates}]"
+    assert fallbacks(text, parent={"model": "x", "provider": "p"}) == []
+
+
+def test_a_fallback_without_a_provider_is_not_planned() -> None:
+    text = """
+pool: [{model: a, provider: p, pick: "true", fallback: [b, c]}, {model: b}, {model: c, provider: q}]
+precedence: [{use: pool}]
+"""
+    assert fallbacks(text) == ["c"]
+    assert fallbacks(text, parent={"provider": "pp"}) == ["b", "c"]
+
+
+# The order of wishes.
+
+ORDERED = """
+provider: p
+pool:
+  - {model: a, price: {output: 9}}
+  - {model: b, provider: q, price: {output: 1}}
+  - {model: c, price: {output: 1}}
+  - {model: d}
+precedence: [{use: call, order_by: "%s"}, {use: task, order_by: "%s"}]
+"""
+CHEAPEST = "has(target.price.output) ? target.price.output : 1 / parent.depth > 0 ? 0.0 : 1.0"
+
+
+@pytest.mark.parametrize("level", ["call", "task"])
+def test_a_wish_for_a_provider_may_be_ordered(level: str) -> None:
+    record = decided(ORDERED % (CHEAPEST, CHEAPEST), **{level: {"provider": "p"}})
+    assert record["decision"]["target"]["entry"] == "c"
+    # One without a number is not proposed.
+    assert warnings(record) == [{"code": "pick_error", "rule": level, "entry": "d"}]
+
+
+def test_a_wish_for_what_has_no_place_in_the_order_is_a_violation() -> None:
+    record = decided(ORDERED % (CHEAPEST, CHEAPEST), task={"model": "d"})
+    expected = {"rule": "task", "level": "task", "result": "violated", "requested": {"model": "d"}}
+    assert step(record, "task") == {**expected, "code": "evaluation_error"}
+    assert [it["code"] for it in warnings(record)] == ["pick_error", "evaluation_error"]
 
 
 # Refusals.
@@ -903,8 +1492,61 @@ def test_permitted_is_as_seen_from_the_level_that_refuses() -> None:
     assert (found["code"], found["permitted"]) == ("no_target", ["c", "d", "e"])
 
 
+@pytest.mark.parametrize(
+    ("precedence", "names"),
+    [
+        ("[{use: call}, {use: task}]", ["c", "d", "e"]),
+        # At level `call`, where no rule of the task is used; `b` is forbidden to a task alone.
+        ("[{use: call}, {use: task, when: false}]", ["b", "c", "d", "e"]),
+        ("[{use: call}]", ["b", "c", "d", "e"]),
+        ("[{use: call, when: false}, {use: task, when: 1 / parent.depth > 0}]", []),
+        ("[{use: config}]", []),
+    ],
+)
+def test_permitted_is_about_a_level_that_a_rule_uses(precedence: str, names: list[str]) -> None:
+    assert refusal(SOME % precedence)["permitted"] == names
+
+
+def test_a_name_is_permitted_where_only_a_wish_before_it_stands_in_the_way() -> None:
+    found = refusal(SOME % "strict", call={"model": "c"}, task={"model": "x", "needs": ["y"]})
+    # The call's wish refuses first; without it the task may ask for what `call` may.
+    assert found["permitted"] == ["b", "d", "e"]
+    policy = loads(SOME % "strict")
+    assert permitted(policy, {"call": {"model": "f"}}, now=NOW) == ("c", "d", "e")
+    assert permitted(policy, {"call": {"model": "c"}}, now=NOW) == ("c", "d", "e")
+
+
+def test_a_name_that_a_rule_before_decides_otherwise_is_not_permitted() -> None:
+    text = """
+provider: p
+model: a
+pool: [{model: a}, {model: b}]
+precedence: [{id: always, use: pool, entry: a, when: parent.depth > 0}, {use: task}]
+"""
+    assert permitted(loads(text), {}, now=NOW) == ("a", "b")
+    assert permitted(loads(text), {"parent": {"depth": 1}}, now=NOW) == ("a",)
+
+
+def test_permitted_keeps_the_wishes_for_parameters() -> None:
+    text = """
+provider: p
+pool: [{model: a, limits: {top_k: {max: 5}}}, {model: b}, {model: c, limits: {top_k: {max: 9}}}]
+precedence: strict
+"""
+    wish = {"model": "x", "parameters": {"top_k": 8}}
+    assert refusal(text, task=wish)["permitted"] == ["b", "c"]
+    assert permitted(loads(text), {"call": {"parameters": {"top_k": 10}}}, now=NOW) == ("b",)
+
+
+def test_an_entry_that_has_no_provider_is_not_permitted() -> None:
+    text = "pool: [{model: a}, {model: b, provider: q}]\nprecedence: strict"
+    assert refusal(text, task={"model": "x"})["permitted"] == ["b"]
+    parent = {"provider": "pp"}
+    assert refusal(text, task={"model": "x"}, parent=parent)["permitted"] == ["a", "b"]
+
+
 def test_permitted_means_the_pool_whatever_the_rule_says() -> None:
-    text = "pool: [{model: a}]\nforbid: [{when: target.name == 'x'}]\nprecedence: [%s]"
+    text = "provider: p\npool: [{model: a}]\nforbid: [{when: target.name == 'x'}]\nprecedence: [%s]"
     rule = "{use: task, in_pool: false, on_violation: reject}"
     assert refusal(text % rule, task={"model": "x"})["permitted"] == ["a"]
 
@@ -934,19 +1576,23 @@ precedence: strict
         ("allow: variables.same", ["a"]),
         ('allow: task.kind == ""', ["a"]),
         ('allow: call.model == "a"', []),
+        ("allow: task.reasoning_effort == 'low'", ["a"]),
     ],
 )
 def test_the_wish_may_be_read_in_any_way(guard: str, names: list[str]) -> None:
     text = f"""
+provider: p
 variables: {{same: task.model == "a"}}
 pool: [{{model: a, {guard}}}]
 precedence: [{{use: task, on_violation: reject}}]
 """
-    assert refusal(text, task={"model": "x", "provider": "y"})["permitted"] == names
+    wish = {"model": "x", "provider": "y", EFFORT: "low"}
+    assert refusal(text, task=wish)["permitted"] == names
 
 
 def test_a_forbid_rule_may_read_the_wish() -> None:
     text = """
+provider: p
 pool: [{model: a}, {model: b}]
 forbid: [{when: call.model == "b" || call.provider == "y"}]
 precedence: [{use: call, on_violation: reject}]
@@ -967,7 +1613,14 @@ def test_the_names_that_may_be_asked_for_can_be_asked_for() -> None:
     policy = loads(SOME % "strict")
     assert permitted(policy, {}, now=NOW) == ("c", "d", "e")
     assert permitted(policy, Request(), now=NOW, level=Level.CALL) == ("b", "c", "d", "e")
-    assert permitted(policy, {"task": {"needs": ["x"]}}, now=NOW, level="pool") == ("b", "d", "e")
+    needs = {"task": {"needs": ["x"]}}
+    assert permitted(policy, needs, now=NOW, level="call") == ("b", "d", "e")
+
+
+@pytest.mark.parametrize("level", ["pool", "config", "parent", "nobody"])
+def test_nothing_is_asked_for_at_another_level(level: str) -> None:
+    with pytest.raises(ValueError, match=level if level == "nobody" else "nothing is asked for"):
+        permitted(loads(SOME % "strict"), {}, now=NOW, level=level)
 
 
 def test_without_a_pool_anything_may_be_asked_for() -> None:
@@ -1009,7 +1662,7 @@ WISH = {"model": "e"}
             "",
             "task",
             {**WISH, "input_tokens": 2},
-            "the input is larger than the context window of `e`",
+            "input and answer are larger than the context window of `e`",
         ),
         ("", "", "task", {"model": "y"}, "the task asks for a model outside the pool"),
     ],
@@ -1020,7 +1673,7 @@ def test_a_refusal_says_why(
     assert refusal(ONE % (entry, forbid, REJECT % level), task=task)["message"] == message
 
 
-OUTSIDE = "{use: %s, on_violation: reject, in_pool: true}"
+OUTSIDE = "pool: [{model: m, provider: p}]\nmodel: m\nprecedence: [%s]"
 
 
 @pytest.mark.parametrize(
@@ -1032,8 +1685,68 @@ OUTSIDE = "{use: %s, on_violation: reject, in_pool: true}"
     ],
 )
 def test_a_refusal_says_whose_model_it_is(level: str, message: str) -> None:
-    found = refusal(ONE % ("", "", OUTSIDE % level), call={"model": "y"}, parent={"model": "y"})
+    rule = f"{{use: {level}, on_violation: reject, in_pool: true}}"
+    elsewhere = {"model": "m", "provider": "q"}
+    found = refusal(OUTSIDE % rule, call={"model": "y"}, parent=elsewhere)
     assert found["message"] == message
+
+
+NEAR = """
+provider: p
+pool:
+  - {model: alpha, name: coder, aliases: [alfa]}
+  - {model: beta, provider: q}
+  - {model: gamma, allow: "false"}
+  - {model: twin}
+  - {model: twin, provider: q}
+precedence: strict
+"""
+
+
+@pytest.mark.parametrize(
+    ("wish", "rest"),
+    [
+        ({"model": "codr"}, "did you mean `coder`?"),
+        # Only a name that may be asked for is offered.
+        ({"model": "gama"}, None),
+        ({"model": "zzz"}, None),
+        ({"provider": "zzz"}, None),
+        # Only the provider is wrong.
+        ({"model": "coder", "provider": "q"}, "`coder` is not at `q` but at `p`"),
+        ({"model": "alpha", "provider": "q"}, "`alpha` is not at `q` but at `p`"),
+        ({"model": "alfa", "provider": "q"}, "`alfa` is not at `q` but at `p`"),
+        ({"model": "twin", "provider": "r"}, "`twin` is not at `r` but at `p`, `q`"),
+    ],
+)
+def test_a_wish_outside_the_pool_is_told_what_was_probably_meant(
+    wish: dict[str, str], rest: str | None
+) -> None:
+    start = "the task asks for a model outside the pool"
+    assert refusal(NEAR, task=wish)["message"] == (f"{start}; {rest}" if rest else start)
+
+
+@pytest.mark.parametrize(
+    ("limit", "allowed"),
+    [
+        ("{min: 1, max: 5}", "at least 1, at most 5"),
+        ("{min: 10}", "at least 10"),
+        ("{max: 5}", "at most 5"),
+        ("[1, 2]", "1, 2"),
+        ("[]", "none"),
+    ],
+)
+def test_a_refusal_of_a_parameter_says_what_is_allowed(limit: str, allowed: str) -> None:
+    text = f"provider: p\npool: [{{model: m, limits: {{top_k: {limit}}}}}]\nprecedence: strict"
+    found = refusal(text, task={**M, "parameters": {"top_k": 9}})
+    assert found["message"] == f"`m` does not allow top_k as asked; it allows {allowed}"
+
+
+def test_a_target_that_is_no_entry_allows_nothing_that_limits_are_about() -> None:
+    text = "model: x\n" + (PARAMETERS % "reject").replace(
+        "{use: parent}", "{use: config, on_violation: reject}"
+    )
+    found = refusal(text, task={EFFORT: "max"})
+    assert found["message"] == "the model does not allow reasoning_effort as asked; it allows none"
 
 
 def test_a_refusal_of_an_incomplete_wish_says_what_is_missing() -> None:
@@ -1052,6 +1765,107 @@ precedence: strict
 """
     record = decided(text, task=M, facts={"secret": "hunter2"}, caller={"id": "hunter2"})
     assert "hunter2" not in json.dumps([record["decision"], record["steps"]])
+
+
+# Warnings.
+
+
+def test_a_wish_that_a_rule_went_before_is_outranked() -> None:
+    text = "provider: p\npool: [{model: a}, {model: b, aliases: [bee]}]\nprecedence: delegation"
+    record = decided(text, call={"model": "a"}, task={"model": "b"})
+    lost = {"rule": "task", "by": "call", "requested": {"model": "b"}}
+    assert warnings(record) == [{"code": "outranked", **lost}]
+
+
+@pytest.mark.parametrize(
+    ("pool", "task", "loses"),
+    [
+        # Another way to ask for what is selected loses nothing.
+        ("pool: [{model: a, name: one, aliases: [uno]}]", {"model": "a"}, False),
+        ("pool: [{model: a, name: one, aliases: [uno]}]", {"model": "uno"}, False),
+        ("pool: [{model: a, name: one, aliases: [uno]}]", {"provider": "p"}, False),
+        ("pool: [{model: a, name: one, aliases: [uno]}]", {"provider": "q"}, True),
+        # One outside the pool means nothing.
+        ("pool: [{model: a, name: one, aliases: [uno]}]", {"model": "zzz"}, True),
+        ("model: a", {"model": "one", "provider": "p"}, False),
+        ("model: a", {"model": "one", "provider": "q"}, True),
+        ("model: one", {"provider": "p"}, False),
+        ("model: b", {"provider": "p"}, True),
+        ("model: a", {"provider": "q"}, True),
+    ],
+)
+def test_a_wish_that_means_the_selected_target_is_not_outranked(
+    pool: str,
+    task: dict[str, str],
+    loses: bool,  # noqa: FBT001
+) -> None:
+    record = decided(f"provider: p\n{pool}", call={"model": "one"}, task=task)
+    found = [it["code"] for it in warnings(record)]
+    assert found == (["outranked"] if loses else [])
+
+
+def test_a_wish_that_was_violated_is_not_outranked_too() -> None:
+    text = "provider: p\nmodel: a\npool: [{model: a}, {model: b, allow: 'false'}]"
+    record = decided(text, task={"model": "b"})
+    assert [it["code"] for it in warnings(record)] == ["not_allowed"]
+
+
+def test_a_refusal_outranks_nobody() -> None:
+    text = "provider: p\npool: [{model: a, allow: 'false'}, {model: b}]\nprecedence: strict"
+    assert warnings(decided(text, call={"model": "a"}, task={"model": "b"})) == []
+
+
+ADVISORY = """
+provider: p
+pool:
+  - {model: a, pick: "true", fallback: [b, c]}
+  - {model: b}
+  - {model: c, allow: task.index > 0}
+  - {model: d, allow: "false", pick: "true"}
+forbid:
+  - {id: watch, when: target.name != "b", message: Soon closed., enforce: false}
+  - {id: doubt, when: 'target.name == "b" && 1 / parent.depth > 0', enforce: false}
+precedence: [{use: parent}, {id: mine, use: pool}]
+"""
+
+
+def test_a_rule_that_is_not_enforced_forbids_nothing_and_warns() -> None:
+    record = decided(ADVISORY, task={"index": 1})
+    assert record["decision"]["target"]["entry"] == "a"
+    would = {"code": "would_forbid", "rule": "mine"}
+    watch = {**would, "forbid": "watch", "message": "Soon closed."}
+    assert warnings(record) == [
+        {**watch, "entry": "a"},
+        # One that fails says so.
+        {**would, "forbid": "doubt", "entry": "b", "error": True},
+        {**watch, "entry": "c"},
+    ]
+    # Only for what is selected or planned.
+    assert [it["entry"] for it in warnings(decided(ADVISORY))] == ["a", "b"]
+
+
+def test_a_rule_that_is_not_enforced_warns_of_a_target_that_is_no_entry() -> None:
+    record = decided(ADVISORY, parent={"model": "x", "provider": "y"})
+    warning = {"code": "would_forbid", "rule": "parent", "forbid": "watch"}
+    assert warnings(record) == [{**warning, "message": "Soon closed."}]
+
+
+def test_a_value_that_a_closed_set_drops_leaves_a_warning_and_stays_in_the_record() -> None:
+    text = """
+model: m
+provider: p
+teams: {values: [ops], unknown: drop}
+roles: {values: [admin, dev], unknown: drop}
+kinds: {values: [a], unknown: drop}
+precedence:
+  - {use: config, when: 'caller.team == "" && caller.roles == ["dev"] && task.kind == ""'}
+"""
+    given = {"team": "x", "roles": ["root", "dev", "boss"]}
+    record = decided(text, caller=given, task={"kind": "b"})
+    assert record["decision"]["target"]["model"] == "m"
+    assert record["request"] == {"caller": given, "task": {"kind": "b"}}
+    paths = ["$.task.kind", "$.caller.team", "$.caller.roles[0]", "$.caller.roles[2]"]
+    assert warnings(record) == [{"code": "unknown_value", "path": path} for path in paths]
 
 
 # The whole.
@@ -1117,6 +1931,7 @@ def test_every_attribute_of_a_candidate_can_be_read() -> None:
                 },
                 {
                     "model": "n",
+                    "provider": "q",
                     "allow": ABSENT_ATTRIBUTES,
                 },
             ],
@@ -1124,4 +1939,4 @@ def test_every_attribute_of_a_candidate_can_be_read() -> None:
         }
     )
     assert outcome(text, task={"model": "e"}) == "m at p"
-    assert outcome(text, task={"model": "n"}) == "n at "
+    assert outcome(text, task={"model": "n"}) == "n at q"

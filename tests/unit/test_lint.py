@@ -130,6 +130,16 @@ def found_in(text: str) -> list[tuple[Code, Severity, str]]:
             WARNING,
             "$.model",
         ),
+        # An error where nothing outside the pool may run.
+        *(
+            (
+                f"model: x\npool: [{{model: a}}]\nprecedence: {precedence}",
+                Code.DEFAULT_OUTSIDE_POOL,
+                ERROR,
+                "$.model",
+            )
+            for precedence in ("strict", "task-first", "[{use: config, in_pool: true}]")
+        ),
         # Secrets.
         (
             "providers: {p: {api_key: hunter2}}",
@@ -184,7 +194,7 @@ def found_in(text: str) -> list[tuple[Code, Severity, str]]:
             "$.precedence[0].entry",
         ),
         (
-            "precedence: [{use: task, order_by: 1}]",
+            "precedence: [{use: parent, order_by: 1}]",
             Code.NO_EFFECT,
             WARNING,
             "$.precedence[0].order_by",
@@ -196,7 +206,7 @@ def found_in(text: str) -> list[tuple[Code, Severity, str]]:
             "$.precedence[0].in_pool",
         ),
         (
-            "model: a\nprecedence: [{use: config}, {use: parent}]",
+            "model: a\nprovider: p\nprecedence: [{use: config}, {use: parent}]",
             Code.UNREACHABLE_RULE,
             WARNING,
             "$.precedence[1]",
@@ -230,6 +240,8 @@ def test_what_is_wrong_is_found_where_it_is(
         "model: a\npool: [{model: a, provider: q}]",
         "model: a\nprovider: p\npool: [{model: a}]",
         "precedence: [{id: x, use: pool, when: task.index > 0}, {use: pool}]",
+        "precedence: [{use: call, order_by: 1}, {use: task, order_by: 2}]",
+        "model: a\nprovider: p\npool: [{model: a}]\nprecedence: strict",
     ],
 )
 def test_what_is_right_is_left_alone(text: str) -> None:
@@ -263,8 +275,8 @@ def test_what_is_right_is_left_alone(text: str) -> None:
             "write `env:NAME` or `file:PATH`",
         ),
         (
-            "model: a\nprecedence:\n  - {use: config}\n  - {use: parent}",
-            "at <policy>:3:5",
+            "model: a\nprovider: p\nprecedence:\n  - {use: config}\n  - {use: parent}",
+            "at <policy>:4:5",
         ),
     ],
 )
@@ -296,8 +308,18 @@ POOL = "pool: [{model: a, provider: p%s}, {model: b, provider: p}]\n"
 @pytest.mark.parametrize(
     "text",
     [
-        "model: a\nprecedence: [{use: config}, {use: parent}]",
-        "model: a\nprecedence: [{use: config, when: true}, {use: parent}]",
+        "model: a\nprovider: p\nprecedence: [{use: config}, {use: parent}]",
+        "model: a\nprovider: p\nprecedence: [{use: config, when: true}, {use: parent}]",
+        # A rule that is not enforced is no guard.
+        (
+            "model: a\nprovider: p\nforbid: [{when: task.index > 0, enforce: false}]\n"
+            "precedence: [{use: config}, {use: parent}]"
+        ),
+        # Limits are none either, where no wish is refused.
+        (
+            f"{POOL % ', pick: true, limits: {top_k: {max: 5}}'}"
+            "precedence: [{use: task}, {use: pool}, {use: parent}]"
+        ),
         f"model: a\nprovider: p\n{POOL % ''}precedence: [{{use: config}}, {{use: parent}}]",
         f"{POOL % ''}precedence: [{{use: pool, entry: a}}, {{use: parent}}]",
         f"{POOL % ', allow: true'}precedence: [{{use: pool, entry: a}}, {{use: parent}}]",
@@ -321,9 +343,24 @@ def test_a_rule_after_one_that_always_decides_is_never_reached(text: str) -> Non
     "text",
     [
         "precedence: [{use: config}, {use: parent}]",
-        "model: a\nprecedence: [{use: config, when: task.index > 0}, {use: parent}]",
-        "model: a\nprecedence: [{use: config, when: false}, {use: parent}]",
-        "model: a\nforbid: [{when: task.index > 0}]\nprecedence: [{use: config}, {use: parent}]",
+        "model: a\nprovider: p\nprecedence: [{use: config, when: task.index > 0}, {use: parent}]",
+        "model: a\nprovider: p\nprecedence: [{use: config, when: false}, {use: parent}]",
+        (
+            "model: a\nprovider: p\nforbid: [{when: task.index > 0}]\n"
+            "precedence: [{use: config}, {use: parent}]"
+        ),
+        # Without a provider it may be incomplete.
+        "model: a\nprecedence: [{use: config}, {use: parent}]",
+        "pool: [{model: a, pick: true}]\nprecedence: [{use: pool}, {use: parent}]",
+        # A wish may be refused that it does not grant.
+        (
+            f"{POOL % ', pick: true, limits: {top_k: {max: 5}}'}"
+            "precedence: [{use: task, on_violation: reject}, {use: pool}, {use: parent}]"
+        ),
+        (
+            f"{POOL % ', pick: true, limits: {top_k: {max: 5}}'}"
+            "precedence: [{use: task, when: 1 / task.index > 0}, {use: pool}, {use: parent}]"
+        ),
         (
             f"model: a\nprovider: p\n{POOL % ', allow: task.index > 0'}"
             "precedence: [{use: config}, {use: parent}]"
@@ -359,7 +396,8 @@ def test_a_rule_that_may_be_reached_is_left_alone(text: str) -> None:
 
 
 def test_every_rule_after_the_deciding_one_is_named_once() -> None:
-    text = "model: a\nprecedence: [{use: call}, {use: config}, {use: parent}, {use: pool}]"
+    rules = "[{use: call}, {use: config}, {use: parent}, {use: pool}]"
+    text = f"model: a\nprovider: p\nprecedence: {rules}"
     paths = [row[2] for row in found_in(text) if row[0] is Code.UNREACHABLE_RULE]
     assert paths == ["$.precedence[2]", "$.precedence[3]"]
 
@@ -385,12 +423,18 @@ def test_a_guard_is_not_lost_to_a_misspelt_key_that_a_host_may_own(text: str, pa
         "providers: {a: {base_url: 'https://x.example/?token=hunter2hunter2'}}",
         "providers: {a: {base_url: 'https://hunter2@x.example/'}}",
         "parameters: {authorization: Bearer hunter2hunter2}",
-        "pool: [{model: a, parameters: {api_key: hunter2}}]",
+        "pool: [{model: a, parameters: {x_api_key: hunter2}}]",
     ],
 )
 def test_a_secret_is_found_wherever_it_is_written_out(text: str) -> None:
     _, found = check_text(text)
     assert [item.code for item in found] == [Code.INLINE_SECRET]
+    assert "hunter2" not in found.to_text() + found.to_json()
+
+
+def test_a_key_is_no_parameter_and_no_secret_is_written_out() -> None:
+    _, found = check_text("pool: [{model: a, parameters: {api_key: hunter2}}]")
+    assert [item.code for item in found] == [Code.RESERVED_PARAMETER, Code.INLINE_SECRET]
     assert "hunter2" not in found.to_text() + found.to_json()
 
 
@@ -412,6 +456,9 @@ def test_a_context_window_fits_in_64_bits() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["prompt_cache_key", "max_tokens", "stop_token_name"])
-def test_a_parameter_whose_name_is_like_a_secret_s_is_no_secret(name: str) -> None:
-    assert found_in(f"parameters: {{{name}: agents}}") == []
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("prompt_cache_key", "agents"), ("max_tokens", "9"), ("stop_token_name", "agents")],
+)
+def test_a_parameter_whose_name_is_like_a_secret_s_is_no_secret(name: str, value: str) -> None:
+    assert found_in(f"parameters: {{{name}: {value}}}") == []

@@ -170,7 +170,7 @@ def test_every_exception_is_one_of_ours(error: type[Exception]) -> None:
 
 def test_a_router_decides_at_the_time_of_its_clock() -> None:
     times = iter(["2026-01-31T09:00:00Z", "2026-02-01T09:00:00Z"])
-    policy = loads("model: m")
+    policy = loads("model: m\nprovider: p")
     router = Router(policy, clock=lambda: next(times))  # type: ignore[arg-type,return-value]
     assert router.policy is policy
     assert router.decide({}).now == "2026-01-31T09:00:00Z"
@@ -192,4 +192,5 @@ def test_a_refusal_where_a_target_is_needed_carries_the_record() -> None:
 
 
 def test_no_target_of_a_record_that_selects_has_words_too() -> None:
-    assert str(NoTarget(Router(loads("model: m")).decide({}))) == "no target"
+    record = Router(loads("model: m\nprovider: p")).decide({})
+    assert str(NoTarget(record)) == "no target"

@@ -71,10 +71,11 @@ def test_what_an_entry_lacks_is_a_cause() -> None:
 
 
 def test_a_candidate_outside_the_pool_is_named_by_its_model() -> None:
-    inside = "precedence: [{use: config, in_pool: true}]"
+    inside = "precedence: [{use: parent, in_pool: true}]"
     before, after = policy_of(rest=inside), policy_of("pool: [{model: other}]", inside)
-    assert cause_of(before, after, {}) == "outside_pool of `small`"
-    assert cause_of(after, before, {}) == "no longer outside_pool of `small`"
+    request = {"parent": {"model": "small", "provider": "main"}}
+    assert cause_of(before, after, request) == "outside_pool of `small`"
+    assert cause_of(after, before, request) == "no longer outside_pool of `small`"
 
 
 def test_a_pick_is_a_cause_by_its_rule() -> None:
@@ -257,8 +258,8 @@ WHEN_NIGHT = "precedence: [{use: pool, when: variables.night}]"
 @pytest.mark.parametrize(
     ("pool", "rest"),
     [
-        (f"pool: [{{model: m, pick: '{AT_NIGHT}'}}]", "precedence: strict"),
-        (f"pool: [{{model: m, allow: '{AT_NIGHT}'}}]", "precedence: strict"),
+        (f"pool: [{{model: small, pick: '{AT_NIGHT}'}}]", "precedence: strict"),
+        (f"pool: [{{model: small, allow: '{AT_NIGHT}'}}]", "precedence: strict"),
         (POOL, f"forbid: [{{when: '{AT_NIGHT}'}}]\nprecedence: strict"),
         (POOL, f"precedence: [{{use: pool, when: '{AT_NIGHT}'}}]"),
         (POOL, "precedence: [{use: pool, order_by: now.getHours()}]"),
