@@ -49,7 +49,6 @@ def warning_of(
         parameter=rejection.wish.name if rejection.wish else UNSET,
         forbid=rejection.forbid.id if rejection.forbid else UNSET,
         message=UNSET if message is None else message,
-        error=True if rejection.failed else UNSET,
     )
 
 
