@@ -215,8 +215,7 @@ class _Page:
             case Result.SELECTED:
                 return f"{asking}{', '.join(_verdicts(step)) or 'selected'}"
         reasons = ", ".join(_verdicts(step)) or REASONS[ReasonCode(step.code or "no_target")]
-        refused = rule.reject or step.code == ReasonCode.PARAMETER_NOT_ALLOWED
-        result = "the request is refused" if refused else "the next rule is tried"
+        result = "the request is refused" if rule.reject else "the next rule is tried"
         return f"{asking}{reasons}; {result}"
 
     def nothing(self, level: Level) -> str:

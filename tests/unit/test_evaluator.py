@@ -572,7 +572,8 @@ precedence: [{{use: {level}}}]
 
 
 def test_a_candidate_that_is_no_entry_is_forbidden_too() -> None:
-    text = "model: m\nprovider: p\nforbid: [{when: 'target.name == \"%s\" && size(target.strengths) == 0'}]"
+    when = "target.name == '%s' && size(target.strengths) == 0"
+    text = f'model: m\nprovider: p\nforbid: [{{when: "{when}"}}]'
     assert outcome(text % "m") == "no_target"
     assert outcome(text % "n") == "m at p"
 

@@ -9,10 +9,16 @@ import pytest
 
 from policy_router import Explanation, RecordError, Request, decide, explain, loads
 from policy_router.decision.prepared import Candidate, Evaluation
-from policy_router.decision.record import ReasonCode, Requested, Target
+from policy_router.decision.record import DecisionWarning, ReasonCode, Requested, Target
 from policy_router.decision.request import moment, values_of
 from policy_router.decision.trace import shown, trace
-from policy_router.decision.wording import REASONS, asked, spelt_parameters, spelt_target
+from policy_router.decision.wording import (
+    REASONS,
+    asked,
+    spelt_parameters,
+    spelt_target,
+    spelt_warning,
+)
 from policy_router.domain import Level
 from policy_router.expressions.evaluate import FAILURE
 from policy_router.expressions.timestamps import duration, timestamp
@@ -154,10 +160,100 @@ def test_each_step_is_told(policy: str, request_: dict[str, Any], lines: list[st
         assert f"\n  {line}" in text
 
 
-def test_a_parameter_that_is_not_allowed_refuses_even_where_its_rule_goes_on() -> None:
-    text = str(explained({"task": {"model": "maths", "reasoning_effort": "max"}}))
+def test_a_parameter_that_is_not_allowed_refuses_where_the_rule_does() -> None:
+    request = {"task": {"model": "maths", "reasoning_effort": "max"}}
+    text = str(explained(request))
     assert "  task    asked for `maths`: maths a parameter asked for is not allowed; " in text
     assert "the request is refused\n" in text
+    # Under `delegation` the wish is left out, and nothing is refused.
+    text = str(explained(request, profile="delegation"))
+    assert text.startswith("selected  maths at other\n")
+    warning = "parameter_limited at rule `task`: reasoning_effort `max`: a parameter was limited"
+    assert f"  warning     {warning}\n" in text
+
+
+def test_a_guard_of_a_wish_goes_on_to_the_next_rule_where_its_own_does() -> None:
+    policy = loads(
+        "model: m\nprovider: p\n"
+        "pool: [{model: a, pick: 'true', limits: {top_k: {max: 5}}}, {model: m}]\n"
+        "precedence: [{use: task, on_violation: reject}, {use: pool}, {use: config}]"
+    )
+    record = decide(policy, {"task": {"parameters": {"top_k": 9}}}, now=NOW)
+    text = str(explain(policy, record))
+    assert "pool    a a parameter asked for is not allowed; the next rule is tried\n" in text
+    assert "config  m selected" in text
+
+
+def test_a_parent_s_effort_that_is_not_taken_over_is_said_to_be_left_out() -> None:
+    parent = {"model": "other", "provider": "main", "reasoning_effort": "high"}
+    text = str(explained({"task": {"model": "coder"}, "parent": parent}))
+    said = "the parent's reasoning effort `high`, which this target does not take over"
+    assert f"\n  left out    {said}\n" in text
+    # It is taken over, within the limits; there is none; or a wish goes before.
+    for request in (
+        {"task": {"model": "maths"}, "parent": {**parent, "reasoning_effort": "low"}},
+        {"task": {"model": "coder"}},
+        {"task": {"model": "coder", "reasoning_effort": "low"}, "parent": parent},
+    ):
+        assert "left out" not in str(explained(request))
+
+
+def test_a_target_that_was_asked_for_by_name_says_why_it_has_no_fallbacks() -> None:
+    pinned = "\n  fallbacks   none, since it was asked for by name\n"
+    assert pinned in str(explained({"task": {"model": "coder"}}))
+    # One that names no fallbacks has none anyway, and one that is picked has its own.
+    for request in ({"task": {"model": "small"}}, {"task": {"kind": "coding"}}):
+        assert pinned not in str(explained(request))
+
+
+def test_a_guard_that_failed_is_told_from_one_that_is_against_a_candidate() -> None:
+    policy = loads(
+        "provider: p\npool: [{model: a}, {model: b, allow: 1 / parent.depth > 0}]\n"
+        "forbid: [{id: f, when: 'target.name == \"a\" && 1 / parent.depth > 0'}]\n"
+        "precedence: [{use: call}, {use: task}]"
+    )
+    request = {"call": {"model": "a"}, "task": {"model": "b"}}
+    text = str(explain(policy, decide(policy, request, now=NOW)))
+    failed = "since the condition cannot be evaluated"
+    assert f"call  asked for `a`: a forbidden by `f`, {failed}; the next rule is tried" in text
+    assert f"task  asked for `b`: b not allowed, {failed}; the next rule is tried" in text
+    assert "forbidden at rule `call`: `a`: forbidden by `f`, since it cannot be evaluated: " in text
+    assert "not_allowed at rule `task`: `b`: not allowed, since it cannot be evaluated\n" in text
+
+
+@pytest.mark.parametrize(
+    ("request_", "line"),
+    [
+        (
+            {"call": {"model": "coder"}, "task": {"model": "small"}},
+            "outranked at rule `task`: `small`: another rule went before (rule `call`)",
+        ),
+        (
+            {"task": {"parameters": {"seed": 1}}, "call": {"parameters": {"seed": 2}}},
+            "outranked at rule `task`: seed `1`: another rule went before (rule `call`)",
+        ),
+    ],
+)
+def test_a_wish_that_loses_is_told_with_the_rule_that_went_before(
+    request_: dict[str, Any], line: str
+) -> None:
+    assert f"  warning     {line}\n" in str(explained(request_))
+
+
+def test_warnings_without_a_rule_say_where() -> None:
+    policy = loads(
+        "model: m\nprovider: p\nteams: {values: [ops], unknown: drop}\n"
+        "forbid: [{id: f, when: true, message: Soon., enforce: false}]\nprecedence: [{use: config}]"
+    )
+    request = {"caller": {"team": "hunter2"}, "task": {"model": "x"}}
+    text = str(explain(policy, decide(policy, request, now=NOW)))
+    unknown = "unknown_value at $.caller.team: the value is not in the policy's set"
+    assert f"  warning     {unknown}, and counts as not given\n" in text
+    unused = "level_not_used at task: `x`: no rule uses what is asked for here"
+    assert f"  warning     {unused}\n" in text
+    would = "would_forbid at rule `config`: `m`: would be forbidden by `f`: Soon."
+    assert f"  warning     {would}\n" in text
+    assert "hunter2" not in text
 
 
 def test_a_rule_with_a_name_of_its_own_shows_its_level() -> None:
@@ -299,6 +395,37 @@ def test_why_not_one_whose_window_is_too_small() -> None:
         "(10,000 tokens for 2,000 and 8,192 for the answer)"
     )
     assert found.endswith(f"it would be rejected: {wanted}")
+
+
+@pytest.mark.parametrize(
+    ("entry", "request_", "sizes"),
+    [
+        # The answer alone may be too large; where nothing says its size, it is one token.
+        ("parameters: {max_tokens: 200}", {}, "100 tokens for 0 and 200 for the answer"),
+        ("", {"task": {"input_tokens": 100}}, "100 tokens for 100 and 1 for the answer"),
+    ],
+)
+def test_why_not_says_what_the_window_had_to_hold(
+    entry: str, request_: dict[str, Any], sizes: str
+) -> None:
+    policy = loads(f"pool: [{{model: m, provider: p, context_window: 100, {entry}}}]")
+    question = explain(policy, decide(policy, request_, now=NOW), why_not="m").why_not
+    assert question is not None
+    assert question.lines[-1].endswith(f"({sizes})")
+
+
+def test_why_not_one_that_does_not_grant_a_wish() -> None:
+    request = {"task": {"reasoning_effort": "max"}}
+    assert answer(request, "maths").endswith(
+        "it would be rejected: its limits do not allow reasoning_effort `max`"
+    )
+
+
+def test_why_not_one_without_a_provider() -> None:
+    policy = loads("pool: [{model: m}]\nprecedence: strict")
+    question = explain(policy, decide(policy, {}, now=NOW), why_not="m").why_not
+    assert question is not None
+    assert question.lines[-1].endswith("it would be rejected: no model or no provider is known")
 
 
 def test_why_not_is_asked_at_a_level_at_which_an_agent_asks() -> None:
@@ -543,6 +670,10 @@ def test_a_value_is_shown_as_it_would_be_written(outcome: Any, text: str) -> Non
             {"model": "m", "provider": "p", "reasoning_effort": "max"},
             "`m` at `p` reasoning_effort `max`",
         ),
+        ({"top_k": 5}, "top_k `5`"),
+        ({"temperature": 0.5}, "temperature `0.5`"),
+        ({"logprobs": True}, "logprobs `True`"),
+        ({"model": "m", "provider": "p", "seed": 1}, "`m` at `p` seed `1`"),
         ({}, ""),
     ],
 )
@@ -567,6 +698,39 @@ def test_a_target_is_told(target: Target, text: str) -> None:
 def test_parameters_are_told_in_order() -> None:
     assert spelt_parameters(Target("m", "p", {"b": 1, "a": "x"})) == "a=x, b=1"
     assert spelt_parameters(Target("m", "p", {})) == "none"
+
+
+@pytest.mark.parametrize(
+    ("warning", "text"),
+    [
+        (
+            DecisionWarning(
+                ReasonCode.FORBIDDEN, "call", {"model": "m"}, forbid="f", message="No."
+            ),
+            "`m` forbidden by `f`: No.",
+        ),
+        (
+            DecisionWarning(ReasonCode.FORBIDDEN, "pool", forbid="f", error=True),
+            "forbidden by `f`, since it cannot be evaluated",
+        ),
+        (
+            DecisionWarning(ReasonCode.OUTRANKED, "task", {"model": "m"}, by="call"),
+            "`m` another rule went before (rule `call`)",
+        ),
+        (
+            DecisionWarning(ReasonCode.LEVEL_NOT_USED, level=Level.TASK),
+            "at level task no rule uses what is asked for here",
+        ),
+        (
+            DecisionWarning(ReasonCode.UNKNOWN_VALUE, path="$.caller.team"),
+            "$.caller.team the value is not in the policy's set, and counts as not given",
+        ),
+        (DecisionWarning(ReasonCode.PICK_ERROR, "pool", entry="e\x1b"), None),
+    ],
+)
+def test_a_warning_is_told(warning: DecisionWarning, text: str | None) -> None:
+    found = spelt_warning(warning)
+    assert found == text if text is not None else "\x1b" not in found
 
 
 def test_every_code_has_words() -> None:
