@@ -43,6 +43,30 @@ def plain(of: DecisionRecord) -> dict[str, Any]:
 SELECTED = record({"task": {"kind": "coding", "model": "gpt-9"}, "parent": {"model": "small"}})
 REFUSED = record({"task": {"model": "gpt-9"}}, "strict")
 
+EVERYTHING = """
+model: small
+provider: main
+teams: {values: [ops], unknown: drop}
+pool:
+  - {model: large, pick: 1 / parent.depth > 0, allow: "false"}
+  - {model: small, limits: {top_k: {max: 5}}}
+forbid:
+  - {id: watched, when: target.name == "small", message: Soon., enforce: false}
+  - {id: closed, when: target.name == "small" && parent.depth > 1, message: No.}
+precedence: [{use: call}, {use: pool}, {use: config}, {use: parent}]
+"""
+
+
+def everything(**request: Any) -> DecisionRecord:
+    """Decide by a policy that has something to warn of."""
+    asked = {"model": "large", "parameters": {"top_k": 9, "temperature": 0.5}}
+    given = {"call": asked, "task": {"parameters": {"seed": 1}}, "caller": {"team": "x"}}
+    return policy_router.decide(loads(EVERYTHING), {**given, **request}, now=NOW)
+
+
+WARNED = everything()
+REASONED = everything(parent={"depth": 2})
+
 
 def test_a_record_says_what_the_page_about_it_says() -> None:
     policy = loads(TEXT.replace("{precedence}", "delegation"))
@@ -103,6 +127,49 @@ def test_a_refusal_stands_in_place_of_a_target() -> None:
     }
 
 
+def test_warnings_have_what_they_are_about() -> None:
+    decision = plain(WARNED)["decision"]
+    assert decision["target"]["parameters"] == {"top_k": 5, "temperature": 0.5}
+    assert decision["warnings"] == [
+        {"code": "level_not_used", "level": "task", "requested": {"seed": 1}, "parameter": "seed"},
+        {"code": "unknown_value", "path": "$.caller.team"},
+        {
+            "code": "not_allowed",
+            "rule": "call",
+            "requested": {"model": "large"},
+            "entry": "large",
+        },
+        {"code": "pick_error", "rule": "pool", "entry": "large"},
+        {
+            "code": "parameter_limited",
+            "rule": "call",
+            "requested": {"top_k": 9},
+            "parameter": "top_k",
+        },
+        {
+            "code": "would_forbid",
+            "rule": "config",
+            "entry": "small",
+            "forbid": "watched",
+            "message": "Soon.",
+        },
+    ]
+
+
+def test_a_refusal_without_a_rule_has_reasons() -> None:
+    refusal = plain(REASONED)["decision"]["refusal"]
+    assert refusal == {
+        "code": "no_target",
+        "rule": None,
+        "message": "No.",
+        "permitted": [],
+        "reasons": [
+            {"rule": "call", "code": "not_allowed", "entry": "large"},
+            {"rule": "config", "code": "forbidden", "forbid": "closed", "message": "No."},
+        ],
+    }
+
+
 def test_the_rule_of_a_refusal_without_one_is_null() -> None:
     policy = loads("precedence: [{use: call}]")
     found = plain(policy_router.decide(policy, {}, now=NOW))
@@ -110,7 +177,7 @@ def test_the_rule_of_a_refusal_without_one_is_null() -> None:
     assert "permitted" not in found["decision"]["refusal"]
 
 
-@pytest.mark.parametrize("one", [SELECTED, REFUSED])
+@pytest.mark.parametrize("one", [SELECTED, REFUSED, WARNED, REASONED])
 def test_a_record_is_canonical_json(one: DecisionRecord) -> None:
     content = one.to_json()
     decoded = json.loads(content)
@@ -123,13 +190,26 @@ def test_text_in_a_record_is_utf_8_not_escapes() -> None:
     assert '"\u00e9\U0001f600"'.encode() in content
 
 
-@pytest.mark.parametrize("one", [SELECTED, REFUSED])
+@pytest.mark.parametrize("one", [SELECTED, REFUSED, WARNED, REASONED])
 def test_a_record_read_back_is_the_same_record(one: DecisionRecord) -> None:
     content = one.to_json()
     for stored in (content, content.decode()):
         again = DecisionRecord.from_json(stored)
         assert again == one
         assert again.to_json() == content
+
+
+def test_a_record_of_the_first_edition_can_be_read() -> None:
+    content = plain(SELECTED)
+    content["engine"]["cel"] = "cel-python 0.5.0"
+    warnings = [
+        {"code": "outside_pool", "rule": "task", "requested": {"model": "gpt-9"}},
+        {"code": "parameter_limited", "rule": "task", "requested": {"reasoning_effort": "max"}},
+    ]
+    content["decision"]["warnings"] = warnings
+    again = DecisionRecord.from_json(json.dumps(content))
+    assert again.engine.cel == "cel-python 0.5.0"
+    assert plain(again) == content
 
 
 def test_the_request_of_a_record_can_be_decided_again() -> None:
@@ -229,7 +309,28 @@ def change_parameters(one: DecisionRecord) -> None:
     target.parameters["max_tokens"] = 1
 
 
-CHANGES = [change_now, change_request, change_task, change_parameters]
+def change_step(one: DecisionRecord) -> None:
+    """Set what was wished for at a step."""
+    requested = one.steps[1].requested
+    assert isinstance(requested, dict)
+    requested["model"] = "x"
+
+
+def change_warning(one: DecisionRecord) -> None:
+    """Set the wish of a warning."""
+    requested = one.decision.warnings[0].requested
+    assert isinstance(requested, dict)
+    requested["model"] = "x"
+
+
+CHANGES = [
+    change_now,
+    change_request,
+    change_task,
+    change_parameters,
+    change_step,
+    change_warning,
+]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -245,4 +346,5 @@ def test_a_record_cannot_be_changed(
 
 
 def test_a_record_has_a_hash() -> None:
-    assert len({SELECTED, DecisionRecord.from_json(SELECTED.to_json())}) == 1
+    for one in (SELECTED, REFUSED, WARNED, REASONED):
+        assert len({one, DecisionRecord.from_json(one.to_json())}) == 1

@@ -15,11 +15,13 @@ from policy_router.decision.request import (
     MAX_BYTES,
     MAX_CHARACTERS,
     checked,
+    dropped,
     moment,
     spelt,
     values_of,
 )
 from policy_router.expressions.vocabulary import MAX_ITEMS
+from policy_router.parameters import LONGEST, RESERVED
 
 POLICY = loads(
     """
@@ -226,6 +228,288 @@ def test_a_policy_without_facts_takes_none() -> None:
     with pytest.raises(RequestError) as caught:
         checked(loads("model: m"), {"facts": {"text": "a"}})
     assert caught.value.path == "$.facts.text"
+
+
+# Wishes for parameters.
+
+WISHING = loads(
+    "model: m\npool: [{model: m, limits: {style: [terse], Logprobs: [true], max_tokens: {max: 9}}}]"
+)
+
+
+@pytest.mark.parametrize("section", ["call", "task"])
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {},
+        {"temperature": 1, "top_p": 0.5, "frequency_penalty": -2, "presence_penalty": 2.0},
+        {"top_k": 0, "max_tokens": 1, "seed": -(2**63)},
+        {"reasoning_effort": "none", "verbosity": "x" * LONGEST},
+        {"max_completion_tokens": 5},
+        {"max_output_tokens": 5},
+        # What some entry's limits are about, of any plain type.
+        {"style": "florid", "Logprobs": 1.5},
+        {"style": True, "Logprobs": 3},
+    ],
+)
+def test_a_parameter_that_is_known_may_be_wished_for(section: str, wish: dict[str, Any]) -> None:
+    assert checked(WISHING, {section: {"parameters": wish}}).given == {
+        section: {"parameters": wish}
+    }
+
+
+WHOLE = "a whole number is wanted, not "
+
+
+@pytest.mark.parametrize(
+    ("wish", "path", "reason"),
+    [
+        ([], "", "a mapping is wanted, not a list"),
+        (None, "", "a mapping is wanted, not null"),
+        ({1: 1}, "", "a key must be a string"),
+        ({"temperature": "1"}, ".temperature", "a number is wanted, not a string"),
+        ({"temperature": True}, ".temperature", "a number is wanted, not true or false"),
+        ({"temperature": None}, ".temperature", "a number is wanted, not null"),
+        ({"temperature": math.nan}, ".temperature", "a finite number is wanted"),
+        ({"temperature": -math.inf}, ".temperature", "a finite number is wanted"),
+        ({"temperature": 10**400}, ".temperature", "the number does not fit in 64 bits"),
+        ({"top_k": 1.0}, ".top_k", f"{WHOLE}a double"),
+        ({"seed": "1"}, ".seed", f"{WHOLE}a string"),
+        ({"seed": 2**63}, ".seed", "the number does not fit in 64 bits"),
+        ({"max_tokens": True}, ".max_tokens", f"{WHOLE}true or false"),
+        ({"max_output_tokens": 1.5}, ".max_output_tokens", f"{WHOLE}a double"),
+        ({"reasoning_effort": 1}, ".reasoning_effort", "a string is wanted, not an int"),
+        ({"verbosity": False}, ".verbosity", "a string is wanted, not true or false"),
+        (
+            {"verbosity": "x" * (LONGEST + 1)},
+            ".verbosity",
+            "the string has more than 64 characters",
+        ),
+        ({"verbosity": "a\x00"}, ".verbosity", "the string has a NUL character"),
+        ({"style": "\ud800"}, ".style", "the string is not valid Unicode"),
+        ({"style": ["a"]}, ".style", "a string, a number, true or false is wanted, not a list"),
+        ({"style": {}}, ".style", "a string, a number, true or false is wanted, not a mapping"),
+        (
+            {"max_tokens": 1, "max_output_tokens": 1},
+            ".max_output_tokens",
+            "`max_output_tokens` and `max_tokens` are the same parameter",
+        ),
+        (
+            {"max_output_tokens": 1, "max_completion_tokens": 2},
+            ".max_completion_tokens",
+            "`max_completion_tokens` and `max_output_tokens` are the same parameter",
+        ),
+        ({"temprature": 1}, ".temprature", "no parameter `temprature` may be asked for"),
+        ({"Temperature": 1}, ".Temperature", "no parameter `Temperature` may be asked for"),
+        ({"logprobs": True}, ".logprobs", "no parameter `logprobs` may be asked for"),
+    ],
+)
+def test_a_wish_that_does_not_fit_is_refused_with_its_place(
+    wish: Any, path: str, reason: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        checked(WISHING, {"task": {"parameters": wish}})
+    assert (caught.value.path, caught.value.reason) == (f"$.task.parameters{path}", reason)
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_what_would_replace_a_decision_is_no_parameter(name: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        Request(call={"parameters": {name: "hunter2"}})
+    reason = f"`{name}` is no parameter: it would replace a decision"
+    assert (caught.value.path, caught.value.reason) == (f"$.call.parameters.{name}", reason)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_parameter_that_is_not_known_has_a_remedy() -> None:
+    for name, help_ in (("temprature", "did you mean `temperature`?"), ("zzz", None)):
+        with pytest.raises(RequestError) as caught:
+            checked(WISHING, {"task": {"parameters": {name: 1}}})
+        assert caught.value.help is not None
+        assert caught.value.help == help_ if help_ else caught.value.help.startswith("known: ")
+
+
+@pytest.mark.parametrize("section", ["parent", "caller", "budget"])
+def test_nobody_else_wishes_for_parameters(section: str) -> None:
+    with pytest.raises(RequestError, match="unknown key `parameters`"):
+        Request(**{section: {"parameters": {}}})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"reasoning_effort": "low"},
+        {"parameters": {"reasoning_effort": "low"}},
+        {"reasoning_effort": "low", "parameters": {"reasoning_effort": "low"}},
+        {"reasoning_effort": "", "parameters": {"reasoning_effort": "low"}},
+        {"reasoning_effort": "low", "parameters": {"reasoning_effort": ""}},
+    ],
+)
+def test_a_reasoning_effort_is_one_wish_wherever_it_was_given(given: dict[str, Any]) -> None:
+    values = Request(task=given).values["task"]
+    assert values["reasoning_effort"] == "low"
+    assert values["parameters"] == {"reasoning_effort": "low"}
+
+
+def test_two_efforts_at_one_level_are_refused() -> None:
+    given = {"reasoning_effort": "low", "parameters": {"reasoning_effort": "high"}}
+    with pytest.raises(RequestError) as caught:
+        Request(task=given)
+    assert caught.value.path == "$.task.parameters.reasoning_effort"
+    assert caught.value.reason == "reasoning_effort is given twice, with two values"
+
+
+def test_wishes_are_known_by_one_name_and_stay_in_the_request_as_they_were_given() -> None:
+    given = {"parameters": {"max_output_tokens": 5, "seed": 1}}
+    request = Request(call=given)
+    assert request.given == {"call": given}
+    assert request.values["call"]["parameters"] == {"max_tokens": 5, "seed": 1}
+    assert Request(task={"kind": "x"}).values["call"]["parameters"] == {}
+    assert Request().values["task"]["parameters"] == {}
+    with pytest.raises(TypeError):
+        request.given["call"]["parameters"]["seed"] = 2
+    with pytest.raises(TypeError):
+        request.values["call"]["parameters"]["seed"] = 2
+
+
+# Closed sets, and what is required.
+
+CLOSED = """
+kinds: [coding, math]
+teams: {values: [ops, research], unknown: refuse}
+roles: [admin]
+labels: [pii]
+needs: {values: [tools]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "reason", "help_"),
+    [
+        (
+            {"caller": {"team": "opss"}},
+            "$.caller.team",
+            "the team is none that the policy knows",
+            "did you mean `ops`?",
+        ),
+        (
+            {"caller": {"roles": ["admin", "zzz"]}},
+            "$.caller.roles[1]",
+            "the role is none that the policy knows",
+            "one of admin",
+        ),
+        (
+            {"task": {"labels": ["zzz"]}},
+            "$.task.labels[0]",
+            "the label is none that the policy knows",
+            "one of pii",
+        ),
+        (
+            {"task": {"needs": ["tools", "tool"]}},
+            "$.task.needs[1]",
+            "the need is none that the policy knows",
+            "did you mean `tools`?",
+        ),
+        (
+            {"task": {"kind": "zzz"}},
+            "$.task.kind",
+            "the kind is none that the policy knows",
+            "one of coding, math",
+        ),
+    ],
+)
+def test_a_value_outside_a_closed_set_is_refused(
+    content: Any, path: str, reason: str, help_: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        checked(loads(CLOSED), content)
+    assert (caught.value.path, caught.value.reason, caught.value.help) == (path, reason, help_)
+
+
+def test_values_of_closed_sets_and_empty_ones_fit() -> None:
+    policy = loads(CLOSED)
+    for task, caller in (
+        ({"kind": "", "labels": [], "needs": []}, {"team": "", "roles": []}),
+        ({"kind": "math", "labels": ["pii"], "needs": ["tools"]}, {"team": "ops"}),
+    ):
+        assert dropped(policy, checked(policy, {"task": task, "caller": caller})) == ()
+
+
+def test_an_empty_item_of_a_list_is_a_value_like_another() -> None:
+    with pytest.raises(RequestError):
+        checked(loads(CLOSED), {"task": {"labels": [""]}})
+
+
+DROPPING = """
+kinds: {values: [coding], unknown: drop}
+teams: {values: [ops], unknown: drop}
+roles: {values: [admin], unknown: drop}
+facts: {n: {type: int, default: 1}}
+"""
+
+
+def test_a_value_that_a_closed_set_drops_counts_as_not_given() -> None:
+    policy = loads(DROPPING)
+    given = {
+        "task": {"kind": "x"},
+        "caller": {"id": "me", "team": "x", "roles": ["a", "admin", "b"]},
+    }
+    request = checked(policy, given)
+    values = values_of(policy, request)
+    assert values["task"]["kind"] == values["caller"]["team"] == ""
+    assert values["caller"]["roles"] == ("admin",)
+    assert (values["caller"]["id"], values["facts"]["n"]) == ("me", 1)
+    assert dropped(policy, request) == (
+        *("$.task.kind", "$.caller.team"),
+        *("$.caller.roles[0]", "$.caller.roles[2]"),
+    )
+    # The request stays what it was.
+    assert request.given["caller"]["roles"] == ("a", "admin", "b")
+
+
+REQUIRING = """
+teams: {values: [ops], unknown: drop}
+facts: {risk: {type: int, required: true}, text: {type: string, required: true}}
+require: [budget.remaining_usd, caller.team, task.labels, parent.depth]
+"""
+COMPLETE: dict[str, Any] = {
+    "budget": {"remaining_usd": 0},
+    "caller": {"team": "ops"},
+    "task": {"labels": ["x"]},
+    "parent": {"depth": 0},
+    "facts": {"risk": 0, "text": "x"},
+}
+
+
+def test_what_is_required_has_to_be_given() -> None:
+    policy = loads(REQUIRING)
+    assert checked(policy, COMPLETE).given["facts"] == {"risk": 0, "text": "x"}
+    # What the language gives a value of its own is there without being given.
+    checked(policy, {**COMPLETE, "parent": {}})
+
+
+@pytest.mark.parametrize(
+    ("section", "content", "path"),
+    [
+        ("budget", {}, "$.budget.remaining_usd"),
+        ("budget", {"spent_usd": 1.0}, "$.budget.remaining_usd"),
+        ("caller", {}, "$.caller.team"),
+        ("caller", {"team": ""}, "$.caller.team"),
+        # One that is dropped counts as not given.
+        ("caller", {"team": "zzz"}, "$.caller.team"),
+        ("task", {"labels": []}, "$.task.labels"),
+        ("facts", {"text": "x"}, "$.facts.risk"),
+        ("facts", {"risk": 0}, "$.facts.text"),
+        ("facts", {"risk": 0, "text": ""}, "$.facts.text"),
+    ],
+)
+def test_a_request_without_what_is_required_is_refused(
+    section: str, content: dict[str, Any], path: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        checked(loads(REQUIRING), {**COMPLETE, section: content})
+    assert caught.value.path == path
+    assert caught.value.reason == "the policy requires this to be given"
 
 
 # Limits, at their edges.
