@@ -185,7 +185,9 @@ def _refuse_incomplete(policy: Policy, request: Request) -> None:
     values = values_of(policy, request)
     for path in policy.required:
         section, _, key = path.partition(".")
-        if values[section].get(key) in (None, "", ()):
+        value, given = values[section].get(key), request.given.get(section, NOTHING_GIVEN)
+        # The language has a number for what is not given, such as `parent.depth`.
+        if value in (None, "", ()) or (isinstance(value, int) and key not in given):
             raise RequestError(json_path(section, key), "the policy requires this to be given")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from policy_router.diagnostics import Code, Diagnostic, Severity, quote
 from policy_router.domain import NOTHING, FrozenDict, Limit, frozen
-from policy_router.parameters import KNOWN, RESERVED, Kind, fits, is_number, named, same
+from policy_router.parameters import EFFORT, KNOWN, RESERVED, Kind, fits, is_number, named, same
 from policy_router.policy.sections import Piece
 from policy_router.policy.yaml import MappingNode, ScalarNode, plain
 
@@ -46,18 +46,21 @@ def misnamed(pairs: Pairs) -> Iterator[Diagnostic]:
 
 def unfit(pairs: Pairs) -> Iterator[Diagnostic]:
     """Yield an error for a value of another type than its parameter has."""
-    for name, piece in pairs:
+    for name, piece in _but_for_efforts(pairs):
         parameter = named(name.text)
-        value = plain(piece.node)
-        is_off = parameter == "reasoning_effort" and value is False
-        if not is_off and not fits(parameter, value):
+        if not fits(parameter, plain(piece.node)):
             message = f"{quote(name.text)} is {KNOWN[parameter].value}"
             yield piece.error(Code.WRONG_TYPE, message)
 
 
+def _but_for_efforts(pairs: Pairs) -> Pairs:
+    """Leave out what the schema has a shape for."""
+    return [(name, piece) for name, piece in pairs if name.text != EFFORT]
+
+
 def bad_limits(pairs: Pairs) -> Iterator[Diagnostic]:
     """Yield an error for a limit that nothing meets, or that is of another type."""
-    for name, piece in pairs:
+    for name, piece in _but_for_efforts(pairs):
         limit, kind = _limit(piece), KNOWN.get(named(name.text))
         bounds = [bound for bound in (limit.least, limit.greatest) if bound is not None]
         if limit.allowed is None and kind is Kind.TEXT:

@@ -14,7 +14,7 @@ import pytest
 import policy_router
 from policy_router import Policy, PolicyError, loads
 from policy_router.diagnostics import Code, Diagnostics
-from policy_router.domain import FrozenDict, Level, Limit, Price, Provider, frozen
+from policy_router.domain import FrozenDict, Level, Limit, Note, Price, Provider, frozen
 from policy_router.expressions.tree import DOUBLE, STRINGS
 from policy_router.policy.compiler import Sources, examine
 from policy_router.runtime.loader import check_text, profiles, schema
@@ -78,10 +78,12 @@ pool:
     aliases: [x, y]
     strengths: [math, formal proofs]
     supports: [tools]
-    price: {input: 1, output: 2.5}
+    serves: [m-2026-01-31]
+    price: {input: 1, output: 2.5, cache_read: 0, cache_write: 3}
     context_window: 100
-    parameters: {a: {b: [1]}}
-    limits: {reasoning_effort: [low], max_tokens: {min: 1, max: 10}, seed: {}, top_k: [1, true]}
+    parameters: {a: {b: [1]}, max_output_tokens: 5}
+    limits:
+      {reasoning_effort: [low], max_completion_tokens: {min: 1, max: 10}, seed: {}, x: [1, true]}
     fallback: [n]
     allow: target.name == "e"
     pick: true
@@ -91,15 +93,16 @@ pool:
     entry, bare = policy.pool or ()
     assert (entry.model, entry.name, entry.provider) == ("m", "e", "p")
     assert (entry.aliases, entry.fallback) == (("x", "y"), ("n",))
+    assert entry.serves == ("m-2026-01-31",)
     assert (entry.strengths, entry.supports) == (("math", "formal proofs"), ("tools",))
-    assert (entry.price, entry.context_window) == (Price(1.0, 2.5), 100)
+    assert (entry.price, entry.context_window) == (Price(1.0, 2.5, 0.0, 3.0), 100)
     assert isinstance(entry.price.input, float)
-    assert entry.parameters == {"a": {"b": (1,)}}
+    assert entry.parameters == {"a": {"b": (1,)}, "max_tokens": 5}
     assert entry.limits == {
         "reasoning_effort": Limit(("low",)),
         "max_tokens": Limit(None, 1, 10),
         "seed": Limit(),
-        "top_k": Limit((1, True)),
+        "x": Limit((1, True)),
     }
     assert entry.allow is not None
     assert entry.allow.text == 'target.name == "e"'
@@ -107,6 +110,92 @@ pool:
     assert entry.pick.text == "true"
     assert (bare.name, bare.provider, bare.supports, bare.price) == ("n", "", None, Price())
     assert (bare.allow, bare.pick, bare.context_window) == (None, None, None)
+    assert (bare.serves, bare.limits, bare.note) == ((), {}, Note())
+
+
+def test_a_forbid_rule_is_enforced_unless_it_says_otherwise() -> None:
+    text = "forbid: [{when: true}, {when: true, enforce: true}, {when: true, enforce: false}]"
+    assert [rule.enforce for rule in loads(text).forbid] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("written", "planned"),
+    [
+        ("{use: call}", (False, False)),
+        ("{use: task, fallback: true}", (True, False)),
+        ("{use: task, fallback: candidates}", (True, True)),
+        ("{use: pool}", (True, False)),
+        ("{use: pool, fallback: false}", (False, False)),
+        ("{use: pool, fallback: candidates}", (True, True)),
+        ("{use: config}", (True, False)),
+    ],
+)
+def test_a_rule_says_which_fallbacks_it_plans(written: str, planned: tuple[bool, bool]) -> None:
+    (rule,) = loads(f"precedence: [{written}]").precedence
+    assert (rule.fallback, rule.falls_to_candidates) == planned
+
+
+@pytest.mark.parametrize("use", list(Level))
+def test_a_rule_that_proposes_several_may_order_them(use: Level) -> None:
+    (rule,) = loads(f"precedence: [{{use: {use}, order_by: size(target.name)}}]").precedence
+    assert (rule.order_by is not None) == (use in {Level.CALL, Level.TASK, Level.POOL})
+
+
+NOTED = """
+description: What it is for.
+owner: platform
+pool: [{model: m, description: Of an entry., owner: a}]
+forbid: [{when: false, description: Of a rule., owner: b}]
+precedence: [{use: config, description: Of an order., owner: c}]
+"""
+
+
+def test_what_is_said_of_a_part_is_kept_with_it() -> None:
+    policy = loads(NOTED)
+    assert policy.note == Note("What it is for.", "platform")
+    (entry,) = policy.pool or ()
+    assert entry.note == Note("Of an entry.", "a")
+    assert policy.forbid[0].note == Note("Of a rule.", "b")
+    assert policy.precedence[0].note == Note("Of an order.", "c")
+
+
+def test_assertions_and_assumptions_are_read_with_the_names_that_they_may_use() -> None:
+    policy = loads(
+        """
+assert:
+  - {id: cheap, never: 'outcome == "selected" && target.name == "m"', description: Why.}
+  - {always: level != "parent"}
+  - {unchanged: other.yaml, owner: me}
+assume: [parent.depth < 3, "true"]
+"""
+    )
+    found = [(it.id, it.word, it.unchanged) for it in policy.assertions]
+    assert found == [
+        ("cheap", "never", None),
+        ("assert-2", "always", None),
+        ("assert-3", "unchanged", "other.yaml"),
+    ]
+    assert [it.condition is None for it in policy.assertions] == [False, False, True]
+    assert policy.assertions[0].note == Note("Why.")
+    assert policy.assertions[2].note == Note(owner="me")
+    assert [it.text for it in policy.assumptions] == ["parent.depth < 3", "true"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "path"),
+    [
+        ("assert: [{id: x}]", Code.BAD_VALUE, "$.assert[0]"),
+        ("assert: [{never: 'true', always: 'true'}]", Code.BAD_VALUE, "$.assert[0]"),
+        ("assert: [{never: wrong}]", Code.UNKNOWN_NAME, "$.assert[0].never"),
+        ("assert: [{never: task.kind}]", Code.NOT_A_CONDITION, "$.assert[0].never"),
+        # What the host guarantees of a request is about the request alone.
+        ("assume: ['target.name == \"m\"']", Code.UNKNOWN_NAME, "$.assume[0]"),
+        ("assume: ['outcome == \"selected\"']", Code.UNKNOWN_NAME, "$.assume[0]"),
+        ("forbid: [{when: 'outcome == \"selected\"'}]", Code.UNKNOWN_NAME, "$.forbid[0].when"),
+    ],
+)
+def test_an_assertion_that_is_wrong_is_an_error(text: str, code: Code, path: str) -> None:
+    assert (code, path) in [(item.code, item.path) for item in wrong(text)]
 
 
 def test_nothing_supported_is_not_the_same_as_nothing_declared() -> None:
@@ -432,19 +521,28 @@ def test_lists_are_joined_and_mappings_united_in_the_order_of_the_files() -> Non
     policy = merged(
         "model: m\nfacts: {a: {type: int}}\npool: [{model: x}]\nkinds: [k]\nforbid: [{when: true}]",
         "provider: p\nfacts: {b: {type: int}}\npool: [{model: y}]\nkinds: [l]\n"
-        "forbid: [{when: has(facts.a) && has(facts.b)}]\nvariables: {v: 'true'}",
-        "parameters: {t: 1}\nproviders: {p: {}}\nvariables: {w: variables.v}\nprecedence: strict",
+        "forbid: [{when: has(facts.a) && has(facts.b)}]\nvariables: {v: 'true'}\n"
+        "tables: {t: {a: 1}}\nrequire: [caller.team]\nlabels: [x]",
+        "parameters: {t: 1}\nproviders: {p: {}}\nvariables: {w: variables.v}\nprecedence: strict\n"
+        "tables: {u: {b: 2}}\nrequire: [caller.id]\nlabels: {values: [y]}\npool: [{model: m}]\n"
+        "assume: ['true']\nassert: [{always: 'true'}]",
     )
     assert (policy.name, policy.model, policy.provider) == ("folder", "m", "p")
-    assert [entry.name for entry in policy.pool or ()] == ["x", "y"]
-    assert [entry.provider for entry in policy.pool or ()] == ["p", "p"]
+    assert [entry.name for entry in policy.pool or ()] == ["x", "y", "m"]
+    assert [entry.provider for entry in policy.pool or ()] == ["p", "p", "p"]
+    assert (list(policy.tables), policy.required) == (["t", "u"], ("caller.team", "caller.id"))
+    assert policy.closed["task.labels"].values == ("x", "y")
+    assert (len(policy.assumptions), len(policy.assertions)) == (1, 1)
     assert [rule.id for rule in policy.forbid] == ["forbid-1", "forbid-2"]
     assert (policy.kinds, list(policy.facts)) == (("k", "l"), ["a", "b"])
     assert [item.name for item in policy.variables] == ["v", "w"]
     assert policy.precedence[0].reject
 
 
-@pytest.mark.parametrize("key", ["name", "model", "provider", "precedence", "reasoning_effort"])
+@pytest.mark.parametrize(
+    "key",
+    ["name", "model", "provider", "precedence", "reasoning_effort", "description", "owner"],
+)
 def test_what_may_stand_once_is_an_error_the_second_time_that_shows_both_places(key: str) -> None:
     value = "strict" if key == "precedence" else "x"
     assert found_in(f"{key}: {value}", "version: 1", f"\n{key}: {value}") == [
@@ -459,7 +557,13 @@ def test_what_may_stand_once_is_an_error_the_second_time_that_shows_both_places(
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("providers", "{}"), ("facts", "{type: int}"), ("variables", "'true'"), ("parameters", "1")],
+    [
+        ("providers", "{}"),
+        ("facts", "{type: int}"),
+        ("variables", "'true'"),
+        ("parameters", "1"),
+        ("tables", "{a: 1}"),
+    ],
 )
 def test_a_name_in_two_files_is_an_error_that_shows_both_places(key: str, value: str) -> None:
     text = f"{key}: {{x: {value}}}"
@@ -576,6 +680,88 @@ def test_the_canonical_form_says_everything_and_leaves_defaults_out() -> None:
     }
 
 
+SECOND = """
+version: 1
+name: acme
+model: m
+provider: p
+parameters: {max_output_tokens: 9}
+kinds: {values: [k], unknown: drop}
+teams: {values: [b, a]}
+roles: [r]
+labels: {values: [l], unknown: refuse}
+needs: [n]
+facts: {f: {type: int, required: true}, g: {type: int, required: false}}
+require: [caller.team, budget.spent_usd]
+tables: {z: {b: 1, a: 2.5}, y: {c: [x]}}
+pool:
+  - model: m
+    serves: [m-1]
+    price: {cache_read: 1, cache_write: 2}
+    limits: {max_completion_tokens: {max: 10}}
+forbid: [{when: true, enforce: false}, {when: false, enforce: true}]
+precedence:
+  - {use: task, order_by: 1, fallback: candidates}
+  - {use: config, in_pool: true}
+"""
+NEW = {
+    "parameters": {"max_tokens": 9},
+    "kinds": {"values": ["k"], "unknown": "drop"},
+    "teams": ["b", "a"],
+    "roles": ["r"],
+    "labels": ["l"],
+    "needs": ["n"],
+    "facts": {"f": {"type": "int", "required": True}, "g": {"type": "int"}},
+    "require": ["caller.team", "budget.spent_usd"],
+    "tables": {"z": {"b": 1.0, "a": 2.5}, "y": {"c": ["x"]}},
+    "pool": [
+        {
+            "model": "m",
+            "serves": ["m-1"],
+            "price": {"cache_read": 1.0, "cache_write": 2.0},
+            "limits": {"max_tokens": {"max": 10}},
+        }
+    ],
+    "forbid": [{"when": "true", "enforce": False}, {"when": "false"}],
+    "precedence": [
+        {
+            "use": "task",
+            "order_by": "1",
+            "on_violation": "next",
+            "in_pool": True,
+            "fallback": "candidates",
+        },
+        {"use": "config", "on_violation": "next", "in_pool": True, "fallback": True},
+    ],
+}
+
+
+def test_the_canonical_form_says_what_the_second_edition_added() -> None:
+    form = json.loads(loads(SECOND).canonical)
+    assert form == {"version": 1, "name": "acme", "model": "m", "provider": "p", **NEW}
+
+
+def test_newer_keys_are_left_out_of_the_canonical_form_at_their_default() -> None:
+    text = """
+provider: p
+facts: {f: {type: int, required: false}}
+require: []
+tables: {}
+pool: [{model: m, serves: []}]
+forbid: [{when: false, enforce: true}]
+assert: []
+assume: []
+"""
+    old = "provider: p\nfacts: {f: {type: int}}\npool: [{model: m}]\nforbid: [{when: false}]"
+    assert loads(text, name="acme").canonical == loads(old, name="acme").canonical
+
+
+def test_the_canonical_form_of_a_policy_of_the_first_edition_is_what_it_was() -> None:
+    # Worked out once, by the first edition.
+    digest = "eb7bedb353e7024ae510a56815836dfe43576c80e9b31a63825986f90aaf00ce"
+    assert loads(FULL).revision == f"sha256:{digest}"
+
+
 def test_variables_keep_their_order_in_the_canonical_form_and_other_keys_are_sorted() -> None:
     form = json.loads(loads(FULL).canonical, object_pairs_hook=list)
     keys = [key for key, _ in form]
@@ -588,6 +774,7 @@ def test_variables_keep_their_order_in_the_canonical_form_and_other_keys_are_sor
     "text",
     [
         FULL,
+        SECOND,
         "version: 1",
         "pool: []",
         "delegation: {model: m, pool: [{model: n, strengths: 'a, b'}]}",
@@ -602,7 +789,9 @@ def test_the_canonical_form_is_the_same_policy(text: str) -> None:
     assert again.canonical == policy.canonical
     assert again.revision == policy.revision
     assert again.pool == policy.pool
-    request = {"task": {"model": "m", "index": 1}}
+    request: dict[str, Any] = {"task": {"model": "m", "index": 1}}
+    if policy.required:
+        request |= {"caller": {"team": "a"}, "budget": {"spent_usd": 1}, "facts": {"f": 1}}
     first = policy_router.decide(policy, request, now=NOW).to_json()
     assert policy_router.decide(again, request, now=NOW).to_json() == first
 
@@ -627,6 +816,16 @@ BASE = "model: m\npool: [{model: m, provider: p, strengths: 'a, b'}, {model: n, 
         ),
         f"{BASE}forbid: []",
         f"{BASE}parameters: {{}}",
+        f"{BASE}description: What it is for.\nowner: me",
+        f"{BASE}assert: [{{always: 'true'}}]\nassume: ['true']",
+        (
+            "model: m\npool: [{model: m, provider: p, strengths: 'a, b', description: d, owner: o},"
+            " {model: n, provider: p}]\n"
+        ),
+        (
+            f"{BASE}precedence: [{{use: call, description: d}}, {{use: task, owner: o}}, "
+            "{use: pool}, {use: config}, {use: parent}]"
+        ),
         f"name: acme\n{BASE}",
         (
             f"{BASE}precedence: [{{use: call, on_violation: next}}, {{use: task, in_pool: true}}, "
@@ -649,6 +848,22 @@ def test_ways_of_writing_do_not_change_the_revision(text: str) -> None:
         f"{BASE}forbid: [{{when: false}}]",
         f"{BASE}provider: p",
         f"{BASE}kinds: []",
+        f"{BASE}teams: [a]",
+        f"{BASE}labels: []",
+        f"{BASE}require: [caller.team]",
+        f"{BASE}tables: {{a: {{}}}}",
+        f"{BASE}facts: {{a: {{type: int, required: true}}}}",
+        BASE.replace("{model: n,", "{model: n, serves: [o],"),
+        BASE.replace("{model: n,", "{model: n, price: {cache_read: 1},"),
+        f"{BASE}forbid: [{{when: false, enforce: false}}]",
+        (
+            f"{BASE}precedence: [{{use: call, order_by: 1}}, {{use: task}}, "
+            "{use: pool}, {use: config}, {use: parent}]"
+        ),
+        (
+            f"{BASE}precedence: [{{use: call}}, {{use: task}}, "
+            "{use: pool, fallback: candidates}, {use: config}, {use: parent}]"
+        ),
         f"{BASE}parameters: {{a: 1}}",
         f"{BASE}providers: {{p: {{}}}}",
         f"{BASE}facts: {{a: {{type: int}}}}",
@@ -659,6 +874,21 @@ def test_ways_of_writing_do_not_change_the_revision(text: str) -> None:
 )
 def test_what_a_policy_says_changes_the_revision(text: str) -> None:
     assert revision(text) != revision(BASE)
+
+
+def test_each_new_part_makes_a_revision_of_its_own() -> None:
+    variants = [
+        f"{BASE}kinds: [a]",
+        f"{BASE}kinds: {{values: [a], unknown: drop}}",
+        f"{BASE}teams: [a]",
+        f"{BASE}facts: {{a: {{type: int}}}}",
+        f"{BASE}facts: {{a: {{type: int, required: true}}}}",
+        f"{BASE}tables: {{a: {{b: 1}}}}",
+        f"{BASE}tables: {{a: {{b: 1.0}}}}",
+        f"{BASE}forbid: [{{when: false}}]",
+        f"{BASE}forbid: [{{when: false, enforce: false}}]",
+    ]
+    assert len({revision(text) for text in variants}) == len(variants)
 
 
 def test_the_order_of_variables_is_no_way_of_writing() -> None:

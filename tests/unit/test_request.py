@@ -484,8 +484,9 @@ COMPLETE: dict[str, Any] = {
 def test_what_is_required_has_to_be_given() -> None:
     policy = loads(REQUIRING)
     assert checked(policy, COMPLETE).given["facts"] == {"risk": 0, "text": "x"}
-    # What the language gives a value of its own is there without being given.
-    checked(policy, {**COMPLETE, "parent": {}})
+    # Wherever it is given.
+    effort = loads("require: [task.reasoning_effort]")
+    checked(effort, {"task": {"parameters": {"reasoning_effort": "low"}}})
 
 
 @pytest.mark.parametrize(
@@ -498,6 +499,8 @@ def test_what_is_required_has_to_be_given() -> None:
         # One that is dropped counts as not given.
         ("caller", {"team": "zzz"}, "$.caller.team"),
         ("task", {"labels": []}, "$.task.labels"),
+        # The number that the language has for it is no answer.
+        ("parent", {"model": "m"}, "$.parent.depth"),
         ("facts", {"text": "x"}, "$.facts.risk"),
         ("facts", {"risk": 0}, "$.facts.text"),
         ("facts", {"risk": 0, "text": ""}, "$.facts.text"),
