@@ -15,8 +15,10 @@ import msgspec
 
 from policy_router.decision import record as rec
 from policy_router.decision.request import MAX_CHARACTERS
+from policy_router.domain import WISHES
 from policy_router.expressions.tree import BOOL, DOUBLE, INT, STRING, STRINGS, Type
 from policy_router.expressions.vocabulary import MAX_ITEMS, SECTIONS, Name, default_of
+from policy_router.parameters import KNOWN, LONGEST, RESERVED, SPELLINGS, Kind, named
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 _ATTRIBUTE = re.compile(r"^\s{4,}(\w+): (.+?)(?=^\s{4,}\w+: |\Z)", re.MULTILINE | re.DOTALL)
@@ -28,6 +30,15 @@ _TYPES: Mapping[Type, Mapping[str, Any]] = {
     DOUBLE: {"type": "number"},
     BOOL: {"type": "boolean"},
     STRINGS: {"type": "array", "maxItems": MAX_ITEMS, "items": _TEXT},
+}
+_PARAMETER = {"type": ["string", "number", "boolean"], "maxLength": LONGEST}
+_PARAMETERS: Mapping[Kind, Mapping[str, Any]] = {
+    kind: {"description": f"{kind.value.capitalize()}.", **shape}
+    for kind, shape in (
+        (Kind.COUNT, _TYPES[INT]),
+        (Kind.NUMBER, _TYPES[DOUBLE]),
+        (Kind.TEXT, {"type": "string", "maxLength": LONGEST}),
+    )
 }
 _SECTION_TEXTS = {
     "call": "What the agent asks for, for the whole call. Asserted by the agent.",
@@ -81,11 +92,28 @@ def published(
 
 
 def _section(section: str) -> dict[str, Any]:
+    properties = {key: _property(name) for key, name in SECTIONS[section].items()}
     return {
         "description": _SECTION_TEXTS[section],
         "type": "object",
         "additionalProperties": False,
-        "properties": {key: _property(name) for key, name in SECTIONS[section].items()},
+        "properties": properties | ({"parameters": _wishes()} if section in WISHES else {}),
+    }
+
+
+def _wishes() -> dict[str, Any]:
+    """Return the shape of the wishes for parameters; a policy may know more names."""
+    names = [*KNOWN, *SPELLINGS]
+    return {
+        "description": "Parameters of the model call, as they are wished for.",
+        "type": "object",
+        "propertyNames": {"not": {"enum": sorted(RESERVED)}},
+        "properties": {name: _PARAMETERS[KNOWN[named(name)]] for name in names},
+        "additionalProperties": {
+            "description": "One that the limits of an entry are about.",
+            **_PARAMETER,
+        },
+        "default": {},
     }
 
 

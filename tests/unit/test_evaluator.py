@@ -1908,10 +1908,13 @@ target.name == "e" && target.model == "m" && target.provider == "p" && target.le
 && target.strengths == ["x", "y"] && target.supports == ["tools"]
 && has(target.price.input) && target.price.input == 1.0
 && has(target.price.output) && target.price.output == 2.5
+&& has(target.price.cache_read) && target.price.cache_read == 0.5
+&& has(target.price.cache_write) && target.price.cache_write == 3.0
 && has(target.context_window) && target.context_window == 10
 """
 ABSENT_ATTRIBUTES = """
 !has(target.price.input) && !has(target.price.output) && !has(target.context_window)
+&& !has(target.price.cache_read) && !has(target.price.cache_write)
 && target.supports == [] && target.strengths == [] && target.name == "n"
 """
 
@@ -1926,7 +1929,7 @@ def test_every_attribute_of_a_candidate_can_be_read() -> None:
                     "provider": "p",
                     "strengths": "x, y",
                     "supports": ["tools"],
-                    "price": {"input": 1, "output": 2.5},
+                    "price": {"input": 1, "output": 2.5, "cache_read": 0.5, "cache_write": 3},
                     "context_window": 10,
                     "allow": GIVEN_ATTRIBUTES,
                 },

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 import policy_router
+from policy_router import RequestError
 from policy_router.decision.request import Request, values_of
 from policy_router.decision.schema import record_schema, request_schema
 from policy_router.expressions.tree import DOUBLE, INT, STRING, STRINGS
@@ -111,6 +112,8 @@ NAMES = [
     ("target.supports", STRINGS, False),
     ("target.price.input", DOUBLE, True),
     ("target.price.output", DOUBLE, True),
+    ("target.price.cache_read", DOUBLE, True),
+    ("target.price.cache_write", DOUBLE, True),
     ("target.context_window", INT, True),
 ]
 
@@ -156,7 +159,21 @@ def test_the_request_schema_has_every_name_with_its_default() -> None:
     [
         ({}, True),
         ({"task": {"kind": "coding", "labels": ["a"], "input_tokens": 3}}, True),
-        ({"facts": {"any": [1], "other": 1.5}}, True),
+        ({"facts": {"any": ["a"], "other": 1.5}}, True),
+        ({"call": {"parameters": {}}, "task": {"parameters": {"temperature": 1, "x": True}}}, True),
+        ({"task": {"parameters": {"max_output_tokens": 5, "verbosity": "low"}}}, True),
+        ({"task": {"parameters": {"x": "a" * 64}}}, True),
+        ({"task": {"parameters": {"x": "a" * 65}}}, False),
+        ({"task": {"parameters": {"verbosity": "a" * 65}}}, False),
+        ({"task": {"parameters": {"x": []}}}, False),
+        ({"task": {"parameters": {"x": None}}}, False),
+        ({"task": {"parameters": {"top_k": 1.5}}}, False),
+        ({"task": {"parameters": {"top_k": True}}}, False),
+        ({"task": {"parameters": {"max_completion_tokens": "5"}}}, False),
+        ({"task": {"parameters": {"model": "m"}}}, False),
+        ({"call": {"parameters": {"api_key": "m"}}}, False),
+        ({"call": {"parameters": []}}, False),
+        ({"parent": {"parameters": {}}}, False),
         ({"task": {"knd": "coding"}}, False),
         ({"tsk": {}}, False),
         ({"task": {"index": 2**63}}, False),
@@ -169,6 +186,11 @@ def test_the_request_schema_says_what_the_code_takes(
 ) -> None:
     validator = jsonschema.Draft7Validator(request_schema())
     assert validator.is_valid(request_) is good
+    if good:
+        Request(**request_)
+    else:
+        with pytest.raises(RequestError):
+            Request(**request_)
 
 
 @pytest.mark.parametrize("request_", [{"task": {"model": "x"}}, {"task": {"model": "m"}}, {}])
@@ -184,7 +206,8 @@ def test_a_record_has_the_shape_of_the_record_schema(request_: dict[str, Any]) -
 def test_a_vocabulary_knows_its_roots_and_what_is_under_a_path() -> None:
     vocabulary = Vocabulary.of(TARGET_NAMES)
     assert vocabulary.roots() == {"target"}
-    assert vocabulary.under("target.price") == ["target.price.input", "target.price.output"]
+    keys = ("input", "output", "cache_read", "cache_write")
+    assert vocabulary.under("target.price") == [f"target.price.{key}" for key in keys]
     assert vocabulary.under("target.pri") == []
 
 
