@@ -62,12 +62,14 @@ def spelt_warning(warning: DecisionWarning) -> str:
 
 
 def details(warning: DecisionWarning) -> str:
-    """Return what else a warning says: which rule forbids and why, what went before."""
+    """Return what else a warning says: which parameter, which rule forbids and why."""
+    is_named = not warning.parameter or warning.requested
+    parameter = "" if is_named else f" ({printable(str(warning.parameter))})"
     forbid = f" by `{printable(warning.forbid)}`" if warning.forbid else ""
     by = f" (rule `{printable(warning.by)}`)" if warning.by else ""
     failed = ", since it cannot be evaluated" if warning.error else ""
     message = f": {printable(warning.message)}" if warning.message else ""
-    return f"{forbid}{by}{failed}{message}"
+    return f"{parameter}{forbid}{by}{failed}{message}"
 
 
 def asked(requested: Requested | UnsetType) -> str:

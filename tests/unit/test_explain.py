@@ -725,6 +725,14 @@ def test_parameters_are_told_in_order() -> None:
             DecisionWarning(ReasonCode.UNKNOWN_VALUE, path="$.caller.team"),
             "$.caller.team the value is not in the policy's set, and counts as not given",
         ),
+        (
+            DecisionWarning(ReasonCode.PARAMETER_LIMITED, "pool", parameter="reasoning_effort"),
+            "a parameter was limited (reasoning_effort)",
+        ),
+        (
+            DecisionWarning(ReasonCode.PARAMETER_LIMITED, "task", {"top_k": 9}, parameter="top_k"),
+            "top_k `9` a parameter was limited",
+        ),
         (DecisionWarning(ReasonCode.PICK_ERROR, "pool", entry="e\x1b"), None),
     ],
 )
