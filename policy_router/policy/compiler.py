@@ -15,7 +15,6 @@ from policy_router.diagnostics import (
     Code,
     Diagnostic,
     Diagnostics,
-    Severity,
     did_you_mean,
     quote,
 )
@@ -38,7 +37,9 @@ from policy_router.parameters import EFFORT
 from policy_router.policy import lint, parameters
 from policy_router.policy.canonical import default_forbid_id, with_revision
 from policy_router.policy.conditions import ConditionReader, Sees, Vocabularies
+from policy_router.policy.embedded import native_form
 from policy_router.policy.endpoints import dialect, providers, statuses
+from policy_router.policy.findings import settled
 from policy_router.policy.request_sections import RequestSections
 from policy_router.policy.schema import PolicySchema
 from policy_router.policy.sections import Piece, Sections, hide_secrets
@@ -57,22 +58,26 @@ class Sources:
         files: name and content of each rule file, in order.
         profiles: name of each shipped precedence profile to the name and text of its file.
         schema: the decoded ``policy.schema.json``.
+        stored: whether this is a canonical form, which was good when it was written.
+        found: what is wrong with the files before one is read.
     """
 
     name: str
     files: Sequence[tuple[str, str | bytes]]
     profiles: Mapping[str, tuple[str, str]]
     schema: Mapping[str, Any]
+    stored: bool = False
+    found: Sequence[Diagnostic] = ()
 
 
 def examine(sources: Sources) -> tuple[Policy | None, Diagnostics]:
     """Compile a policy as far as possible, and return it (None where there are errors)."""
-    found: list[Diagnostic] = []
+    found = list(sources.found)
     documents = _documents(sources, found)
     unread = len(documents) < len(sources.files)
     reader = _Reader(Sections(documents), sources, found)
     policy = reader.policy() if documents else None
-    diagnostics = Diagnostics.of(_without_sequels(found))
+    diagnostics = Diagnostics.of(settled(found, documents, stored=sources.stored))
     if policy is None or diagnostics.errors or unread:
         return None, diagnostics
     files = tuple(document.source for document in documents)
@@ -86,30 +91,12 @@ def _documents(sources: Sources, found: list[Diagnostic]) -> list[Document]:
         document, problems = read(name, content)
         found.extend(problems)
         if document is not None:
+            document, problems = native_form(document, schema.keys)
+            found.extend(problems)
             hide_secrets(document)
             found.extend(schema.violations(document))
             documents.append(document)
     return documents
-
-
-def _without_sequels(found: list[Diagnostic]) -> list[Diagnostic]:
-    """Leave out what only follows from an earlier problem at the same value.
-
-    A value that cannot be read or has the wrong shape is reported as that, not once more as a bad
-    condition or reference. A secret is always reported.
-    """
-    first: dict[tuple[str, str], str] = {}
-    for item in found:
-        if item.severity is Severity.ERROR and item.code is not Code.DUPLICATE_KEY:
-            place = (item.span.source.name, item.path)
-            first[place] = min(first.get(place, item.code), item.code)
-
-    def follows(item: Diagnostic) -> bool:
-        cause = first.get((item.span.source.name, item.path), item.code)
-        own = {item.code, cause} & {Code.DUPLICATE_KEY, Code.INLINE_SECRET}
-        return item.code[:3] > cause[:3] and not own
-
-    return [item for item in found if not follows(item)]
 
 
 class _Reader:

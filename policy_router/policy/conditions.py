@@ -20,6 +20,8 @@ from policy_router.expressions.vocabulary import (
     Name,
     Vocabulary,
 )
+from policy_router.policy.braces import CUT_BY_COMMA, is_cut
+from policy_router.policy.comments import swallowing
 from policy_router.policy.sections import Piece
 from policy_router.policy.yaml import ScalarNode
 
@@ -161,6 +163,9 @@ class ConditionReader:
         text = _text_of(piece)
         if piece is None or text is None:
             return None
+        if (comment := swallowing(piece)) is not None:
+            self.found.append(comment)
+            return None
         found = self._read.get((text, sees))
         if found is None:
             vocabulary: Vocabulary = getattr(self.vocabularies, sees.value)
@@ -200,4 +205,6 @@ def _diagnostic(piece: Piece, problem: Problem) -> Diagnostic:
     span = piece.span
     if isinstance(piece.node, ScalarNode) and isinstance(piece.node.value, str):
         span = piece.node.span_of(problem.start, problem.end)
-    return Diagnostic(problem.code, Severity.ERROR, problem.message, span, piece.path, problem.help)
+    cut = problem.code is Code.CEL_SYNTAX and is_cut(piece.node)
+    remedy = CUT_BY_COMMA if cut else problem.help
+    return Diagnostic(problem.code, Severity.ERROR, problem.message, span, piece.path, remedy)

@@ -23,6 +23,7 @@ from policy_router.diagnostics import (
     json_path,
     quote,
 )
+from policy_router.policy.braces import CUT_BY_COMMA, cut_off
 from policy_router.policy.yaml import Document, MappingNode, Node, ScalarNode, at, plain
 
 MAX_VIOLATIONS = 1000
@@ -46,9 +47,11 @@ class PolicySchema:
         """Prepare a schema.
 
         Args:
-            schema: the decoded ``policy.schema.json``.
+            schema: the decoded ``policy.schema.json``; documents are in the native form.
         """
-        self._validator = _remembering(Draft7Validator)(schema)
+        native = schema["definitions"]["native"]
+        self._validator = _remembering(Draft7Validator)(schema).evolve(schema=native)
+        self.keys: tuple[str, ...] = tuple(native["properties"])
 
     def violations(self, document: Document) -> Iterator[Diagnostic]:
         """Yield what in a document does not have the shape of a policy."""
@@ -124,38 +127,35 @@ def _diagnostics(document: Document, error: ValidationError) -> Iterator[Diagnos
         return
     match error.validator:
         case "additionalProperties" if isinstance(node, MappingNode):
-            yield from _unknown_keys(document, error, node, path)
+            yield from _unknown_keys(error, node, path)
         case "required" if isinstance(node, MappingNode):
-            yield from _missing_keys(document, error, node, path)
+            yield from _missing_keys(error, node, path)
         case _:
             code, message, remedy = _explained(error, node, parts)
             yield Diagnostic(code, Severity.ERROR, message, node.span, path, remedy)
 
 
-def _unknown_keys(
-    document: Document, error: ValidationError, node: MappingNode, path: str
-) -> Iterator[Diagnostic]:
+def _unknown_keys(error: ValidationError, node: MappingNode, path: str) -> Iterator[Diagnostic]:
     known = _known(error)
-    severity = Severity.WARNING if document.embedded else Severity.ERROR
     listed = f"known here: {', '.join(sorted(known)[:16])}"
     unknown = [pair for pair in node.pairs if pair.key.text not in known]
+    rests = set(cut_off(node))
     for position, pair in enumerate(unknown):
         key = pair.key.text
         # Only so many findings are shown; looking for likenesses takes time.
         remedy = (did_you_mean(key, known) if position < SHOWN else None) or listed
+        remedy = CUT_BY_COMMA if key in rests else remedy
         message = f"unknown key {quote(key)}"
         where = json_path(key, base=path)
-        yield Diagnostic(Code.UNKNOWN_KEY, severity, message, pair.key.span, where, remedy)
+        yield Diagnostic(Code.UNKNOWN_KEY, Severity.ERROR, message, pair.key.span, where, remedy)
 
 
-def _missing_keys(
-    document: Document, error: ValidationError, node: MappingNode, path: str
-) -> Iterator[Diagnostic]:
+def _missing_keys(error: ValidationError, node: MappingNode, path: str) -> Iterator[Diagnostic]:
     """Yield what is missing, unless a misspelt key is an error already."""
     known = _known(error)
     for key in cast("list[str]", error.validator_value):
         others = [pair.key.text for pair in node.pairs if pair.key.text not in known]
-        misspelt = None if document.embedded else did_you_mean(key, others)
+        misspelt = did_you_mean(key, others)
         if node.get(key) is None and misspelt is None:
             message = f"the key `{key}` is missing"
             span = _beginning(node)

@@ -6,6 +6,7 @@ error shows both places.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -121,9 +122,8 @@ def hide_secrets(document: Document) -> None:
     """
     root = Piece(document.root, document.path)
     providers, facts = root.get("providers"), root.get("facts")
-    if document.embedded:
-        document.source.hide(Span(document.source, 0, root.span.start))
-        document.source.hide(Span(document.source, root.span.end, len(document.source.text)))
+    if document.key is not None:
+        _hide_host(document, document.key)
     for _, fact in facts.pairs() if facts else ():
         for piece in scalars(default) if (default := fact.get("default")) else ():
             document.source.hide_value(piece.span)
@@ -132,6 +132,23 @@ def hide_secrets(document: Document) -> None:
         text = piece.text()
         if text and piece.span not in shown and not REFERENCE.fullmatch(text):
             document.source.hide(piece.span)
+
+
+def _hide_host(document: Document, key: Span) -> None:
+    """Hide what a host has around the policy, but for the root keys that are reported."""
+    source, hidden_from = document.source, 0
+    shown = sorted(
+        (span.start, span.end)
+        for span in (key, document.root.span, *(span for _, span in document.beside))
+    )
+    for start, end in shown:
+        source.hide(Span(source, hidden_from, start))
+        colon = _COLON.match(source.text, end)
+        hidden_from = colon.end() if colon else end
+    source.hide(Span(source, hidden_from, len(source.text)))
+
+
+_COLON = re.compile(r"[ \t]*:")
 
 
 def _open(providers: Piece) -> Iterator[Piece]:

@@ -21,6 +21,7 @@ from policy_router.policy.yaml.nodes import (
 )
 from policy_router.policy.yaml.parser import MAX_BYTES
 from policy_router.policy.yaml.reader import EMBEDDED_KEY, MAX_HOST_DEPTH, read, read_value
+from policy_router.policy.yaml.remarks import remarks
 from policy_router.policy.yaml.tree import MAX_DEPTH, MAX_NODES, MAX_PROBLEMS
 
 __all__ = [
@@ -41,4 +42,5 @@ __all__ = [
     "plain",
     "read",
     "read_value",
+    "remarks",
 ]

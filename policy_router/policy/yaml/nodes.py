@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -106,6 +106,11 @@ class ScalarNode:
         """From its first to its last character, quotes and block header included."""
         return Span(self.source, self.start, self.end)
 
+    @property
+    def is_literal_block(self) -> bool:
+        """Whether it is written as a block whose lines stay apart (YAML 1.2.2, 8.1.2)."""
+        return not self.plain and self.source.text.startswith("|", self.start)
+
     def span_of(self, start: int, end: int) -> Span:
         """Return where a stretch of :attr:`text` stands in the file.
 
@@ -151,6 +156,12 @@ class MappingNode:
     span: Span
     _index: dict[str, Pair] = field(repr=False, compare=False)
 
+    @classmethod
+    def of(cls, pairs: Iterable[Pair], span: Span) -> MappingNode:
+        """Make a mapping of pairs whose keys differ."""
+        index = {pair.key.text: pair for pair in pairs}
+        return cls(tuple(index.values()), span, index)
+
     def pair(self, key: str) -> Pair | None:
         """Return the pair of a key, to point at the key itself, or None."""
         return self._index.get(key)
@@ -185,12 +196,18 @@ class Document:
         root: the policy mapping: the root, or what stands under ``delegation``.
         embedded: whether the policy stands under ``delegation``.
         path: the YAML path of ``root``.
+        key: where ``delegation`` stands; None in the native form.
+        beside: the keys beside it; in the native form of the policy, those that it could have.
+        moved: YAML paths of values that stand elsewhere in the native form, to where they are.
     """
 
     source: SourceFile
     root: MappingNode
     embedded: bool
     path: str
+    key: Span | None = None
+    beside: tuple[tuple[str, Span], ...] = ()
+    moved: Mapping[str, str] = field(default_factory=dict)
 
 
 def plain(node: Node) -> Any:

@@ -71,6 +71,7 @@ class _File:
         self.active: Tree | None = self.native
         self.maybe_embedded = EMBEDDED_KEY in source.text or "\\" in source.text
         self.key = Span(source, 0, 0)
+        self.beside: list[tuple[str, Span]] = []
         self.depth = 0
         self.is_mapping = self.awaits_key = self.enters = self.stopped = False
 
@@ -121,9 +122,12 @@ class _File:
     def _root_key(self, event: Any, kind: type) -> None:
         if self.embedded is not None:
             self.active = None
-        if kind is not yaml.ScalarEvent or event.value != EMBEDDED_KEY:
+        if kind is not yaml.ScalarEvent:
             return
         span = Span(self.source, event.start_mark.index, event.end_mark.index)
+        if event.value != EMBEDDED_KEY:
+            self.beside.append((event.value, span))
+            return
         if self.embedded is None:
             self.embedded = Tree(self.source, f"$.{EMBEDDED_KEY}", self.neutral)
             self.key, self.enters, self.active = span, True, None
@@ -161,8 +165,13 @@ class _File:
         if self.stopped or (tree.root is None and tree.found):
             return None, found
         if isinstance(tree.root, MappingNode):
-            embedded = self.embedded is not None
-            return Document(self.source, tree.root, embedded, tree.base), found
+            if self.embedded is None:
+                return Document(self.source, tree.root, embedded=False, path=tree.base), found
+            root, beside = tree.root, tuple(self.beside)
+            embedded = Document(
+                self.source, root, embedded=True, path=tree.base, key=self.key, beside=beside
+            )
+            return embedded, found
         return None, (*found, *self._wrong_root(tree.root, tree.base))
 
     def _wrong_root(self, root: Node | None, path: str) -> Iterator[Diagnostic]:

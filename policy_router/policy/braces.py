@@ -1,0 +1,35 @@
+"""Expressions that a comma cuts in two: in a flow mapping it ends the value (YAML 1.2.2, 7.4.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from policy_router.policy.yaml import MappingNode, Node, ScalarNode
+
+CUT_BY_COMMA = "in `{ }` a comma ends the value: quote the expression"
+
+_COMMA = re.compile(r"\s*,")
+
+
+def is_cut(node: Node) -> bool:
+    """Tell whether a value ends at a comma while a parenthesis is open."""
+    if not isinstance(node, ScalarNode) or not node.plain or _open(node.text) <= 0:
+        return False
+    return _COMMA.match(node.source.text, node.end) is not None
+
+
+def cut_off(mapping: MappingNode) -> Iterator[str]:
+    """Yield the keys of a mapping that are the rest of a value before them."""
+    depth = 0
+    for pair in mapping.pairs:
+        if depth > 0 and pair.value.span.start == pair.value.span.end:
+            yield pair.key.text
+            depth += _open(pair.key.text)
+        else:
+            value = pair.value
+            depth = _open(value.text) if isinstance(value, ScalarNode) and is_cut(value) else 0
+
+
+def _open(text: str) -> int:
+    return sum(text.count(bracket) for bracket in "([") - sum(text.count(end) for end in ")]")

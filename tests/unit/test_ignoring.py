@@ -1,0 +1,82 @@
+"""Remarks silence warnings where they are comments, and only there."""
+
+from __future__ import annotations
+
+import pytest
+
+from policy_router.diagnostics import Code
+from policy_router.runtime.loader import check_text
+
+USELESS = Code.USELESS_IGNORE
+EMPTY = "# policy-router: ignore PR410 (nothing yet)"
+
+
+def found_in(text: str) -> list[tuple[Code, int]]:
+    """Return the code and the line of all that is found in a policy."""
+    _, found = check_text(f"provider: p\n{text}")
+    return [(item.code, item.span.position[0]) for item in found]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"pool: []  {EMPTY}",
+        f"pool: [] \t{EMPTY}",
+        f"{EMPTY}\npool: []",
+        f"model:\n  m\n{EMPTY}\n# more\n  # and more\npool: []",
+        f"name: |\n  a block\n\n{EMPTY}\npool: []",
+        f"name: >-\n  a block\n{EMPTY}\npool: []",
+        f"name: 'a # b'\npool: [  {EMPTY}\n]",
+        f"pool:\n  []  {EMPTY}",
+        "pool: []  #policy-router:ignore PR410 (a reason (of a kind))",
+    ],
+)
+def test_a_remark_silences_a_warning(text: str) -> None:
+    assert found_in(text.replace("name: |\n  a block\n", "description: |\n  a block\n")) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"description: '{EMPTY}'\npool: []",
+        f'description: "{EMPTY}"\npool: []',
+        "description: a#policy-router:ignore PR410 (x)\npool: []",
+        f"description: |\n  {EMPTY}\npool: []",
+        f"description: >\n  text\n  {EMPTY}\npool: []",
+        f"description: '\n\n  {EMPTY}'\npool: []",
+        f"variables:\n  a: |\n    true // {EMPTY}\npool: []",
+        f"'{EMPTY}': 1\npool: []",
+    ],
+)
+def test_what_stands_in_a_text_is_no_remark(text: str) -> None:
+    codes = [code for code, _ in found_in(text)]
+    assert Code.EMPTY_POOL in codes
+    assert USELESS not in codes
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"model: m  {EMPTY}\npool: []", [(USELESS, 2), (Code.EMPTY_POOL, 3)]),
+        (f"{EMPTY}\n\npool: []", [(USELESS, 2), (Code.EMPTY_POOL, 4)]),
+        (f"pool: []\n{EMPTY}", [(Code.EMPTY_POOL, 2), (USELESS, 3)]),
+        ("pool: []  # policy-router: ignore PR410", [(Code.EMPTY_POOL, 2), (USELESS, 2)]),
+        ("pool: []  # policy-router: ignore PR410 ( )", [(Code.EMPTY_POOL, 2), (USELESS, 2)]),
+        ("pool: []  # policy-router: ignore PR411 (no)", [(Code.EMPTY_POOL, 2), (USELESS, 2)]),
+        ("pool: []  # policy-router: ignore all (no)", [(Code.EMPTY_POOL, 2), (USELESS, 2)]),
+        ("pool: 1  # policy-router: ignore PR202 (no)", [(Code.WRONG_TYPE, 2), (USELESS, 2)]),
+        (
+            "# policy-router: ignore PR453 (no)\nmodel: m # policy-router: ignore PR410 (no)",
+            [(USELESS, 2), (USELESS, 3)],
+        ),
+    ],
+)
+def test_a_remark_that_silences_nothing_is_found(
+    text: str, expected: list[tuple[Code, int]]
+) -> None:
+    assert found_in(text) == expected
+
+
+def test_a_warning_about_the_host_s_part_can_be_silenced_there() -> None:
+    text = "# policy-router: ignore PR414 (of the host)\nforbid: a\ndelegation: {provider: p}\n"
+    assert check_text(text)[1].to_text() == ""
