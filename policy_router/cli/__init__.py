@@ -14,7 +14,13 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import Any
 
-from policy_router.cli.log_options import NewCommand, add_log_commands, add_logging, add_replay
+from policy_router.cli.log_options import (
+    NewCommand,
+    add_log_commands,
+    add_logging,
+    add_replay,
+    add_strict,
+)
 from policy_router.version import VERSION
 
 GOOD, POLICY_ERRORS, USAGE, REFUSED, NOT_IDENTICAL, CHILD_FAILED = range(6)
@@ -82,11 +88,12 @@ def _parser() -> argparse.ArgumentParser:
 
     check = command("check", "find what is wrong with policies")
     check.add_argument("paths", metavar="PATH", nargs="+", help=_POLICY)
-    check.add_argument("--strict", action="store_true", help="count warnings as errors")
+    add_strict(check)
     _add_format(check)
 
     decide = command("decide", "decide what tasks run on")
     decide.add_argument("policy", metavar="POLICY", help=_POLICY)
+    add_strict(decide)
     decide.add_argument("request", metavar="REQUEST", help=_REQUEST)
     add_logging(decide)
     _add_now(decide)
@@ -94,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
     explain = command("explain", "say why a task runs on what it does")
     explain.add_argument("policy", metavar="POLICY", help=_POLICY)
+    add_strict(explain)
     explain.add_argument("request", metavar="REQUEST|RECORD", help=f"{_REQUEST}; or a record")
     explain.add_argument("--why-not", metavar="NAME", help="ask why this name was not selected")
     explain.add_argument("--task", metavar="N", type=int, help="of a batch, only this task, from 0")
@@ -101,12 +109,14 @@ def _parser() -> argparse.ArgumentParser:
 
     menu = command("menu", "list what may be asked for")
     menu.add_argument("policy", metavar="POLICY", help=_POLICY)
+    add_strict(menu)
     menu.add_argument("request", metavar="REQUEST", nargs="?", help="list it for this request")
     _add_now(menu)
     _add_format(menu)
 
     tool = command("tool", "print the definition of delegate_task for an agent's model")
     tool.add_argument("policy", metavar="POLICY", help=_POLICY)
+    add_strict(tool)
     tool.add_argument("request", metavar="REQUEST", nargs="?", help="for this caller and parent")
 
     _add_delegate(command("delegate", "decide what tasks run on, and run them"))
@@ -148,6 +158,7 @@ def _add_logs(command: NewCommand, common: argparse.ArgumentParser) -> None:
 
 def _add_delegate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("policy", metavar="POLICY", help=_POLICY)
+    add_strict(parser)
     parser.add_argument("--goal", help="what is to be done; with --tasks: their common goal")
     parser.add_argument("--context", help="what has to be known for it")
     parser.add_argument("--model", help="ask for this model or entry")

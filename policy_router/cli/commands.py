@@ -23,7 +23,7 @@ from policy_router.decision.wording import spelt_target, spelt_warning
 from policy_router.diagnostics import Diagnostic, Diagnostics, printable, quote
 from policy_router.domain import WISHES, Policy, PoolEntry
 from policy_router.errors import LogError, PolicyError, PolicyRouterError, RequestError, reason_of
-from policy_router.runtime.loader import check, data_folder, load
+from policy_router.runtime.loader import check, data_folder
 from policy_router.runtime.router import system_clock
 
 
@@ -39,7 +39,9 @@ def run(options: argparse.Namespace) -> int:
         return int(_COMMANDS[options.command](options))
     except PolicyError as problem:
         err(problem.diagnostics.to_text(paint_for(sys.stderr)))
-        err("policy-router: the policy has errors and cannot be used")
+        strict = "has warnings, and is refused with --strict"
+        what = "has errors and cannot be used" if problem.diagnostics.errors else strict
+        err(f"policy-router: the policy {what}")
         return POLICY_ERRORS
     except LogError as problem:
         err(f"policy-router: {printable(str(problem))}")
@@ -88,6 +90,8 @@ def _report(
         out(f"{path}: policy {policy.name}, {_size(policy)}")
         if options.verbose:
             out(f"  revision {policy.revision}")
+            for source in policy.sources:
+                out(f"  read {printable(source.name)}")
     if total.errors or total.warnings:
         counts = (counted(total.errors, "error"), counted(total.warnings, "warning"))
         out(", ".join(counts))
@@ -103,7 +107,7 @@ def _size(policy: Policy) -> str:
 
 def _decide(options: argparse.Namespace) -> int:
     """Decide one request or a batch, all of it before anything is printed."""
-    policy = load(_existing(options.policy))
+    policy = _policy(options, options.policy)
     requests, is_batch = read_requests(options.request)
     records = [
         _decided(policy, request, options.now, position if is_batch else None)
@@ -193,7 +197,7 @@ def _row(record: DecisionRecord) -> tuple[str, str, str, str]:
 
 def _explain(options: argparse.Namespace) -> int:
     """Explain decisions, made now or recorded before."""
-    policy = load(_existing(options.policy))
+    policy = _policy(options, options.policy)
     pages: dict[int, Explanation] = {}
     items = read_requests_or_records(options.request)
     if options.task is not None and options.task not in range(len(items)):
@@ -222,7 +226,7 @@ def _print_pages(pages: dict[int, Explanation], *, full: bool, numbered: bool) -
 
 def _menu(options: argparse.Namespace) -> int:
     """List what may be asked for: by anybody, or by the caller of a request."""
-    policy = load(_existing(options.policy))
+    policy = _policy(options, options.policy)
     entries = policy.pool or ()
     if options.request is not None:
         requests, _ = read_requests(options.request)
@@ -278,13 +282,13 @@ def _dish(entry: PoolEntry) -> dict[str, Any]:
 def _tool(options: argparse.Namespace) -> int:
     from policy_router.cli.delegation import print_tool
 
-    return print_tool(load(_existing(options.policy)), options)
+    return print_tool(_policy(options, options.policy), options)
 
 
 def _delegate(options: argparse.Namespace) -> int:
     from policy_router.cli.delegation import delegate
 
-    return delegate(load(_existing(options.policy)), options)
+    return delegate(_policy(options, options.policy), options)
 
 
 def _of_log(options: argparse.Namespace) -> int:
@@ -298,7 +302,7 @@ def _replay(options: argparse.Namespace) -> int:
 
     if options.against is None:
         return replay(options)
-    return replay_against(load(_existing(options.against)), options)
+    return replay_against(_policy(options, options.against), options)
 
 
 def _schema(options: argparse.Namespace) -> int:
@@ -343,6 +347,17 @@ def _write(folder: Path, contents: dict[str, str]) -> None:
         for half_written in written:
             half_written.unlink(missing_ok=True)
         raise _UsageError(f"{file}: {reason_of(problem)}") from None
+
+
+def _policy(options: argparse.Namespace, path: str) -> Policy:
+    """Return a policy to use, and say how many warnings it has."""
+    policy, found = check(_existing(path))
+    if policy is None or (options.strict and found.warnings):
+        raise PolicyError(found)
+    if found.warnings:
+        count = counted(found.warnings, "warning")
+        err(f"policy-router: {count}; see: policy-router check {shlex.quote(path)}")
+    return policy
 
 
 def _existing(path: str) -> str:

@@ -32,10 +32,16 @@ def add_logging(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_strict(parser: argparse.ArgumentParser) -> None:
+    """Add the option that refuses a policy with warnings."""
+    parser.add_argument("--strict", action="store_true", help="count warnings as errors")
+
+
 def add_replay(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``replay``."""
     parser.add_argument("log", metavar="LOG", help=_LOG)
     parser.add_argument("--against", metavar="POLICY", help="ask what this policy would decide")
+    add_strict(parser)
     parser.add_argument(
         "--fail-over",
         metavar="N",

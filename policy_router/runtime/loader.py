@@ -7,53 +7,69 @@ and in a checkout or an editable install beside the package.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from policy_router.diagnostics import Code, Diagnostic, Diagnostics, Severity, SourceFile, Span
+from policy_router.diagnostics import Diagnostic, Diagnostics, Severity
 from policy_router.domain import Policy
-from policy_router.errors import PolicyError, reason_of
+from policy_router.errors import PolicyError
+from policy_router.runtime.rule_files import rule_files, unreadable
 
+_LOGGER = logging.getLogger("policy_router")
 _PACKAGE = Path(__file__).parent.parent
 
 
-def load(path: str | Path) -> Policy:
-    """Read and compile a policy.
+def load(path: str | Path, *, strict: bool = False) -> Policy:
+    """Read and compile a policy; its warnings are logged, once, by the logger ``policy_router``.
 
     Args:
         path: a rule file, or a folder of them: its ``*.yaml`` and ``*.yml`` files, but not
             ``*_test.yaml``, are read in the order of their paths, sorted as texts, and taken as
             one policy.
+        strict: refuse a policy with warnings.
 
     Returns:
         The policy; what the checks found that is no error is in its ``warnings``.
 
     Raises:
-        PolicyError: the policy has errors or cannot be read; it carries the diagnostics.
+        PolicyError: the policy has errors or cannot be read, or is refused for its warnings; it
+            carries the diagnostics.
     """
-    policy, found = check(path)
-    if policy is None:
-        raise PolicyError(found)
-    return policy
+    return _usable(*check(path), strict=strict)
 
 
-def loads(text: str | bytes, *, name: str = "<policy>") -> Policy:
-    """Compile a policy from a text.
+def loads(text: str | bytes, *, name: str = "<policy>", strict: bool = False) -> Policy:
+    """Compile a policy from a text; its warnings are logged as those of a file.
 
     Args:
         text: what a rule file would hold.
         name: how the text is called in diagnostics; without its ending also the policy's name,
             where the text writes none.
+        strict: refuse a policy with warnings.
 
     Returns:
         The policy.
 
     Raises:
-        PolicyError: the text has errors; the exception carries the diagnostics.
+        PolicyError: the text has errors, or is refused for its warnings; the exception carries the
+            diagnostics.
     """
-    return load_files([(name, text)], name=_stem(name))
+    return _usable(*check_text(text, name=name), strict=strict)
+
+
+def _usable(policy: Policy | None, found: Diagnostics, *, strict: bool) -> Policy:
+    """Return a policy that may be used, and let its warnings reach whoever uses it."""
+    if policy is None or (strict and found.warnings):
+        raise PolicyError(found)
+    shown = [item for item in found if item.severity is Severity.WARNING]
+    for item in shown:
+        _LOGGER.warning("%s: warning[%s]: %s", item.span, item.code, item.message)
+    if found.warnings > len(shown):
+        _LOGGER.warning("... and %d more warnings", found.warnings - len(shown))
+    return policy
 
 
 def load_files(files: Sequence[tuple[str, str | bytes]], *, name: str) -> Policy:
@@ -75,6 +91,28 @@ def load_files(files: Sequence[tuple[str, str | bytes]], *, name: str) -> Policy
     return policy
 
 
+def load_stored(file: str, content: bytes, *, name: str) -> Policy:
+    """Compile a policy from the canonical form that an earlier edition may have written.
+
+    What only this edition finds wrong with it is a warning: it was good when it decided.
+
+    Args:
+        file: how it is called in diagnostics.
+        content: the canonical form.
+        name: the policy's name, where the form has none.
+
+    Returns:
+        The policy; its revision is that of the form that this edition gives it.
+
+    Raises:
+        PolicyError: it cannot be read; the exception carries the diagnostics.
+    """
+    policy, found = _examined(name, [(file, content)], stored=True)
+    if policy is None:
+        raise PolicyError(found)
+    return policy
+
+
 def check(path: str | Path) -> tuple[Policy | None, Diagnostics]:
     """Read and compile a policy, and return all that was found.
 
@@ -85,17 +123,18 @@ def check(path: str | Path) -> tuple[Policy | None, Diagnostics]:
         The policy, None where there are errors; and the diagnostics.
     """
     path = Path(path)
+    found: list[Diagnostic] = []
+    files = [path]
     try:
-        names = _rule_files(path) if path.is_dir() else [path]
-        files: list[tuple[str, str | bytes]] = [(str(file), _content(file)) for file in names]
+        if path.is_dir():
+            files = rule_files(path, found)
     except (OSError, ValueError) as problem:
-        where = str(getattr(problem, "filename", None) or path)
-        message = f"the file cannot be read: {reason_of(problem)}"
-        return None, _cannot_read(Code.UNREADABLE, where, message)
-    if not files:
-        message = "the folder holds no rule files"
-        return None, _cannot_read(Code.NO_RULE_FILES, str(path), message)
-    return _examined(path.stem if path.suffix else path.name, files)
+        return None, Diagnostics.of([unreadable(path, problem)])
+    contents = [
+        (str(file), content) for file in files if (content := _content(file, found)) is not None
+    ]
+    name = path.stem if path.suffix else path.name
+    return _examined(name, contents, found=found)
 
 
 def check_text(text: str | bytes, *, name: str = "<policy>") -> tuple[Policy | None, Diagnostics]:
@@ -146,35 +185,26 @@ def _stem(name: str) -> str:
 
 
 def _examined(
-    name: str, files: Sequence[tuple[str, str | bytes]]
+    name: str,
+    files: Sequence[tuple[str, str | bytes]],
+    *,
+    stored: bool = False,
+    found: Sequence[Diagnostic] = (),
 ) -> tuple[Policy | None, Diagnostics]:
     import policy_router.decision.evaluator  # noqa: F401 - a policy decides without importing
     from policy_router.policy.compiler import Sources, examine
 
-    sources = Sources(name or "policy", files, profiles(), schema("policy"))
+    sources = Sources(name or "policy", files, profiles(), schema("policy"), stored, found)
     return examine(sources)
 
 
-def _rule_files(folder: Path) -> list[Path]:
-    files = [
-        file
-        for file in folder.rglob("*")
-        if file.suffix in {".yaml", ".yml"}
-        and not file.stem.endswith("_test")
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
-    ]
-    return sorted(files, key=lambda file: file.relative_to(folder).as_posix())
-
-
-def _content(file: Path) -> bytes:
+def _content(file: Path, found: list[Diagnostic]) -> bytes | None:
     """Read a file, but not much more of it than a rule file may have."""
     from policy_router.policy.yaml import MAX_BYTES
 
-    with file.open("rb") as stream:
-        return stream.read(MAX_BYTES + 1)
-
-
-def _cannot_read(code: Code, name: str, message: str) -> Diagnostics:
-    span = Span(SourceFile(name, ""), 0, 0)
-    return Diagnostics.of([Diagnostic(code, Severity.ERROR, message, span)])
+    try:
+        with file.open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as problem:
+        found.append(unreadable(file, problem))
+        return None

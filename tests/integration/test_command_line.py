@@ -137,6 +137,48 @@ def test_check_verbose_tells_the_revision(run: Run) -> None:
     assert f"revision {load('policy.yaml').revision}" in run("check", "policy.yaml", "-v").out
 
 
+def test_check_verbose_lists_the_files_that_were_read(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    write(folder, a_yaml="model: m\nprovider: p\n", b_yaml="name: two\n", b_test_yaml="x: 1\n")
+    ran = run("check", "rules", "-v")
+    assert [line for line in ran.out.splitlines() if line.startswith("  read ")] == [
+        "  read rules/a.yaml",
+        "  read rules/b.yaml",
+    ]
+
+
+USES = [
+    ("decide", "warns.yaml", "request.json"),
+    ("explain", "warns.yaml", "request.json"),
+    ("menu", "warns.yaml"),
+    ("tool", "warns.yaml"),
+    ("delegate", "warns.yaml", "--goal", "x", "--dry-run"),
+    ("replay", "log", "--against", "warns.yaml"),
+]
+
+
+@pytest.mark.parametrize("words", USES, ids=lambda words: words[0])
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+def test_every_command_says_how_many_warnings_a_policy_has(
+    run: Run, tmp_path: Path, words: tuple[str, ...], quiet: tuple[str, ...]
+) -> None:
+    write(tmp_path, request_json=CODING)
+    run("decide", "policy.yaml", "request.json", "--log", "log")
+    ran = run(*words, *quiet)
+    assert ran.err.splitlines()[0] == (
+        "policy-router: 1 warning; see: policy-router check warns.yaml"
+    )
+    strict = run(*words, *quiet, "--strict")
+    assert (strict.code, strict.out) == (1, "")
+    assert "warning[PR410]" in strict.err
+    assert strict.err.splitlines()[-1] == (
+        "policy-router: the policy has warnings, and is refused with --strict"
+    )
+    good = [word.replace("warns.yaml", "policy.yaml") for word in words]
+    assert "warning" not in run(*good, *quiet, "--strict").err
+
+
 def test_windows_line_ends_change_nothing_but_the_file(run: Run, tmp_path: Path) -> None:
     write(tmp_path, crlf_yaml=STRICT.replace("\n", "\r\n"))
     assert run("check", "crlf.yaml", "--strict").code == 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from policy_router import PolicyError, check, load, loads
-from policy_router.diagnostics import Code
+from policy_router.diagnostics import Code, Severity
 from policy_router.policy.yaml import MAX_BYTES
 from policy_router.runtime import loader
 
@@ -125,6 +127,41 @@ def test_a_file_may_have_just_the_bytes_allowed(tmp_path: Path) -> None:
     assert codes(path) == [Code.FILE_TOO_LARGE]
 
 
+# Warnings.
+
+
+def test_warnings_are_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = written(tmp_path, acme="provider: p\npool: []\n") / "acme.yaml"
+    policy = load(path)
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("policy_router", "WARNING")
+    message = "the pool is empty: nothing may be asked for"
+    assert record.getMessage() == f"{path}:2:7: warning[PR410]: {message}"
+    assert policy.warnings.warnings == 1
+    caplog.clear()
+    check(path)
+    assert caplog.records == []
+    loads("pool: []\nprovider: p")
+    assert len(caplog.records) == 1
+
+
+def test_warnings_that_are_not_shown_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    rules = "\n".join(f"- {{id: r{number}, use: task, entry: a}}" for number in range(150))
+    loads(f"provider: p\npool: [{{model: a}}]\nprecedence:\n{rules}")
+    assert len(caplog.records) == 101
+    assert caplog.records[-1].getMessage() == "... and 50 more warnings"
+
+
+def test_strict_refuses_a_policy_with_warnings(tmp_path: Path) -> None:
+    path = written(tmp_path, acme="provider: p\npool: []\n") / "acme.yaml"
+    with pytest.raises(PolicyError, match="PR410") as caught:
+        load(path, strict=True)
+    assert (caught.value.diagnostics.errors, caught.value.diagnostics.warnings) == (0, 1)
+    with pytest.raises(PolicyError):
+        loads(path.read_text("utf-8"), strict=True)
+    assert loads("{model: m, provider: p}", strict=True).model == "m"
+
+
 # Folders.
 
 
@@ -168,10 +205,39 @@ def test_tests_hidden_files_and_other_files_are_not_read(tmp_path: Path) -> None
         sub__b_test=wrong,
         **{".hidden": wrong, ".git__c": wrong, "sub__.d__e": wrong},
     )
-    for name in ("readme.md", "a.yaml.bak", "b.json", "c.YAML.txt", "_test.yml"):
+    for name in ("readme.md", "policy.schema.json", "b_test.yml", "_test.yml", "yaml", "a.yamls"):
         (folder / name).write_text(wrong, encoding="utf-8")
     (folder / "folder.yaml").mkdir()
-    assert load(folder).model == "m"
+    policy, found = check(folder)
+    assert policy is not None
+    assert (policy.model, list(found)) == ("m", [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "B.YAML",
+        "b.Yml",
+        "b.json",
+        "b.yml~",
+        "b.yaml.bak",
+        "sub/b.yaml.txt",
+        "b.jsonc",
+        "a_test.YML",
+    ],
+)
+def test_what_looks_like_a_rule_file_and_is_not_read_is_a_warning(
+    tmp_path: Path, name: str
+) -> None:
+    folder = written(tmp_path, a="model: m")
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("forbid: [{when: true}]", encoding="utf-8")
+    policy, found = check(folder)
+    assert policy is not None
+    (item,) = policy.warnings
+    assert (item.code, item.severity) == (Code.LOOKS_LIKE_RULES, Severity.WARNING)
+    assert item.span.source.name == str(folder / name)
+    assert found == policy.warnings
 
 
 def test_a_file_in_a_hidden_place_is_read_where_it_is_asked_for(tmp_path: Path) -> None:
@@ -192,10 +258,77 @@ def test_a_folder_without_rule_files_is_a_diagnostic(tmp_path: Path) -> None:
     assert item.span.source.name == str(tmp_path)
 
 
-def test_a_link_that_leads_nowhere_is_not_a_rule_file(tmp_path: Path) -> None:
-    folder = written(tmp_path, a="model: m")
-    (folder / "b.yaml").symlink_to(folder / "none.yaml")
-    assert load(folder).model == "m"
+def problem_of(folder: Path) -> tuple[str, str]:
+    """Return which file of a folder is an error, and why."""
+    policy, (item,) = check(folder)
+    assert policy is None
+    assert item.code is Code.UNREADABLE
+    return item.span.source.name, item.message
+
+
+def test_a_link_that_leads_nowhere_is_an_error(tmp_path: Path) -> None:
+    link = written(tmp_path, a="model: m") / "b.yaml"
+    link.symlink_to(tmp_path / "none.yaml")
+    message = "the link cannot be read: no such file or directory"
+    assert problem_of(tmp_path) == (str(link), message)
+
+
+def test_a_circular_link_is_an_error(tmp_path: Path) -> None:
+    link = written(tmp_path, a="model: m") / "b"
+    link.symlink_to(link)
+    message = "the link cannot be read: too many levels of symbolic links"
+    assert problem_of(tmp_path) == (str(link), message)
+
+
+def test_a_linked_folder_is_an_error(tmp_path: Path) -> None:
+    written(tmp_path / "other", b="forbid: [{when: true}]")
+    folder = written(tmp_path / "rules", a="model: m")
+    (folder / "more").symlink_to(tmp_path / "other", target_is_directory=True)
+    assert problem_of(folder) == (str(folder / "more"), "a linked folder is not read")
+
+
+def test_a_linked_file_and_a_folder_that_is_a_link_itself_are_read(tmp_path: Path) -> None:
+    folder = written(tmp_path / "rules", a="model: m")
+    (folder / "b.yaml").symlink_to(written(tmp_path, b="name: linked") / "b.yaml")
+    (tmp_path / "link").symlink_to(folder, target_is_directory=True)
+    assert (load(folder).name, load(tmp_path / "link").model) == ("linked", "m")
+
+
+def test_what_is_no_regular_file_is_an_error(tmp_path: Path) -> None:
+    os.mkfifo(written(tmp_path, a="model: m") / "b.yaml")
+    path = str(tmp_path / "b.yaml")
+    assert problem_of(tmp_path) == (path, "this is no file that can be read")
+
+
+def test_a_folder_that_may_not_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(tmp_path, a="model: m", sub__b="forbid: [{when: true}]")
+    listed = Path.iterdir
+
+    def denied(self: Path) -> Iterator[Path]:
+        if self.name == "sub":
+            raise PermissionError(13, "Permission denied", str(self))
+        return listed(self)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    message = "the folder cannot be read: permission denied"
+    assert problem_of(folder) == (str(folder / "sub"), message)
+
+
+def test_every_file_of_a_folder_that_may_not_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(tmp_path, a="model: m", b="name: n", c="modle: x")
+    opened = Path.open
+
+    def denied(self: Path, mode: str) -> Any:
+        if self.name in {"a.yaml", "b.yaml"}:
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, mode)
+
+    monkeypatch.setattr(Path, "open", denied)
+    assert codes(folder) == [Code.UNREADABLE, Code.UNREADABLE, Code.UNKNOWN_KEY]
 
 
 # What ships.
