@@ -19,6 +19,7 @@ from policy_router.decision.record import (
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
 
+_LANGUAGE_CHANGED = "the policy language has changed since"
 _ENCODE = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -28,7 +29,7 @@ class Outcome(StrEnum):
     IDENTICAL = "identical"
     """Decision and steps are the same, byte for byte."""
     CHANGED = "changed"
-    """They are not, by the same engine: a bug of this package, or a record that was changed."""
+    """They are not: the language changed since, or by the same engine a bug or a changed record."""
     ENGINE_DRIFT = "engine_drift"
     """They are not, and the record was made by another version of this package or of its engine."""
     NOT_REPLAYABLE = "not_replayable"
@@ -66,12 +67,21 @@ def replay(policy: Policy, record: DecisionRecord) -> Replayed:
         again = decide(policy, record.request, now=record.now)
     except RequestError as problem:
         reason = f"the request does not fit its policy: {problem.path}: {problem.reason}"
+        if _of_first_edition(record):
+            return Replayed(Outcome.CHANGED, reason=f"{_LANGUAGE_CHANGED}: {reason}")
         return Replayed(Outcome.NOT_REPLAYABLE, reason=reason)
     if compared(again) == compared(record):
         return Replayed(Outcome.IDENTICAL, again)
+    reason = f"first difference: {difference(record, again)}"
+    if _of_first_edition(record):
+        return Replayed(Outcome.CHANGED, again, f"{_LANGUAGE_CHANGED}: {reason}")
     drifts = again.engine != record.engine
-    outcome = Outcome.ENGINE_DRIFT if drifts else Outcome.CHANGED
-    return Replayed(outcome, again, f"first difference: {difference(record, again)}")
+    return Replayed(Outcome.ENGINE_DRIFT if drifts else Outcome.CHANGED, again, reason)
+
+
+def _of_first_edition(record: DecisionRecord) -> bool:
+    """Tell whether a record was made by the first edition of the language, as its engine says."""
+    return not isinstance(record.engine.cel, UnsetType)
 
 
 def compared(record: DecisionRecord) -> tuple[bytes, bytes]:

@@ -82,7 +82,7 @@ def counted(report: ReplayReport) -> dict[str, int]:
 
 def another_version(plain: Plain) -> None:
     """Let a record be of another version."""
-    plain["engine"] = {"version": "0.0.1", "cel": "cel 0.0.1"}
+    plain["engine"] = {"version": "0.0.1"}
 
 
 def skipped(plain: Plain) -> None:

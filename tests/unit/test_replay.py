@@ -51,7 +51,9 @@ def test_a_record_that_names_its_cel_engine_is_read_and_replayed_and_no_longer_m
     assert (made.outcome, made.record) == (Outcome.IDENTICAL, RECORD)
     assert b'"cel"' not in RECORD.to_json()
     drifted = replay(RULES, edited(skipped, older))
-    assert drifted.outcome is Outcome.ENGINE_DRIFT
+    assert drifted.outcome is Outcome.CHANGED
+    assert drifted.reason is not None
+    assert drifted.reason.startswith("the policy language has changed since: first difference: ")
 
 
 def test_a_record_that_was_changed_is_told_with_the_first_difference() -> None:

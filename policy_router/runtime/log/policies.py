@@ -11,11 +11,12 @@ import hashlib
 import os
 import re
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from policy_router.domain import Policy
 from policy_router.errors import PolicyError, RecordError, reason_of
-from policy_router.runtime.loader import load_files
+from policy_router.runtime.loader import load_files, load_stored
 from policy_router.runtime.log.folder import LogFolder, write_whole
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -77,10 +78,12 @@ class PolicyStore:
             reason = "its file was changed"
             raise RecordError(f"the policy {revision[:19]} is not what it was: {reason}")
         try:
-            return load_files([(path.name, content)], name=path.stem)
+            policy = load_stored(path.name, content, name=path.stem)
         except PolicyError:
             reason = "this version finds errors in it"
             raise RecordError(f"the policy {revision[:19]} cannot be used: {reason}") from None
+        # Its revision is that of the stored bytes: another edition may write another form.
+        return replace(policy, canonical=content, revision=revision)
 
     def load_as_written(self, revision: str) -> Policy:
         """Compile the policy of a revision from its rule files, if they still give it.
