@@ -33,10 +33,14 @@ _LONGEST_READ = 1_000  # characters of a key that are searched for secrets
 
 
 class Severity(StrEnum):
-    """Whether a finding makes a policy unusable."""
+    """How grave a finding is."""
 
     ERROR = "error"
+    """The policy cannot be used."""
     WARNING = "warning"
+    """The policy can be used, and is probably not what was meant."""
+    HINT = "hint"
+    """Worth a look; not counted as a problem."""
 
 
 class Code(StrEnum):
@@ -77,6 +81,12 @@ class Code(StrEnum):
     OUTSIDE_PROFILE = "PR310"
     BAD_PATTERN = "PR311"
     BAD_LITERAL = "PR312"
+    CONSTANT_PART = "PR313"
+    FAILS = "PR314"
+    MIXED_LOGIC = "PR315"
+    IN_NO_ENTRY = "PR316"
+    PAST_TIME = "PR317"
+    ONLY_ASSERTED = "PR318"
     # Policy
     DUPLICATE_NAME = "PR401"
     UNKNOWN_PROVIDER = "PR402"
@@ -95,6 +105,17 @@ class Code(StrEnum):
     SHADOWED_ALIAS = "PR415"
     RESERVED_PARAMETER = "PR416"
     OUTSIDE_LIMITS = "PR417"
+    NEVER_ADMITTED = "PR418"
+    NEVER_DECIDES = "PR419"
+    WEAKER_GUARD = "PR420"
+    NAME_OF_A_MODEL = "PR421"
+    UNLIKELY_PRICE = "PR422"
+    PARENTS_PROVIDER = "PR423"
+    NO_ADDRESS = "PR424"
+    NAME_WITH_A_MEANING = "PR425"
+    UNLIKELY_ADDRESS = "PR426"
+    UNLIKELY_PARAMETER = "PR427"
+    BEYOND_LIMITS = "PR428"
     LOOKS_LIKE_RULES = "PR450"
     HOST_FALLBACK = "PR451"
     SWALLOWING_COMMENT = "PR452"
@@ -124,7 +145,8 @@ class SourceFile:
         return (0, *(match.end() for match in _LINE_END.finditer(self.text)))
 
     @cached_property
-    def _secrets(self) -> tuple[tuple[int, int], ...]:
+    def secrets(self) -> tuple[tuple[int, int], ...]:
+        """Where the text holds what looks like a secret."""
         return secret_spans(self.text)
 
     def hide(self, span: Span) -> None:
@@ -140,7 +162,7 @@ class SourceFile:
         return any(first < end and start < last for first, last in self._all_hidden())
 
     def _all_hidden(self) -> Iterator[tuple[int, int]]:
-        yield from self._secrets
+        yield from self.secrets
         yield from self._hidden
         yield from self._values
 
@@ -166,7 +188,7 @@ class SourceFile:
     def blanked(self) -> str:
         """Return the text with blanks for its secrets; every line stays where it is."""
         kept = list(self.text)
-        for first, last in (*self._secrets, *self._hidden):
+        for first, last in (*self.secrets, *self._hidden):
             for offset in range(first, min(last, len(kept))):
                 if kept[offset] not in "\r\n":
                     kept[offset] = " "
@@ -203,7 +225,7 @@ class Diagnostic:
 
     Attributes:
         code: which rule of the language is broken.
-        severity: an error makes the policy unusable, a warning does not.
+        severity: an error makes the policy unusable; a warning and a hint do not.
         message: one line, lower-case, without a final full stop.
         span: where.
         path: the YAML path from the root of the file, such as ``$.pool[0].pick``.
@@ -246,7 +268,7 @@ class Diagnostic:
 
 
 Paint = Callable[[str, str], str]
-"""Colours a text for a role: ``error``, ``warning``, ``good``, ``dim`` or ``strong``."""
+"""Colours a text for a role: a severity, ``good``, ``dim`` or ``strong``."""
 
 
 def _plain(text: str, _role: str) -> str:
@@ -258,23 +280,24 @@ class Diagnostics:
     """Everything found in one run: sorted by place, without repeats, at most :data:`SHOWN`.
 
     Attributes:
-        items: the findings that are kept, errors before warnings where there are too many.
+        items: the findings that are kept, the graver ones where there are too many.
         errors: how many errors were found, kept or not.
         warnings: how many warnings were found, kept or not.
+        hints: how many hints were found, kept or not.
     """
 
     items: tuple[Diagnostic, ...] = ()
     errors: int = 0
     warnings: int = 0
+    hints: int = 0
 
     @classmethod
     def of(cls, found: Iterable[Diagnostic]) -> Diagnostics:
         """Sort, deduplicate, count and cut what was found."""
         unique = sorted(set(found), key=_order)
-        errors = [item for item in unique if item.severity is Severity.ERROR]
-        warnings = [item for item in unique if item.severity is Severity.WARNING]
-        kept = sorted((errors + warnings)[:SHOWN], key=_order)
-        return cls(tuple(_safe(item) for item in kept), len(errors), len(warnings))
+        by_severity = [[item for item in unique if item.severity is each] for each in Severity]
+        kept = sorted([item for items in by_severity for item in items][:SHOWN], key=_order)
+        return cls(tuple(_safe(item) for item in kept), *map(len, by_severity))
 
     def __iter__(self) -> Iterator[Diagnostic]:
         """Iterate over the findings that are kept."""
@@ -284,14 +307,19 @@ class Diagnostics:
         """Return how many findings are kept."""
         return len(self.items)
 
+    def without_hints(self) -> Diagnostics:
+        """Return the errors and warnings alone."""
+        kept = tuple(item for item in self.items if item.severity is not Severity.HINT)
+        return replace(self, items=kept, hints=0)
+
     @property
     def omitted(self) -> int:
         """How many findings were counted but not kept."""
-        return self.errors + self.warnings - len(self.items)
+        return self.errors + self.warnings + self.hints - len(self.items)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the findings for JSON; ``omitted`` is there only where some were."""
-        counts = {"errors": self.errors, "warnings": self.warnings}
+        counts = {"errors": self.errors, "warnings": self.warnings, "hints": self.hints}
         rest = {"omitted": self.omitted} if self.omitted else {}
         return {"diagnostics": [item.to_dict() for item in self.items], **counts, **rest}
 
@@ -318,12 +346,12 @@ def printable(text: str) -> str:
     return "".join("\ufffd" if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """Return the remedy for a misspelt word, or None where nothing known is like it."""
     words = list(known)
     if len(words) > _MOST_COMPARED:
         words = [other for other in words if other[:1] == word[:1]][:_MOST_COMPARED]
-    close = difflib.get_close_matches(word[:100], words, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word[:100], words, n=1, cutoff=likeness)
     return f"did you mean `{close[0]}`?" if close else None
 
 

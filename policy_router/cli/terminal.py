@@ -20,7 +20,7 @@ _BAR_SECONDS = 0.1
 _USUAL = (80, 24)  # where a terminal does not know its size
 _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 _given_up = threading.Event()
-_COLOURS = {"error": "31", "warning": "33", "good": "32", "dim": "2", "strong": "1"}
+_COLOURS = {"error": "31", "warning": "33", "hint": "36", "good": "32", "dim": "2", "strong": "1"}
 
 
 def paint_for(stream: TextIO) -> Paint | None:

@@ -7,8 +7,8 @@ read on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from policy_router.diagnostics import (
@@ -34,13 +34,14 @@ from policy_router.domain import (
 )
 from policy_router.expressions.condition import Condition
 from policy_router.parameters import EFFORT
-from policy_router.policy import lint, parameters
+from policy_router.policy import lint, parameters, review
 from policy_router.policy.canonical import default_forbid_id, with_revision
 from policy_router.policy.conditions import ConditionReader, Sees, Vocabularies
 from policy_router.policy.embedded import native_form
 from policy_router.policy.endpoints import dialect, providers, statuses
 from policy_router.policy.findings import settled
 from policy_router.policy.request_sections import RequestSections
+from policy_router.policy.review import Surroundings
 from policy_router.policy.schema import PolicySchema
 from policy_router.policy.sections import Piece, Sections, hide_secrets
 from policy_router.policy.yaml import Document, read
@@ -60,6 +61,7 @@ class Sources:
         schema: the decoded ``policy.schema.json``.
         stored: whether this is a canonical form, which was good when it was written.
         found: what is wrong with the files before one is read.
+        surroundings: what a review of the policy knows besides.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Sources:
     schema: Mapping[str, Any]
     stored: bool = False
     found: Sequence[Diagnostic] = ()
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
 
 def examine(sources: Sources) -> tuple[Policy | None, Diagnostics]:
@@ -81,7 +84,8 @@ def examine(sources: Sources) -> tuple[Policy | None, Diagnostics]:
     if policy is None or diagnostics.errors or unread:
         return None, diagnostics
     files = tuple(document.source for document in documents)
-    return with_revision(replace(policy, warnings=diagnostics, sources=files)), diagnostics
+    warnings = diagnostics.without_hints()
+    return with_revision(replace(policy, warnings=warnings, sources=files)), diagnostics
 
 
 def _documents(sources: Sources, found: list[Diagnostic]) -> list[Document]:
@@ -138,7 +142,15 @@ class _Reader:
         )
         self.found.extend(self.reader.found)
         self.found.extend(lint.findings(policy, self.sections, self.own_precedence))
+        self.found.extend(self.reviewed(policy))
         return policy
+
+    def reviewed(self, policy: Policy) -> Iterator[Diagnostic]:
+        """Yield what is probably not meant, where nothing is wrong."""
+        if any(item.severity is Severity.ERROR for item in self.found):
+            return iter(())
+        own, surroundings = self.own_precedence, self.sources.surroundings
+        return review.findings(policy, self.sections, surroundings, own_precedence=own)
 
     def text(self, key: str) -> str | None:
         piece = self.sections.one(key)

@@ -170,7 +170,7 @@ class ConditionReader:
         if found is None:
             vocabulary: Vocabulary = getattr(self.vocabularies, sees.value)
             found = self._read[text, sees] = self._compiled(*check(text, vocabulary))
-        self.found.extend(_diagnostic(piece, problem) for problem in found.problems)
+        self.found.extend(placed(piece, problem) for problem in found.problems)
         return found
 
     def _compiled(self, checked: Checked, problems: tuple[Problem, ...]) -> _Expression:
@@ -201,10 +201,11 @@ def _text_of(piece: Piece | None) -> str | None:
     return value if isinstance(value, str) else repr(value)
 
 
-def _diagnostic(piece: Piece, problem: Problem) -> Diagnostic:
+def placed(piece: Piece, problem: Problem, severity: Severity = Severity.ERROR) -> Diagnostic:
+    """Put a problem of an expression where it was written."""
     span = piece.span
     if isinstance(piece.node, ScalarNode) and isinstance(piece.node.value, str):
         span = piece.node.span_of(problem.start, problem.end)
     cut = problem.code is Code.CEL_SYNTAX and is_cut(piece.node)
     remedy = CUT_BY_COMMA if cut else problem.help
-    return Diagnostic(problem.code, Severity.ERROR, problem.message, span, piece.path, remedy)
+    return Diagnostic(problem.code, severity, problem.message, span, piece.path, remedy)

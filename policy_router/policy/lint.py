@@ -13,7 +13,7 @@ from policy_router.policy.canonical import form_but_for_name
 from policy_router.policy.endpoints import secret_places
 from policy_router.policy.sections import Piece, Sections, scalars
 from policy_router.policy.yaml import ScalarNode
-from policy_router.redaction import KEY_SHAPE, REFERENCE, is_secret_name, secret_spans
+from policy_router.redaction import KEY_SHAPE, REFERENCE, is_secret_name
 
 
 def findings(policy: Policy, sections: Sections, own_precedence: bool) -> Iterator[Diagnostic]:  # noqa: FBT001 - read once, by name
@@ -229,7 +229,7 @@ def _secrets(_policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
         if not _is_reference(place):
             yield place.error(Code.INLINE_SECRET, f"{what} is written out", remedy)
     for root in sections.roots:
-        for piece in scalars(root) if secret_spans(root.span.source.text) else ():
+        for piece in scalars(root) if root.span.source.secrets else ():
             if piece.span not in reported and _looks_secret(piece):
                 message = "this looks like a secret, written out"
                 yield piece.error(Code.INLINE_SECRET, message, remedy)

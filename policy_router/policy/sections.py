@@ -113,6 +113,10 @@ class Piece:
         """Return a warning at this place."""
         return Diagnostic(code, Severity.WARNING, message, self.span, self.path, help_)
 
+    def hint(self, code: Code, message: str, help_: str | None = None) -> Diagnostic:
+        """Return a hint at this place."""
+        return Diagnostic(code, Severity.HINT, message, self.span, self.path, help_)
+
 
 def hide_secrets(document: Document) -> None:
     """Hide what no diagnostic may show of a file.

@@ -6,6 +6,7 @@ and in a checkout or an editable install beside the package.
 
 from __future__ import annotations
 
+import datetime
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -113,11 +114,14 @@ def load_stored(file: str, content: bytes, *, name: str) -> Policy:
     return policy
 
 
-def check(path: str | Path) -> tuple[Policy | None, Diagnostics]:
+def check(
+    path: str | Path, *, now: datetime.datetime | None = None
+) -> tuple[Policy | None, Diagnostics]:
     """Read and compile a policy, and return all that was found.
 
     Args:
         path: a rule file or a folder, as for :func:`load`.
+        now: a time with a zone; with it, times that are past are found, too.
 
     Returns:
         The policy, None where there are errors; and the diagnostics.
@@ -134,7 +138,7 @@ def check(path: str | Path) -> tuple[Policy | None, Diagnostics]:
         (str(file), content) for file in files if (content := _content(file, found)) is not None
     ]
     name = path.stem if path.suffix else path.name
-    return _examined(name, contents, found=found)
+    return _examined(name, contents, found=found, now=now)
 
 
 def check_text(text: str | bytes, *, name: str = "<policy>") -> tuple[Policy | None, Diagnostics]:
@@ -190,12 +194,16 @@ def _examined(
     *,
     stored: bool = False,
     found: Sequence[Diagnostic] = (),
+    now: datetime.datetime | None = None,
 ) -> tuple[Policy | None, Diagnostics]:
     import policy_router.decision.evaluator  # noqa: F401 - a policy decides without importing
     from policy_router.policy.compiler import Sources, examine
+    from policy_router.policy.review import Surroundings
+    from policy_router.runtime.known_providers import KNOWN_PROVIDERS
 
-    sources = Sources(name or "policy", files, profiles(), schema("policy"), stored, found)
-    return examine(sources)
+    surroundings = Surroundings(KNOWN_PROVIDERS.keys(), now)
+    kept = profiles(), schema("policy"), stored, found, surroundings
+    return examine(Sources(name or "policy", files, *kept))
 
 
 def _content(file: Path, found: list[Diagnostic]) -> bytes | None:
