@@ -86,10 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _adder(commands, common)
 
-    check = command("check", "find what is wrong with policies")
-    check.add_argument("paths", metavar="PATH", nargs="+", help=_POLICY)
-    add_strict(check)
-    _add_format(check)
+    _add_check(command("check", "find what is wrong with policies"))
 
     decide = command("decide", "decide what tasks run on")
     decide.add_argument("policy", metavar="POLICY", help=_POLICY)
@@ -238,7 +235,15 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_now(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--now", metavar="TIME", help="time of the decision, RFC 3339; default: the clock's"
-    )
+def _add_check(check: argparse.ArgumentParser) -> None:
+    check.add_argument("paths", metavar="PATH", nargs="+", help=_POLICY)
+    add_strict(check)
+    check.add_argument("--pedantic", action="store_true", help="count hints as errors, too")
+    check.add_argument("--env", action="store_true", help="look for the keys of all targets here")
+    _add_now(check, "time by which others are past")
+    _add_format(check)
+
+
+def _add_now(parser: argparse.ArgumentParser, what: str = "time of the decision") -> None:
+    help_ = f"{what}, RFC 3339; default: the clock's"
+    parser.add_argument("--now", metavar="TIME", help=help_)

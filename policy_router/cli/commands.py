@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import UnsetType
 
 from policy_router.cli import GOOD, NOT_WHOLE, POLICY_ERRORS, REFUSED, USAGE
+from policy_router.cli.environment import Target, shown, targets
 from policy_router.cli.requests import at_position, read_requests, read_requests_or_records
 from policy_router.cli.terminal import counted, err, out, out_bytes, paint_for, table
 from policy_router.decision.evaluator import decide, permitted
@@ -20,7 +21,7 @@ from policy_router.decision.explain import Explanation, explain
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request, moment
 from policy_router.decision.wording import spelt_target, spelt_warning
-from policy_router.diagnostics import Diagnostic, Diagnostics, printable, quote
+from policy_router.diagnostics import Diagnostics, printable, quote
 from policy_router.domain import WISHES, Policy, PoolEntry
 from policy_router.errors import LogError, PolicyError, PolicyRouterError, RequestError, reason_of
 from policy_router.runtime.loader import check, data_folder
@@ -61,22 +62,36 @@ def _log_error_code(options: argparse.Namespace, problem: LogError) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    """Find what is wrong with policies; with ``--strict``, warnings count as errors."""
-    found: list[Diagnostic] = []
-    errors = warnings = 0
+    """Find what is wrong with policies; ``--strict`` and ``--pedantic`` count more as errors."""
+    found: list[Diagnostics] = []
     good: list[tuple[str, Policy]] = []
     for path in dict.fromkeys(options.paths):
-        policy, diagnostics = check(_existing(path))
-        found.extend(diagnostics)
-        errors, warnings = errors + diagnostics.errors, warnings + diagnostics.warnings
+        policy, diagnostics = check(_existing(path), now=options.now)
+        found.append(diagnostics)
         if policy is not None:
             good.append((path, policy))
-    total = Diagnostics(Diagnostics.of(found).items, errors, warnings)
+    total = Diagnostics(
+        Diagnostics.of(item for each in found for item in each).items,
+        *(sum(getattr(each, word) for each in found) for word in ("errors", "warnings", "hints")),
+    )
+    places = [place for _, policy in good for place in targets(policy)] if options.env else None
     if options.format == "json":
-        out_bytes(total.to_json().encode())
+        out_bytes(_as_json(total, places))
     else:
         _report(options, good, total)
-    return POLICY_ERRORS if errors or (options.strict and warnings) else GOOD
+        if places:
+            out(shown(places))
+    is_strict = options.strict or options.pedantic
+    missing = any(place.problem for place in places or ())
+    bad = total.errors or (is_strict and (total.warnings or missing))
+    return POLICY_ERRORS if bad or (options.pedantic and total.hints) else GOOD
+
+
+def _as_json(total: Diagnostics, places: list[Target] | None) -> bytes:
+    found = total.to_dict()
+    if places is not None:
+        found["targets"] = [place._asdict() for place in places]
+    return json.dumps(found, ensure_ascii=False, indent=2).encode()
 
 
 def _report(
@@ -92,8 +107,9 @@ def _report(
             out(f"  revision {policy.revision}")
             for source in policy.sources:
                 out(f"  read {printable(source.name)}")
-    if total.errors or total.warnings:
-        counts = (counted(total.errors, "error"), counted(total.warnings, "warning"))
+    if total.errors or total.warnings or total.hints:
+        hints = [counted(total.hints, "hint")] if total.hints else []
+        counts = [counted(total.errors, "error"), counted(total.warnings, "warning"), *hints]
         out(", ".join(counts))
     elif good:
         out(f"no problems found; next: policy-router menu {shlex.quote(good[0][0])}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from policy_router.diagnostics import Code, did_you_mean, quote
-from policy_router.expressions import literals
+from policy_router.expressions import instead, literals
 from policy_router.expressions.checking import EMPTY_IN_LIST, Checked, Scope, Walk
 from policy_router.expressions.functions import (
     FUNCTIONS,
@@ -39,7 +39,10 @@ def check_call(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     if syntax.word == "has":
         return check_has(walk, syntax, scope)
     if syntax.word not in FUNCTIONS:
-        remedy = instead_of(syntax.word, [*FUNCTIONS, *METHODS, "has"])
+        remedy = instead.FUNCTIONS.get(syntax.word)
+        if syntax.word in walk.vocabulary.names:
+            remedy = f"write `{syntax.word}`, without parentheses"
+        remedy = remedy or instead_of(syntax.word, [*FUNCTIONS, *METHODS, "has"])
         if syntax.word in METHODS:
             remedy = f"write it after its first argument: `x.{syntax.word}(...)`"
         return unknown_function(walk, syntax.word, word_of(syntax), remedy)
@@ -49,7 +52,8 @@ def check_call(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
 def check_method(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     """Check what is written after its first argument."""
     if syntax.word not in METHODS:
-        remedy = instead_of(syntax.word, [*METHODS, *MACROS])
+        remedy = instead.FUNCTIONS.get(syntax.word)
+        remedy = remedy or instead_of(syntax.word, [*METHODS, *MACROS])
         if syntax.word in FUNCTIONS:
             remedy = f"write it before its argument: `{syntax.word}(x)`"
         return unknown_function(walk, syntax.word, word_of(syntax), remedy)
@@ -84,7 +88,9 @@ def applied(
         word = "-" if syntax.word == "neg" else syntax.word
         found = ", ".join(str(type_) for type_ in types)
         message = f"`{word}` does not take {found}" if found else f"`{word}` wants an argument"
-        return walk.report(Code.TYPE_MISMATCH, message, syntax)
+        looks_in = word == "contains" and types[0].name == "list"
+        remedy = "to look into a list, write `value in list`" if looks_in else None
+        return walk.report(Code.TYPE_MISMATCH, message, syntax, remedy)
     if not _constants_fit(walk, syntax.word, operands):
         return Checked(None)
     return Checked(Apply(gives, syntax.start, syntax.end, syntax.word, tuple(operands)))

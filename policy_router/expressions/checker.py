@@ -11,6 +11,7 @@ from policy_router.expressions import literals
 from policy_router.expressions.calls import check_call, check_loop, check_method
 from policy_router.expressions.checking import EMPTY_IN_LIST, Checked, Problem, Scope, Walk
 from policy_router.expressions.functions import MACROS
+from policy_router.expressions.instead import NAMES
 from policy_router.expressions.names import check_name
 from policy_router.expressions.namespaces import check_namespaced, is_namespaced
 from policy_router.expressions.operators import check_operator, mixes_numbers
@@ -82,7 +83,8 @@ def _literal(walk: Walk, syntax: Syntax) -> Checked:
         value = literals.value_of(syntax.word)
     except literals.LiteralProblem as problem:
         code = Code.OUTSIDE_PROFILE if "outside" in str(problem) else Code.BAD_LITERAL
-        return walk.report(code, str(problem), syntax)
+        remedy = NAMES.get(syntax.word)
+        return walk.report(code, str(problem), syntax, remedy)
     if isinstance(value, str) and "\0" in value:
         return walk.report(Code.BAD_LITERAL, "a NUL character cannot stand in a string", syntax)
     return Checked(Literal(_type_of(value), syntax.start, syntax.end, value))

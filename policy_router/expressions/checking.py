@@ -20,13 +20,23 @@ EMPTY_IN_LIST = "an empty list inside a list is outside the profile of CEL used 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with an expression, between two offsets of its text."""
+    """What is wrong with an expression, between two offsets of its text.
+
+    Attributes:
+        code: which rule of the language is broken.
+        message: what is wrong.
+        start: the first offset.
+        end: the offset after the last character.
+        help: the remedy.
+        guard: the condition that is missing before it, where that is what is wrong.
+    """
 
     code: Code
     message: str
     start: int
     end: int
     help: str | None = None
+    guard: str | None = None
 
 
 class Checked(NamedTuple):
@@ -89,10 +99,12 @@ class Walk(ABC):
         message: str,
         at: Syntax | Node | tuple[int, int],
         help_: str | None = None,
+        *,
+        guard: str | None = None,
     ) -> Checked:
         """Note a problem, and return that a piece has one."""
         start, end = at if isinstance(at, tuple) else (at.start, at.end)
-        self.problems.append(Problem(code, message, start, end, help_))
+        self.problems.append(Problem(code, message, start, end, help_, guard))
         return Checked(None)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from policy_router.diagnostics import Code, did_you_mean, quote
 from policy_router.expressions.checking import Checked, Scope, Walk, dotted
+from policy_router.expressions.instead import NAMES, field_of
 from policy_router.expressions.syntax import Syntax
 from policy_router.expressions.tree import BOOL, BROKEN, Attribute, Present
 from policy_router.expressions.vocabulary import Name
@@ -59,14 +60,16 @@ def _unknown(walk: Walk, syntax: Syntax, path: str, root: str, scope: Scope) -> 
     roots = walk.vocabulary.roots() | scope.variables.keys()
     if root not in roots:
         message = f"unknown name {quote(root)}"
-        remedy = did_you_mean(root, sorted({*roots, "true", "false"})) or _undeclared(root)
+        remedy = NAMES.get(root) or _undeclared(root)
+        remedy = remedy or did_you_mean(root, sorted({*roots, "true", "false"}))
         walk.report(Code.UNKNOWN_NAME, message, _first_word(syntax), remedy)
         return
     place = (syntax.word_start, syntax.word_start + len(syntax.word))
     owner, _, word = path.rpartition(".")
     if owner in walk.vocabulary.names:
-        message = f"`{owner}` is of type {walk.vocabulary.names[owner].type} and has no fields"
-        walk.report(Code.UNKNOWN_NAME, message, place)
+        type_ = walk.vocabulary.names[owner].type
+        message = f"`{owner}` is of type {type_} and has no fields"
+        walk.report(Code.UNKNOWN_NAME, message, place, field_of(owner, type_, word))
         return
     known = [name.rpartition(".") for name in walk.vocabulary.under(owner)]
     close = did_you_mean(word, [last for first, _, last in known if first == owner])
@@ -77,7 +80,7 @@ def _unknown(walk: Walk, syntax: Syntax, path: str, root: str, scope: Scope) -> 
 def _unguarded(walk: Walk, syntax: Syntax, path: str) -> Checked:
     message = f"`{path}` may be absent and is used without a `has()` guard"
     remedy = f"write `has({path}) && ...`, or `has({path}) ? {path} : ...`"
-    return walk.report(Code.UNGUARDED, message, syntax, remedy)
+    return walk.report(Code.UNGUARDED, message, syntax, remedy, guard=f"has({path})")
 
 
 def check_has(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:

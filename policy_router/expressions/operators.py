@@ -140,6 +140,8 @@ def _membership(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     if container.type.name != "list":
         message = f"`in` looks into a list, not {container.type}"
         help_ = "write `a.contains(b)`" if container.type == STRING else None
+        if isinstance(container, Literal):
+            help_ = 'a list is written in brackets: `["a", "b"]`'
         return walk.report(Code.TYPE_MISMATCH, message, syntax, help_)
     elements = container.items if isinstance(container, ListOf) else ()
     if container.type.element and _mixes(walk, item, container.type.element):
@@ -194,7 +196,8 @@ def _in_table(walk: Walk, syntax: Syntax, scope: Scope, table: TableOf) -> Check
     if not isinstance(key, Literal) and _place(table, key) not in scope.present:
         message = f"`{table.path}` may lack the key and is used without a guard"
         remedy = f"write `key in {table.path} && ...`, or `key in {table.path} ? ... : ...`"
-        return walk.report(Code.UNGUARDED, message, syntax, remedy)
+        guard = f"(key in {table.path})"
+        return walk.report(Code.UNGUARDED, message, syntax, remedy, guard=guard)
     type_ = table.type.element or STRING
     return Checked(Apply(type_, syntax.start, syntax.end, "[]", (table, key)))
 

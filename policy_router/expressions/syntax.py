@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import lark
 
 from policy_router.diagnostics import quote
+from policy_router.expressions import instead
 
 MAX_CHARACTERS = 4096
 MAX_NODES = 1000
@@ -159,46 +160,15 @@ def _syntax_problem(text: str, problem: lark.exceptions.UnexpectedInput) -> Synt
             end = len(text.rstrip())
             message = "the expression ends too early" if end else "the expression is empty"
             return SyntaxProblem(message, max(0, end - 1), end)
-        remedy = _INSTEAD.get(word)
+        remedy = instead.at(text, offset, word)
         return SyntaxProblem(f"unexpected {quote(word)}", offset, offset + len(word), remedy)
     character = text[offset : offset + 1]
     if character in {'"', "'"}:
         return SyntaxProblem("the string is not closed", offset, len(text))
     name = "a backtick" if character == "`" else quote(character)
-    return SyntaxProblem(f"unexpected {name}", offset, offset + 1, _INSTEAD.get(character))
-
-
-_INSTEAD = {
-    "and": "write `&&`",
-    "or": "write `||`",
-    "not": "write `!`",
-    "&": "write `&&`",
-    "|": "write `||`",
-    "=": "equality is written `==`",
-    "\u201c": "write a straight quote",
-    "\u201d": "write a straight quote",
-    "\u2018": "write a straight quote",
-    "\u2019": "write a straight quote",
-}
-"""What to write in place of words of other languages."""
-
-
-_CHAINS = {"conditionalor": "||", "conditionaland": "&&"}
-_BINARY = {
-    "relation_lt": "<",
-    "relation_le": "<=",
-    "relation_gt": ">",
-    "relation_ge": ">=",
-    "relation_eq": "==",
-    "relation_ne": "!=",
-    "relation_in": "in",
-    "addition_add": "+",
-    "addition_sub": "-",
-    "multiplication_mul": "*",
-    "multiplication_div": "/",
-    "multiplication_mod": "%",
-}
-_UNARY = {"unary_not": "!", "unary_neg": "neg"}
+    return SyntaxProblem(
+        f"unexpected {name}", offset, offset + 1, instead.at(text, offset, character)
+    )
 
 
 _CHAINS = {"conditionalor": "||", "conditionaland": "&&"}

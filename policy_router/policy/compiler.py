@@ -15,6 +15,7 @@ from policy_router.diagnostics import (
     Code,
     Diagnostic,
     Diagnostics,
+    Severity,
     did_you_mean,
     quote,
 )
@@ -233,7 +234,7 @@ class _Reader:
     def forbid(self) -> tuple[ForbidRule, ...]:
         rules = []
         for number, piece in enumerate(self.sections.joined("forbid") or (), start=1):
-            when = self.reader.condition(piece.get("when"), Sees.CANDIDATE)
+            when = self.reader.prohibition(piece.get("when"))
             if when is not None:
                 id_ = piece.text_at("id") or default_forbid_id(number)
                 message = piece.text_at("message")

@@ -127,6 +127,15 @@ class ConditionReader:
         """Read a condition."""
         return self._of_type(piece, {BOOL}, "a condition is true or false, not {}", sees)
 
+    def prohibition(self, piece: Piece | None) -> Condition | None:
+        """Read the condition of a forbid rule: what may be absent should forbid, too."""
+        before = len(self.found)
+        condition = self.condition(piece, Sees.CANDIDATE)
+        expression = self._read.get((_text_of(piece) or "", Sees.CANDIDATE))
+        if piece and expression and any(problem.guard for problem in expression.problems):
+            self.found[before:] = [placed(piece, _closed(it)) for it in expression.problems]
+        return condition
+
     def number(self, piece: Piece | None) -> Condition | None:
         """Read an expression for a candidate that must be a number."""
         wanted = "`order_by` is a number, not {}"
@@ -209,3 +218,11 @@ def placed(piece: Piece, problem: Problem, severity: Severity = Severity.ERROR) 
     cut = problem.code is Code.CEL_SYNTAX and is_cut(piece.node)
     remedy = CUT_BY_COMMA if cut else problem.help
     return Diagnostic(problem.code, severity, problem.message, span, piece.path, remedy)
+
+
+def _closed(problem: Problem) -> Problem:
+    """Propose the guard that forbids where a name is absent."""
+    if problem.guard is None:
+        return problem
+    remedy = f"write `!{problem.guard} || ...`: without it, the rule forbids"
+    return replace(problem, help=remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -24,7 +25,8 @@ def findings(policy: Policy, sections: Sections, own_precedence: bool) -> Iterat
         sections: where it was read from.
         own_precedence: whether the precedence rules are the policy's own, not a profile's.
     """
-    for check in (_names, _targets, _references, _plans, _providers, _aliases, _pool, _secrets):
+    checks = (_names, _targets, _references, _plans, _providers, _aliases, _models, _pool, _secrets)
+    for check in checks:
         yield from check(policy, sections)
     yield from _headers(sections)
     yield from _default(policy, sections)
@@ -175,6 +177,20 @@ def _aliases(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
                 yield item.warning(Code.SHADOWED_ALIAS, message)
 
 
+def _models(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
+    """Yield a warning for a name that is the model of another entry, which it hides."""
+    models: dict[str, list[PoolEntry]] = {}
+    for entry in policy.pool or ():
+        models.setdefault(entry.model, []).append(entry)
+    for piece, entry in _written(policy, sections):
+        others = models.get(entry.name, [])
+        hidden = next((it for it in others if it.name != entry.name != entry.model), None)
+        if hidden is not None:
+            message = f"the name {quote(entry.name)} is the model of {quote(hidden.name)}"
+            remedy = "whoever asks for it gets this entry; choose another name"
+            yield (piece.get("name") or piece).warning(Code.NAME_OF_A_MODEL, message, remedy)
+
+
 def _headers(sections: Sections) -> Iterator[Diagnostic]:
     """Yield an error for headers that differ in case alone: to HTTP they are one."""
     for _, provider in sections.united("providers"):
@@ -204,10 +220,19 @@ def _default(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
         return
     if not any(_may_equal(policy, entry) for entry in policy.pool):
         message = f"the default {quote(policy.model)} is outside the policy's own pool"
-        remedy = "add it to the pool, or choose a default that is in it"
+        remedy = _default_meant(policy, policy.model)
         bound = [rule for rule in policy.precedence if rule.use is Level.CONFIG and rule.in_pool]
         report = piece.error if bound else piece.warning
         yield report(Code.DEFAULT_OUTSIDE_POOL, message, remedy)
+
+
+def _default_meant(policy: Policy, model: str) -> str:
+    for entry in policy.pool or ():
+        if entry.name == model != entry.model:
+            return f"that is the name of an entry; its model is {quote(entry.model)}"
+        if entry.model == model:
+            return f"the pool has it at {quote(entry.provider)}: write that `provider`"
+    return "add it to the pool, or choose a default that is in it"
 
 
 def _may_equal(policy: Policy, entry: PoolEntry) -> bool:
@@ -227,12 +252,18 @@ def _secrets(_policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
     for place, what in secret_places(sections):
         reported.add(place.span)
         if not _is_reference(place):
-            yield place.error(Code.INLINE_SECRET, f"{what} is written out", remedy)
+            is_shell = _SHELL.fullmatch(place.text() or "")
+            help_ = "write `env:` before the name, without `$`: `env:NAME`" if is_shell else remedy
+            yield place.error(Code.INLINE_SECRET, f"{what} is written out", help_)
     for root in sections.roots:
         for piece in scalars(root) if root.span.source.secrets else ():
             if piece.span not in reported and _looks_secret(piece):
                 message = "this looks like a secret, written out"
                 yield piece.error(Code.INLINE_SECRET, message, remedy)
+
+
+_SHELL = re.compile(r"\$[A-Z_][A-Z0-9_]*|\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+"""A variable of the environment, as a shell has it."""
 
 
 def _looks_secret(piece: Piece) -> bool:

@@ -5,6 +5,7 @@ This is the only door to jsonschema.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, cast
@@ -229,6 +230,9 @@ def _wrong_type(wanted: list[str], error: ValidationError) -> tuple[Code, str, s
     names = " or ".join(dict.fromkeys(_WORDS[word] for word in wanted))
     found = _word_for(error.instance)
     remedy = None
+    if isinstance(error.instance, str) and {"integer", "number"} & set(wanted):
+        looks_like_number = re.fullmatch(r"[\d_,.' ]*\d[\d_,.' ]*[kKmMbB]?", error.instance)
+        remedy = "write the number in digits alone, such as `128000`" if looks_like_number else None
     if error.instance is None:
         what = "item" if error.path and isinstance(error.path[-1], int) else "key"
         remedy = "write `[]` for an empty list" if "array" in wanted else f"leave the {what} out"

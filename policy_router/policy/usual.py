@@ -12,8 +12,8 @@ from policy_router.domain import Policy, PoolEntry
 from policy_router.parameters import EFFORT, KNOWN, MAX_TOKENS, SPELLINGS, is_number, named, same
 from policy_router.policy.parameters import Pairs
 from policy_router.policy.sections import Piece, Sections
-from policy_router.policy.yaml import MappingNode, ScalarNode, plain
 from policy_router.policy.written import entries
+from policy_router.policy.yaml import MappingNode, ScalarNode, plain
 
 _OTHERS: Final = frozenset(
     {

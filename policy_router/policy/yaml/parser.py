@@ -263,6 +263,8 @@ _BAD_ESCAPE = re.compile(
 _ESCAPE_MESSAGE = "this escape is not a character"
 _ESCAPE_REMEDY = "write a character beyond U+FFFF as one escape, such as `\\U0001F600`"
 _INDENTATION = "check the indentation and the quotes above"
+_NO_TAG = "quote a value that begins with `!`"
+_WHOLE = "quote a condition that begins with a quote as a whole: `'\"a\" in x'`"
 _CLOSE = "close it, or quote a value that holds brackets or commas"
 _PROBLEMS: tuple[tuple[str, str, str | None], ...] = (
     ("invalid unicode", _ESCAPE_MESSAGE, _ESCAPE_REMEDY),
@@ -282,7 +284,7 @@ _PROBLEMS: tuple[tuple[str, str, str | None], ...] = (
     ("chomping|comment or line break", "nothing else can stand after `|` or `>`", None),
     ("indentation indicator", "the indentation after `|` or `>` is 1 to 9", None),
     ("tab character", "a tab cannot indent", "indent with spaces"),
-    ("tag handle|uri|tag", "a tag is not allowed", "quote a value that begins with `!`"),
+    ("tag handle|uri|tag", "a tag is not allowed", _NO_TAG),
     ("alphabetic", "a plain value cannot begin with `&` or `*`", "quote the value"),
     ("cannot start any token", "a plain value cannot begin with this character", "quote the value"),
     ("directive|version|yaml document", "a line cannot begin with `%` here", "quote the value"),
@@ -305,6 +307,15 @@ def syntax_error(source: SourceFile, found: yaml.MarkedYAMLError) -> Diagnostic:
     elif remedy == _CLOSE:
         line, _ = source.position(_offset(found.context_mark))
         remedy = f"the bracket was opened at line {line}: {_CLOSE}"
+    begin = _line_begin(source.text, offset)
+    if (tag := _TAG_BEFORE.search(source.text, begin, offset)) is not None:
+        message, remedy, offset = "a tag is not allowed", _NO_TAG, tag.start(1)
+    elif (
+        remedy
+        and remedy.endswith((_INDENTATION, _CLOSE))
+        and _QUOTED_BEFORE.search(source.text, begin, offset)
+    ):
+        message, remedy = "nothing can stand here after the quote", _WHOLE
     if _is_tab_indent(source.text, offset):
         message, remedy = "a tab cannot indent", "indent with spaces"
     elif not source.text[offset:].strip():
@@ -313,13 +324,22 @@ def syntax_error(source: SourceFile, found: yaml.MarkedYAMLError) -> Diagnostic:
     return error(Code.YAML_SYNTAX, message, span, remedy=remedy)
 
 
+_QUOTED_BEFORE = re.compile(r"""[:,\[-][ \t]+(?:"[^"]*"|'[^']*')[ \t]+\Z""")
+"""A quoted value after a key, and a place after it on the same line."""
+_TAG_BEFORE = re.compile(r"[:-][ \t]+(!(?!!)[\w(][^,\r\n]*)\Z")
+"""A value that begins with an exclamation mark, and a place in it."""
+
+
 def _offset(mark: Any) -> int:
     return int(mark.index) if mark else 0
 
 
 def _is_tab_indent(text: str, offset: int) -> bool:
-    begin = max(text.rfind("\n", 0, offset), text.rfind("\r", 0, offset)) + 1
-    return text[begin : offset + 1].lstrip(" ").startswith("\t")
+    return text[_line_begin(text, offset) : offset + 1].lstrip(" ").startswith("\t")
+
+
+def _line_begin(text: str, offset: int) -> int:
+    return max(text.rfind("\n", 0, offset), text.rfind("\r", 0, offset)) + 1
 
 
 def has_surrogate(event: Any) -> bool:

@@ -137,7 +137,11 @@ class Tree:
                 remedy = "write the value out where it is used"
                 self._report(Code.ANCHOR_OR_ALIAS, "an anchor is not allowed", span, remedy)
             elif found.lastgroup == "tag":
-                self._report(Code.TAG, "a tag is not allowed", span, "leave it out")
+                is_local = not found.group().startswith("!!")
+                remedy = "leave it out, or quote a value that begins with `!`"
+                self._report(
+                    Code.TAG, "a tag is not allowed", span, remedy if is_local else "leave it out"
+                )
             start = found.end()
         return start
 
