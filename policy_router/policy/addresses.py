@@ -14,7 +14,7 @@ from policy_router.policy.sections import Piece, Sections
 from policy_router.policy.written import entries
 from policy_router.redaction import REFERENCE
 
-_SENTINELS: Final = frozenset({"inherit", "auto", "default", "parent", "none", "null", "same"})
+SENTINELS: Final = frozenset({"inherit", "auto", "default", "parent", "none", "null", "same"})
 """Words that mean "not set" to other programs, and are names here."""
 _CALLS: Final = ("/chat/completions", "/completions", "/responses", "/messages", "/embeddings")
 """What is appended to an address, and does not belong to it."""
@@ -68,7 +68,7 @@ def _without_address(
         if used is not None and (text := used.text()) is not None:
             places.setdefault(text, used)
     for name, piece in places.items():
-        if name not in known and name.lower() not in _SENTINELS:
+        if name not in known and name.lower() not in SENTINELS:
             message = f"no address is known of the provider {quote(name)}"
             remedy = did_you_mean(name, known, 0.75) or "write its `base_url` under `providers`"
             yield piece.warning(Code.NO_ADDRESS, message, remedy)
@@ -84,7 +84,7 @@ def _sentinels(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
     for key, piece in pieces:
         text = piece.text() if piece else None
         is_value = key == EFFORT and text == "none"
-        if piece is not None and text is not None and text.lower() in _SENTINELS and not is_value:
+        if piece is not None and text is not None and text.lower() in SENTINELS and not is_value:
             message = f"{quote(text)} is taken as the name of a {_KINDS[key]}"
             remedy = f"to set none, leave `{key}` out"
             if text in policy.providers:

@@ -97,6 +97,8 @@ class Domain:
                 return _opposite(self._is_less(value))
             case "!=":
                 return _opposite(self._equals(value))
+            case "startsWith":
+                return False if self.met(where(function, value)).is_empty() else None
         return None
 
     def _equals(self, value: Any) -> bool | None:

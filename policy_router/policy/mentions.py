@@ -78,7 +78,7 @@ class Mentions:
                         yield finding
 
     def _finding(self, path: str, place: Node, value: str, known: _Set) -> Finding | None:
-        remedy = did_you_mean(value, sorted(known.values))
+        remedy = did_you_mean(value, sorted(known.values), 0.75)
         if path == "target.name" and value in self._names_of:
             remedy = f"the name of that entry is {quote(self._names_of[value])}"
         if remedy is None and (known.only_close or not known.values):

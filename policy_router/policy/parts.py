@@ -199,7 +199,7 @@ class _Walk:
         if size.compared(">", index) is True or _splits(container, index):
             return None
         text = self.text(container).strip("`")
-        what = "is empty" if index == 0 else f"has not more than {index} items"
+        what = "is empty" if index == 0 else f"has fewer than {index + 1} items"
         return (
             f"this fails where `{text}` {what}",
             f"write `size({text}) > {index} && ...` before it",

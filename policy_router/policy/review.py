@@ -33,6 +33,9 @@ _BOUNDED: Mapping[str, Domain] = {
     "target.price.cache_read": Domain(low=0.0),
     "target.price.cache_write": Domain(low=0.0),
     "budget.spent_usd": Domain(low=0.0),
+    **dict.fromkeys(
+        ("target.name", "target.model", "target.provider"), Domain(without=frozenset({""}))
+    ),
 }
 """The values that names are meant to have, whatever a request can give."""
 
@@ -68,7 +71,8 @@ def findings(
     mentions = Mentions(policy, surroundings.known_providers)
     of_parts = list(_of_parts(written, reasoner, mentions, surroundings.now))
     yield from of_parts
-    explained = {item.path for item in of_parts if item.code is Code.CONSTANT_PART}
+    causes = {Code.CONSTANT_PART, Code.IN_NO_ENTRY}
+    explained = {item.path for item in of_parts if item.code in causes}
     yield from never.about_conditions(guards, written, explained)
     yield from never.about_the_whole(guards, sections)
     yield from addresses.findings(policy, sections, surroundings.known_providers)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from policy_router.diagnostics import Code, Diagnostic, Severity, did_you_mean, quote
 from policy_router.domain import Policy, PoolEntry
 from policy_router.parameters import EFFORT, KNOWN, MAX_TOKENS, SPELLINGS, is_number, named, same
+from policy_router.policy.addresses import SENTINELS
 from policy_router.policy.parameters import Pairs
 from policy_router.policy.sections import Piece, Sections
 from policy_router.policy.written import entries
@@ -99,7 +100,7 @@ def _value(parameter: str, piece: Piece) -> Iterator[Diagnostic]:
     if is_number(value) and not low <= value <= high:
         message = f"`{parameter}` is usually from {low:,} to {high:,}"
         yield piece.warning(Code.UNLIKELY_PARAMETER, message)
-    elif words and isinstance(value, str) and value not in words:
+    elif words and isinstance(value, str) and value not in {*words, *SENTINELS}:
         message = f"{quote(value)} is no usual value of `{parameter}`"
         remedy = did_you_mean(value, words) or f"usual are {', '.join(words)}"
         yield piece.warning(Code.UNLIKELY_PARAMETER, message, remedy)

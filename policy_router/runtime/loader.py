@@ -141,17 +141,20 @@ def check(
     return _examined(name, contents, found=found, now=now)
 
 
-def check_text(text: str | bytes, *, name: str = "<policy>") -> tuple[Policy | None, Diagnostics]:
+def check_text(
+    text: str | bytes, *, name: str = "<policy>", now: datetime.datetime | None = None
+) -> tuple[Policy | None, Diagnostics]:
     """Compile a policy from a text, and return all that was found.
 
     Args:
         text: what a rule file would hold.
         name: how the text is called in diagnostics.
+        now: as for :func:`check`.
 
     Returns:
         The policy, None where there are errors; and the diagnostics.
     """
-    return _examined(_stem(name), [(name, text)])
+    return _examined(_stem(name), [(name, text)], now=now)
 
 
 @cache

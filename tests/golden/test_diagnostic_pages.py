@@ -7,6 +7,7 @@ diagnostic is the one of a golden case. `pytest --update-golden` writes the diag
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from pathlib import Path
@@ -19,6 +20,7 @@ from policy_router.runtime.loader import check_text
 
 CASES = Path(__file__).parent / "diagnostics"
 PAGES = Path(__file__).parent.parent.parent / "docs" / "diagnostics"
+NOW = datetime.datetime(2026, 11, 30, tzinfo=datetime.UTC)
 _BLOCK = re.compile(r"^```(?P<kind>[a-z ]+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _TITLE = re.compile(r"# (?P<code>PR\d{3}): (?P<title>.+)\n\nSeverity: (?P<severity>.+)\n")
 _ROW = re.compile(
@@ -45,7 +47,7 @@ def _page(name: str) -> Page:
 
 
 def _checked(text: str, name: str = "policy.yaml") -> Diagnostics:
-    return check_text(text, name=name)[1]
+    return check_text(text, name=name, now=NOW)[1]
 
 
 CODES = [code.value for code in Code]

@@ -11,6 +11,7 @@ and with `expected.txt` and `expected.json`. `pytest --update-golden` writes the
 
 from __future__ import annotations
 
+import datetime
 import json
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from policy_router.runtime.loader import check, check_text
 
 CASES = Path(__file__).parent / "diagnostics"
 SECRET = "hunter2"  # noqa: S105 - the word that all secrets of the cases hold
+NOW = datetime.datetime(2026, 11, 30, tzinfo=datetime.UTC)
 LONGEST = 5.0
 """Seconds of the processor that a case may take: a bound against bombs, not a figure."""
 
@@ -135,10 +137,10 @@ def _read(case: Path) -> Result:
     """Check the input of a case; the folder of the case is the current one."""
     given = _input(case)
     if case.name in GENERATED:
-        return Result(*check_text(GENERATED[case.name](), name="policy.yaml"))
+        return Result(*check_text(GENERATED[case.name](), name="policy.yaml", now=NOW))
     if given.is_file():
-        return Result(*check_text(given.read_bytes(), name=given.name))
-    return Result(*check(given.relative_to(case)))
+        return Result(*check_text(given.read_bytes(), name=given.name, now=NOW))
+    return Result(*check(given.relative_to(case), now=NOW))
 
 
 def _timed(case: Path) -> tuple[Result, float]:
