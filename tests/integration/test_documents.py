@@ -360,8 +360,8 @@ def test_the_commands_in_the_starter_s_comments_run(tmp_path: Path) -> None:
     assert "selected  large" in shown
 
 
-@pytest.mark.parametrize("name", ["team-budget", "data-residency", "canary"])
-def test_the_command_in_an_example_s_comment_is_about_that_example(name: str) -> None:
-    text = (ROOT / "rules" / "examples" / f"{name}.yaml").read_text(encoding="utf-8")
-    file = f"rules/examples/{name}"
-    assert f"#   policy-router decide {file}.yaml {file}.requests.json\n" in text
+@pytest.mark.parametrize("file", sorted((ROOT / "rules" / "examples").glob("*.yaml")), ids=str)
+def test_the_command_in_an_example_s_comment_is_about_that_example(file: Path) -> None:
+    text, name = file.read_text(encoding="utf-8"), f"rules/examples/{file.stem}"
+    if file.stem != "hermes":  # which stands as its host wrote it
+        assert f"#   policy-router decide {name}.yaml {name}.requests.json\n" in text
