@@ -28,6 +28,8 @@ def found_in(text: str) -> list[tuple[Code, int]]:
         f"name: >-\n  a block\n{EMPTY}\npool: []",
         f"name: 'a # b'\npool: [  {EMPTY}\n]",
         f"pool:\n  []  {EMPTY}",
+        f"model: m\r\n{EMPTY}\r\npool: []\r\n",
+        f"model: m\r{EMPTY}\rpool: []\r",
         "pool: []  #policy-router:ignore PR410 (a reason (of a kind))",
     ],
 )

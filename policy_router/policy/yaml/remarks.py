@@ -10,7 +10,7 @@ import yaml
 from policy_router.diagnostics import SourceFile, Span
 from policy_router.policy.yaml.parser import Neutral, events
 
-_COMMENT = re.compile(r"(?:^|(?<=[ \t]))#[^\r\n]*+", re.MULTILINE)
+_COMMENT = re.compile(r"(?<![^ \t\r\n])#[^\r\n]*+")
 _LINE_END = re.compile(r"[^\r\n]*+")
 
 
