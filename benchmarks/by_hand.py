@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -29,6 +29,7 @@ from benchmarks.workload import (
 )
 from policy_router.decision import record as rec
 from policy_router.decision.record import DecisionRecord, ReasonCode, Result, Verdict
+from policy_router.diagnostics import did_you_mean, quote
 from policy_router.domain import Level
 
 _EFFORT = "reasoning_effort"
@@ -38,9 +39,14 @@ _NOT_REACHED = tuple(rec.Step(level.value, level, Result.NOT_REACHED) for level 
 _NO_PROPOSAL = tuple(rec.Step(level.value, level, Result.NO_PROPOSAL) for level in _LEVELS)
 _ASKS = {Level.CALL: "the call asks for", Level.TASK: "the task asks for"}
 _FORBIDDEN = ReasonCode.FORBIDDEN
+_Against: TypeAlias = tuple[ReasonCode, str | UnsetType]
+"""Why a candidate is not admitted, and the rule that forbids it."""
+_NOT_GRANTED: _Against = (ReasonCode.PARAMETER_NOT_ALLOWED, UNSET)
 
 
 class _Wish(Struct, forbid_unknown_fields=True):
+    """The wishes of a level; ``parameters`` has no place here, since no request gives any."""
+
     model: str = ""
     provider: str = ""
     reasoning_effort: str = ""
@@ -100,6 +106,7 @@ class _Facts:
         "task",
         "team",
         "tokens",
+        "violations",
         "warnings",
         "wish",
     )
@@ -121,11 +128,8 @@ class _Facts:
         self.possible: Sequence[Forbid] = ()
         self.steps: list[rec.Step] = []
         self.warnings: list[rec.DecisionWarning] = []
-        self.wish: tuple[Level, str] | None = None
-        if effort := call.get(_EFFORT):
-            self.wish = (Level.CALL, effort)
-        elif effort := task.get(_EFFORT):
-            self.wish = (Level.TASK, effort)
+        self.violations: list[tuple[str, Entry | None, _Against]] = []
+        self.wish: str = call.get(_EFFORT) or task.get(_EFFORT, "")
 
 
 class Plain:
@@ -203,115 +207,137 @@ class Plain:
         self.prepare(facts)
         for position, wish in ((0, facts.call), (1, facts.task)):
             model, provider = wish.get("model", ""), wish.get("provider", "")
-            if not model and not provider:
-                facts.steps.append(_NO_PROPOSAL[position])
-                continue
-            requested = rec.Requested(model or UNSET, provider or UNSET)
-            entries = self.meant(model, provider)
-            return self.wished(facts, _LEVELS[position], entries, requested)
+            if model or provider:
+                return self.wished(facts, _LEVELS[position], model, provider)
+            facts.steps.append(_NO_PROPOSAL[position])
         entries = self.picked(facts.task.get("kind", ""))
         decision = self.proposed(facts, Level.POOL, entries)
         if decision is None:
             decision = self.proposed(facts, Level.CONFIG, self.default)
-        return self.inherited(facts) if decision is None else decision
+        if decision is None:
+            decision = self.inherited(facts)
+        if decision is None:
+            decision = self.without_target(facts, (entries or self.default)[0])
+        return decision
 
-    def wished(
-        self,
-        facts: _Facts,
-        level: Level,
-        entries: Sequence[Entry],
-        requested: rec.Requested,
-    ) -> rec.Decision:
+    def wished(self, facts: _Facts, level: Level, model: str, provider: str) -> rec.Decision:
         """Grant a wish, or refuse it."""
+        requested = _requested(model, provider)
+        entries = self.meant(model, provider)
         if not entries:
-            code = ReasonCode.OUTSIDE_POOL
-            facts.steps.append(rec.Step(level.value, level, Result.VIOLATED, code, requested))
-            message = f"{_ASKS[level]} a model outside the pool"
-            return self.refused(facts, code, message, level.value)
-        seen: list[rec.Candidate] = []
-        reason: ReasonCode | None = None
+            return self.outside(facts, level, requested)
+        found: list[_Against] = []
         for entry in entries:
-            why, forbid = self.rejection(facts, entry)
-            if why is None:
-                return self.selected(facts, level, entry, seen, requested)
-            seen.append(_rejected(entry, why, forbid))
-            reason = reason or why
-        reason = reason or ReasonCode.OUTSIDE_POOL
-        step = rec.Step(level.value, level, Result.VIOLATED, reason, requested, tuple(seen))
-        facts.steps.append(step)
-        return self.refused(facts, reason, _message(seen[0]), level.value)
+            against = self.rejection(facts, entry)
+            if against is None:
+                return self.selected(facts, level, entry, _rejected(entries, found), requested)
+            found.append(against)
+        code, seen = found[0][0], tuple(_rejected(entries, found))
+        facts.steps.append(rec.Step(level.value, level, Result.VIOLATED, code, requested, seen))
+        return self.refused(facts, code, _message(entries[0], *found[0]), level.value)
+
+    def outside(self, facts: _Facts, level: Level, requested: rec.Requested) -> rec.Decision:
+        """Refuse a wish outside the pool, and say what was probably meant."""
+        code, message = ReasonCode.OUTSIDE_POOL, f"{_ASKS[level]} a model outside the pool"
+        facts.steps.append(rec.Step(level.value, level, Result.VIOLATED, code, requested))
+        permitted = self.permitted(facts)
+        model, provider = requested.get("model", ""), requested.get("provider", "")
+        hint = None
+        if model and provider and (known := self.meant(model, "")):
+            places = dict.fromkeys(quote(entry.provider) for entry in known)
+            hint = f"{quote(model)} is not at {quote(provider)} but at {', '.join(places)}"
+        elif model:
+            hint = did_you_mean(model, permitted)
+        message = f"{message}; {hint}" if hint else message
+        refusal = rec.Refusal(code, message, level.value, permitted)
+        return rec.Decision("refused", tuple(facts.warnings), refusal=refusal)
 
     def proposed(
-        self,
-        facts: _Facts,
-        level: Level,
-        entries: Sequence[Entry],
+        self, facts: _Facts, level: Level, entries: Sequence[Entry]
     ) -> rec.Decision | None:
         """Take the first admitted entry; None where there is none."""
         if not entries:
             facts.steps.append(_NO_PROPOSAL[_LEVELS.index(level)])
             return None
-        seen: list[rec.Candidate] = []
-        reason: ReasonCode | None = None
+        found: list[_Against] = []
         for entry in entries:
-            code, forbid = self.rejection(facts, entry)
-            if code is None:
-                return self.selected(facts, level, entry, seen, UNSET)
-            seen.append(_rejected(entry, code, forbid))
-            reason = reason or code
-        reason = reason or ReasonCode.NOT_ALLOWED
-        facts.steps.append(
-            rec.Step(level.value, level, Result.VIOLATED, reason, candidates=tuple(seen))
-        )
-        facts.warnings.append(rec.DecisionWarning(reason, level.value))
+            against = self.rejection(facts, entry)
+            if against is None:
+                return self.selected(facts, level, entry, _rejected(entries, found), UNSET)
+            found.append(against)
+        self.violated(facts, level, _rejected(entries, found), entries[0], found[0])
         return None
 
-    def inherited(self, facts: _Facts) -> rec.Decision:
-        """Take the parent's model, or refuse."""
+    def violated(
+        self,
+        facts: _Facts,
+        level: Level,
+        seen: list[rec.Candidate],
+        entry: Entry | None,
+        against: _Against,
+    ) -> None:
+        """Note that a level proposed candidates, and what stood against the first."""
+        (code, forbid), rule = against, level.value
+        step = rec.Step(rule, level, Result.VIOLATED, code, candidates=tuple(seen))
+        facts.steps.append(step)
+        facts.violations.append((rule, entry, against))
+        parameter = _EFFORT if code is ReasonCode.PARAMETER_NOT_ALLOWED else UNSET
+        facts.warnings.append(
+            rec.DecisionWarning(
+                code, rule, entry=_named(entry, code), parameter=parameter, forbid=forbid
+            )
+        )
+
+    def inherited(self, facts: _Facts) -> rec.Decision | None:
+        """Take the parent's model; None where it is not admitted."""
         model, provider = facts.parent.get("model", ""), facts.parent.get("provider", "")
-        none = "no rule selects a target"
         if not model:
             facts.steps.append(_NO_PROPOSAL[4])
-            return self.refused(facts, ReasonCode.NO_TARGET, none, None)
+            return None
         entry = self.equal(model, provider)
         if entry is not None:
-            decision = self.proposed(facts, Level.PARENT, (entry,))
-            return decision or self.refused(facts, ReasonCode.NO_TARGET, none, None)
-        forbid = self.forbidden(facts, provider, None)
-        if forbid is None:
-            seen = rec.Candidate(Verdict.SELECTED, UNSET, model, provider)
-            facts.steps.append(
-                rec.Step("parent", Level.PARENT, Result.SELECTED, candidates=(seen,))
-            )
-            target = rec.Target(model, provider, self.parameters(facts, None))
-            return rec.Decision(
-                "selected", tuple(facts.warnings), Level.PARENT, "parent", target, ()
-            )
-        seen = rec.Candidate(Verdict.REJECTED, UNSET, model, provider, _FORBIDDEN, forbid)
-        facts.steps.append(
-            rec.Step("parent", Level.PARENT, Result.VIOLATED, _FORBIDDEN, candidates=(seen,))
-        )
-        facts.warnings.append(rec.DecisionWarning(_FORBIDDEN, "parent"))
-        return self.refused(facts, ReasonCode.NO_TARGET, none, None)
+            return self.proposed(facts, Level.PARENT, (entry,))
+        against = self.objection(facts, provider)
+        if against is not None:
+            seen = rec.Candidate(Verdict.REJECTED, UNSET, model, provider, *against)
+            self.violated(facts, Level.PARENT, [seen], None, against)
+            return None
+        seen = rec.Candidate(Verdict.SELECTED, UNSET, model, provider)
+        facts.steps.append(rec.Step("parent", Level.PARENT, Result.SELECTED, candidates=(seen,)))
+        target = rec.Target(model, provider, self.parameters(facts, None))
+        return rec.Decision("selected", tuple(facts.warnings), Level.PARENT, "parent", target, ())
 
-    def rejection(self, facts: _Facts, entry: Entry) -> tuple[ReasonCode | None, str | None]:
-        """Return why an entry is not admitted, and the rule that forbids it."""
+    def objection(self, facts: _Facts, provider: str) -> _Against | None:
+        """Return what is against a parent's model outside the pool; None where it is admitted."""
+        if not provider:
+            return ReasonCode.INCOMPLETE, UNSET
+        forbid = self.forbidden(facts, provider, None)
+        if forbid is not None:
+            return _FORBIDDEN, forbid
+        return _NOT_GRANTED if facts.wish else None
+
+    def rejection(self, facts: _Facts, entry: Entry) -> _Against | None:
+        """Return what is against an entry; None where it is admitted."""
         provider, tokens = entry.provider, facts.tokens
         if (
             facts.depth >= entry.depth
             or (provider == "west" and "pii" in facts.labels)
             or (tokens is not None and tokens > entry.largest)
         ):
-            return ReasonCode.NOT_ALLOWED, None
+            return ReasonCode.NOT_ALLOWED, UNSET
         forbid = self.forbidden(facts, provider, entry)
         if forbid is not None:
             return _FORBIDDEN, forbid
         for need in facts.needs:
             if need not in entry.supports:
-                return ReasonCode.LACKS_CAPABILITY, None
-        if tokens is not None and tokens > entry.window:
-            return ReasonCode.CONTEXT_TOO_SMALL, None
-        return None, None
+                return ReasonCode.LACKS_CAPABILITY, UNSET
+        if tokens is not None and tokens + MAX_TOKENS > entry.window:
+            return ReasonCode.CONTEXT_TOO_SMALL, UNSET
+        return _NOT_GRANTED if facts.wish and facts.wish not in entry.efforts else None
+
+    def permitted(self, facts: _Facts) -> tuple[str, ...]:
+        """Return the names that may be asked for."""
+        return tuple([entry.name for entry in self.entries if self.rejection(facts, entry) is None])
 
     def selected(
         self,
@@ -321,17 +347,7 @@ class Plain:
         seen: list[rec.Candidate],
         requested: rec.Requested | UnsetType,
     ) -> rec.Decision:
-        """Select an entry, unless the wish for a parameter refuses."""
-        wish = facts.wish
-        if wish is not None and wish[1] not in entry.efforts:
-            code = ReasonCode.PARAMETER_NOT_ALLOWED
-            seen.append(_rejected(entry, code, None))
-            facts.steps.append(
-                rec.Step(level.value, level, Result.VIOLATED, code, requested, tuple(seen))
-            )
-            allowed = f"does not allow; it allows {', '.join(entry.efforts)}"
-            message = f"{_ASKS[wish[0]]} a {_EFFORT} that `{entry.name}` {allowed}"
-            return self.refused(facts, code, message, wish[0].value)
+        """Select an entry."""
         seen.append(rec.Candidate(Verdict.SELECTED, entry.name))
         facts.steps.append(
             rec.Step(level.value, level, Result.SELECTED, UNSET, requested, tuple(seen))
@@ -340,33 +356,52 @@ class Plain:
         if level is not Level.CALL and level is not Level.TASK:
             for name in entry.fallback:
                 other = self.named(name)
-                if self.rejection(facts, other)[0] is None and (
-                    wish is None or wish[1] in other.efforts
-                ):
+                if self.rejection(facts, other) is None:
                     planned.append(self.target(facts, other))
-        return rec.Decision(
-            "selected",
-            tuple(facts.warnings),
-            level,
-            level.value,
-            self.target(facts, entry),
-            tuple(planned),
-        )
+        self.lost(facts, level, entry)
+        target, warnings = self.target(facts, entry), tuple(facts.warnings)
+        return rec.Decision("selected", warnings, level, level.value, target, tuple(planned))
+
+    def lost(self, facts: _Facts, level: Level, entry: Entry) -> None:
+        """Warn of what the parent or the task wanted and does not get."""
+        warn = facts.warnings.append
+        inherited = "" if facts.wish else facts.parent.get(_EFFORT, "")
+        if inherited and inherited not in entry.efforts:
+            code = ReasonCode.PARAMETER_LIMITED
+            warn(rec.DecisionWarning(code, level.value, parameter=_EFFORT))
+        code, task = ReasonCode.OUTRANKED, facts.task
+        if level is Level.CALL:
+            model, provider = task.get("model", ""), task.get("provider", "")
+            if (model or provider) and entry not in self.meant(model, provider):
+                asked = _requested(model, provider)
+                warn(rec.DecisionWarning(code, "task", asked, by="call"))
+        effort = task.get(_EFFORT)
+        if effort and effort != facts.wish:
+            asked = {_EFFORT: effort}
+            warn(rec.DecisionWarning(code, "task", asked, parameter=_EFFORT, by="call"))
 
     def target(self, facts: _Facts, entry: Entry) -> rec.Target:
         """Return what a task runs on."""
-        parameters = self.parameters(facts, entry.temperature)
-        return rec.Target(entry.model, entry.provider, parameters, entry.name)
+        return rec.Target(entry.model, entry.provider, self.parameters(facts, entry), entry.name)
 
-    def parameters(self, facts: _Facts, temperature: float | None) -> dict[str, Any]:
-        """Return the parameters of a target."""
+    def parameters(self, facts: _Facts, entry: Entry | None) -> dict[str, Any]:
+        """Return the parameters of a target; None is the parent's own, outside the pool."""
         found: dict[str, Any] = {"max_tokens": MAX_TOKENS}
-        if temperature is not None:
-            found["temperature"] = temperature
-        effort = facts.wish[1] if facts.wish else facts.parent.get(_EFFORT)
-        if effort:
+        effort = facts.wish or facts.parent.get(_EFFORT)
+        if entry is not None:
+            found["temperature"] = entry.temperature
+        if effort and (entry is None or effort in entry.efforts):
             found[_EFFORT] = effort
         return found
+
+    def without_target(self, facts: _Facts, first: Entry) -> rec.Decision:
+        """Refuse where no level selects; the default at least has proposed an entry."""
+        message = f"no rule selects a target: {_message(first, *facts.violations[0][2])}"
+        reasons = tuple(
+            rec.Reason(rule, code, forbid, entry=_named(entry, code))
+            for rule, entry, (code, forbid) in facts.violations
+        )
+        return self.refused(facts, ReasonCode.NO_TARGET, message, None, reasons)
 
     def refused(
         self,
@@ -374,12 +409,10 @@ class Plain:
         code: ReasonCode,
         message: str,
         rule: str | None,
+        reasons: tuple[rec.Reason, ...] | UnsetType = UNSET,
     ) -> rec.Decision:
         """Refuse, and say what may be asked for."""
-        permitted = tuple(
-            entry.name for entry in self.entries if self.rejection(facts, entry)[0] is None
-        )
-        refusal = rec.Refusal(code, message, rule, permitted)
+        refusal = rec.Refusal(code, message, rule, self.permitted(facts), reasons)
         return rec.Decision("refused", tuple(facts.warnings), refusal=refusal)
 
 
@@ -405,6 +438,8 @@ class Tuned(Plain):
         self.by_kind = {kind: tuple(Plain.picked(self, kind)) for kind in kinds}
         self.by_word = {(rule.form, rule.word): n for n, rule in enumerate(forbids)}
         self.by_amount = [(n, rule) for n, rule in enumerate(forbids) if rule.form == "budget"]
+        rows = [(it, it.depth, min(it.largest, it.window - MAX_TOKENS)) for it in entries]
+        self.rows = rows, [row for row in rows if row[0].provider != "west"]
         self.most = max((rule.amount for _, rule in self.by_amount), default=0.0)
 
     def meant(self, model: str, provider: str) -> Sequence[Entry]:
@@ -454,6 +489,20 @@ class Tuned(Plain):
                 return rule.id
         return None
 
+    def permitted(self, facts: _Facts) -> tuple[str, ...]:
+        """Ask of all entries at once what the request asks for; nobody wants reasons."""
+        depth, tokens, wish = facts.depth, facts.tokens or 0, facts.wish
+        rows = self.rows["pii" in facts.labels]
+        found = [entry for entry, below, most in rows if depth < below and tokens <= most]
+        if facts.possible:
+            found = [it for it in found if self.forbidden(facts, it.provider, it) is None]
+        if facts.needs:
+            needs = set(facts.needs)
+            found = [entry for entry in found if needs.issubset(entry.supports)]
+        if wish:
+            found = [entry for entry in found if wish in entry.efforts]
+        return tuple([entry.name for entry in found])
+
 
 def _test(rule: Forbid) -> Callable[[_Facts, str, Entry | None], bool]:
     """Return a forbid rule as a Python function."""
@@ -478,20 +527,36 @@ def _test(rule: Forbid) -> Callable[[_Facts, str, Entry | None], bool]:
             )
 
 
-def _rejected(entry: Entry, code: ReasonCode, forbid: str | None) -> rec.Candidate:
-    return rec.Candidate(
-        Verdict.REJECTED, entry.name, UNSET, UNSET, code, UNSET if forbid is None else forbid
-    )
+def _requested(model: str, provider: str) -> rec.Requested:
+    if model and provider:
+        return {"model": model, "provider": provider}
+    return {"model": model} if model else {"provider": provider}
 
 
-def _message(candidate: rec.Candidate) -> str:
-    name = f"`{candidate.entry}`"
-    match candidate.code:
+def _rejected(entries: Sequence[Entry], found: Sequence[_Against]) -> list[rec.Candidate]:
+    """Return the verdicts on the first of some entries, one for each objection."""
+    return [
+        rec.Candidate(Verdict.REJECTED, entry.name, UNSET, UNSET, code, forbid)
+        for entry, (code, forbid) in zip(entries, found, strict=False)
+    ]
+
+
+def _named(entry: Entry | None, code: ReasonCode) -> str | UnsetType:
+    """Return the name to give beside a code; a forbid rule is named in its place."""
+    return UNSET if entry is None or code is _FORBIDDEN else entry.name
+
+
+def _message(entry: Entry, code: ReasonCode, forbid: str | UnsetType) -> str:
+    name = f"`{entry.name}`"
+    match code:
         case ReasonCode.FORBIDDEN:
-            return f"{name} is forbidden by the rule `{candidate.forbid}`"
+            return f"{name} is forbidden by the rule `{forbid}`"
         case ReasonCode.NOT_ALLOWED:
             return f"{name} is not allowed for this request"
         case ReasonCode.LACKS_CAPABILITY:
             return f"{name} lacks a capability that the task needs"
+        case ReasonCode.CONTEXT_TOO_SMALL:
+            return f"input and answer are larger than the context window of {name}"
         case _:
-            return f"the input is larger than the context window of {name}"
+            allowed = ", ".join(entry.efforts)
+            return f"{name} does not allow {_EFFORT} as asked; it allows {allowed}"
