@@ -107,7 +107,7 @@ class _Decisions:
         for size, policy in self.policies.items():
             say(f"comparing records for {size} entries")
             plain, tuned = self.hand(size, policy)
-            some = varied_requests(size, _VARIED if size < SIZES[-1] else _VARIED // 10)
+            some = varied_requests(size, _VARIED)
             for request in [*requests(size).values(), *some]:
                 content = json.dumps(request).encode()
                 record = decide(policy, request, now=_MOMENT).to_json()

@@ -198,7 +198,8 @@ def varied_requests(size: int, count: int) -> list[dict[str, Any]]:
 
 
 def _varied(chance: random.Random, size: int) -> dict[str, Any]:
-    names = [f"entry-{chance.randrange(size)}", f"model-{chance.randrange(size)}", "unheard-of"]
+    names = [f"{word}-{chance.randrange(size)}" for word in ("entry", "model", "entity")]
+    labels = ["pii", *(f"label-{n}" for n in range(0, 20, 4))]
     some: dict[str, dict[str, Any]] = {
         "call": {
             "model": chance.choice(["", "", "", "", *names[:1]]),
@@ -206,18 +207,18 @@ def _varied(chance: random.Random, size: int) -> dict[str, Any]:
         },
         "task": {
             "model": chance.choice(["", "", "", *names]),
-            "provider": chance.choice(["", "", "", "", "", *PROVIDERS]),
+            "provider": chance.choice(["", "", "", "", "", *PROVIDERS, "unheard-of"]),
             "reasoning_effort": chance.choice(["", "", *EFFORTS]),
             "kind": chance.choice(["", "chat", *KINDS]),
-            "labels": chance.sample(["pii", *(f"label-{n}" for n in range(0, 20, 4))], 2),
+            "labels": chance.sample(labels, chance.randrange(3)),
             "needs": chance.choice([[], [], ["tools"], ["vision"], ["tools", "reasoning"]]),
-            "input_tokens": chance.choice([100, 30_000, 68_000, 100_000]),
+            "input_tokens": chance.choice([100, 30_000, 60_000]),
         },
         "parent": {
             "model": chance.choice(["", names[1], "elsewhere"]),
             "provider": chance.choice(["", *PROVIDERS]),
             "reasoning_effort": chance.choice(["", "high"]),
-            "depth": chance.randrange(5),
+            "depth": chance.randrange(4),
         },
         "caller": {
             "team": chance.choice(["", "team-5", "team-17"]),
