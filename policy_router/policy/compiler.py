@@ -148,7 +148,7 @@ class _Reader:
 
     def reviewed(self, policy: Policy) -> Iterator[Diagnostic]:
         """Yield what is probably not meant, where nothing is wrong."""
-        if any(item.severity is Severity.ERROR for item in self.found):
+        if self.sources.stored or any(it.severity is Severity.ERROR for it in self.found):
             return iter(())
         own, surroundings = self.own_precedence, self.sources.surroundings
         return review.findings(policy, self.sections, surroundings, own_precedence=own)

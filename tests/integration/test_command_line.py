@@ -163,8 +163,10 @@ USES = [
 def test_every_command_says_how_many_warnings_a_policy_has(
     run: Run, tmp_path: Path, words: tuple[str, ...], quiet: tuple[str, ...]
 ) -> None:
-    write(tmp_path, request_json=CODING)
-    run("decide", "policy.yaml", "request.json", "--log", "log")
+    good = "model: m\nprovider: openai\npool: [{model: m}]\nprecedence: [{use: config}]\n"
+    warns = good.replace("[{model: m}]", "[]")
+    write(tmp_path, request_json=CODING, warns_yaml=warns, good_yaml=good)
+    run("decide", "good.yaml", "request.json", "--log", "log")
     ran = run(*words, *quiet)
     assert ran.err.splitlines()[0] == (
         "policy-router: 1 warning; see: policy-router check warns.yaml"
@@ -175,8 +177,8 @@ def test_every_command_says_how_many_warnings_a_policy_has(
     assert strict.err.splitlines()[-1] == (
         "policy-router: the policy has warnings, and is refused with --strict"
     )
-    good = [word.replace("warns.yaml", "policy.yaml") for word in words]
-    assert "warning" not in run(*good, *quiet, "--strict").err
+    of_good = [word.replace("warns.yaml", "good.yaml") for word in words]
+    assert "warning" not in run(*of_good, *quiet, "--strict").err
 
 
 def test_windows_line_ends_change_nothing_but_the_file(run: Run, tmp_path: Path) -> None:

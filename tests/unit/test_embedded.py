@@ -38,8 +38,8 @@ def found_in(text: str) -> list[tuple[Code, Severity, str]]:
 
 SPELLINGS = {
     "beside other keys": (
-        "{delegation: {model: m, provider: p}, other: 1}",
-        "{model: m, provider: p}",
+        "{delegation: {model: m, provider: zai}, other: 1}",
+        "{model: m, provider: zai}",
     ),
     "nothing set": (
         """
@@ -55,16 +55,16 @@ SPELLINGS = {
     "nothing set further down": (
         """
         delegation:
-          provider: p
+          provider: zai
           pool:
             - {model: a, name: '', provider: ''}
             - {model: b, parameters: {reasoning_effort: ''}}
-          providers: {p: {base_url: 'http://[::1]', api_key: ''}}
+          providers: {zai: {base_url: 'http://[::1]', api_key: ''}}
         """,
         """
-        provider: p
+        provider: zai
         pool: [{model: a}, {model: b}]
-        providers: {p: {base_url: 'http://[::1]'}}
+        providers: {zai: {base_url: 'http://[::1]'}}
         """,
     ),
     "an endpoint": (
@@ -83,9 +83,9 @@ SPELLINGS = {
         delegation:
           provider: zai
           base_url: http://[::1]/
-          providers: {zai: {base_url: 'http://[::1]'}, b: {}}
+          providers: {zai: {base_url: 'http://[::1]'}, openrouter: {}}
         """,
-        "{provider: zai, providers: {zai: {base_url: 'http://[::1]'}, b: {}}}",
+        "{provider: zai, providers: {zai: {base_url: 'http://[::1]'}, openrouter: {}}}",
     ),
     "a key for a declared provider": (
         """
@@ -100,12 +100,13 @@ SPELLINGS = {
         """
         delegation:
           model: m
+          provider: zai
           foreign: [base_url, fallback_model, retries]
           base_url: 5
           fallback_model: x
           retries: [{a: 1}]
         """,
-        "model: m",
+        "{model: m, provider: zai}",
     ),
 }
 
@@ -149,7 +150,7 @@ def test_the_host_s_own_keys_are_known() -> None:
 
 def test_all_that_is_unknown_is_one_warning() -> None:
     _, found = check_text(
-        "delegation: {model: m, provider: p, zorp: 1, blah: {model: a}, quux: []}"
+        "delegation: {model: m, provider: zai, zorp: 1, blah: {model: a}, quux: []}"
     )
     (item,) = found
     assert (item.code, item.severity) == (Code.UNKNOWN_KEY, Severity.WARNING)
@@ -158,24 +159,24 @@ def test_all_that_is_unknown_is_one_warning() -> None:
 
 @pytest.mark.parametrize("key", ["pool", "forbid", "precedence", "variables"])
 def test_a_section_that_restricts_cannot_be_empty_by_accident(key: str) -> None:
-    found = found_in(f"delegation: {{model: m, provider: p, {key}: null}}")
+    found = found_in(f"delegation: {{model: m, provider: zai, {key}: null}}")
     assert (Code.WRONG_TYPE, Severity.ERROR, f"$.delegation.{key}") in found
 
 
 @pytest.mark.parametrize("key", ["pool", "forbid", "precedence", "facts", "parameters", "assert"])
 def test_a_key_of_a_policy_beside_it_is_a_warning(key: str) -> None:
-    found = found_in(f"{key}: 1\ndelegation: {{model: m, provider: p}}")
+    found = found_in(f"{key}: 1\ndelegation: {{model: m, provider: zai}}")
     assert found == [(Code.NO_EFFECT, Severity.WARNING, f"$.{key}")]
 
 
 @pytest.mark.parametrize("value", ["null", "''", "[]", "{}"])
 def test_no_fallbacks_of_the_host_are_as_none_given(value: str) -> None:
-    assert found_in(f"delegation: {{model: m, provider: p, fallback_providers: {value}}}") == []
+    assert found_in(f"delegation: {{model: m, provider: zai, fallback_providers: {value}}}") == []
 
 
 @pytest.mark.parametrize("value", ["x", "{model: x}", "[{model: x}]", "[x]", "[[x]]", "5"])
 def test_fallbacks_of_the_host_are_an_error_whatever_their_shape(value: str) -> None:
-    found = found_in(f"delegation: {{model: m, provider: p, fallback_model: {value}}}")
+    found = found_in(f"delegation: {{model: m, provider: zai, fallback_model: {value}}}")
     assert found == [(Code.HOST_FALLBACK, Severity.ERROR, "$.delegation.fallback_model")]
 
 
@@ -204,7 +205,7 @@ def test_it_is_kept_beside_a_log_and_read_again(tmp_path: Path) -> None:
 def test_likenesses_of_very_many_keys_are_not_looked_for() -> None:
     keys = "".join(f"  precedenc{number}: 1\n" for number in range(20_000))
     begin = time.process_time()
-    _, found = check_text(f"delegation:\n  model: m\n  provider: p\n{keys}")
+    _, found = check_text(f"delegation:\n  model: m\n  provider: zai\n{keys}")
     assert (found.errors, found.warnings) == (100, 1)
     assert time.process_time() - begin < 5
 

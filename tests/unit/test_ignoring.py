@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+from pathlib import Path
+
 import pytest
 
 from policy_router.diagnostics import Code
-from policy_router.runtime.loader import check_text
+from policy_router.runtime.loader import check, check_text
 
 USELESS = Code.USELESS_IGNORE
 EMPTY = "# policy-router: ignore PR410 (nothing yet)"
@@ -13,7 +16,7 @@ EMPTY = "# policy-router: ignore PR410 (nothing yet)"
 
 def found_in(text: str) -> list[tuple[Code, int]]:
     """Return the code and the line of all that is found in a policy."""
-    _, found = check_text(f"provider: p\n{text}")
+    _, found = check_text(f"provider: zai\n{text}")
     return [(item.code, item.span.position[0]) for item in found]
 
 
@@ -80,5 +83,17 @@ def test_a_remark_that_silences_nothing_is_found(
 
 
 def test_a_warning_about_the_host_s_part_can_be_silenced_there() -> None:
-    text = "# policy-router: ignore PR414 (of the host)\nforbid: a\ndelegation: {provider: p}\n"
+    text = "# policy-router: ignore PR414 (of the host)\nforbid: a\ndelegation: {provider: zai}\n"
     assert check_text(text)[1].to_text() == ""
+
+
+def test_what_depends_on_the_day_can_be_silenced_on_every_day(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    allow = (
+        "now < timestamp('2026-01-01T00:00:00Z')  # policy-router: ignore PR317 (kept for a while)"
+    )
+    path.write_text(f"model: m\nprovider: zai\npool:\n  - model: m\n    allow: {allow}\n")
+    for year in (2025, 2027):
+        now = datetime.datetime(year, 1, 1, tzinfo=datetime.UTC)
+        assert check(path, now=now)[1].to_text() == ""
+    assert check(path)[1].to_text() == ""

@@ -131,7 +131,7 @@ def test_a_file_may_have_just_the_bytes_allowed(tmp_path: Path) -> None:
 
 
 def test_warnings_are_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = written(tmp_path, acme="provider: p\npool: []\n") / "acme.yaml"
+    path = written(tmp_path, acme="provider: zai\npool: []\n") / "acme.yaml"
     policy = load(path)
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("policy_router", "WARNING")
@@ -141,25 +141,25 @@ def test_warnings_are_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     caplog.clear()
     check(path)
     assert caplog.records == []
-    loads("pool: []\nprovider: p")
+    loads("pool: []\nprovider: zai")
     assert len(caplog.records) == 1
 
 
 def test_warnings_that_are_not_shown_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     rules = "\n".join(f"- {{id: r{number}, use: task, entry: a}}" for number in range(150))
-    loads(f"provider: p\npool: [{{model: a}}]\nprecedence:\n{rules}")
+    loads(f"provider: zai\npool: [{{model: a}}]\nprecedence:\n{rules}")
     assert len(caplog.records) == 101
     assert caplog.records[-1].getMessage() == "... and 50 more warnings"
 
 
 def test_strict_refuses_a_policy_with_warnings(tmp_path: Path) -> None:
-    path = written(tmp_path, acme="provider: p\npool: []\n") / "acme.yaml"
+    path = written(tmp_path, acme="provider: zai\npool: []\n") / "acme.yaml"
     with pytest.raises(PolicyError, match="PR410") as caught:
         load(path, strict=True)
     assert (caught.value.diagnostics.errors, caught.value.diagnostics.warnings) == (0, 1)
     with pytest.raises(PolicyError):
         loads(path.read_text("utf-8"), strict=True)
-    assert loads("{model: m, provider: p}", strict=True).model == "m"
+    assert loads("{model: m, provider: zai}", strict=True).model == "m"
 
 
 # Folders.
@@ -200,7 +200,7 @@ def test_tests_hidden_files_and_other_files_are_not_read(tmp_path: Path) -> None
     wrong = "not: [a policy"
     folder = written(
         tmp_path,
-        a="model: m",
+        a="{model: m, provider: zai}",
         a_test=wrong,
         sub__b_test=wrong,
         **{".hidden": wrong, ".git__c": wrong, "sub__.d__e": wrong},
@@ -229,7 +229,7 @@ def test_tests_hidden_files_and_other_files_are_not_read(tmp_path: Path) -> None
 def test_what_looks_like_a_rule_file_and_is_not_read_is_a_warning(
     tmp_path: Path, name: str
 ) -> None:
-    folder = written(tmp_path, a="model: m")
+    folder = written(tmp_path, a="{model: m, provider: zai}")
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text("forbid: [{when: true}]", encoding="utf-8")
     policy, found = check(folder)
