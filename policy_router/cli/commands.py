@@ -15,7 +15,8 @@ from msgspec import UnsetType
 from policy_router.cli import GOOD, NOT_WHOLE, POLICY_ERRORS, REFUSED, USAGE
 from policy_router.cli.requests import at_position, read_requests, read_requests_or_records
 from policy_router.cli.terminal import counted, err, out, out_bytes, paint_for, table
-from policy_router.decision.evaluator import decide, permitted
+from policy_router.decision.askable import permitted_entries
+from policy_router.decision.evaluator import decide
 from policy_router.decision.explain import Explanation, explain
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request, moment
@@ -193,8 +194,7 @@ def _menu(options: argparse.Namespace) -> int:
         requests, _ = read_requests(options.request)
         if len(requests) != 1:
             raise _UsageError("menu takes one request, not a batch")
-        names = permitted(policy, requests[0], now=options.now) or ()
-        entries = tuple(entry for entry in entries if entry.name in names)
+        entries = permitted_entries(policy, requests[0], options.now)
     if options.format == "json":
         listed = None if policy.pool is None else [_dish(entry) for entry in entries]
         menu = {"restricted": policy.pool is not None, "entries": listed}

@@ -7,11 +7,13 @@ against it in any case. What is on the menu may still be refused for one task or
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from policy_router.decision.prepared import known_of
-from policy_router.decision.request import Request, checked, values_of
+from policy_router.decision.evaluator import admission, permitted, wishes_of
+from policy_router.decision.prepared import Evaluation, known_of
+from policy_router.decision.request import Request, checked, moment, values_of
 from policy_router.domain import Level, Policy, PoolEntry
 from policy_router.expressions.evaluate import FAILURE, Outcome, Program, frame_of
 from policy_router.expressions.simplify import (
@@ -53,6 +55,32 @@ def askable_entries(
     values = values_of(policy, checked(policy, request))
     menu = _Menu(policy, values, level)
     return tuple(entry for entry in policy.pool if menu.may_offer(entry))
+
+
+def permitted_entries(
+    policy: Policy, request: Request | Mapping[str, Any], now: datetime.datetime | str
+) -> tuple[PoolEntry, ...]:
+    """Return the entries that :func:`permitted` names; of one name, those that are admitted.
+
+    Args:
+        policy: a compiled policy.
+        request: the wishes and facts.
+        now: the time of the decision.
+
+    Raises:
+        RequestError: the request does not fit the policy.
+    """
+    names = permitted(policy, request, now=now) or ()
+    values = values_of(policy, checked(policy, request))
+    evaluation = Evaluation(policy, values, moment(now))
+
+    def is_admitted(entry: PoolEntry) -> bool:
+        seen = evaluation.asking(Level.TASK, {"model": entry.name, "provider": ""})
+        candidate = seen.candidate(entry, Level.TASK)
+        return admission(seen, candidate, wishes_of(seen), in_pool=True) is None
+
+    named = (entry for entry in policy.pool or () if entry.name in names)
+    return tuple(entry for entry in named if not entry.shares_name or is_admitted(entry))
 
 
 class _Menu:

@@ -487,8 +487,9 @@ def test_menu_of_one_name_at_two_providers_lists_the_one_that_may_be_used(
     near, far = "{model: m, provider: near, allow: parent.depth < 1}", "{model: m, provider: far}"
     write(tmp_path, two_yaml=f"version: 1\nname: two\npool:\n  - {near}\n  - {far}\n")
     words = ("two.yaml", "-", "--format", "json")
-    found = json.loads(run("menu", *words, stdin='{"parent": {"depth": 1}}').out)
-    assert [entry["provider"] for entry in found["entries"]] == ["far"]
+    for depth, providers in ((1, ["far"]), (0, ["near", "far"])):
+        found = json.loads(run("menu", *words, stdin=f'{{"parent": {{"depth": {depth}}}}}').out)
+        assert [entry["provider"] for entry in found["entries"]] == providers
 
 
 # schema, init
