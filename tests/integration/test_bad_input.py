@@ -92,6 +92,19 @@ BAD_POLICIES: dict[str, tuple[str | bytes, str]] = {
     "wrong type": ("version: 1\npool: {a: 1}\n", "PR202"),
     "no model": ("version: 1\npool: [{name: x}]\n", "PR203"),
     "unknown profile": ("version: 1\nprecedence: stirct\n", "PR411"),
+    "model among the parameters": ("parameters: {model: zz}", "PR416"),
+    "key among the limits": ("pool: [{model: m, limits: {api_key: [x]}}]", "PR416"),
+    "value outside its own limits": (
+        "pool: [{model: m, parameters: {top_k: 9}, limits: {top_k: {max: 5}}}]",
+        "PR417",
+    ),
+    "limits that nothing meets": ("pool: [{model: m, limits: {top_k: {min: 2, max: 1}}}]", "PR417"),
+    "two spellings": ("parameters: {max_tokens: 1, max_output_tokens: 1}", "PR412"),
+    "table of two types": ("tables: {t: {a: 1, b: x}}", "PR303"),
+    "table that is deep": ("tables: {t: {a: {b: 1}}}", "PR202"),
+    "required name that is none": ("require: [caller.tem]", "PR301"),
+    "labels that are dropped": ("labels: {values: [a], unknown: drop}", "PR204"),
+    "default that never runs": ("model: x\npool: [{model: m}]\nprecedence: strict", "PR408"),
     "empty expression": (with_pick(""), "PR"),
     "unfinished expression": (with_pick("task.kind =="), "PR302"),
     "300 parentheses": (with_pick("(" * 300 + "true" + ")" * 300), "PR309"),
@@ -99,7 +112,7 @@ BAD_POLICIES: dict[str, tuple[str | bytes, str]] = {
     "4,000 open parentheses": (with_pick("(" * 4000), "PR3"),
     "1,000 nots": (with_pick("!" * 1000 + "true"), "PR309"),
     "10,000 terms": (with_pick(" || ".join(["true"] * 10_000)), "PR309"),
-    "600 terms": (with_pick("||".join(["true"] * 600)), "PR309"),
+    "1,000 terms": (with_pick("||".join(["true"] * 1_000)), "PR309"),
     "500 pluses": (with_pick("+".join(["1"] * 502) + " == 1"), "PR309"),
     "conditionals": (with_pick("true ? " * 300 + "true" + " : true" * 300), "PR309"),
     "deep list": (with_pick("size(" + "[" * 500 + "]" * 500 + ") == 1"), "PR309"),
@@ -188,8 +201,9 @@ POLICY = """\
 version: 1
 name: facts
 model: m
-provider: p
+provider: zai
 kinds: [coding, math]
+teams: [ops]
 facts:
   text: {type: string}
   count: {type: int}
@@ -197,7 +211,7 @@ facts:
   flag: {type: bool}
   tags: {type: list}
 pool:
-  - {model: m}
+  - {model: m, limits: {style: [terse]}}
   - {model: n, pick: 'task.kind == "coding"', allow: parent.depth < 3}
 """
 
@@ -238,6 +252,38 @@ BAD_REQUESTS: dict[str, tuple[str | bytes, str]] = {
     "unknown key": ('{"task": {"knid": "x"}}', "unknown key `knid`; did you mean `kind`?"),
     "unknown fact": ('{"facts": {"cuont": 1}}', "did you mean `count`?"),
     "kind outside the set": ('{"task": {"kind": "codign"}}', "$.task.kind: "),
+    "team outside the set": ('{"caller": {"team": "hr"}}', "$.caller.team: the team is none"),
+    "parameters that are a list": ('{"task": {"parameters": []}}', "$.task.parameters: a mapping"),
+    "parameters of the parent": ('{"parent": {"parameters": {}}}', "unknown key `parameters`"),
+    "unknown parameter": ('{"task": {"parameters": {"topp": 1}}}', "did you mean `top_p`?"),
+    "model among the parameters": (
+        '{"call": {"parameters": {"model": "zz"}}}',
+        "$.call.parameters.model: `model` is no parameter",
+    ),
+    "parameter of another type": (
+        '{"task": {"parameters": {"top_k": "9"}}}',
+        "$.task.parameters.top_k: a whole number is wanted, not a string",
+    ),
+    "parameter that is a mapping": (
+        '{"task": {"parameters": {"style": {}}}}',
+        "$.task.parameters.style: a string, a number, true or false is wanted",
+    ),
+    "parameter that is infinite": (
+        '{"task": {"parameters": {"top_p": 1e400}}}',
+        "$.task.parameters.top_p: a finite number",
+    ),
+    "long parameter": (
+        json.dumps({"task": {"parameters": {"style": "x" * 65}}}),
+        "$.task.parameters.style: the string has more than 64 characters",
+    ),
+    "two spellings": (
+        '{"task": {"parameters": {"max_tokens": 1, "max_output_tokens": 1}}}',
+        "are the same parameter",
+    ),
+    "two efforts": (
+        '{"task": {"reasoning_effort": "low", "parameters": {"reasoning_effort": "high"}}}',
+        "$.task.parameters.reasoning_effort: reasoning_effort is given twice",
+    ),
     "odd key": ('{"task": {"a b\\n": 1}}', "unknown key"),
     "empty key": ('{"": 1}', "unknown key"),
     "lone surrogate": ('{"task": {"model": "\\ud800"}}', "$.task.model: the string"),

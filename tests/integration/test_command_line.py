@@ -71,8 +71,8 @@ def test_check_lets_a_warning_pass_unless_strict(run: Run) -> None:
 
 def test_check_in_json_holds_diagnostics_and_counts_alone(run: Run) -> None:
     found = json.loads(run("check", "wrong.yaml", "--format", "json").out)
-    assert found.keys() == {"diagnostics", "errors", "warnings"}
-    assert (found["errors"], found["warnings"]) == (1, 0)
+    assert found.keys() == {"diagnostics", "errors", "warnings", "hints"}
+    assert (found["errors"], found["warnings"], found["hints"]) == (1, 0, 0)
     (only,) = found["diagnostics"]
     assert list(only) == [
         *("code", "severity", "message", "file", "line", "column"),
@@ -85,7 +85,7 @@ def test_check_in_json_holds_diagnostics_and_counts_alone(run: Run) -> None:
 
 def test_check_in_json_of_a_good_policy_is_empty(run: Run) -> None:
     ran = run("check", "policy.yaml", "--format", "json")
-    assert json.loads(ran.out) == {"diagnostics": [], "errors": 0, "warnings": 0}
+    assert json.loads(ran.out) == {"diagnostics": [], "errors": 0, "warnings": 0, "hints": 0}
 
 
 def test_check_adds_up_over_several_paths(run: Run) -> None:
@@ -107,7 +107,7 @@ def test_the_same_path_twice_is_counted_as_it_is_listed(run: Run) -> None:
 def test_check_reads_a_folder_as_one_policy(run: Run, tmp_path: Path) -> None:
     rules = tmp_path / "rules"
     rules.mkdir()
-    write(rules, base_yaml="version: 1\nname: b\nmodel: m\nprovider: p\nprecedence: strict\n")
+    write(rules, base_yaml="version: 1\nname: b\nmodel: m\nprovider: zai\nprecedence: strict\n")
     write(rules, pool_yaml="pool: [{model: m}]\n")
     (rules / "pool_test.yaml").write_text("nonsense: [")
     ran = run("check", "rules")

@@ -87,9 +87,9 @@ def test_a_program_gets_what_an_agent_would(delegate: Run) -> None:
     assert (ran.code, ran.out.count("\n")) == (0, 1)
     assert made == {"status": "completed", "session_id": "s-1", "error": None}
     assert list(result) == [
-        *("task", "status", "text", "requested", "effective", "level", "rule", "decision_id"),
-        *("session_id", "served_model", "finish_reason", "attempts", "tokens", "cost_usd"),
-        *("estimate", "duration_seconds", "warnings", "error"),
+        *("task", "status", "text", "requested", "outranked", "effective", "level", "rule"),
+        *("decision_id", "session_id", "served_model", "finish_reason", "attempts", "tokens"),
+        *("cost_usd", "estimate", "duration_seconds", "warnings", "error"),
     ]
     assert (result["text"], result["session_id"]) == (HELLO, "s-1")
     assert (result["tokens"], result["cost_usd"]) == ({"input": 18, "output": 23}, 0.000399)

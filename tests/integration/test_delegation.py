@@ -166,6 +166,7 @@ def test_one_child_comes_back_with_everything_that_is_known_of_it(peer: Provider
                 "status": "completed",
                 "text": HELLO,
                 "requested": {"model": None, "provider": None},
+                "outranked": [],
                 "effective": {"model": "m0", "provider": "near", "entry": "m0"},
                 "level": "pool",
                 "rule": "pool",

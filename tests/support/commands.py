@@ -27,10 +27,18 @@ pool:
     allow: parent.depth < 2
     price: {input: 3.0, output: 15.0}
 precedence: strict
+providers: {main: {base_url: "https://llm.example.com/v1"}}
 """
 """A policy that checks clean."""
 
-WARNS = "version: 1\nname: warns\nmodel: m\nprovider: p\npool: []\n"
+WARNS = """\
+version: 1
+name: warns
+model: m
+provider: p
+pool: []
+providers: {p: {base_url: "https://p.example.com/v1"}}
+"""
 """A policy with a warning, since its pool is empty."""
 
 WRONG = "version: 1\nname: wrong\npool:\n  - {model: m, pick: tsk.kind == 'x'}\n"

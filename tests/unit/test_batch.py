@@ -251,6 +251,31 @@ def test_the_wish_that_the_precedence_puts_first_wins_and_is_what_was_requested(
     assert [result.requested for result in results] == [Asked(name) for name in asked]
 
 
+@pytest.mark.parametrize(
+    ("precedence", "outranked"),
+    [
+        ("strict", [Asked("coder", "main")]),
+        ("task-first", [Asked("small")]),
+        # One that no rule hears was not outranked.
+        ("[{use: task}, {use: config}]", []),
+        ("[{use: call}, {use: config}]", []),
+    ],
+)
+def test_a_wish_that_another_rule_went_before_is_told_beside_it(
+    precedence: str, outranked: list[Asked]
+) -> None:
+    policy = of_precedence(precedence)
+    content = {"model": "small", "goal": "a"}
+    task = {"goal": "a", "model": "coder", "provider": "main", "reasoning_effort": "low"}
+    (made,) = batch({"model": "small", "reasoning_effort": "high", "tasks": [task]}, policy=policy)
+    result = made.result(Status.DECIDED, policy)
+    assert list(result.outranked) == outranked
+    # Wishes for parameters are warnings alone.
+    assert any("reasoning_effort" in warning for warning in result.warnings)
+    (alone,) = batch(content, policy=policy)
+    assert alone.result(Status.DECIDED, policy).outranked == ()
+
+
 def test_a_wish_that_only_the_other_level_has_is_what_was_requested() -> None:
     policy = of_precedence("task-first")
     (made,) = batch({"provider": "main", "tasks": [{"goal": "a"}]}, policy=policy)
