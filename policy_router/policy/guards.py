@@ -7,7 +7,7 @@ with every entry: of each rule only so many kinds of targets are looked at.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from typing import Final, TypeAlias
@@ -28,6 +28,7 @@ from policy_router.expressions.tree import Apply, Attribute, Node
 from policy_router.policy.mentions import may_be_outside
 from policy_router.policy.truth import Reasoner
 
+_CHAINS: Final = frozenset({"&&", "||"})
 _MOST_KINDS: Final = 50
 """So many kinds of targets are looked at for one rule; what it does to others is left open."""
 _UNPRICED: Final = ("price.input", "price.output", "price.cache_read", "price.cache_write")
@@ -64,24 +65,29 @@ class Guards:
             self._decided[node] = self._decide(node)
         return self._decided[node]
 
+    def leave_open(self, nodes: Iterable[Node]) -> None:
+        """Take it that chains of conditions, no part of which is constant, are undecided."""
+        chains = (node for node in nodes if isinstance(node, Apply) and node.function in _CHAINS)
+        self._decided.update(dict.fromkeys(chains))
+
     def _decide(self, node: Node) -> bool | None:
         """Reason about a condition; where its operands share no name, about each by itself."""
-        if not isinstance(node, Apply) or node.function not in {"&&", "||"}:
+        if not isinstance(node, Apply) or node.function not in _CHAINS:
             return self.reasoner.decided(node)
         decisive = node.function == "||"
         truths = {self.decided(operand) for operand in node.arguments}
         if decisive in truths or None not in truths:
             return decisive in truths
-        names = [self._reads(operand) for operand in node.arguments]
+        names = [self.reads(operand) for operand in node.arguments]
         if sum(map(len, names)) == len(frozenset().union(*names)):
             return None
         return self.reasoner.decided(node)
 
-    def _reads(self, node: Node) -> frozenset[str]:
+    def reads(self, node: Node) -> frozenset[str]:
         """Return the names that a condition uses, and those that its variables use."""
         if node not in self._read:
             found, variables = reads_of(node), self.reasoner.variables
-            used = (self._reads(variables[path]) for path in found if path in variables)
+            used = (self.reads(variables[path]) for path in found if path in variables)
             self._read[node] = found.union(*used)
         return self._read[node]
 
@@ -126,7 +132,7 @@ class Guards:
 
     def never_both(self, one: Node, other: Node) -> bool:
         """Tell whether two conditions are never true together."""
-        if self._reads(one).isdisjoint(self._reads(other)):
+        if self.reads(one).isdisjoint(self.reads(other)):
             return False
         return self.decided(joined("&&", (one, other))) is False
 

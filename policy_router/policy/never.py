@@ -14,11 +14,10 @@ from policy_router.expressions.simplify import (
     Known,
     conjuncts,
     literal,
-    reads_of,
     simplified,
     strings,
 )
-from policy_router.expressions.tree import Literal, Node
+from policy_router.expressions.tree import ListOf, Literal, Node
 from policy_router.expressions.vocabulary import REQUEST_NAMES, Name, default_of
 from policy_router.policy.guards import Guards
 from policy_router.policy.sections import Piece, Sections
@@ -92,9 +91,15 @@ def _nothing(name: Name) -> Node | None:
     return strings(value) if isinstance(value, tuple) else None if value is None else literal(value)
 
 
-_NOTHING_ASSERTED: Final[Known] = {
-    name.path: _nothing(name) for name in REQUEST_NAMES if name.path.startswith(_ASSERTED)
-}
+def _nothing_asserted(policy: Policy) -> Known:
+    """Return what is known, variables included, where an agent says nothing."""
+    asserted = [name for name in REQUEST_NAMES if name.path.startswith(_ASSERTED)]
+    known: dict[str, Node | None] = {name.path: _nothing(name) for name in asserted}
+    for variable in policy.variables:
+        tree = simplified(variable.condition.tree, known)
+        if isinstance(tree, Literal | ListOf):
+            known[f"variables.{variable.name}"] = tree
+    return known
 
 
 def _only_asserted(guards: Guards, allowed: Node) -> bool:
@@ -102,14 +107,11 @@ def _only_asserted(guards: Guards, allowed: Node) -> bool:
 
     What is true where nothing is asserted only restricts.
     """
-    reads, trees = set(reads_of(allowed)), guards.reasoner.variables
-    while variables := reads & trees.keys():
-        reads -= variables
-        reads.update(*(reads_of(trees[path]) for path in variables))
-        allowed = simplified(allowed, {path: trees[path] for path in variables})
+    reads = guards.reads(allowed) - guards.reasoner.variables.keys()
     if not reads or not all(path.startswith(_ASSERTED) for path in reads):
         return False
-    return guards.decided(simplified(allowed, _NOTHING_ASSERTED)) is not True
+    known = guards.policy.prepared(_nothing_asserted)
+    return guards.decided(simplified(allowed, known)) is not True
 
 
 def about_the_whole(guards: Guards, sections: Sections) -> Iterator[Diagnostic]:

@@ -92,15 +92,21 @@ class _Walk:
     def text(self, node: Node) -> str:
         return quote(self.condition.text_of(node))
 
-    def look(self, node: Node, known: Known) -> None:
-        """Look at a piece, where something is known from the pieces before it."""
+    def look(self, node: Node, known: Known, *, is_open: bool = False) -> None:
+        """Look at a piece, where something is known from the pieces before it.
+
+        Args:
+            node: the piece.
+            known: what is known.
+            is_open: whether it is sure that the piece as a whole depends on the request.
+        """
         if isinstance(node, Apply) and node.function in {"&&", "||"}:
             self.mixed(node)
             self.chain(node, known)
         elif isinstance(node, Apply) and node.function == "?:":
             self.choice(node, known)
         else:
-            if node.type == BOOL and not isinstance(node, Literal):
+            if node.type == BOOL and not is_open and not isinstance(node, Literal):
                 self.condition_part(node)
             if isinstance(node, Apply):
                 self.failing(node, known)
@@ -113,7 +119,7 @@ class _Walk:
         for operand in node.arguments:
             found = self.reasoner.truth(operand, known)
             if found is None:
-                self.look(operand, known)
+                self.look(operand, known, is_open=True)
             elif self.reasoner.truth(operand, {}) is not None:
                 self.constant(operand, found=found)
             elif found is not going_on:

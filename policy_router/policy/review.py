@@ -73,6 +73,7 @@ def findings(
     yield from of_parts
     causes = {Code.CONSTANT_PART, Code.IN_NO_ENTRY}
     explained = {item.path for item in of_parts if item.code in causes}
+    guards.leave_open(each.condition.tree for each in written if each.piece.path not in explained)
     yield from never.about_conditions(guards, written, explained)
     yield from never.about_the_whole(guards, sections)
     yield from addresses.findings(policy, sections, surroundings.known_providers)

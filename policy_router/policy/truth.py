@@ -57,7 +57,8 @@ RANGES: Final[Mapping[str, Domain]] = {
 }
 """The values that functions give; those of a duration have no bounds."""
 
-_MAX_STEPS: Final = 20_000
+_MAX_STEPS: Final = 10_000
+_STEPS_OF_VARIABLE: Final = 50
 _TEXTS: Final = frozenset({"startsWith", "endsWith", "contains"})
 _CALENDAR: Final = frozenset(name for name in RANGES if name.startswith("get"))
 
@@ -113,6 +114,13 @@ class Reasoner:
             self.assume(operand, not decisive, known)
         return None if open_ones else not decisive
 
+    def _variable(self, node: Node) -> Node | None:
+        """Return the tree of a variable; looking into it counts as many steps."""
+        if not isinstance(node, Attribute) or node.path not in self.variables:
+            return None
+        self.steps -= _STEPS_OF_VARIABLE
+        return self.variables[node.path]
+
     def _choice(self, node: Apply, known: Known) -> bool | None:
         test, *branches = node.arguments
         asked = self.truth(test, known)
@@ -125,10 +133,9 @@ class Reasoner:
         return found.pop() if len(found) == 1 else None
 
     def _atom(self, node: Node, known: Known) -> bool | None:
-        if isinstance(node, Attribute) and node.path in self.variables:
-            found = self.truth(self.variables[node.path], known)
-            if found is not None:
-                return found
+        variable = self._variable(node)
+        if variable is not None and (found := self.truth(variable, known)) is not None:
+            return found
         comparison = self.comparison(node)
         if comparison is not None:
             term, function, value = comparison
@@ -192,10 +199,8 @@ class Reasoner:
 
     def _own_domain(self, node: Node, known: Known) -> Domain:
         if isinstance(node, Attribute):
-            variable = self.variables.get(node.path)
-            return (
-                self.names.get(node.path, ANY) if variable is None else self.domain(variable, known)
-            )
+            variable = self._variable(node)
+            return self.domain(variable, known) if variable else self.names.get(node.path, ANY)
         if (value := self.constant(node)) is not None:
             return exactly((value,))
         if node.type == BOOL:
@@ -267,8 +272,8 @@ class Reasoner:
 
     def _assume_atom(self, node: Node, wanted: bool, known: Known) -> None:  # noqa: FBT001 - a truth
         _learn(known, node, exactly((wanted,)))
-        if isinstance(node, Attribute) and node.path in self.variables:
-            self.assume(self.variables[node.path], wanted, known)
+        if (variable := self._variable(node)) is not None:
+            self.assume(variable, wanted, known)
             return
         if wanted and (walked := _not_empty(node)) is not None:
             _learn(known, size_of(walked), Domain(low=1))
