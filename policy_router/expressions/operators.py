@@ -140,7 +140,7 @@ def _membership(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     if container.type.name != "list":
         message = f"`in` looks into a list, not {container.type}"
         help_ = "write `a.contains(b)`" if container.type == STRING else None
-        if isinstance(container, Literal):
+        if isinstance(container, Literal) and not isinstance(item, Literal):
             help_ = 'a list is written in brackets: `["a", "b"]`'
         return walk.report(Code.TYPE_MISMATCH, message, syntax, help_)
     elements = container.items if isinstance(container, ListOf) else ()

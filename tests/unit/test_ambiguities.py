@@ -203,8 +203,9 @@ def test_g_duplicate_entries_are_an_error(pool: list[Plain]) -> None:
 def test_g_duplicate_entries_under_two_names_are_a_warning() -> None:
     """Two entries alike in all but name load; the lint says so."""
     pool = [{"model": "a", "name": "x"}, {"model": "a", "name": "y"}]
-    policy = policy_router.loads(json.dumps({"version": 1, "pool": pool}), name="test")
-    assert policy.warnings.warnings == 1
+    text = json.dumps({"version": 1, "provider": "openai", "pool": pool})
+    policy = policy_router.loads(text, name="test")
+    assert [item.code for item in policy.warnings] == ["PR406"]
 
 
 def test_g_a_rule_called_like_anothers_default_does_not_lend_its_message() -> None:

@@ -300,7 +300,7 @@ PROBLEMS: list[tuple[str, Code, str | None]] = [
         Code.UNKNOWN_NAME,
         "name one of its values, such as `target.price.input`",
     ),
-    ("task.kind.«length» == 1", Code.UNKNOWN_NAME, None),
+    ("task.kind.«length» == 1", Code.UNKNOWN_NAME, "write `size(task.kind)`"),
     ("task.labels.all(label, «labl» == '')", Code.UNKNOWN_NAME, "did you mean `label`?"),
     # What only looks like a known name is not suggested: the remedy is to declare the fact.
     ("facts.«zzzz» == ''", Code.UNKNOWN_NAME, "declare it under `facts`"),
@@ -374,7 +374,11 @@ PROBLEMS: list[tuple[str, Code, str | None]] = [
     ("«b'abc'»", Code.OUTSIDE_PROFILE, None),
     ("«1u»", Code.OUTSIDE_PROFILE, None),
     ("«0xFFu»", Code.OUTSIDE_PROFILE, None),
-    ("«null»", Code.OUTSIDE_PROFILE, None),
+    (
+        "«null»",
+        Code.OUTSIDE_PROFILE,
+        'ask `has(x)` for what may be absent, and compare with `""` what is always present',
+    ),
     ("«target['name']»", Code.OUTSIDE_PROFILE, None),
     ("[«[]»]", Code.OUTSIDE_PROFILE, None),
     ("task.labels.map(a, «[]»)", Code.OUTSIDE_PROFILE, None),

@@ -510,8 +510,8 @@ def test_a_policy_keeps_its_warnings() -> None:
 
 def test_an_unknown_key_is_a_warning_where_the_host_may_own_it() -> None:
     policy = loads("other: 1\ndelegation:\n  model: m\n  extra: 1\n")
-    (item,) = policy.warnings
-    assert (item.code, item.path, policy.model) == (Code.UNKNOWN_KEY, "$.delegation.extra", "m")
+    (item,) = [it for it in policy.warnings if it.code == Code.UNKNOWN_KEY]
+    assert (item.path, policy.model) == ("$.delegation.extra", "m")
 
 
 # Several files.

@@ -202,14 +202,15 @@ def test_findings_in_json_have_their_counts() -> None:
     two = finding(marked("«a»"), severity=Severity.WARNING, message="\u00e9")
     found = Diagnostics.of([two, one])
     decoded = json.loads(found.to_json())
-    assert list(decoded) == ["diagnostics", "errors", "warnings"]
-    assert (decoded["errors"], decoded["warnings"]) == (1, 1)
+    assert list(decoded) == ["diagnostics", "errors", "warnings", "hints"]
+    assert (decoded["errors"], decoded["warnings"], decoded["hints"]) == (1, 1, 0)
     assert decoded["diagnostics"] == [one.to_dict(), two.to_dict()]
     assert "\u00e9" in found.to_json()
 
 
 def test_no_findings_are_an_empty_list() -> None:
-    assert Diagnostics.of([]).to_dict() == {"diagnostics": [], "errors": 0, "warnings": 0}
+    counts = {"errors": 0, "warnings": 0, "hints": 0}
+    assert Diagnostics.of([]).to_dict() == {"diagnostics": [], **counts}
     assert Diagnostics.of([]).to_text() == ""
     assert Diagnostics() == Diagnostics.of([])
 

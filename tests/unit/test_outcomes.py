@@ -402,6 +402,7 @@ def test_in_json_what_is_unknown_is_null_and_nothing_is_left_out() -> None:
                 "status": "completed",
                 "text": "done",
                 "requested": {"model": None, "provider": None},
+                "outranked": [],
                 "effective": None,
                 "level": None,
                 "rule": None,
