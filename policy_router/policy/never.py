@@ -205,7 +205,7 @@ def _circumvented(piece: Piece, entry: PoolEntry, other: PoolEntry) -> Diagnosti
 
 
 def _unpicked(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
-    if any(entry.pick is not None for entry in policy.pool or ()):
+    if policy.pool is None or any(entry.pick is not None for entry in policy.pool):
         return
     for piece in sections.joined("precedence") or ():
         use = piece.get("use")

@@ -370,9 +370,15 @@ def test_the_profiles_are_called_by_their_files() -> None:
 
 @pytest.mark.parametrize(
     "path",
+    # A folder of `examples` is one policy.
     sorted(
         path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "rules").rglob("*.yaml")
+        for path in (
+            *(ROOT / "rules").glob("*.yaml"),
+            *(ROOT / "rules" / "precedence").glob("*.yaml"),
+            *(ROOT / "rules" / "examples").iterdir(),
+        )
+        if path.is_dir() or path.suffix == ".yaml"
         if not path.stem.endswith("_test")
     ),
 )

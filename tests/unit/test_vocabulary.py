@@ -72,8 +72,11 @@ def test_every_property_of_a_published_schema_has_a_description(name: str) -> No
 
 def _described(whole: Mapping[str, Any], shape: Any) -> bool:
     """Tell whether a shape has a description, or the one that it refers to."""
-    while isinstance(shape, dict) and not shape.get("description") and "$ref" in shape:
-        shape = _at(whole, shape["$ref"])
+    while isinstance(shape, dict) and not shape.get("description"):
+        refer = [it["$ref"] for it in (shape, *shape.get("anyOf", ())) if "$ref" in it]
+        if not refer:
+            return False
+        shape = _at(whole, refer[-1])
     return isinstance(shape, dict) and bool(shape.get("description"))
 
 
