@@ -13,6 +13,7 @@ from typing import Any, Final
 from policy_router.expressions.evaluate import FAILURE, Program
 from policy_router.expressions.tree import (
     BOOL,
+    DOUBLE,
     DURATION,
     INT,
     STRINGS,
@@ -144,7 +145,7 @@ class Reasoner:
                 return found
         if isinstance(node, Apply) and node.function in NEGATED:
             left, right = node.arguments
-            if left == right:
+            if left == right and DOUBLE not in {left.type, left.type.element}:  # NaN is not itself
                 return "=" in node.function and node.function != "!="
         said = known.get(node)
         return None if said is None else said.compared("==", True)  # noqa: FBT003 - it is data

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from policy_router import Request, decide, load
+from policy_router import Request, check, decide, load
 from policy_router.cli import main
 from tests.support.commands import NOW, ROOT, STRICT, Ran, Run, in_process_of_its_own, write
 
@@ -465,7 +465,7 @@ def test_menu_in_json(run: Run) -> None:
 
 
 def test_menu_without_a_pool(run: Run, tmp_path: Path) -> None:
-    write(tmp_path, free_yaml="version: 1\nname: free\nmodel: m\nprovider: p\n")
+    write(tmp_path, free_yaml="version: 1\nname: free\nmodel: m\nprovider: zai\n")
     assert run("menu", "free.yaml").out == "there is no pool: any model may be asked for\n"
     found = json.loads(run("menu", "free.yaml", "--format", "json").out)
     assert found == {"restricted": False, "entries": None}
@@ -775,3 +775,74 @@ def test_what_a_terminal_would_act_on_is_not_printed(run: Run) -> None:
         assert "\x07" not in ran.out + ran.err
     says_no(run("decide", "policy.yaml", "-", stdin='{"\\u001b[31m": {}}'))
     assert "\x1b" not in run("check", "\x1b[31m.yaml").err
+
+
+# severities and this machine
+
+A_HINT = """\
+version: 1
+name: hints
+model: m
+provider: main
+providers: {main: {base_url: "https://llm.example.com/v1", api_key: env:A_KEY_OF_THE_TESTS}}
+pool:
+  - {model: m, allow: 'now < timestamp("2026-06-30T00:00:00Z")'}
+"""
+
+
+def test_hints_are_shown_and_count_with_pedantic_alone(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, hints_yaml=A_HINT)
+    late = ("check", "hints.yaml", "--now", "2026-07-01T00:00:00Z")
+    plain = run(*late)
+    assert "hint[PR317]" in plain.out
+    assert plain.out.endswith("0 errors, 0 warnings, 1 hint\n")
+    codes = [run(*late, *more).code for more in ((), ("--strict",), ("--pedantic",))]
+    assert codes == [0, 0, 1]
+    assert json.loads(run(*late, "--format", "json").out)["hints"] == 1
+
+
+def test_what_is_past_goes_by_the_time_that_is_given(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, hints_yaml=A_HINT)
+    early = run("check", "hints.yaml", "--now", "2026-06-29T00:00:00Z", "--pedantic")
+    assert (early.code, "hint[" in early.out) == (0, False)
+
+
+def test_a_policy_that_is_loaded_has_no_hints(tmp_path: Path) -> None:
+    write(tmp_path, kind_yaml=A_HINT.partition("pool:")[0] + ASSERTED)
+    policy, found = check(tmp_path / "kind.yaml")
+    assert policy is not None
+    assert (found.hints, policy.warnings.hints, list(policy.warnings)) == (1, 0, [])
+
+
+ASSERTED = "pool: [{model: m}, {model: n, allow: 'task.kind == \"coding\"'}]\n"
+
+
+def test_check_env_looks_for_keys_and_prints_none(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, hints_yaml=A_HINT)
+    words = ("check", "hints.yaml", "--env", "--now", "2026-01-01T00:00:00Z")
+    monkeypatch.delenv("A_KEY_OF_THE_TESTS", raising=False)
+    missing = run(*words)
+    assert "the key is missing: env:A_KEY_OF_THE_TESTS is not set" in missing.out
+    assert (missing.code, run(*words, "--strict").code) == (0, 1)
+    monkeypatch.setenv("A_KEY_OF_THE_TESTS", "hunter2hunter2")
+    there = run(*words, "--strict", "--format", "json")
+    (target,) = json.loads(there.out)["targets"]
+    assert (target["key"], target["problem"], there.code) == ("there", None, 0)
+    assert target["address"] == "https://llm.example.com/v1"
+    assert "hunter2" not in there.out + run(*words).out
+
+
+def test_check_env_says_what_is_not_known(run: Run, tmp_path: Path) -> None:
+    text = "pool: [{model: a}, {model: b, provider: nowhere}, {model: c, provider: ollama}]\n"
+    write(tmp_path, some_yaml=text)
+    found = json.loads(run("check", "some.yaml", "--env", "--format", "json").out)["targets"]
+    rows = [(it["provider"], it["key"], it["address"], bool(it["problem"])) for it in found]
+    assert rows == [
+        ("", "unknown", None, False),
+        ("nowhere", "unknown", None, True),
+        ("ollama", "none", "http://localhost:11434/v1", False),
+    ]
+    table = run("check", "some.yaml", "--env").out
+    assert "(parent's)" in table

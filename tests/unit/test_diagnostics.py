@@ -200,11 +200,13 @@ def test_a_finding_in_json_has_exactly_these_keys() -> None:
 def test_findings_in_json_have_their_counts() -> None:
     one = finding(marked("«a»"))
     two = finding(marked("«a»"), severity=Severity.WARNING, message="\u00e9")
-    found = Diagnostics.of([two, one])
+    three = finding(marked("«a»"), severity=Severity.HINT, message="z")
+    found = Diagnostics.of([two, three, one])
     decoded = json.loads(found.to_json())
     assert list(decoded) == ["diagnostics", "errors", "warnings", "hints"]
-    assert (decoded["errors"], decoded["warnings"], decoded["hints"]) == (1, 1, 0)
-    assert decoded["diagnostics"] == [one.to_dict(), two.to_dict()]
+    assert (decoded["errors"], decoded["warnings"], decoded["hints"]) == (1, 1, 1)
+    assert decoded["diagnostics"] == [one.to_dict(), three.to_dict(), two.to_dict()]
+    assert list(found.without_hints()) == [one, two]
     assert "\u00e9" in found.to_json()
 
 
