@@ -39,6 +39,7 @@ pool:
   - {model: large, name: coder, pick: task.kind == "coding", price: {input: 10, output: 20}}
   - {model: odd, pick: task.kind == "odd"}
 precedence: strict
+providers: {main: {base_url: "https://llm.example.com/v1"}}
 """
 """The price of `odd` is unknown."""
 CHEAP = PRICED.replace("name: priced", "name: cheap").replace('"coding"', '"writing"')
