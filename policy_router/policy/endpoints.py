@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from policy_router.diagnostics import quote
+from policy_router.diagnostics import Code, Diagnostic, Severity, quote
 from policy_router.domain import Dialect, FrozenDict, Provider
 from policy_router.policy.sections import Piece, Sections
+from policy_router.policy.yaml import ScalarNode
 from policy_router.redaction import is_secret_name
 
 
@@ -48,6 +49,19 @@ def header_pairs(provider: Piece) -> list[tuple[str, Piece]]:
     """Return the names and values of a provider's headers."""
     headers = provider.get("headers")
     return [(name.text, value) for name, value in headers.pairs()] if headers else []
+
+
+def repeated_headers(sections: Sections) -> Iterator[Diagnostic]:
+    """Yield an error for headers that differ in case alone: to HTTP they are one."""
+    for _, provider in sections.united("providers"):
+        seen: dict[str, ScalarNode] = {}
+        headers = provider.get("headers")
+        for name, piece in headers.pairs() if headers else ():
+            first = seen.setdefault(name.text.lower(), name)
+            if first.text != name.text:
+                message = f"{quote(name.text)} and {quote(first.text)} are the same header"
+                place, remedy = (name.span, piece.path), f"first given at {first.span}"
+                yield Diagnostic(Code.DUPLICATE_NAME, Severity.ERROR, message, *place, remedy)
 
 
 def _provider(piece: Piece) -> Provider:

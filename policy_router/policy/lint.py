@@ -6,14 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from policy_router.diagnostics import Code, Diagnostic, Severity, did_you_mean, quote
+from policy_router.diagnostics import Code, Diagnostic, did_you_mean, quote
 from policy_router.domain import WISHES, Level, Policy, PoolEntry, PrecedenceRule
 from policy_router.expressions.condition import Condition
 from policy_router.expressions.tree import Literal
 from policy_router.policy.canonical import form_but_for_name
-from policy_router.policy.endpoints import secret_places
+from policy_router.policy.endpoints import repeated_headers, secret_places
 from policy_router.policy.sections import Piece, Sections, scalars
-from policy_router.policy.yaml import ScalarNode
 from policy_router.redaction import KEY_SHAPE, REFERENCE, is_secret_name
 
 
@@ -28,7 +27,7 @@ def findings(policy: Policy, sections: Sections, own_precedence: bool) -> Iterat
     checks = (_names, _targets, _references, _plans, _providers, _aliases, _models, _pool, _secrets)
     for check in checks:
         yield from check(policy, sections)
-    yield from _headers(sections)
+    yield from repeated_headers(sections)
     yield from _default(policy, sections)
     if own_precedence:
         yield from _rules(policy, sections)
@@ -189,19 +188,6 @@ def _models(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
             message = f"the name {quote(entry.name)} is the model of {quote(hidden.name)}"
             remedy = "whoever asks for it gets this entry; choose another name"
             yield (piece.get("name") or piece).warning(Code.NAME_OF_A_MODEL, message, remedy)
-
-
-def _headers(sections: Sections) -> Iterator[Diagnostic]:
-    """Yield an error for headers that differ in case alone: to HTTP they are one."""
-    for _, provider in sections.united("providers"):
-        seen: dict[str, ScalarNode] = {}
-        headers = provider.get("headers")
-        for name, piece in headers.pairs() if headers else ():
-            first = seen.setdefault(name.text.lower(), name)
-            if first.text != name.text:
-                message = f"{quote(name.text)} and {quote(first.text)} are the same header"
-                place, remedy = (name.span, piece.path), f"first given at {first.span}"
-                yield Diagnostic(Code.DUPLICATE_NAME, Severity.ERROR, message, *place, remedy)
 
 
 # The pool and the default.
