@@ -1124,7 +1124,7 @@ def test_a_log_that_is_being_written_is_whole(tmp_path: Path) -> None:
 @pytest.mark.stress
 def test_a_log_that_another_process_writes_is_whole(tmp_path: Path, run: Run) -> None:
     (tmp_path / "rules.yaml").write_text(PRICED)
-    words = (tmp_path / "log", tmp_path / "acknowledged", tmp_path / "rules.yaml", 2, 50_000)
+    words = (tmp_path / "log", tmp_path / "acknowledged", tmp_path / "rules.yaml", 2, 500_000)
     worker = [sys.executable, str(log_worker.__file__), *map(str, words)]
     with subprocess.Popen(worker, stdin=subprocess.PIPE) as process:  # noqa: S603 - as above
         try:
@@ -1134,12 +1134,12 @@ def test_a_log_that_another_process_writes_is_whole(tmp_path: Path, run: Run) ->
             while not list(tmp_path.glob("log/w1/*.jsonl")):
                 assert process.poll() is None
                 time.sleep(0.005)
-            codes = [run("-q", "log", "verify", "log").code for _ in range(10)]
+            codes = [run("-q", "log", "verify", "log").code for _ in range(4)]
             make_checkpoint(tmp_path / "log", SIGNER)
             codes.append(run("-q", "log", "verify", "log").code)
         finally:
             process.kill()
-    assert codes == [0] * 11
+    assert codes == [0] * 5
     assert verify(tmp_path / "log", verifier=VERIFIER).is_whole
 
 

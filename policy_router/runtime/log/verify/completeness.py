@@ -117,7 +117,7 @@ class _Walk:
         self._log, self._wants_leaves = log, wants_leaves
         self._progress = progress or (lambda _done, _all: None)
         self._sizes = {it.path: Path(it.path).stat().st_size for it in log.all_segments()}
-        self._done = 0
+        self._done, self._all = 0, sum(self._sizes.values())
 
     def run(self) -> Findings:
         there = self._log.writers()
@@ -161,7 +161,7 @@ class _Walk:
 
     def _pass(self, segment: Segment) -> None:
         self._done += self._sizes.get(segment.path, 0)
-        self._progress(self._done, sum(self._sizes.values()))
+        self._progress(self._done, self._all)
 
 
 class _WriterWalk:
