@@ -114,7 +114,9 @@ def test_an_effort_is_inherited_by_the_parents_model_or_who_takes_efforts(
         it = candidate_of(policy, request_, target)
         decided_by_the_policy = {**general_parameters(policy), **own_parameters(it)}
         if "reasoning_effort" in target["parameters"].keys() - decided_by_the_policy.keys():
-            takes = "reasoning_effort" in limits_of(it) or "reasoning" in it.says("supports")
+            takes = "reasoning_effort" in limits_of(it) or "reasoning" in (
+                it.says("supports") or ()
+            )
             assert takes or (it.model, it.provider) == parent
 
 

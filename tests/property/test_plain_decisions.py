@@ -267,7 +267,7 @@ def test_the_budget_of_a_condition_is_that_of_what_was_written(
     condition: str, *, truth: bool | None
 ) -> None:
     variables = {"far": NESTED, "near": walks(9, 20)}
-    general: Plain = {"variables": variables, "precedence": "strict"}
+    general: Plain = {"provider": "p", "variables": variables, "precedence": "strict"}
     picking = {**general, "pool": pool_of(condition, key="pick")}
     allowing = {**general, "pool": pool_of(condition)}
     forbidding = {**general, "pool": pool_of("true"), "forbid": [{"when": condition}]}
@@ -291,7 +291,7 @@ def test_conditions_that_are_fused_have_each_its_own_budget() -> None:
         for first in range(50, 90, 4)
     ]
     rules = [{"use": "pool", "order_by": "task.labels.filter(x, x != target.name).size()"}]
-    policy = {"pool": pool, "forbid": forbid, "precedence": rules}
+    policy = {"provider": "p", "pool": pool, "forbid": forbid, "precedence": rules}
     decision = agreed(loaded(policy), LONG)["decision"]
     assert decision["target"]["entry"] == "entry-0"
     assert [target["entry"] for target in decision["fallbacks"]] == fallback
@@ -317,7 +317,7 @@ def test_long_conditions_are_cut_into_several_expressions() -> None:
     for entry, condition in zip(pool, conditions, strict=True):
         entry["pick"] = condition
     pool[69]["pick"] = "1 / task.index == 1"
-    ways = loaded({"pool": pool})
+    ways = loaded({"provider": "p", "pool": pool})
     decision = agreed(ways, {"task": {"kind": "kind-7"}})["decision"]
     assert decision["target"]["entry"] == "entry-7"
     assert [it["entry"] for it in decision["warnings"]] == ["entry-69"]
@@ -331,7 +331,7 @@ def test_a_list_may_be_too_long_to_be_written_into_a_condition() -> None:
     pool[0]["strengths"] = pool[1]["strengths"] = strengths
     pool[1]["pick"] = f"target.strengths.all(x, x != task.kind) && {walks(5)}"
     rules = [{"use": "pool", "order_by": "size(target.strengths.filter(x, x == task.kind))"}]
-    ways = loaded({"pool": pool, "precedence": rules})
+    ways = loaded({"provider": "p", "pool": pool, "precedence": rules})
     for kind, entry in ((strengths[77], "entry-0"), ("none", "entry-1")):
         request_ = {"task": {"kind": kind, "labels": MANY}}
         assert agreed(ways, request_)["decision"]["target"]["entry"] == entry
@@ -349,12 +349,12 @@ def test_few_or_many_forbid_rules_stand_for_many_entries(standing: int) -> None:
     ]
     pool = pool_of(*["true"] * 39, '"x" in task.labels')
     pool[39]["fallback"] = [f"entry-{number}" for number in range(40)]
-    ways = loaded({"pool": pool, "forbid": forbid, "precedence": "strict"})
+    ways = loaded({"provider": "p", "pool": pool, "forbid": forbid, "precedence": "strict"})
     spared = ["entry-1", *(f"entry-{number}" for number in range(max(standing, 2), 39))]
     refused = agreed(ways, {"task": {"kind": "1", "model": "unknown"}})["decision"]["refusal"]
     assert refused["permitted"] == spared
     looked_at = agreed(ways, {"task": {"kind": "1"}})["steps"][2]["candidates"]
-    assert [it["verdict"] for it in looked_at] == ["rejected", "selected"]
+    assert [it["verdict"] for it in looked_at] == ["error", "selected"]
 
 
 @pytest.mark.parametrize("picked", [1, 2, 3, 15, 30])
