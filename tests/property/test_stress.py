@@ -40,7 +40,7 @@ def made(name: str) -> random.Random:
 
 @pytest.mark.parametrize("oracle", ORACLES, ids=lambda it: it.name.split()[0])
 def test_expressions_come_to_what_the_oracle_says(oracle: Engine) -> None:
-    maker = Maker(made(f"expressions {oracle.name}"))
+    maker = Maker(made(f"expressions {oracle.name}"), extensions=oracle.has_extensions)
     for _ in range(TIMES * (2000 if oracle is ORACLES[-1] else 400)):
         tree, facts = maker.tree(), maker.facts()
         assert shown(tree, facts) == shown(tree, facts, oracle), render(tree)
