@@ -207,7 +207,7 @@ def test_likenesses_of_very_many_keys_are_not_looked_for() -> None:
     begin = time.process_time()
     _, found = check_text(f"delegation:\n  model: m\n  provider: zai\n{keys}")
     assert (found.errors, found.warnings) == (100, 1)
-    assert time.process_time() - begin < 5
+    assert time.process_time() - begin < 30, "looking for them takes minutes"
 
 
 # The published schema.
