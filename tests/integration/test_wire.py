@@ -18,7 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from policy_router import Delegator, Executor, Policy, ProviderError, Reply, decide, loads
-from policy_router.decision.record import DecisionRecord
+from policy_router.decision.record import DecisionRecord, Target
 from policy_router.runtime.executor import INSTRUCTIONS
 from policy_router.runtime.results import Delegation, Event, EventKind, Failing
 from policy_router.version import VERSION
@@ -735,6 +735,7 @@ def test_no_parameter_overrides_what_was_decided(
     policy = policy_of({**ONE, "dialect": dialect})
     way.reply(policy, plain)
     record = decide(policy, {}, now=NOW)
+    assert isinstance(record.decision.target, Target)
     target = replace(record.decision.target, parameters={name: "mine"})
     record = replace(record, decision=replace(record.decision, target=target))
     reply = way.reply(policy, hosts, record=record)
