@@ -97,7 +97,7 @@ class NoTarget(PolicyRouterError):  # noqa: N818 - names the situation; the erro
 
 
 class ProviderError(PolicyRouterError):
-    """A model call that came to nothing at the target, and at what was planned after it.
+    """A model call that failed at the target and at each fallback that was tried.
 
     Attributes:
         code: why the last attempt failed, one of :class:`policy_router.runtime.results.Failing`.

@@ -176,7 +176,12 @@ def _add_delegate(parser: argparse.ArgumentParser) -> None:
     for name, kind, default, text in (
         ("--concurrency", _whole, 8, "children at a time"),
         ("--timeout", _seconds, 600.0, "seconds that a provider may be silent"),
-        ("--retries", _whole_or_none, 0, "how often the plan is begun anew after passing failures"),
+        (
+            "--retries",
+            _whole_or_none,
+            0,
+            "how often the plan is tried again after passing failures",
+        ),
     ):
         parser.add_argument(
             name, metavar="N", type=kind, default=default, help=f"{text}; default: {default:g}"

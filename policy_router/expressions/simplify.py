@@ -43,8 +43,7 @@ MAX_LOOPS: Final = 9
 
 _SCALARS: Final = {bool: BOOL, int: INT, float: DOUBLE, str: STRING}
 
-# What needs no planning to be worked out, for two constants of one type.
-_EXACT: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+EXACT: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "==": operator.eq,
     "!=": operator.ne,
     "<": operator.lt,
@@ -55,6 +54,7 @@ _EXACT: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "endsWith": str.endswith,
     "contains": str.__contains__,
 }
+"""The operators that give a bool for any two constants of one type."""
 
 
 def literal(value: bool | float | str) -> Literal:  # noqa: FBT001 - it is data
@@ -241,8 +241,8 @@ def _applied(node: Apply, arguments: tuple[Node, ...]) -> Node:
     second = arguments[-1]
     if node.function == "in" and isinstance(second, ListOf) and first is not None:
         return literal(any(first == constant_of(item) for item in second.items))
-    if node.function in _EXACT and isinstance(second, Literal) and first is not None:
-        return literal(_EXACT[node.function](first, second.value))
+    if node.function in EXACT and isinstance(second, Literal) and first is not None:
+        return literal(EXACT[node.function](first, second.value))
     return _worked_out(rest)
 
 

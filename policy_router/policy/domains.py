@@ -7,17 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from policy_router.expressions.simplify import EXACT
+
 _OPERATIONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
+    **EXACT,
     "in": lambda value, values: value in values,
-    "startsWith": lambda value, start: value.startswith(start),
-    "endsWith": lambda value, end: value.endswith(end),
-    "contains": lambda value, part: part in value,
 }
 NEGATED: Final[Mapping[str, str]] = {
     "==": "!=",

@@ -54,7 +54,7 @@ class Rules(Struct, frozen=True):
     """How a course goes on after a failure.
 
     Attributes:
-        retries: how often the whole plan is begun anew after passing failures.
+        retries: how often the whole plan is tried again after passing failures.
         longest_wait: seconds; a target that asks to be left alone for longer is passed over.
         also: for a target the further statuses after which one goes on.
         clock: tells seconds, from any beginning.

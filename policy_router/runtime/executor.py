@@ -89,7 +89,7 @@ class Executor(Closing):
             policy: says where providers are, and how they speak.
             environ: what ``env:NAME`` is looked up in; unless given, the process's environment.
             timeout: seconds that a provider may be silent before an attempt has failed.
-            retries: how often the plan is begun anew after failures that may pass.
+            retries: how often the plan is tried again after failures that may pass.
             longest_wait: seconds; a provider that asks to be left alone for longer is passed over.
             streams: whether answers are streamed, so that watchers are told the text as it comes.
             instructions: the system message of each child; ``""`` for none.

@@ -60,7 +60,7 @@ _HELD: Final = 8
 
 
 class Failure(Struct, frozen=True):
-    """Why a model call came to nothing.
+    """Why a model call failed.
 
     Attributes:
         code: the class of failure.

@@ -372,7 +372,7 @@ def test_whatever_is_answered_nobody_outside_the_plan_is_called(
     also: dict[str, tuple[int, ...]],
     took: float,
 ) -> None:
-    """Calls are made in the order of the plan, begun anew so often, up to the first answer."""
+    """Calls are made in the order of the plan, started again so often, up to the first answer."""
     run = driven(plan, script, retries=retries, also=also, took=took)
     rounds = iter(plan * (retries + 1))
     assert all(call.target in rounds for call in run.calls)

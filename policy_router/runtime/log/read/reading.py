@@ -151,7 +151,7 @@ class LogReader:
     ) -> Iterator[Line]:
         known, file = marks.get(segment.path), _file_of(os.fstat(stream.fileno()))
         beginning = stream.read(_BEGINNING)
-        # A log that was removed and begun anew has the same names for other files.
+        # A log that was removed and started again has the same names for other files.
         is_same = known and known.file[0] == file[0] and beginning.startswith(known.beginning)
         place = known.end if known and is_same else 0
         stream.seek(place)
