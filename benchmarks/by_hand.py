@@ -29,7 +29,7 @@ from benchmarks.workload import (
 )
 from policy_router.decision import record as rec
 from policy_router.decision.record import DecisionRecord, ReasonCode, Result, Verdict
-from policy_router.diagnostics import did_you_mean, quote
+from policy_router.diagnostics.model import did_you_mean, quote
 from policy_router.domain import Level
 
 _EFFORT = "reasoning_effort"

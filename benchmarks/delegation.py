@@ -25,7 +25,7 @@ from benchmarks import cold
 from benchmarks.timing import Case, Local, run
 from benchmarks.workload import NOW, policy_text, requests
 from policy_router import Delegator, Executor, decide, loads
-from policy_router.runtime.executor import INSTRUCTIONS
+from policy_router.calls.executor import INSTRUCTIONS
 
 CHILDREN, CONCURRENCY = 2000, 64
 BATCH = 100

@@ -20,14 +20,14 @@ from msgspec.structs import replace
 from benchmarks.log_workload import Say, log_policy, many_requests, other_policy
 from benchmarks.workload import NOW
 from policy_router import DecisionLog, DecisionRecord, decide
-from policy_router.runtime.ids import uuid7
-from policy_router.runtime.log.folder import Progress
-from policy_router.runtime.log.replay.replaying import replay_log
-from policy_router.runtime.log.replay.what_if import what_if
-from policy_router.runtime.log.sign.keys import Verifier, new_signer
-from policy_router.runtime.log.sign.signing import make_checkpoint
-from policy_router.runtime.log.verify.verify import verify
-from policy_router.runtime.log.write.drafts import Decided
+from policy_router.files.ids import uuid7
+from policy_router.log.folder import Progress
+from policy_router.log.integrity.verify import verify
+from policy_router.log.replay.replaying import replay_log
+from policy_router.log.replay.what_if import what_if
+from policy_router.log.sign.keys import Verifier, new_signer
+from policy_router.log.sign.signing import make_checkpoint
+from policy_router.log.write.drafts import Decided
 
 CORES = 2
 """How many processes go through a log where several can."""

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeAlias
 
 from benchmarks.log_workload import Say, log_policy, one_record, one_request
 from policy_router import DecisionLog, Policy, Request, Router
-from policy_router.runtime.log.write.decision_log import Durability
+from policy_router.log.write.decision_log import Durability
 
 if sys.platform != "win32":
     import resource

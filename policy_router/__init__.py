@@ -17,12 +17,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from policy_router.calls.executor import Executor
+    from policy_router.calls.results import Reply
     from policy_router.decision.evaluator import decide, permitted
-    from policy_router.decision.explain import Explanation, explain
+    from policy_router.decision.explain.explanation import Explanation, explain
     from policy_router.decision.record import DecisionRecord
     from policy_router.decision.replay import replay
     from policy_router.decision.request import Request
-    from policy_router.diagnostics import Diagnostic, Diagnostics
+    from policy_router.delegation.delegator import Delegator
+    from policy_router.delegation.router import Router
+    from policy_router.diagnostics.model import Diagnostic, Diagnostics
     from policy_router.domain import Policy
     from policy_router.errors import (
         NoTarget,
@@ -32,12 +36,8 @@ if TYPE_CHECKING:
         RecordError,
         RequestError,
     )
-    from policy_router.runtime.delegator import Delegator
-    from policy_router.runtime.executor import Executor
-    from policy_router.runtime.loader import check, load, loads
-    from policy_router.runtime.log.write.decision_log import DecisionLog
-    from policy_router.runtime.results import Reply
-    from policy_router.runtime.router import Router
+    from policy_router.files.loader import check, load, loads
+    from policy_router.log.write.decision_log import DecisionLog
 
 __all__ = [
     "DecisionLog",
@@ -67,28 +67,28 @@ __all__ = [
 ]
 
 _MODULES = {
-    "DecisionLog": "runtime.log.write.decision_log",
+    "DecisionLog": "log.write.decision_log",
     "DecisionRecord": "decision.record",
-    "Delegator": "runtime.delegator",
-    "Diagnostic": "diagnostics",
-    "Diagnostics": "diagnostics",
-    "Executor": "runtime.executor",
-    "Explanation": "decision.explain",
+    "Delegator": "delegation.delegator",
+    "Diagnostic": "diagnostics.model",
+    "Diagnostics": "diagnostics.model",
+    "Executor": "calls.executor",
+    "Explanation": "decision.explain.explanation",
     "NoTarget": "errors",
     "Policy": "domain",
     "PolicyError": "errors",
     "PolicyRouterError": "errors",
     "ProviderError": "errors",
     "RecordError": "errors",
-    "Reply": "runtime.results",
+    "Reply": "calls.results",
     "Request": "decision.request",
     "RequestError": "errors",
-    "Router": "runtime.router",
-    "check": "runtime.loader",
+    "Router": "delegation.router",
+    "check": "files.loader",
     "decide": "decision.evaluator",
-    "explain": "decision.explain",
-    "load": "runtime.loader",
-    "loads": "runtime.loader",
+    "explain": "decision.explain.explanation",
+    "load": "files.loader",
+    "loads": "files.loader",
     "permitted": "decision.evaluator",
     "replay": "decision.replay",
 }

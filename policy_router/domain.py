@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NoReturn, TypeVar, cast
 
-from policy_router.diagnostics import Diagnostics, SourceFile, Span
-from policy_router.expressions.condition import Condition
-from policy_router.expressions.tree import Type
+from policy_router.cel.ast import Type
+from policy_router.cel.condition import Condition
+from policy_router.diagnostics.model import Diagnostics, SourceFile, Span
 from policy_router.parameters import is_number, same
 
 T = TypeVar("T")

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 from msgspec import UnsetType
 
 if TYPE_CHECKING:
+    from policy_router.calls.results import Attempt
     from policy_router.decision.record import DecisionRecord
-    from policy_router.diagnostics import Diagnostics
-    from policy_router.runtime.results import Attempt
+    from policy_router.diagnostics.model import Diagnostics
 
 
 class PolicyRouterError(Exception):
@@ -100,7 +100,7 @@ class ProviderError(PolicyRouterError):
     """A model call that failed at the target and at each fallback that was tried.
 
     Attributes:
-        code: why the last attempt failed, one of :class:`policy_router.runtime.results.Failing`.
+        code: why the last attempt failed, one of :class:`policy_router.calls.results.Failing`.
         reason: what went wrong, without any key.
         decision_id: the id of the decision that the call follows, or None.
         attempts: every attempt, in order.

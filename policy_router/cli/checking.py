@@ -10,9 +10,9 @@ import sys
 from policy_router.cli import GOOD, POLICY_ERRORS
 from policy_router.cli.environment import Target, shown, targets
 from policy_router.cli.terminal import counted, out, out_bytes, paint_for
-from policy_router.diagnostics import Diagnostics, printable
+from policy_router.diagnostics.model import Diagnostics, printable
 from policy_router.domain import Policy
-from policy_router.runtime.loader import check
+from policy_router.files.loader import check
 
 
 def check_policies(paths: list[str], options: argparse.Namespace) -> int:

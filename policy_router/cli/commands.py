@@ -15,17 +15,17 @@ from msgspec import UnsetType
 from policy_router.cli import GOOD, NOT_WHOLE, POLICY_ERRORS, REFUSED, USAGE
 from policy_router.cli.requests import at_position, read_requests, read_requests_or_records
 from policy_router.cli.terminal import counted, err, out, out_bytes, paint_for, table
-from policy_router.decision.askable import permitted_entries
 from policy_router.decision.evaluator import decide
-from policy_router.decision.explain import Explanation, explain
+from policy_router.decision.explain.explanation import Explanation, explain
+from policy_router.decision.explain.wording import spelt_target, spelt_warning
+from policy_router.decision.menu import permitted_entries
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request, moment
-from policy_router.decision.wording import spelt_target, spelt_warning
-from policy_router.diagnostics import printable, quote
+from policy_router.diagnostics.model import printable, quote
 from policy_router.domain import WISHES, Policy, PoolEntry
 from policy_router.errors import LogError, PolicyError, PolicyRouterError, RequestError, reason_of
-from policy_router.runtime.loader import check, data_folder
-from policy_router.runtime.router import system_clock
+from policy_router.files.clock import system_clock
+from policy_router.files.loader import check, data_folder
 
 
 class _UsageError(PolicyRouterError):
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _log_error_code(options: argparse.Namespace, problem: LogError) -> int:
     """Return what a log that cannot be used comes to: what would be logged there is refused."""
-    from policy_router.runtime.log.verify.verify import NotWholeError
+    from policy_router.log.integrity.verify import NotWholeError
 
     if isinstance(problem, NotWholeError):
         return NOT_WHOLE
@@ -89,8 +89,8 @@ def _decide(options: argparse.Namespace) -> int:
 def _log(options: argparse.Namespace, policy: Policy, records: list[DecisionRecord]) -> None:
     """Log decisions before anything is said of them."""
     from policy_router.cli.writing import log_for
-    from policy_router.runtime.ids import uuid7
-    from policy_router.runtime.log.write.drafts import Decided
+    from policy_router.files.ids import uuid7
+    from policy_router.log.write.drafts import Decided
 
     with log_for(options) as log:
         now = moment(options.now)
@@ -196,7 +196,7 @@ def _menu(options: argparse.Namespace) -> int:
             raise _UsageError("menu takes one request, not a batch")
         entries = permitted_entries(policy, requests[0], options.now)
     if options.format == "json":
-        listed = None if policy.pool is None else [_dish(entry) for entry in entries]
+        listed = None if policy.pool is None else [_entry_as_json(entry) for entry in entries]
         menu = {"restricted": policy.pool is not None, "entries": listed}
         out_bytes(json.dumps(menu, indent=2, ensure_ascii=False).encode())
     else:
@@ -230,7 +230,7 @@ def _menu_row(entry: PoolEntry) -> tuple[str, ...]:
     )
 
 
-def _dish(entry: PoolEntry) -> dict[str, Any]:
+def _entry_as_json(entry: PoolEntry) -> dict[str, Any]:
     return {
         "name": entry.name,
         "model": entry.model,

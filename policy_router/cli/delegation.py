@@ -13,18 +13,9 @@ from typing import Any
 
 import msgspec
 
-from policy_router.cli import CHILD_FAILED, GOOD, INTERRUPTED, REFUSED
-from policy_router.cli.requests import read_requests, read_value
-from policy_router.cli.terminal import Lines, err, flush, out, out_bytes, table
-from policy_router.cli.writing import log_for
-from policy_router.diagnostics import printable
-from policy_router.domain import Policy
-from policy_router.errors import RequestError
-from policy_router.runtime.delegator import Delegator
-from policy_router.runtime.executor import Executor
-from policy_router.runtime.log.write.decision_log import DecisionLog
-from policy_router.runtime.outcomes import overall
-from policy_router.runtime.results import (
+from policy_router.calls.executor import Executor
+from policy_router.calls.notifications import LOGGER
+from policy_router.calls.results import (
     Delegation,
     Event,
     EventKind,
@@ -33,8 +24,17 @@ from policy_router.runtime.results import (
     TaskError,
     Tokens,
 )
-from policy_router.runtime.telling import LOGGER
-from policy_router.runtime.tool import tool
+from policy_router.cli import CHILD_FAILED, GOOD, INTERRUPTED, REFUSED
+from policy_router.cli.requests import read_requests, read_value
+from policy_router.cli.terminal import Lines, err, flush, out, out_bytes, table
+from policy_router.cli.writing import log_for
+from policy_router.delegation.delegator import Delegator
+from policy_router.delegation.outcomes import overall
+from policy_router.delegation.tool import tool
+from policy_router.diagnostics.model import printable
+from policy_router.domain import Policy
+from policy_router.errors import RequestError
+from policy_router.log.write.decision_log import DecisionLog
 
 _MARKS = {
     Status.COMPLETED: "good",

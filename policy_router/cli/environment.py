@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from policy_router.calls.endpoints import Endpoint, endpoint_of
+from policy_router.calls.results import Failing
 from policy_router.cli.terminal import table
-from policy_router.diagnostics import printable
+from policy_router.diagnostics.model import printable
+from policy_router.diagnostics.redaction import redact
 from policy_router.domain import Level, Policy
-from policy_router.redaction import redact
-from policy_router.runtime.endpoints import Endpoint, endpoint_of
-from policy_router.runtime.known_providers import KNOWN_PROVIDERS
-from policy_router.runtime.results import Failing
+from policy_router.policy.known_providers import KNOWN_PROVIDERS
 
 
 class Target(NamedTuple):

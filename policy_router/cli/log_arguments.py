@@ -14,8 +14,8 @@ from typing import TypeVar
 from policy_router.cli.requests import name_of
 from policy_router.decision.request import moment
 from policy_router.errors import RequestError, reason_of
-from policy_router.runtime.log.entry import microseconds
-from policy_router.runtime.log.sign.keys import SignatureError, Verifier, read_verifier
+from policy_router.log.entry import microseconds
+from policy_router.log.sign.keys import SignatureError, Verifier, read_verifier
 
 _AGE = re.compile(r"(\d{1,9})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

@@ -11,15 +11,15 @@ import msgspec
 from policy_router.cli import GOOD, NOT_WHOLE
 from policy_router.cli.log_arguments import content_of, key_of, log_and_id, log_of
 from policy_router.cli.terminal import counted, err, out, out_bytes
+from policy_router.decision.compare import named
 from policy_router.decision.request import spelt
-from policy_router.decision.what_if import named
-from policy_router.diagnostics import printable
+from policy_router.diagnostics.model import printable
 from policy_router.errors import LogError, RecordError, RequestError, reason_of
-from policy_router.runtime.log.entry import LogEntry, moment_of
-from policy_router.runtime.log.folder import write_whole
-from policy_router.runtime.log.sign import checkpoints, signing
-from policy_router.runtime.log.sign.keys import SignatureError, Verifier, read_verifier
-from policy_router.runtime.log.sign.notes import ConsistencyProof, InclusionProof
+from policy_router.log.entry import LogEntry, moment_of
+from policy_router.log.folder import write_whole
+from policy_router.log.sign import checkpoints, signing
+from policy_router.log.sign.keys import SignatureError, Verifier, read_verifier
+from policy_router.log.sign.notes import ConsistencyProof, InclusionProof
 
 
 def prove(options: argparse.Namespace) -> int:

@@ -23,17 +23,17 @@ from policy_router.cli.terminal import (
     paint_for,
     table,
 )
-from policy_router.decision.explain import explain
+from policy_router.decision.compare import named
+from policy_router.decision.explain.explanation import explain
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import spelt
-from policy_router.decision.what_if import named
-from policy_router.diagnostics import printable
+from policy_router.diagnostics.model import printable
 from policy_router.errors import RecordError
-from policy_router.runtime.log.entry import Execution, Kind, moment_of
-from policy_router.runtime.log.policies import PolicyStore
-from policy_router.runtime.log.read.reading import Line, LogReader, decisions
-from policy_router.runtime.log.read.stats import Stats
-from policy_router.runtime.log.read.stats import stats as stats_of
+from policy_router.log.entry import Execution, Kind, moment_of
+from policy_router.log.policies import PolicyStore
+from policy_router.log.read.reading import Line, LogReader, decisions
+from policy_router.log.read.stats import Stats
+from policy_router.log.read.stats import stats as stats_of
 
 _HEADS = ("time", "id", "outcome", "target", "rule", "caller", "note")
 _WHY = "of a newer version, or damaged: see log verify"

@@ -13,13 +13,13 @@ import msgspec
 from policy_router.cli import GOOD, NOT_WHOLE, log_proofs, log_reading
 from policy_router.cli.log_arguments import key_of, log_of, time_of, verifier_of
 from policy_router.cli.terminal import Bar, counted, err, out, out_bytes, paint_for
-from policy_router.diagnostics import printable
+from policy_router.diagnostics.model import printable
 from policy_router.errors import RequestError, reason_of
-from policy_router.runtime.log.folder import write_whole
-from policy_router.runtime.log.sign.keys import Signer, new_signer, read_signer
-from policy_router.runtime.log.sign.signing import make_checkpoint
-from policy_router.runtime.log.verify.prune import prune
-from policy_router.runtime.log.verify.verify import Answer, Part, Report, verify
+from policy_router.log.folder import write_whole
+from policy_router.log.integrity.prune import prune
+from policy_router.log.integrity.verify import Answer, Part, Report, verify
+from policy_router.log.sign.keys import Signer, new_signer, read_signer
+from policy_router.log.sign.signing import make_checkpoint
 
 
 def run_log(options: argparse.Namespace) -> int:

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from policy_router.cli import GOOD, NOT_IDENTICAL
 from policy_router.cli.terminal import Bar, counted, err, out, out_bytes, paint_for, table
 from policy_router.decision.replay import Outcome
-from policy_router.diagnostics import printable
+from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
-from policy_router.runtime.log.replay.replaying import ReplayReport, replay_log
-from policy_router.runtime.log.replay.what_if import what_if
-from policy_router.runtime.log.replay.what_if_money import BILLION
-from policy_router.runtime.log.replay.what_if_report import WhatIf, ordered
+from policy_router.log.replay.replaying import ReplayReport, replay_log
+from policy_router.log.replay.what_if import what_if
+from policy_router.log.replay.what_if_money import BILLION
+from policy_router.log.replay.what_if_report import WhatIf, ordered
 
 _SHOWN = 12
 _SHOWN_IN_MARKDOWN = 50

@@ -9,7 +9,7 @@ from typing import Any
 
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request
-from policy_router.diagnostics import quote
+from policy_router.diagnostics.model import quote
 from policy_router.errors import RequestError, reason_of
 
 MAX_BYTES = 64 * 1024 * 1024

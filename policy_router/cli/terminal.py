@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Self, TextIO
 
-from policy_router.diagnostics import Paint
+from policy_router.diagnostics.model import Paint
 
 _NARROWEST = 20
 _BAR_COLUMNS = 24

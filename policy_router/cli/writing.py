@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from policy_router.cli.terminal import err
 from policy_router.errors import RequestError
-from policy_router.runtime.log.entry import ID_RULE, is_id
-from policy_router.runtime.log.write.decision_log import DecisionLog
+from policy_router.log.entry import ID_RULE, is_id
+from policy_router.log.write.decision_log import DecisionLog
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from policy_router.expressions.simplify import constant_of, may_exceed_budget
-from policy_router.expressions.tree import Apply, Attribute, ListOf, Literal, Node, Present
+from policy_router.cel.ast import Apply, Attribute, ListOf, Literal, Node, Present
+from policy_router.cel.simplify import constant_of, may_exceed_budget
 
 Values = Mapping[str, Mapping[str, Any]]
 """The values of the names of a request, by section."""

@@ -24,6 +24,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
+from policy_router.cel.evaluate import FAILURE, Truth
 from policy_router.decision import record as rec
 from policy_router.decision.messages import message_for, warning_of
 from policy_router.decision.prepared import Candidate, Evaluation, PreparedRule
@@ -38,7 +39,6 @@ from policy_router.domain import (
     PoolEntry,
     PrecedenceRule,
 )
-from policy_router.expressions.evaluate import FAILURE, Truth
 from policy_router.parameters import EFFORT, KNOWN, MAX_TOKENS, same
 
 

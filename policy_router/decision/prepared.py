@@ -22,6 +22,21 @@ from typing import Any, Final
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
+from policy_router.cel.ast import STRING, Attribute, Node
+from policy_router.cel.condition import Condition
+from policy_router.cel.evaluate import Budget, Frame, Outcome, Program, Truth, frame_of
+from policy_router.cel.simplify import (
+    Known,
+    conjuncts,
+    constant_of,
+    joined,
+    literal,
+    may_exceed_budget,
+    reads_of,
+    simplified,
+    strings,
+)
+from policy_router.cel.vocabulary import REQUEST_NAMES
 from policy_router.decision import record as rec
 from policy_router.decision.condition_index import ConditionIndex, Values
 from policy_router.decision.request import limited_parameters
@@ -35,21 +50,6 @@ from policy_router.domain import (
     PoolEntry,
     PrecedenceRule,
 )
-from policy_router.expressions.condition import Condition
-from policy_router.expressions.evaluate import Budget, Frame, Outcome, Program, Truth, frame_of
-from policy_router.expressions.simplify import (
-    Known,
-    conjuncts,
-    constant_of,
-    joined,
-    literal,
-    may_exceed_budget,
-    reads_of,
-    simplified,
-    strings,
-)
-from policy_router.expressions.tree import STRING, Attribute, Node
-from policy_router.expressions.vocabulary import REQUEST_NAMES
 from policy_router.parameters import EFFORT, MAX_TOKENS
 from policy_router.version import VERSION
 

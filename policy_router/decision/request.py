@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from policy_router.diagnostics import did_you_mean, json_path, quote
+from policy_router.cel.ast import BOOL, DOUBLE, INT, STRING, STRINGS, Type
+from policy_router.cel.vocabulary import MAX_ITEMS, SECTIONS, default_of
+from policy_router.diagnostics.model import did_you_mean, json_path, quote
 from policy_router.domain import FrozenDict, Policy
 from policy_router.errors import RequestError
-from policy_router.expressions.tree import BOOL, DOUBLE, INT, STRING, STRINGS, Type
-from policy_router.expressions.vocabulary import MAX_ITEMS, SECTIONS, default_of
 from policy_router.parameters import EFFORT, KNOWN, LONGEST, RESERVED, fits, named
 
 MAX_BYTES = 1024 * 1024

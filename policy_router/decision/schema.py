@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
+from policy_router.cel.ast import BOOL, DOUBLE, INT, STRING, STRINGS, Type
+from policy_router.cel.vocabulary import MAX_ITEMS, SECTIONS, Name, default_of
 from policy_router.decision import record as rec
 from policy_router.decision.request import MAX_CHARACTERS
 from policy_router.domain import WISHES
-from policy_router.expressions.tree import BOOL, DOUBLE, INT, STRING, STRINGS, Type
-from policy_router.expressions.vocabulary import MAX_ITEMS, SECTIONS, Name, default_of
 from policy_router.parameters import KNOWN, LONGEST, RESERVED, SPELLINGS, Kind, named
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"

@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
-from policy_router.diagnostics import Code, Diagnostic, did_you_mean, quote
+from policy_router.diagnostics.model import Code, Diagnostic, did_you_mean, quote
+from policy_router.diagnostics.redaction import REFERENCE
 from policy_router.domain import Level, Policy, Provider
 from policy_router.parameters import EFFORT
 from policy_router.policy.sections import Piece, Sections
 from policy_router.policy.written import entries
-from policy_router.redaction import REFERENCE
 
 SENTINELS: Final = frozenset({"inherit", "auto", "default", "parent", "none", "null", "same"})
 """Words that mean "not set" to other programs, and are names here."""

@@ -14,6 +14,9 @@ from typing import Any
 
 import msgspec
 
+from policy_router.cel.ast import Type
+from policy_router.cel.condition import Condition
+from policy_router.cel.vocabulary import FACT_TYPES
 from policy_router.domain import (
     ClosedSet,
     Dialect,
@@ -26,9 +29,6 @@ from policy_router.domain import (
     PrecedenceRule,
     Provider,
 )
-from policy_router.expressions.condition import Condition
-from policy_router.expressions.tree import Type
-from policy_router.expressions.vocabulary import FACT_TYPES
 from policy_router.policy.request_sections import CLOSED
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from policy_router.diagnostics import Code, Diagnostic
+from policy_router.diagnostics.model import Code, Diagnostic
 from policy_router.policy.sections import Piece
 from policy_router.policy.yaml import ScalarNode
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from policy_router.diagnostics import (
+from policy_router.cel.condition import Condition
+from policy_router.diagnostics.model import (
     Code,
     Diagnostic,
     Diagnostics,
@@ -33,7 +34,6 @@ from policy_router.domain import (
     Price,
     Variable,
 )
-from policy_router.expressions.condition import Condition
 from policy_router.parameters import EFFORT
 from policy_router.policy import lint, parameters, review
 from policy_router.policy.canonical import default_forbid_id, with_revision

@@ -6,13 +6,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from policy_router.diagnostics import Code, Diagnostic, Severity
-from policy_router.domain import ClosedSet, Fact, Level, Table
-from policy_router.expressions.checker import Checked, Problem, check
-from policy_router.expressions.condition import Condition
-from policy_router.expressions.evaluate import Program
-from policy_router.expressions.tree import BOOL, BROKEN, DOUBLE, INT, Attribute, Present, Type, walk
-from policy_router.expressions.vocabulary import (
+from policy_router.cel.ast import BOOL, BROKEN, DOUBLE, INT, Attribute, Present, Type, walk
+from policy_router.cel.checker import Checked, Problem, check
+from policy_router.cel.condition import Condition
+from policy_router.cel.evaluate import Program
+from policy_router.cel.vocabulary import (
     NOW,
     OUTCOME_NAMES,
     REQUEST_NAMES,
@@ -20,6 +18,8 @@ from policy_router.expressions.vocabulary import (
     Name,
     Vocabulary,
 )
+from policy_router.diagnostics.model import Code, Diagnostic, Severity
+from policy_router.domain import ClosedSet, Fact, Level, Table
 from policy_router.policy.braces import CUT_BY_COMMA, is_cut
 from policy_router.policy.comments import swallowing
 from policy_router.policy.sections import Piece

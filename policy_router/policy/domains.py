@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from policy_router.expressions.simplify import EXACT
+from policy_router.cel.simplify import EXACT
 
 _OPERATIONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     **EXACT,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from policy_router.diagnostics import Code, Diagnostic, Severity, quote
+from policy_router.diagnostics.model import Code, Diagnostic, Severity, quote
+from policy_router.diagnostics.redaction import is_secret_name
 from policy_router.domain import Dialect, FrozenDict, Provider
 from policy_router.policy.sections import Piece, Sections
 from policy_router.policy.yaml import ScalarNode
-from policy_router.redaction import is_secret_name
 
 
 def providers(sections: Sections) -> Mapping[str, Provider]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from policy_router.diagnostics import Code, Diagnostic, Severity
+from policy_router.diagnostics.model import Code, Diagnostic, Severity
 from policy_router.parameters import EFFORT
 from policy_router.policy.ignoring import without_ignored
 from policy_router.policy.yaml import Document

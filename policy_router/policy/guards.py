@@ -12,9 +12,9 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import Final, TypeAlias
 
-from policy_router.domain import ForbidRule, Level, Policy, PoolEntry
-from policy_router.expressions.condition import Condition
-from policy_router.expressions.simplify import (
+from policy_router.cel.ast import Apply, Attribute, Node
+from policy_router.cel.condition import Condition
+from policy_router.cel.simplify import (
     TRUE,
     Known,
     conjuncts,
@@ -24,7 +24,7 @@ from policy_router.expressions.simplify import (
     simplified,
     strings,
 )
-from policy_router.expressions.tree import Apply, Attribute, Node
+from policy_router.domain import ForbidRule, Level, Policy, PoolEntry
 from policy_router.policy.mentions import may_be_outside
 from policy_router.policy.truth import Reasoner
 

@@ -6,14 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from policy_router.diagnostics import Code, Diagnostic, did_you_mean, quote
+from policy_router.cel.ast import Literal
+from policy_router.cel.condition import Condition
+from policy_router.diagnostics.model import Code, Diagnostic, did_you_mean, quote
+from policy_router.diagnostics.redaction import KEY_SHAPE, REFERENCE, is_secret_name
 from policy_router.domain import WISHES, Level, Policy, PoolEntry, PrecedenceRule
-from policy_router.expressions.condition import Condition
-from policy_router.expressions.tree import Literal
 from policy_router.policy.canonical import form_but_for_name
 from policy_router.policy.endpoints import repeated_headers, secret_places
 from policy_router.policy.sections import Piece, Sections, scalars
-from policy_router.redaction import KEY_SHAPE, REFERENCE, is_secret_name
 
 
 def findings(policy: Policy, sections: Sections, own_precedence: bool) -> Iterator[Diagnostic]:  # noqa: FBT001 - read once, by name

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from policy_router.diagnostics import Code, Severity, did_you_mean, quote
+from policy_router.cel.ast import Apply, Attribute, Node, walk
+from policy_router.cel.checker import Problem
+from policy_router.cel.condition import Condition
+from policy_router.diagnostics.model import Code, Severity, did_you_mean, quote
 from policy_router.domain import WISHES, Level, Policy
-from policy_router.expressions.checker import Problem
-from policy_router.expressions.condition import Condition
-from policy_router.expressions.tree import Apply, Attribute, Node, walk
 from policy_router.policy.parts import Finding
 from policy_router.policy.truth import Reasoner
 

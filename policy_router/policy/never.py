@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from policy_router.diagnostics import Code, Diagnostic, quote
-from policy_router.domain import ForbidRule, Level, Policy, PoolEntry, PrecedenceRule
-from policy_router.expressions.simplify import (
+from policy_router.cel.ast import ListOf, Literal, Node
+from policy_router.cel.simplify import (
     FALSE,
     TRUE,
     Known,
@@ -17,8 +16,9 @@ from policy_router.expressions.simplify import (
     simplified,
     strings,
 )
-from policy_router.expressions.tree import ListOf, Literal, Node
-from policy_router.expressions.vocabulary import REQUEST_NAMES, Name, default_of
+from policy_router.cel.vocabulary import REQUEST_NAMES, Name, default_of
+from policy_router.diagnostics.model import Code, Diagnostic, quote
+from policy_router.domain import ForbidRule, Level, Policy, PoolEntry, PrecedenceRule
 from policy_router.policy.guards import Guards
 from policy_router.policy.sections import Piece, Sections
 from policy_router.policy.written import Written, entries

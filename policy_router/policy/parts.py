@@ -10,11 +10,7 @@ import datetime
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from policy_router.diagnostics import Code, Severity, quote
-from policy_router.expressions.checker import Problem
-from policy_router.expressions.condition import Condition
-from policy_router.expressions.timestamps import timestamp_of
-from policy_router.expressions.tree import (
+from policy_router.cel.ast import (
     BOOL,
     INT,
     TIMESTAMP,
@@ -27,6 +23,10 @@ from policy_router.expressions.tree import (
     TableOf,
     walk,
 )
+from policy_router.cel.checker import Problem
+from policy_router.cel.condition import Condition
+from policy_router.cel.timestamps import timestamp_of
+from policy_router.diagnostics.model import Code, Severity, quote
 from policy_router.policy.domains import NEGATED
 from policy_router.policy.truth import Known, Reasoner, size_of
 

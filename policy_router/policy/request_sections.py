@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from policy_router.diagnostics import Code, Diagnostic, did_you_mean, quote
+from policy_router.cel.ast import BOOL, BROKEN, DOUBLE, INT, STRING, STRINGS, Type
+from policy_router.cel.vocabulary import FACT_TYPES, REQUEST_NAMES
+from policy_router.diagnostics.model import Code, Diagnostic, did_you_mean, quote
 from policy_router.domain import NOTHING, ClosedSet, Fact, FrozenDict, Table, frozen
-from policy_router.expressions.tree import BOOL, BROKEN, DOUBLE, INT, STRING, STRINGS, Type
-from policy_router.expressions.vocabulary import FACT_TYPES, REQUEST_NAMES
 from policy_router.policy.sections import Piece, Sections
 from policy_router.policy.yaml import MappingNode, plain
 

@@ -10,9 +10,9 @@ import datetime
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from policy_router.diagnostics import Code, Diagnostic
+from policy_router.cel.condition import Condition
+from policy_router.diagnostics.model import Code, Diagnostic
 from policy_router.domain import Level, Policy
-from policy_router.expressions.condition import Condition
 from policy_router.policy import addresses, never, parts, usual
 from policy_router.policy.conditions import placed
 from policy_router.policy.domains import NATURAL, Domain, exactly

@@ -14,7 +14,7 @@ import msgspec
 from jsonschema import Draft7Validator, validators
 from jsonschema.exceptions import ValidationError
 
-from policy_router.diagnostics import (
+from policy_router.diagnostics.model import (
     SHOWN,
     Code,
     Diagnostic,

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from policy_router.diagnostics import Code, Diagnostic, Severity, Span, json_path, quote
+from policy_router.diagnostics.model import Code, Diagnostic, Severity, Span, json_path, quote
+from policy_router.diagnostics.redaction import REFERENCE
 from policy_router.policy.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode
-from policy_router.redaction import REFERENCE
 
 _SINGLE = ("name", "description", "owner", "model", "provider", "reasoning_effort", "precedence")
 """The root keys that stand in one file only."""

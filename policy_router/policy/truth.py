@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from policy_router.expressions.evaluate import FAILURE, Program
-from policy_router.expressions.tree import (
+from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
     DURATION,
@@ -25,6 +24,7 @@ from policy_router.expressions.tree import (
     Node,
     TableOf,
 )
+from policy_router.cel.evaluate import FAILURE, Program
 from policy_router.policy.domains import (
     ANY,
     MIRRORED,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from policy_router.diagnostics import Code, Diagnostic, Severity
+from policy_router.cel.checker import Problem
+from policy_router.cel.condition import Condition
+from policy_router.diagnostics.model import Code, Diagnostic, Severity
 from policy_router.domain import ForbidRule, Policy, PoolEntry, PrecedenceRule
-from policy_router.expressions.checker import Problem
-from policy_router.expressions.condition import Condition
 from policy_router.policy.conditions import placed
 from policy_router.policy.sections import Piece, Sections
 

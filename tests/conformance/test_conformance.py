@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from policy_router.expressions.checker import check
-from policy_router.expressions.tree import BOOL, DOUBLE, INT, STRING, STRINGS, Node
-from policy_router.expressions.vocabulary import Name, Vocabulary
+from policy_router.cel.ast import BOOL, DOUBLE, INT, STRING, STRINGS, Node
+from policy_router.cel.checker import check
+from policy_router.cel.vocabulary import Name, Vocabulary
 from tests.support.evaluating import FAILURE, PRODUCT
 from tests.support.oracles import ORACLES
 from tests.support.oracles.engine import Engine
@@ -46,7 +46,9 @@ def rows() -> Iterator[Any]:
             for engine in ENGINES:
                 if engine.has_extensions or not table.stem.endswith("_ext"):
                     name = f"{engine.name.split()[0]} {title}"
-                    yield pytest.param(engine, row["expression"], facts, expected, id=name)
+                    marks = () if engine is PRODUCT else pytest.mark.slow  # there are very many
+                    values = engine, row["expression"], facts, expected
+                    yield pytest.param(*values, id=name, marks=marks)
 
 
 def same(one: Any, other: Any) -> bool:

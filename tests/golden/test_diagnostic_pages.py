@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import pytest
 
-from policy_router.diagnostics import Code, Diagnostics
-from policy_router.runtime.loader import check_text
+from policy_router.diagnostics.model import Code, Diagnostics
+from policy_router.files.loader import check_text
 
 CASES = Path(__file__).parent / "diagnostics"
 PAGES = Path(__file__).parent.parent.parent / "docs" / "diagnostics"

@@ -10,14 +10,14 @@ import pytest
 
 from policy_router.decision.record import Decision, DecisionRecord, EngineName, PolicyName
 from policy_router.decision.replay import Outcome, replay
-from policy_router.diagnostics import Code
+from policy_router.diagnostics.model import Code
 from policy_router.domain import Policy
 from policy_router.errors import PolicyError
-from policy_router.runtime.loader import load_stored, loads
-from policy_router.runtime.log.folder import LogFolder
-from policy_router.runtime.log.policies import PolicyStore
-from policy_router.runtime.log.replay.replaying import replay_log
-from policy_router.runtime.log.verify.verify import verify
+from policy_router.files.loader import load_stored, loads
+from policy_router.log.folder import LogFolder
+from policy_router.log.integrity.verify import verify
+from policy_router.log.policies import PolicyStore
+from policy_router.log.replay.replaying import replay_log
 
 LOG = Path(__file__).parent / "first-edition-log"
 FILES = sorted((LOG / "policies").glob("*.json"))

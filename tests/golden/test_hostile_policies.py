@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy_router.diagnostics import Diagnostics
-from policy_router.runtime.loader import check_text
+from policy_router.diagnostics.model import Diagnostics
+from policy_router.files.loader import check_text
 
 SECRET = "hunter2"  # noqa: S105 - the word that all secrets below hold
 KEY = f"sk-{SECRET}abcdefghijklmnop"

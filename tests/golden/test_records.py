@@ -12,7 +12,7 @@ from jsonschema import Draft7Validator
 
 from policy_router import DecisionRecord, Policy, check, decide, loads
 from policy_router.decision.record import EngineName, ReasonCode
-from policy_router.diagnostics import Code
+from policy_router.diagnostics.model import Code
 
 RECORDS = Path(__file__).parent / "records"
 CASES = sorted(folder.name for folder in RECORDS.iterdir() if folder.is_dir())

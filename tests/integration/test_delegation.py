@@ -20,8 +20,7 @@ from typing import Any
 import pytest
 
 from policy_router import Delegator, Executor, Policy, ProviderError, Reply, RequestError, decide
-from policy_router.decision.record import Target
-from policy_router.runtime.results import (
+from policy_router.calls.results import (
     ChildTask,
     Delegation,
     Event,
@@ -30,6 +29,7 @@ from policy_router.runtime.results import (
     Result,
     Status,
 )
+from policy_router.decision.record import Target
 from tests.support.commands import NOW
 from tests.support.provider import KEYS, Provider, chain, dead_port, policy_at
 

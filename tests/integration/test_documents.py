@@ -20,11 +20,11 @@ from jsonschema import Draft7Validator
 
 import policy_router
 from policy_router import Delegator, Executor, Router, check, decide, load, log
+from policy_router.calls.results import Delegation, EventKind, Failing, Status
 from policy_router.cli import main as command_line
 from policy_router.decision.record import ReasonCode, Result
 from policy_router.domain import Dialect
-from policy_router.runtime.known_providers import KNOWN_PROVIDERS
-from policy_router.runtime.results import Delegation, EventKind, Failing, Status
+from policy_router.policy.known_providers import KNOWN_PROVIDERS
 from tests.support.commands import NOW, ROOT
 from tests.support.provider import Provider
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from policy_router.expressions.checker import check
-from policy_router.expressions.functions import FUNCTIONS, MACROS, METHODS
-from policy_router.expressions.vocabulary import Vocabulary
+from policy_router.cel.checker import check
+from policy_router.cel.functions import FUNCTIONS, MACROS, METHODS
+from policy_router.cel.vocabulary import Vocabulary
 from tests.support.evaluating import PRODUCT
 
 PAGE = Path(__file__).parents[2] / "docs" / "language.md"

@@ -25,19 +25,19 @@ from jsonschema import Draft7Validator
 from policy_router import DecisionLog, decide
 from policy_router.cli import terminal
 from policy_router.errors import LogError
-from policy_router.runtime.loader import schema
-from policy_router.runtime.log.damage import Damage
-from policy_router.runtime.log.entry import Execution, Gap, Kind, LogEntry, microseconds
-from policy_router.runtime.log.folder import LogFolder
-from policy_router.runtime.log.pruned import read_pruned
-from policy_router.runtime.log.read.reading import Line, LogReader
-from policy_router.runtime.log.sign.checkpoints import keep, verify_growth
-from policy_router.runtime.log.sign.notes import Checkpoint, InclusionProof, sign, text_of
-from policy_router.runtime.log.sign.signing import make_checkpoint, prove_growth
-from policy_router.runtime.log.verify import prune as prune_module
-from policy_router.runtime.log.verify.prune import prune
-from policy_router.runtime.log.verify.verify import NotWholeError, verify
-from policy_router.runtime.log.write.drafts import Draft
+from policy_router.files.loader import schema
+from policy_router.log.damage import Damage
+from policy_router.log.entry import Execution, Gap, Kind, LogEntry, microseconds
+from policy_router.log.folder import LogFolder
+from policy_router.log.integrity import prune as prune_module
+from policy_router.log.integrity.prune import prune
+from policy_router.log.integrity.verify import NotWholeError, verify
+from policy_router.log.pruned import read_pruned
+from policy_router.log.read.reading import Line, LogReader
+from policy_router.log.sign.checkpoints import keep, verify_growth
+from policy_router.log.sign.notes import Checkpoint, InclusionProof, sign, text_of
+from policy_router.log.sign.signing import make_checkpoint, prove_growth
+from policy_router.log.write.drafts import Draft
 from tests.support.commands import Ran, Run, write
 from tests.support.log_auditing import (
     MOMENT,

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from policy_router import DecisionLog, Delegator, Policy, Router
+from policy_router.calls.results import ChildTask, Delegation, Status
 from policy_router.decision.record import Target
 from policy_router.errors import LogError
-from policy_router.runtime.log.write import chain as chain_module
-from policy_router.runtime.results import ChildTask, Delegation, Status
+from policy_router.log.write import chain as chain_module
 from tests.support.commands import in_process_of_its_own
 from tests.support.log_chain import (
     POLICY,

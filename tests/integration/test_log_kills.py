@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 from policy_router import DecisionLog
-from policy_router.runtime.log.folder import LogFolder
-from policy_router.runtime.log.heads import Head
-from policy_router.runtime.log.verify.verify import verify
-from policy_router.runtime.log.write import chain as chain_module
-from policy_router.runtime.log.write.chain import Chain, Limits
+from policy_router.log.folder import LogFolder
+from policy_router.log.heads import Head
+from policy_router.log.integrity.verify import verify
+from policy_router.log.write import chain as chain_module
+from policy_router.log.write.chain import Chain, Limits
 from tests.support import log_worker
 from tests.support.log_chain import (
     GENESIS,

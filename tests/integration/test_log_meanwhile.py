@@ -15,19 +15,19 @@ import pytest
 
 from policy_router import DecisionLog
 from policy_router.errors import LogError
-from policy_router.runtime.log.damage import Damage
-from policy_router.runtime.log.entry import Gap, Kind
-from policy_router.runtime.log.folder import LogFolder
-from policy_router.runtime.log.heads import read_head
-from policy_router.runtime.log.lock import lock
-from policy_router.runtime.log.sign.signing import make_checkpoint, prove
-from policy_router.runtime.log.verify import completeness as completeness_module
-from policy_router.runtime.log.verify.prune import prune
-from policy_router.runtime.log.verify.scan import Scan
-from policy_router.runtime.log.verify.verify import verify
-from policy_router.runtime.log.write import chain as chain_module
-from policy_router.runtime.log.write.chain import Chain, Limits
-from policy_router.runtime.log.write.drafts import Draft
+from policy_router.log.damage import Damage
+from policy_router.log.entry import Gap, Kind
+from policy_router.log.folder import LogFolder
+from policy_router.log.heads import read_head
+from policy_router.log.integrity import completeness as completeness_module
+from policy_router.log.integrity.prune import prune
+from policy_router.log.integrity.scan import Scan
+from policy_router.log.integrity.verify import verify
+from policy_router.log.lock import lock
+from policy_router.log.sign.signing import make_checkpoint, prove
+from policy_router.log.write import chain as chain_module
+from policy_router.log.write.chain import Chain, Limits
+from policy_router.log.write.drafts import Draft
 from tests.support.log_auditing import SIGNER, Clock, audited, id_of, segments
 from tests.support.log_chain import gaps, one_writer, problems
 
@@ -175,7 +175,7 @@ def test_what_a_killed_process_left_is_synced_before_a_line_follows(
 
 def test_a_new_folder_has_its_name_on_disk(tmp_path: Path, monkeypatch: Patch) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr("policy_router.runtime.log.folder.sync_folder", synced.append)
+    monkeypatch.setattr("policy_router.log.folder.sync_folder", synced.append)
     opened(tmp_path / "a/b").release()
     assert synced[:3] == [tmp_path / "a/b", tmp_path / "a", tmp_path]
 
@@ -320,7 +320,7 @@ def test_a_line_may_be_taken_back_between_two_reads(
         if len(content) > 256:
             raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr("policy_router.runtime.log.verify.scan._BLOCK", size)
+    monkeypatch.setattr("policy_router.log.integrity.scan._BLOCK", size)
     write_all = chain_module.write_all
     chain = opened(tmp_path, Limits(10**9, 1e6))
     chain.write([gap(1)])

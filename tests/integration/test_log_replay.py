@@ -27,19 +27,19 @@ from msgspec.structs import replace
 from policy_router import DecisionLog, decide
 from policy_router.decision.record import Target
 from policy_router.decision.replay import Outcome
-from policy_router.runtime.log.entry import Close, Execution, Kind
-from policy_router.runtime.log.folder import LogFolder
-from policy_router.runtime.log.replay import chunks as chunks_module
-from policy_router.runtime.log.replay import decisions as decisions_module
-from policy_router.runtime.log.replay import replaying, what_if_report
-from policy_router.runtime.log.replay import what_if as what_if_module
-from policy_router.runtime.log.replay.chunks import Chunk
-from policy_router.runtime.log.replay.replaying import ReplayReport, replay_log
-from policy_router.runtime.log.replay.what_if import what_if
-from policy_router.runtime.log.replay.what_if_money import Money
-from policy_router.runtime.log.replay.what_if_report import WhatIf, ordered
-from policy_router.runtime.log.verify.verify import verify
-from policy_router.runtime.log.write.drafts import Decided, Draft
+from policy_router.log.entry import Close, Execution, Kind
+from policy_router.log.folder import LogFolder
+from policy_router.log.integrity.verify import verify
+from policy_router.log.replay import chunks as chunks_module
+from policy_router.log.replay import decisions as decisions_module
+from policy_router.log.replay import replaying, what_if_report
+from policy_router.log.replay import what_if as what_if_module
+from policy_router.log.replay.chunks import Chunk
+from policy_router.log.replay.replaying import ReplayReport, replay_log
+from policy_router.log.replay.what_if import what_if
+from policy_router.log.replay.what_if_money import Money
+from policy_router.log.replay.what_if_report import WhatIf, ordered
+from policy_router.log.write.drafts import Decided, Draft
 from tests.support.commands import Run
 from tests.support.log_auditing import (
     CHEAP,
@@ -788,7 +788,7 @@ def killed(_job: object, _chunk: object) -> None:
 INTERRUPTED = """
 import sys
 from policy_router.cli import commands, main
-from policy_router.runtime.log.replay import chunks
+from policy_router.log.replay import chunks
 chunks._SMALL = 0
 if __name__ == "__main__":
     print("begun", flush=True)

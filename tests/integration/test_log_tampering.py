@@ -27,17 +27,17 @@ from cryptography.hazmat.primitives.serialization import (
 
 from policy_router import DecisionLog, decide
 from policy_router.errors import LogError
-from policy_router.runtime.log.damage import Damage, Problem
-from policy_router.runtime.log.entry import Gap, Kind, LogEntry, Prune, line_hash
-from policy_router.runtime.log.folder import LogFolder, Segment
-from policy_router.runtime.log.policies import PolicyStore
-from policy_router.runtime.log.pruned import Pruned
-from policy_router.runtime.log.sign.keys import SignatureError, Signer
-from policy_router.runtime.log.sign.merkle import leaf_hash
-from policy_router.runtime.log.sign.signing import make_checkpoint
-from policy_router.runtime.log.verify.verify import Answer, NotWholeError, Report, verify
-from policy_router.runtime.log.write import chain
-from policy_router.runtime.log.write.drafts import Decided, Draft
+from policy_router.log.damage import Damage, Problem
+from policy_router.log.entry import Gap, Kind, LogEntry, Prune, line_hash
+from policy_router.log.folder import LogFolder, Segment
+from policy_router.log.integrity.verify import Answer, NotWholeError, Report, verify
+from policy_router.log.policies import PolicyStore
+from policy_router.log.pruned import Pruned
+from policy_router.log.sign.keys import SignatureError, Signer
+from policy_router.log.sign.merkle import leaf_hash
+from policy_router.log.sign.signing import make_checkpoint
+from policy_router.log.write import chain
+from policy_router.log.write.drafts import Decided, Draft
 from tests.support import log_worker
 from tests.support.commands import Run
 from tests.support.log_auditing import (

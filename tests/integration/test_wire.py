@@ -18,16 +18,16 @@ import pytest
 from msgspec.structs import replace
 
 from policy_router import Delegator, Executor, Policy, ProviderError, Reply, decide, loads
+from policy_router.calls.executor import INSTRUCTIONS
+from policy_router.calls.results import Delegation, Event, EventKind, Failing
 from policy_router.decision.record import DecisionRecord, Target
-from policy_router.runtime.executor import INSTRUCTIONS
-from policy_router.runtime.results import Delegation, Event, EventKind, Failing
 from policy_router.version import VERSION
 from tests.support.commands import NOW
 
 if TYPE_CHECKING:
     import httpx2 as httpx
 else:  # that of the SDK which is installed
-    from policy_router.runtime.sdk import httpx
+    from policy_router.calls.sdk import httpx
 
 ENV = {
     "ONE_KEY": "key-of-one-0123456789",

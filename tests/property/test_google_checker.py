@@ -14,9 +14,7 @@ pytest.importorskip("cel_expr_python")
 
 from cel_expr_python import cel
 
-from policy_router.expressions.checker import check
-from policy_router.expressions.functions import FUNCTIONS, METHODS, OPERATORS
-from policy_router.expressions.tree import (
+from policy_router.cel.ast import (
     EMPTY_LIST,
     Apply,
     Bind,
@@ -26,6 +24,8 @@ from policy_router.expressions.tree import (
     Type,
     walk,
 )
+from policy_router.cel.checker import check
+from policy_router.cel.functions import FUNCTIONS, METHODS, OPERATORS
 from tests.property.trees import NAMES, OPTIONAL, VOCABULARY, Trees, any_tree, shown
 from tests.support.evaluating import PRODUCT
 from tests.support.oracles import ORACLES

@@ -9,8 +9,7 @@ from typing import Any
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from policy_router.decision.condition_index import Key, key_of
-from policy_router.expressions.tree import (
+from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
     INT,
@@ -23,6 +22,7 @@ from policy_router.expressions.tree import (
     Present,
     Type,
 )
+from policy_router.decision.condition_index import Key, key_of
 from tests.property.trees import NAMES, OPTIONAL, Trees, all_facts, trees
 from tests.support.evaluating import PRODUCT
 from tests.support.render import render

@@ -14,13 +14,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from policy_router import DecisionLog, Policy, decide
-from policy_router.runtime.log.replay import chunks
-from policy_router.runtime.log.replay.replaying import replay_log
-from policy_router.runtime.log.replay.what_if import what_if
-from policy_router.runtime.log.sign.checkpoints import verify_proof
-from policy_router.runtime.log.sign.keys import Signer
-from policy_router.runtime.log.sign.signing import make_checkpoint, prove
-from policy_router.runtime.log.verify.verify import Answer, verify
+from policy_router.log.integrity.verify import Answer, verify
+from policy_router.log.replay import chunks
+from policy_router.log.replay.replaying import replay_log
+from policy_router.log.replay.what_if import what_if
+from policy_router.log.sign.checkpoints import verify_proof
+from policy_router.log.sign.keys import Signer
+from policy_router.log.sign.signing import make_checkpoint, prove
 from tests.property.reference_input import faults
 from tests.property.rich_policies import rich_policies, rich_requests
 from tests.property.strategies import NOW, compiled, policies, requests

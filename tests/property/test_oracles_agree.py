@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy_router.expressions.checker import check
-from policy_router.expressions.tree import Node
+from policy_router.cel.ast import Node
+from policy_router.cel.checker import check
 from tests.property.trees import VOCABULARY, all_facts, any_tree, bare, plain_tree, shown
 from tests.support.oracles import ORACLES
 from tests.support.oracles.engine import Engine

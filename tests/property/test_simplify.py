@@ -7,8 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy_router.expressions.simplify import Known, simplified
-from policy_router.expressions.tree import (
+from policy_router.cel.ast import (
     DURATION,
     TIMESTAMP,
     Attribute,
@@ -17,6 +16,7 @@ from policy_router.expressions.tree import (
     Node,
     Type,
 )
+from policy_router.cel.simplify import Known, simplified
 from tests.property.trees import NAMES, OPTIONAL, all_facts, any_tree, shown
 from tests.support.render import render
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from policy_router.expressions.evaluate import FAILURE, Program
-from policy_router.expressions.simplify import literal
-from policy_router.expressions.tree import BOOL, INT, STRING, Apply, Attribute, Node
+from policy_router.cel.ast import BOOL, INT, STRING, Apply, Attribute, Node
+from policy_router.cel.evaluate import FAILURE, Program
+from policy_router.cel.simplify import literal
 from policy_router.policy.truth import Reasoner
 from tests.support.evaluating import PRODUCT
 from tests.support.random_trees import Maker

@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from policy_router.expressions.tree import (
+from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
     DURATION,
@@ -30,7 +30,7 @@ from policy_router.expressions.tree import (
     Present,
     Type,
 )
-from policy_router.expressions.vocabulary import Name, Vocabulary
+from policy_router.cel.vocabulary import Name, Vocabulary
 from tests.support.evaluating import PRODUCT
 from tests.support.oracles.engine import Engine
 from tests.support.random_trees import EXTREMES, SETS, TEXT_METHODS, Variables, names_left

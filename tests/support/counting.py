@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from policy_router.expressions.evaluate import Budget, Frame, Outcome, Program
+from policy_router.cel.evaluate import Budget, Frame, Outcome, Program
 from tests.support.render import render
 
 

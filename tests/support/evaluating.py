@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from policy_router.expressions import evaluate
-from policy_router.expressions.evaluate import FAILURE, frame_of
-from policy_router.expressions.timestamps import (
+from policy_router.cel import evaluate
+from policy_router.cel.ast import Node
+from policy_router.cel.evaluate import FAILURE, frame_of
+from policy_router.cel.timestamps import (
     DAY,
     TICKS,
     Duration,
@@ -18,7 +19,6 @@ from policy_router.expressions.timestamps import (
     timestamp_of,
     toward_zero,
 )
-from policy_router.expressions.tree import Node
 from tests.support.oracles.engine import Activation, Engine, Outcome, Program
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 
 from policy_router import DecisionLog, Policy, decide, loads
-from policy_router.runtime.log.entry import (
+from policy_router.log.entry import (
     GENESIS,
     Execution,
     line_hash,
 )
-from policy_router.runtime.log.heads import Head
-from policy_router.runtime.log.sign.keys import Signer
-from policy_router.runtime.log.sign.merkle import Tree
+from policy_router.log.heads import Head
+from policy_router.log.sign.keys import Signer
+from policy_router.log.sign.merkle import Tree
 
 MOMENT = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)

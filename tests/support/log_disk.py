@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from policy_router.runtime.log.write import chain as chain_module
+from policy_router.log.write import chain as chain_module
 from tests.support.commands import in_process_of_its_own
 
 PATIENCE_SECONDS = 20.0

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from policy_router import DecisionRecord, Policy
+from policy_router.cel.condition import Condition
+from policy_router.cel.evaluate import FAILURE, Truth
 from policy_router.decision.condition_index import Values
 from policy_router.decision.evaluator import decided, permitted_names
 from policy_router.decision.prepared import (
@@ -22,8 +24,6 @@ from policy_router.decision.prepared import (
 )
 from policy_router.decision.request import checked, moment, values_of
 from policy_router.domain import Level, PoolEntry
-from policy_router.expressions.condition import Condition
-from policy_router.expressions.evaluate import FAILURE, Truth
 from tests.support.oracles.engine import Engine
 
 

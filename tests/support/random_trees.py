@@ -8,8 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from policy_router.expressions.functions import METHODS
-from policy_router.expressions.tree import (
+from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
     DURATION,
@@ -29,6 +28,7 @@ from policy_router.expressions.tree import (
     Present,
     Type,
 )
+from policy_router.cel.functions import METHODS
 
 SCALARS = (BOOL, INT, DOUBLE, STRING, TIMESTAMP, DURATION)
 LISTS = tuple(Type("list", type_) for type_ in SCALARS)

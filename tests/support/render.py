@@ -12,8 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from policy_router.expressions.functions import FUNCTIONS
-from policy_router.expressions.tree import (
+from policy_router.cel.ast import (
     Apply,
     Attribute,
     Bind,
@@ -26,6 +25,7 @@ from policy_router.expressions.tree import (
     Present,
     Type,
 )
+from policy_router.cel.functions import FUNCTIONS
 
 # How tightly an expression holds together: an operand that holds less needs parentheses.
 _CHOICE, _OR, _AND, _RELATION, _SUM, _PRODUCT, _UNARY, _MEMBER = range(8)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from policy_router import DecisionLog
-from policy_router.runtime.log.write import shutdown
+from policy_router.log.write import shutdown
 from tests.support.counting import work  # noqa: F401 - a fixture
 from tests.support.log_chain import NewLog
 from tests.support.log_disk import Disk

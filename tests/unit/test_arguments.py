@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy_router import RequestError, loads
-from policy_router.runtime.arguments import (
+from policy_router.delegation.arguments import (
     FEATURES,
     MAX_BYTES,
     TEXTS,
@@ -20,9 +20,9 @@ from policy_router.runtime.arguments import (
     Arguments,
     arguments_of,
 )
-from policy_router.runtime.batch import planned
-from policy_router.runtime.ids import uuid7
-from policy_router.runtime.tool import tool
+from policy_router.delegation.batch import planned
+from policy_router.delegation.tool import tool
+from policy_router.files.ids import uuid7
 from tests.support.examples import examples
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)

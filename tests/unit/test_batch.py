@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from policy_router import Policy, RequestError, decide, loads
-from policy_router.runtime.arguments import arguments_of
-from policy_router.runtime.batch import CountTokens, Planned, count_tokens, planned
-from policy_router.runtime.results import Asked, Ran, Status, TaskError
+from policy_router.calls.results import Asked, Ran, Status, TaskError
+from policy_router.delegation.arguments import arguments_of
+from policy_router.delegation.batch import CountTokens, Planned, count_tokens, planned
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 POLICY = loads(

@@ -13,10 +13,7 @@ from typing import Any
 
 import pytest
 
-from policy_router.diagnostics import Code
-from policy_router.expressions.checker import Checked, Problem, check
-from policy_router.expressions.syntax import MAX_CHAIN, MAX_CHARACTERS, MAX_DEPTH, MAX_NODES
-from policy_router.expressions.tree import (
+from policy_router.cel.ast import (
     BOOL,
     BROKEN,
     DOUBLE,
@@ -28,13 +25,16 @@ from policy_router.expressions.tree import (
     Type,
     walk,
 )
-from policy_router.expressions.vocabulary import (
+from policy_router.cel.checker import Checked, Problem, check
+from policy_router.cel.parser import MAX_CHAIN, MAX_CHARACTERS, MAX_DEPTH, MAX_NODES
+from policy_router.cel.vocabulary import (
     NOW,
     REQUEST_NAMES,
     TARGET_NAMES,
     Name,
     Vocabulary,
 )
+from policy_router.diagnostics.model import Code
 
 BUDGET = frozenset({"budget.remaining_usd"})
 KINDS = frozenset({"coding", "math"})

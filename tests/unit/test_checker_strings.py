@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from policy_router.diagnostics import Code
-from policy_router.expressions.checker import Problem, check
-from policy_router.expressions.vocabulary import REQUEST_NAMES, Vocabulary
+from policy_router.cel.checker import Problem, check
+from policy_router.cel.vocabulary import REQUEST_NAMES, Vocabulary
+from policy_router.diagnostics.model import Code
 
 VOCABULARY = Vocabulary.of(REQUEST_NAMES)
 

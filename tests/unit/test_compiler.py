@@ -13,11 +13,11 @@ import pytest
 
 import policy_router
 from policy_router import Policy, PolicyError, loads
-from policy_router.diagnostics import Code, Diagnostics
+from policy_router.cel.ast import DOUBLE, STRINGS
+from policy_router.diagnostics.model import Code, Diagnostics
 from policy_router.domain import FrozenDict, Level, Limit, Note, Price, Provider, frozen
-from policy_router.expressions.tree import DOUBLE, STRINGS
+from policy_router.files.loader import check_text, profiles, schema
 from policy_router.policy.compiler import Sources, examine
-from policy_router.runtime.loader import check_text, profiles, schema
 
 NOW = "2026-01-31T09:00:00Z"
 

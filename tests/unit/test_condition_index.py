@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from policy_router import Policy, decide, loads
+from policy_router.cel.evaluate import Truth
 from policy_router.decision.condition_index import ConditionIndex
 from policy_router.decision.prepared import Evaluation, Prepared
 from policy_router.decision.request import checked, moment, values_of
 from policy_router.domain import Level
-from policy_router.expressions.evaluate import Truth
 from tests.support.counting import Work
 
 NOW = "2026-01-31T09:00:00Z"
@@ -274,6 +274,7 @@ def work_of(noted: Work, size: int, request: dict[str, Any]) -> tuple[str, int]:
     [{"task": {"model": "m3", "kind": "other"}}, {"task": {"kind": "k3"}}],
     ids=["by name", "by a fact"],
 )
+@pytest.mark.slow
 def test_a_hundred_times_the_pool_is_no_more_work(work: Work, request_: dict[str, Any]) -> None:
     small = work_of(work, 5, request_)
     assert small == work_of(work, 500, request_)

@@ -23,11 +23,11 @@ import pytest
 
 from policy_router import DecisionLog, Router, loads
 from policy_router.errors import LogError, NoTarget, RequestError
-from policy_router.runtime.ids import uuid7
-from policy_router.runtime.log.entry import Execution, Gap, Kind, Prune, microseconds
-from policy_router.runtime.log.write import flusher as flusher_module
-from policy_router.runtime.log.write import group as group_module
-from policy_router.runtime.log.write.drafts import Decided, Draft
+from policy_router.files.ids import uuid7
+from policy_router.log.entry import Execution, Gap, Kind, Prune, microseconds
+from policy_router.log.write import flusher as flusher_module
+from policy_router.log.write import group as group_module
+from policy_router.log.write.drafts import Decided, Draft
 from tests.support.log_chain import (
     POLICY,
     NewLog,
@@ -501,7 +501,7 @@ def test_a_closed_log_leaves_its_writer_to_others(tmp_path: Path, new_log: NewLo
     assert kinds(one_writer(tmp_path / "log")) == ["decision", "close"] * 3
 
 
-class Closing(Clock):
+class Closeable(Clock):
     """A clock that closes a log when it is asked: after the first check that the log is open."""
 
     def __init__(self) -> None:
@@ -522,7 +522,7 @@ class Closing(Clock):
 def test_a_call_that_comes_while_the_log_is_closed_harms_nothing(
     tmp_path: Path, new_log: NewLog, durability: str
 ) -> None:
-    clock = Closing()
+    clock = Closeable()
     log = new_log(durability=durability, clock=clock)
     made = [log.decision(RULES, RECORD) for _ in range(5)]
     clock.log = log
@@ -1122,7 +1122,7 @@ WAITS_FORKED = (
 log = DecisionLog(folder, durability="async", on_log_failure="allow_unlogged")
 log.decision(policy, record)
 log.execution("00000000-0000-7000-8000-000000000000", __import__(
-    "policy_router.runtime.log.entry", fromlist=["Execution"]).Execution("started"))
+    "policy_router.log.entry", fromlist=["Execution"]).Execution("started"))
 number = os.fork()
 if not number:
     assert (log.writer, log.unlogged) == (None, 0)
@@ -1520,7 +1520,7 @@ def test_threads_and_tasks_of_several_loops_write_one_chain(
 
 
 def test_a_closed_log_takes_nothing_from_tasks(new_log: NewLog) -> None:
-    clock = Closing()
+    clock = Closeable()
     log = new_log(clock=clock)
     log.decision(RULES, RECORD)
     clock.log = log
@@ -1530,6 +1530,7 @@ def test_a_closed_log_takes_nothing_from_tasks(new_log: NewLog) -> None:
     asyncio.run(log.flush_async())
 
 
+@pytest.mark.slow
 def test_to_flush_in_the_main_thread_waits_for_what_is_being_written(
     tmp_path: Path, new_log: NewLog, disk: Disk
 ) -> None:

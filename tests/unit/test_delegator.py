@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 
 from policy_router import Delegator, Executor, ProviderError, Reply, RequestError, loads
-from policy_router.decision.record import Target
-from policy_router.runtime.results import (
+from policy_router.calls.results import (
     ChildTask,
     Delegation,
     Estimate,
@@ -30,7 +29,8 @@ from policy_router.runtime.results import (
     Status,
     TaskError,
 )
-from policy_router.runtime.tool import tool
+from policy_router.decision.record import Target
+from policy_router.delegation.tool import tool
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 POLICY = loads(

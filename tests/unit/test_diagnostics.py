@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from policy_router.diagnostics import (
+from policy_router.diagnostics.model import (
     SHOWN,
     Code,
     Diagnostic,

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from policy_router.calls.dialects import CHAT, RESPONSES, Wire, conversation, longest_answer, wire
+from policy_router.calls.endpoints import merged
 from policy_router.decision.record import Target
 from policy_router.domain import Dialect, PoolEntry, frozen
-from policy_router.runtime.dialects import CHAT, RESPONSES, Wire, conversation, longest_answer, wire
-from policy_router.runtime.endpoints import merged
 
 AS_RESPONSES = Dialect(api=RESPONSES)
 RESERVED = ["input", "instructions", "messages", "model", "stream"]

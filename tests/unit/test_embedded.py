@@ -11,12 +11,12 @@ import pytest
 from jsonschema import Draft7Validator
 
 from policy_router import loads
-from policy_router.diagnostics import Code, Severity
+from policy_router.calls.endpoints import Endpoint, endpoint_of
+from policy_router.diagnostics.model import Code, Severity
+from policy_router.files.loader import check_text, schema
+from policy_router.log.folder import LogFolder
+from policy_router.log.policies import PolicyStore
 from policy_router.policy.embedded import HOST_KEYS
-from policy_router.runtime.endpoints import Endpoint, endpoint_of
-from policy_router.runtime.loader import check_text, schema
-from policy_router.runtime.log.folder import LogFolder
-from policy_router.runtime.log.policies import PolicyStore
 
 ENDPOINT = """
 delegation:
@@ -202,6 +202,7 @@ def test_it_is_kept_beside_a_log_and_read_again(tmp_path: Path) -> None:
     assert "hunter2" not in source.text
 
 
+@pytest.mark.slow
 def test_likenesses_of_very_many_keys_are_not_looked_for() -> None:
     keys = "".join(f"  precedenc{number}: 1\n" for number in range(20_000))
     begin = time.process_time()

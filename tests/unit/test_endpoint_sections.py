@@ -7,9 +7,9 @@ import json
 import pytest
 
 from policy_router import loads
-from policy_router.diagnostics import Code
+from policy_router.diagnostics.model import Code
 from policy_router.domain import Dialect, FrozenDict, Provider
-from policy_router.runtime.loader import check_text
+from policy_router.files.loader import check_text
 
 FULL = """
 name: acme

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from policy_router import Policy, loads
+from policy_router.calls.endpoints import MAX_KEY_BYTES, Endpoint, endpoint_of, entry_of
+from policy_router.calls.failures import Failure
+from policy_router.calls.results import Failing
 from policy_router.decision.record import Target
 from policy_router.domain import Dialect, PoolEntry, Provider
-from policy_router.runtime.endpoints import MAX_KEY_BYTES, Endpoint, endpoint_of, entry_of
-from policy_router.runtime.failures import Failure
-from policy_router.runtime.known_providers import KNOWN_PROVIDERS
-from policy_router.runtime.results import Failing
+from policy_router.policy.known_providers import KNOWN_PROVIDERS
 
 KEY = "key-0123456789abcdef"
 HOME = "https://home.example/v1"

@@ -19,13 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy_router.expressions import evaluate
-from policy_router.expressions.checker import check
-from policy_router.expressions.evaluate import Outcome, Program, Truth, frame_of
-from policy_router.expressions.operations import ERRORS
-from policy_router.expressions.texts import MAX_LIST, MAX_TEXT
-from policy_router.expressions.timestamps import Duration, Timestamp
-from policy_router.expressions.tree import (
+from policy_router.cel import evaluate
+from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
     DURATION,
@@ -40,7 +35,12 @@ from policy_router.expressions.tree import (
     Present,
     Type,
 )
-from policy_router.expressions.vocabulary import Name, Vocabulary
+from policy_router.cel.checker import check
+from policy_router.cel.evaluate import Outcome, Program, Truth, frame_of
+from policy_router.cel.operations import ERRORS
+from policy_router.cel.texts import MAX_LIST, MAX_TEXT
+from policy_router.cel.timestamps import Duration, Timestamp
+from policy_router.cel.vocabulary import Name, Vocabulary
 from tests.support import evaluating
 from tests.support.evaluating import FAILURE
 from tests.support.random_trees import Maker
@@ -164,6 +164,7 @@ print("limit", sys.getrecursionlimit(), "parser", celpy.CELParser.CEL_PARSER)
 """
 
 
+@pytest.mark.slow
 def test_a_host_with_all_logs_on_sees_no_fact_and_no_changed_setting() -> None:
     run = subprocess.run(  # noqa: S603
         [sys.executable, "-c", HOST],
@@ -268,6 +269,7 @@ WRAPS: dict[str, tuple[str, Callable[[str], str]]] = {
 
 
 @pytest.mark.parametrize("wrap", WRAPS)
+@pytest.mark.slow
 def test_the_deepest_conditions_evaluate_under_a_host_with_400_frames(wrap: str) -> None:
     text, level = WRAPS[wrap]
     deepest: Node | None = None
@@ -506,6 +508,7 @@ print(decide(policy, request, now="2026-01-31T09:00:00Z").to_json().decode())
 """
 
 
+@pytest.mark.slow
 def test_memory_decides_nothing() -> None:
     free, limited = (
         subprocess.run(  # noqa: S603

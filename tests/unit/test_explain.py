@@ -8,20 +8,20 @@ import msgspec
 import pytest
 
 from policy_router import Explanation, RecordError, Request, decide, explain, loads
-from policy_router.decision.prepared import Candidate, Evaluation
-from policy_router.decision.record import DecisionWarning, ReasonCode, Requested, Target
-from policy_router.decision.request import moment, values_of
-from policy_router.decision.trace import shown, trace
-from policy_router.decision.wording import (
+from policy_router.cel.evaluate import FAILURE
+from policy_router.cel.timestamps import duration, timestamp
+from policy_router.decision.explain.trace import shown, trace
+from policy_router.decision.explain.wording import (
     REASONS,
     asked,
     spelt_parameters,
     spelt_target,
     spelt_warning,
 )
+from policy_router.decision.prepared import Candidate, Evaluation
+from policy_router.decision.record import DecisionWarning, ReasonCode, Requested, Target
+from policy_router.decision.request import moment, values_of
 from policy_router.domain import Level
-from policy_router.expressions.evaluate import FAILURE
-from policy_router.expressions.timestamps import duration, timestamp
 
 NOW = "2026-01-31T09:00:00Z"
 TEXT = """

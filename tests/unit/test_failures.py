@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy_router.runtime.failures import (
+from policy_router.calls.failures import (
     MAX_MESSAGE,
     Failure,
     clean,
@@ -19,7 +19,7 @@ from policy_router.runtime.failures import (
     retry_after,
     without,
 )
-from policy_router.runtime.results import Failing
+from policy_router.calls.results import Failing
 from tests.support.examples import examples
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)

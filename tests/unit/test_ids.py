@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from policy_router import RequestError
-from policy_router.runtime.ids import check_session, uuid7
+from policy_router.files.ids import check_session, uuid7
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 NOW = datetime.datetime(2026, 1, 31, 9, 0, 0, 123456, tzinfo=datetime.UTC)

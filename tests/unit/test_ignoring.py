@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from policy_router.diagnostics import Code
-from policy_router.runtime.loader import check, check_text
+from policy_router.diagnostics.model import Code
+from policy_router.files.loader import check, check_text
 
 USELESS = Code.USELESS_IGNORE
 EMPTY = "# policy-router: ignore PR410 (nothing yet)"

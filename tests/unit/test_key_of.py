@@ -7,10 +7,7 @@ from typing import Any
 
 import pytest
 
-from policy_router.decision.condition_index import Key, key_of
-from policy_router.expressions.checker import check
-from policy_router.expressions.simplify import MAX_LOOPS, literal
-from policy_router.expressions.tree import (
+from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
     INT,
@@ -22,7 +19,10 @@ from policy_router.expressions.tree import (
     Node,
     Type,
 )
-from policy_router.expressions.vocabulary import MAX_ITEMS, REQUEST_NAMES, Name, Vocabulary
+from policy_router.cel.checker import check
+from policy_router.cel.simplify import MAX_LOOPS, literal
+from policy_router.cel.vocabulary import MAX_ITEMS, REQUEST_NAMES, Name, Vocabulary
+from policy_router.decision.condition_index import Key, key_of
 from tests.support.evaluating import FAILURE, PRODUCT
 from tests.support.oracles import ORACLES
 from tests.support.oracles.engine import Engine

@@ -6,10 +6,10 @@ import urllib.parse
 
 import pytest
 
+from policy_router.calls.dialects import CHAT, RESPONSES
+from policy_router.diagnostics.redaction import REFERENCE
 from policy_router.domain import NOTHING, Provider
-from policy_router.redaction import REFERENCE
-from policy_router.runtime.dialects import CHAT, RESPONSES
-from policy_router.runtime.known_providers import _ROWS, KNOWN_PROVIDERS
+from policy_router.policy.known_providers import _ROWS, KNOWN_PROVIDERS
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 

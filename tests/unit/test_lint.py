@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from policy_router.diagnostics import Code, Diagnostic, Severity
-from policy_router.runtime.loader import check_text
+from policy_router.diagnostics.model import Code, Diagnostic, Severity
+from policy_router.files.loader import check_text
 
 KEY = "sk-abcdefghijklmnop"
 ERROR, WARNING = Severity.ERROR, Severity.WARNING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policy_router.expressions.literals import (
+from policy_router.cel.literals import (
     LiteralProblem,
     is_duration,
     is_timestamp,

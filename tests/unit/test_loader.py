@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from policy_router import PolicyError, check, load, loads
-from policy_router.diagnostics import Code, Severity
+from policy_router.diagnostics.model import Code, Severity
+from policy_router.files import loader
 from policy_router.policy.yaml import MAX_BYTES
-from policy_router.runtime import loader
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,7 +16,7 @@ import pytest
 from msgspec import UNSET
 
 from policy_router.errors import LogError, RecordError
-from policy_router.runtime.log.entry import (
+from policy_router.log.entry import (
     Call,
     Close,
     Execution,
@@ -28,14 +28,14 @@ from policy_router.runtime.log.entry import (
     microseconds,
     moment_of,
 )
-from policy_router.runtime.log.folder import LogFolder, is_writer, sync_folder, write_whole
-from policy_router.runtime.log.heads import SCHEMA, Head, UnknownSchemaError, read_head
-from policy_router.runtime.log.lock import lock
-from policy_router.runtime.log.read.reading import LogReader
-from policy_router.runtime.log.write import chain as chain_module
-from policy_router.runtime.log.write import claims as claims_module
-from policy_router.runtime.log.write.chain import Chain, Limits
-from policy_router.runtime.log.write.drafts import Draft, chained, encoded
+from policy_router.log.folder import LogFolder, is_writer, sync_folder, write_whole
+from policy_router.log.heads import SCHEMA, Head, UnknownSchemaError, read_head
+from policy_router.log.lock import lock
+from policy_router.log.read.reading import LogReader
+from policy_router.log.write import chain as chain_module
+from policy_router.log.write import claims as claims_module
+from policy_router.log.write.chain import Chain, Limits
+from policy_router.log.write.drafts import Draft, chained, encoded
 from tests.support.log_chain import (
     GENESIS,
     canonical,

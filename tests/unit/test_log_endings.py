@@ -18,9 +18,9 @@ import pytest
 from policy_router import DecisionLog, loads
 from policy_router.errors import LogError
 from policy_router.log import Call, Execution, replay_log, verify
-from policy_router.runtime.log.write import chain as chain_module
-from policy_router.runtime.log.write import group as group_module
-from policy_router.runtime.log.write.chain import Chain
+from policy_router.log.write import chain as chain_module
+from policy_router.log.write import group as group_module
+from policy_router.log.write.chain import Chain
 from tests.support.log_chain import (
     POLICY,
     NewLog,
@@ -353,7 +353,7 @@ def test_a_child_of_multiprocessing_ends_though_it_has_idle_threads(
 FORKED_MEANWHILE = (
     SCRIPT
     + """
-from policy_router.runtime.log.folder import LogFolder
+from policy_router.log.folder import LogFolder
 segments, is_there, may_go = LogFolder.segments, threading.Event(), threading.Event()
 def segments_slowly(self, writer):
     is_there.set()

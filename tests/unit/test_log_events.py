@@ -14,14 +14,7 @@ from typing import Any
 import pytest
 
 from policy_router import DecisionLog, Delegator, ProviderError, Reply, Router, loads
-from policy_router.decision.record import Target
-from policy_router.runtime.arguments import arguments_of
-from policy_router.runtime.batch import Planned, planned
-from policy_router.runtime.ids import uuid7
-from policy_router.runtime.lineage import parent_of
-from policy_router.runtime.log.entry import Call, Execution
-from policy_router.runtime.log.write.events import decided, execution_of, logging_watcher
-from policy_router.runtime.results import (
+from policy_router.calls.results import (
     Attempt,
     ChildTask,
     Delegation,
@@ -34,6 +27,13 @@ from policy_router.runtime.results import (
     TaskError,
     Tokens,
 )
+from policy_router.decision.record import Target
+from policy_router.delegation.arguments import arguments_of
+from policy_router.delegation.batch import Planned, planned
+from policy_router.delegation.current_decision import parent_of
+from policy_router.delegation.log_events import decided, execution_of, logging_watcher
+from policy_router.files.ids import uuid7
+from policy_router.log.entry import Call, Execution
 from tests.support.log_chain import (
     Line,
     NewLog,

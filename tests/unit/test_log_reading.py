@@ -12,12 +12,12 @@ import pytest
 
 from policy_router import DecisionLog, decide
 from policy_router.errors import LogError, RecordError
-from policy_router.runtime.log.entry import LogEntry, microseconds
-from policy_router.runtime.log.read import reading
-from policy_router.runtime.log.read.reading import Line, LogReader, decisions
-from policy_router.runtime.log.replay.replaying import replay_log
-from policy_router.runtime.log.verify.verify import verify
-from policy_router.runtime.log.write import chain
+from policy_router.log.entry import LogEntry, microseconds
+from policy_router.log.integrity.verify import verify
+from policy_router.log.read import reading
+from policy_router.log.read.reading import Line, LogReader, decisions
+from policy_router.log.replay.replaying import replay_log
+from policy_router.log.write import chain
 from tests.support.log_auditing import (
     MOMENT,
     NOW,

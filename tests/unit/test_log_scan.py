@@ -10,13 +10,13 @@ import pytest
 from msgspec import Raw
 
 from policy_router import decide
-from policy_router.runtime.log.damage import Damage, spelt_lines
-from policy_router.runtime.log.entry import GENESIS, Close, Kind, Prune, line_hash
-from policy_router.runtime.log.pruned import Pruned
-from policy_router.runtime.log.sign.merkle import leaf_hash
-from policy_router.runtime.log.verify import scan as scan_module
-from policy_router.runtime.log.verify.scan import Scan
-from policy_router.runtime.log.write.drafts import Draft, chained
+from policy_router.log.damage import Damage, spelt_lines
+from policy_router.log.entry import GENESIS, Close, Kind, Prune, line_hash
+from policy_router.log.integrity import scan as scan_module
+from policy_router.log.integrity.scan import Scan
+from policy_router.log.pruned import Pruned
+from policy_router.log.sign.merkle import leaf_hash
+from policy_router.log.write.drafts import Draft, chained
 from tests.support.log_auditing import NOW, policy_of
 
 RULES = policy_of()

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from msgspec import Raw
 
 from policy_router import Policy, decide
-from policy_router.runtime.log.entry import GENESIS, Close, Execution, Gap, Kind, LogEntry
-from policy_router.runtime.log.read.reading import Line
-from policy_router.runtime.log.read.stats import Stats, stats
-from policy_router.runtime.log.write.drafts import Draft, chained, encoded
+from policy_router.log.entry import GENESIS, Close, Execution, Gap, Kind, LogEntry
+from policy_router.log.read.reading import Line
+from policy_router.log.read.stats import Stats, stats
+from policy_router.log.write.drafts import Draft, chained, encoded
 from tests.support.log_auditing import NOW, finished, policy_of
 
 RULES = policy_of()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from policy_router.runtime.loop import BackgroundLoop, in_a_thread
+from policy_router.delegation.loop import BackgroundLoop, in_a_thread
 
 
 async def nothing() -> None:

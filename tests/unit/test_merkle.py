@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy_router.runtime.log.sign.merkle import (
+from policy_router.log.sign.merkle import (
     Tree,
     consistency_proof,
     inclusion_proof,
@@ -217,6 +217,7 @@ def test_a_consistency_proof_is_that_of_the_specification(
 
 
 @pytest.mark.parametrize("size", range(1, MOST + 1))
+@pytest.mark.slow
 def test_every_leaf_of_every_tree_proves(size: int) -> None:
     leaves = MANY[:size]
     for index, leaf in enumerate(leaves):
@@ -362,6 +363,7 @@ def test_there_is_no_proof_of_a_tree_that_is_larger(leaves: list[bytes], size: i
         consistency_proof(leaves, size)
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_a_large_tree_proves_too() -> None:
     leaves = MANY * 10 + MANY[:77]

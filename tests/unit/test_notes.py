@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy_router.errors import PolicyRouterError
-from policy_router.runtime.log.sign.keys import (
+from policy_router.log.sign.keys import (
     DEFAULT_NAME,
     SignatureError,
     Signer,
@@ -33,12 +33,12 @@ from policy_router.runtime.log.sign.keys import (
     read_signer,
     read_verifier,
 )
-from policy_router.runtime.log.sign.merkle import (
+from policy_router.log.sign.merkle import (
     inclusion_proof,
     leaf_hash,
     verify_inclusion,
 )
-from policy_router.runtime.log.sign.notes import Checkpoint, InclusionProof, opened, sign, text_of
+from policy_router.log.sign.notes import Checkpoint, InclusionProof, opened, sign, text_of
 from tests.support.examples import examples
 from tests.support.log_auditing import root
 from tests.support.log_disk import ran
@@ -595,9 +595,7 @@ def test_without_the_library_notes_can_be_read(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_library_is_imported_with_the_first_key(tmp_path: Path) -> None:
-    program = (
-        "import sys, policy_router.runtime.log.sign.notes; print('cryptography' in sys.modules)"
-    )
+    program = "import sys, policy_router.log.sign.notes; print('cryptography' in sys.modules)"
     assert ran(program, cwd=tmp_path).split() == ["False"]
 
 

@@ -10,13 +10,8 @@ from typing import Any
 import pytest
 
 from policy_router import ProviderError, Reply, loads
-from policy_router.decision.record import Target
-from policy_router.runtime.accounting import cost, estimate, ran_on
-from policy_router.runtime.arguments import arguments_of
-from policy_router.runtime.batch import Planned, planned
-from policy_router.runtime.ids import uuid7
-from policy_router.runtime.outcomes import completed, failed, overall
-from policy_router.runtime.results import (
+from policy_router.calls.costs import cost, estimate, ran_on
+from policy_router.calls.results import (
     Attempt,
     Delegation,
     Estimate,
@@ -27,6 +22,11 @@ from policy_router.runtime.results import (
     TaskError,
     Tokens,
 )
+from policy_router.decision.record import Target
+from policy_router.delegation.arguments import arguments_of
+from policy_router.delegation.batch import Planned, planned
+from policy_router.delegation.outcomes import completed, failed, overall
+from policy_router.files.ids import uuid7
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 SECRET = "s3cret-of-the-house"  # noqa: S105 - nobody's

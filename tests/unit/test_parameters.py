@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from policy_router.expressions.vocabulary import REQUEST_NAMES
+from policy_router.cel.vocabulary import REQUEST_NAMES
 from policy_router.parameters import KNOWN, RESERVED, SPELLINGS, Kind, fits, is_number, named, same
 
 WHOLE, NUMBER, TEXT = "top_k", "temperature", "verbosity"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from policy_router import loads
-from policy_router.diagnostics import Code, Severity
+from policy_router.diagnostics.model import Code, Severity
+from policy_router.files.loader import check_text
 from policy_router.parameters import RESERVED
-from policy_router.runtime.loader import check_text
 
 Row = tuple[Code, str, str, str | None]
 

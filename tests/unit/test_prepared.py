@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from policy_router import Policy, Router, decide, explain, loads, permitted
-from policy_router.expressions import evaluate
-from policy_router.expressions.evaluate import MAX_ELEMENTS
+from policy_router.cel import evaluate
+from policy_router.cel.evaluate import MAX_ELEMENTS
 from tests.support.counting import Work
 
 NOW = "2026-01-31T09:00:00Z"
@@ -132,6 +132,7 @@ def test_a_variable_beyond_the_budget_fails() -> None:
 
 
 @pytest.mark.usefixtures("small_budget")
+@pytest.mark.slow
 def test_what_a_policy_has_decided_before_changes_nothing() -> None:
     aimed = walking("{n}", "target.name == 'none'")
     policy: Plain = {
@@ -207,6 +208,7 @@ ABOUT_THE_REQUEST = {
 
 @pytest.mark.parametrize("condition", ABOUT_THE_REQUEST.values(), ids=ABOUT_THE_REQUEST.keys())
 @pytest.mark.parametrize("key", ["allow", "pick", "forbid", "variable"])
+@pytest.mark.slow
 def test_no_condition_about_the_request_is_evaluated_twice(
     work: Work, key: str, condition: str
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policy_router.redaction import KEY_SHAPE, REFERENCE, redact
+from policy_router.diagnostics.redaction import KEY_SHAPE, REFERENCE, redact
 
 SHAPED = [
     "sk-abcdefghijklmnop",

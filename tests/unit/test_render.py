@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from policy_router.expressions.checker import check
-from policy_router.expressions.tree import (
+from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
     INT,
@@ -20,7 +19,8 @@ from policy_router.expressions.tree import (
     Node,
     Present,
 )
-from policy_router.expressions.vocabulary import Name, Vocabulary
+from policy_router.cel.checker import check
+from policy_router.cel.vocabulary import Name, Vocabulary
 from tests.support.render import Spelling, render
 
 VOCABULARY = Vocabulary.of(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from policy_router import Request, RequestError, loads
+from policy_router.cel.vocabulary import MAX_ITEMS
 from policy_router.decision.request import (
     MAX_BYTES,
     MAX_CHARACTERS,
@@ -20,7 +21,6 @@ from policy_router.decision.request import (
     spelt,
     values_of,
 )
-from policy_router.expressions.vocabulary import MAX_ITEMS
 from policy_router.parameters import LONGEST, RESERVED
 
 POLICY = loads(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from policy_router import loads
-from policy_router.diagnostics import Code, Severity
+from policy_router.cel.ast import BOOL, DOUBLE, INT, STRING, STRINGS, Type
+from policy_router.diagnostics.model import Code, Severity
 from policy_router.domain import ClosedSet
-from policy_router.expressions.tree import BOOL, DOUBLE, INT, STRING, STRINGS, Type
-from policy_router.runtime.loader import check_text
+from policy_router.files.loader import check_text
 
 NAMES = {
     "kinds": "task.kind",

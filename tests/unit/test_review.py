@@ -6,8 +6,8 @@ import datetime
 
 import pytest
 
-from policy_router.diagnostics import Code
-from policy_router.runtime.loader import check_text
+from policy_router.diagnostics.model import Code
+from policy_router.files.loader import check_text
 
 NOW = datetime.datetime(2026, 11, 30, tzinfo=datetime.UTC)
 PLACE = "$.pool[1].pick"

@@ -8,10 +8,21 @@ from typing import Any
 
 import pytest
 
-from policy_router.expressions import simplify
-from policy_router.expressions.checker import check
-from policy_router.expressions.evaluate import Program
-from policy_router.expressions.simplify import (
+from policy_router.cel import simplify
+from policy_router.cel.ast import (
+    BOOL,
+    DOUBLE,
+    INT,
+    STRING,
+    STRINGS,
+    TIMESTAMP,
+    Attribute,
+    Loop,
+    Node,
+)
+from policy_router.cel.checker import check
+from policy_router.cel.evaluate import Program
+from policy_router.cel.simplify import (
     FALSE,
     MAX_LOOPS,
     TRUE,
@@ -24,25 +35,16 @@ from policy_router.expressions.simplify import (
     simplified,
     strings,
 )
-from policy_router.expressions.tree import (
-    BOOL,
-    DOUBLE,
-    INT,
-    STRING,
-    STRINGS,
-    TIMESTAMP,
-    Attribute,
-    Loop,
-    Node,
-)
-from policy_router.expressions.vocabulary import MAX_ITEMS, REQUEST_NAMES, Name, Vocabulary
+from policy_router.cel.vocabulary import MAX_ITEMS, REQUEST_NAMES, Name, Vocabulary
 from tests.support.evaluating import FAILURE, PRODUCT
 from tests.support.oracles import ORACLES
 from tests.support.oracles.engine import Engine, Outcome
 from tests.support.render import render
 
 each_engine = pytest.mark.parametrize(
-    "engine", [PRODUCT, *ORACLES], ids=lambda engine: engine.name.split()[0]
+    "engine",
+    [PRODUCT, *(pytest.param(oracle, marks=pytest.mark.slow) for oracle in ORACLES)],
+    ids=lambda engine: engine.name.split()[0],
 )
 
 VOCABULARY = Vocabulary.of(

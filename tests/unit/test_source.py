@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from policy_router.diagnostics import Code, Diagnostic, Severity, json_path
+from policy_router.diagnostics.model import Code, Diagnostic, Severity, json_path
 from policy_router.policy import yaml as source
 from policy_router.policy.yaml import Document, MappingNode, ScalarNode, SequenceNode
 

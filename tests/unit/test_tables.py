@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from policy_router import decide, loads
-from policy_router.diagnostics import Code, Severity, Span
-from policy_router.runtime.loader import check_text
+from policy_router.diagnostics.model import Code, Severity, Span
+from policy_router.files.loader import check_text
 
 NOW = "2026-01-31T09:00:00Z"
 TABLES = """

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 import policy_router
 from policy_router import RequestError, loads
-from policy_router.runtime.arguments import arguments_of
-from policy_router.runtime.batch import planned
-from policy_router.runtime.ids import uuid7
-from policy_router.runtime.tool import NAME, tool
+from policy_router.delegation.arguments import arguments_of
+from policy_router.delegation.batch import planned
+from policy_router.delegation.tool import NAME, tool
+from policy_router.files.ids import uuid7
 from tests.support.examples import examples
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)

@@ -12,10 +12,8 @@ import pytest
 
 import policy_router
 from policy_router import RequestError
-from policy_router.decision.request import Request, values_of
-from policy_router.decision.schema import record_schema, request_schema
-from policy_router.expressions.tree import DOUBLE, INT, STRING, STRINGS
-from policy_router.expressions.vocabulary import (
+from policy_router.cel.ast import DOUBLE, INT, STRING, STRINGS
+from policy_router.cel.vocabulary import (
     REQUEST_NAMES,
     SECTIONS,
     TARGET_NAMES,
@@ -23,8 +21,10 @@ from policy_router.expressions.vocabulary import (
     Vocabulary,
     default_of,
 )
-from policy_router.runtime.loader import data_folder, schema
-from policy_router.runtime.log.schema import log_schema
+from policy_router.decision.request import Request, values_of
+from policy_router.decision.schema import record_schema, request_schema
+from policy_router.files.loader import data_folder, schema
+from policy_router.log.schema import log_schema
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 MADE = {"request": request_schema, "record": record_schema, "log": log_schema}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from policy_router.diagnostics import SourceFile, Span
+from policy_router.diagnostics.model import SourceFile, Span
 
 # What a scalar means, by the core schema (YAML 1.2.2, 10.3).
 

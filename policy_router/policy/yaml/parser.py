@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from policy_router.diagnostics import Code, Diagnostic, Severity, SourceFile, Span
+from policy_router.diagnostics.model import Code, Diagnostic, Severity, SourceFile, Span
 
 
 def error(

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from policy_router.diagnostics import Code, Diagnostic, SourceFile, Span
+from policy_router.diagnostics.model import Code, Diagnostic, SourceFile, Span
 from policy_router.policy.yaml.nodes import (
     Document,
     MappingNode,

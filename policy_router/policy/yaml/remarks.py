@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from policy_router.diagnostics import SourceFile, Span
+from policy_router.diagnostics.model import SourceFile, Span
 from policy_router.policy.yaml.parser import Neutral, events
 
 _COMMENT = re.compile(r"(?<![^ \t\r\n])#[^\r\n]*+")

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from policy_router.diagnostics import Code, Diagnostic, SourceFile, Span, json_path, quote
+from policy_router.diagnostics.model import Code, Diagnostic, SourceFile, Span, json_path, quote
 from policy_router.policy.yaml.nodes import (
     BadNumberError,
     MappingNode,

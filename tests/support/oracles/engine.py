@@ -6,8 +6,8 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
-from policy_router.expressions.evaluate import FAILURE, Failure
-from policy_router.expressions.tree import Node
+from policy_router.cel.ast import Node
+from policy_router.cel.evaluate import FAILURE, Failure
 
 __all__ = ["FAILURE", "Activation", "Engine", "Outcome", "Program", "Value"]
 

@@ -27,7 +27,7 @@ from typing import Any, Final, cast
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_bindings, ext_math, ext_strings
 
-from policy_router.expressions.tree import STRING, Attribute, Node, Present, Type, walk
+from policy_router.cel.ast import STRING, Attribute, Node, Present, Type, walk
 from tests.support.oracles import engine
 from tests.support.render import Spelling, render
 

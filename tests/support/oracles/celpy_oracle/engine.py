@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 import lark
 
-from policy_router.expressions.tree import Node
+from policy_router.cel.ast import Node
 from tests.support.oracles import engine
 from tests.support.oracles.celpy_oracle.evaluator import Evaluator
 from tests.support.oracles.celpy_oracle.lowering import lowered

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from celpy import celtypes, evaluation
 
-from policy_router.expressions.timestamps import (
+from policy_router.cel.timestamps import (
     DAY,
     DAYS_IN_400_YEARS,
     EPOCH_DAY,

@@ -7,7 +7,7 @@ from typing import Any, Final
 import lark
 from celpy import celtypes
 
-from policy_router.expressions.tree import (
+from policy_router.cel.ast import (
     Apply,
     Attribute,
     ListOf,

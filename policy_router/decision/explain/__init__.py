@@ -1,0 +1,1 @@
+"""A decision in words: what decided, and why not another target."""

@@ -1,0 +1,1 @@
+"""A ``delegate_task`` call, as a whole: tasks to decisions, decisions to results."""

@@ -1,0 +1,169 @@
+"""A batch, decided whole: each task with its decision, and what a result says before it ran."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from msgspec import UNSET, Struct, UnsetType
+
+from policy_router.calls.costs import ran_on
+from policy_router.calls.results import Asked, Result, Status, TaskError
+from policy_router.decision.evaluator import decide
+from policy_router.decision.explain.wording import spelt_warning
+from policy_router.decision.record import DecisionRecord, ReasonCode, Target
+from policy_router.decision.request import Request
+from policy_router.delegation.arguments import Arguments, Assignment, at_place
+from policy_router.domain import WISHES, Policy
+from policy_router.errors import RequestError
+from policy_router.files.ids import Ids
+
+CountTokens = Callable[[str], int]
+"""Estimates the tokens of a text."""
+
+_BYTES_A_TOKEN: Final = 4
+_UNRUN: Final = frozenset({Status.NOT_STARTED, Status.REFUSED})
+
+
+def count_tokens(text: str) -> int:
+    """Estimate the tokens of a text: one for every four bytes of UTF-8."""
+    return -(-len(text.encode(errors="replace")) // _BYTES_A_TOKEN)
+
+
+class Planned(Struct, frozen=True):
+    """A task and its decision.
+
+    Attributes:
+        index: its place in the batch, from 0.
+        assignment: what is to be done.
+        record: the decision.
+        decision_id: the id of the decision.
+        session_id: the session it belongs to, or None.
+    """
+
+    index: int
+    assignment: Assignment
+    record: DecisionRecord
+    decision_id: str
+    session_id: str | None
+
+    @property
+    def target(self) -> Target | None:
+        """What it runs on; None where it is refused."""
+        target = self.record.decision.target
+        return None if isinstance(target, UnsetType) else target
+
+    def result(self, status: Status, policy: Policy) -> Result:
+        """Return what can be said of it before it ran.
+
+        Args:
+            status: what becomes of it.
+            policy: what decided.
+        """
+        decision = self.record.decision
+        return Result(
+            task=self.index,
+            status=status,
+            requested=_asked(policy, self.record),
+            outranked=tuple(
+                Asked(warning.requested.get("model"), warning.requested.get("provider"))
+                for warning in decision.warnings
+                if warning.code is ReasonCode.OUTRANKED and warning.requested
+                if warning.parameter is UNSET
+            ),
+            effective=None if self.target is None or status in _UNRUN else ran_on(self.target),
+            level=_given(decision.level),
+            rule=self.rule,
+            decision_id=self.decision_id,
+            session_id=self.session_id,
+            warnings=tuple(spelt_warning(warning) for warning in decision.warnings),
+            error=self.error,
+        )
+
+    @property
+    def rule(self) -> str | None:
+        """The precedence rule that selected or refused."""
+        decision = self.record.decision
+        refusal = decision.refusal
+        return _given(decision.rule) if isinstance(refusal, UnsetType) else refusal.rule
+
+    @property
+    def error(self) -> TaskError | None:
+        """Why it is refused; None where it is not."""
+        refusal = self.record.decision.refusal
+        if isinstance(refusal, UnsetType):
+            return None
+        permitted, reasons = _given(refusal.permitted), refusal.reasons or ()
+        return TaskError(refusal.code, refusal.message, self.index, permitted, reasons)
+
+
+def planned(
+    policy: Policy,
+    arguments: Arguments,
+    facts: Mapping[str, Any],
+    *,
+    now: datetime.datetime,
+    ids: Ids,
+    session_id: str | None = None,
+    counts: CountTokens | None = count_tokens,
+) -> list[Planned]:
+    """Decide every task of a batch.
+
+    Args:
+        policy: what decides.
+        arguments: the tasks.
+        facts: the sections ``parent``, ``caller``, ``budget`` and ``facts`` of every request.
+        now: the time of all decisions.
+        ids: gives each its id.
+        session_id: the session that the batch belongs to.
+        counts: estimates ``task.input_tokens``, which is at least what a task says; None: nobody
+            does.
+
+    Raises:
+        RequestError: a request does not fit the policy; its path says which task's.
+    """
+    if not isinstance(facts, Mapping):
+        raise RequestError("$", "a mapping of facts is wanted")
+    for section in ("call", "task"):
+        if section in facts:
+            reason = "what is asked for stands in the arguments, not among the facts"
+            raise RequestError(f"$.{section}", reason)
+    made = []
+    for index, assignment in enumerate(arguments.assignments):
+        task = assignment.task
+        if counts is not None:
+            task = {**task, "input_tokens": _larger(task, counts(_text(assignment)))}
+        asked = {"call": arguments.call, "task": task}
+        given = {name: content for name, content in asked.items() if content}
+        try:
+            record = decide(policy, Request.from_mapping({**facts, **given}), now=now)
+        except RequestError as problem:
+            raise at_place(problem, assignment) from None
+        made.append(Planned(index, assignment, record, ids(now), session_id))
+    return made
+
+
+def _text(assignment: Assignment) -> str:
+    return f"{assignment.goal}\n\n{assignment.context}"
+
+
+def _larger(task: Mapping[str, Any], counted: int) -> Any:
+    """Return the larger size of an input: an agent cannot make its input smaller by saying so."""
+    said = task.get("input_tokens", counted)
+    is_number = isinstance(said, int) and not isinstance(said, bool)
+    return max(said, counted) if is_number else said
+
+
+def _asked(policy: Policy, record: DecisionRecord) -> Asked:
+    """Return what was asked for: the wish that goes first, where both levels have one."""
+    order = [rule.use for rule in policy.precedence if rule.use in WISHES]
+    for level in (*order, *WISHES):
+        wish = record.request.get(level, {})
+        if wish.get("model") or wish.get("provider"):
+            return Asked(wish.get("model") or None, wish.get("provider") or None)
+    return Asked()
+
+
+def _given(value: Any) -> Any:
+    return None if value is UNSET else value

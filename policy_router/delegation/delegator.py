@@ -1,0 +1,410 @@
+"""The delegator: a ``delegate_task`` call to decisions, decisions to children, children to results.
+
+A batch is decided whole before its first child begins. Results come in the order of the tasks,
+and say what really ran.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from msgspec.structs import replace
+
+from policy_router.calls.closeable import Closeable
+from policy_router.calls.connections import require_sdk
+from policy_router.calls.costs import estimate
+from policy_router.calls.executor import Executor
+from policy_router.calls.notifications import LOGGER, notify_all
+from policy_router.calls.results import (
+    ChildTask,
+    Delegation,
+    Event,
+    EventKind,
+    Reply,
+    Result,
+    Status,
+    Watcher,
+)
+from policy_router.decision.record import Target
+from policy_router.delegation.arguments import arguments_of
+from policy_router.delegation.batch import CountTokens, Planned, count_tokens, planned
+from policy_router.delegation.current_decision import decision_scope, parent_of
+from policy_router.delegation.log_events import decided, logging_watcher
+from policy_router.delegation.loop import BackgroundLoop, in_a_thread
+from policy_router.delegation.outcomes import completed, failed, overall
+from policy_router.delegation.tool import tool
+from policy_router.diagnostics.model import printable
+from policy_router.domain import Policy
+from policy_router.files.clock import Clock, system_clock
+from policy_router.files.ids import Ids, check_session, uuid7
+from policy_router.log.write.decision_log import DecisionLog
+from policy_router.log.write.drafts import Decided
+
+Answer = Reply | str
+"""What a child has to say, or only its text."""
+RunChild = Callable[[Target, ChildTask], Answer | Awaitable[Answer]]
+"""Runs one child at a target, in a thread or as a coroutine; what it raises is the task's error."""
+
+Facts = Mapping[str, Any] | None
+"""What a host knows: sections of a request, but for ``call`` and ``task``."""
+
+
+class Delegator(Closeable):
+    """Delegates tasks by a policy. Safe to share between threads and event loops.
+
+    Close it, or use it in ``with``: it keeps connections open, and a thread for batches.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        executor: Executor | None = None,
+        run_child: RunChild | None = None,
+        concurrency: int = 8,
+        on_refused: Literal["refuse", "skip"] = "refuse",
+        watcher: Watcher | None = None,
+        counts: CountTokens | None = count_tokens,
+        clock: Clock = system_clock,
+        ids: Ids = uuid7,
+        log: DecisionLog | None = None,
+    ) -> None:
+        """Prepare to delegate; nothing is opened yet.
+
+        Args:
+            policy: what decides.
+            executor: makes the model calls; one with the usual options unless given.
+            run_child: runs a child in place of the executor: the host's own agent loop.
+            concurrency: how many children of a batch run at the same time.
+            on_refused: what a refused task does to its batch: ``refuse`` all of it, or ``skip``
+                that task and run the others.
+            watcher: is told what happens, in the thread in which it happens.
+            counts: estimates a task's tokens, which are at least what it says; None: nobody does.
+            clock: tells the time of decisions.
+            ids: gives each decision its id.
+            log: has every decision before its child begins, and what came of it before the
+                results are returned. It stays the host's to close.
+
+        Raises:
+            ValueError: the executor is of another policy, or an option has no such value.
+        """
+        if concurrency < 1:
+            raise ValueError("the concurrency is at least 1")
+        if on_refused not in {"refuse", "skip"}:
+            raise ValueError("on_refused is refuse or skip")
+        if executor is not None and executor.policy is not policy:
+            raise ValueError("the executor is of another policy")
+        self.policy = policy
+        self.executor = executor or Executor(policy)
+        self._run_child, self._concurrency = run_child, concurrency
+        self._skips, self._watcher = on_refused == "skip", watcher
+        self._counts, self._clock, self._ids, self._log = counts, clock, ids, log
+        self._loop = BackgroundLoop()
+        self._owns_executor, self._is_closed = executor is None, False
+
+    def tool(self, facts: Facts = None) -> dict[str, Any]:
+        """Return the definition of the tool ``delegate_task`` for an agent.
+
+        Args:
+            facts: as for :meth:`delegate`. What does not change from call to call is best, since
+                the definition changes with it.
+
+        Raises:
+            RequestError: they do not fit the policy.
+        """
+        return tool(self.policy, facts)
+
+    def plan(
+        self,
+        arguments: Mapping[str, Any] | str | bytes,
+        facts: Facts = None,
+        *,
+        session_id: str | None = None,
+    ) -> Delegation:
+        """Decide a call of the tool, and estimate what it may cost; nobody is called.
+
+        Arguments and errors are those of :meth:`delegate`. Nothing of it is logged.
+        """
+        batch = self._decided(arguments, facts, session_id)
+        results = [self._estimated(plan) for plan in batch]
+        return self._delegation(batch, results, session_id)
+
+    def delegate(
+        self,
+        arguments: Mapping[str, Any] | str | bytes,
+        facts: Facts = None,
+        *,
+        session_id: str | None = None,
+        parent_id: str | None = None,
+        watcher: Watcher | None = None,
+    ) -> Delegation:
+        """Do what a call of the tool asks for, and wait for the results.
+
+        Args:
+            arguments: the arguments of the call, or their JSON.
+            facts: what the host knows, as the sections of a request: ``parent`` (what the
+                delegating agent runs on), ``caller`` (who it works for), ``budget`` and ``facts``.
+            session_id: the session to continue at the providers; it is in the results, too.
+            parent_id: the id of the decision that the delegating agent itself runs by, for the
+                log; a child of ``run_child`` that delegates need not say it.
+            watcher: is told what happens, besides the delegator's own.
+
+        Returns:
+            The results, in the order of the tasks. A task that is refused or fails is a result.
+
+        Raises:
+            RequestError: the arguments or facts are malformed; the path says where. Nothing ran.
+            LogError: the decisions cannot be logged, and are denied for that. Nothing ran.
+            ModuleNotFoundError: a child needs the extra ``run``. Nothing was logged, nothing ran.
+            RuntimeError: the delegator is closed, or was closed meanwhile; or this is a coroutine
+                of a child, which has to await :meth:`delegate_async`.
+        """
+        batch = self._decided(arguments, facts, session_id)
+        chosen = self._chosen(batch)
+        if self._log is not None:
+            self._log.decisions(self.policy, _decided_by(batch, parent_id))
+        if len(chosen) == 1 and not _is_coroutine(self._run_child):
+            ran = {chosen[0].index: self._run(chosen[0], watcher)}
+        elif chosen:
+            ran = self._loop.run(lambda: self._run_all(chosen, watcher))
+        else:
+            ran = {}
+        if self._log is not None:
+            self._log.flush()
+        return self._delegation(batch, self._in_order(batch, ran), session_id)
+
+    async def delegate_async(
+        self,
+        arguments: Mapping[str, Any] | str | bytes,
+        facts: Facts = None,
+        *,
+        session_id: str | None = None,
+        parent_id: str | None = None,
+        watcher: Watcher | None = None,
+    ) -> Delegation:
+        """Do what a call of the tool asks for, on the running event loop; as :meth:`delegate`.
+
+        To cancel it cancels its children.
+        """
+        batch = self._decided(arguments, facts, session_id)
+        chosen = self._chosen(batch)
+        if (log := self._log) is not None:
+            decisions = _decided_by(batch, parent_id)
+            await log.decisions_async(self.policy, decisions)
+        ran = await self._run_all(chosen, watcher)
+        if log is not None:
+            await log.flush_async()
+        return self._delegation(batch, self._in_order(batch, ran), session_id)
+
+    # Deciding.
+
+    def _decided(
+        self,
+        arguments: Mapping[str, Any] | str | bytes,
+        facts: Facts,
+        session_id: str | None,
+    ) -> list[Planned]:
+        if self._is_closed:
+            raise RuntimeError("the delegator is closed")
+        if session_id is not None:
+            check_session(session_id)
+        return planned(
+            self.policy,
+            arguments_of(arguments),
+            {} if facts is None else facts,
+            now=self._clock(),
+            ids=self._ids,
+            session_id=session_id,
+            counts=self._counts,
+        )
+
+    def _estimated(self, plan: Planned) -> Result:
+        """Return a result that was only decided, with what it may take."""
+        if plan.target is None:
+            return plan.result(Status.REFUSED, self.policy)
+        tokens = plan.record.request.get("task", {}).get("input_tokens")
+        before = plan.result(Status.DECIDED, self.policy)
+        return replace(before, estimate=estimate(self.policy, plan.target, tokens))
+
+    def _refusing(self, batch: Sequence[Planned]) -> Planned | None:
+        """Return the task that refuses the batch, if one does."""
+        if self._skips:
+            return None
+        return next((plan for plan in batch if plan.target is None), None)
+
+    def _chosen(self, batch: Sequence[Planned]) -> list[Planned]:
+        """Return the tasks that are run; where the executor runs them, it needs the SDK."""
+        if self._refusing(batch) is not None:
+            return []
+        chosen = [plan for plan in batch if plan.target is not None]
+        if chosen and self._run_child is None:
+            require_sdk()
+        return chosen
+
+    def _in_order(self, batch: Sequence[Planned], ran: Mapping[int, Result]) -> list[Result]:
+        """Return a result for every task: those that ran, and what the others are instead."""
+        return [
+            ran.get(plan.index)
+            or plan.result(
+                Status.REFUSED if plan.target is None else Status.NOT_STARTED, self.policy
+            )
+            for plan in batch
+        ]
+
+    def _delegation(
+        self, batch: Sequence[Planned], results: list[Result], session_id: str | None
+    ) -> Delegation:
+        refusal = self._refusing(batch)
+        error = refusal.error if refusal else None
+        status = Status.REFUSED if refusal else overall(results)
+        return Delegation(status, tuple(results), session_id, error)
+
+    # Running.
+
+    async def _run_all(
+        self, batch: Sequence[Planned], watcher: Watcher | None
+    ) -> dict[int, Result]:
+        """Run children, as many at a time as may."""
+        results: dict[int, Result] = {}
+        waiting = iter(batch)
+
+        async def work() -> None:
+            for plan in waiting:
+                results[plan.index] = await self._run_async(plan, watcher)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._concurrency, len(batch))):
+                group.create_task(work())
+        return results
+
+    def _run(self, plan: Planned, watcher: Watcher | None) -> Result:
+        """Run a child in this thread."""
+        target, task = self._started(plan, watcher)
+        began = time.monotonic()
+        try:
+            with decision_scope(plan.decision_id):
+                answer = (self._run_child or self.executor.run_child)(target, task)
+                if inspect.isawaitable(answer):
+                    waiting = answer
+                    answer = self._loop.run(lambda: _awaited(waiting))
+            result = completed(self.policy, plan, answer, self.executor.secrets)
+        except (KeyboardInterrupt, GeneratorExit):
+            self._finished(plan.result(Status.CANCELLED, self.policy), task, began)
+            raise
+        except BaseException as problem:  # noqa: BLE001 - what a child raises is its error
+            result = failed(self.policy, plan, problem, self.executor.secrets)
+        return self._finished(result, task, began)
+
+    async def _run_async(self, plan: Planned, watcher: Watcher | None) -> Result:
+        """Run a child on the event loop."""
+        target, task = self._started(plan, watcher)
+        began = time.monotonic()
+        try:
+            with decision_scope(plan.decision_id):
+                answer = await self._answer(target, task)
+            result = completed(self.policy, plan, answer, self.executor.secrets)
+        except BaseException as problem:
+            if isinstance(problem, asyncio.CancelledError) and _is_being_cancelled():
+                self._finished(plan.result(Status.CANCELLED, self.policy), task, began)
+                raise
+            result = failed(self.policy, plan, problem, self.executor.secrets)
+        return self._finished(result, task, began)
+
+    async def _answer(self, target: Target, task: ChildTask) -> Answer:
+        if self._run_child is None:
+            return await self.executor.run_child_async(target, task)
+        if _is_coroutine(self._run_child):
+            answer = self._run_child(target, task)
+        else:
+            answer = await in_a_thread(functools.partial(self._run_child, target, task))
+        return await answer if inspect.isawaitable(answer) else answer
+
+    def _started(self, plan: Planned, watcher: Watcher | None) -> tuple[Target, ChildTask]:
+        """Say that a child begins: one line in the log, with what it runs on."""
+        target, given = plan.target, plan.assignment
+        if target is None:  # pragma: no cover - only what is selected is run
+            raise TypeError("a child needs a target")
+        task = ChildTask(
+            plan.index,
+            given.goal,
+            given.context,
+            str(given.task.get("kind", "")),
+            plan.decision_id,
+            plan.session_id,
+            plan.record,
+            notify_all(self._logged(plan), self._watcher, watcher),
+        )
+        level, provider, model = plan.record.decision.level, target.provider, target.model
+        line = "decision %s task %d level %s provider %s model %s"
+        words = (plan.decision_id, plan.index, level, printable(provider), printable(model))
+        LOGGER.info(line, *words)
+        message = f"runs on {printable(model)} at {printable(provider)}"
+        task.tell(Event(EventKind.STARTED, plan.index, plan.decision_id, message, provider, model))
+        return target, task
+
+    def _logged(self, plan: Planned) -> Watcher | None:
+        return None if self._log is None else logging_watcher(self._log, plan)
+
+    def _finished(self, result: Result, task: ChildTask, began: float) -> Result:
+        """Say that a child has ended."""
+        result = replace(result, duration_seconds=round(time.monotonic() - began, 3))
+        message = result.error.message if result.error else result.status.value
+        ran = result.effective
+        provider, model = (ran.provider, ran.model) if ran else (None, None)
+        task.tell(
+            Event(
+                EventKind.FINISHED,
+                task.index,
+                task.decision_id,
+                message,
+                provider,
+                model,
+                result=result,
+            )
+        )
+        return result
+
+    # Closeable.
+
+    def close(self) -> None:
+        """Cancel what runs in batches, and close connections; nothing is delegated any more.
+
+        An executor that was given stays open, but for its connections of batches.
+        """
+        self._is_closed = True
+        self._loop.stop(self.executor.release)
+        if self._owns_executor:
+            self.executor.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop too; as for :meth:`close`."""
+        await self.executor.release()
+        await asyncio.to_thread(self.close)
+
+
+def _decided_by(batch: Sequence[Planned], parent_id: str | None) -> list[Decided]:
+    """Return the decisions of a batch, below the one that the child at hand runs by, if any."""
+    above = parent_of(parent_id)
+    return [decided(plan, above) for plan in batch]
+
+
+def _is_coroutine(run_child: RunChild | None) -> bool:
+    """Tell whether a host's child is a coroutine function, or an object that is called as one."""
+    return inspect.iscoroutinefunction(run_child) or inspect.iscoroutinefunction(
+        getattr(run_child, "__call__", None)  # noqa: B004 - it is asked of what kind it is
+    )
+
+
+def _is_being_cancelled() -> bool:
+    """Tell whether somebody cancels the running task, or only something in it was cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _awaited(answer: Awaitable[Answer]) -> Answer:
+    return await answer

@@ -1,0 +1,75 @@
+"""What happens to a child, as the log keeps it: features, and no word that anybody said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from policy_router.calls.results import Attempt, Event, EventKind, Result, Watcher
+from policy_router.delegation.batch import Planned
+from policy_router.log.entry import Call, Execution
+from policy_router.log.write.decision_log import DecisionLog
+from policy_router.log.write.drafts import Decided
+
+
+def decided(plan: Planned, parent_id: str | None) -> Decided:
+    """Return a planned task as a decision to be logged."""
+    return Decided(plan.record, plan.decision_id, parent_id)
+
+
+def logging_watcher(log: DecisionLog, plan: Planned) -> Watcher:
+    """Return what logs the events of a child."""
+    caller: Any = plan.record.request.get("caller")
+
+    def watch(event: Event) -> None:
+        if event.kind is not EventKind.TEXT:
+            log.execution(plan.decision_id, execution_of(event), caller)
+
+    return watch
+
+
+def execution_of(event: Event) -> Execution:
+    """Return what the log keeps of an event."""
+    if event.result is not None:
+        return _end(event.kind, event.result)
+    return Execution(
+        event.kind,
+        provider=event.provider,
+        model=event.model,
+        attempt=event.attempt,
+        seconds=event.seconds,
+        parameter=event.parameter,
+        served_model=event.served_model,
+    )
+
+
+def _end(kind: EventKind, result: Result) -> Execution:
+    ran = result.effective
+    return Execution(
+        kind,
+        provider=ran.provider if ran else None,
+        model=ran.model if ran else None,
+        entry=ran.entry if ran else None,
+        status=result.status,
+        error=result.error.code if result.error else None,
+        served_model=result.served_model,
+        finish_reason=result.finish_reason,
+        input_tokens=result.tokens.input,
+        output_tokens=result.tokens.output,
+        cost_usd=result.cost_usd,
+        duration_seconds=result.duration_seconds,
+        session_id=result.session_id,
+        calls=tuple(_call(attempt) for attempt in result.attempts),
+    )
+
+
+def _call(attempt: Attempt) -> Call:
+    return Call(
+        attempt.number,
+        attempt.provider,
+        attempt.model,
+        attempt.entry,
+        attempt.failure,
+        attempt.status,
+        attempt.duration_seconds,
+        attempt.is_sent,
+    )

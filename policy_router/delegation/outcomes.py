@@ -1,0 +1,169 @@
+"""What became of children, as results; and of a whole delegation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import isfinite
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from policy_router.calls.costs import cost, ran_on
+from policy_router.calls.failures import clean, sound, without
+from policy_router.calls.results import (
+    Attempt,
+    Failing,
+    Ran,
+    Reply,
+    Result,
+    Status,
+    TaskError,
+    Tokens,
+)
+from policy_router.calls.served import is_served
+from policy_router.decision.explain.wording import is_pinned
+from policy_router.decision.record import DecisionRecord
+from policy_router.delegation.batch import Planned
+from policy_router.domain import Policy
+from policy_router.errors import ProviderError
+
+
+def completed(policy: Policy, plan: Planned, answer: Any, secrets: Iterable[str]) -> Result:
+    """Return the result of a child that answered.
+
+    Args:
+        policy: has the prices.
+        plan: the task and its decision.
+        answer: a :class:`Reply`, or its text.
+        secrets: keys that the text must not repeat.
+
+    Raises:
+        TypeError: the answer is neither, or a reply that its own class does not allow.
+    """
+    reply = _checked(Reply(text=answer) if isinstance(answer, str) else answer)
+    before = plan.result(Status.COMPLETED, policy)
+    return replace(
+        before,
+        text=_cleared(reply.text, secrets),
+        effective=_sound(ran_on(reply.ran)) if reply.ran else before.effective,
+        served_model=_cleared(reply.served_model, secrets),
+        finish_reason=_cleared(reply.finish_reason, secrets),
+        attempts=tuple(_cleared_attempt(attempt, secrets) for attempt in reply.attempts),
+        tokens=Tokens(reply.input_tokens, reply.output_tokens),
+        cost_usd=_cost(policy, plan, reply),
+        warnings=(*before.warnings, *(clean(warning, secrets) for warning in reply.warnings)),
+    )
+
+
+def _checked(reply: Any) -> Reply:
+    """Return what a host's own child said, which nobody has checked before."""
+    if not isinstance(reply, Reply):
+        raise TypeError(f"a child returns a text or a Reply, not {type(reply).__name__}")
+    # What a host's own class has besides is its own affair.
+    fields: dict[str, Any] = {name: getattr(reply, name) for name in Reply.__struct_fields__}
+    fields |= {name: str(text) for name, text in fields.items() if isinstance(text, str)}
+    checked = Reply(**fields)
+    if (problem := _misfit(checked, Reply)) is not None:
+        raise TypeError(f"a child's Reply is malformed: {problem}")
+    return checked
+
+
+def _misfit(value: object, wanted: Any) -> str | None:
+    """Return why a value that a host made is not of a type, with the place; None where it is."""
+    try:
+        msgspec.convert(msgspec.to_builtins(value), wanted)
+    except (msgspec.ValidationError, TypeError, RecursionError) as problem:
+        return str(problem)
+    return None
+
+
+def _cost(policy: Policy, plan: Planned, reply: Reply) -> float | None:
+    """Return what a child cost; unknown where another model was served, as its price is."""
+    target = reply.ran or plan.target
+    served = reply.served_model
+    if target is None or (served is not None and not is_served(policy, target, served)):
+        return None
+    return cost(policy, target, reply.input_tokens, reply.output_tokens)
+
+
+def _cleared(text: str | None, secrets: Iterable[str]) -> str | None:
+    return None if text is None else without(sound(text), secrets)
+
+
+def _cleared_attempt(attempt: Attempt, secrets: Iterable[str]) -> Attempt:
+    if attempt.message is not None:
+        attempt = replace(attempt, message=clean(attempt.message, secrets))
+    took = attempt.duration_seconds
+    if not (isfinite(took) and took >= 0):  # A host's clock may have gone back.
+        attempt = replace(attempt, duration_seconds=0.0)
+    return _sound(attempt)
+
+
+_R = TypeVar("_R", Ran, Attempt)
+
+
+def _sound(ran: _R) -> _R:
+    """Return what something ran on with names that are Unicode, whatever the host said."""
+    names = {
+        "model": sound(ran.model),
+        "provider": sound(ran.provider),
+        "entry": None if ran.entry is None else sound(ran.entry),
+    }
+    return replace(ran, **names)
+
+
+def _words_of(problem: BaseException, secrets: Iterable[str]) -> str:
+    """Return what an exception says; one that cannot say it has a name at least."""
+    try:
+        words = str(problem)
+    except Exception:  # noqa: BLE001 - a child may raise what it likes
+        words = ""
+    name = type(problem).__name__
+    return f"{name}: {clean(words, secrets)}" if words else name
+
+
+def failed(policy: Policy, plan: Planned, problem: BaseException, secrets: Iterable[str]) -> Result:
+    """Return the result of a child that raised.
+
+    Args:
+        policy: what decided.
+        plan: the task and its decision.
+        problem: what it raised; its words are cleared of keys.
+        secrets: keys that no word may repeat.
+    """
+    before = plan.result(Status.FAILED, policy)
+    # A host may raise what is meant for the executor.
+    if not isinstance(problem, ProviderError) or _misfit(problem.attempts, tuple[Attempt, ...]):
+        message = _words_of(problem, secrets)
+        return replace(before, error=TaskError(Failing.CHILD_ERROR, message, plan.index))
+    return replace(
+        before,
+        text=_cleared(problem.partial, secrets) or None,
+        effective=_last(problem.attempts) or before.effective,
+        attempts=tuple(_cleared_attempt(attempt, secrets) for attempt in problem.attempts),
+        warnings=(*before.warnings, *_pinned(policy, plan.record)),
+        error=TaskError(problem.code, clean(problem.reason, secrets), plan.index),
+    )
+
+
+def _pinned(policy: Policy, record: DecisionRecord) -> Iterator[str]:
+    """Yield a note where a target failed that nothing follows, though its entry has fallbacks."""
+    if is_pinned(policy, record):
+        yield "it has no fallbacks, since it was asked for by name"
+
+
+def _last(attempts: Sequence[Attempt]) -> Ran | None:
+    """Return what was called last, if anything was."""
+    called = [Ran(it.model, it.provider, it.entry) for it in attempts if it.is_sent]
+    return called[-1] if called else None
+
+
+def overall(results: Sequence[Result]) -> Status:
+    """Return what became of a delegation, by what became of its tasks."""
+    found = {result.status for result in results}
+    if len(found) == 1:
+        return found.pop()
+    if Status.DECIDED in found:
+        return Status.DECIDED
+    return Status.PARTIAL if Status.COMPLETED in found else Status.FAILED

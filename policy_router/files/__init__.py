@@ -1,0 +1,1 @@
+"""What reads files, tells the time and makes ids."""

@@ -1,0 +1,85 @@
+"""Which files of a folder are rule files, and what of the folder cannot be read or is left out."""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+from policy_router.diagnostics.model import Code, Diagnostic, Severity, SourceFile, Span
+from policy_router.errors import reason_of
+
+_ENDINGS = {".yaml", ".yml"}
+_LOOK_ALIKE = re.compile(
+    r".*\.ya?ml(?![a-z0-9]).*|.*(?<!\.schema)\.jsonc?(?![a-z0-9]).*", re.DOTALL | re.IGNORECASE
+)
+"""Copies and other spellings; the schema for editors, which `init` writes, is none."""
+
+
+def rule_files(folder: Path, found: list[Diagnostic]) -> list[Path]:
+    """Return the rule files of a folder and of those in it, in the order of their paths.
+
+    Args:
+        folder: the folder.
+        found: takes what cannot be read, and what looks like a rule file and is none.
+    """
+    files: list[Path] = []
+    folders = [folder]
+    while folders:
+        for path in _visible(folders.pop(), found):
+            kind = _kind(path, found)
+            if kind == stat.S_IFDIR:
+                folders.append(path)
+            elif kind is not None and path.suffix in _ENDINGS:
+                files += [] if path.stem.endswith("_test") else [path]
+            elif kind is not None and _LOOK_ALIKE.fullmatch(path.name):
+                found.append(_left_out(path))
+    if not files and not any(item.severity is Severity.ERROR for item in found):
+        found.append(_error(Code.NO_RULE_FILES, folder, "the folder holds no rule files"))
+    return sorted(files, key=lambda file: file.relative_to(folder).as_posix())
+
+
+def unreadable(path: Path, problem: OSError | ValueError) -> Diagnostic:
+    """Return the error for a file, a folder or a link that cannot be read."""
+    return _error(Code.UNREADABLE, path, f"the file cannot be read: {reason_of(problem)}")
+
+
+def _visible(folder: Path, found: list[Diagnostic]) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as problem:
+        message = f"the folder cannot be read: {reason_of(problem)}"
+        found.append(_error(Code.UNREADABLE, folder, message))
+        return []
+
+
+def _kind(path: Path, found: list[Diagnostic]) -> int | None:
+    """Return the type of a file; None where it is reported."""
+    is_link = False
+    try:
+        is_link = path.is_symlink()
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except OSError as problem:
+        message = f"the {'link' if is_link else 'file'} cannot be read: {reason_of(problem)}"
+        found.append(_error(Code.UNREADABLE, path, message))
+        return None
+    if kind == stat.S_IFDIR and is_link:
+        remedy = "link each file in it, or put the folder itself here"
+        found.append(_error(Code.UNREADABLE, path, "a linked folder is not read", remedy))
+        return None
+    if kind not in {stat.S_IFREG, stat.S_IFDIR} and path.suffix in _ENDINGS:
+        found.append(_error(Code.UNREADABLE, path, "this is no file that can be read"))
+        return None
+    return kind
+
+
+def _left_out(path: Path) -> Diagnostic:
+    message = "this looks like a rule file and is not read"
+    remedy = "rule files end in `.yaml` or `.yml`: rename it, or move it out of the folder"
+    span = Span(SourceFile(str(path), ""), 0, 0)
+    return Diagnostic(Code.LOOKS_LIKE_RULES, Severity.WARNING, message, span, help=remedy)
+
+
+def _error(code: Code, path: Path, message: str, remedy: str | None = None) -> Diagnostic:
+    span = Span(SourceFile(str(path), ""), 0, 0)
+    return Diagnostic(code, Severity.ERROR, message, span, help=remedy)

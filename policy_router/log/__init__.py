@@ -1,0 +1,108 @@
+"""The decision log: a folder that writers append to, and auditors read, verify, sign and replay.
+
+:class:`policy_router.DecisionLog` writes. The public names here are what hosts hand to it
+themselves, and what auditors read, verify, sign, prove, replay and prune with. Each is imported
+when it is first asked for (PEP 562), so that writing a log loads nothing of reading one.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from policy_router.log.entry import Call, Execution, LogEntry
+    from policy_router.log.integrity.prune import prune
+    from policy_router.log.integrity.verify import NotWholeError, Report, verify
+    from policy_router.log.read.reading import Line, LogReader
+    from policy_router.log.replay.replaying import ReplayReport, replay_log
+    from policy_router.log.replay.what_if import what_if
+    from policy_router.log.replay.what_if_report import WhatIf
+    from policy_router.log.sign.checkpoints import verify_growth, verify_proof
+    from policy_router.log.sign.keys import (
+        SignatureError,
+        Signer,
+        Verifier,
+        new_signer,
+        read_signer,
+        read_verifier,
+    )
+    from policy_router.log.sign.notes import ConsistencyProof, InclusionProof
+    from policy_router.log.sign.signing import make_checkpoint, prove, prove_growth
+    from policy_router.log.write.decision_log import DecisionLog
+    from policy_router.log.write.drafts import Decided
+
+__all__ = [
+    "Call",
+    "ConsistencyProof",
+    "Decided",
+    "DecisionLog",
+    "Execution",
+    "InclusionProof",
+    "Line",
+    "LogEntry",
+    "LogReader",
+    "NotWholeError",
+    "ReplayReport",
+    "Report",
+    "SignatureError",
+    "Signer",
+    "Verifier",
+    "WhatIf",
+    "make_checkpoint",
+    "new_signer",
+    "prove",
+    "prove_growth",
+    "prune",
+    "read_signer",
+    "read_verifier",
+    "replay_log",
+    "verify",
+    "verify_growth",
+    "verify_proof",
+    "what_if",
+]
+
+_MODULES = {
+    "Call": "entry",
+    "ConsistencyProof": "sign.notes",
+    "Decided": "write.drafts",
+    "DecisionLog": "write.decision_log",
+    "Execution": "entry",
+    "InclusionProof": "sign.notes",
+    "Line": "read.reading",
+    "LogEntry": "entry",
+    "LogReader": "read.reading",
+    "NotWholeError": "integrity.verify",
+    "ReplayReport": "replay.replaying",
+    "Report": "integrity.verify",
+    "SignatureError": "sign.keys",
+    "Signer": "sign.keys",
+    "Verifier": "sign.keys",
+    "WhatIf": "replay.what_if_report",
+    "make_checkpoint": "sign.signing",
+    "new_signer": "sign.keys",
+    "prove": "sign.signing",
+    "prove_growth": "sign.signing",
+    "prune": "integrity.prune",
+    "read_signer": "sign.keys",
+    "read_verifier": "sign.keys",
+    "replay_log": "replay.replaying",
+    "verify": "integrity.verify",
+    "verify_growth": "sign.checkpoints",
+    "verify_proof": "sign.checkpoints",
+    "what_if": "replay.what_if",
+}
+"""The module of each public name."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, and keep it."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"policy_router.log.{_MODULES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,156 @@
+"""A log in pieces, so that several processes can go through it at once.
+
+What goes through a piece is a plain function with arguments that can be sent anywhere; whoever has
+an executor of :mod:`concurrent.futures`, of one machine or of a cluster that shares the folder, can
+pass it in.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec import Struct
+
+from policy_router.log.folder import LogFolder, Progress
+
+T = TypeVar("T")
+
+_CHUNK = 8 * 1024 * 1024
+_SMALL = 24 * 1024 * 1024
+
+
+class Job(Struct, frozen=True):
+    """What is done with a log, for whoever does a part of it.
+
+    Attributes:
+        folder: the log, by a path that is the same everywhere.
+        run: tells one call from the next: nothing that is kept outlives the call.
+    """
+
+    folder: str
+    run: str
+
+    @classmethod
+    def of(cls, folder: LogFolder) -> Job:
+        """Return a new one."""
+        return cls(str(folder.path), secrets.token_hex(8))
+
+
+class Chunk(Struct, frozen=True):
+    """A piece of a segment: the lines that begin between two offsets."""
+
+    path: str
+    start: int
+    stop: int
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield its lines that have their end, without it; none where it was pruned meanwhile."""
+        try:
+            stream = open(self.path, "rb", buffering=1024 * 1024)  # noqa: PTH123, SIM115 - below
+        except FileNotFoundError:
+            return
+        with stream:
+            place = self.start
+            if place:
+                stream.seek(place - 1)
+                place += len(stream.readline()) - 1
+            for line in stream:
+                if place >= self.stop:
+                    return
+                place += len(line)
+                if line.endswith(b"\n"):
+                    yield line[:-1]
+
+
+def chunks(folder: LogFolder) -> list[Chunk]:
+    """Return all lines of a log, in pieces."""
+    found = []
+    for segment in folder.all_segments():
+        with suppress(FileNotFoundError):  # it may have been pruned meanwhile
+            size = Path(segment.path).stat().st_size
+            found += [
+                Chunk(segment.path, start, min(start + _CHUNK, size))
+                for start in range(0, size, _CHUNK)
+            ]
+    return found
+
+
+def over_all(
+    work: Callable[[Chunk], T],
+    pieces: Sequence[Chunk],
+    *,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[T]:
+    """Do something with every piece, and yield what it comes to, in any order.
+
+    Args:
+        work: what to do; it is sent to where it is done.
+        pieces: what to do it with.
+        executor: does it; processes on all cores unless given, for a large log.
+        workers: how many processes; as many as there are cores unless given.
+        progress: is told how far it is.
+    """
+    total = sum(piece.stop - piece.start for piece in pieces)
+    workers = workers or os.cpu_count() or 1
+    if executor is not None:
+        yield from _gathered(_submitted(executor, work, pieces), total, progress)
+    elif workers == 1 or total < _SMALL:
+        done = 0
+        for piece in pieces:
+            yield work(piece)
+            done += piece.stop - piece.start
+            if progress is not None:
+                progress(done, total)
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            with _uninterrupted():
+                futures = _submitted(pool, work, pieces)
+            yield from _gathered(futures, total, progress)
+
+
+def _submitted(
+    executor: Executor, work: Callable[[Chunk], T], pieces: Sequence[Chunk]
+) -> dict[Future[T], Chunk]:
+    return {executor.submit(work, piece): piece for piece in pieces}
+
+
+def _gathered(
+    futures: dict[Future[T], Chunk], total: int, progress: Progress | None
+) -> Iterator[T]:
+    done = 0
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+            piece = futures[future]
+            done += piece.stop - piece.start
+            if progress is not None:
+                progress(done, total)
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let processes that are started here not be interrupted: who started them is, and ends them.
+
+    A process that is interrupted while it starts would say so at length.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # pragma: no cover - Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

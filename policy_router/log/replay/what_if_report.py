@@ -1,0 +1,153 @@
+"""What came out of asking what another policy would have decided: counts, causes, examples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from policy_router.decision.compare import Flip
+from policy_router.log.replay.what_if_money import BILLION, Money, Runs
+
+EXAMPLES = 10
+"""How many examples a report has."""
+_MOST_EXAMPLES = 2_000
+
+
+class Example(Struct, frozen=True):
+    """Equal requests that would have been decided otherwise.
+
+    Attributes:
+        count: how many.
+        decision_id: the id of one of them.
+        flip: from what to what, and why.
+    """
+
+    count: int
+    decision_id: str
+    flip: Flip
+
+
+class WhatIf(Struct):
+    """What another policy would have decided.
+
+    Attributes:
+        policy: the name of that policy.
+        revision: its revision.
+        matrix: how many decisions went from which target to which, the same ones included.
+        causes: how many flips a rule is due to.
+        otherwise: decisions with the same target, in which something else differs: the rule,
+            parameters, fallbacks or warnings.
+        gained: refusals that would have been new.
+        lost: refusals that would not have been.
+        unfit: requests that do not fit the other policy; they are among the flips.
+        money: what it would have cost.
+        examples: the most frequent requests that would have been decided otherwise.
+        decided: how many were decided; equal ones are decided once in each process.
+        unreadable: lines and records that cannot be read.
+        pending: what children used that were decided in another piece of the log, by decision id.
+    """
+
+    policy: str = ""
+    revision: str = ""
+    matrix: Counter[tuple[str, str]] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)
+    otherwise: int = 0
+    gained: int = 0
+    lost: int = 0
+    unfit: int = 0
+    money: Money = field(default_factory=Money)
+    examples: dict[bytes, Example] = field(default_factory=dict)
+    decided: int = 0
+    unreadable: int = 0
+    pending: dict[bytes, Runs] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """How many decisions there are."""
+        return sum(self.matrix.values())
+
+    @property
+    def flips(self) -> int:
+        """How many would have another target, or be refused, or not be."""
+        return sum(count for (before, after), count in self.matrix.items() if before != after)
+
+    def add(self, other: WhatIf) -> None:
+        """Add what another piece of the log came to."""
+        self.matrix += other.matrix
+        self.causes += other.causes
+        self.otherwise += other.otherwise
+        self.gained += other.gained
+        self.lost += other.lost
+        self.unfit += other.unfit
+        self.money.add(other.money)
+        self.decided += other.decided
+        self.unreadable += other.unreadable
+        for decision_id, runs in other.pending.items():
+            self.pending[decision_id] = self.pending.get(decision_id, ()) + runs
+        for key, example in other.examples.items():
+            self.note(key, example)
+
+    def note(self, key: bytes, example: Example) -> None:
+        """Count an example; of very many different ones, the frequent ones are kept."""
+        known = self.examples.get(key)
+        if known is not None:
+            first = min(known.decision_id, example.decision_id)
+            example = Example(known.count + example.count, first, example.flip)
+        self.examples[key] = example
+        if len(self.examples) > 2 * _MOST_EXAMPLES:
+            self.examples = dict(_frequent(self.examples)[:_MOST_EXAMPLES])
+
+    def most_frequent(self) -> list[Example]:
+        """Return the examples that a report shows."""
+        return [example for _, example in _frequent(self.examples)[:EXAMPLES]]
+
+    def to_json(self) -> bytes:
+        """Return JSON; costs are US dollars."""
+        delta = self.money.after - self.money.before
+        return msgspec.json.encode(
+            {
+                "policy": {"name": self.policy, "revision": self.revision},
+                "decisions": self.total,
+                "flips": self.flips,
+                "otherwise": self.otherwise,
+                "refusals": {"gained": self.gained, "lost": self.lost},
+                "unfit": self.unfit,
+                "matrix": [
+                    {"before": before, "after": after, "count": count}
+                    for (before, after), count in ordered(self.matrix)
+                ],
+                "rules": [{"rule": rule, "count": count} for rule, count in ordered(self.causes)],
+                "cost_usd": {
+                    "before": self.money.before / BILLION,
+                    "after": self.money.after / BILLION,
+                    "delta": delta / BILLION,
+                    "measured": self.money.measured,
+                    "estimated": self.money.estimated,
+                    "unknown": self.money.unknown,
+                },
+                "examples": [
+                    {
+                        "count": it.count,
+                        "id": it.decision_id,
+                        "before": it.flip.before,
+                        "after": it.flip.after,
+                        "rule": it.flip.rule,
+                    }
+                    for it in self.most_frequent()
+                ],
+                "decided": self.decided,
+                "unreadable": self.unreadable,
+            }
+        )
+
+
+def ordered(counts: Counter[Any]) -> list[tuple[Any, int]]:
+    """Return what was counted, the most first, and equal counts by name."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _frequent(examples: dict[bytes, Example]) -> list[tuple[bytes, Example]]:
+    return sorted(examples.items(), key=lambda item: (-item[1].count, item[1].decision_id))

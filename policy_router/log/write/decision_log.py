@@ -1,0 +1,373 @@
+"""The decision log, for whoever writes it: each line is on disk before it counts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from msgspec.structs import replace
+
+from policy_router.calls.closeable import Closeable
+from policy_router.calls.notifications import LOGGER
+from policy_router.decision.record import DecisionRecord
+from policy_router.domain import Policy
+from policy_router.errors import LogError, reason_of
+from policy_router.files.clock import Clock, system_clock
+from policy_router.files.ids import Ids, uuid7
+from policy_router.log.entry import Close, Execution, Kind, microseconds
+from policy_router.log.folder import LogFolder, is_writer
+from policy_router.log.heads import UnknownSchemaError
+from policy_router.log.policies import PolicyStore
+from policy_router.log.write.chain import Chain, Limits
+from policy_router.log.write.drafts import (
+    Decided,
+    Draft,
+    caller_of,
+    checked,
+    decision_draft,
+    encoded,
+)
+from policy_router.log.write.group import GroupCommit
+from policy_router.log.write.shutdown import OPEN
+from policy_router.log.write.unlogged import UnloggedCounter
+
+Durability: TypeAlias = Literal["sync", "group", "async"]
+OnLogFailure: TypeAlias = Literal["deny", "allow_unlogged"]
+
+SEGMENT_BYTES: Final = 64 * 1024 * 1024
+"""How long a segment becomes, in bytes, unless said otherwise."""
+SEGMENT_SECONDS: Final = 24 * 3600.0
+"""How old a segment becomes, in seconds, unless said otherwise."""
+_MOST_WRITERS: Final = 100_000
+_PATIENCE_SECONDS: Final = 1.0
+"""How long the first line waits where another process is this writer: `prune` is, for a moment."""
+_LONGEST_NAME: Final = 56
+"""How much of a name is in that of a forked process."""
+
+
+class DecisionLog(Closeable):
+    """A folder that decisions, and what came of them, are appended to.
+
+    Safe to share between threads; several processes may each have one on the same folder. Nothing
+    is opened or made before the first line. A process that is forked writes as another writer.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        durability: Durability = "group",
+        on_log_failure: OnLogFailure = "deny",
+        writer: str | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
+        segment_seconds: float = SEGMENT_SECONDS,
+        clock: Clock = system_clock,
+        ids: Ids = uuid7,
+    ) -> None:
+        """Prepare to log.
+
+        Args:
+            folder: where; it is made with the first line.
+            durability: when a line counts as written: ``sync``, on disk, each by itself; ``group``,
+                on disk, together with those of other threads; ``async``, at once, and on disk soon
+                after: what a crash may lose is not told. The first decision of a policy is always
+                on disk.
+            on_log_failure: what a decision that cannot be logged is: ``deny``, an error, so that
+                nothing is done about it; ``allow_unlogged``, made nevertheless, counted, and told
+                in the log once it can be written again.
+            writer: the name of this process in the log; a free one of ``w1``, ``w2``, ... unless
+                given. A process that is forked from it has a number behind that: ``api-2``.
+            segment_bytes: how many bytes a file gets before the next one is begun.
+            segment_seconds: how many seconds old a file gets before the next one is begun.
+            clock: tells the time of each line.
+            ids: gives a decision its id, where nobody else did.
+
+        Raises:
+            ValueError: an option has no such value.
+        """
+        if durability not in {"sync", "group", "async"}:
+            raise ValueError("durability is sync, group or async")
+        if on_log_failure not in {"deny", "allow_unlogged"}:
+            raise ValueError("on_log_failure is deny or allow_unlogged")
+        if writer is not None and not is_writer(writer):
+            raise ValueError("a writer's name is of letters, digits, `_`, `-` and `.`")
+        if b"\0" in os.fsencode(folder):
+            raise ValueError("the name of a folder has no NUL character")
+        if segment_bytes < 1 or segment_seconds <= 0:
+            raise ValueError("a segment has at least 1 byte, and more than 0 seconds")
+        self.folder = LogFolder(folder)
+        self.policies = PolicyStore(self.folder)
+        self._durability, self._denies = durability, on_log_failure == "deny"
+        self._name, self._limits = writer, Limits(segment_bytes, segment_seconds)
+        self._clock, self._ids = clock, ids
+        self._is_forked = False
+        self._begin(is_closed=False)
+        OPEN.add(self)
+
+    def _begin(self, *, is_closed: bool) -> None:
+        """Be as new: at the beginning, and in a process that was forked."""
+        self._group = GroupCommit(str(self.folder.path), self._commit, is_closed=is_closed)
+        self._unlogged = UnloggedCounter()
+        self._chain: Chain | None = None
+        self._is_failing = False
+        self._kept: set[str] = set()
+
+    @property
+    def writer(self) -> str | None:
+        """The name of this process in the log; None before the first line."""
+        return self._chain.writer if self._chain else None
+
+    @property
+    def unlogged(self) -> int:
+        """How many decisions are not in the log, nor told in it yet."""
+        return self._unlogged.decisions
+
+    @property
+    def waiting(self) -> int:
+        """How many threads and tasks wait for their lines, but those that are being written."""
+        return self._group.waiting
+
+    # What is logged.
+
+    def decision(
+        self,
+        policy: Policy,
+        record: DecisionRecord,
+        *,
+        decision_id: str | None = None,
+        parent_id: str | None = None,
+    ) -> str:
+        """Log a decision.
+
+        Args:
+            policy: the policy that decided; it is stored beside the log.
+            record: the decision.
+            decision_id: its id; a new one unless given.
+            parent_id: the id of the decision that the delegating agent itself runs by.
+
+        Returns:
+            The id of the decision.
+
+        Raises:
+            LogError: it cannot be logged, and decisions without that are denied.
+            RuntimeError: the log is closed.
+            ValueError: the record is not of this policy, or an id is malformed.
+        """
+        decision_id = self._ids(self._clock()) if decision_id is None else decision_id
+        self.decisions(policy, [Decided(record, decision_id, parent_id)])
+        return decision_id
+
+    def decisions(self, policy: Policy, batch: Sequence[Decided]) -> None:
+        """Log decisions that were made together; errors are those of :meth:`decision`."""
+        is_alone, waits = self._manner(policy)
+        drafts = self._drafts(policy, batch, waits=waits)
+        if not drafts:
+            return
+        group = self._group
+        problem = group.alone(drafts) if is_alone else group.together(drafts, waits=waits)
+        if problem is not None and self._denies:
+            raise problem
+
+    async def decision_async(
+        self,
+        policy: Policy,
+        record: DecisionRecord,
+        *,
+        decision_id: str | None = None,
+        parent_id: str | None = None,
+    ) -> str:
+        """Do as :meth:`decision`, without holding up the running event loop."""
+        decision_id = self._ids(self._clock()) if decision_id is None else decision_id
+        await self.decisions_async(policy, [Decided(record, decision_id, parent_id)])
+        return decision_id
+
+    async def decisions_async(self, policy: Policy, batch: Sequence[Decided]) -> None:
+        """Do as :meth:`decisions`, without holding up the running event loop."""
+        is_alone, waits = self._manner(policy)
+        if is_alone:
+            await asyncio.to_thread(self.decisions, policy, batch)
+            return
+        drafts = self._drafts(policy, batch, waits=waits)
+        problem = None
+        if drafts and (waits or self._group.is_full):
+            problem = await self._group.together_async(drafts)
+        elif drafts:
+            self._group.together(drafts, waits=False)
+        if problem is not None and self._denies:
+            raise problem
+
+    def _manner(self, policy: Policy) -> tuple[bool, bool]:
+        """Return whether decisions are written by themselves, and whether they are waited for.
+
+        The first ones of a policy are both: whether it can be stored is known then, and nobody else
+        is denied where it cannot.
+        """
+        is_alone = self._durability == "sync" or policy.revision not in self._kept
+        return is_alone, is_alone or self._is_failing or self._durability != "async"
+
+    def _drafts(self, policy: Policy, batch: Sequence[Decided], *, waits: bool) -> list[Draft]:
+        """Return the lines of decisions."""
+        self._group.check_open()
+        now = microseconds(self._clock())
+        return [decision_draft(policy, it, now, is_waited_for=waits) for it in batch]
+
+    def execution(self, decision_id: str, execution: Execution, caller: object = None) -> None:
+        """Log what happened to the child of a decision; nobody waits for that.
+
+        :meth:`flush` does. What cannot be written is counted, and told in the log once it can.
+        Where very many lines wait to be written already, this one waits with them.
+
+        Args:
+            decision_id: the id of the decision.
+            execution: what happened.
+            caller: the section ``caller`` of the request.
+
+        Raises:
+            RuntimeError: the log is closed.
+            ValueError: the id is malformed; or the event or the caller is, which is counted too.
+        """
+        draft = Draft(Kind.EXECUTION, microseconds(self._clock()), checked(decision_id))
+        try:
+            who, what = caller_of(caller), encoded(execution)
+        except ValueError:
+            self._unlogged.count([draft], LogError(str(self.folder.path), "an event is malformed"))
+            raise
+        self._group.together([replace(draft, caller=who, execution=what)], waits=False)
+
+    def act(self, draft: Draft) -> None:
+        """Log something about the log itself.
+
+        Args:
+            draft: what happened.
+
+        Raises:
+            LogError: it cannot be written.
+            RuntimeError: the log is closed.
+        """
+        problem = self._group.alone([draft])
+        if problem is not None:
+            raise problem
+
+    def flush(self) -> None:
+        """Wait until everything so far is on disk, or known not to get there."""
+        self._group.flush()
+
+    async def flush_async(self) -> None:
+        """Wait as :meth:`flush` does, without holding up the running event loop."""
+        await self._group.together_async([], even_closed=True)
+
+    # Writing.
+
+    def _commit(self, drafts: Sequence[Draft]) -> LogError | None:
+        """Write lines, and first of all what was missed before them."""
+        if not drafts:
+            return None
+        missing = self._unlogged.gap()
+        try:
+            self._chain = self._chain or self._opened()
+            self._keep_policies(drafts)
+            told = [Draft(Kind.GAP, drafts[0].time, gap=missing)] if missing else []
+            self._chain.write([*told, *drafts])
+        except BaseException as problem:
+            error = self._failed(problem, drafts)
+            if not isinstance(problem, (OSError, UnknownSchemaError)):
+                raise
+            return error
+        if missing:
+            self._unlogged.forget(missing)
+        if self._is_failing:
+            LOGGER.warning("the log %s can be written again", self.folder.path)
+            self._is_failing = False
+        return None
+
+    def _keep_policies(self, drafts: Sequence[Draft]) -> None:
+        """Store what decided, before its first decision."""
+        for draft in drafts:
+            policy = draft.policy
+            if policy is not None and policy.revision not in self._kept:
+                self.policies.keep(policy)
+                self._kept.add(policy.revision)
+
+    def _opened(self) -> Chain:
+        now = microseconds(self._clock())
+        patience = 0.0 if self._is_failing else _PATIENCE_SECONDS
+        return Chain(self.folder, self._names(), self._limits, now, patience=patience)
+
+    def _names(self) -> Iterable[str]:
+        """Return the writers that this process can be."""
+        numbers = range(1, _MOST_WRITERS)
+        if self._name is None:
+            return (f"w{number}" for number in numbers)
+        if not self._is_forked:
+            return [self._name]
+        return (f"{self._name[:_LONGEST_NAME]}-{number}" for number in numbers[1:])
+
+    def _failed(self, problem: BaseException, drafts: Sequence[Draft]) -> LogError:
+        """Count what is not in the log; return the error, and tell the program's logger of it.
+
+        The logger is told of the first one only, until it is mended.
+        """
+        if isinstance(problem, FileNotFoundError) and self._chain is not None:
+            self._chain.release()
+            self._chain, self._kept = None, set()
+        error = LogError(str(self.folder.path), _reason(problem))
+        # What is denied is not done, and not missing.
+        done = [it for it in drafts if not (self._denies and it.is_waited_for)]
+        self._unlogged.count(done, error)
+        if not self._is_failing:
+            LOGGER.error("%s", error)
+        self._is_failing = True
+        return error
+
+    # The end.
+
+    def close(self) -> None:
+        """Write what waits to be written, and let another process be this writer.
+
+        A signal handler that interrupted a thread in the middle of logging does not wait for that:
+        the log is closed as soon as the thread is done with it. Where this is interrupted itself,
+        the next call, and the end of the process, go on with it.
+        """
+        if self._group.is_within:
+            with suppress(RuntimeError):  # the process is ending already, which closes the log
+                threading.Thread(target=self.close, name="policy-router log").start()
+        else:
+            self._group.close(self._end)
+
+    def _end(self) -> None:
+        if self._chain is not None and self._chain.is_released:
+            return  # This was interrupted when it was as good as done.
+        if self._chain is not None or self._unlogged:
+            now = microseconds(self._clock())
+            self._commit([Draft(Kind.CLOSE, now, close=Close("end"))])
+        if self._chain is not None:
+            self._chain.release()
+        if self._unlogged:
+            lost = (self._unlogged.decisions, self._unlogged.executions)
+            LOGGER.error("%d decisions and %d execution events are in no log", *lost)
+
+    async def aclose(self) -> None:
+        """Do as :meth:`close`, without holding up the running event loop."""
+        await asyncio.to_thread(self.close)
+
+    def _forked(self) -> None:
+        """Be another writer than the process that this one was forked from."""
+        chain = self._chain
+        self._is_forked = True
+        self._begin(is_closed=self._group.is_closed)
+        if chain is not None:
+            chain.release()
+
+
+def _reason(problem: BaseException) -> str:
+    """Return why nothing can be written, without any path or value."""
+    if isinstance(problem, UnknownSchemaError):
+        return str(problem)
+    if isinstance(problem, OSError):
+        return reason_of(problem)
+    return "the writing was interrupted"
