@@ -391,7 +391,7 @@ def test_why_not_one_that_lacks_a_capability() -> None:
 def test_why_not_one_whose_window_is_too_small() -> None:
     found = answer({"task": {"input_tokens": 2000}}, "maths")
     wanted = (
-        "its context window is smaller than input and answer "
+        "has a context window smaller than input and answer "
         "(10,000 tokens for 2,000 and 8,192 for the answer)"
     )
     assert found.endswith(f"it would be rejected: {wanted}")
@@ -707,7 +707,7 @@ def test_parameters_are_told_in_order() -> None:
             DecisionWarning(
                 ReasonCode.FORBIDDEN, "call", {"model": "m"}, forbid="f", message="No."
             ),
-            "`m` forbidden by `f`: No.",
+            "`m`: forbidden by `f`: No.",
         ),
         (
             DecisionWarning(ReasonCode.FORBIDDEN, "pool", forbid="f", error=True),
@@ -715,15 +715,15 @@ def test_parameters_are_told_in_order() -> None:
         ),
         (
             DecisionWarning(ReasonCode.OUTRANKED, "task", {"model": "m"}, by="call"),
-            "`m` another rule went before (rule `call`)",
+            "`m`: another rule went before (rule `call`)",
         ),
         (
             DecisionWarning(ReasonCode.LEVEL_NOT_USED, level=Level.TASK),
-            "at level task no rule uses what is asked for here",
+            "at level task: no rule uses what is asked for here",
         ),
         (
             DecisionWarning(ReasonCode.UNKNOWN_VALUE, path="$.caller.team"),
-            "$.caller.team the value is not in the policy's set, and counts as not given",
+            "$.caller.team: the value is not in the policy's set, and counts as not given",
         ),
         (
             DecisionWarning(ReasonCode.PARAMETER_LIMITED, "pool", parameter="reasoning_effort"),
@@ -731,7 +731,7 @@ def test_parameters_are_told_in_order() -> None:
         ),
         (
             DecisionWarning(ReasonCode.PARAMETER_LIMITED, "task", {"top_k": 9}, parameter="top_k"),
-            "top_k `9` a parameter was limited",
+            "top_k `9`: a parameter was limited",
         ),
         (DecisionWarning(ReasonCode.PICK_ERROR, "pool", entry="e\x1b"), None),
     ],
