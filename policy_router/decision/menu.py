@@ -2,7 +2,8 @@
 
 A menu is written before the tasks are known. So the facts of the caller are written into each
 guard, the task and the time are left open, and an entry is left out only where its guards are
-against it in any case. What is on the menu may still be refused for one task or another.
+against it in any case. What is on the menu may still be refused for one task or another. What
+guards admit at another level alone, such as ``pool``, is not on it: asking for it is no use.
 """
 
 from __future__ import annotations
