@@ -97,7 +97,8 @@ class _Menu:
             # Only what is certain is written in: a chain of others could grow without bound.
             if constant_of(tree) is not None:
                 self.facts[f"variables.{variable.name}"] = tree
-        forbids = (simplified(rule.when.tree, self.facts) for rule in policy.forbid)
+        enforced = (rule.when.tree for rule in policy.forbid if rule.enforce)
+        forbids = (simplified(tree, self.facts) for tree in enforced)
         self.forbids = [tree for tree in forbids if constant_of(tree) is not False]
 
     def may_offer(self, entry: PoolEntry) -> bool:

@@ -359,6 +359,17 @@ def test_why_not_one_whose_window_is_too_small_for_the_answer_alone() -> None:
     assert question.lines[-1].endswith("(1,000 tokens for 0 and 8,192 for the answer)")
 
 
+def test_a_forbid_rule_that_only_warns_stands_in_no_way() -> None:
+    text = """
+    {provider: p, pool: [{model: a, pick: true}, {model: b, allow: "1 > 2"}],
+     forbid: [{id: trial, when: true, enforce: false}]}
+    """
+    policy = loads(text)
+    question = explain(policy, decide(policy, {}, now=NOW), why_not="b").why_not
+    assert question is not None
+    assert [item.title for item in question.traces] == ["allow"]
+
+
 def test_why_not_one_without_a_pick() -> None:
     assert "pool never picked unasked, since it has no `pick`" in answer({}, "maths")
 
