@@ -157,7 +157,7 @@ class SourceFile:
         """Never show a stretch of this text in a message: a value of a fact, which is no secret."""
         self._values.append((span.start, span.end))
 
-    def hides(self, start: int, end: int) -> bool:
+    def has_secret(self, start: int, end: int) -> bool:
         """Tell whether a stretch of the text has a secret in it."""
         return any(first < end and start < last for first, last in self._all_hidden())
 
@@ -379,7 +379,7 @@ def _key_step(key: str) -> str:
 def _safe(item: Diagnostic) -> Diagnostic:
     """Return a finding whose words hold no secret."""
     message, help_ = printable(redact(item.message)), item.help and printable(redact(item.help))
-    if item.code is not Code.INLINE_SECRET and item.span.source.hides(
+    if item.code is not Code.INLINE_SECRET and item.span.source.has_secret(
         item.span.start, item.span.end
     ):
         message = _QUOTED.sub("`***`", message)

@@ -47,8 +47,8 @@ FACTS = (
     Name("facts.maybe", INT, optional=True),
 )
 VARIABLES = (
-    Name("variables.has_budget", BOOL, shows=BUDGET),
-    Name("variables.no_budget", BOOL, hides=BUDGET),
+    Name("variables.has_budget", BOOL, present_if_true=BUDGET),
+    Name("variables.no_budget", BOOL, present_if_false=BUDGET),
     Name("variables.broken", BROKEN),
 )
 NAMES = (*REQUEST_NAMES, *TARGET_NAMES, NOW, *FACTS, *VARIABLES)
