@@ -1,7 +1,7 @@
 """The command line: ``policy-router``.
 
-Exit codes: 0 good, 1 the policy has errors, 2 usage or a bad request, 3 refused, 4 a replay is not
-identical, 5 a child failed, 130 interrupted; of a log, 1 is not whole.
+Exit codes: 0 success, 1 the policy has errors or a log is not whole, 2 wrong usage or a bad
+request, 3 refused, 4 a replay is not identical, 5 a child failed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ GOOD, POLICY_ERRORS, USAGE, REFUSED, NOT_IDENTICAL, CHILD_FAILED = range(6)
 NOT_WHOLE, INTERRUPTED = POLICY_ERRORS, 130
 
 _EXIT_CODES = (
-    "exit codes: 0 good, 1 the policy has errors, 2 usage or a bad request, 3 refused,"
-    " 4 a replay is not identical, 5 a child failed, 130 interrupted; of a log, 1 is not whole"
+    "exit codes: 0 success, 1 the policy has errors or a log is not whole, 2 wrong usage or a bad"
+    " request, 3 refused, 4 a replay is not identical, 5 a child failed, 130 interrupted"
 )
 _MOST = 100_000
-_POLICY = "a rule file, or a folder of them"
+_POLICY = "a rule file, or a folder of rule files"
 _REQUEST = "a JSON or YAML file, or - for standard input; a list is a batch"
 
 
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         parents=[_verbosity(default=0, default_quiet=False)],
         allow_abbrev=False,
         prog="policy-router",
-        description="Decides which language model a delegated task runs on, and says why.",
+        description="Decides which language model a delegated task runs on, and explains it.",
         epilog=_EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=f"policy-router {VERSION}")
@@ -86,9 +86,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _adder(commands, common)
 
-    _add_check(command("check", "find what is wrong with policies"))
+    _add_check(command("check", "find the problems of policies"))
 
-    decide = command("decide", "decide what tasks run on")
+    decide = command("decide", "decide the targets of tasks")
     decide.add_argument("policy", metavar="POLICY", help=_POLICY)
     add_strict(decide)
     decide.add_argument("request", metavar="REQUEST", help=_REQUEST)
@@ -96,18 +96,18 @@ def _parser() -> argparse.ArgumentParser:
     _add_now(decide)
     _add_format(decide)
 
-    explain = command("explain", "say why a task runs on what it does")
+    explain = command("explain", "explain the decision about a task")
     explain.add_argument("policy", metavar="POLICY", help=_POLICY)
     add_strict(explain)
     explain.add_argument("request", metavar="REQUEST|RECORD", help=f"{_REQUEST}; or a record")
-    explain.add_argument("--why-not", metavar="NAME", help="ask why this name was not selected")
-    explain.add_argument("--task", metavar="N", type=int, help="of a batch, only this task, from 0")
+    explain.add_argument("--why-not", metavar="NAME", help="explain why this name was not selected")
+    explain.add_argument("--task", metavar="N", type=int, help="only this task of a batch, from 0")
     _add_now(explain)
 
-    menu = command("menu", "list what may be asked for")
+    menu = command("menu", "list the entries that agents may ask for")
     menu.add_argument("policy", metavar="POLICY", help=_POLICY)
     add_strict(menu)
-    menu.add_argument("request", metavar="REQUEST", nargs="?", help="list it for this request")
+    menu.add_argument("request", metavar="REQUEST", nargs="?", help="only for this request")
     _add_now(menu)
     _add_format(menu)
 
@@ -116,14 +116,14 @@ def _parser() -> argparse.ArgumentParser:
     add_strict(tool)
     tool.add_argument("request", metavar="REQUEST", nargs="?", help="for this caller and parent")
 
-    _add_delegate(command("delegate", "decide what tasks run on, and run them"))
+    _add_delegate(command("delegate", "decide the targets of tasks, and run the tasks"))
 
     _add_logs(command, common)
 
     schema = command("schema", "print a JSON Schema")
     schema.add_argument("name", choices=["policy", "request", "record", "log"])
 
-    init = command("init", "write a commented policy to begin with")
+    init = command("init", "write a first policy with comments")
     init.add_argument("folder", metavar="DIR", nargs="?", default=".", help="default: this folder")
     return parser
 
@@ -149,51 +149,51 @@ def _add_logs(command: NewCommand, common: argparse.ArgumentParser) -> None:
     log = command("log", "read, check, sign and prune decision logs")
     of_log = log.add_subparsers(dest="log_command", metavar="COMMAND", required=True)
     add_log_commands(_adder(of_log, common))
-    replay = command("replay", "make the decisions of a log again, or by another policy")
+    replay = command("replay", "repeat the decisions of a log, by their own or another policy")
     add_replay(replay)
 
 
 def _add_delegate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("policy", metavar="POLICY", help=_POLICY)
     add_strict(parser)
-    parser.add_argument("--goal", help="what is to be done; with --tasks: their common goal")
-    parser.add_argument("--context", help="what has to be known for it")
+    parser.add_argument("--goal", help="the goal of the task; with --tasks, the goal of all tasks")
+    parser.add_argument("--context", help="the information that the task needs")
     parser.add_argument("--model", help="ask for this model or entry")
     parser.add_argument("--provider", help="ask for this provider")
     parser.add_argument("--reasoning-effort", metavar="EFFORT", help="ask for this effort")
-    parser.add_argument("--kind", help="the sort of work, in a word")
+    parser.add_argument("--kind", help="the kind of work, in one word")
     parser.add_argument("--tasks", metavar="FILE", help="a list of tasks, JSON or YAML, or -")
     parser.add_argument("--request", metavar="FILE", help="parent, caller, budget and facts")
     parser.add_argument(
-        "--dry-run", action="store_true", help="decide and estimate, and call nobody"
+        "--dry-run", action="store_true", help="decide and estimate, without a model call"
     )
     parser.add_argument(
         "--on-refused",
         choices=["refuse", "skip"],
         default="refuse",
-        help="what a refused task does to the others; default: refuse all",
+        help="after a refused task: refuse all tasks, or skip this one; default: refuse",
     )
     for name, kind, default, text in (
-        ("--concurrency", _whole, 8, "children at a time"),
-        ("--timeout", _seconds, 600.0, "seconds that a provider may be silent"),
+        ("--concurrency", _whole, 8, "children at the same time"),
+        ("--timeout", _seconds, 600.0, "seconds without data from a provider"),
         (
             "--retries",
             _whole_or_none,
             0,
-            "how often the plan is tried again after passing failures",
+            "how often the plan is repeated after temporary failures",
         ),
     ):
         parser.add_argument(
             name, metavar="N", type=kind, default=default, help=f"{text}; default: {default:g}"
         )
     add_logging(parser)
-    parser.add_argument("--stream", action="store_true", help="let answers be streamed")
+    parser.add_argument("--stream", action="store_true", help="stream the answers")
     parser.add_argument("--session-id", metavar="ID", help="continue this session")
     parser.add_argument(
         "--session-header",
         metavar="NAME",
         default="X-Session-Id",
-        help="the header that says so; default: X-Session-Id",
+        help="the header with the session's id; default: X-Session-Id",
     )
     _add_now(parser)
     _add_format(parser)
@@ -226,10 +226,10 @@ def _verbosity(*, default: int | str, default_quiet: bool | str) -> argparse.Arg
     """Return the options that stand before the command or after it."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument(
-        "-v", "--verbose", action="count", default=default, help="say more (-vv: all)"
+        "-v", "--verbose", action="count", default=default, help="print more (-vv: everything)"
     )
     parser.add_argument(
-        "-q", "--quiet", action="store_true", default=default_quiet, help="say only what is needed"
+        "-q", "--quiet", action="store_true", default=default_quiet, help="print only the result"
     )
     return parser
 
@@ -243,9 +243,9 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
 def _add_check(check: argparse.ArgumentParser) -> None:
     check.add_argument("paths", metavar="PATH", nargs="+", help=_POLICY)
     add_strict(check)
-    check.add_argument("--pedantic", action="store_true", help="count hints as errors, too")
-    check.add_argument("--env", action="store_true", help="look for the keys of all targets here")
-    _add_now(check, "time by which others are past")
+    check.add_argument("--pedantic", action="store_true", help="count hints as errors too")
+    check.add_argument("--env", action="store_true", help="test whether the keys exist here")
+    _add_now(check, "time with which conditions are compared")
     _add_format(check)
 
 

@@ -25,10 +25,10 @@ def add_logging(parser: argparse.ArgumentParser) -> None:
         "--on-log-failure",
         choices=["deny", "allow_unlogged"],
         default="deny",
-        help="what happens to a decision that cannot be logged; default: deny",
+        help="if a decision cannot be logged: deny it, or allow it; default: deny",
     )
     parser.add_argument(
-        "--parent-id", metavar="ID", help="the decision that the delegating agent runs by"
+        "--parent-id", metavar="ID", help="the decision under which the delegating agent runs"
     )
 
 
@@ -40,78 +40,82 @@ def add_strict(parser: argparse.ArgumentParser) -> None:
 def add_replay(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``replay``."""
     parser.add_argument("log", metavar="LOG", help=_LOG)
-    parser.add_argument("--against", metavar="POLICY", help="ask what this policy would decide")
+    parser.add_argument(
+        "--against", metavar="POLICY", help="compare with the decisions of this policy"
+    )
     add_strict(parser)
     parser.add_argument(
         "--fail-over",
         metavar="N",
         type=_limit,
-        help="with --against: end with 4 where more than N decisions (or N%%) differ",
+        help="with --against: exit with 4 if more than N decisions (or N%%) differ",
     )
-    parser.add_argument("--workers", metavar="N", type=_number, help="processes; default: cores")
+    parser.add_argument(
+        "--workers", metavar="N", type=_number, help="processes; default: one per core"
+    )
     parser.add_argument(
         "--format",
         choices=["human", "json", "markdown"],
         default="human",
-        help="markdown is for a pull request, with --against; default: human",
+        help="markdown, for a pull request, needs --against; default: human",
     )
 
 
 def add_log_commands(command: NewCommand) -> None:
     """Add the commands under ``log``."""
-    verify = _of_log(command("verify", "tell whether a log is whole"))
+    verify = _of_log(command("verify", "check whether a log is whole"))
     _add_key(verify, "the public or private key that must have signed every checkpoint")
     verify.add_argument(
         "--checkpoint", metavar="FILE", help="a checkpoint kept elsewhere, which the log must match"
     )
     _add_format(verify)
 
-    checkpoint = _of_log(command("checkpoint", "sign all that is in a log now"))
+    checkpoint = _of_log(command("checkpoint", "sign all lines of a log"))
     _add_key(checkpoint, "the private key (Ed25519)", required=True)
     checkpoint.add_argument(
         "--origin",
         metavar="NAME",
-        help="what the log is called; default: as before, or as the key",
+        help="the name of the log; default: as in the last checkpoint, else the name of the key",
     )
     _add_format(checkpoint)
 
-    keygen = command("keygen", "make a key to sign checkpoints with")
+    keygen = command("keygen", "make a key for signing checkpoints")
     keygen.add_argument("file", metavar="FILE", help="the private key; FILE.pub is the public one")
     keygen.add_argument(
-        "--name", metavar="NAME", help="what the key is called; default: policy-router"
+        "--name", metavar="NAME", help="the name of the key; default: policy-router"
     )
 
     prove = _of_one(command("prove", "prove that a decision is in a log, or that it only grew"))
     _add_since(prove, "without an ID: prove that the log only grew since this checkpoint")
     prove.add_argument("--output", metavar="FILE", help="default: standard output")
 
-    proof = command("verify-proof", "check a proof")
+    proof = command("verify-proof", "verify a proof")
     proof.add_argument("proof", metavar="PROOF", help="a file, or - for standard input")
     _add_key(proof, "the public key", required=True)
-    _add_since(proof, "the checkpoint since which the log is said to have only grown")
+    _add_since(proof, "the older checkpoint, for a proof that the log only grew")
     _add_format(proof)
 
     listing = _of_log(command("ls", "list decisions, the newest first"))
     _add_filters(listing)
     _add_format(listing)
 
-    show = _of_one(command("show", "show one decision, why it was made, and what came of it"))
+    show = _of_one(command("show", "show one decision, its reasons and its execution"))
     _add_format(show)
 
     tail = _of_log(command("tail", "show the last lines"))
-    tail.add_argument("-f", "--follow", action="store_true", help="and those that come")
+    tail.add_argument("-f", "--follow", action="store_true", help="also show new lines")
     tail.add_argument("-n", "--lines", metavar="N", type=_number, default=10, help="default: 10")
     _add_format(tail)
 
-    stats = _of_log(command("stats", "count what is in a log"))
+    stats = _of_log(command("stats", "count decisions, tokens and costs"))
     _add_format(stats)
 
     prune = _of_log(command("prune", "remove old segments that a checkpoint covers"))
     prune.add_argument(
         "--before", metavar="TIME", required=True, help="a day, a time (RFC 3339), or an age (90d)"
     )
-    _add_key(prune, "the key that checkpoints have to be signed with")
-    prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    _add_key(prune, "the key with which checkpoints must be signed")
+    prune.add_argument("--dry-run", action="store_true", help="only list what would be removed")
     _add_format(prune)
 
 
