@@ -270,7 +270,7 @@ def in_closed_set(walk: Walk, name: Node, literal: Node) -> bool:
     if known is None or literal.value == "" or literal.value in known:
         return True
     value = str(literal.value)
-    message = f"{quote(value)} is none of the values of `{name.path}`"
+    message = f"{quote(value)} is not one of the values of `{name.path}`"
     listed = f"one of {', '.join(sorted(known)[:8])}" if known else "the set is empty"
     remedy = did_you_mean(value, sorted(known)) or listed
     walk.report(Code.OUTSIDE_CLOSED_SET, message, literal, remedy)

@@ -328,7 +328,9 @@ def _parameters(content: Any, section: str) -> FrozenDict:
             raise RequestError(json_path(*path), "a key must be a string")
         where = json_path(*path, key)
         if key in RESERVED:
-            raise RequestError(where, f"{quote(key)} is no parameter: it would replace a decision")
+            raise RequestError(
+                where, f"{quote(key)} is not a parameter: it would override the decision"
+            )
         first = seen.setdefault(named(key), key)
         if first != key:
             raise RequestError(where, f"{quote(key)} and {quote(first)} are the same parameter")

@@ -453,7 +453,7 @@ MESSAGES = [
         "task.input_tokens == 1",
         "`task.input_tokens` may be absent and is used without a `has()` guard",
     ),
-    ("task.kind == 'zzz'", "`zzz` is none of the values of `task.kind`"),
+    ("task.kind == 'zzz'", "`zzz` is not one of the values of `task.kind`"),
     ("tsk", "unknown name `tsk`"),
     ("1e400", "the number is too large for a double"),
 ]
