@@ -87,6 +87,7 @@ class Code(StrEnum):
     IN_NO_ENTRY = "PR316"
     PAST_TIME = "PR317"
     ONLY_ASSERTED = "PR318"
+    CONTROL_CHARACTER = "PR319"
     # Policy
     DUPLICATE_NAME = "PR401"
     UNKNOWN_PROVIDER = "PR402"

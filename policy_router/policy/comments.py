@@ -1,4 +1,4 @@
-"""Comments of CEL in conditions: one ends with its line, where YAML leaves the lines apart."""
+"""What YAML makes of a condition before CEL reads it: joined lines, and control characters."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ _LITERAL_OR_COMMENT = re.compile(
     """
 )
 """A text literal, raw or not, or where a comment begins."""
+_CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_ESCAPES = {"\a": "\\a", "\b": "\\b", "\v": "\\v", "\f": "\\f", "\x1b": "\\e"}
+"""Characters that YAML has short escapes for, most of which mean something else in a pattern."""
 
 
 def swallowing(piece: Piece) -> Diagnostic | None:
@@ -35,3 +38,15 @@ def swallowing(piece: Piece) -> Diagnostic | None:
     remedy = "write the condition as a literal block (`|`), or leave the comment out"
     found = piece.error(Code.SWALLOWING_COMMENT, message, remedy)
     return replace(found, span=node.span_of(*comment.span()))
+
+
+def control_character(piece: Piece) -> Diagnostic | None:
+    """Return the warning for a control character, which an escape of YAML leaves in a condition."""
+    node = piece.node
+    if not isinstance(node, ScalarNode) or (control := _CONTROL.search(node.text)) is None:
+        return None
+    escape = _ESCAPES.get(control.group(), f"\\x{ord(control.group()):02x}")
+    message = f"this is a control character, since YAML reads `{escape}` in double quotes"
+    remedy = "put the condition in single quotes, which leave backslashes alone"
+    found = piece.warning(Code.CONTROL_CHARACTER, message, remedy)
+    return replace(found, span=node.span_of(*control.span()))

@@ -21,7 +21,7 @@ from policy_router.cel.vocabulary import (
 from policy_router.diagnostics.model import Code, Diagnostic, Severity
 from policy_router.domain import ClosedSet, Fact, Level, Table
 from policy_router.policy.braces import CUT_BY_COMMA, is_cut
-from policy_router.policy.comments import swallowing
+from policy_router.policy.comments import control_character, swallowing
 from policy_router.policy.sections import Piece
 from policy_router.policy.yaml import ScalarNode
 
@@ -177,6 +177,8 @@ class ConditionReader:
         if (comment := swallowing(piece)) is not None:
             self.found.append(comment)
             return None
+        if (control := control_character(piece)) is not None:
+            self.found.append(control)
         found = self._read.get((text, sees))
         if found is None:
             vocabulary: Vocabulary = getattr(self.vocabularies, sees.value)
