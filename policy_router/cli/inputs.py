@@ -1,19 +1,60 @@
-"""Requests and records from files and from standard input."""
+"""Policies, and requests and records from files and from standard input."""
 
 from __future__ import annotations
 
+import datetime
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
+from policy_router.cli.terminal import counted, err
+from policy_router.decision.evaluator import decide
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request
 from policy_router.diagnostics.model import quote
-from policy_router.errors import RequestError, reason_of
+from policy_router.domain import Policy
+from policy_router.errors import PolicyError, PolicyRouterError, RequestError, reason_of
+from policy_router.files.loader import check
 
 MAX_BYTES = 64 * 1024 * 1024
 """The longest batch, in bytes."""
+
+
+class UsageError(PolicyRouterError):
+    """A command that cannot be carried out as it was asked for."""
+
+
+def read_policy(path: str, *, is_strict: bool) -> Policy:
+    """Read a policy to use, and say how many warnings it has.
+
+    Raises:
+        PolicyError: it has errors, or warnings where none is let pass.
+        UsageError: there is no such file.
+    """
+    policy, found = check(existing(path))
+    if policy is None or (is_strict and found.warnings):
+        raise PolicyError(found)
+    if found.warnings:
+        count = counted(found.warnings, "warning")
+        err(f"policy-router: {count}; see: policy-router check {shlex.quote(path)}")
+    return policy
+
+
+def existing(path: str) -> str:
+    """Return the path of a file or folder that is there.
+
+    Raises:
+        UsageError: nothing is there.
+    """
+    try:
+        exists = Path(path).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        exists = False
+    if not exists:
+        raise UsageError(f"there is no file or folder {path[:200]}")
+    return path
 
 
 def read_requests(path: str) -> tuple[list[Request], bool]:
@@ -32,6 +73,20 @@ def read_requests(path: str) -> tuple[list[Request], bool]:
     if not isinstance(content, list):
         return [Request.from_mapping(content)], False
     return [_numbered(position, item) for position, item in enumerate(content)], True
+
+
+def read_facts(path: str | None) -> dict[str, Any] | None:
+    """Return what the request in a file says of parent, caller, budget and facts.
+
+    Raises:
+        RequestError: it is malformed, or a batch.
+    """
+    if path is None:
+        return None
+    requests, is_batch = read_requests(path)
+    if is_batch:
+        raise RequestError("$", "one request is wanted, not a batch")
+    return dict(requests[0].given)
 
 
 def read_requests_or_records(path: str) -> list[Request | DecisionRecord]:
@@ -147,14 +202,28 @@ def _numbered(position: int, item: Any) -> Request:
     try:
         return Request.from_mapping(item)
     except RequestError as problem:
-        raise at_position(problem, position) from None
+        raise _at(position, problem) from None
 
 
-def at_position(problem: RequestError, position: int) -> RequestError:
-    """Return the problem of one request of a batch, with its position in the path."""
-    return RequestError(
-        f"$[{position}]{problem.path.removeprefix('$')}", problem.reason, problem.help
-    )
+def decided(
+    policy: Policy, request: Request, now: datetime.datetime | str, position: int | None
+) -> DecisionRecord:
+    """Decide one request.
+
+    Raises:
+        RequestError: it does not fit the policy; of a batch, its path begins with the position.
+    """
+    try:
+        return decide(policy, request, now=now)
+    except RequestError as problem:
+        if position is None:
+            raise
+        raise _at(position, problem) from None
+
+
+def _at(position: int, problem: RequestError) -> RequestError:
+    path = f"$[{position}]{problem.path.removeprefix('$')}"
+    return RequestError(path, problem.reason, problem.help)
 
 
 def _is_record(item: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What the arguments of the commands about the decision log mean."""
+"""Arguments that several of the commands about a log have, and what they mean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from policy_router.cli.requests import name_of
+from policy_router.cli.inputs import name_of
+from policy_router.cli.options import LOG
 from policy_router.decision.request import moment
 from policy_router.errors import RequestError, reason_of
 from policy_router.log.entry import microseconds
@@ -22,6 +23,23 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 _BIG = 64 * 1024 * 1024
 _K = TypeVar("_K")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def add_log(parser: argparse.ArgumentParser) -> None:
+    """Add the log that is meant, which may be an option, too."""
+    parser.add_argument("words", metavar="LOG", nargs="?", help=LOG)
+    parser.add_argument("--log", metavar="DIR", help="the same")
+
+
+def add_log_and_id(parser: argparse.ArgumentParser) -> None:
+    """Add a log and one of its decisions."""
+    parser.add_argument("words", metavar="LOG ID", nargs="*", help="a log, and a decision's id")
+    parser.add_argument("--log", metavar="DIR", help="the log")
+
+
+def add_key(parser: argparse.ArgumentParser, text: str, *, is_needed: bool = False) -> None:
+    """Add the file of a key."""
+    parser.add_argument("--key", metavar="FILE", required=is_needed, help=text)
 
 
 def log_of(options: argparse.Namespace) -> str:
