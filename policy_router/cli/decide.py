@@ -10,9 +10,10 @@ from msgspec import UnsetType
 from policy_router.cli.decision_log import add_logging, log_for
 from policy_router.cli.exit_codes import GOOD, REFUSED
 from policy_router.cli.explain import print_pages
-from policy_router.cli.inputs import decided, read_policy, read_requests
+from policy_router.cli.inputs import of_batch, read_policy, read_requests
 from policy_router.cli.options import REQUEST, add_format, add_now, add_policy
 from policy_router.cli.terminal import out, out_bytes, table
+from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.explanation import explain
 from policy_router.decision.explain.wording import spelt_target, spelt_warning
 from policy_router.decision.record import DecisionRecord
@@ -34,10 +35,10 @@ def run(options: argparse.Namespace) -> int:
     """Decide one request or a batch, all of it before anything is printed."""
     policy = read_policy(options.policy, is_strict=options.strict)
     requests, is_batch = read_requests(options.request)
-    records = [
-        decided(policy, request, options.now, position if is_batch else None)
-        for position, request in enumerate(requests)
-    ]
+    records = []
+    for position, request in enumerate(requests):
+        with of_batch(position if is_batch else None):
+            records.append(decide(policy, request, now=options.now))
     if options.log is not None:
         _log(options, policy, records)
     if options.format == "json":

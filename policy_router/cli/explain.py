@@ -7,9 +7,10 @@ import sys
 from collections.abc import Mapping
 
 from policy_router.cli.exit_codes import GOOD
-from policy_router.cli.inputs import UsageError, decided, read_policy, read_requests_or_records
+from policy_router.cli.inputs import UsageError, of_batch, read_policy, read_requests_or_records
 from policy_router.cli.options import REQUEST, add_now, add_policy
 from policy_router.cli.terminal import out, paint_for
+from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.explanation import Explanation, explain
 from policy_router.decision.record import DecisionRecord
 
@@ -36,8 +37,8 @@ def run(options: argparse.Namespace) -> int:
         if isinstance(item, DecisionRecord):
             record = item
         else:
-            where = position if len(items) > 1 else None
-            record = decided(policy, item, options.now, where)
+            with of_batch(position if len(items) > 1 else None):
+                record = decide(policy, item, now=options.now)
         pages[position] = explain(policy, record, why_not=options.why_not)
     print_pages(pages, is_full=options.verbose > 0, is_batch=len(items) > 1)
     return GOOD

@@ -32,8 +32,8 @@ def _print(made: Delegation, options: argparse.Namespace) -> None:
     if options.quiet:
         _print_least(made, options)
     else:
-        heads, row = (_PLANNED, _planned_row) if options.dry_run else (_RAN, _ran_row)
-        out(table(heads, [row(result) for result in made.results]))
+        heads = _PLANNED if options.dry_run else _RAN
+        out(table(heads, [_row(result, is_planned=options.dry_run) for result in made.results]))
     _print_texts(made)
 
 
@@ -57,45 +57,23 @@ _RAN = ("task", "status", "ran on", "level", "tokens", "cost", "seconds", "note"
 _PLANNED = ("task", "outcome", "would run on", "level", "rule", "tokens", "cost at most", "note")
 
 
-def _ran_row(result: Result) -> tuple[str, ...]:
-    seconds = "-" if result.duration_seconds is None else f"{result.duration_seconds:.1f}"
-    note = [*result.warnings]
+def _row(result: Result, *, is_planned: bool) -> tuple[str, ...]:
+    notes = [] if result.error is None else [_refusal(result.error)]
     if len(result.attempts) > 1:
-        note.insert(0, f"{len(result.attempts)} attempts")
-    if result.error is not None:
-        note.insert(0, _refusal(result.error))
+        notes.append(f"{len(result.attempts)} attempts")
+    notes += result.warnings
     if result.finish_reason == "length":
-        note.append("cut short")
-    tokens, cost = _tokens(result.tokens), _dollars(result.cost_usd)
-    return (
-        str(result.task),
-        result.status,
-        _where(result),
-        result.level or "-",
-        tokens,
-        cost,
-        seconds,
-        _note(note),
-    )
-
-
-def _planned_row(result: Result) -> tuple[str, ...]:
-    guess = result.estimate
-    tokens = _tokens(Tokens(guess.input_tokens, guess.output_tokens)) if guess else "-"
-    note = [*result.warnings]
-    if result.error is not None:
-        note.insert(0, _refusal(result.error))
-    cost = _dollars(guess.cost_usd) if guess else "-"
-    return (
-        str(result.task),
-        result.status,
-        _where(result),
-        result.level or "-",
-        printable(result.rule or "-"),
-        tokens,
-        cost,
-        _note(note),
-    )
+        notes.append("cut short")
+    start = (str(result.task), result.status, _where(result), result.level or "-")
+    if not is_planned:
+        tokens, cost = _tokens(result.tokens), _dollars(result.cost_usd)
+        seconds = "-" if result.duration_seconds is None else f"{result.duration_seconds:.1f}"
+        return (*start, tokens, cost, seconds, _note(notes))
+    tokens, cost, guess = "-", "-", result.estimate
+    if guess is not None:
+        tokens = _tokens(Tokens(guess.input_tokens, guess.output_tokens))
+        cost = _dollars(guess.cost_usd)
+    return (*start, printable(result.rule or "-"), tokens, cost, _note(notes))
 
 
 def _where(result: Result) -> str:

@@ -7,7 +7,8 @@ import argparse
 import msgspec
 
 from policy_router.cli.exit_codes import GOOD, NOT_WHOLE
-from policy_router.cli.log.arguments import add_key, content_of, key_of
+from policy_router.cli.inputs import read_bytes
+from policy_router.cli.log.arguments import add_key, key_of
 from policy_router.cli.options import add_format
 from policy_router.cli.terminal import counted, err, out, out_bytes
 from policy_router.decision.compare import named
@@ -32,12 +33,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check a proof."""
     verifier = key_of(options.key, read_verifier)
-    text = content_of(options.proof).decode(errors="surrogateescape")
+    text = read_bytes(options.proof).decode(errors="surrogateescape")
     try:
         if options.since is None:
             _verify_line(text, verifier, options)
         else:
-            old = content_of(options.since).decode(errors="surrogateescape")
+            old = read_bytes(options.since).decode(errors="surrogateescape")
             _verify_growth(text, old, verifier, options)
     except (SignatureError, LogError, RecordError) as problem:
         err(f"policy-router: not proved: {printable(str(problem))}")
