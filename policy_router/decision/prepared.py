@@ -444,6 +444,12 @@ class Evaluation:
         """Return an entry's provider: its own or the policy's, else the parent's."""
         return entry.provider or self.values["parent"]["provider"]
 
+    def requested(self, level: Level) -> rec.Requested | None:
+        """Return the target that is asked for at a level, or None."""
+        wish = self.values[level]
+        asked = {key: wish[key] for key in ("model", "provider") if wish[key]}
+        return FrozenDict(asked) if asked else None
+
     def candidate(self, entry: PoolEntry, level: Level) -> Candidate:
         """Return an entry as the candidate of a level."""
         return Candidate(entry.model, self.provider_of(entry), level, entry)
