@@ -1,8 +1,8 @@
 """The command line: ``policy-router``. Each command is a module of its name; see ``_COMMANDS``.
 
 The module of a command has ``add_options``, which adds the options to a parser, and ``run``, which
-takes the parsed options and returns the exit code. It is imported when the command is asked for,
-so that ``policy-router --help`` waits for none.
+takes the parsed options and returns the exit code, or None where all is good. It is imported when
+the command is asked for, so that ``policy-router --help`` waits for none.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Mapping
 
-from policy_router.cli.exit_codes import GOOD
 from policy_router.cli.inputs import UsageError, of_batch, read_policy, read_requests_or_records
 from policy_router.cli.options import REQUEST, add_now, add_policy
 from policy_router.cli.terminal import out, paint_for
@@ -24,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_now(parser)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Explain decisions, made now or recorded before."""
     policy = read_policy(options.policy, is_strict=options.strict)
     pages: dict[int, Explanation] = {}
@@ -41,7 +40,6 @@ def run(options: argparse.Namespace) -> int:
                 record = decide(policy, item, now=options.now)
         pages[position] = explain(policy, record, why_not=options.why_not)
     print_pages(pages, is_full=options.verbose > 0, is_batch=len(items) > 1)
-    return GOOD
 
 
 def print_pages(pages: Mapping[int, Explanation], *, is_full: bool, is_batch: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from policy_router.cli.exit_codes import GOOD
 from policy_router.cli.inputs import UsageError
 from policy_router.cli.terminal import out
 from policy_router.errors import reason_of
@@ -19,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Write the policy and the schema."""
     folder = Path(options.folder)
     contents = {
@@ -36,7 +35,6 @@ def run(options: argparse.Namespace) -> int:
     if not options.quiet:
         out(f"wrote {policy} and, for editors, {folder / 'policy.schema.json'}")
         out(f"next: edit it, then policy-router check {policy}")
-    return GOOD
 
 
 def _write(folder: Path, contents: dict[str, str]) -> None:

@@ -6,7 +6,6 @@ import argparse
 import json
 from typing import Any
 
-from policy_router.cli.exit_codes import GOOD
 from policy_router.cli.inputs import UsageError, read_policy, read_requests
 from policy_router.cli.options import add_format, add_now, add_policy
 from policy_router.cli.terminal import out, out_bytes, table
@@ -23,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """List what may be asked for."""
     policy = read_policy(options.policy, is_strict=options.strict)
     entries = policy.pool or ()
@@ -38,7 +37,6 @@ def run(options: argparse.Namespace) -> int:
         out_bytes(json.dumps(menu, indent=2, ensure_ascii=False).encode())
     else:
         _print(options, policy, entries)
-    return GOOD
 
 
 def _print(options: argparse.Namespace, policy: Policy, entries: tuple[PoolEntry, ...]) -> None:

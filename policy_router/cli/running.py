@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from policy_router.cli import terminal
-from policy_router.cli.exit_codes import NOT_WHOLE, POLICY_ERRORS, REFUSED, USAGE
+from policy_router.cli.exit_codes import GOOD, NOT_WHOLE, POLICY_ERRORS, REFUSED, USAGE
 from policy_router.cli.terminal import err, paint_for
 from policy_router.decision.request import moment
 from policy_router.diagnostics.model import printable
@@ -32,7 +32,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         now = getattr(options, "now", None)
         options.now = moment(now) if now else system_clock()
-        return int(options.run(options))
+        return int(options.run(options) or GOOD)
     except PolicyError as problem:
         err(problem.diagnostics.to_text(paint_for(sys.stderr)))
         strict = "has warnings, and is refused with --strict"

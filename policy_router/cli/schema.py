@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from policy_router.cli.exit_codes import GOOD
 from policy_router.cli.terminal import out_bytes
 from policy_router.files.loader import data_folder
 
@@ -14,8 +13,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=["policy", "request", "record", "log"])
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Print a schema."""
     file = data_folder("schemas") / f"{options.name}.schema.json"
     out_bytes(file.read_bytes().rstrip(b"\n"))
-    return GOOD

@@ -6,7 +6,6 @@ import argparse
 
 import msgspec
 
-from policy_router.cli.exit_codes import GOOD
 from policy_router.cli.inputs import read_facts, read_policy
 from policy_router.cli.options import add_policy
 from policy_router.cli.terminal import out_bytes
@@ -19,8 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("request", metavar="REQUEST", nargs="?", help="for this caller and parent")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Print the definition, on one line of JSON."""
     policy = read_policy(options.policy, is_strict=options.strict)
     out_bytes(msgspec.json.encode(tool(policy, read_facts(options.request))))
-    return GOOD

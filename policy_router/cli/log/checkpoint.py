@@ -6,7 +6,6 @@ import argparse
 
 import msgspec
 
-from policy_router.cli.exit_codes import GOOD
 from policy_router.cli.log.arguments import add_key, add_log, key_of, log_of
 from policy_router.cli.options import add_format
 from policy_router.cli.terminal import Bar, counted, err, out, out_bytes
@@ -27,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Sign what is not signed yet."""
     log = log_of(options)
     signer = key_of(options.key, read_signer)
@@ -53,4 +52,3 @@ def run(options: argparse.Namespace) -> int:
         out(f"signed {lines}, {made.new_lines:,} of them new: {made.path}")
         if not options.quiet:
             out("next: keep a copy of it where nobody who writes the log can change it")
-    return GOOD

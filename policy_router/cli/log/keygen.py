@@ -7,7 +7,6 @@ import os
 import shlex
 from pathlib import Path
 
-from policy_router.cli.exit_codes import GOOD
 from policy_router.cli.terminal import out
 from policy_router.errors import RequestError, reason_of
 from policy_router.log.folder import write_whole
@@ -22,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Make a key, in two new files."""
     signer = new_signer(options.name or "policy-router")
     private, public = Path(options.file), Path(f"{options.file}.pub")
@@ -37,7 +36,6 @@ def run(options: argparse.Namespace) -> int:
     if not options.quiet:
         out(f"wrote {private}, which nobody else may read, and {public} for auditors")
         out(f"next: policy-router log checkpoint LOG --key {shlex.quote(options.file)}")
-    return GOOD
 
 
 def _write_private(path: Path, signer: Signer) -> None:

@@ -9,7 +9,6 @@ from itertools import islice
 
 from msgspec import UnsetType
 
-from policy_router.cli.exit_codes import GOOD
 from policy_router.cli.log.arguments import add_log, log_of, time_of
 from policy_router.cli.log.rows import HEADS, caller_of, row, warn
 from policy_router.cli.options import add_format, number
@@ -41,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """List decisions, the newest first."""
     reader = LogReader(log_of(options))
     found = islice(_chosen(reader, options), options.limit)
@@ -49,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         for line, _ in found:
             out_bytes(line.content)
         warn(reader)
-        return GOOD
+        return
     rows = [row(line, record) for line, record in found]
     if rows:
         out(table(HEADS, rows))
@@ -57,7 +56,6 @@ def run(options: argparse.Namespace) -> int:
     if not options.quiet:
         where = shlex.quote(str(reader.folder.path))
         out(f"next: policy-router log show {where} {rows[0][1]}" if rows else "no decisions found")
-    return GOOD
 
 
 def _chosen(

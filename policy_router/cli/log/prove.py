@@ -6,7 +6,6 @@ import argparse
 import shlex
 from pathlib import Path
 
-from policy_router.cli.exit_codes import GOOD
 from policy_router.cli.log.arguments import add_log_and_id, log_and_id, log_of
 from policy_router.cli.terminal import out
 from policy_router.errors import RequestError, reason_of
@@ -22,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="FILE", help="default: standard output")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Make a proof."""
     if options.since is None:
         log, decision_id = log_and_id(options)
@@ -31,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         text = signing.prove_growth(log_of(options), Path(options.since)).to_text()
     if options.output is None:
         out(text.removesuffix("\n"))
-        return GOOD
+        return
     path = Path(options.output)
     try:
         if path.exists() and not path.is_file():
@@ -44,4 +43,3 @@ def run(options: argparse.Namespace) -> int:
         since = "" if options.since is None else f" --since {shlex.quote(options.since)}"
         out(f"wrote {options.output}")
         out(f"next: policy-router log verify-proof {shlex.quote(options.output)} --key FILE{since}")
-    return GOOD

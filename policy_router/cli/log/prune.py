@@ -6,7 +6,6 @@ import argparse
 
 import msgspec
 
-from policy_router.cli.exit_codes import GOOD
 from policy_router.cli.log.arguments import add_key, add_log, log_of, time_of, verifier_of
 from policy_router.cli.options import add_format
 from policy_router.cli.terminal import counted, out, out_bytes
@@ -24,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Remove what may go, and say what is kept back."""
     log = log_of(options)
     before = time_of(options.before, options.now, "--before")
@@ -32,10 +31,9 @@ def run(options: argparse.Namespace) -> int:
     done = prune(log, before, verifier=verifier, dry_run=options.dry_run)
     if options.format == "json":
         out_bytes(msgspec.json.encode({"dry_run": options.dry_run, **msgspec.to_builtins(done)}))
-        return GOOD
+        return
     verb = "would remove" if options.dry_run else "removed"
     lines, size = counted(done.lines, "line"), counted(done.bytes, "byte")
     out(f"{verb} {counted(len(done.segments), 'segment')}, {lines}, {size}")
     for name, reason in done.kept_back if not options.quiet else ():
         out(f"  kept  {name}: {reason}")
-    return GOOD

@@ -8,7 +8,6 @@ import sys
 import msgspec
 from msgspec import UnsetType
 
-from policy_router.cli.exit_codes import GOOD
 from policy_router.cli.log.arguments import add_log_and_id, log_and_id
 from policy_router.cli.log.rows import HEADS, event_row, row, warn
 from policy_router.cli.options import add_format
@@ -28,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Show one decision, why it was made, and what came of it."""
     log, decision_id = log_and_id(options)
     reader = LogReader(log)
@@ -41,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         }
         out_bytes(msgspec.json.encode(content))
         warn(reader)
-        return GOOD
+        return
     made = [line for line in lines if line.entry.kind is Kind.DECISION]
     for line in made:
         _print_decision(reader, line, options)
@@ -55,7 +54,6 @@ def run(options: argparse.Namespace) -> int:
         out("\nwhat its child decided")
         out(table(HEADS, map(_child_row, children)))
     warn(reader)
-    return GOOD
 
 
 def _child_row(line: Line) -> tuple[str, ...]:

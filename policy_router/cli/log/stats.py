@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from policy_router.cli.exit_codes import GOOD
 from policy_router.cli.log.arguments import add_log, log_of
 from policy_router.cli.log.rows import UNREADABLE
 from policy_router.cli.options import add_format
@@ -22,16 +21,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Count what is in a log."""
     reader = LogReader(log_of(options))
     found = stats(reader.lines())
     found.unreadable += reader.unreadable
     if options.format == "json":
         out_bytes(found.to_json())
-        return GOOD
+        return
     _print(found)
-    return GOOD
 
 
 def _print(found: Stats) -> None:

@@ -8,7 +8,6 @@ from itertools import islice
 import msgspec
 from msgspec import UnsetType
 
-from policy_router.cli.exit_codes import GOOD
 from policy_router.cli.log.arguments import add_log, log_of
 from policy_router.cli.log.rows import event_row, row, spelt_time, warn
 from policy_router.cli.options import add_format, number
@@ -27,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Show the last lines, and those that come."""
     reader = LogReader(log_of(options))
     following = reader.follow(goes_on=is_read) if options.follow else iter(())
@@ -42,7 +41,6 @@ def run(options: argparse.Namespace) -> int:
         if (line.writer, line.content) not in shown:
             _print(line, options)
             flush()
-    return GOOD
 
 
 def _print(line: Line, options: argparse.Namespace) -> None:
