@@ -78,6 +78,10 @@ class Price:
     cache_write: float | None = None
 
 
+PRICES = ("input", "output", "cache_read", "cache_write")
+"""The parts of a price."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """What may be wished for a parameter.

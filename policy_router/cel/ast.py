@@ -1,7 +1,7 @@
 """The typed tree of a condition: what the checker makes and everything later reads.
 
-A condition is parsed and checked once. The engines, constant folding, and the values that
-``explain`` shows all walk this tree; the parser's own tree never leaves ``syntax``.
+A condition is parsed and checked once. The evaluator, constant folding, and the values that
+``explain`` shows all walk this tree; the parser's own tree never leaves ``parser``.
 """
 
 from __future__ import annotations
@@ -131,6 +131,15 @@ class Apply(Node):
 
     function: str
     arguments: tuple[Node, ...]
+    _hash: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Hash once: trees are keys of many tables, and a large one takes long to hash."""
+        object.__setattr__(self, "_hash", hash((self.function, self.arguments)))
+
+    def __hash__(self) -> int:
+        """Return the hash of function and arguments."""
+        return self._hash
 
     def children(self) -> tuple[Node, ...]:
         """Return the arguments."""

@@ -2,7 +2,8 @@
 
 A menu is written before the tasks are known. So the facts of the caller are written into each
 guard, the task and the time are left open, and an entry is left out only where its guards are
-against it in any case. What is on the menu may still be refused for one task or another.
+against it in any case. What is on the menu may still be refused for one task or another. What
+guards admit at another level alone, such as ``pool``, is not on it: asking for it is no use.
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ class _Menu:
             # Only what is certain is written in: a chain of others could grow without bound.
             if constant_of(tree) is not None:
                 self.facts[f"variables.{variable.name}"] = tree
-        forbids = (simplified(rule.when.tree, self.facts) for rule in policy.forbid)
+        enforced = (rule.when.tree for rule in policy.forbid if rule.enforce)
+        forbids = (simplified(tree, self.facts) for tree in enforced)
         self.forbids = [tree for tree in forbids if constant_of(tree) is not False]
 
     def may_offer(self, entry: PoolEntry) -> bool:

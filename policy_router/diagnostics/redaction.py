@@ -14,13 +14,15 @@ REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s\x00-\x1f]+")
 
 KEY_SHAPE = re.compile(
     r"""(?x)
-      \b(?:sk|pk|rk)-[A-Za-z0-9_-]{12,}                       # OpenAI, Anthropic, OpenRouter
-    | \b(?:gh[pousr]|github_pat|glpat|hf|api_org|gsk|xai|r8|nvapi|pplx|tgp_v1|fw|csk|vck)
-      [_-][A-Za-z0-9_-]{16,}
-    | \bxox[abprs]-[A-Za-z0-9-]{10,}                          # Slack
-    | \bA(?:KIA|SIA)[A-Z0-9]{16}\b                            # AWS
-    | \b(?:AIza|AQ\.)[A-Za-z0-9_-]{30,}                       # Google
-    | \beyJ[A-Za-z0-9_-]{10,800}\.[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]*   # a JSON Web Token
+      \b(?=[Aaceghnprstvxf])(?:
+          (?:sk|pk|rk)-[A-Za-z0-9_-]{12,}                     # OpenAI, Anthropic, OpenRouter
+        | (?:gh[pousr]|github_pat|glpat|hf|api_org|gsk|xai|r8|nvapi|pplx|tgp_v1|fw|csk|vck)
+          [_-][A-Za-z0-9_-]{16,}
+        | xox[abprs]-[A-Za-z0-9-]{10,}                        # Slack
+        | A(?:KIA|SIA)[A-Z0-9]{16}\b                          # AWS
+        | (?:AIza|AQ\.)[A-Za-z0-9_-]{30,}                     # Google
+        | eyJ[A-Za-z0-9_-]{10,800}\.[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]*   # a JSON Web Token
+      )
     | -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----
     | (?<=://)[^/\s@]{1,800}(?=@)                             # user and password in an address
     | (?<=[?&])(?:[\w-]{0,20}(?:key|token|secret|passw)[\w-]{0,20})=[^&\s"']+   # in its query

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ from policy_router.cel.ast import Type
 from policy_router.cel.condition import Condition
 from policy_router.cel.vocabulary import FACT_TYPES
 from policy_router.domain import (
+    PRICES,
     ClosedSet,
     Dialect,
     Fact,
@@ -88,7 +89,7 @@ def _entry(policy: Policy, entry: PoolEntry) -> dict[str, Any]:
             "strengths": entry.strengths or None,
             "supports": entry.supports,
             "serves": entry.serves or None,
-            "price": _given(asdict(entry.price)) or None,
+            "price": _given({key: getattr(entry.price, key) for key in PRICES}) or None,
             "context_window": entry.context_window,
             "parameters": entry.parameters or None,
             "limits": _each(entry.limits, _limit),

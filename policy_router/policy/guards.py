@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from functools import cached_property
 from typing import Final, TypeAlias
 
@@ -24,18 +23,18 @@ from policy_router.cel.simplify import (
     simplified,
     strings,
 )
-from policy_router.domain import ForbidRule, Level, Policy, PoolEntry
+from policy_router.domain import PRICES, ForbidRule, Level, Policy, PoolEntry
 from policy_router.policy.mentions import may_be_outside
 from policy_router.policy.truth import Reasoner
 
 _CHAINS: Final = frozenset({"&&", "||"})
 _MOST_KINDS: Final = 50
 """So many kinds of targets are looked at for one rule; what it does to others is left open."""
-_UNPRICED: Final = ("price.input", "price.output", "price.cache_read", "price.cache_write")
 _OUTSIDE: Final[Known] = {
     "target.strengths": strings(()),
     "target.supports": strings(()),
-    **{f"target.{name}": None for name in (*_UNPRICED, "context_window")},
+    **{f"target.price.{key}": None for key in PRICES},
+    "target.context_window": None,
 }
 """What is known of a target that is no entry."""
 
@@ -94,7 +93,7 @@ class Guards:
     def attributes(self, entry: PoolEntry) -> Known:
         """Return what is known of an entry as a target."""
         if entry.position not in self._attributes:
-            prices = {f"price.{key}": value for key, value in asdict(entry.price).items()}
+            prices = {f"price.{key}": getattr(entry.price, key) for key in PRICES}
             numbers = {**prices, "context_window": entry.context_window}
             self._attributes[entry.position] = {
                 **{

@@ -202,12 +202,14 @@ def _pool(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
 
 def _default(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
     piece = sections.one("model")
-    if piece is None or policy.model is None or not policy.pool:
+    if piece is None or policy.model is None or policy.pool is None:
         return
+    bound = [rule for rule in policy.precedence if rule.use is Level.CONFIG and rule.in_pool]
+    if not policy.pool and not bound:
+        return  # nothing but the default runs, as an empty pool means there
     if not any(_may_equal(policy, entry) for entry in policy.pool):
         message = f"the default {quote(policy.model)} is outside the policy's own pool"
         remedy = _default_meant(policy, policy.model)
-        bound = [rule for rule in policy.precedence if rule.use is Level.CONFIG and rule.in_pool]
         report = piece.error if bound else piece.warning
         yield report(Code.DEFAULT_OUTSIDE_POOL, message, remedy)
 

@@ -5,8 +5,9 @@ This is the only door to jsonschema.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, cast
 
@@ -51,7 +52,7 @@ class PolicySchema:
             schema: the decoded ``policy.schema.json``; documents are in the native form.
         """
         native = schema["definitions"]["native"]
-        self._validator = _remembering(Draft7Validator)(schema).evolve(schema=native)
+        self._validator = _remembering(Draft7Validator, schema)(schema).evolve(schema=native)
         self.keys: tuple[str, ...] = tuple(native["properties"])
 
     def violations(self, document: Document) -> Iterator[Diagnostic]:
@@ -64,18 +65,25 @@ class PolicySchema:
                 yield from _diagnostics(document, cause)
 
 
-def _remembering(validator: Any) -> Any:
+def _remembering(validator: Any, root: Mapping[str, Any]) -> Any:
     """Return a validator that remembers which values have the shape of which part of the schema.
 
     The entries of a large pool are much alike, so that most values were seen before. Only what is
-    valid is remembered: every error is found wherever it stands.
+    valid is remembered: every error is found wherever it stands. A text or a number that has its
+    shape at first sight is not even looked up.
     """
     valid: set[tuple[int | str, bytes]] = set()
     refer = validator.VALIDATORS["$ref"]
+    plain_ones: dict[int | str, Callable[[Any], bool]] = {
+        f"#/definitions/{name}": _at_first_sight(schema)
+        for name, schema in root["definitions"].items()
+    }
 
     def unless_known(
         schema: int | str, value: Any, errors: Iterator[ValidationError]
     ) -> Iterator[ValidationError]:
+        if schema in plain_ones and plain_ones[schema](value):
+            return
         key = schema, msgspec.json.encode(value)
         if key in valid:
             return
@@ -88,11 +96,12 @@ def _remembering(validator: Any) -> Any:
     def properties(
         self: Any, wanted: Mapping[str, Any], instance: Any, _: Mapping[str, Any]
     ) -> Iterator[ValidationError]:
-        for key, schema in wanted.items() if self.is_type(instance, "object") else ():
-            if key in instance:
-                value = instance[key]
-                found = self.descend(value, schema, path=key, schema_path=key)
-                yield from unless_known(id(schema), value, found)
+        for key in filter(instance.__contains__, wanted) if isinstance(instance, dict) else ():
+            value, schema = instance[key], wanted[key]
+            if id(schema) not in plain_ones:
+                plain_ones[id(schema)] = _at_first_sight(schema)
+            found = self.descend(value, schema, path=key, schema_path=key)
+            yield from unless_known(id(schema), value, found)
 
     def reference(
         self: Any, name: str, instance: Any, schema: Mapping[str, Any]
@@ -101,6 +110,34 @@ def _remembering(validator: Any) -> Any:
 
     keywords = {"properties": properties, "$ref": reference}
     return validators.extend(validator, keywords)  # type: ignore[no-untyped-call]
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "number": (int, float),
+    "integer": (int,),
+    "boolean": (bool,),
+}
+_OF_SCALARS = {"description", "maxLength", "maximum", "minLength", "minimum", "pattern", "type"}
+
+
+def _at_first_sight(schema: Mapping[str, Any]) -> Callable[[Any], bool]:
+    """Return what tells that a value surely has a shape; where it says no, nothing is known."""
+    types = _TYPES.get(str(schema.get("type")), ())
+    if not types or not schema.keys() <= _OF_SCALARS:
+        return lambda _: False
+    least, greatest = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+    shortest, longest = schema.get("minLength", 0), schema.get("maxLength", math.inf)
+    matches = re.compile(schema.get("pattern", "")).search
+
+    def accepts(value: Any) -> bool:
+        if type(value) not in types:
+            return False
+        if isinstance(value, str):
+            return shortest <= len(value) <= longest and matches(value) is not None
+        return bool(least <= value <= greatest)
+
+    return accepts
 
 
 def _causes(error: ValidationError) -> Iterator[ValidationError]:

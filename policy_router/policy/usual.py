@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from policy_router.diagnostics.model import Code, Diagnostic, Severity, did_you_mean, quote
-from policy_router.domain import Policy, PoolEntry
+from policy_router.domain import PRICES, Policy, PoolEntry
 from policy_router.parameters import EFFORT, KNOWN, MAX_TOKENS, SPELLINGS, is_number, named, same
 from policy_router.policy.addresses import SENTINELS
 from policy_router.policy.parameters import Pairs
@@ -134,7 +134,7 @@ def _is_cut(policy: Policy, entry: PoolEntry, parameter: str) -> bool:
 def _prices(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
     """Yield prices that are far from the others of their kind."""
     written = entries(policy, sections)
-    for key in ("input", "output", "cache_read", "cache_write"):
+    for key in PRICES:
         pieces = [(price.get(key)) for piece, _ in written if (price := piece.get("price"))]
         given = [(it.number() or 0.0, it) for it in pieces if it is not None]
         for piece in _far_off([it for it in given if it[0] > 0]):

@@ -121,7 +121,7 @@ def test_an_example_decides_its_requests(name: str) -> None:
 def test_the_canary_ends_by_itself() -> None:
     policy = load(EXAMPLES / "canary.yaml")
     request = {"task": {"kind": "coding"}, "caller": {"team": "platform"}}
-    late = decide(policy, request, now="2027-01-01T00:00:00Z").decision
+    late = decide(policy, request, now="2031-01-01T00:00:00Z").decision
     assert late.target
     assert late.target.entry == "stable"
     assert [warning.code for warning in late.warnings] == ["not_allowed"]

@@ -395,8 +395,8 @@ def missing(policy: Policy, request: Request) -> list[str]:
     found = []
     for name in wanted:
         section, key = name.split(".")
-        # Reading: an empty word is not given, but for a fact; nor is a value that is dropped.
+        # Reading: an empty word or list is not given, but for a fact; nor is what is dropped.
         given = request.get(section, {}).get(key)
-        if given is None or (given == "" and section != "facts"):
+        if given is None or (given in ("", []) and section != "facts"):
             found.append(f"$.{name}")
     return found

@@ -351,4 +351,4 @@ def test_what_was_not_started_ran_on_nothing() -> None:
 def test_warnings_are_spelt_for_a_person() -> None:
     policy = of_precedence("delegation")
     (plan,) = batch({"goal": "a", "model": "huge\x1b"}, policy=policy)
-    assert plan.result(Status.DECIDED, policy).warnings == ("`huge\ufffd` outside the pool",)
+    assert plan.result(Status.DECIDED, policy).warnings == ("`huge\ufffd`: outside the pool",)

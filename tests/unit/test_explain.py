@@ -360,6 +360,17 @@ def test_why_not_one_whose_window_is_too_small_for_the_answer_alone() -> None:
     assert question.lines[-1].endswith("(1,000 tokens for 0 and 8,192 for the answer)")
 
 
+def test_a_forbid_rule_that_only_warns_stands_in_no_way() -> None:
+    text = """
+    {provider: p, pool: [{model: a, pick: true}, {model: b, allow: "1 > 2"}],
+     forbid: [{id: trial, when: true, enforce: false}]}
+    """
+    policy = loads(text)
+    question = explain(policy, decide(policy, {}, now=NOW), why_not="b").why_not
+    assert question is not None
+    assert [item.title for item in question.traces] == ["allow"]
+
+
 def test_why_not_one_without_a_pick() -> None:
     assert "pool never picked unasked, since it has no `pick`" in answer({}, "maths")
 
@@ -392,7 +403,7 @@ def test_why_not_one_that_lacks_a_capability() -> None:
 def test_why_not_one_whose_window_is_too_small() -> None:
     found = answer({"task": {"input_tokens": 2000}}, "maths")
     wanted = (
-        "its context window is smaller than input and answer "
+        "has a context window smaller than input and answer "
         "(10,000 tokens for 2,000 and 8,192 for the answer)"
     )
     assert found.endswith(f"it would be rejected: {wanted}")
@@ -708,7 +719,7 @@ def test_parameters_are_told_in_order() -> None:
             DecisionWarning(
                 ReasonCode.FORBIDDEN, "call", {"model": "m"}, forbid="f", message="No."
             ),
-            "`m` forbidden by `f`: No.",
+            "`m`: forbidden by `f`: No.",
         ),
         (
             DecisionWarning(ReasonCode.FORBIDDEN, "pool", forbid="f", error=True),
@@ -716,15 +727,15 @@ def test_parameters_are_told_in_order() -> None:
         ),
         (
             DecisionWarning(ReasonCode.OUTRANKED, "task", {"model": "m"}, by="call"),
-            "`m` another rule went before (rule `call`)",
+            "`m`: another rule went before (rule `call`)",
         ),
         (
             DecisionWarning(ReasonCode.LEVEL_NOT_USED, level=Level.TASK),
-            "at level task no rule uses what is asked for here",
+            "at level task: no rule uses what is asked for here",
         ),
         (
             DecisionWarning(ReasonCode.UNKNOWN_VALUE, path="$.caller.team"),
-            "$.caller.team the value is not in the policy's set, and counts as not given",
+            "$.caller.team: the value is not in the policy's set, and counts as not given",
         ),
         (
             DecisionWarning(ReasonCode.PARAMETER_LIMITED, "pool", parameter="reasoning_effort"),
@@ -732,7 +743,7 @@ def test_parameters_are_told_in_order() -> None:
         ),
         (
             DecisionWarning(ReasonCode.PARAMETER_LIMITED, "task", {"top_k": 9}, parameter="top_k"),
-            "top_k `9` a parameter was limited",
+            "top_k `9`: a parameter was limited",
         ),
         (DecisionWarning(ReasonCode.PICK_ERROR, "pool", entry="e\x1b"), None),
     ],

@@ -229,6 +229,14 @@ def test_what_is_wrong_is_found_where_it_is(
     assert len(found_in(text)) == 1
 
 
+@pytest.mark.parametrize("precedence", ["strict", "task-first"])
+def test_a_default_is_outside_a_pool_of_nothing(precedence: str) -> None:
+    policy, found = check_text(f"model: x\npool: []\nprecedence: {precedence}")
+    assert policy is None
+    assert [item.code for item in found if item.severity is ERROR] == [Code.DEFAULT_OUTSIDE_POOL]
+    assert check_text("model: x\npool: []")[0] is not None
+
+
 @pytest.mark.parametrize(
     "text",
     [

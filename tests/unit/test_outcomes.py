@@ -186,7 +186,7 @@ def test_what_another_model_costs_is_unknown() -> None:
 def test_warnings_of_the_decision_come_before_those_of_the_child() -> None:
     reply = Reply("done", warnings=("later",))
     result = completed(POLICY, plan_of("nobody"), reply, ())
-    assert result.warnings == ("`nobody` outside the pool", "later")
+    assert result.warnings == ("`nobody`: outside the pool", "later")
 
 
 def test_an_empty_answer_is_one_and_no_answer_is_none() -> None:

@@ -259,6 +259,14 @@ def test_an_entry_that_a_forbid_rule_is_against_in_any_case_is_left_out() -> Non
     assert names(text, {"facts": {"residency": "us"}}) == ["a", "b", "c"]
 
 
+def test_a_forbid_rule_that_only_warns_leaves_all_entries_there() -> None:
+    text = """
+    pool: [{model: a, provider: p}, {model: b, provider: q}]
+    forbid: [{when: 'target.provider == "q"', enforce: false}]
+    """
+    assert names(text) == ["a", "b"]
+
+
 def test_a_condition_on_the_budget_is_about_the_budget_that_was_given() -> None:
     text = """
     pool:

@@ -143,7 +143,10 @@ def _standing_in_the_way(
         step.level for step in record.steps if _verdict_on(evaluation, step, entry) is not None
     )
     level = next(rejecting, asking_level(record))
+    advisory = {f"forbid {rule.id}" for rule in evaluation.policy.forbid if not rule.enforce}
     for item in traces_of(evaluation, entry, level):
+        if item.title in advisory:
+            continue
         passes = "false" if item.title.startswith("forbid ") else "true"
         if item.value != passes:
             yield item

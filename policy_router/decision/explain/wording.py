@@ -23,7 +23,7 @@ REASONS = {
     ReasonCode.NOT_ALLOWED: "not allowed",
     ReasonCode.FORBIDDEN: "forbidden",
     ReasonCode.LACKS_CAPABILITY: "lacks a capability that the task needs",
-    ReasonCode.CONTEXT_TOO_SMALL: "its context window is smaller than input and answer",
+    ReasonCode.CONTEXT_TOO_SMALL: "has a context window smaller than input and answer",
     ReasonCode.INCOMPLETE: "no model or no provider is known",
     ReasonCode.PARAMETER_NOT_ALLOWED: "a parameter asked for is not allowed",
     ReasonCode.EVALUATION_ERROR: "the condition cannot be evaluated",
@@ -58,7 +58,8 @@ def spelt_warning(warning: DecisionWarning) -> str:
     about = asked(warning.requested) or printable(warning.entry or warning.path or "")
     if not about and warning.level:
         about = f"at level {warning.level}"
-    return f"{about} {REASONS[warning.code]}{details(warning)}".strip()
+    says = f"{REASONS[warning.code]}{details(warning)}"
+    return f"{about}: {says}" if about else says
 
 
 def details(warning: DecisionWarning) -> str:
