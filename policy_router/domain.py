@@ -337,26 +337,26 @@ class Policy:
 
     Attributes:
         name: its name in records.
-        revision: ``sha256:`` and the digest of the canonical form, which tells policies apart.
-        canonical: the canonical form, itself a policy in JSON: profile written out, places and
-            comments left out.
+        revision: ``sha256:`` and the digest of the canonical form.
+        canonical: the canonical form, itself a policy in JSON: with the profile's rules, without
+            places and comments.
         model: the default model, or None.
         provider: the default provider, or None.
         parameters: parameters of every target.
         providers: endpoints by name.
-        facts: the facts it declares, by name.
-        closed: the closed sets, by the name of the request that each is about.
-        required: the names that a request has to give.
+        facts: the declared facts, by name.
+        closed: the closed sets, by the name of the request.
+        required: the names that every request must have.
         tables: the tables, by name.
         variables: named expressions, each using only the ones before it.
-        pool: the models that may be used; None is no restriction, empty is nothing.
-        forbid: what no level overrides.
+        pool: the entries; None is no restriction, an empty pool permits no wish.
+        forbid: the forbid rules, which no level overrides.
         precedence: the order of the levels.
-        assertions: what its decisions must come to.
-        assumptions: what the host guarantees of every request.
-        note: what is said of it.
-        warnings: what the checks found that is not an error.
-        sources: the rule files that it was made of, in order.
+        assertions: properties that every decision must have.
+        assumptions: guarantees of the host about every request.
+        note: its description and owner.
+        warnings: the warnings of the checks.
+        sources: its rule files, in order.
     """
 
     name: str
@@ -394,11 +394,11 @@ class Policy:
             object.__setattr__(self, "pool", tuple(pool))
 
     def prepared(self, prepare: Callable[[Policy], T]) -> T:
-        """Return what a function works out from this policy: once, and kept as long as it is.
+        """Return the result of a function of this policy, which is computed once and kept.
 
         Args:
-            prepare: the function. Threads that come first at the same time may each call it;
-                all of them get the same result.
+            prepare: the function. Several threads may call it at the same time at first; all of
+                them get the same result.
         """
         found = self._prepared.get(prepare)
         if found is None:

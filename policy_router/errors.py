@@ -54,9 +54,9 @@ class RequestError(PolicyRouterError, ValueError):
     """A request that does not fit the policy it meets.
 
     Attributes:
-        path: the JSON path of what is wrong, such as ``$.task.kind``.
-        reason: what was found there and what was wanted, without the value.
-        help: what to do about it, or None.
+        path: the JSON path of the problem, such as ``$.task.kind``.
+        reason: what was found and what was expected, without the value.
+        help: the remedy, or None.
     """
 
     def __init__(self, path: str, reason: str, help: str | None = None) -> None:  # noqa: A002 - the word that diagnostics use too
@@ -73,11 +73,11 @@ class RequestError(PolicyRouterError, ValueError):
 
 
 class RecordError(PolicyRouterError, ValueError):
-    """A stored decision record that cannot be read, or is not of the policy at hand."""
+    """A stored record that cannot be read, or is of another policy."""
 
 
 class NoTarget(PolicyRouterError):  # noqa: N818 - names the situation; the error is nobody's
-    """A refusal met where a target was needed.
+    """A refusal where a target was needed.
 
     Attributes:
         record: the decision record that refuses.
@@ -104,7 +104,7 @@ class ProviderError(PolicyRouterError):
         reason: what went wrong, without any key.
         decision_id: the id of the decision that the call follows, or None.
         attempts: every attempt, in order.
-        partial: what the model had said before the stream broke off; empty in other cases.
+        partial: the text of the model before a stream broke; otherwise empty.
     """
 
     def __init__(

@@ -64,7 +64,7 @@ class _Prepared(Struct, frozen=True):
 
 
 class Executor(Closeable):
-    """Acts on decisions with the OpenAI SDK. Safe to share between threads and event loops.
+    """Runs decisions with the OpenAI SDK. Safe to share between threads and event loops.
 
     Close it, or use it in ``with``: it keeps connections open from call to call.
     """
@@ -83,23 +83,23 @@ class Executor(Closeable):
         transport: Any = None,
         clock: Clock = system_clock,
     ) -> None:
-        """Prepare to act on the decisions of a policy; nothing is opened yet.
+        """Prepare to run the decisions of a policy; nothing is opened yet.
 
         Args:
-            policy: says where providers are, and how they speak.
-            environ: what ``env:NAME`` is looked up in; unless given, the process's environment.
-            timeout: seconds that a provider may be silent before an attempt has failed.
-            retries: how often the plan is tried again after failures that may pass.
-            longest_wait: seconds; a provider that asks to be left alone for longer is passed over.
-            streams: whether answers are streamed, so that watchers are told the text as it comes.
+            policy: the policy with the endpoints of providers and their dialects.
+            environ: the mapping for ``env:NAME``; default: the process's environment.
+            timeout: seconds without data from a provider after which an attempt fails.
+            retries: how often the plan is repeated after temporary failures.
+            longest_wait: seconds; a provider that asks for a longer pause is skipped.
+            streams: whether answers are streamed, so that watchers get the text in pieces.
             instructions: the system message of each child; ``""`` for none.
-            session_header: the header that takes the id of the session to the provider.
+            session_header: the header with the session's id for the provider.
             transport: an ``httpx2`` transport in place of the network, for tests; with version 2 of
                 the SDK, an ``httpx`` transport.
-            clock: tells the time, from which a ``Retry-After`` that is a date is counted.
+            clock: the time, for a ``Retry-After`` that is a date.
 
         Raises:
-            ValueError: an option has no such value.
+            ValueError: an option has a wrong value.
         """
         if timeout <= 0 or retries < 0 or longest_wait < 0:
             raise ValueError("the timeout is above 0, retries and longest_wait are at least 0")
@@ -127,21 +127,21 @@ class Executor(Closeable):
         session_id: str | None = None,
         watcher: Watcher | None = None,
     ) -> Reply:
-        """Make the model call that a record decided.
+        """Make the model call of a decision, and try its fallbacks.
 
         Args:
             record: the decision.
-            goal: what the child is to do.
-            context: what it has to know.
+            goal: the goal of the task.
+            context: the information that the task needs.
             decision_id: the id of the decision; a new one unless given.
             session_id: the session to continue.
-            watcher: is told what happens.
+            watcher: is called with each event.
 
         Returns:
-            The answer, with what it ran on and every attempt.
+            The answer, with its target and every attempt.
 
         Raises:
-            NoTarget: the record refuses.
+            NoTarget: the record is a refusal.
             ProviderError: no target of the plan answered.
             RequestError: the session's id cannot be sent.
             ModuleNotFoundError: the extra ``run`` is not installed.
@@ -159,7 +159,7 @@ class Executor(Closeable):
         session_id: str | None = None,
         watcher: Watcher | None = None,
     ) -> Reply:
-        """Make the model call on an event loop; as for :meth:`run`."""
+        """Make the model call on an event loop, like :meth:`run`."""
         task = self._task(record, goal, context, decision_id, session_id=session_id, tell=watcher)
         return await self.run_child_async(_target(record), task)
 
@@ -178,7 +178,7 @@ class Executor(Closeable):
         return ChildTask(0, goal, context, kind, id_, session_id, record, notify_all(tell))
 
     def run_child(self, target: Target, task: ChildTask) -> Reply:
-        """Run the default child: one completion, at the target or what is planned after it.
+        """Run the default child: one completion, at the target or at one of its fallbacks.
 
         Raises:
             ProviderError: no target of the plan answered.
@@ -197,7 +197,7 @@ class Executor(Closeable):
         return concluded(self.policy, step, task)
 
     async def run_child_async(self, target: Target, task: ChildTask) -> Reply:
-        """Run the default child on an event loop; as for :meth:`run_child`."""
+        """Run the default child on an event loop, like :meth:`run_child`."""
         steps = attempt_plan((target, *task.fallbacks), self._rules)
         step = advance(steps)
         while not isinstance(step, Finished):
@@ -293,20 +293,20 @@ class Executor(Closeable):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The keys that were read so far; what a host's own child says is cleared of them."""
+        """The keys that were read so far, which are removed from texts of a host's own child."""
         return self._secrets
 
     # Connections.
 
     def wire(self, target: Target, task: ChildTask) -> Wire:
-        """Return a call of a child as its endpoint wants it, for a host that makes it itself.
+        """Return a child's call in its endpoint's dialect, for a host that makes the call itself.
 
         Args:
-            target: what is called.
-            task: what the child is to do.
+            target: the target of the call.
+            task: the child's task.
 
         Returns:
-            The first messages, the parameters and the session's header, in the endpoint's dialect.
+            The first messages, the parameters and the session's header.
 
         Raises:
             ProviderError: the provider has no address, or its key is missing.
@@ -314,9 +314,9 @@ class Executor(Closeable):
         return self._wire(target, task, self._endpoint(target.provider), streams=False)
 
     def client(self, provider: str) -> openai.OpenAI:
-        """Return the SDK's client of a provider, for a host that makes calls of its own.
+        """Return the SDK's client of a provider, for a host that makes its own calls.
 
-        Its address, key and headers are the policy's; it is closed with the executor.
+        The policy gives its address, key and headers. It is closed with the executor.
 
         Args:
             provider: the provider's name, as in a target.
@@ -328,7 +328,7 @@ class Executor(Closeable):
         return self._connections.clients.lend(self._endpoint(provider))
 
     def async_client(self, provider: str) -> openai.AsyncOpenAI:
-        """Return the same for the running event loop; as for :meth:`client`."""
+        """Return the SDK's client for the running event loop, like :meth:`client`."""
         return self._connections.of_this_loop().lend(self._endpoint(provider))
 
     def _endpoint(self, provider: str) -> Endpoint:
@@ -339,18 +339,18 @@ class Executor(Closeable):
         return endpoint
 
     def close(self) -> None:
-        """Close the connections of threads; nothing is called any more.
+        """Close the connections of threads; no more calls are possible.
 
-        Those of an event loop only the loop itself can close: see :meth:`aclose`.
+        Only an event loop itself can close its connections: see :meth:`aclose`.
         """
         self._connections.close()
 
     async def release(self) -> None:
-        """Close the connections of the running event loop, and stay open for others."""
+        """Close the connections of the running event loop, and stay open for other loops."""
         await self._connections.release()
 
     async def aclose(self) -> None:
-        """Close the connections of the running event loop, and those of threads."""
+        """Close the connections of the running event loop and of threads."""
         await self.release()
         self.close()
 

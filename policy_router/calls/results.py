@@ -226,17 +226,17 @@ class Delegation(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True):
-    """What a child has to say.
+    """The answer of a child.
 
     Attributes:
-        text: the answer; None where the model gave none.
-        served_model: the model that the provider says it served, if it does.
-        finish_reason: why the model stopped, in the provider's word.
-        input_tokens: what the provider counted; None is unknown.
-        output_tokens: what the provider counted; None is unknown.
-        ran: what it ran on; None is the target that was decided.
+        text: the answer; None if the model gave none.
+        served_model: the model that the provider reports, or None.
+        finish_reason: the provider's reason why the model stopped.
+        input_tokens: the provider's count; None is unknown.
+        output_tokens: the provider's count; None is unknown.
+        ran: the target that really ran; None is the decided target.
         attempts: every model call, in order.
-        warnings: what went otherwise than wished.
+        warnings: parameters that were left out, and an answer of another model.
     """
 
     text: str | None = None

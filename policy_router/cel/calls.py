@@ -108,7 +108,7 @@ def _constants_fit(walk: Walk, function: str, operands: Sequence[Node]) -> bool:
     elif function in {"timestamp", "duration"} and text is not None:
         is_good = literals.is_timestamp if function == "timestamp" else literals.is_duration
         example = "2026-01-31T09:00:00Z" if function == "timestamp" else "1h30m"
-        good, wanted = is_good(text), f"this is no {function}; write it like `{example}`"
+        good, wanted = is_good(text), f"this is not a {function}; write it like `{example}`"
     else:
         return True
     if not good:
@@ -160,7 +160,7 @@ def _loop_variable(walk: Walk, syntax: Syntax, scope: Scope) -> str | None:
     word = new_name(walk, syntax.children[1], scope, "loop variable")
     loops = [it for it in scope.variables.values() if isinstance(it.node, LoopVariable)]
     if word is not None and len(loops) >= MAX_LOOPS:
-        message = f"macros stand in each other at most {MAX_LOOPS} deep"
+        message = f"macros can be nested at most {MAX_LOOPS} deep"
         walk.report(Code.LIMIT_EXCEEDED, message, syntax)
         return None
     return word

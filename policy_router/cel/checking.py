@@ -44,13 +44,13 @@ class Checked(NamedTuple):
 
     Attributes:
         node: the typed tree, or None where there is a problem under it.
-        shows: the optional names that are there whenever the expression is true.
-        hides: the optional names that are there whenever the expression is false.
+        present_if_true: the optional names that are there whenever the expression is true.
+        present_if_false: the optional names that are there whenever the expression is false.
     """
 
     node: Node | None
-    shows: Paths = NONE
-    hides: Paths = NONE
+    present_if_true: Paths = NONE
+    present_if_false: Paths = NONE
 
 
 @dataclass(frozen=True, slots=True)

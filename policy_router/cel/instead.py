@@ -15,7 +15,7 @@ _SIGNS: Final[Mapping[str, str]] = {
     "&": "write `&&`",
     "|": "write `||`",
     "=": "equality is written `==`",
-    "~": 'a pattern is held against a text with `x.matches("pattern")`',
+    "~": 'match a text with `x.matches("pattern")`',
     **dict.fromkeys("\u201c\u201d\u2018\u2019", "write a straight quote"),
     **dict.fromkeys(
         ("like", "matches", "contains", "startsWith", "endsWith"),
@@ -29,7 +29,7 @@ _AFTER: Final[tuple[tuple[str, str, str], ...]] = (
     (r"$", r"=~", _SIGNS["~"]),
     (r"[=!]$", r"~", _SIGNS["~"]),
     (r"=$", r"=", "equality is written `==`"),
-    (r"\.$", r"\?", "ask with `has(x)`: `has(x) ? x : other`"),
+    (r"\.$", r"\?", "test with `has(x)`: `has(x) ? x : other`"),
     (r"\bin\s*[({][^(){}]*$", r",", 'a list is written in brackets: `["a", "b"]`'),
 )
 """What stands before and after the place of a problem, and the remedy."""

@@ -29,7 +29,7 @@ def check_name(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     if found.optional and not found.required and found.path not in scope.present:
         return _unguarded(walk, syntax, path)
     attribute = Attribute(found.type, syntax.start, syntax.end, path)
-    return Checked(attribute, found.shows, found.hides)
+    return Checked(attribute, found.present_if_true, found.present_if_false)
 
 
 def _find(walk: Walk, syntax: Syntax, path: str, scope: Scope) -> Name | None:

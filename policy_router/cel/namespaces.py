@@ -82,7 +82,7 @@ def _bind(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     if body.node is None:
         return Checked(None)
     node = Bind(body.node.type, syntax.start, syntax.end, word, value.node, body.node)
-    return Checked(node, _outliving(body.shows), _outliving(body.hides))
+    return Checked(node, _outliving(body.present_if_true), _outliving(body.present_if_false))
 
 
 def _outliving(paths: Paths) -> Paths:

@@ -61,7 +61,9 @@ def _logic(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
         checked = walk.visit(child, scope.knowing(every))
         nodes.append(_condition(walk, checked.node, syntax.word))
         going_on, ending = (
-            (checked.shows, checked.hides) if conjunction else (checked.hides, checked.shows)
+            (checked.present_if_true, checked.present_if_false)
+            if conjunction
+            else (checked.present_if_false, checked.present_if_true)
         )
         every |= going_on
         common = ending if common is None else common & ending
@@ -69,8 +71,8 @@ def _logic(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     if len(operands) < len(nodes):
         return Checked(None)
     node = Apply(BOOL, syntax.start, syntax.end, syntax.word, operands)
-    shows, hides = (every, common) if conjunction else (common, every)
-    return Checked(node, shows or NONE, hides or NONE)
+    if_true, if_false = (every, common) if conjunction else (common, every)
+    return Checked(node, if_true or NONE, if_false or NONE)
 
 
 def _condition(walk: Walk, node: Node | None, operator: str) -> Node | None:
@@ -84,8 +86,8 @@ def _condition(walk: Walk, node: Node | None, operator: str) -> Node | None:
 def _choice(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     test, good, bad = syntax.children
     asked = walk.visit(test, scope)
-    first = walk.visit(good, scope.knowing(asked.shows))
-    second = walk.visit(bad, scope.knowing(asked.hides))
+    first = walk.visit(good, scope.knowing(asked.present_if_true))
+    second = walk.visit(bad, scope.knowing(asked.present_if_false))
     condition = _condition(walk, asked.node, "?:")
     if condition is None or first.node is None or second.node is None:
         return Checked(None)
@@ -96,9 +98,13 @@ def _choice(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
         return walk.report(Code.TYPE_MISMATCH, message, syntax)
     type_ = second.node.type if first.node.type == EMPTY_LIST else first.node.type
     node = Apply(type_, syntax.start, syntax.end, "?:", (condition, first.node, second.node))
-    shows = (asked.shows | first.shows) & (asked.hides | second.shows)
-    hides = (asked.shows | first.hides) & (asked.hides | second.hides)
-    return Checked(node, shows, hides)
+    if_true = (asked.present_if_true | first.present_if_true) & (
+        asked.present_if_false | second.present_if_true
+    )
+    if_false = (asked.present_if_true | first.present_if_false) & (
+        asked.present_if_false | second.present_if_false
+    )
+    return Checked(node, if_true, if_false)
 
 
 def _negation(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
@@ -106,7 +112,11 @@ def _negation(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     node = _condition(walk, inner.node, "!")
     if node is None:
         return Checked(None)
-    return Checked(Apply(BOOL, syntax.start, syntax.end, "!", (node,)), inner.hides, inner.shows)
+    return Checked(
+        Apply(BOOL, syntax.start, syntax.end, "!", (node,)),
+        inner.present_if_false,
+        inner.present_if_true,
+    )
 
 
 def _equality(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
@@ -260,7 +270,7 @@ def in_closed_set(walk: Walk, name: Node, literal: Node) -> bool:
     if known is None or literal.value == "" or literal.value in known:
         return True
     value = str(literal.value)
-    message = f"{quote(value)} is none of the values of `{name.path}`"
+    message = f"{quote(value)} is not one of the values of `{name.path}`"
     listed = f"one of {', '.join(sorted(known)[:8])}" if known else "the set is empty"
     remedy = did_you_mean(value, sorted(known)) or listed
     walk.report(Code.OUTSIDE_CLOSED_SET, message, literal, remedy)

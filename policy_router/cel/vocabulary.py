@@ -35,8 +35,8 @@ class Name:
         description: one sentence for people and editors.
         values: the closed set its value, or each item of it, is from; or None.
         required: whether a policy requires it, so that it needs no guard though it is optional.
-        shows: for a variable, the optional names that are there where it is true.
-        hides: for a variable, the optional names that are there where it is false.
+        present_if_true: for a variable, the optional names that are there where it is true.
+        present_if_false: for a variable, the optional names that are there where it is false.
     """
 
     path: str
@@ -45,8 +45,8 @@ class Name:
     description: str = ""
     values: frozenset[str] | None = None
     required: bool = False
-    shows: Paths = frozenset()
-    hides: Paths = frozenset()
+    present_if_true: Paths = frozenset()
+    present_if_false: Paths = frozenset()
 
 
 def _names(root: str, *rows: tuple[str, Type, bool, str]) -> tuple[Name, ...]:

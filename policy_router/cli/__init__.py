@@ -18,16 +18,16 @@ from policy_router.cli.options import add_commands, add_verbosity
 from policy_router.version import VERSION
 
 _COMMANDS = {
-    "check": "find what is wrong with policies",
-    "decide": "decide what tasks run on",
-    "explain": "say why a task runs on what it does",
-    "menu": "list what may be asked for",
+    "check": "find the problems of policies",
+    "decide": "decide the targets of tasks",
+    "explain": "explain the decision about a task",
+    "menu": "list the entries that agents may ask for",
     "tool": "print the definition of delegate_task for an agent's model",
-    "delegate": "decide what tasks run on, and run them",
+    "delegate": "decide the targets of tasks, and run the tasks",
     "log": "read, check, sign and prune decision logs",
-    "replay": "make the decisions of a log again, or by another policy",
+    "replay": "repeat the decisions of a log, by their own or another policy",
     "schema": "print a JSON Schema",
-    "init": "write a commented policy to begin with",
+    "init": "write a first policy with comments",
 }
 
 
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         allow_abbrev=False,
         prog="policy-router",
-        description="Decides which language model a delegated task runs on, and says why.",
+        description="Decides which language model a delegated task runs on, and explains it.",
         epilog=EXIT_CODES,
     )
     add_verbosity(parser, count=0, quiet=False)

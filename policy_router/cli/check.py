@@ -26,9 +26,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument("paths", metavar="PATH", nargs="+", help=POLICY)
     add_strict(parser)
-    parser.add_argument("--pedantic", action="store_true", help="count hints as errors, too")
-    parser.add_argument("--env", action="store_true", help="look for the keys of all targets here")
-    add_now(parser, "time by which others are past")
+    parser.add_argument("--pedantic", action="store_true", help="count hints as errors too")
+    parser.add_argument("--env", action="store_true", help="test whether the keys exist here")
+    add_now(parser, "time with which conditions are compared")
     add_format(parser)
 
 

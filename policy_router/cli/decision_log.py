@@ -21,10 +21,10 @@ def add_logging(parser: argparse.ArgumentParser) -> None:
         "--on-log-failure",
         choices=["deny", "allow_unlogged"],
         default="deny",
-        help="what happens to a decision that cannot be logged; default: deny",
+        help="if a decision cannot be logged: deny it, or allow it; default: deny",
     )
     parser.add_argument(
-        "--parent-id", metavar="ID", help="the decision that the delegating agent runs by"
+        "--parent-id", metavar="ID", help="the decision under which the delegating agent runs"
     )
 
 

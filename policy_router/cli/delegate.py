@@ -43,44 +43,44 @@ _MOST = 100_000
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_policy(parser)
-    parser.add_argument("--goal", help="what is to be done; with --tasks: their common goal")
-    parser.add_argument("--context", help="what has to be known for it")
+    parser.add_argument("--goal", help="the goal of the task; with --tasks, the goal of all tasks")
+    parser.add_argument("--context", help="the information that the task needs")
     parser.add_argument("--model", help="ask for this model or entry")
     parser.add_argument("--provider", help="ask for this provider")
     parser.add_argument("--reasoning-effort", metavar="EFFORT", help="ask for this effort")
-    parser.add_argument("--kind", help="the sort of work, in a word")
+    parser.add_argument("--kind", help="the kind of work, in one word")
     parser.add_argument("--tasks", metavar="FILE", help="a list of tasks, JSON or YAML, or -")
     parser.add_argument("--request", metavar="FILE", help="parent, caller, budget and facts")
     parser.add_argument(
-        "--dry-run", action="store_true", help="decide and estimate, and call nobody"
+        "--dry-run", action="store_true", help="decide and estimate, without a model call"
     )
     parser.add_argument(
         "--on-refused",
         choices=["refuse", "skip"],
         default="refuse",
-        help="what a refused task does to the others; default: refuse all",
+        help="after a refused task: refuse all tasks, or skip this one; default: refuse",
     )
     for name, kind, default, text in (
-        ("--concurrency", _whole, 8, "children at a time"),
-        ("--timeout", _seconds, 600.0, "seconds that a provider may be silent"),
+        ("--concurrency", _whole, 8, "children at the same time"),
+        ("--timeout", _seconds, 600.0, "seconds without data from a provider"),
         (
             "--retries",
             _whole_or_none,
             0,
-            "how often the plan is tried again after passing failures",
+            "how often the plan is repeated after temporary failures",
         ),
     ):
         parser.add_argument(
             name, metavar="N", type=kind, default=default, help=f"{text}; default: {default:g}"
         )
     add_logging(parser)
-    parser.add_argument("--stream", action="store_true", help="let answers be streamed")
+    parser.add_argument("--stream", action="store_true", help="stream the answers")
     parser.add_argument("--session-id", metavar="ID", help="continue this session")
     parser.add_argument(
         "--session-header",
         metavar="NAME",
         default="X-Session-Id",
-        help="the header that says so; default: X-Session-Id",
+        help="the header with the session's id; default: X-Session-Id",
     )
     add_now(parser)
     add_format(parser)

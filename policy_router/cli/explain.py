@@ -18,8 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_policy(parser)
     parser.add_argument("request", metavar="REQUEST|RECORD", help=f"{REQUEST}; or a record")
-    parser.add_argument("--why-not", metavar="NAME", help="ask why this name was not selected")
-    parser.add_argument("--task", metavar="N", type=int, help="of a batch, only this task, from 0")
+    parser.add_argument("--why-not", metavar="NAME", help="explain why this name was not selected")
+    parser.add_argument("--task", metavar="N", type=int, help="only this task of a batch, from 0")
     add_now(parser)
 
 

@@ -17,7 +17,7 @@ from policy_router.domain import Policy, PoolEntry
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_policy(parser)
-    parser.add_argument("request", metavar="REQUEST", nargs="?", help="list it for this request")
+    parser.add_argument("request", metavar="REQUEST", nargs="?", help="only for this request")
     add_now(parser)
     add_format(parser)
 

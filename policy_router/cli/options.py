@@ -12,7 +12,7 @@ from typing import Any
 
 from policy_router.cli.exit_codes import EXIT_CODES
 
-POLICY = "a rule file, or a folder of them"
+POLICY = "a rule file, or a folder of rule files"
 REQUEST = "a JSON or YAML file, or - for standard input; a list is a batch"
 LOG = "the folder of a decision log"
 _DIGITS = 10
@@ -65,10 +65,10 @@ def add_commands(
 def add_verbosity(parser: argparse.ArgumentParser, *, count: int | str, quiet: bool | str) -> None:
     """Add the options that stand before a command or after it, with their defaults."""
     parser.add_argument(
-        "-v", "--verbose", action="count", default=count, help="say more (-vv: all)"
+        "-v", "--verbose", action="count", default=count, help="print more (-vv: everything)"
     )
     parser.add_argument(
-        "-q", "--quiet", action="store_true", default=quiet, help="say only what is needed"
+        "-q", "--quiet", action="store_true", default=quiet, help="print only the result"
     )
 
 

@@ -31,16 +31,20 @@ _TICKS = re.compile(r"`+")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument("log", metavar="LOG", help=LOG)
-    parser.add_argument("--against", metavar="POLICY", help="ask what this policy would decide")
+    parser.add_argument(
+        "--against", metavar="POLICY", help="compare with the decisions of this policy"
+    )
     add_strict(parser)
     parser.add_argument(
         "--fail-over",
         metavar="N",
         type=_limit,
-        help="with --against: end with 4 where more than N decisions (or N%%) differ",
+        help="with --against: exit with 4 if more than N decisions (or N%%) differ",
     )
-    parser.add_argument("--workers", metavar="N", type=number, help="processes; default: cores")
-    text = "markdown is for a pull request, with --against; default: human"
+    parser.add_argument(
+        "--workers", metavar="N", type=number, help="processes; default: one per core"
+    )
+    text = "markdown, for a pull request, needs --against; default: human"
     add_format(parser, "markdown", text=text)
 
 

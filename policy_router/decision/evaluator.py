@@ -94,21 +94,20 @@ def permitted(
     now: datetime.datetime | str,
     level: Level | str = Level.TASK,
 ) -> tuple[str, ...] | None:
-    """Return the names that this request could ask for.
+    """Return the names that this request may ask for.
 
     Args:
         policy: a compiled policy.
         request: the wishes and facts.
         now: the time of the decision.
-        level: the level they would be asked for at: ``call`` or ``task``.
+        level: the level of the wish: ``call`` or ``task``.
 
     Returns:
-        Names of pool entries in file order; None where there is no pool, so that anything may be
-        asked for.
+        Names of pool entries in file order; None without a pool, since any name is then permitted.
 
     Raises:
         RequestError: as for :func:`decide`.
-        ValueError: nothing is asked for at that level.
+        ValueError: the level has no wishes.
     """
     level = Level(level)
     if level not in WISHES:

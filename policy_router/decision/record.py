@@ -243,16 +243,16 @@ class EngineName(_Part, frozen=True):
 
 
 class DecisionRecord(Struct, frozen=True):
-    """A decision with all that it takes to make it again.
+    """A decision with everything that is needed to replay it.
 
     Attributes:
-        policy: which policy decided.
-        engine: what decided.
-        now: the time of the decision as it was given, RFC 3339 in UTC.
-        request: the request, without what was not given.
+        policy: the name and revision of the policy.
+        engine: the version of the package that decided.
+        now: the time of the decision, RFC 3339 in UTC.
+        request: the values of the request that were given.
         decision: the outcome.
-        steps: one step a precedence rule, in their order.
-        schema: which version of the record this is.
+        steps: one step for each precedence rule, in their order.
+        schema: the version of the record's schema.
     """
 
     policy: PolicyName
@@ -272,10 +272,10 @@ class DecisionRecord(Struct, frozen=True):
         """Read a record back.
 
         Args:
-            content: what :meth:`to_json` gave; other fields, of later minor versions, are left out.
+            content: the result of :meth:`to_json`; fields of later minor versions are ignored.
 
         Raises:
-            RecordError: it is not a record, or one of a newer schema.
+            RecordError: it is not a record, or it has a newer schema.
         """
         try:
             schema = _SCHEMA_DECODER.decode(content).schema

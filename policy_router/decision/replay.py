@@ -51,14 +51,14 @@ class Replayed(Struct, frozen=True):
 
 
 def replay(policy: Policy, record: DecisionRecord) -> Replayed:
-    """Make a recorded decision again under its own policy.
+    """Repeat a recorded decision under its own policy, and compare.
 
     Args:
         policy: the policy that decided.
         record: the decision.
 
     Returns:
-        What became of it. A policy of another revision is a reason not to be replayable.
+        The outcome. If the policy has another revision, the record is not replayable.
     """
     if record.policy.revision != policy.revision:
         reason = f"the record is of another policy, in revision {record.policy.revision[:19]}"

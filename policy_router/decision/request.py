@@ -44,10 +44,10 @@ _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:
 
 
 class Request:
-    """What is to be decided: checked in shape, immutable, good for any policy.
+    """The wishes and facts to decide: checked in shape, immutable, for any policy.
 
-    The sections and their keys are those of ``schemas/request.schema.json``. What is not given
-    stays away; it is not the same as a value.
+    The sections and their keys are those of ``schemas/request.schema.json``. A missing
+    value stays missing; it has no default here.
 
     >>> Request(task={"kind": "coding"}, parent={"model": "glm-5", "provider": "zai"})
     Request(task={'kind': 'coding'}, parent={'model': 'glm-5', 'provider': 'zai'})
@@ -77,7 +77,7 @@ class Request:
         """Make a request of plain data, such as decoded JSON.
 
         Raises:
-            RequestError: as for the constructor, or it is no mapping.
+            RequestError: as for the constructor, or the data is not a mapping.
         """
         if not isinstance(content, Mapping):
             raise RequestError("$", f"a mapping is wanted, not {_kind_of(content)}")
@@ -91,7 +91,7 @@ class Request:
         """Read a request from JSON.
 
         Raises:
-            RequestError: as for the constructor, or it is not JSON, or longer than 1 MiB.
+            RequestError: as for the constructor, or the text is not JSON, or longer than 1 MiB.
         """
         if isinstance(content, str):
             content = content.encode(errors="surrogatepass")
@@ -109,7 +109,7 @@ class Request:
 
     @property
     def values(self) -> Mapping[str, Mapping[str, Any]]:
-        """The value of every name, section by section, but for facts that are not given."""
+        """The value of every name, section by section, except facts that are not given."""
         return self._values
 
     def __repr__(self) -> str:
@@ -328,7 +328,9 @@ def _parameters(content: Any, section: str) -> FrozenDict:
             raise RequestError(json_path(*path), "a key must be a string")
         where = json_path(*path, key)
         if key in RESERVED:
-            raise RequestError(where, f"{quote(key)} is no parameter: it would replace a decision")
+            raise RequestError(
+                where, f"{quote(key)} is not a parameter: it would override the decision"
+            )
         first = seen.setdefault(named(key), key)
         if first != key:
             raise RequestError(where, f"{quote(key)} and {quote(first)} are the same parameter")

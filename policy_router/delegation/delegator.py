@@ -77,21 +77,22 @@ class Delegator(Closeable):
         """Prepare to delegate; nothing is opened yet.
 
         Args:
-            policy: what decides.
-            executor: makes the model calls; one with the usual options unless given.
+            policy: the policy that decides.
+            executor: makes the model calls; default: an executor with default options.
             run_child: runs a child in place of the executor: the host's own agent loop.
             concurrency: how many children of a batch run at the same time.
-            on_refused: what a refused task does to its batch: ``refuse`` all of it, or ``skip``
-                that task and run the others.
-            watcher: is told what happens, in the thread in which it happens.
-            counts: estimates a task's tokens, which are at least what it says; None: nobody does.
-            clock: tells the time of decisions.
-            ids: gives each decision its id.
-            log: has every decision before its child begins, and what came of it before the
-                results are returned. It stays the host's to close.
+            on_refused: after a refused task, ``refuse`` the whole batch, or ``skip`` this task and
+                run the others.
+            watcher: is called with each event, in the thread of the event.
+            counts: estimates the input tokens of a task, as a lower bound for the task's own
+                figure; None: no estimate.
+            clock: the time of decisions.
+            ids: the ids of decisions.
+            log: every decision is logged before its child starts, and its execution before the
+                results are returned. The delegator does not close the log.
 
         Raises:
-            ValueError: the executor is of another policy, or an option has no such value.
+            ValueError: the executor has another policy, or an option has a wrong value.
         """
         if concurrency < 1:
             raise ValueError("the concurrency is at least 1")
@@ -111,8 +112,8 @@ class Delegator(Closeable):
         """Return the definition of the tool ``delegate_task`` for an agent.
 
         Args:
-            facts: as for :meth:`delegate`. What does not change from call to call is best, since
-                the definition changes with it.
+            facts: as for :meth:`delegate`. They should not change from call to call, since the
+                definition changes with them.
 
         Raises:
             RequestError: they do not fit the policy.
@@ -126,9 +127,9 @@ class Delegator(Closeable):
         *,
         session_id: str | None = None,
     ) -> Delegation:
-        """Decide a call of the tool, and estimate what it may cost; nobody is called.
+        """Decide a call of the tool, and estimate its cost; no model is called.
 
-        Arguments and errors are those of :meth:`delegate`. Nothing of it is logged.
+        Arguments and errors are those of :meth:`delegate`. Nothing is logged.
         """
         batch = self._decided(arguments, facts, session_id)
         results = [self._estimated(plan) for plan in batch]
@@ -143,26 +144,26 @@ class Delegator(Closeable):
         parent_id: str | None = None,
         watcher: Watcher | None = None,
     ) -> Delegation:
-        """Do what a call of the tool asks for, and wait for the results.
+        """Decide and run a call of the tool, and wait for the results.
 
         Args:
             arguments: the arguments of the call, or their JSON.
-            facts: what the host knows, as the sections of a request: ``parent`` (what the
-                delegating agent runs on), ``caller`` (who it works for), ``budget`` and ``facts``.
-            session_id: the session to continue at the providers; it is in the results, too.
-            parent_id: the id of the decision that the delegating agent itself runs by, for the
-                log; a child of ``run_child`` that delegates need not say it.
-            watcher: is told what happens, besides the delegator's own.
+            facts: the host's sections of the request: ``parent`` (the target of the delegating
+                agent), ``caller`` (for whom the agent works), ``budget`` and ``facts``.
+            session_id: the session to continue at the providers; it is also in the results.
+            parent_id: for the log, the id of the decision under which the delegating agent runs;
+                not needed in a child of ``run_child``.
+            watcher: is called with each event, besides the delegator's own watcher.
 
         Returns:
             The results, in the order of the tasks. A task that is refused or fails is a result.
 
         Raises:
-            RequestError: the arguments or facts are malformed; the path says where. Nothing ran.
-            LogError: the decisions cannot be logged, and are denied for that. Nothing ran.
-            ModuleNotFoundError: a child needs the extra ``run``. Nothing was logged, nothing ran.
-            RuntimeError: the delegator is closed, or was closed meanwhile; or this is a coroutine
-                of a child, which has to await :meth:`delegate_async`.
+            RequestError: the arguments or facts are malformed; the path is the place. No child ran.
+            LogError: the decisions cannot be logged, so they are denied. No child ran.
+            ModuleNotFoundError: a child needs the extra ``run``. Nothing was logged, no child ran.
+            RuntimeError: the delegator is closed; or this is a coroutine of a child, which must
+                await :meth:`delegate_async`.
         """
         batch = self._decided(arguments, facts, session_id)
         chosen = self._chosen(batch)
@@ -187,9 +188,9 @@ class Delegator(Closeable):
         parent_id: str | None = None,
         watcher: Watcher | None = None,
     ) -> Delegation:
-        """Do what a call of the tool asks for, on the running event loop; as :meth:`delegate`.
+        """Decide and run a call of the tool on the running event loop, like :meth:`delegate`.
 
-        To cancel it cancels its children.
+        Cancelling it cancels its children.
         """
         batch = self._decided(arguments, facts, session_id)
         chosen = self._chosen(batch)
@@ -372,9 +373,9 @@ class Delegator(Closeable):
     # Closeable.
 
     def close(self) -> None:
-        """Cancel what runs in batches, and close connections; nothing is delegated any more.
+        """Cancel running batches, and close connections; no more delegations are possible.
 
-        An executor that was given stays open, but for its connections of batches.
+        The host's own executor stays open, except its connections for batches.
         """
         self._is_closed = True
         self._loop.stop(self.executor.release)
@@ -382,7 +383,7 @@ class Delegator(Closeable):
             self.executor.close()
 
     async def aclose(self) -> None:
-        """Close the connections of the running event loop too; as for :meth:`close`."""
+        """Close the delegator like :meth:`close`, and the connections of the running event loop."""
         await self.executor.release()
         await asyncio.to_thread(self.close)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Router:
-    """Decides with one policy, at the time that its clock tells. Safe to share between threads."""
+    """Decides with one policy, at the time of its clock. Safe to share between threads."""
 
     def __init__(
         self, policy: Policy, *, clock: Clock = system_clock, log: DecisionLog | None = None
@@ -29,17 +29,18 @@ class Router:
         """Keep a policy and a clock.
 
         Args:
-            policy: what decides.
-            clock: tells the time of each decision; the system's clock unless given.
-            log: every decision is in it before it is returned. It stays the host's to close.
+            policy: the policy that decides.
+            clock: the time of each decision; default: the system's clock.
+            log: every decision is logged before it is returned. The router does not close the log.
         """
         self.policy = policy
         self._clock, self._log = clock, log
 
     def warm(self) -> None:
-        """Prepare all that the first decisions would prepare, so that none of them is slower.
+        """Prepare the policy, so that the first decisions are not slower than later ones.
 
-        It is worth its time, about that of a tenth of loading, before a large policy gets requests.
+        This takes about a tenth of the time of loading. Call it before the requests for a large
+        policy.
         """
         self.policy.prepared(Prepared).warm()
 
@@ -50,17 +51,17 @@ class Router:
         decision_id: str | None = None,
         parent_id: str | None = None,
     ) -> DecisionRecord:
-        """Decide which target a delegated task runs on, now.
+        """Decide which target a delegated task runs on, at the time of the clock.
 
         Args:
             request: the wishes and facts.
-            decision_id: the id of the decision in the log; a new one unless given.
-            parent_id: the id of the decision that the delegating agent itself runs by; known
-                without it where this is called by a child that a delegator runs.
+            decision_id: the id of the decision in the log; default: a new id.
+            parent_id: the id of the decision under which the delegating agent runs; not needed in
+                a child of a delegator.
 
         Raises:
             RequestError: the request does not fit the policy.
-            LogError: the decision cannot be logged, so that it is denied.
+            LogError: the decision cannot be logged, so it is denied.
             RuntimeError: the log is closed.
             ValueError: an id is malformed.
         """
@@ -77,7 +78,7 @@ class Router:
         decision_id: str | None = None,
         parent_id: str | None = None,
     ) -> DecisionRecord:
-        """Decide as :meth:`decide`; the running event loop goes on while the log is written."""
+        """Decide like :meth:`decide`, without blocking the running event loop."""
         record = decide(self.policy, request, now=self._clock())
         if (log := self._log) is not None:
             ids = {"decision_id": decision_id, "parent_id": parent_of(parent_id)}
@@ -91,15 +92,15 @@ class Router:
         decision_id: str | None = None,
         parent_id: str | None = None,
     ) -> Target:
-        """Decide, where a refusal cannot be gone on with; arguments are those of :meth:`decide`.
+        """Decide, and raise an exception for a refusal; arguments are those of :meth:`decide`.
 
         Returns:
-            What the task runs on; :meth:`decide` gives the whole record.
+            The target of the task; :meth:`decide` returns the whole record.
 
         Raises:
             NoTarget: the request is refused; the exception carries the record.
             RequestError: the request does not fit the policy.
-            LogError: the decision cannot be logged, so that it is denied.
+            LogError: the decision cannot be logged, so it is denied.
             RuntimeError: the log is closed.
             ValueError: an id is malformed.
         """
@@ -112,7 +113,7 @@ class Router:
         decision_id: str | None = None,
         parent_id: str | None = None,
     ) -> Target:
-        """Decide as :meth:`target`; the running event loop goes on while the log is written."""
+        """Decide like :meth:`target`, without blocking the running event loop."""
         ids = {"decision_id": decision_id, "parent_id": parent_id}
         return _target(await self.decide_async(request, **ids))
 

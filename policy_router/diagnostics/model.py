@@ -157,7 +157,7 @@ class SourceFile:
         """Never show a stretch of this text in a message: a value of a fact, which is no secret."""
         self._values.append((span.start, span.end))
 
-    def hides(self, start: int, end: int) -> bool:
+    def has_secret(self, start: int, end: int) -> bool:
         """Tell whether a stretch of the text has a secret in it."""
         return any(first < end and start < last for first, last in self._all_hidden())
 
@@ -224,10 +224,10 @@ class Diagnostic:
     """One finding.
 
     Attributes:
-        code: which rule of the language is broken.
+        code: the code of the broken rule of the language.
         severity: an error makes the policy unusable; a warning and a hint do not.
         message: one line, lower-case, without a final full stop.
-        span: where.
+        span: the place in the file.
         path: the YAML path from the root of the file, such as ``$.pool[0].pick``.
         help: the remedy, or None.
     """
@@ -280,7 +280,7 @@ class Diagnostics:
     """Everything found in one run: sorted by place, without repeats, at most :data:`SHOWN`.
 
     Attributes:
-        items: the findings that are kept, the graver ones where there are too many.
+        items: the findings that are kept; if there are too many, the more severe ones.
         errors: how many errors were found, kept or not.
         warnings: how many warnings were found, kept or not.
         hints: how many hints were found, kept or not.
@@ -293,7 +293,7 @@ class Diagnostics:
 
     @classmethod
     def of(cls, found: Iterable[Diagnostic]) -> Diagnostics:
-        """Sort, deduplicate, count and cut what was found."""
+        """Sort, deduplicate and count the findings, and keep at most :data:`SHOWN`."""
         unique = sorted(set(found), key=_order)
         by_severity = [[item for item in unique if item.severity is each] for each in Severity]
         kept = sorted([item for items in by_severity for item in items][:SHOWN], key=_order)
@@ -318,7 +318,7 @@ class Diagnostics:
         return self.errors + self.warnings + self.hints - len(self.items)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the findings for JSON; ``omitted`` is there only where some were."""
+        """Return the findings for JSON; ``omitted`` is present only if it is not 0."""
         counts = {"errors": self.errors, "warnings": self.warnings, "hints": self.hints}
         rest = {"omitted": self.omitted} if self.omitted else {}
         return {"diagnostics": [item.to_dict() for item in self.items], **counts, **rest}
@@ -379,7 +379,7 @@ def _key_step(key: str) -> str:
 def _safe(item: Diagnostic) -> Diagnostic:
     """Return a finding whose words hold no secret."""
     message, help_ = printable(redact(item.message)), item.help and printable(redact(item.help))
-    if item.code is not Code.INLINE_SECRET and item.span.source.hides(
+    if item.code is not Code.INLINE_SECRET and item.span.source.has_secret(
         item.span.start, item.span.end
     ):
         message = _QUOTED.sub("`***`", message)

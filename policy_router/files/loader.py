@@ -24,39 +24,39 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 def load(path: str | Path, *, strict: bool = False) -> Policy:
-    """Read and compile a policy; its warnings are logged, once, by the logger ``policy_router``.
+    """Read and compile a policy; the logger ``policy_router`` logs its warnings once.
 
     Args:
         path: a rule file, or a folder of them: its ``*.yaml`` and ``*.yml`` files, but not
-            ``*_test.yaml``, are read in the order of their paths, sorted as texts, and taken as
+            ``*_test.yaml``, are read in the order of their paths, sorted as texts, and are
             one policy.
         strict: refuse a policy with warnings.
 
     Returns:
-        The policy; what the checks found that is no error is in its ``warnings``.
+        The policy; its ``warnings`` are those of the checks.
 
     Raises:
-        PolicyError: the policy has errors or cannot be read, or is refused for its warnings; it
-            carries the diagnostics.
+        PolicyError: the policy has errors or cannot be read, or ``strict`` refuses its warnings;
+            the exception carries the diagnostics.
     """
     return _usable(*check(path), strict=strict)
 
 
 def loads(text: str | bytes, *, name: str = "<policy>", strict: bool = False) -> Policy:
-    """Compile a policy from a text; its warnings are logged as those of a file.
+    """Compile a policy from a text; its warnings are logged as for a file.
 
     Args:
-        text: what a rule file would hold.
-        name: how the text is called in diagnostics; without its ending also the policy's name,
-            where the text writes none.
+        text: the content of a rule file.
+        name: the name of the text in diagnostics; without its ending, also the default name of the
+            policy.
         strict: refuse a policy with warnings.
 
     Returns:
         The policy.
 
     Raises:
-        PolicyError: the text has errors, or is refused for its warnings; the exception carries the
-            diagnostics.
+        PolicyError: the text has errors, or ``strict`` refuses its warnings; the exception carries
+            the diagnostics.
     """
     return _usable(*check_text(text, name=name), strict=strict)
 
@@ -117,14 +117,14 @@ def load_stored(file: str, content: bytes, *, name: str) -> Policy:
 def check(
     path: str | Path, *, now: datetime.datetime | None = None
 ) -> tuple[Policy | None, Diagnostics]:
-    """Read and compile a policy, and return all that was found.
+    """Read and compile a policy, and return it with all diagnostics.
 
     Args:
         path: a rule file or a folder, as for :func:`load`.
-        now: a time with a zone; with it, times that are past are found, too.
+        now: a time with a zone; with it, conditions about times in the past are also reported.
 
     Returns:
-        The policy, None where there are errors; and the diagnostics.
+        The policy, or None if it has errors; and the diagnostics.
     """
     path = Path(path)
     found: list[Diagnostic] = []

@@ -62,17 +62,17 @@ _WITHOUT_ID: Final = frozenset(kind for kind, parts in PARTS.items() if "id" not
 
 
 class Call(Struct, frozen=True, omit_defaults=True):
-    """One model call of a child, as far as it may be kept: nothing that anybody said.
+    """One model call of a child, without any content.
 
     Attributes:
         number: its number, from 1.
         provider: the provider's name.
         model: the model's id at its provider.
         entry: the name of the pool entry.
-        failure: why it failed.
+        failure: the code of its failure.
         status: the HTTP status.
-        duration_seconds: how long it took.
-        is_sent: whether anything was sent.
+        duration_seconds: its duration.
+        is_sent: whether the request was sent.
     """
 
     number: int
@@ -86,25 +86,25 @@ class Call(Struct, frozen=True, omit_defaults=True):
 
 
 class Execution(Struct, frozen=True, omit_defaults=True):
-    """Something that happened to a child: features of it, never content.
+    """An event of a child, without any content.
 
     Attributes:
-        event: what happened, such as ``started`` and ``finished``.
+        event: the kind of event, such as ``started`` and ``finished``.
         provider: the provider's name.
         model: the model's id at its provider.
         entry: the name of the pool entry.
         attempt: the number of the attempt, from 1.
-        seconds: how long a provider is left alone.
+        seconds: the time to wait before the next attempt.
         parameter: the name of the parameter that is left out.
-        status: of the end: what became of the child.
+        status: of the end: the status of the task.
         error: of the end: the code of the failure.
-        served_model: the model that the provider says it served.
-        finish_reason: of the end: why the model stopped, in the provider's word.
-        input_tokens: of the end: what the provider counted.
-        output_tokens: of the end: what the provider counted.
+        served_model: the model that the provider reports.
+        finish_reason: of the end: the provider's reason why the model stopped.
+        input_tokens: of the end: the provider's count.
+        output_tokens: of the end: the provider's count.
         cost_usd: of the end: US dollars by the prices of the pool.
-        duration_seconds: of the end: since the start.
-        session_id: the session that the child belongs to.
+        duration_seconds: of the end: the time since the start.
+        session_id: the session of the child.
         calls: of the end: every model call, in order.
     """
 
@@ -182,14 +182,14 @@ class LogEntry(Struct, frozen=True):
         seq: its number in its writer's chain, from 1, across segments.
         prev: the SHA-256 of the line before, in hexadecimal.
         time: microseconds since 1970 in UTC, by the writer's clock.
-        kind: what it is about.
+        kind: the kind of line.
         id: the id of the decision, a UUID of version 7.
-        parent: of a child's decision: the id of the decision that its parent runs by.
-        caller: who called, as the request says.
+        parent: of a child's decision: the id of the decision under which its parent runs.
+        caller: the section ``caller`` of the request.
         record: of a decision: the record, byte for byte as ``DecisionRecord.to_json`` gave it.
-        execution: of an execution: what happened.
+        execution: of an execution: the event.
         gap: of a gap: what is missing.
-        close: of a close: why.
+        close: of a close: the reason.
         prune: of a prune: what is removed.
     """
 
@@ -211,7 +211,7 @@ class LogEntry(Struct, frozen=True):
         """Read a line back; fields of later versions are left out.
 
         Raises:
-            RecordError: it is no line of a log.
+            RecordError: it is not a line of a log.
         """
         try:
             entry = _DECODER.decode(line)

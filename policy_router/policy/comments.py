@@ -31,7 +31,7 @@ def swallowing(piece: Piece) -> Diagnostic | None:
     first, last = node.span_of(0, 1), node.span_of(end - 1, end)
     if comment is None or first.position[0] == last.position[0]:
         return None
-    message = "the comment swallows what follows, since YAML joins these lines"
+    message = "the comment hides the rest of the condition, since YAML joins these lines"
     remedy = "write the condition as a literal block (`|`), or leave the comment out"
     found = piece.error(Code.SWALLOWING_COMMENT, message, remedy)
     return replace(found, span=node.span_of(*comment.span()))

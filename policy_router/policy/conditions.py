@@ -161,8 +161,10 @@ class ConditionReader:
         if expression is None or condition is None:
             self.vocabularies.learn(Name(path, BROKEN))
             return None
-        _, shows, hides = expression.checked
-        self.vocabularies.learn(Name(path, condition.tree.type, shows=shows, hides=hides))
+        _, if_true, if_false = expression.checked
+        self.vocabularies.learn(
+            Name(path, condition.tree.type, present_if_true=if_true, present_if_false=if_false)
+        )
         self._places[name] = len(self._places)
         self._variables[name] = condition
         return condition

@@ -163,7 +163,7 @@ def _providers(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
 
 
 def _aliases(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
-    """Yield a warning for an alias that is another entry's name, which goes first."""
+    """Yield a warning for an alias that is another entry's name, which has precedence."""
     names = {entry.name for entry in policy.pool or ()}
     for piece, entry in _written(policy, sections):
         aliases = piece.get("aliases")
@@ -171,7 +171,7 @@ def _aliases(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
             alias = item.text()
             if alias in names and alias != entry.name:
                 message = (
-                    f"the alias {quote(alias or '')} is another entry's name, which goes first"
+                    f"the alias {quote(alias or '')} is another entry's name, which has precedence"
                 )
                 yield item.warning(Code.SHADOWED_ALIAS, message)
 
@@ -186,7 +186,7 @@ def _models(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
         hidden = next((it for it in others if it.name != entry.name != entry.model), None)
         if hidden is not None:
             message = f"the name {quote(entry.name)} is the model of {quote(hidden.name)}"
-            remedy = "whoever asks for it gets this entry; choose another name"
+            remedy = "a wish for that model selects this entry; choose another name"
             yield (piece.get("name") or piece).warning(Code.NAME_OF_A_MODEL, message, remedy)
 
 

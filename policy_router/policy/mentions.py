@@ -56,7 +56,7 @@ class Mentions:
             "parent.provider": _Set(callable_ones, at, only_close=True),
         }
         if policy.pool is not None:
-            wishes = _Set(names | models | aliases, "no entry can be asked for as")
+            wishes = _Set(names | models | aliases, "no entry has the name, model or alias")
             self._sets |= {
                 "target.name": _Set(names | default, "no entry has the name", is_closed),
                 "target.model": _Set(models | default, "no entry has the model", is_closed),

@@ -57,8 +57,8 @@ def _of_entry(guards: Guards, each: Written, entry: PoolEntry) -> Iterator[Diagn
             message = f"the entry {name} can never be used: its `allow` is never true"
             yield each.finding(Code.NEVER_ADMITTED, message)
         elif truth is None and _only_asserted(guards, tree):
-            message = "this permission rests only on what the agent says of its task"
-            remedy = "add what the host says, such as `caller.team` or `caller.roles`"
+            message = "this permission depends only on what the agent claims"
+            remedy = "add facts of the host, such as `caller.team` or `caller.roles`"
             yield each.finding(Code.ONLY_ASSERTED, message, remedy, hint=True)
     elif truth is False:
         message = f"the pool never picks {name}: its `pick` is never true"
@@ -196,7 +196,7 @@ def _weaker(guards: Guards, written: list[tuple[Piece, PoolEntry]]) -> Iterator[
 
 def _circumvented(piece: Piece, entry: PoolEntry, other: PoolEntry) -> Diagnostic:
     name = quote(other.name)
-    message = f"the same model can be had as {name}, which has a weaker `allow`"
+    message = f"{name} is the same model with a weaker `allow`"
     remedy = f"give {name}, at {other.span}, the same guard, or forbid by `target.model`"
     place = piece.get("allow") or piece
     is_same = (entry.parameters, entry.limits) == (other.parameters, other.limits)

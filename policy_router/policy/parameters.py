@@ -36,7 +36,7 @@ def misnamed(pairs: Pairs) -> Iterator[Diagnostic]:
     for name, piece in pairs:
         first = seen.setdefault(named(name.text), name)
         if name.text in RESERVED:
-            message = f"{quote(name.text)} is no parameter: it would replace what was decided"
+            message = f"{quote(name.text)} is not a parameter: it would override the decision"
             remedy = "say it with the entry's own keys, such as `model` and `provider`"
             yield _at(name, piece, Code.RESERVED_PARAMETER, message, remedy)
         elif first.text != name.text:

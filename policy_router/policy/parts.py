@@ -220,8 +220,8 @@ class _Walk:
                 before = self.condition.text[: operand.start].rstrip()[-1:]
                 after = self.condition.text[operand.end :].lstrip()[:1]
                 if (before, after) != ("(", ")"):
-                    message = "`&&` and `||` are mixed without parentheses; `&&` goes first"
-                    remedy = "put parentheses around what belongs together"
+                    message = "`&&` and `||` are mixed without parentheses; `&&` binds first"
+                    remedy = "put parentheses around the parts that belong together"
                     self.report(Code.MIXED_LOGIC, message, operand, remedy)
                     return
 

@@ -209,7 +209,7 @@ def _bad_key(error: ValidationError, node: MappingNode, path: str) -> Iterator[D
     pair = node.pair(key)
     span = pair.key.span if pair else node.span
     message = f"{quote(key)} cannot be used as a name"
-    remedy = "a name is letters, digits and underscores, and no word of CEL"
+    remedy = "a name has only letters, digits and underscores, and is not a word of CEL"
     if "headers" in error.absolute_schema_path:
         remedy = "the name of a header is letters, digits and hyphens"
     where = json_path(key, base=path)

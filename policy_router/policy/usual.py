@@ -101,7 +101,7 @@ def _value(parameter: str, piece: Piece) -> Iterator[Diagnostic]:
         message = f"`{parameter}` is usually from {low:,} to {high:,}"
         yield piece.warning(Code.UNLIKELY_PARAMETER, message)
     elif words and isinstance(value, str) and value not in {*words, *SENTINELS}:
-        message = f"{quote(value)} is no usual value of `{parameter}`"
+        message = f"{quote(value)} is not a usual value of `{parameter}`"
         remedy = did_you_mean(value, words) or f"usual are {', '.join(words)}"
         yield piece.warning(Code.UNLIKELY_PARAMETER, message, remedy)
 

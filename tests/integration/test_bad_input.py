@@ -258,7 +258,7 @@ BAD_REQUESTS: dict[str, tuple[str | bytes, str]] = {
     "unknown parameter": ('{"task": {"parameters": {"topp": 1}}}', "did you mean `top_p`?"),
     "model among the parameters": (
         '{"call": {"parameters": {"model": "zz"}}}',
-        "$.call.parameters.model: `model` is no parameter",
+        "$.call.parameters.model: `model` is not a parameter",
     ),
     "parameter of another type": (
         '{"task": {"parameters": {"top_k": "9"}}}',

@@ -589,7 +589,7 @@ def test_every_command_has_help_with_the_exit_codes(run: Run, command: str) -> N
     ran = run(command, "--help")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith(f"usage: policy-router {command}")
-    assert "exit codes: 0 good, 1 the policy has errors, 2 usage or a bad request" in ran.out
+    assert "exit codes: 0 success, 1 the policy has errors or a log is not whole, 2" in ran.out
 
 
 def test_help_names_every_command(run: Run) -> None:

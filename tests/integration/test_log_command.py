@@ -201,7 +201,7 @@ def test_delegate_logs_decisions_and_what_came_of_them(
     shown = run("log", "show", "log", decision["id"])
     assert shown.code == 0
     assert f"\nparent   {id_of(1)}\n" in shown.out
-    assert "\nwhat came of it\n" in shown.out
+    assert "\nexecution\n" in shown.out
     assert "m1 at far, attempt 2" in shown.out
     assert run("replay", "log").code == 0
 
@@ -459,7 +459,7 @@ def test_a_decision_that_was_pruned_is_missed(family: Path, run: Run) -> None:
     ran = run("log", "show", "log", "aa1")
     assert ran.code == 0
     assert ran.out.startswith("decision aa1 is not here: it may have been pruned\n")
-    assert "what came of it" in ran.out
+    assert "\nexecution\n" in ran.out
 
 
 def test_a_folder_with_the_name_of_a_decision_is_no_log(
@@ -507,7 +507,7 @@ def test_a_decision_is_shown_with_what_came_of_it(family: Path, run: Run) -> Non
         "  config  not reached\n"
         "  parent  not reached\n"
         "\n"
-        "what came of it\n"
+        "execution\n"
         "time                         event     what\n"
         "2026-01-31T09:00:03.000000Z  started   large at main\n"
         "2026-01-31T09:00:04.000000Z  waiting   main, attempt 2, 1.5 s\n"
@@ -515,7 +515,7 @@ def test_a_decision_is_shown_with_what_came_of_it(family: Path, run: Run) -> Non
         "2026-01-31T09:00:06.000000Z  finished"
         "  completed, 1,234 tokens in, 5 tokens out, $0.250000\n"
         "\n"
-        "what its child decided\n"
+        "decisions of its child\n"
         "time                  id                                    outcome   target"
         "         rule    caller  note\n"
         f"2026-01-31T09:00:07Z  {id_of(1)}  selected  small at main  config  -\n"
@@ -559,7 +559,7 @@ def test_what_cannot_be_explained_is_shown_as_it_is(family: Path, run: Run) -> N
     assert ran.code == 0
     assert f"it cannot be explained: the policy {RULES.revision[:19]} is not kept" in ran.out
     assert '"schema":"policy-router/record/v1"' in ran.out
-    assert "what came of it" in ran.out
+    assert "\nexecution\n" in ran.out
 
 
 def test_where_the_rule_files_are_gone_the_canonical_form_explains(family: Path, run: Run) -> None:

@@ -47,8 +47,8 @@ FACTS = (
     Name("facts.maybe", INT, optional=True),
 )
 VARIABLES = (
-    Name("variables.has_budget", BOOL, shows=BUDGET),
-    Name("variables.no_budget", BOOL, hides=BUDGET),
+    Name("variables.has_budget", BOOL, present_if_true=BUDGET),
+    Name("variables.no_budget", BOOL, present_if_false=BUDGET),
     Name("variables.broken", BROKEN),
 )
 NAMES = (*REQUEST_NAMES, *TARGET_NAMES, NOW, *FACTS, *VARIABLES)
@@ -453,7 +453,7 @@ MESSAGES = [
         "task.input_tokens == 1",
         "`task.input_tokens` may be absent and is used without a `has()` guard",
     ),
-    ("task.kind == 'zzz'", "`zzz` is none of the values of `task.kind`"),
+    ("task.kind == 'zzz'", "`zzz` is not one of the values of `task.kind`"),
     ("tsk", "unknown name `tsk`"),
     ("1e400", "the number is too large for a double"),
 ]

@@ -47,7 +47,7 @@ def test_a_reserved_name_is_pointed_at_with_a_remedy() -> None:
     _, found = check_text("parameters:\n  temperature: 1\n  model: zz")
     (item,) = found
     assert item.span.position == (3, 3)
-    assert item.message == "`model` is no parameter: it would replace what was decided"
+    assert item.message == "`model` is not a parameter: it would override the decision"
     assert item.help == "say it with the entry's own keys, such as `model` and `provider`"
 
 

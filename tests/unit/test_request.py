@@ -316,7 +316,7 @@ def test_a_wish_that_does_not_fit_is_refused_with_its_place(
 def test_what_would_replace_a_decision_is_no_parameter(name: str) -> None:
     with pytest.raises(RequestError) as caught:
         Request(call={"parameters": {name: "hunter2"}})
-    reason = f"`{name}` is no parameter: it would replace a decision"
+    reason = f"`{name}` is not a parameter: it would override the decision"
     assert (caught.value.path, caught.value.reason) == (f"$.call.parameters.{name}", reason)
     assert "hunter2" not in str(caught.value)
 

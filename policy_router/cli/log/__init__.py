@@ -7,15 +7,15 @@ import argparse
 from policy_router.cli.options import add_commands
 
 _COMMANDS = {
-    "verify": "tell whether a log is whole",
-    "checkpoint": "sign all that is in a log now",
-    "keygen": "make a key to sign checkpoints with",
+    "verify": "check whether a log is whole",
+    "checkpoint": "sign all lines of a log",
+    "keygen": "make a key for signing checkpoints",
     "prove": "prove that a decision is in a log, or that it only grew",
-    "verify-proof": "check a proof",
+    "verify-proof": "verify a proof",
     "ls": "list decisions, the newest first",
-    "show": "show one decision, why it was made, and what came of it",
+    "show": "show one decision, its reasons and its execution",
     "tail": "show the last lines",
-    "stats": "count what is in a log",
+    "stats": "count decisions, tokens and costs",
     "prune": "remove old segments that a checkpoint covers",
 }
 

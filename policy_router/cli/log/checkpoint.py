@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--origin",
         metavar="NAME",
-        help="what the log is called; default: as before, or as the key",
+        help="the name of the log; default: as in the last checkpoint, else the name of the key",
     )
     add_format(parser)
 

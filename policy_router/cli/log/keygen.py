@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument("file", metavar="FILE", help="the private key; FILE.pub is the public one")
     parser.add_argument(
-        "--name", metavar="NAME", help="what the key is called; default: policy-router"
+        "--name", metavar="NAME", help="the name of the key; default: policy-router"
     )
 
 

@@ -18,8 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--before", metavar="TIME", required=True, help="a day, a time (RFC 3339), or an age (90d)"
     )
-    add_key(parser, "the key that checkpoints have to be signed with")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    add_key(parser, "the key with which checkpoints must be signed")
+    parser.add_argument("--dry-run", action="store_true", help="only list what would be removed")
     add_format(parser)
 
 

@@ -48,10 +48,10 @@ def run(options: argparse.Namespace) -> None:
         out(f"decision {printable(str(lines[0].entry.id))} is not here: it may have been pruned")
     events = [line for line in lines if isinstance(line.entry.execution, Execution)]
     if events:
-        out("\nwhat came of it")
+        out("\nexecution")
         out(table(("time", "event", "what"), [event_row(line) for line in events]))
     if children:
-        out("\nwhat its child decided")
+        out("\ndecisions of its child")
         out(table(HEADS, map(_child_row, children)))
     warn(reader)
 

@@ -21,7 +21,7 @@ from policy_router.log.read.reading import Line, LogReader
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_log(parser)
-    parser.add_argument("-f", "--follow", action="store_true", help="and those that come")
+    parser.add_argument("-f", "--follow", action="store_true", help="also show new lines")
     parser.add_argument("-n", "--lines", metavar="N", type=number, default=10, help="default: 10")
     add_format(parser)
 

@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument("proof", metavar="PROOF", help="a file, or - for standard input")
     add_key(parser, "the public key", is_needed=True)
-    text = "the checkpoint since which the log is said to have only grown"
+    text = "the older checkpoint, for a proof that the log only grew"
     parser.add_argument("--since", metavar="FILE", help=text)
     add_format(parser)
 

@@ -47,7 +47,7 @@ def explain(policy: Policy, record: DecisionRecord, *, why_not: str | None = Non
     Args:
         policy: the policy that decided.
         record: the decision.
-        why_not: a name that could have been asked for: why was it not selected?
+        why_not: a name; the explanation says why it was not selected.
 
     Returns:
         The explanation; ``str()`` of it is a page for a person.
@@ -81,8 +81,8 @@ class Explanation:
     Attributes:
         policy: the policy that decided.
         record: the decision.
-        evaluation: what its conditions are evaluated in.
-        why_not: the answer to the question why a name was not selected, or None.
+        evaluation: evaluates the conditions again.
+        why_not: the reasons why a name was not selected, or None.
     """
 
     policy: Policy
@@ -101,7 +101,7 @@ class Explanation:
         """Return the page for a person.
 
         Args:
-            paint: colours a text for a role; None is plain.
+            paint: colours a text for a role; None for plain text.
             full: add the trace of every pool entry.
         """
         page = _Page(self, paint or (lambda text, _role: text))

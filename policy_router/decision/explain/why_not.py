@@ -64,7 +64,7 @@ def why_not_selected(evaluation: Evaluation, record: DecisionRecord, name: str) 
             continue
         lines.extend(aligned(_why_not_at_each_rule(evaluation, record, entry)))
         lines.append(_if_asked_for(evaluation, record, entry))
-        traces.extend(_standing_in_the_way(evaluation, record, entry))
+        traces.extend(_blocking_traces(evaluation, record, entry))
     return WhyNot(name, tuple(lines), tuple(traces))
 
 
@@ -135,7 +135,7 @@ def _verdict_on(evaluation: Evaluation, step: Step, entry: PoolEntry) -> str | N
     return None
 
 
-def _standing_in_the_way(
+def _blocking_traces(
     evaluation: Evaluation, record: DecisionRecord, entry: PoolEntry
 ) -> Iterator[ConditionTrace]:
     """Yield the traces of the conditions that keep an entry from being used or picked."""

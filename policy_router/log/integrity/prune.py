@@ -63,14 +63,14 @@ def prune(
 
     Args:
         folder: the log.
-        before: a segment is old where every line is older than this, in microseconds since 1970.
-        verifier: the key that checkpoints have to be signed with; without it, their signatures are
-            not checked.
-        dry_run: whether nothing is removed, only counted.
-        clock: tells the time of the line that says so.
+        before: a segment is old if every line is older than this, in microseconds since 1970.
+        verifier: the key with which checkpoints must be signed; without it, their signatures are
+            not verified.
+        dry_run: only count, and remove nothing.
+        clock: the time of the line that logs the removal.
 
     Raises:
-        NotWholeError: the log is not whole, so that nothing is removed.
+        NotWholeError: the log is damaged; nothing is removed.
         LogError: there is no log, another process prunes or signs it, or it cannot be written.
         SignatureError: the key cannot be used.
     """

@@ -27,7 +27,7 @@ from policy_router.log.sign.notes import opened
 
 
 class NotWholeError(LogError):
-    """A log that is not whole, so that nothing is built on it."""
+    """A damaged log, which cannot be signed, proved or pruned."""
 
 
 class Answer(StrEnum):
@@ -53,14 +53,14 @@ class Report(Struct, frozen=True):
     """What was found.
 
     Attributes:
-        integrity: is every line that is there what it was?
-        completeness: is every line there?
-        authenticity: did whoever has the key see the same lines?
-        writers: how many writers there are.
-        segments: how many segments, those left out that were pruned.
-        lines: how many lines the writers have, those included that were pruned.
-        checkpoints: how many signed checkpoints there are.
-        covered: how many lines the last of them covers.
+        integrity: whether every present line is unchanged.
+        completeness: whether every acknowledged line is present.
+        authenticity: whether the lines are those that were signed.
+        writers: the number of writers.
+        segments: the number of segments, without pruned ones.
+        lines: the number of lines, with pruned ones.
+        checkpoints: the number of signed checkpoints.
+        covered: the number of lines that the last checkpoint covers.
     """
 
     integrity: Part
@@ -95,13 +95,13 @@ def verify(
 
     Args:
         folder: the log.
-        verifier: the key that checkpoints have to be signed with.
-        checkpoint: one that was kept somewhere else, and that the log still has to agree with.
-        progress: is told how far it is.
+        verifier: the key with which checkpoints must be signed.
+        checkpoint: a copy that was kept elsewhere; the log must agree with it.
+        progress: is called with the progress.
 
     Raises:
-        LogError: there is no log, it is of a newer version, or it cannot be read.
-        SignatureError: the checkpoint that was kept cannot be read.
+        LogError: there is no log, it has a newer version, or it cannot be read.
+        SignatureError: the kept checkpoint cannot be read.
     """
     log = LogFolder.existing(folder)
     return audited(log, verifier=verifier, checkpoint=checkpoint, progress=progress)[0]

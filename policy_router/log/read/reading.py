@@ -31,12 +31,12 @@ _POLL_SECONDS = 0.2
 
 
 class Line(Struct, frozen=True):
-    """A line and where it stands.
+    """A line and its place.
 
     Attributes:
         writer: the name of its writer.
         segment: the number of its segment.
-        entry: what it says.
+        entry: the decoded line.
         content: its bytes, without a line end.
     """
 
@@ -47,7 +47,7 @@ class Line(Struct, frozen=True):
 
     @property
     def place(self) -> str:
-        """Where it stands, for a message: ``writer/segment, line seq``."""
+        """Its place, for a message: ``writer/segment, line seq``."""
         return f"{self.writer}/{self.segment}, line {self.entry.seq}"
 
 
@@ -60,7 +60,7 @@ class _Mark(Struct, frozen=True):
 
 
 class LogReader:
-    """Reads a log. It keeps nothing open between calls, and disturbs no writer."""
+    """Reads a log. It keeps no file open between calls, and does not disturb writers."""
 
     def __init__(self, folder: str | Path) -> None:
         """Take a log.
@@ -81,7 +81,7 @@ class LogReader:
         """Yield every line, the newest first.
 
         Args:
-            acknowledged: leave out what nobody has been told of: it may be taken away again.
+            acknowledged: leave out lines that are not acknowledged yet: they may be removed again.
         """
         heads = self._heads() if acknowledged else {}
         each = [self._of_writer_backwards(writer, heads) for writer in self._writers()]
@@ -91,7 +91,7 @@ class LogReader:
         """Return every line about a decision, in the order of time.
 
         Args:
-            decision_id: its id, or the beginning of it, if no other begins so.
+            decision_id: its id, or a unique beginning of it.
 
         Raises:
             LogError: there is no such decision, or several.
@@ -107,14 +107,14 @@ class LogReader:
         return found
 
     def children(self, decision_id: str) -> list[Line]:
-        """Return the decisions whose parent ran by a decision, in the order of time."""
+        """Return the decisions of a decision's child, in the order of time."""
         return self._with(f'"parent":"{decision_id}"', lambda entry: entry.parent == decision_id)
 
     def follow(self, *, goes_on: Callable[[], bool] = lambda: True) -> Iterator[Line]:
-        """Yield every line that is written from now on, until told to stop.
+        """Yield every line that is written from now on, until ``goes_on`` returns false.
 
         Args:
-            goes_on: is asked whenever there is nothing new.
+            goes_on: is called whenever there is no new line.
         """
         heads = self._heads()
         with readable(self.folder):

@@ -43,13 +43,13 @@ class Deviation(Struct, frozen=True):
 
 
 class ReplayReport(Struct):
-    """What a replay came to.
+    """The result of a replay.
 
     Attributes:
-        counts: how many decisions came to what.
-        reasons: how many of those that are not identical are so for a reason.
-        deviations: the first of them, by id.
-        decided: how many were decided; equal ones are decided once in each process.
+        counts: the number of decisions for each outcome.
+        reasons: the number of decisions that are not identical, for each reason.
+        deviations: the first decisions that are not identical, by id.
+        decided: how many requests were decided; equal requests are decided once in each process.
         unreadable: how many lines of the log cannot be read.
     """
 
@@ -66,11 +66,11 @@ class ReplayReport(Struct):
 
     @property
     def is_identical(self) -> bool:
-        """Whether every decision came out as it is recorded, and every line could be read."""
+        """Whether every decision equals its record, and every line could be read."""
         return self.counts[Outcome.IDENTICAL] == self.total and not self.unreadable
 
     def add(self, other: ReplayReport) -> None:
-        """Add what another piece of the log came to."""
+        """Add the result of another part of the log."""
         self.counts += other.counts
         self.reasons += other.reasons
         self.deviations += other.deviations
@@ -105,13 +105,13 @@ def replay_log(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> ReplayReport:
-    """Make every decision of a log again under its own policy.
+    """Repeat every decision of a log under its own policy, and compare.
 
     Args:
         folder: the log.
-        executor: does it; processes on all cores unless given, for a large log.
-        workers: how many processes; as many as there are cores unless given.
-        progress: is told how far it is.
+        executor: runs the work; default for a large log: processes on all cores.
+        workers: the number of processes; default: the number of cores.
+        progress: is called with the progress.
 
     Raises:
         LogError: there is no log.

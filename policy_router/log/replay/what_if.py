@@ -52,10 +52,10 @@ def what_if(
     Args:
         folder: the log.
         policy: the other policy.
-        executor: does it, in this process, in others or on other machines; processes on all cores
-            unless given, for a large log.
-        workers: how many processes; as many as there are cores unless given.
-        progress: is told how far it is.
+        executor: runs the work, in this process, in others or on other machines; default for a
+            large log: processes on all cores.
+        workers: the number of processes; default: the number of cores.
+        progress: is called with the progress.
 
     Raises:
         LogError: there is no log.

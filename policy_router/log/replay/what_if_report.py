@@ -34,20 +34,20 @@ class WhatIf(Struct):
     """What another policy would have decided.
 
     Attributes:
-        policy: the name of that policy.
+        policy: the name of the other policy.
         revision: its revision.
-        matrix: how many decisions went from which target to which, the same ones included.
-        causes: how many flips a rule is due to.
-        otherwise: decisions with the same target, in which something else differs: the rule,
-            parameters, fallbacks or warnings.
-        gained: refusals that would have been new.
-        lost: refusals that would not have been.
-        unfit: requests that do not fit the other policy; they are among the flips.
-        money: what it would have cost.
-        examples: the most frequent requests that would have been decided otherwise.
-        decided: how many were decided; equal ones are decided once in each process.
+        matrix: the number of decisions for each pair of targets, before and after.
+        causes: the number of flips for each rule that causes them.
+        otherwise: decisions with the same target and a difference in the rule, parameters,
+            fallbacks or warnings.
+        gained: new refusals.
+        lost: refusals that would be selections.
+        unfit: requests that do not fit the other policy; they count as flips.
+        money: the costs before and after.
+        examples: the most frequent requests with another outcome.
+        decided: how many requests were decided; equal requests are decided once in each process.
         unreadable: lines and records that cannot be read.
-        pending: what children used that were decided in another piece of the log, by decision id.
+        pending: the use of children whose decision is in another part of the log, by decision id.
     """
 
     policy: str = ""
@@ -71,11 +71,11 @@ class WhatIf(Struct):
 
     @property
     def flips(self) -> int:
-        """How many would have another target, or be refused, or not be."""
+        """How many decisions would change their target, or between selection and refusal."""
         return sum(count for (before, after), count in self.matrix.items() if before != after)
 
     def add(self, other: WhatIf) -> None:
-        """Add what another piece of the log came to."""
+        """Add the result of another part of the log."""
         self.matrix += other.matrix
         self.causes += other.causes
         self.otherwise += other.otherwise
@@ -91,7 +91,7 @@ class WhatIf(Struct):
             self.note(key, example)
 
     def note(self, key: bytes, example: Example) -> None:
-        """Count an example; of very many different ones, the frequent ones are kept."""
+        """Count an example; if there are very many, the frequent ones are kept."""
         known = self.examples.get(key)
         if known is not None:
             first = min(known.decision_id, example.decision_id)

@@ -261,16 +261,16 @@ def verify_growth(proof: ConsistencyProof, old: str, verifier: Verifier) -> Chec
     """Check that a log has all that an older checkpoint covers, as it was.
 
     Args:
-        proof: the newer checkpoint, and what shows it.
+        proof: the newer checkpoint, with its proof.
         old: the note of the older one.
-        verifier: the key of who signed both.
+        verifier: the key that signed both.
 
     Returns:
         The newer checkpoint.
 
     Raises:
         SignatureError: one of them is not signed with the key.
-        LogError: they are not of one log, or the newer one does not have what the older one has.
+        LogError: they are of different logs, or the newer one does not have the older lines.
     """
     before, after = (Checkpoint.from_text(opened(it, verifier)) for it in (old, proof.checkpoint))
     if before.origin != after.origin:
@@ -286,7 +286,7 @@ def verify_proof(proof: InclusionProof, verifier: Verifier) -> Checkpoint:
 
     Args:
         proof: the line, its place, and the signed checkpoint.
-        verifier: the key of who signed.
+        verifier: the key that signed the checkpoint.
 
     Returns:
         The checkpoint that covers it.

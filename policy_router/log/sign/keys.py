@@ -30,15 +30,15 @@ _NOT_ED25519: Final = "not an Ed25519 key: wanted one of that algorithm"
 
 
 class SignatureError(PolicyRouterError, ValueError):
-    """What is signed, or a key to it, that cannot be read or is not right.
+    """A key, a signature or signed data that cannot be read or is wrong.
 
-    No message shows anything of a private key.
+    No message contains a part of a private key.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """Whose signatures are believed.
+    """A public key with a name.
 
     Attributes:
         name: the name of the key: not empty, without spaces and plus signs.
@@ -56,12 +56,12 @@ class Verifier:
 
     @property
     def key_id(self) -> bytes:
-        """The four bytes by which a signature tells its key."""
+        """The four bytes in a signature that identify its key."""
         return sha256(self.name.encode() + b"\n" + _ED25519 + self.key).digest()[:ID_SIZE]
 
     @property
     def title(self) -> str:
-        """What tells the key from others: its name and its id."""
+        """The name of the key and its id."""
         return f"{self.name}+{self.key_id.hex()}"
 
     def believes(self, signature: bytes, content: bytes) -> bool:
@@ -86,7 +86,7 @@ class Verifier:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Who signs.
+    """A private key with a name.
 
     Attributes:
         name: the name of the key: not empty, without spaces and plus signs.
@@ -103,7 +103,7 @@ class Signer:
         _check(self.name, self.key)
 
     def verifier(self) -> Verifier:
-        """Return what believes this signer.
+        """Return the verifier of this signer.
 
         Raises:
             ModuleNotFoundError: the extra for signing is not installed.
@@ -136,7 +136,7 @@ def new_signer(name: str) -> Signer:
     """Return a signer with a new key.
 
     Raises:
-        SignatureError: the name cannot be one.
+        SignatureError: the name is empty, or has a space or a plus sign.
         ModuleNotFoundError: the extra for signing is not installed.
     """
     with _door():
@@ -145,11 +145,11 @@ def new_signer(name: str) -> Signer:
 
 
 def read_signer(content: bytes) -> Signer:
-    """Read a private key, from what a file holds.
+    """Read a private key from the content of a file.
 
     Args:
         content: the key as Go's ``sumdb/note`` writes it, in PEM (PKCS #8), or in OpenSSH's form;
-            those two are called :data:`DEFAULT_NAME`, as they have no name of their own.
+            the name of the last two is :data:`DEFAULT_NAME`.
 
     Raises:
         SignatureError: it is no such key, not of Ed25519, or encrypted.
@@ -167,7 +167,7 @@ def read_signer(content: bytes) -> Signer:
 
 
 def read_verifier(content: bytes) -> Verifier:
-    """Read a public key, from what a file holds, or that of a private key.
+    """Read a public key from the content of a file with a public or private key.
 
     Args:
         content: the key as ``signed-note`` writes it, in PEM (SPKI), in OpenSSH's form, or any

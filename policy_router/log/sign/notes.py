@@ -140,16 +140,16 @@ class Checkpoint(Struct, frozen=True):
 
 
 class InclusionProof(Struct, frozen=True):
-    """That a line is in a log, for who has the log's verifier and nothing else.
+    """Proves that a line is in a log; only the log's verifier is needed.
 
     Attributes:
         index: the place of the line in the tree, from 0.
         hashes: the inclusion proof.
         checkpoint: the note that signs the tree.
-        line: the line; whether it is the one proved is for the hashes to say.
+        line: the line; :func:`verify_proof` checks it against the hashes.
 
     Raises:
-        SignatureError: one of them cannot be.
+        SignatureError: an attribute has an impossible value.
     """
 
     index: int
@@ -174,7 +174,7 @@ class InclusionProof(Struct, frozen=True):
 
     @classmethod
     def from_text(cls, text: str) -> InclusionProof:
-        """Read what :meth:`to_text` gave; a proof without the line is not taken.
+        """Read the result of :meth:`to_text`; a proof without the line is an error.
 
         Raises:
             SignatureError: it is no such proof.
@@ -188,15 +188,15 @@ class InclusionProof(Struct, frozen=True):
 
 
 class ConsistencyProof(Struct, frozen=True):
-    """That a log only grew between two checkpoints, for who has the older one and not the log.
+    """Proves that a log only grew between two checkpoints; the log itself is not needed.
 
     Attributes:
-        old_size: how many lines the older checkpoint has.
+        old_size: how many lines the older checkpoint covers.
         hashes: the consistency proof.
-        checkpoint: the note of the newer one.
+        checkpoint: the note of the newer checkpoint.
 
     Raises:
-        SignatureError: one of them cannot be.
+        SignatureError: an attribute has an impossible value.
     """
 
     old_size: int
@@ -209,7 +209,7 @@ class ConsistencyProof(Struct, frozen=True):
         Checkpoint.from_text(text_of(self.checkpoint))
 
     def to_text(self) -> str:
-        """Return the proof as witnesses are asked with it (https://c2sp.org/tlog-witness)."""
+        """Return the proof as a request to a witness (https://c2sp.org/tlog-witness)."""
         lines = (f"old {self.old_size}", *(to_base64(node) for node in self.hashes))
         return "".join(f"{line}\n" for line in lines) + f"\n{self.checkpoint}"
 

@@ -52,21 +52,21 @@ def make_checkpoint(
     origin: str | None = None,
     progress: Progress | None = None,
 ) -> NewCheckpoint | None:
-    """Sign all that is in a log now, as far as it was acknowledged.
+    """Sign all acknowledged lines of a log.
 
     Args:
         folder: the log.
         signer: the key.
-        origin: what the log is called in the checkpoint; as before, or as the key, unless given.
-        progress: is told how far it is.
+        origin: the name of the log in the checkpoint; default: the name in the last checkpoint,
+            else the name of the key.
+        progress: is called with the progress.
 
     Returns:
-        The checkpoint; None where the last one covers everything.
+        The checkpoint; None if the last one covers everything.
 
     Raises:
-        NotWholeError: the log is not whole, or does not agree with its checkpoints, so that
-            nothing is signed.
-        LogError: another process is at it, or it cannot be written.
+        NotWholeError: the log is damaged, or does not agree with its checkpoints.
+        LogError: another process signs or prunes the log, or it cannot be written.
     """
     log = LogFolder.existing(folder)
     with auditing(log):
@@ -153,7 +153,7 @@ def prove(folder: str | Path, decision_id: str) -> InclusionProof:
 
 
 def prove_growth(folder: str | Path, since: Path) -> ConsistencyProof:
-    """Return the proof that a log only grew since a checkpoint that somebody kept.
+    """Return the proof that a log only grew since a checkpoint.
 
     Args:
         folder: the log.

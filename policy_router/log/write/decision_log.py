@@ -51,10 +51,10 @@ _LONGEST_NAME: Final = 56
 
 
 class DecisionLog(Closeable):
-    """A folder that decisions, and what came of them, are appended to.
+    """A folder to which decisions and their executions are appended.
 
     Safe to share between threads; several processes may each have one on the same folder. Nothing
-    is opened or made before the first line. A process that is forked writes as another writer.
+    is opened or created before the first line. A forked process is another writer.
     """
 
     def __init__(
@@ -72,23 +72,23 @@ class DecisionLog(Closeable):
         """Prepare to log.
 
         Args:
-            folder: where; it is made with the first line.
-            durability: when a line counts as written: ``sync``, on disk, each by itself; ``group``,
-                on disk, together with those of other threads; ``async``, at once, and on disk soon
-                after: what a crash may lose is not told. The first decision of a policy is always
-                on disk.
-            on_log_failure: what a decision that cannot be logged is: ``deny``, an error, so that
-                nothing is done about it; ``allow_unlogged``, made nevertheless, counted, and told
-                in the log once it can be written again.
-            writer: the name of this process in the log; a free one of ``w1``, ``w2``, ... unless
-                given. A process that is forked from it has a number behind that: ``api-2``.
-            segment_bytes: how many bytes a file gets before the next one is begun.
-            segment_seconds: how many seconds old a file gets before the next one is begun.
-            clock: tells the time of each line.
-            ids: gives a decision its id, where nobody else did.
+            folder: the folder of the log; it is created with the first line.
+            durability: when a call returns. ``sync``: the line is on disk, with a sync of its own.
+                ``group``: the line is on disk; threads share a sync. ``async``: at once, and the
+                line is on disk soon after; a crash may lose lines without a trace. The first
+                decision of a policy is always on disk.
+            on_log_failure: what happens if a decision cannot be logged. ``deny``: an error, so the
+                decision has no effect. ``allow_unlogged``: the decision is counted, and the count
+                is in the log when it can be written again.
+            writer: the name of this process in the log; default: a free name of ``w1``, ``w2``, ...
+                A forked process has a number at the end: ``api-2``.
+            segment_bytes: the size in bytes at which the next file starts.
+            segment_seconds: the age in seconds at which the next file starts.
+            clock: the time of each line.
+            ids: the ids of decisions that have none.
 
         Raises:
-            ValueError: an option has no such value.
+            ValueError: an option has a wrong value.
         """
         if durability not in {"sync", "group", "async"}:
             raise ValueError("durability is sync, group or async")
@@ -124,12 +124,12 @@ class DecisionLog(Closeable):
 
     @property
     def unlogged(self) -> int:
-        """How many decisions are not in the log, nor told in it yet."""
+        """How many decisions are not in the log, and not yet in a ``gap`` line."""
         return self._unlogged.decisions
 
     @property
     def waiting(self) -> int:
-        """How many threads and tasks wait for their lines, but those that are being written."""
+        """How many threads and tasks have lines that are still queued."""
         return self._group.waiting
 
     # What is logged.
@@ -147,14 +147,14 @@ class DecisionLog(Closeable):
         Args:
             policy: the policy that decided; it is stored beside the log.
             record: the decision.
-            decision_id: its id; a new one unless given.
-            parent_id: the id of the decision that the delegating agent itself runs by.
+            decision_id: its id; default: a new id.
+            parent_id: the id of the decision under which the delegating agent runs.
 
         Returns:
             The id of the decision.
 
         Raises:
-            LogError: it cannot be logged, and decisions without that are denied.
+            LogError: the decision cannot be logged, so it is denied.
             RuntimeError: the log is closed.
             ValueError: the record is not of this policy, or an id is malformed.
         """
@@ -217,19 +217,19 @@ class DecisionLog(Closeable):
         return [decision_draft(policy, it, now, is_waited_for=waits) for it in batch]
 
     def execution(self, decision_id: str, execution: Execution, caller: object = None) -> None:
-        """Log what happened to the child of a decision; nobody waits for that.
+        """Log an event of the child of a decision, without waiting for the disk.
 
-        :meth:`flush` does. What cannot be written is counted, and told in the log once it can.
-        Where very many lines wait to be written already, this one waits with them.
+        :meth:`flush` waits for the disk. Events that cannot be written are counted; the count is in
+        the log when it can be written again. If very many lines are queued, this call waits too.
 
         Args:
             decision_id: the id of the decision.
-            execution: what happened.
+            execution: the event.
             caller: the section ``caller`` of the request.
 
         Raises:
             RuntimeError: the log is closed.
-            ValueError: the id is malformed; or the event or the caller is, which is counted too.
+            ValueError: the id, the event or the caller is malformed; the last two are also counted.
         """
         draft = Draft(Kind.EXECUTION, microseconds(self._clock()), checked(decision_id))
         try:
@@ -254,7 +254,7 @@ class DecisionLog(Closeable):
             raise problem
 
     def flush(self) -> None:
-        """Wait until everything so far is on disk, or known not to get there."""
+        """Wait until all lines so far are on disk, or cannot be written."""
         self._group.flush()
 
     async def flush_async(self) -> None:
@@ -327,11 +327,11 @@ class DecisionLog(Closeable):
     # The end.
 
     def close(self) -> None:
-        """Write what waits to be written, and let another process be this writer.
+        """Write the queued lines, and release the writer's name for another process.
 
-        A signal handler that interrupted a thread in the middle of logging does not wait for that:
-        the log is closed as soon as the thread is done with it. Where this is interrupted itself,
-        the next call, and the end of the process, go on with it.
+        A signal handler that interrupts a thread while it logs does not wait for that thread: the
+        log is closed as soon as the thread has finished. If this method is interrupted itself, the
+        next call, or the end of the process, finishes it.
         """
         if self._group.is_within:
             with suppress(RuntimeError):  # the process is ending already, which closes the log

@@ -53,7 +53,7 @@ class Decided(Struct, frozen=True):
     Attributes:
         record: the decision.
         decision_id: its id, a UUID of version 7.
-        parent_id: the id of the decision that the delegating agent itself runs by, or None.
+        parent_id: the id of the decision under which the delegating agent runs, or None.
     """
 
     record: DecisionRecord

@@ -264,7 +264,7 @@ _ESCAPE_MESSAGE = "this escape is not a character"
 _ESCAPE_REMEDY = "write a character beyond U+FFFF as one escape, such as `\\U0001F600`"
 _INDENTATION = "check the indentation and the quotes above"
 _NO_TAG = "quote a value that begins with `!`"
-_WHOLE = "quote a condition that begins with a quote as a whole: `'\"a\" in x'`"
+_WHOLE = "put the whole condition in single quotes, such as `'\"a\" in x'`"
 _CLOSE = "close it, or quote a value that holds brackets or commas"
 _PROBLEMS: tuple[tuple[str, str, str | None], ...] = (
     ("invalid unicode", _ESCAPE_MESSAGE, _ESCAPE_REMEDY),
@@ -313,9 +313,9 @@ def syntax_error(source: SourceFile, found: yaml.MarkedYAMLError) -> Diagnostic:
     elif (
         remedy
         and remedy.endswith((_INDENTATION, _CLOSE))
-        and _QUOTED_BEFORE.search(source.text, begin, offset)
+        and _WHOLE_BEFORE.search(source.text, begin, offset)
     ):
-        message, remedy = "nothing can stand here after the quote", _WHOLE
+        message, remedy = "nothing can stand here after the quote or bracket", _WHOLE
     if _is_tab_indent(source.text, offset):
         message, remedy = "a tab cannot indent", "indent with spaces"
     elif not source.text[offset:].strip():
@@ -324,8 +324,8 @@ def syntax_error(source: SourceFile, found: yaml.MarkedYAMLError) -> Diagnostic:
     return error(Code.YAML_SYNTAX, message, span, remedy=remedy)
 
 
-_QUOTED_BEFORE = re.compile(r"""[:,\[-][ \t]+(?:"[^"]*"|'[^']*')[ \t]+\Z""")
-"""A quoted value after a key, and a place after it on the same line."""
+_WHOLE_BEFORE = re.compile(r"""[:,\[-][ \t]+(?:"[^"]*"|'[^']*'|\[[^]]*\])[ \t]*\Z""")
+"""A quoted value or a list after a key, and a place after it on the same line."""
 _TAG_BEFORE = re.compile(r"[:-][ \t]+(!(?!!)[\w(][^,\r\n]*)\Z")
 """A value that begins with an exclamation mark, and a place in it."""
 
