@@ -26,9 +26,19 @@ from msgspec import UNSET, Struct, UnsetType
 
 from policy_router.cel.evaluate import FAILURE, Truth
 from policy_router.decision import record as rec
-from policy_router.decision.messages import message_for, warning_of
-from policy_router.decision.prepared import Candidate, Evaluation, PreparedRule
-from policy_router.decision.record import DecisionRecord, ReasonCode, Result, Verdict
+from policy_router.decision.evaluation import Evaluation
+from policy_router.decision.messages import warning_of
+from policy_router.decision.prepared import Candidate, PreparedRule
+from policy_router.decision.record import DecisionRecord, ReasonCode, Result
+from policy_router.decision.recording import (
+    WishRules,
+    outranked_parameters,
+    refusal_of,
+    selection,
+    unused,
+    verdict_rejected,
+    verdict_selected,
+)
 from policy_router.decision.request import Request, checked, dropped, moment, spelt, values_of
 from policy_router.domain import (
     WISHES,
@@ -228,10 +238,10 @@ class _Walk:
             rejection = admission(evaluation, candidate, self.wishes, in_pool=rule.in_pool)
             if rejection is None:
                 # 5. The first admitted candidate.
-                verdicts = (*seen, _verdict_selected(evaluation, candidate))
+                verdicts = (*seen, verdict_selected(evaluation, candidate))
                 self.note(rule, Result.SELECTED, UNSET, proposal.requested, verdicts)
                 return Ending(rule, candidate, others=proposal.entries[len(verdicts) :])
-            seen.append(_verdict_rejected(rejection))
+            seen.append(verdict_rejected(rejection))
             first = first or rejection
         return self.violate(rule, proposal, first, tuple(seen))
 
@@ -266,7 +276,7 @@ class _Walk:
 
 
 def _wished(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:
-    requested = _requested(evaluation, rule.use)
+    requested = evaluation.requested(rule.use)
     if requested is None:
         return NOTHING
     model, provider = requested.get("model", ""), requested.get("provider", "")
@@ -277,13 +287,6 @@ def _wished(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:
         if rule.in_pool:
             return Proposal((), None, requested, ReasonCode.OUTSIDE_POOL)
     return _as_asked(evaluation, rule.use, requested)
-
-
-def _requested(evaluation: Evaluation, level: Level) -> rec.Requested | None:
-    """Return the target that is asked for at a level, or None."""
-    wish = evaluation.values[level]
-    asked = {key: wish[key] for key in ("model", "provider") if wish[key]}
-    return FrozenDict(asked) if asked else None
 
 
 def meant(evaluation: Evaluation, model: str, provider: str) -> Sequence[PoolEntry]:
@@ -479,7 +482,7 @@ def wishes_of(evaluation: Evaluation) -> Sequence[Wish]:
     return tuple(found[name] for name in sorted(found))
 
 
-def _rules_of_wishes(evaluation: Evaluation) -> list[tuple[PrecedenceRule, bool]]:
+def _rules_of_wishes(evaluation: Evaluation) -> WishRules:
     """Return the rule that each level's wishes go by, in order, and whether it rejects.
 
     It is the first rule of the level whose condition is true. One that cannot be evaluated rejects.
@@ -508,7 +511,7 @@ def permitted_names(evaluation: Evaluation, level: Level) -> tuple[str, ...] | N
     names = tuple(dict.fromkeys([entry.name for entry in pool]))
     found = _selected_names(evaluation, level, names)
     other = Level.CALL if level is Level.TASK else Level.TASK
-    if len(found) < len(names) and _requested(evaluation, other):
+    if len(found) < len(names) and evaluation.requested(other):
         alone = evaluation.asking(other, {"model": "", "provider": ""})
         found |= _selected_names(alone, level, names)
     return names if len(found) == len(names) else tuple(name for name in names if name in found)
@@ -651,7 +654,7 @@ def fallbacks(
     return planned
 
 
-# How the record says it.
+# What the record says of the choice: see ``recording``.
 
 
 def _selected(walk: _Walk, ending: Ending) -> rec.Decision:
@@ -660,42 +663,28 @@ def _selected(walk: _Walk, ending: Ending) -> rec.Decision:
     assert selected is not None  # noqa: S101
     chosen = parameters(evaluation, selected, rule, walk.wishes)
     planned = fallbacks(evaluation, ending, walk.wishes)
-    candidates = [selected, *(candidate for candidate, _ in planned)]
-    return rec.Decision(
-        "selected",
-        (
-            *_unused(evaluation),
-            *walk.warnings,
-            *chosen.warnings,
-            *_outranked(evaluation, rule, selected),
-            *_outranked_parameters(evaluation, walk.wishes),
-            *(it for candidate in candidates for it in _would_forbid(evaluation, rule, candidate)),
-        ),
-        rule.use,
-        rule.id,
-        _target(evaluation, selected, chosen),
-        tuple(_target(evaluation, candidate, found) for candidate, found in planned),
+    asking = _asking(evaluation)
+    rules = _rules_of_wishes(evaluation) if asking else []
+    warnings = (
+        *unused(evaluation, asking, rules),
+        *walk.warnings,
+        *chosen.warnings,
+        *_outranked(evaluation, rule, selected, rules),
+        *outranked_parameters(evaluation, walk.wishes, rules),
     )
+    return selection(evaluation, rule, [(selected, chosen), *planned], warnings)
 
 
 def _refused(walk: _Walk, ending: Ending) -> rec.Decision:
-    evaluation, rule, rejection = walk.evaluation, ending.rule, ending.rejection
-    assert rejection is not None  # noqa: S101 - a refusal has one
+    evaluation, rule = walk.evaluation, ending.rule
     names: tuple[str, ...] | None = () if evaluation.policy.pool is not None else None
     level = _asking_level(evaluation, rule)
     if level is not None:
         names = permitted_names(evaluation, level)
-    reasons: tuple[rec.Reason, ...] | UnsetType = UNSET
-    if rejection.code is ReasonCode.NO_TARGET:
-        reasons = tuple(_reason(*violation) for violation in walk.violations)
-    refusal = rec.Refusal(
-        code=rejection.code,
-        message=message_for(evaluation, rule, rejection, walk.violations, names),
-        rule=rule.id if rule else None,
-        permitted=UNSET if names is None else names,
-        reasons=reasons,
-    )
-    warnings = (*_unused(evaluation), *walk.warnings)
+    refusal = refusal_of(evaluation, ending, walk.violations, names)
+    asking = _asking(evaluation)
+    rules = _rules_of_wishes(evaluation) if asking else []
+    warnings = (*unused(evaluation, asking, rules), *walk.warnings)
     return rec.Decision("refused", warnings, refusal=refusal)
 
 
@@ -707,40 +696,25 @@ def _asking_level(evaluation: Evaluation, rule: PrecedenceRule | None) -> Level 
     return next((level for level in (Level.TASK, Level.CALL) if level in true), None)
 
 
-def _reason(rule: PrecedenceRule, rejection: Rejection) -> rec.Reason:
-    warning = warning_of(rule, rejection)
-    return rec.Reason(rule.id, warning.code, warning.forbid, warning.message, warning.entry)
-
-
-def _unused(evaluation: Evaluation) -> Iterator[rec.DecisionWarning]:
-    """Yield a warning for each wish at a level of which no rule is used."""
-    code = ReasonCode.LEVEL_NOT_USED
-    asking = [it for it in WISHES if any(evaluation.values[it][key] for key in _WISHED)]
-    used = {rule.use for rule, _ in _rules_of_wishes(evaluation)} if asking else set()
-    for level in asking:
-        if level in used:
-            continue
-        if (requested := _requested(evaluation, level)) is not None:
-            yield rec.DecisionWarning(code, level=level, requested=requested)
-        for name, value in evaluation.values[level]["parameters"].items():
-            asked = FrozenDict({name: value})
-            yield rec.DecisionWarning(code, level=level, requested=asked, parameter=name)
+def _asking(evaluation: Evaluation) -> list[Level]:
+    """Return the levels at which anything is asked for."""
+    values = evaluation.values
+    return [level for level in WISHES if any(values[level][key] for key in _WISHED)]
 
 
 _WISHED = ("model", "provider", "parameters")
 
 
 def _outranked(
-    evaluation: Evaluation, winner: PrecedenceRule, selected: Candidate
+    evaluation: Evaluation, winner: PrecedenceRule, selected: Candidate, rules: WishRules
 ) -> Iterator[rec.DecisionWarning]:
     """Yield a warning for each wish for another target that a rule went before."""
-    wishes = evaluation.values
-    if not any(wishes[level]["model"] or wishes[level]["provider"] for level in WISHES):
+    if not rules:
         return
     order = [id(rule) for rule in evaluation.policy.precedence]
     reached = order.index(id(winner))
-    for rule, _ in _rules_of_wishes(evaluation):
-        requested = _requested(evaluation, rule.use)
+    for rule, _ in rules:
+        requested = evaluation.requested(rule.use)
         is_passed = order.index(id(rule)) > reached
         if requested and is_passed and not _means(evaluation, rule.use, requested, selected):
             yield rec.DecisionWarning(ReasonCode.OUTRANKED, rule.id, requested, by=winner.id)
@@ -756,75 +730,3 @@ def _means(
     asked = _as_asked(evaluation, level, requested).candidates(evaluation, level)
     target = selected.model, selected.provider
     return any((it.model, it.provider) == target for it in asked)
-
-
-def _outranked_parameters(
-    evaluation: Evaluation, wishes: Sequence[Wish]
-) -> Iterator[rec.DecisionWarning]:
-    """Yield a warning for each wish for a parameter that loses against another value."""
-    if not wishes:
-        return
-    winners = {wish.name: wish for wish in wishes}
-    for rule, _ in _rules_of_wishes(evaluation):
-        for name, value in evaluation.values[rule.use]["parameters"].items():
-            winner = winners[name]
-            if winner.rule is not rule and not same(winner.value, value):
-                yield rec.DecisionWarning(
-                    ReasonCode.OUTRANKED,
-                    rule.id,
-                    FrozenDict({name: value}),
-                    parameter=name,
-                    by=winner.rule.id,
-                )
-
-
-def _would_forbid(
-    evaluation: Evaluation, rule: PrecedenceRule, candidate: Candidate
-) -> Iterator[rec.DecisionWarning]:
-    """Yield a warning for each rule that would forbid a target if it were enforced."""
-    for forbid in evaluation.prepared.advisory:
-        outcome = evaluation.truth_for(forbid.when, candidate)
-        if outcome is not Truth.FALSE:
-            yield rec.DecisionWarning(
-                ReasonCode.WOULD_FORBID,
-                rule.id,
-                entry=candidate.entry.name if candidate.entry else UNSET,
-                forbid=forbid.id,
-                message=UNSET if forbid.message is None else forbid.message,
-                error=True if outcome is Truth.ERROR else UNSET,
-            )
-
-
-def _target(evaluation: Evaluation, candidate: Candidate, chosen: Chosen) -> rec.Target:
-    entry = candidate.entry
-    if entry is None:
-        return rec.Target(candidate.model, candidate.provider, chosen.parameters)
-    known = evaluation.prepared.offer(entry).target
-    if known is not None and known.parameters is chosen.parameters:
-        return known
-    return rec.Target(candidate.model, candidate.provider, chosen.parameters, entry.name)
-
-
-def _verdict_selected(evaluation: Evaluation, candidate: Candidate) -> rec.Candidate:
-    known = evaluation.prepared.offer(candidate.entry).selected if candidate.entry else None
-    return known or _verdict(candidate, Verdict.SELECTED)
-
-
-def _verdict_rejected(rejection: Rejection) -> rec.Candidate:
-    assert rejection.candidate is not None  # noqa: S101 - it is about one
-    forbid = rejection.forbid.id if rejection.forbid else UNSET
-    verdict = Verdict.ERROR if rejection.failed else Verdict.REJECTED
-    return _verdict(rejection.candidate, verdict, rejection.code, forbid)
-
-
-def _verdict(
-    candidate: Candidate,
-    verdict: Verdict,
-    code: ReasonCode | UnsetType = UNSET,
-    forbid: str | UnsetType = UNSET,
-) -> rec.Candidate:
-    entry = candidate.entry
-    if entry is None:
-        return rec.Candidate(verdict, UNSET, candidate.model, candidate.provider, code, forbid)
-    provider = candidate.provider if entry.shares_name else UNSET
-    return rec.Candidate(verdict, entry.name, UNSET, provider, code, forbid)

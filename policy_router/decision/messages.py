@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET, UnsetType
 
-from policy_router.decision.prepared import Evaluation
+from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.record import DecisionWarning, ReasonCode, Requested
 from policy_router.diagnostics.model import did_you_mean, quote
 from policy_router.domain import WISHES, Level, Limit, PrecedenceRule

@@ -1,8 +1,6 @@
-"""What a policy's conditions come to for a request: answers, and nothing that chooses.
+"""What can be worked out about a policy before a request meets it, and nothing that chooses.
 
-:class:`Prepared` is what can be worked out about a policy before a request meets it; most of it is
-made when it is first needed. :class:`Evaluation` is a policy met by one request: it evaluates each
-condition about the request alone once, whatever comes of it.
+Most of it is made when it is first needed. What comes of it for a request is in ``evaluation``.
 
 An entry's own attributes are constants, so they are written into its conditions, which then are
 about the request alone. The conjuncts of these are shared: where fifty entries ask for
@@ -12,11 +10,8 @@ and the part about the target; where the first is false, no candidate is looked 
 
 from __future__ import annotations
 
-import datetime
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
-from operator import or_
 from typing import Any, Final
 
 from msgspec import UNSET, Struct
@@ -24,7 +19,7 @@ from msgspec.structs import replace
 
 from policy_router.cel.ast import STRING, Attribute, Node
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import Budget, Frame, Outcome, Program, Truth, frame_of
+from policy_router.cel.evaluate import Frame, Program, frame_of
 from policy_router.cel.simplify import (
     Known,
     conjuncts,
@@ -38,7 +33,7 @@ from policy_router.cel.simplify import (
 )
 from policy_router.cel.vocabulary import REQUEST_NAMES
 from policy_router.decision import record as rec
-from policy_router.decision.condition_index import ConditionIndex, Values
+from policy_router.decision.condition_index import ConditionIndex
 from policy_router.decision.request import limited_parameters
 from policy_router.domain import (
     WISHES,
@@ -193,7 +188,9 @@ class Prepared:
         variables: the policy's variables, as :func:`frame_of` wants them.
         forbids: the forbid rules that are enforced, in order.
         advisory: the others.
-        always_active: those without a part about the request.
+        screened: the enforced ones with a part about the request.
+        request_parts: these parts, looked up by a fact.
+        always_active: those without one.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -228,10 +225,10 @@ class Prepared:
         self._programs: dict[Node, Program] = {}
         self.forbids = tuple(map(self._forbid, enforced, range(len(enforced))))
         self.advisory = tuple(rule for rule in policy.forbid if not rule.enforce)
-        self._screened = [it for it in self.forbids if it.request_part is not None]
+        self.screened = [it for it in self.forbids if it.request_part is not None]
         self.always_active = [it for it in self.forbids if it.request_part is None]
-        parts = [it.request_part.tree for it in self._screened if it.request_part]
-        self._request_parts = ConditionIndex(parts, self._given)
+        parts = [it.request_part.tree for it in self.screened if it.request_part]
+        self.request_parts = ConditionIndex(parts, self._given)
         self._allow: dict[tuple[int, Level | None], tuple[Program, ...]] = {}
         self._users: dict[Level | None, Mapping[Program, int]] = {}
         self._possible: dict[tuple[int, Level | None], tuple[PreparedForbid, ...]] = {}
@@ -300,18 +297,6 @@ class Prepared:
             found = self._users[self._seen_at(level)] = users
         return found
 
-    def active_forbids(self, evaluation: Evaluation) -> list[PreparedForbid]:
-        """Return the forbid rules whose part about the request is there, and not false."""
-        screened = self._screened
-        found: set[int] = set()
-        for bucket in self._request_parts.find(evaluation.values):
-            found.update(bucket.sure)
-            for place in bucket.unsure:
-                part = screened[place].request_part
-                if place not in found and part and evaluation.outcome_of(part) is not False:
-                    found.add(place)
-        return [screened[place] for place in sorted(found)]
-
     def possible_forbids(self, candidate: Candidate) -> tuple[PreparedForbid, ...]:
         """Return the forbid rules that look at the target alone first and may forbid this one.
 
@@ -379,198 +364,13 @@ class Prepared:
         return self._offer_outside if entry is None else self.offer(entry)
 
 
-def truth_of(outcome: Outcome) -> Truth:
-    """Return the truth of what a condition came to."""
-    if outcome is True:
-        return Truth.TRUE
-    return Truth.FALSE if outcome is False else Truth.ERROR
-
-
 def number_of(outcome: object) -> float | None:
     """Return an outcome that puts a candidate anywhere in an order; else None, as for a NaN."""
     return outcome if isinstance(outcome, int | float) and not math.isnan(outcome) else None
 
 
-class Evaluation:
-    """A policy met by one request: what its conditions come to. Used in one thread.
-
-    Attributes:
-        policy: the policy that decides.
-        prepared: what is worked out about it.
-        values: the values of all names of the request, by section.
-        now: the time of the decision, in UTC.
-        frame: what conditions about the request are evaluated with.
-    """
-
-    __slots__ = (
-        "_active",
-        "_aim",
-        "_budget",
-        "_outcomes",
-        "frame",
-        "now",
-        "policy",
-        "prepared",
-        "values",
-    )
-
-    def __init__(
-        self,
-        policy: Policy,
-        values: Values,
-        now: datetime.datetime,
-        budget: Budget | None = None,
-    ) -> None:
-        """Begin with nothing evaluated."""
-        self.policy, self.values, self.now = policy, values, now
-        self.prepared = policy.prepared(Prepared)
-        self._budget = budget or Budget()
-        self.frame = frame_of(
-            values, self._budget, now={"": now}, variables=self.prepared.variables
-        )
-        self._outcomes: dict[Program, Outcome] = {}
-        self._aim: tuple[Candidate | None, dict[str, Any]] = (None, self.frame)
-        self._active: Sequence[PreparedForbid] | None = None
-
-    def asking(self, level: Level, wish: Mapping[str, Any]) -> Evaluation:
-        """Return the same with another wish at a level; a part of the same decision."""
-        values = {**self.values, level: {**self.values[level], **wish}}
-        other = Evaluation(self.policy, values, self.now, self._budget)
-        if level not in self.prepared.wish_matters:
-            other._outcomes, other._active = self._outcomes, self._active
-        return other
-
-    def provider_of(self, entry: PoolEntry) -> str:
-        """Return an entry's provider: its own or the policy's, else the parent's."""
-        return entry.provider or self.values["parent"]["provider"]
-
-    def candidate(self, entry: PoolEntry, level: Level) -> Candidate:
-        """Return an entry as the candidate of a level."""
-        return Candidate(entry.model, self.provider_of(entry), level, entry)
-
-    def evaluate(self, condition: Condition, candidate: Candidate | None = None) -> Outcome:
-        """Evaluate an expression as it was written."""
-        return condition.program.evaluate(self.frame_for(candidate))
-
-    def truth(self, condition: Condition | None) -> Truth:
-        """Evaluate a condition about the request alone, once; where there is none, it is true."""
-        return Truth.TRUE if condition is None else truth_of(self.outcome_of(condition.program))
-
-    def truth_for(self, condition: Condition, candidate: Candidate) -> Truth:
-        """Evaluate a condition about a candidate, as it was written."""
-        return truth_of(self.evaluate(condition, candidate))
-
-    def frame_for(self, candidate: Candidate | None) -> dict[str, Any]:
-        """Return what conditions about a candidate are evaluated with."""
-        if candidate is None:
-            return self.frame
-        aim, frame = self._aim
-        if aim is not candidate:
-            frame = {**self.frame, "target": candidate.values()}
-            self._aim = candidate, frame
-        return frame
-
-    def outcome_of(self, program: Program) -> Outcome:
-        """Evaluate an expression about the request alone, once."""
-        found = self._outcomes.get(program)
-        if found is None:
-            found = self._outcomes[program] = program.evaluate(self.frame)
-        return found
-
-    def allows(self, candidate: Candidate) -> Outcome:
-        """Return what the ``allow`` of a candidate comes to; true where there is none."""
-        if candidate.entry is None or candidate.entry.allow is None:
-            return True
-        found: Outcome = True
-        known = self._outcomes
-        for program in self.prepared.allow(candidate.entry, candidate.level):
-            outcome = known.get(program)
-            if outcome is None:
-                outcome = self.outcome_of(program)
-            if outcome is False:
-                return False
-            if outcome is not True:
-                found = outcome
-        return found
-
-    def allowed(self, level: Level) -> Sequence[PoolEntry]:
-        """Return the entries of the pool whose ``allow`` is true, in file order."""
-        pool = self.policy.pool or ()
-        against = [
-            entries
-            for program, entries in self.prepared.users(level).items()
-            if self.outcome_of(program) is not True
-        ]
-        if not against:
-            return pool
-        excluded = reduce(or_, against)
-        return [entry for entry in pool if not excluded >> entry.position & 1]
-
-    @property
-    def active_forbids(self) -> Sequence[PreparedForbid]:
-        """The forbid rules with a part about the request, where that part is not false."""
-        if self._active is None:
-            self._active = self.prepared.active_forbids(self)
-        return self._active
-
-    def possible_forbids(self, candidate: Candidate) -> Sequence[PreparedForbid]:
-        """Return the forbid rules that may be other than false for a candidate, in order."""
-        active = self.active_forbids
-        if not self.prepared.always_active:
-            return active
-        possible = self.prepared.possible_forbids(candidate)
-        return sorted((*possible, *active), key=_number) if active else possible
-
-    def matches(self, forbid: PreparedForbid, candidate: Candidate) -> Outcome:
-        """Return what a rule of :meth:`possible_forbids` comes to for a candidate."""
-        about_target: Outcome = True
-        if forbid.target_part is not None:
-            about_target = forbid.target_part.evaluate(self.frame_for(candidate))
-        if about_target is not True or forbid.request_part is None:
-            return about_target
-        return self.outcome_of(forbid.request_part)
-
-    def unforbidden(self, entries: Sequence[PoolEntry], level: Level) -> Sequence[PoolEntry]:
-        """Return those of some entries for which no forbid rule matches."""
-        if not self.active_forbids and not self.prepared.always_active:
-            return entries
-        return [
-            candidate.entry
-            for candidate in [self.candidate(entry, level) for entry in entries]
-            if candidate.entry
-            and all(self.matches(it, candidate) is False for it in self.possible_forbids(candidate))
-        ]
-
-    def picked(self) -> tuple[list[PoolEntry], list[PoolEntry]]:
-        """Return the entries whose ``pick`` is true, in file order, and those where it fails."""
-        picks = self.prepared.picks
-        found: set[int] = set()
-        failed: set[int] = set()
-        buckets = picks.index.find(self.values)
-        if len(buckets) == 1 and not buckets[0].unsure:
-            return [picks.entries[place] for place in buckets[0].sure], []
-        for bucket in buckets:
-            found.update(bucket.sure)
-            for place in bucket.unsure:
-                outcome = self.outcome_of(picks.programs[place])
-                if outcome is not False:
-                    (found if outcome is True else failed).add(place)
-        return [picks.entries[it] for it in sorted(found)], [picks.entries[it] for it in failed]
-
-    def numbers(
-        self, order_by: Condition, entries: Sequence[PoolEntry], level: Level
-    ) -> list[float | None]:
-        """Return what an ``order_by`` comes to for entries; None where it is no number."""
-        found = [self.prepared.order(order_by, entry, level) for entry in entries]
-        return [number_of(self.outcome_of(it)) if isinstance(it, Program) else it for it in found]
-
-
 def _is_false(part: Program | None, frame: Frame) -> bool:
     return part is not None and part.evaluate(frame) is False
-
-
-def _number(forbid: PreparedForbid) -> int:
-    return forbid.number
 
 
 def _variables(policy: Policy) -> Mapping[str, Sequence[tuple[str, Program]]]:

@@ -787,7 +787,7 @@ def killed(_job: object, _chunk: object) -> None:
 
 INTERRUPTED = """
 import sys
-from policy_router.cli import commands, main
+from policy_router.cli import main
 from policy_router.log.replay import chunks
 chunks._SMALL = 0
 if __name__ == "__main__":

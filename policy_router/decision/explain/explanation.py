@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from msgspec import UnsetType
 
+from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.trace import ConditionTrace, trace
 from policy_router.decision.explain.why_not import WhyNot, asking_level, traces_of, why_not_selected
@@ -24,7 +25,6 @@ from policy_router.decision.explain.wording import (
     spelt_parameters,
     spelt_target,
 )
-from policy_router.decision.prepared import Evaluation
 from policy_router.decision.record import (
     Decision,
     DecisionRecord,

@@ -1,4 +1,4 @@
-"""What the arguments of the commands about the decision log mean."""
+"""Arguments that several of the commands about a log have, and what they mean."""
 
 from __future__ import annotations
 
@@ -6,22 +6,37 @@ import argparse
 import datetime
 import os
 import re
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
-from policy_router.cli.requests import name_of
+from policy_router.cli.inputs import name_of, read_bytes
+from policy_router.cli.options import LOG
 from policy_router.decision.request import moment
-from policy_router.errors import RequestError, reason_of
+from policy_router.errors import RequestError
 from policy_router.log.entry import microseconds
 from policy_router.log.sign.keys import SignatureError, Verifier, read_verifier
 
 _AGE = re.compile(r"(\d{1,9})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_BIG = 64 * 1024 * 1024
 _K = TypeVar("_K")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def add_log(parser: argparse.ArgumentParser) -> None:
+    """Add the log that is meant, which may be an option, too."""
+    parser.add_argument("words", metavar="LOG", nargs="?", help=LOG)
+    parser.add_argument("--log", metavar="DIR", help="the same")
+
+
+def add_log_and_id(parser: argparse.ArgumentParser) -> None:
+    """Add a log and one of its decisions."""
+    parser.add_argument("words", metavar="LOG ID", nargs="*", help="a log, and a decision's id")
+    parser.add_argument("--log", metavar="DIR", help="the log")
+
+
+def add_key(parser: argparse.ArgumentParser, text: str, *, is_needed: bool = False) -> None:
+    """Add the file of a key."""
+    parser.add_argument("--key", metavar="FILE", required=is_needed, help=text)
 
 
 def log_of(options: argparse.Namespace) -> str:
@@ -44,16 +59,6 @@ def log_and_id(options: argparse.Namespace) -> tuple[str, str]:
     return (words[1], words[0]) if second and not first else (words[0], words[1])
 
 
-def content_of(path: str) -> bytes:
-    """Return what a file holds, or standard input."""
-    try:
-        if path == "-":
-            return sys.stdin.buffer.read(_BIG)
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as problem:
-        raise RequestError(name_of(path), f"cannot be read: {reason_of(problem)}") from None
-
-
 def verifier_of(path: str | None) -> Verifier | None:
     """Return the key that a file holds; None where none is meant."""
     return None if path is None else key_of(path, read_verifier)
@@ -61,7 +66,7 @@ def verifier_of(path: str | None) -> Verifier | None:
 
 def key_of(path: str, read: Callable[[bytes], _K]) -> _K:
     """Return the key that a file holds, as it is read."""
-    content = content_of(path)
+    content = read_bytes(path)
     try:
         return read(content)
     except SignatureError as problem:

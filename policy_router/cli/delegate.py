@@ -1,4 +1,4 @@
-"""The commands that delegate: the tool's definition, and what a call of it comes to."""
+"""The command ``delegate``: decides what tasks run on, and runs them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,15 @@ import msgspec
 
 from policy_router.calls.executor import Executor
 from policy_router.calls.notifications import LOGGER
-from policy_router.calls.results import (
-    Delegation,
-    Event,
-    EventKind,
-    Result,
-    Status,
-    TaskError,
-    Tokens,
-)
-from policy_router.cli import CHILD_FAILED, GOOD, INTERRUPTED, REFUSED
-from policy_router.cli.requests import read_requests, read_value
-from policy_router.cli.terminal import Lines, err, flush, out, out_bytes, table
-from policy_router.cli.writing import log_for
+from policy_router.calls.results import Delegation, Event, EventKind, Result, Status
+from policy_router.cli.decision_log import add_logging, log_for
+from policy_router.cli.exit_codes import CHILD_FAILED, GOOD, INTERRUPTED, REFUSED
+from policy_router.cli.inputs import read_facts, read_policy, read_value
+from policy_router.cli.options import add_format, add_now, add_policy
+from policy_router.cli.results import deliver
+from policy_router.cli.terminal import Lines
 from policy_router.delegation.delegator import Delegator
 from policy_router.delegation.outcomes import overall
-from policy_router.delegation.tool import tool
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
@@ -44,18 +37,82 @@ _MARKS = {
     Status.NOT_STARTED: "dim",
 }
 _NOTES = {EventKind.WAITING, EventKind.MODEL_MISMATCH, EventKind.PARAMETER_LEFT_OUT}
-_LONGEST_NOTE = 200
+_MOST = 100_000
 
 
-def print_tool(policy: Policy, options: argparse.Namespace) -> int:
-    """Print the definition of the tool, on one line of JSON."""
-    out_bytes(msgspec.json.encode(tool(policy, _facts(options.request))))
-    return GOOD
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_policy(parser)
+    parser.add_argument("--goal", help="the goal of the task; with --tasks, the goal of all tasks")
+    parser.add_argument("--context", help="the information that the task needs")
+    parser.add_argument("--model", help="ask for this model or entry")
+    parser.add_argument("--provider", help="ask for this provider")
+    parser.add_argument("--reasoning-effort", metavar="EFFORT", help="ask for this effort")
+    parser.add_argument("--kind", help="the kind of work, in one word")
+    parser.add_argument("--tasks", metavar="FILE", help="a list of tasks, JSON or YAML, or -")
+    parser.add_argument("--request", metavar="FILE", help="parent, caller, budget and facts")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="decide and estimate, without a model call"
+    )
+    parser.add_argument(
+        "--on-refused",
+        choices=["refuse", "skip"],
+        default="refuse",
+        help="after a refused task: refuse all tasks, or skip this one; default: refuse",
+    )
+    for name, kind, default, text in (
+        ("--concurrency", _whole, 8, "children at the same time"),
+        ("--timeout", _seconds, 600.0, "seconds without data from a provider"),
+        (
+            "--retries",
+            _whole_or_none,
+            0,
+            "how often the plan is repeated after temporary failures",
+        ),
+    ):
+        parser.add_argument(
+            name, metavar="N", type=kind, default=default, help=f"{text}; default: {default:g}"
+        )
+    add_logging(parser)
+    parser.add_argument("--stream", action="store_true", help="stream the answers")
+    parser.add_argument("--session-id", metavar="ID", help="continue this session")
+    parser.add_argument(
+        "--session-header",
+        metavar="NAME",
+        default="X-Session-Id",
+        help="the header with the session's id; default: X-Session-Id",
+    )
+    add_now(parser)
+    add_format(parser)
 
 
-def delegate(policy: Policy, options: argparse.Namespace) -> int:
+def _whole(text: str) -> int:
+    number = _whole_or_none(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1 is wanted")
+    return number
+
+
+def _whole_or_none(text: str) -> int:
+    if not text.isdecimal() or int(text) > _MOST:
+        raise argparse.ArgumentTypeError(f"a whole number up to {_MOST:,} is wanted")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= _MOST:
+        raise argparse.ArgumentTypeError(f"seconds from above 0 to {_MOST:,} are wanted")
+    return number
+
+
+def run(options: argparse.Namespace) -> int:
     """Delegate what the options or a file ask for, and print what became of it."""
-    arguments, facts = _arguments(options), _facts(options.request)
+    policy = read_policy(options.policy, is_strict=options.strict)
+    arguments, facts = _arguments(options), read_facts(options.request)
     lines = Lines(sys.stderr, is_quiet=options.quiet)
     watch = _Watch(lines)
     executor = _executor(policy, options)
@@ -73,7 +130,7 @@ def delegate(policy: Policy, options: argparse.Namespace) -> int:
             made = watch.as_far_as(maker.plan(arguments, facts, session_id=options.session_id))
         finally:
             lines.end()
-    _deliver(made, options)
+    deliver(made, options)
     return INTERRUPTED if interrupted else _exit_code(made)
 
 
@@ -166,16 +223,6 @@ def _arguments(options: argparse.Namespace) -> dict[str, Any]:
     return {**given, "tasks": content}
 
 
-def _facts(path: str | None) -> dict[str, Any] | None:
-    """Return what a file says of parent, caller, budget and facts."""
-    if path is None:
-        return None
-    requests, is_batch = read_requests(path)
-    if is_batch:
-        raise RequestError("$", "one request is wanted, not a batch")
-    return dict(requests[0].given)
-
-
 class _Watch:
     """Shows what happens, a line for each child, and keeps what is finished."""
 
@@ -213,127 +260,3 @@ def _last_word(event: Event, result: Result) -> tuple[str, str]:
     if result.error is not None:
         text = f"{text}  {result.error.code}: {printable(result.error.message)}"
     return text, _MARKS.get(result.status, "dim")
-
-
-def _deliver(made: Delegation, options: argparse.Namespace) -> None:
-    """Print results; where standard output takes none, on standard error: they were paid for."""
-    try:
-        _print(made, options)
-        flush()
-    except OSError:
-        err(made.to_json().decode())
-        raise
-
-
-def _print(made: Delegation, options: argparse.Namespace) -> None:
-    if options.format == "json":
-        out_bytes(made.to_json())
-        return
-    if made.error is not None:
-        err(f"policy-router: task {made.error.task}: {_refusal(made.error)}")
-        if not options.dry_run:
-            err("policy-router: nothing was started; --on-refused skip runs the other tasks")
-    if options.quiet:
-        _print_least(made, options)
-    else:
-        heads, row = (_PLANNED, _planned_row) if options.dry_run else (_RAN, _ran_row)
-        out(table(heads, [row(result) for result in made.results]))
-    _print_texts(made)
-
-
-def _print_least(made: Delegation, options: argparse.Namespace) -> None:
-    """Print what nobody may miss: what failed, and of a dry run, what would run."""
-    for result in made.results:
-        if options.dry_run:
-            out(_where(result))
-        if result.status is Status.FAILED and result.error is not None:
-            err(f"policy-router: task {result.task}: {_refusal(result.error)}")
-
-
-def _refusal(error: TaskError) -> str:
-    message = f"{error.code}: {printable(error.message).rstrip('.')}"
-    if error.permitted is None:
-        return message
-    return f"{message}; permitted: {', '.join(map(printable, error.permitted)) or 'nothing'}"
-
-
-_RAN = ("task", "status", "ran on", "level", "tokens", "cost", "seconds", "note")
-_PLANNED = ("task", "outcome", "would run on", "level", "rule", "tokens", "cost at most", "note")
-
-
-def _ran_row(result: Result) -> tuple[str, ...]:
-    seconds = "-" if result.duration_seconds is None else f"{result.duration_seconds:.1f}"
-    note = [*result.warnings]
-    if len(result.attempts) > 1:
-        note.insert(0, f"{len(result.attempts)} attempts")
-    if result.error is not None:
-        note.insert(0, _refusal(result.error))
-    if result.finish_reason == "length":
-        note.append("cut short")
-    tokens, cost = _tokens(result.tokens), _dollars(result.cost_usd)
-    return (
-        str(result.task),
-        result.status,
-        _where(result),
-        result.level or "-",
-        tokens,
-        cost,
-        seconds,
-        _note(note),
-    )
-
-
-def _planned_row(result: Result) -> tuple[str, ...]:
-    guess = result.estimate
-    tokens = _tokens(Tokens(guess.input_tokens, guess.output_tokens)) if guess else "-"
-    note = [*result.warnings]
-    if result.error is not None:
-        note.insert(0, _refusal(result.error))
-    cost = _dollars(guess.cost_usd) if guess else "-"
-    return (
-        str(result.task),
-        result.status,
-        _where(result),
-        result.level or "-",
-        printable(result.rule or "-"),
-        tokens,
-        cost,
-        _note(note),
-    )
-
-
-def _where(result: Result) -> str:
-    ran = result.effective
-    if ran is None:
-        return "-"
-    name = ran.model if ran.entry in {None, ran.model} else f"{ran.entry} ({ran.model})"
-    return printable(f"{name} at {ran.provider}" if ran.provider else name)
-
-
-def _tokens(tokens: Tokens) -> str:
-    if tokens.input is None and tokens.output is None:
-        return "unknown"
-    parts = ("?" if number is None else f"{number:,}" for number in (tokens.input, tokens.output))
-    return " + ".join(parts)
-
-
-def _dollars(cost: float | None) -> str:
-    return "unknown" if cost is None else f"${cost:.6f}"
-
-
-def _note(parts: list[str]) -> str:
-    text = printable("; ".join(parts))
-    return text if len(text) <= _LONGEST_NOTE else f"{text[:_LONGEST_NOTE]}..."
-
-
-def _print_texts(made: Delegation) -> None:
-    """Print what the children said: of a batch, each under its number."""
-    for result in made.results:
-        if result.text is not None:
-            head = f"task {result.task}:\n" if len(made.results) > 1 else ""
-            out(f"\n{head}{_shown(result.text)}")
-
-
-def _shown(text: str) -> str:
-    """Return a text of several lines as a terminal may show it."""
-    return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))

@@ -7,25 +7,67 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
 
-from policy_router.cli import GOOD, NOT_IDENTICAL
+from policy_router.cli.exit_codes import GOOD, NOT_IDENTICAL
+from policy_router.cli.inputs import read_policy
+from policy_router.cli.options import LOG, add_format, add_strict, number
 from policy_router.cli.terminal import Bar, counted, err, out, out_bytes, paint_for, table
 from policy_router.decision.replay import Outcome
 from policy_router.diagnostics.model import printable
-from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.log.replay.replaying import ReplayReport, replay_log
 from policy_router.log.replay.what_if import what_if
 from policy_router.log.replay.what_if_money import BILLION
 from policy_router.log.replay.what_if_report import WhatIf, ordered
 
+_MOST = 10**12
 _SHOWN = 12
 _SHOWN_IN_MARKDOWN = 50
 """A comment of a pull request has to be short: GitHub takes 65,536 characters."""
 _TICKS = re.compile(r"`+")
 
 
-def replay(options: argparse.Namespace) -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("log", metavar="LOG", help=LOG)
+    parser.add_argument(
+        "--against", metavar="POLICY", help="compare with the decisions of this policy"
+    )
+    add_strict(parser)
+    parser.add_argument(
+        "--fail-over",
+        metavar="N",
+        type=_limit,
+        help="with --against: exit with 4 if more than N decisions (or N%%) differ",
+    )
+    parser.add_argument(
+        "--workers", metavar="N", type=number, help="processes; default: one per core"
+    )
+    text = "markdown, for a pull request, needs --against; default: human"
+    add_format(parser, "markdown", text=text)
+
+
+def _limit(text: str) -> tuple[Decimal, bool]:
+    """Return a number of decisions, and whether it is a part of a hundred."""
+    digits = text.removesuffix("%")
+    try:
+        value = Decimal(digits)
+    except InvalidOperation:
+        value = Decimal(-1)
+    is_part = digits != text
+    is_limit = value.is_finite() and 0 <= value <= _MOST
+    if not is_limit or (not is_part and value % 1):
+        raise argparse.ArgumentTypeError("a number of decisions is wanted, or a percentage")
+    return value, is_part
+
+
+def run(options: argparse.Namespace) -> int:
+    """Replay a log under its own policies, or by another policy."""
+    return _replay(options) if options.against is None else _replay_against(options)
+
+
+def _replay(options: argparse.Namespace) -> int:
     """Make every decision of a log again, and say what is not identical."""
     if options.fail_over is not None:
         raise RequestError("--fail-over", "it needs --against POLICY")
@@ -59,15 +101,11 @@ def _print_replay(report: ReplayReport, options: argparse.Namespace) -> None:
         out(f"next: policy-router log show {shlex.quote(options.log)} {first}")
 
 
-def replay_against(policy: Policy, options: argparse.Namespace) -> int:
+def _replay_against(options: argparse.Namespace) -> int:
     """Decide every request of a log by another policy, and say what would change."""
+    policy = read_policy(options.against, is_strict=options.strict)
     with Bar("decided", is_quiet=options.quiet) as bar:
-        report = what_if(
-            options.log,
-            policy,
-            workers=options.workers,
-            progress=bar,
-        )
+        report = what_if(options.log, policy, workers=options.workers, progress=bar)
     if options.format == "json":
         out_bytes(report.to_json())
     elif options.format == "markdown":

@@ -1,19 +1,60 @@
-"""Requests and records from files and from standard input."""
+"""Policies, and requests and records from files and from standard input."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from policy_router.cli.terminal import counted, err
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request
 from policy_router.diagnostics.model import quote
-from policy_router.errors import RequestError, reason_of
+from policy_router.domain import Policy
+from policy_router.errors import PolicyError, PolicyRouterError, RequestError, reason_of
+from policy_router.files.loader import check
 
 MAX_BYTES = 64 * 1024 * 1024
-"""The longest batch, in bytes."""
+"""The longest file that is read whole, in bytes."""
+
+
+class UsageError(PolicyRouterError):
+    """A command that cannot be carried out as it was asked for."""
+
+
+def read_policy(path: str, *, is_strict: bool) -> Policy:
+    """Read a policy to use, and say how many warnings it has.
+
+    Raises:
+        PolicyError: it has errors, or warnings where none is let pass.
+        UsageError: there is no such file.
+    """
+    policy, found = check(existing(path))
+    if policy is None or (is_strict and found.warnings):
+        raise PolicyError(found)
+    if found.warnings:
+        count = counted(found.warnings, "warning")
+        err(f"policy-router: {count}; see: policy-router check {shlex.quote(path)}")
+    return policy
+
+
+def existing(path: str) -> str:
+    """Return the path of a file or folder that is there.
+
+    Raises:
+        UsageError: nothing is there.
+    """
+    try:
+        exists = Path(path).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        exists = False
+    if not exists:
+        raise UsageError(f"there is no file or folder {path[:200]}")
+    return path
 
 
 def read_requests(path: str) -> tuple[list[Request], bool]:
@@ -29,9 +70,21 @@ def read_requests(path: str) -> tuple[list[Request], bool]:
         RequestError: something is malformed; its path tells which request of a batch.
     """
     content = read_value(path)
-    if not isinstance(content, list):
-        return [Request.from_mapping(content)], False
-    return [_numbered(position, item) for position, item in enumerate(content)], True
+    return [_request(*it) for it in _placed(content)], isinstance(content, list)
+
+
+def read_facts(path: str | None) -> dict[str, Any] | None:
+    """Return what the request in a file says of parent, caller, budget and facts.
+
+    Raises:
+        RequestError: it is malformed, or a batch.
+    """
+    if path is None:
+        return None
+    requests, is_batch = read_requests(path)
+    if is_batch:
+        raise RequestError("$", "one request is wanted, not a batch")
+    return dict(requests[0].given)
 
 
 def read_requests_or_records(path: str) -> list[Request | DecisionRecord]:
@@ -41,16 +94,32 @@ def read_requests_or_records(path: str) -> list[Request | DecisionRecord]:
         RequestError: something is malformed.
         RecordError: it is a record, and cannot be read.
     """
-    content = read_value(path)
-    items = content if isinstance(content, list) else [content]
     return [
-        DecisionRecord.from_json(json.dumps(item))
-        if _is_record(item)
-        else _numbered(position, item)
-        if isinstance(content, list)
-        else Request.from_mapping(item)
-        for position, item in enumerate(items)
+        DecisionRecord.from_json(json.dumps(item)) if _is_record(item) else _request(position, item)
+        for position, item in _placed(read_value(path))
     ]
+
+
+def _placed(content: Any) -> list[tuple[int | None, Any]]:
+    """Return what is in a batch, with positions, or what is none."""
+    return list(enumerate(content)) if isinstance(content, list) else [(None, content)]
+
+
+def _request(position: int | None, item: Any) -> Request:
+    with of_batch(position):
+        return Request.from_mapping(item)
+
+
+@contextmanager
+def of_batch(position: int | None) -> Iterator[None]:
+    """Let the path of an error begin with the position of its request in a batch, if it has one."""
+    try:
+        yield
+    except RequestError as problem:
+        if position is None:
+            raise
+        path = f"$[{position}]{problem.path.removeprefix('$')}"
+        raise RequestError(path, problem.reason, problem.help) from None
 
 
 def read_value(path: str) -> Any:
@@ -59,7 +128,7 @@ def read_value(path: str) -> Any:
     Raises:
         RequestError: it cannot be read or parsed.
     """
-    content = _read_bytes(path)
+    content = read_bytes(path)
     if Path(path).suffix in {".yaml", ".yml"}:
         return _from_yaml(path, content)
     try:
@@ -73,7 +142,12 @@ def read_value(path: str) -> Any:
     return _from_yaml(path, content)
 
 
-def _read_bytes(path: str) -> bytes:
+def read_bytes(path: str) -> bytes:
+    """Read a file, or standard input.
+
+    Raises:
+        RequestError: it cannot be read, or is longer than ``MAX_BYTES``.
+    """
     try:
         if path == "-":
             content = sys.stdin.buffer.read(MAX_BYTES + 1)
@@ -113,12 +187,10 @@ def _json_line(path: str, number: int, line: str) -> Any:
 def _decode(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_without_repeats, parse_constant=float)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RequestError):
         raise
     except RecursionError:
         raise RequestError("$", "the JSON is nested too deep") from None
-    except RequestError:
-        raise
     except ValueError:
         raise RequestError("$", "a number is too long") from None
 
@@ -141,20 +213,6 @@ def _from_yaml(path: str, content: bytes) -> Any:
         where = f"line {line}, column {column}"
         raise RequestError(problem.path, f"{problem.message} ({where})", problem.help)
     return value
-
-
-def _numbered(position: int, item: Any) -> Request:
-    try:
-        return Request.from_mapping(item)
-    except RequestError as problem:
-        raise at_position(problem, position) from None
-
-
-def at_position(problem: RequestError, position: int) -> RequestError:
-    """Return the problem of one request of a batch, with its position in the path."""
-    return RequestError(
-        f"$[{position}]{problem.path.removeprefix('$')}", problem.reason, problem.help
-    )
 
 
 def _is_record(item: Any) -> bool:
