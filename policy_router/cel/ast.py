@@ -164,6 +164,10 @@ class TableOf(Node):
     path: str
     values: Mapping[str, Any]
 
+    def __hash__(self) -> int:
+        """Return the hash of the path: equal tables have equal ones."""
+        return hash(self.path)
+
 
 @dataclass(frozen=True, slots=True)
 class Loop(Node):
