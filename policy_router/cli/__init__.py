@@ -21,6 +21,7 @@ from policy_router.cli.log_options import (
     add_replay,
     add_strict,
 )
+from policy_router.cli.serving_options import add_serve, add_token
 from policy_router.version import VERSION
 
 GOOD, POLICY_ERRORS, USAGE, REFUSED, NOT_IDENTICAL, CHILD_FAILED = range(6)
@@ -120,8 +121,10 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_logs(command, common)
 
+    _add_service(command, common)
+
     schema = command("schema", "print a JSON Schema")
-    schema.add_argument("name", choices=["policy", "request", "record", "log"])
+    schema.add_argument("name", choices=["policy", "request", "record", "log", "serve"])
 
     init = command("init", "write a commented policy to begin with")
     init.add_argument("folder", metavar="DIR", nargs="?", default=".", help="default: this folder")
@@ -151,6 +154,13 @@ def _add_logs(command: NewCommand, common: argparse.ArgumentParser) -> None:
     add_log_commands(_adder(of_log, common))
     replay = command("replay", "make the decisions of a log again, or by another policy")
     add_replay(replay)
+
+
+def _add_service(command: NewCommand, common: argparse.ArgumentParser) -> None:
+    add_serve(command("serve", "answer agents over HTTP"))
+    token = command("token", "make credentials for a service")
+    of_token = token.add_subparsers(dest="token_command", metavar="COMMAND", required=True)
+    add_token(_adder(of_token, common))
 
 
 def _add_delegate(parser: argparse.ArgumentParser) -> None:

@@ -8,14 +8,13 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 from msgspec import UnsetType
 
 from policy_router.cli import GOOD, NOT_WHOLE, POLICY_ERRORS, REFUSED, USAGE
 from policy_router.cli.requests import at_position, read_requests, read_requests_or_records
 from policy_router.cli.terminal import counted, err, out, out_bytes, paint_for, table
-from policy_router.decision.askable import permitted_entries
+from policy_router.decision.askable import menu_as_json, permitted_entries
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain import Explanation, explain
 from policy_router.decision.record import DecisionRecord
@@ -196,8 +195,7 @@ def _menu(options: argparse.Namespace) -> int:
             raise _UsageError("menu takes one request, not a batch")
         entries = permitted_entries(policy, requests[0], options.now)
     if options.format == "json":
-        listed = None if policy.pool is None else [_dish(entry) for entry in entries]
-        menu = {"restricted": policy.pool is not None, "entries": listed}
+        menu = menu_as_json(policy, entries)
         out_bytes(json.dumps(menu, indent=2, ensure_ascii=False).encode())
     else:
         _print_menu(options, policy, entries)
@@ -230,16 +228,6 @@ def _menu_row(entry: PoolEntry) -> tuple[str, ...]:
     )
 
 
-def _dish(entry: PoolEntry) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "model": entry.model,
-        "provider": entry.provider or None,
-        "strengths": entry.strengths,
-        "price": {"input": entry.price.input, "output": entry.price.output},
-    }
-
-
 def _tool(options: argparse.Namespace) -> int:
     from policy_router.cli.delegation import print_tool
 
@@ -264,6 +252,20 @@ def _replay(options: argparse.Namespace) -> int:
     if options.against is None:
         return replay(options)
     return replay_against(_policy(options, options.against), options)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from policy_router.cli.serving import serve, settings_from
+
+    settings = settings_from(options)
+    options.strict = settings.strict
+    return serve(_policy(options, options.policy), settings, options)
+
+
+def _token(options: argparse.Namespace) -> int:
+    from policy_router.cli.serving import token
+
+    return token(options)
 
 
 def _schema(options: argparse.Namespace) -> int:
@@ -340,6 +342,8 @@ _COMMANDS = {
     "delegate": _delegate,
     "log": _of_log,
     "replay": _replay,
+    "serve": _serve,
+    "token": _token,
     "schema": _schema,
     "init": _init,
 }

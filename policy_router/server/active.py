@@ -1,0 +1,74 @@
+"""Which policy decides now, and what became of newer versions of it."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from policy_router.decision.prepared import Prepared
+from policy_router.decision.request import spelt
+from policy_router.diagnostics import Diagnostics
+from policy_router.domain import Policy
+from policy_router.runtime.router import Clock
+
+
+class Rejected(Struct, frozen=True):
+    """A newer version that is not used.
+
+    Attributes:
+        at: when it was rejected.
+        diagnostics: why.
+    """
+
+    at: datetime.datetime
+    diagnostics: Diagnostics
+
+
+class Active:
+    """The policy that decides now."""
+
+    def __init__(self, path: str | Path, policy: Policy, clock: Clock) -> None:
+        """Begin with a policy.
+
+        Args:
+            path: the rule file, or the folder of them.
+            policy: what was compiled of it.
+            clock: tells since when it decides.
+        """
+        self.path, self._clock = Path(path), clock
+        self.policy, self.since = policy, clock()
+        self.rejected: Rejected | None = None
+        policy.prepared(Prepared).warm()
+
+    @property
+    def revision(self) -> str:
+        """The revision that decides now."""
+        return self.policy.revision
+
+    def use(self, policy: Policy) -> None:
+        """Let a policy decide from now on; one that is warm already makes nobody wait."""
+        policy.prepared(Prepared).warm()
+        if policy.revision != self.policy.revision:
+            self.since = self._clock()
+        self.policy, self.rejected = policy, None
+
+    def reject(self, found: Diagnostics) -> None:
+        """Note that a newer version is not used, and why."""
+        self.rejected = Rejected(self._clock(), found)
+
+    def status(self) -> dict[str, Any]:
+        """Return what an administrator is told."""
+        policy, rejected = self.policy, self.rejected
+        told: dict[str, Any] = {
+            "name": policy.name,
+            "revision": policy.revision,
+            "since": spelt(self.since),
+            "files": [source.name for source in policy.sources],
+            "warnings": policy.warnings.to_dict(),
+        }
+        if rejected is not None:
+            told["rejected"] = {"at": spelt(rejected.at), **rejected.diagnostics.to_dict()}
+        return told

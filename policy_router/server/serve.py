@@ -1,0 +1,112 @@
+"""A service from its beginning to its end: the socket, and the processes that answer at it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from policy_router.domain import Policy
+from policy_router.errors import RequestError, needs_extra, reason_of
+from policy_router.server.settings import Settings
+
+NEEDED: Final = ("uvicorn", "uvloop", "httptools", "jwt", "prometheus_client")
+_BACKLOG: Final = 2048
+
+
+def need_server() -> None:
+    """Say which extra a service needs, where it is not there.
+
+    Raises:
+        ModuleNotFoundError: a package of the extra is not installed.
+    """
+    for module in NEEDED:
+        with needs_extra("serve", module, "the service"):
+            import_module(module)
+
+
+def serve(path: str, policy: Policy, settings: Settings, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT comes.
+
+    Args:
+        path: the rule file, or the folder of them.
+        policy: what was compiled of it.
+        settings: the configuration.
+        say: is told where the service listens, once it does.
+
+    Raises:
+        RequestError: the configuration names a file or an address that cannot be used.
+        ModuleNotFoundError: an extra is not installed.
+    """
+    need_server()
+    from policy_router.server.worker import Worker
+
+    worker = Worker(path, policy, settings)
+    listener = listen(settings)
+    try:
+        worker.run(listener, lambda: say(where(listener, settings)))
+    finally:
+        listener.close()
+        if settings.socket_path is not None:
+            Path(settings.socket_path).unlink(missing_ok=True)
+
+
+def where(listener: socket.socket, settings: Settings) -> str:
+    """Return the address of a service, as a client writes it."""
+    if settings.socket_path is not None:
+        return f"unix:{settings.socket_path}"
+    host, port = listener.getsockname()[:2]
+    scheme = "http" if settings.tls is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Return the socket that a service listens at.
+
+    Raises:
+        RequestError: there cannot be one.
+    """
+    path = settings.socket_path
+    try:
+        listener = _at_address(*settings.address) if path is None else _at_path(path)
+        listener.listen(_BACKLOG)
+    except OSError as problem:
+        raise RequestError(settings.listen, f"cannot listen: {reason_of(problem)}") from None
+    listener.settimeout(0)
+    return listener
+
+
+def _at_address(host: str, port: int) -> socket.socket:
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(address)
+    return listener
+
+
+def _at_path(path: str) -> socket.socket:
+    """Bind a socket that only its owner can open; one that nobody listens at is replaced."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode) and not _is_answered(path):  # noqa: PTH116
+            os.unlink(path)  # noqa: PTH108 - as the line above
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(path)
+    finally:
+        os.umask(before)
+    return listener
+
+
+def _is_answered(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        try:
+            client.connect(path)
+        except OSError:
+            return False
+    return True
