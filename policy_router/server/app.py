@@ -160,12 +160,14 @@ def agent_routes(agents: Agents) -> Routes:
     """Return what agents and hosts ask."""
 
     async def decide(asked: Asked) -> Answer:
+        asked.options()
         decision_id, record, content = await agents.decide(asked)
         name = decision_id.encode()
         body = b'{"decision_id":"%b","record":%b}' % (name, content)
         return Answer(body, headers=((DECISION, name),), revision=record.policy.revision)
 
     async def batch(asked: Asked) -> Answer:
+        asked.options()
         answer, _ = await agents.batch(asked)
         return answer
 

@@ -122,13 +122,16 @@ def new_token(line: Callable[[str], TokenLine], path: str) -> str:
         RequestError: the line is malformed, or the file cannot be written.
     """
     token = PREFIX + secrets.token_urlsafe(_BYTES)
-    added = line(sum_of(token))
-    added.credential()
+    try:
+        content = msgspec.json.encode(line(sum_of(token)))
+        msgspec.json.decode(content, type=TokenLine).credential()
+    except msgspec.ValidationError as problem:
+        raise RequestError("token", str(problem)) from None
     try:
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(number, "rb+") as stream:
             is_whole = stream.seek(0, os.SEEK_END) == 0 or _last_byte(stream) == b"\n"
-            stream.write((b"" if is_whole else b"\n") + msgspec.json.encode(added) + b"\n")
+            stream.write((b"" if is_whole else b"\n") + content + b"\n")
     except (OSError, ValueError) as problem:
         raise RequestError(path, f"cannot be written: {reason_of(problem)}") from None
     return token

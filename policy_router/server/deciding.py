@@ -119,15 +119,17 @@ class Agents:
     async def _stated(self, asked: Asked) -> Request:
         """Return the request of a body, which may be empty."""
         sections = _mapping(decoded(asked.body or b"{}"))
-        await self._parent(sections, asked)
+        _, parent = await self._parent(sections, asked)
         with _fitting():
-            return self._request(self._policy(), sections, asked.credential)
+            return self._request(self._policy(), sections, asked.credential, parent)
 
     async def _decided(self, policy: Policy, content: Any, asked: Asked) -> Decided:
         sections = _mapping(content)
-        parent_id = await self._parent(sections, asked) if PARENT in asked.headers else None
+        parent_id, parent = None, None
+        if PARENT in asked.headers:
+            parent_id, parent = await self._parent(sections, asked)
         try:
-            request = self._request(policy, sections, asked.credential)
+            request = self._request(policy, sections, asked.credential, parent)
             now = self._clock()
             record = decide(policy, request, now=now)
         except RequestError as problem:
@@ -146,8 +148,20 @@ class Agents:
 
     # Who is believed.
 
-    def _request(self, policy: Policy, sections: dict[str, Any], credential: Credential) -> Request:
+    def _request(
+        self,
+        policy: Policy,
+        sections: dict[str, Any],
+        credential: Credential,
+        parent: Mapping[str, Any] | None,
+    ) -> Request:
         """Return a request in which everybody states only what they may.
+
+        Args:
+            policy: what decides.
+            sections: what is stated.
+            credential: who states it.
+            parent: what the agent itself runs on, where an earlier decision says so.
 
         Raises:
             Problem: an agent states more.
@@ -155,6 +169,8 @@ class Agents:
         """
         if not credential.is_host and not self._open.issuperset(sections):
             self._check_stated(sections)
+        if parent is not None:
+            sections["parent"] = parent
         if credential.caller and "caller" not in sections:
             sections["caller"] = credential.caller
         if credential.facts:
@@ -181,18 +197,20 @@ class Agents:
             if f"facts.{name}" not in self._open:
                 raise not_verified(f"$.facts.{name}".rstrip("."), may_state=self._may_state)
 
-    async def _parent(self, sections: dict[str, Any], asked: Asked) -> str | None:
-        """Fill in what the agent itself runs on, by the decision that it names in a header.
+    async def _parent(
+        self, sections: Mapping[str, Any], asked: Asked
+    ) -> tuple[str | None, Mapping[str, Any] | None]:
+        """Return what the agent itself runs on, by the decision that it names in a header.
 
         Returns:
-            The id of that decision; None where there is no header.
+            The id of that decision, and the section ``parent``; neither without the header.
 
         Raises:
             Problem: there is no such decision of this caller.
         """
         header, name = asked.headers.get(PARENT), PARENT.decode()
         if header is None:
-            return None
+            return None, None
         if "parent" in sections:
             detail = "what the agent runs on is stated twice: in the header and in the body"
             raise Problem(400, "stated_twice", detail, path=name)
@@ -203,8 +221,7 @@ class Agents:
         if earlier is None or earlier.caller != caller_id or earlier.parent is None:
             detail = "this names no decision of the same caller that selected a target"
             raise Problem(403, "not_verified", detail, path=name)
-        sections["parent"] = earlier.parent
-        return parent_id
+        return parent_id, earlier.parent
 
 
 def _mapping(content: Any) -> dict[str, Any]:
