@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from policy_router.decision import record as rec
-from policy_router.decision.request import MAX_CHARACTERS
+from policy_router.decision.typed import MAX_CHARACTERS
 from policy_router.domain import WISHES
 from policy_router.expressions.tree import BOOL, DOUBLE, INT, STRING, STRINGS, Type
 from policy_router.expressions.vocabulary import MAX_ITEMS, SECTIONS, Name, default_of

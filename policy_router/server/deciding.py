@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from policy_router.decision.askable import menu_as_json, permitted_entries
 from policy_router.decision.evaluator import decide
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request
-from policy_router.domain import Policy
+from policy_router.decision.typed import typed_sections
+from policy_router.domain import FrozenDict, Policy
 from policy_router.errors import LogError, RequestError
 from policy_router.runtime.ids import uuid7
 from policy_router.runtime.log.write.decision_log import DecisionLog
@@ -27,7 +29,7 @@ from policy_router.runtime.tool import tool
 from policy_router.server.asking import Answer, Asked
 from policy_router.server.credentials import Credential
 from policy_router.server.earlier import EarlierDecisions
-from policy_router.server.problems import Problem, not_verified, unfit, unlogged
+from policy_router.server.problems import NOT_JSON, Problem, not_json, not_verified, unfit, unlogged
 
 PARENT: Final = b"policy-router-parent"
 DECISION: Final = b"policy-router-decision-id"
@@ -72,7 +74,7 @@ class Agents:
             Problem: the request is not good, or cannot be logged.
         """
         policy = self._policy()
-        decided = await self._decided(policy, decoded(asked.body), asked)
+        decided = await self._decided(policy, asked.body, asked)
         await self._keep(policy, [decided])
         return decided.decision_id, decided.record, decided.record.to_json()
 
@@ -82,7 +84,7 @@ class Agents:
         made: list[Decided | Problem] = []
         for number, content in enumerate(contents, 1):
             try:
-                made.append(await self._decided(policy, content, asked))
+                made.append(await self._decided(policy, bytes(content), asked))
             except Problem as problem:
                 made.append(problem)
             if not number % _AT_A_TIME:
@@ -118,18 +120,18 @@ class Agents:
 
     async def _stated(self, asked: Asked) -> Request:
         """Return the request of a body, which may be empty."""
-        sections = _mapping(decoded(asked.body or b"{}"))
-        _, parent = await self._parent(sections, asked)
+        stated = _stated_in(asked.body or b"{}")
+        _, parent = await self._parent(stated.sections, asked)
         with _fitting():
-            return self._request(self._policy(), sections, asked.credential, parent)
+            return self._request(self._policy(), stated, asked.credential, parent)
 
-    async def _decided(self, policy: Policy, content: Any, asked: Asked) -> Decided:
-        sections = _mapping(content)
+    async def _decided(self, policy: Policy, content: bytes, asked: Asked) -> Decided:
+        stated = _stated_in(content)
         parent_id, parent = None, None
         if PARENT in asked.headers:
-            parent_id, parent = await self._parent(sections, asked)
+            parent_id, parent = await self._parent(stated.sections, asked)
         try:
-            request = self._request(policy, sections, asked.credential, parent)
+            request = self._request(policy, stated, asked.credential, parent)
             now = self._clock()
             record = decide(policy, request, now=now)
         except RequestError as problem:
@@ -151,7 +153,7 @@ class Agents:
     def _request(
         self,
         policy: Policy,
-        sections: dict[str, Any],
+        stated: _Stated,
         credential: Credential,
         parent: Mapping[str, Any] | None,
     ) -> Request:
@@ -159,7 +161,7 @@ class Agents:
 
         Args:
             policy: what decides.
-            sections: what is stated.
+            stated: what is stated.
             credential: who states it.
             parent: what the agent itself runs on, where an earlier decision says so.
 
@@ -167,6 +169,7 @@ class Agents:
             Problem: an agent states more.
             RequestError: the request is malformed.
         """
+        sections = stated.sections
         if not credential.is_host and not self._open.issuperset(sections):
             self._check_stated(sections)
         if parent is not None:
@@ -174,16 +177,20 @@ class Agents:
         if credential.caller and "caller" not in sections:
             sections["caller"] = credential.caller
         if credential.facts:
-            known = {name: it for name, it in credential.facts.items() if name in policy.facts}
-            stated = sections.get("facts", {})
-            if not isinstance(stated, dict):
-                raise RequestError("$.facts", "a mapping is wanted")
-            if not credential.is_host and not known.keys().isdisjoint(stated):
-                name = next(name for name in stated if name in known)
-                raise not_verified(f"$.facts.{name}", may_state=self._may_state)
-            if known or stated:
-                sections["facts"] = {**known, **stated}
+            sections["facts"] = self._facts(policy, sections.get("facts", {}), credential)
+        if stated.is_checked:
+            return Request.of_checked(sections)
         return Request.from_mapping(sections)
+
+    def _facts(self, policy: Policy, stated: Any, credential: Credential) -> FrozenDict:
+        """Return the facts of a credential, as far as the policy reads them, and stated ones."""
+        known = {name: it for name, it in credential.facts.items() if name in policy.facts}
+        if not isinstance(stated, dict):
+            raise RequestError("$.facts", "a mapping is wanted")
+        if not credential.is_host and not known.keys().isdisjoint(stated):
+            name = next(name for name in stated if name in known)
+            raise not_verified(f"$.facts.{name}", may_state=self._may_state)
+        return FrozenDict({**known, **stated})
 
     def _check_stated(self, sections: Mapping[str, Any]) -> None:
         """Refuse what an agent may not state; what nobody knows is left to the request."""
@@ -224,39 +231,62 @@ class Agents:
         return parent_id, earlier.parent
 
 
-def _mapping(content: Any) -> dict[str, Any]:
-    if not isinstance(content, dict):
-        raise Problem(422, "bad_request", "a mapping is wanted", path="$")
-    return content
+class _Stated(Struct):
+    """What a body states.
+
+    Attributes:
+        sections: the sections of the request, to be completed.
+        is_checked: whether they were checked in shape.
+    """
+
+    sections: dict[str, Any]
+    is_checked: bool
 
 
-def decoded(body: bytes) -> Any:
-    """Return what a body says.
+class _Batch(Struct, forbid_unknown_fields=True):
+    """The body of a batch."""
+
+    requests: list[msgspec.Raw]
+
+
+def _stated_in(body: bytes) -> _Stated:
+    """Read a request; what is not plainly good is read slowly, for the sake of its error.
 
     Raises:
-        Problem: it is not JSON.
+        Problem: it is not JSON, or no mapping.
     """
+    typed = typed_sections(body)
+    if typed is not None:
+        return _Stated(dict(typed), is_checked=True)
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise Problem(400, "not_json", "the body is not JSON", path="$") from None
+        content = msgspec.json.decode(body)
+    except NOT_JSON:
+        raise not_json() from None
+    if not isinstance(content, dict):
+        raise Problem(422, "bad_request", "a mapping is wanted", path="$")
+    return _Stated(content, is_checked=False)
 
 
-def batch_of(body: bytes) -> list[Any]:
+def batch_of(body: bytes) -> list[msgspec.Raw]:
     """Return the requests of a batch.
 
     Raises:
         Problem: the body is none.
     """
-    content = _mapping(decoded(body))
-    requests = content.pop("requests", None)
-    if not isinstance(requests, list) or content:
+    try:
+        requests = _BATCHES.decode(body).requests
+    except msgspec.ValidationError:
         detail = "a mapping with the list `requests` is wanted, and nothing else"
-        raise Problem(422, "bad_request", detail, path="$")
+        raise Problem(422, "bad_request", detail, path="$") from None
+    except NOT_JSON:
+        raise not_json() from None
     if len(requests) > MOST_REQUESTS:
         detail = f"a batch has at most {MOST_REQUESTS:,} requests"
         raise Problem(413, "too_large", detail, path="$.requests")
     return requests
+
+
+_BATCHES: Final = msgspec.json.Decoder(_Batch)
 
 
 @contextmanager

@@ -76,6 +76,15 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         return msgspec.json.encode(self.plain())
 
 
+NOT_JSON: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What is raised for bytes that are not JSON."""
+
+
+def not_json() -> Problem:
+    """Return the problem of a body that is not JSON."""
+    return Problem(400, "not_json", "the body is not JSON", path="$")
+
+
 def unfit(problem: RequestError) -> Problem:
     """Return the problem of a request that does not fit the policy."""
     return Problem(422, "bad_request", problem.reason, path=problem.path, help=problem.help)
