@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from msgspec import Struct
 
 from policy_router.decision.prepared import Prepared
 from policy_router.decision.request import spelt
-from policy_router.diagnostics import Diagnostics
 from policy_router.domain import Policy
 from policy_router.runtime.router import Clock
 
@@ -20,11 +20,11 @@ class Rejected(Struct, frozen=True):
 
     Attributes:
         at: when it was rejected.
-        diagnostics: why.
+        diagnostics: why, as plain data.
     """
 
     at: datetime.datetime
-    diagnostics: Diagnostics
+    diagnostics: Mapping[str, Any]
 
 
 class Active:
@@ -55,7 +55,7 @@ class Active:
             self.since = self._clock()
         self.policy, self.rejected = policy, None
 
-    def reject(self, found: Diagnostics) -> None:
+    def reject(self, found: Mapping[str, Any]) -> None:
         """Note that a newer version is not used, and why."""
         self.rejected = Rejected(self._clock(), found)
 
@@ -70,5 +70,5 @@ class Active:
             "warnings": policy.warnings.to_dict(),
         }
         if rejected is not None:
-            told["rejected"] = {"at": spelt(rejected.at), **rejected.diagnostics.to_dict()}
+            told["rejected"] = {"at": spelt(rejected.at), **rejected.diagnostics}
         return told

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from policy_router.server.active import Active
@@ -19,10 +20,11 @@ from policy_router.server.asking import (
     answer_of,
     body_of,
 )
+from policy_router.server.auditing import Auditors
 from policy_router.server.credentials import LOGGER, Credential, Limits
 from policy_router.server.deciding import DECISION, Agents, batch_size
 from policy_router.server.gate import Gate
-from policy_router.server.problems import Problem, busy
+from policy_router.server.problems import Problem, busy, role_needed
 
 Handler = Callable[[Asked], Awaitable[Answer]]
 POLICY: Final = b"policy-router-policy"
@@ -115,8 +117,7 @@ class Service:
             return await route.answer(Asked(_NOBODY, query=scope["query_string"]))
         credential = await self._gate.credential(headers)
         if route.role not in credential.roles:
-            detail = f"this credential may not do that: the role {route.role} is needed"
-            raise Problem(403, "role_needed", detail)
+            raise role_needed(route.role)
         if self.running >= self._queue or self._bytes > _MOST_BYTES:
             raise busy("overloaded", "there are too many requests at a time")
         self.running += 1
@@ -124,7 +125,7 @@ class Service:
         try:
             body = await body_of(headers, receive)
             self._bytes += len(body)
-            asked = Asked(credential, body, headers, scope["query_string"], rest)
+            asked = Asked(credential, body, headers, scope["query_string"], rest, receive)
             if credential.rate is None and credential.concurrency is None:
                 return await route.answer(asked)
             weight = 1 if route.weighs is None else route.weighs(body)
@@ -156,14 +157,19 @@ class Service:
 _NOBODY: Final = Credential("", frozenset())
 
 
-def agent_routes(agents: Agents) -> Routes:
+def agent_routes(agents: Agents, auditors: Auditors) -> Routes:
     """Return what agents and hosts ask."""
 
     async def decide(asked: Asked) -> Answer:
-        asked.options()
+        explains = bool(asked.query) and asked.flag(asked.options("explain"), "explain")
+        if explains and "auditor" not in asked.credential.roles:
+            raise role_needed("auditor")
         decision_id, record, content = await agents.decide(asked)
         name = decision_id.encode()
         body = b'{"decision_id":"%b","record":%b}' % (name, content)
+        if explains:
+            told = msgspec.json.encode(await auditors.explanation(record))
+            body = body[:-1] + b',"explanation":%b}' % told
         return Answer(body, headers=((DECISION, name),), revision=record.policy.revision)
 
     async def batch(asked: Asked) -> Answer:
@@ -176,6 +182,17 @@ def agent_routes(agents: Agents) -> Routes:
         "/v1/decide/batch": {"POST": Route(batch, weighs=batch_size)},
         "/v1/menu": {"GET": Route(agents.menu), "POST": Route(agents.menu)},
         "/v1/tool": {"POST": Route(agents.tool)},
+    }
+
+
+def auditor_routes(auditors: Auditors) -> Routes:
+    """Return what auditors ask."""
+    return {
+        "/v1/explain": {"POST": Route(auditors.explain, "auditor")},
+        "/v1/decisions": {"GET": Route(auditors.decisions, "auditor")},
+        "/v1/decisions/": {"GET": Route(auditors.decision, "auditor")},
+        "/v1/replay": {"POST": Route(auditors.replay, "auditor")},
+        "/v1/what-if": {"POST": Route(auditors.what_if, "auditor")},
     }
 
 

@@ -41,6 +41,7 @@ class Asked(Struct, frozen=True, eq=False):
         headers: its headers, by names in lower case.
         query: what stands behind the question mark of its address.
         rest: what of its path the route leaves open.
+        gone: returns when the client has hung up.
     """
 
     credential: Credential
@@ -48,6 +49,7 @@ class Asked(Struct, frozen=True, eq=False):
     headers: Mapping[bytes, bytes] = {}
     query: bytes = b""
     rest: str = ""
+    gone: Receive | None = None
 
     def options(self, *known: str) -> dict[str, str]:
         """Return the parameters of the address.

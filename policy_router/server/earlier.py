@@ -1,8 +1,10 @@
-"""Decisions of a moment ago: what an agent runs on, by the id of the decision that says so."""
+"""Decisions by their ids: those of a moment ago in this worker, and all others in the log."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,10 +14,14 @@ from policy_router.decision.record import DecisionRecord
 from policy_router.domain import FrozenDict
 from policy_router.errors import LogError, RecordError
 from policy_router.parameters import EFFORT
-from policy_router.runtime.log.entry import Kind, is_id
-from policy_router.runtime.log.read.reading import LogReader
+from policy_router.runtime.log.entry import Kind, LogEntry, is_id
+from policy_router.server.index import Index
 
 _MOST: Final = 10_000
+_UUID7: Final = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+_FRESH_SECONDS: Final = 10.0
+_PATIENCE_SECONDS: Final = 2.0
+_POLL_SECONDS: Final = 0.1
 
 
 class Earlier(Struct, frozen=True):
@@ -49,13 +55,13 @@ class Earlier(Struct, frozen=True):
 class EarlierDecisions:
     """The last decisions of this worker, and behind them the log."""
 
-    def __init__(self, folder: str | None) -> None:
+    def __init__(self, index: Index | None) -> None:
         """Begin with what is in a log.
 
         Args:
-            folder: the log; None where there is none.
+            index: that of the log; None where there is none.
         """
-        self._folder = folder
+        self._index = index
         self._records: dict[str, DecisionRecord] = {}
 
     def keep(self, decision_id: str, record: DecisionRecord) -> None:
@@ -66,16 +72,45 @@ class EarlierDecisions:
             del records[next(iter(records))]
 
     async def find(self, decision_id: str) -> Earlier | None:
-        """Return a decision by its id; None where there is none."""
-        record = self._records.get(decision_id)
-        if record is None and self._folder is not None and is_id(decision_id):
-            record = await asyncio.to_thread(self._read, self._folder, decision_id)
+        """Return what is needed of a decision for its child; None where there is none."""
+        record = await self.record(decision_id)
         return None if record is None else Earlier.of(record)
 
-    def _read(self, folder: str, decision_id: str) -> DecisionRecord | None:
+    async def record(self, decision_id: str) -> DecisionRecord | None:
+        """Return the record of a decision; None where there is none."""
+        record = self._records.get(decision_id)
+        if record is not None or self._index is None or not is_id(decision_id):
+            return record
+        lines, _ = await self.lines(decision_id)
         try:
-            lines = LogReader(folder).about(decision_id)
-            made = (it.entry for it in lines if it.entry.kind is Kind.DECISION)
-            return next((it.decision_record for it in made if it.id == decision_id), None)
-        except (LogError, RecordError):
+            entries = map(LogEntry.from_json, lines)
+            return next((it.decision_record for it in entries if it.kind is Kind.DECISION), None)
+        except RecordError:
             return None
+
+    async def lines(self, decision_id: str) -> tuple[list[bytes], list[bytes]]:
+        """Return the lines about a decision, and the decisions of its child.
+
+        Another worker may have made it a moment ago: a new id is waited for, until the index
+        has it.
+        """
+        if self._index is None:
+            return [], []
+        end = time.monotonic() + (_PATIENCE_SECONDS if _is_fresh(decision_id) else 0.0)
+        while True:
+            try:
+                found = await asyncio.to_thread(self._index.about, decision_id)
+            except LogError:
+                found = ([], [])
+            if found[0] or time.monotonic() >= end:
+                return found
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+def _is_fresh(decision_id: str) -> bool:
+    """Tell whether an id was made in the last seconds, as it says itself."""
+    match = _UUID7.fullmatch(decision_id)
+    if match is None:
+        return False
+    made = int(match[1] + match[2], 16) / 1000
+    return abs(time.time() - made) < _FRESH_SECONDS

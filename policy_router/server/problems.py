@@ -101,6 +101,12 @@ def busy(code: str, detail: str, seconds: float = 1) -> Problem:
     return Problem(503, code, detail, headers=(retry_after(seconds),))
 
 
+def role_needed(role: str) -> Problem:
+    """Return the problem of a credential that may not do something."""
+    detail = f"this credential may not do that: the role {role} is needed"
+    return Problem(403, "role_needed", detail)
+
+
 def retry_after(seconds: float) -> Header:
     """Return the header that says when to try again: whole seconds, at least one."""
     return b"retry-after", str(max(1, -int(-seconds // 1))).encode()

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 from policy_router.domain import Policy
 from policy_router.errors import RequestError, needs_extra, reason_of
-from policy_router.server.settings import Settings
+from policy_router.server.settings import Settings, index_of
 
 NEEDED: Final = ("uvicorn", "uvloop", "httptools", "jwt", "prometheus_client")
 _BACKLOG: Final = 2048
@@ -46,14 +49,29 @@ def serve(path: str, policy: Policy, settings: Settings, say: Callable[[str], No
     need_server()
     from policy_router.server.worker import Worker
 
-    worker = Worker(path, policy, settings)
-    listener = listen(settings)
-    try:
-        worker.run(listener, lambda: say(where(listener, settings)))
-    finally:
-        listener.close()
-        if settings.socket_path is not None:
-            Path(settings.socket_path).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="policy-router-") as shared:
+        worker = Worker(path, policy, settings, Path(shared))
+        listener = listen(settings)
+        try:
+            with following(settings):
+                worker.run(listener, lambda: say(where(listener, settings)))
+        finally:
+            listener.close()
+            if settings.socket_path is not None:
+                Path(settings.socket_path).unlink(missing_ok=True)
+
+
+@contextmanager
+def following(settings: Settings) -> Iterator[None]:
+    """Let a process of its own keep the index of the log up to date."""
+    if settings.log is None:
+        yield
+        return
+    command = [sys.executable, "-m", "policy_router.server.index"]
+    command += [settings.log, index_of(settings)]
+    # It ends with its input, which ends with this process, however that ends.
+    with subprocess.Popen(command, stdin=subprocess.PIPE):  # noqa: S603 - our own
+        yield
 
 
 def where(listener: socket.socket, settings: Settings) -> str:

@@ -183,6 +183,11 @@ def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
     return settings
 
 
+def index_of(settings: Settings) -> str:
+    """Return the file of the index of the log."""
+    return settings.index or f"{(settings.log or '').rstrip('/')}.index"
+
+
 def seconds_of(duration: str) -> float:
     """Return how many seconds a duration has.
 

@@ -19,13 +19,22 @@ from policy_router.errors import reason_of
 from policy_router.runtime.log.write.decision_log import DecisionLog
 from policy_router.runtime.router import system_clock
 from policy_router.server.active import Active
-from policy_router.server.app import Service, agent_routes, later_routes, state_routes
+from policy_router.server.app import (
+    Service,
+    agent_routes,
+    auditor_routes,
+    later_routes,
+    state_routes,
+)
 from policy_router.server.asking import Edges
+from policy_router.server.auditing import Auditors
 from policy_router.server.credentials import Limits
 from policy_router.server.deciding import Agents
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.gate import Gate
-from policy_router.server.settings import Settings, seconds_of
+from policy_router.server.helpers import Helpers
+from policy_router.server.index import Index
+from policy_router.server.settings import Settings, index_of, seconds_of
 
 POLL_SECONDS: Final = 1.0
 """How often files are looked at for changes."""
@@ -39,13 +48,16 @@ _PROBE: Final = b"\0" * 4096
 class Worker:
     """Answers at a socket until it is told to end."""
 
-    def __init__(self, path: str, policy: Policy, settings: Settings, *, share: int = 1) -> None:
+    def __init__(
+        self, path: str, policy: Policy, settings: Settings, shared: Path, *, share: int = 1
+    ) -> None:
         """Get ready.
 
         Args:
             path: the rule file, or the folder of them.
             policy: what was compiled of it.
             settings: the configuration.
+            shared: a folder that the workers of a service share for as long as it runs.
             share: by how many workers a limit is divided.
 
         Raises:
@@ -55,7 +67,8 @@ class Worker:
         self.active = Active(path, policy, system_clock)
         self._gate = Gate(settings)
         self._log = DecisionLog(settings.log) if settings.log is not None else None
-        self._earlier = EarlierDecisions(settings.log)
+        index = Index(settings.log, index_of(settings)) if settings.log is not None else None
+        earlier, helpers = EarlierDecisions(index), Helpers(settings, shared)
         edges = Edges(settings.hosts, settings.origins)
         limits = Limits(time.monotonic, share)
         self.service = Service(self.active, self._gate, limits, edges, queue=settings.queue)
@@ -64,10 +77,19 @@ class Worker:
             log=self._log,
             clock=system_clock,
             may_state=settings.agent_may_state,
-            earlier=self._earlier,
+            earlier=earlier,
+        )
+        auditors = Auditors(
+            lambda: self.active.policy,
+            log=settings.log,
+            index=index,
+            earlier=earlier,
+            helpers=helpers,
+            clock=system_clock,
         )
         self.service.routes = {
-            **agent_routes(agents),
+            **agent_routes(agents, auditors),
+            **auditor_routes(auditors),
             **state_routes(self.active, readiness(settings.log)),
             **later_routes(),
         }
