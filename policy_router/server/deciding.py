@@ -50,6 +50,7 @@ class Agents:
         clock: Clock,
         may_state: tuple[str, ...],
         earlier: EarlierDecisions,
+        unlogged: Callable[[], None],
     ) -> None:
         """Keep what decisions need.
 
@@ -59,9 +60,11 @@ class Agents:
             clock: tells the time of each decision.
             may_state: what an agent may state besides ``call`` and ``task``.
             earlier: knows the decisions of a moment ago.
+            unlogged: is called where decisions cannot be logged.
         """
         self._policy, self._log, self._clock = policy, log, clock
         self._may_state, self._earlier = may_state, earlier
+        self._unlogged = unlogged
         self._open = _STATED.union(may_state)
 
     async def decide(self, asked: Asked) -> tuple[str, DecisionRecord, bytes]:
@@ -144,6 +147,7 @@ class Agents:
             try:
                 await self._log.decisions_async(policy, decided)
             except (LogError, RuntimeError) as problem:
+                self._unlogged()
                 raise unlogged(problem) from None
         for it in decided:
             self._earlier.keep(it.decision_id, it.record)
