@@ -20,8 +20,12 @@ _STATUS: Final = b"/v1/policy"
 _CONFLICT: Final = 409
 
 
-class _Check(Struct, forbid_unknown_fields=True):
-    """A policy as text: no folder and no reference in it is looked at."""
+class CheckBody(Struct, forbid_unknown_fields=True):
+    """A policy to be checked: text alone, no folder and no reference in it is looked at.
+
+    Attributes:
+        policy: what a rule file holds.
+    """
 
     policy: str
 
@@ -54,7 +58,7 @@ class Administrators:
         """Find what is wrong with a policy."""
         asked.options()
         try:
-            wanted = msgspec.json.decode(asked.body, type=_Check)
+            wanted = msgspec.json.decode(asked.body, type=CheckBody)
         except msgspec.ValidationError as problem:
             raise Problem(422, "bad_request", str(problem), path="$") from None
         except NOT_JSON:

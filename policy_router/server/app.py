@@ -29,6 +29,7 @@ from policy_router.server.deciding import DECISION, Agents, batch_size
 from policy_router.server.gate import Gate
 from policy_router.server.metrics import OTHER, ROUTES, Metrics
 from policy_router.server.metrics import TYPE as METRICS
+from policy_router.server.openapi import document
 from policy_router.server.problems import Problem, busy, role_needed
 
 Handler = Callable[[Asked], Awaitable[Answer]]
@@ -270,7 +271,14 @@ def state_routes(
         asked.options()
         return Answer(metrics.to_text(active), type=METRICS)
 
+    described = document()
+
+    async def openapi(asked: Asked) -> Answer:
+        asked.options()
+        return Answer(described)
+
     return {
+        "/openapi.json": {"GET": Route(openapi, None)},
         "/livez": {"GET": Route(alive, None)},
         "/readyz": {"GET": Route(ready, None)},
         "/metrics": {"GET": Route(counted, "auditor")},

@@ -247,8 +247,12 @@ class _Stated(Struct):
     is_checked: bool
 
 
-class _Batch(Struct, forbid_unknown_fields=True):
-    """The body of a batch."""
+class BatchBody(Struct, forbid_unknown_fields=True):
+    """Requests that are decided together.
+
+    Attributes:
+        requests: in order.
+    """
 
     requests: list[msgspec.Raw]
 
@@ -290,7 +294,7 @@ def batch_of(body: bytes) -> list[msgspec.Raw]:
     return requests
 
 
-_BATCHES: Final = msgspec.json.Decoder(_Batch)
+_BATCHES: Final = msgspec.json.Decoder(BatchBody)
 
 
 @contextmanager
