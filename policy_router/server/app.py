@@ -192,10 +192,10 @@ def agent_routes(agents: Agents, auditors: Auditors, metrics: Metrics) -> Routes
         explains = bool(asked.query) and asked.flag(asked.options("explain"), "explain")
         if explains and "auditor" not in asked.credential.roles:
             raise role_needed("auditor")
-        decision_id, record, content = await agents.decide(asked)
+        decided = await agents.decide(asked)
+        record, name = decided.record, decided.decision_id.encode()
         metrics.decided(record)
-        name = decision_id.encode()
-        body = b'{"decision_id":"%b","record":%b}' % (name, content)
+        body = b'{"decision_id":"%b","record":%b}' % (name, decided.content or b"")
         if explains:
             told = msgspec.json.encode(await auditors.explanation(record))
             body = body[:-1] + b',"explanation":%b}' % told

@@ -140,6 +140,7 @@ class Auditors:
             raise unfit(problem) from None
 
     async def _logged(self, decision_id: str) -> DecisionRecord:
+        self._indexed()
         record = await self._earlier.record(decision_id)
         if record is None:
             raise _unknown("$.decision_id")

@@ -67,11 +67,11 @@ class Agents:
         self._unlogged = unlogged
         self._open = _STATED.union(may_state)
 
-    async def decide(self, asked: Asked) -> tuple[str, DecisionRecord, bytes]:
+    async def decide(self, asked: Asked) -> Decided:
         """Decide one request, and log it.
 
         Returns:
-            The id of the decision, the record, and its canonical JSON.
+            The decision, with the canonical JSON of its record.
 
         Raises:
             Problem: the request is not good, or cannot be logged.
@@ -79,7 +79,7 @@ class Agents:
         policy = self._policy()
         decided = await self._decided(policy, asked.body, asked)
         await self._keep(policy, [decided])
-        return decided.decision_id, decided.record, decided.record.to_json()
+        return decided
 
     async def batch(self, asked: Asked) -> tuple[Answer, list[DecisionRecord]]:
         """Decide requests, in order, and log all of them together."""
@@ -97,7 +97,7 @@ class Agents:
         answers = [
             {"error": it.plain()}
             if isinstance(it, Problem)
-            else {"decision_id": it.decision_id, "record": msgspec.Raw(it.record.to_json())}
+            else {"decision_id": it.decision_id, "record": msgspec.Raw(it.content or b"")}
             for it in made
         ]
         body = msgspec.json.encode({"decisions": answers})
@@ -139,7 +139,7 @@ class Agents:
             record = decide(policy, request, now=now)
         except RequestError as problem:
             raise unfit(problem) from None
-        return Decided(record, uuid7(now), parent_id)
+        return Decided(record, uuid7(now), parent_id, record.to_json())
 
     async def _keep(self, policy: Policy, decided: list[Decided]) -> None:
         """Log decisions before anybody is told of them."""
@@ -229,10 +229,11 @@ class Agents:
         earlier = await self._earlier.find(parent_id)
         caller = sections.get("caller", asked.credential.caller)
         caller_id = caller.get("id", "") if isinstance(caller, Mapping) else ""
-        if earlier is None or earlier.caller != caller_id or earlier.parent is None:
+        parent = None if earlier is None or earlier.caller != caller_id else earlier.parent()
+        if parent is None:
             detail = "this names no decision of the same caller that selected a target"
             raise Problem(403, "not_verified", detail, path=name)
-        return parent_id, earlier.parent
+        return parent_id, parent
 
 
 class _Stated(Struct):

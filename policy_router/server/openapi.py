@@ -84,7 +84,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "agent",
         _ANY,
         "Request",
-        {"format": {"type": "string", "enum": ["openai"]}, "strict": _FLAG},
+        {"format": {"type": "string", "enum": ["openai"]}, "strict": {"enum": ["false"]}},
         takes_parent=True,
     ),
     ("/v1/explain", "POST"): Operation(
