@@ -26,6 +26,8 @@ _COMMANDS = {
     "delegate": "decide the targets of tasks, and run the tasks",
     "log": "read, check, sign and prune decision logs",
     "replay": "repeat the decisions of a log, by their own or another policy",
+    "serve": "answer agents over HTTP",
+    "token": "make credentials for a service",
     "schema": "print a JSON Schema",
     "init": "write a first policy with comments",
 }

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 
 from policy_router.cli.inputs import UsageError, read_policy, read_requests
 from policy_router.cli.options import add_format, add_now, add_policy
 from policy_router.cli.terminal import out, out_bytes, table
-from policy_router.decision.menu import permitted_entries
+from policy_router.decision.menu import menu_as_json, permitted_entries
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy, PoolEntry
 
@@ -32,8 +31,7 @@ def run(options: argparse.Namespace) -> None:
             raise UsageError("menu takes one request, not a batch")
         entries = permitted_entries(policy, requests[0], options.now)
     if options.format == "json":
-        listed = None if policy.pool is None else [_entry_as_json(entry) for entry in entries]
-        menu = {"restricted": policy.pool is not None, "entries": listed}
+        menu = menu_as_json(policy, entries)
         out_bytes(json.dumps(menu, indent=2, ensure_ascii=False).encode())
     else:
         _print(options, policy, entries)
@@ -61,13 +59,3 @@ def _row(entry: PoolEntry) -> tuple[str, ...]:
         *("-" if price is None else f"{price:g}" for price in prices),
         printable(", ".join(entry.strengths)),
     )
-
-
-def _entry_as_json(entry: PoolEntry) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "model": entry.model,
-        "provider": entry.provider or None,
-        "strengths": entry.strengths,
-        "price": {"input": entry.price.input, "output": entry.price.output},
-    }

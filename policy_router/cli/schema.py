@@ -10,7 +10,7 @@ from policy_router.files.loader import data_folder
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
-    parser.add_argument("name", choices=["policy", "request", "record", "log"])
+    parser.add_argument("name", choices=["policy", "request", "record", "log", "serve"])
 
 
 def run(options: argparse.Namespace) -> None:

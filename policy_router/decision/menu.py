@@ -9,7 +9,7 @@ guards admit at another level alone, such as ``pool``, is not on it: asking for 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from policy_router.cel.ast import Node
@@ -83,6 +83,27 @@ def permitted_entries(
 
     named = (entry for entry in policy.pool or () if entry.name in names)
     return tuple(entry for entry in named if not entry.shares_name or is_admitted(entry))
+
+
+def menu_as_json(policy: Policy, entries: Iterable[PoolEntry]) -> dict[str, Any]:
+    """Return what may be asked for as plain data.
+
+    Args:
+        policy: a compiled policy.
+        entries: what may be asked for of its pool; without a pool that is anything.
+    """
+    listed = None if policy.pool is None else [_as_json(entry) for entry in entries]
+    return {"restricted": policy.pool is not None, "entries": listed}
+
+
+def _as_json(entry: PoolEntry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "model": entry.model,
+        "provider": entry.provider or None,
+        "strengths": entry.strengths,
+        "price": {"input": entry.price.input, "output": entry.price.output},
+    }
 
 
 class _Menu:

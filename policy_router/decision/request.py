@@ -12,6 +12,7 @@ import msgspec
 
 from policy_router.cel.ast import BOOL, DOUBLE, INT, STRING, STRINGS, Type
 from policy_router.cel.vocabulary import MAX_ITEMS, SECTIONS, default_of
+from policy_router.decision.typed import MAX_CHARACTERS, typed_sections
 from policy_router.diagnostics.model import did_you_mean, json_path, quote
 from policy_router.domain import FrozenDict, Policy
 from policy_router.errors import RequestError
@@ -19,8 +20,6 @@ from policy_router.parameters import EFFORT, KNOWN, LONGEST, RESERVED, fits, nam
 
 MAX_BYTES = 1024 * 1024
 """The longest request in JSON, in bytes."""
-MAX_CHARACTERS = 65_536
-"""The longest string in a request."""
 
 NOTHING_GIVEN: Mapping[str, Any] = FrozenDict()
 _INT64 = 2**63
@@ -64,7 +63,16 @@ class Request:
         Raises:
             RequestError: an unknown section or key, a wrong type, or a number that is not finite.
         """
-        given = {section: _section(section, content) for section, content in sections.items()}
+        self._keep({section: _section(section, content) for section, content in sections.items()})
+
+    @classmethod
+    def of_checked(cls, sections: Mapping[str, FrozenDict]) -> Request:
+        """Make a request of sections that were checked in shape: of other requests, or typed."""
+        request = cls.__new__(cls)
+        request._keep(sections)  # noqa: SLF001 - it is its own
+        return request
+
+    def _keep(self, given: Mapping[str, FrozenDict]) -> None:
         self._given = FrozenDict(given)
         completed = {
             section: FrozenDict({**_DEFAULTS[section], **content, **_wishes(section, content)})
@@ -97,6 +105,8 @@ class Request:
             content = content.encode(errors="surrogatepass")
         if len(content) > MAX_BYTES:
             raise RequestError("$", f"the request is longer than {MAX_BYTES:,} bytes")
+        if (sections := typed_sections(content)) is not None:
+            return cls.of_checked(sections)
         try:
             return cls.from_mapping(msgspec.json.decode(content))
         except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -359,7 +369,7 @@ def _wishes(section: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
 
     ``reasoning_effort`` is one of them, wherever it was given, and it is a name by itself.
     """
-    if section not in _WISHING:
+    if section not in _WISHING or ("parameters" not in content and not content.get(EFFORT)):
         return NOTHING_GIVEN
     wished = {named(key): value for key, value in content.get("parameters", {}).items()}
     effort, other = content.get(EFFORT, ""), wished.pop(EFFORT, "")

@@ -16,7 +16,7 @@ import msgspec
 from policy_router.cel.ast import BOOL, DOUBLE, INT, STRING, STRINGS, Type
 from policy_router.cel.vocabulary import MAX_ITEMS, SECTIONS, Name, default_of
 from policy_router.decision import record as rec
-from policy_router.decision.request import MAX_CHARACTERS
+from policy_router.decision.typed import MAX_CHARACTERS
 from policy_router.domain import WISHES
 from policy_router.parameters import KNOWN, LONGEST, RESERVED, SPELLINGS, Kind, named
 

@@ -14,13 +14,13 @@ from policy_router import Request, RequestError, loads
 from policy_router.cel.vocabulary import MAX_ITEMS
 from policy_router.decision.request import (
     MAX_BYTES,
-    MAX_CHARACTERS,
     checked,
     dropped,
     moment,
     spelt,
     values_of,
 )
+from policy_router.decision.typed import MAX_CHARACTERS
 from policy_router.parameters import LONGEST, RESERVED
 
 POLICY = loads(

@@ -21,24 +21,25 @@ TERMS = re.findall(r"^\| (?!term)([a-z -]+) \| .+ \|$", PAGE, re.MULTILINE)
 _WORD = re.compile(r"[a-z]+")
 PLAIN = {
     *_WORD.findall("""
-about acknowledged aclose act add against alias allow always api argument assert assertion assume
-assumption async authenticity base before believes by byte cache call canonical cause cel check
-children client clock close code completeness completion concurrency consistency content context
-cost count covered decide decided default delegate delegator depth description deviation
-diagnostic dict draft dry durability duration effort encoded enforce engine env environ error
-evaluation example executor explain fail failure finish first flip flush folder follow foreign
-format found frequency frequent from full gained gap given goal goes growth hash header help hint
-id identical if in inclusion index input instruction integrity is item json k key kind label line
-load longest lost make mapping matrix max message min model money most name need never new newest
-no not note now number of old omitted on order origin other otherwise output over owner p paint
+about acknowledged aclose act add against algorithm alias allow always api argument assert
+assertion assume assumption async audience authenticity base before believes by byte cache call
+canonical cause cel certificate check checked children claim client clock close code completeness
+completion concurrency consistency content context cost count covered decide decided default
+delegate delegator depth description deviation diagnostic dict draft drain dry durability duration
+effort encoded enforce engine env environ error evaluation example executor explain fail failure
+finish first flip flush folder follow foreign format found frequency frequent from full gained gap
+given goal goes growth hash header help helper hint id identical if in inclusion index input
+instruction integrity is issuer item json jwks jwt k key kind label line listen load longest lost
+make mapping matrix max may megabytes message min model money most name need never new newest no
+not note now number of old omitted on order origin other otherwise output over owner p paint
 partial path pedantic penalty pending pick place prepare prepared presence prev price progress
-prove prune ran read reader reason reasoning refused release remaining reply report requested
-require required result retry role router run schema second secret section seed sent seq serve
-served session severity shorten signature signer since size source span spent status stream
-strength strict support system team temperature text time timeout title to token tool top total
-transport type unchanged unfit unknown unlogged unreadable unsupported until url usd use value
-verbosity verifier verify version violation wait waiting warm watcher what when whole why window
-wire without worker write
+prove prune queue ran rate read reader reason reasoning refused release remaining reply report
+requested require required result retry role router run schema second secret section seed sent seq
+serve served session severity shorten signature signer since size source span spent state status
+stream strength strict support system team temperature text time timeout title tls to token tool
+top total transport type unchanged unfit unknown unlogged unreadable unsupported until url usd use
+value verbosity verifier verify version violation wait waiting warm watcher what when whole why
+window wire without worker write
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""

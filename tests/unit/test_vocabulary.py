@@ -25,9 +25,15 @@ from policy_router.decision.request import Request, values_of
 from policy_router.decision.schema import record_schema, request_schema
 from policy_router.files.loader import data_folder, schema
 from policy_router.log.schema import log_schema
+from policy_router.server.settings import serve_schema
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
-MADE = {"request": request_schema, "record": record_schema, "log": log_schema}
+MADE = {
+    "request": request_schema,
+    "record": record_schema,
+    "log": log_schema,
+    "serve": serve_schema,
+}
 
 
 @pytest.mark.parametrize("name", MADE)

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from policy_router.log.entry import Kind, LineView, known_views
 from policy_router.log.folder import LogFolder, Progress
 
 T = TypeVar("T")
@@ -33,15 +34,24 @@ class Job(Struct, frozen=True):
     Attributes:
         folder: the log, by a path that is the same everywhere.
         run: tells one call from the next: nothing that is kept outlives the call.
+        since: the earliest decisions that it is about, in microseconds since 1970.
+        until: the time before which they are.
     """
 
     folder: str
     run: str
+    since: int | None = None
+    until: int | None = None
 
     @classmethod
-    def of(cls, folder: LogFolder) -> Job:
+    def of(cls, folder: LogFolder, since: int | None = None, until: int | None = None) -> Job:
         """Return a new one."""
-        return cls(str(folder.path), secrets.token_hex(8))
+        return cls(str(folder.path), secrets.token_hex(8), since, until)
+
+    def covers(self, time: int) -> bool:
+        """Tell whether it is about decisions of a time."""
+        is_late = self.since is None or time >= self.since
+        return is_late and (self.until is None or time < self.until)
 
 
 class Chunk(Struct, frozen=True):
@@ -68,6 +78,14 @@ class Chunk(Struct, frozen=True):
                 place += len(line)
                 if line.endswith(b"\n"):
                     yield line[:-1]
+
+
+def covered_views(job: Job, chunk: Chunk) -> Iterator[LineView | None]:
+    """Read the lines of a piece, without the decisions that are not meant."""
+    views = known_views(chunk.lines())
+    if job.since is None and job.until is None:
+        return views
+    return (it for it in views if it is None or it.kind != Kind.DECISION or job.covers(it.time))
 
 
 def chunks(folder: LogFolder) -> list[Chunk]:

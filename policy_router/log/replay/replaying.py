@@ -14,9 +14,9 @@ from msgspec import Raw, Struct, field
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.replay import Outcome, compared, replay
 from policy_router.errors import RecordError
-from policy_router.log.entry import Kind, known_record_view, known_views
+from policy_router.log.entry import Kind, known_record_view
 from policy_router.log.folder import LogFolder, Progress, readable
-from policy_router.log.replay.chunks import Chunk, Job, chunks, over_all
+from policy_router.log.replay.chunks import Chunk, Job, chunks, covered_views, over_all
 from policy_router.log.replay.decisions import (
     MOST_POLICIES,
     Decider,
@@ -104,6 +104,8 @@ def replay_log(
     executor: Executor | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    since: int | None = None,
+    until: int | None = None,
 ) -> ReplayReport:
     """Repeat every decision of a log under its own policy, and compare.
 
@@ -112,12 +114,15 @@ def replay_log(
         executor: runs the work; default for a large log: processes on all cores.
         workers: the number of processes; default: the number of cores.
         progress: is called with the progress.
+        since: the time of the earliest decisions that count, in microseconds since 1970; default:
+            all.
+        until: the time before which decisions count, likewise.
 
     Raises:
         LogError: there is no log.
     """
     log = LogFolder.existing(folder)
-    work, report = partial(replay_chunk, Job.of(log)), ReplayReport()
+    work, report = partial(replay_chunk, Job.of(log, since, until)), ReplayReport()
     spread = partial(over_all, executor=executor, workers=workers, progress=progress)
     with readable(log):
         for part in spread(work, chunks(log)):
@@ -129,7 +134,7 @@ def replay_log(
 def replay_chunk(job: Job, chunk: Chunk) -> ReplayReport:
     """Make the decisions of a piece of a log again."""
     report = ReplayReport()
-    for line in known_views(chunk.lines()):
+    for line in covered_views(job, chunk):
         if line is None:
             report.unreadable += 1
         elif line.kind == Kind.DECISION:

@@ -24,11 +24,10 @@ from policy_router.log.entry import (
     LineView,
     RecordView,
     known_record_view,
-    known_views,
     read_execution,
 )
 from policy_router.log.folder import LogFolder, Progress, readable
-from policy_router.log.replay.chunks import Chunk, Job, chunks, over_all
+from policy_router.log.replay.chunks import Chunk, Job, chunks, covered_views, over_all
 from policy_router.log.replay.decisions import (
     MOST_KEPT,
     Decider,
@@ -46,6 +45,8 @@ def what_if(
     executor: Executor | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    since: int | None = None,
+    until: int | None = None,
 ) -> WhatIf:
     """Decide every request of a log by another policy, and compare.
 
@@ -56,12 +57,15 @@ def what_if(
             large log: processes on all cores.
         workers: the number of processes; default: the number of cores.
         progress: is called with the progress.
+        since: the time of the earliest decisions that count, in microseconds since 1970; default:
+            all.
+        until: the time before which decisions count, likewise.
 
     Raises:
         LogError: there is no log.
     """
     log = LogFolder.existing(folder)
-    job = Job.of(log)
+    job = Job.of(log, since, until)
     report = WhatIf(policy.name, policy.revision)
     work = partial(what_if_chunk, job, policy.canonical)
     spread = partial(over_all, executor=executor, workers=workers)
@@ -175,7 +179,7 @@ def what_if_chunk(job: Job, canonical: bytes, chunk: Chunk) -> WhatIf:
     groups: dict[str, _Group] = {}
     uses: dict[str, Runs] = {}
     met: dict[bytes, _Tally] = {}
-    for line in known_views(chunk.lines()):
+    for line in covered_views(job, chunk):
         if line is None:
             report.unreadable += 1
         elif line.kind == Kind.DECISION:
@@ -206,7 +210,7 @@ def _late_chunk(job: Job, canonical: bytes, pending: dict[bytes, Runs], chunk: C
     going, money, aside = _pass(job, canonical), Money(), WhatIf()
     groups: dict[bytes, _Group] = {}
     here: dict[bytes, Runs] = {}
-    for line in known_views(chunk.lines()):
+    for line in covered_views(job, chunk):
         if line is None or (decision_id := line.id.encode()) not in pending:
             continue
         if line.kind == Kind.DECISION:

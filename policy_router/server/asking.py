@@ -1,0 +1,238 @@
+"""A request over HTTP: what is looked at before anybody acts on it.
+
+Which name the client calls the service by, and which page it comes from, are always checked: a web
+page can let a browser ask a service on the reader's own machine (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any, Final, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from policy_router.server.credentials import Credential
+from policy_router.server.problems import TYPE, Header, Problem
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+LONGEST_BODY: Final = 1024 * 1024
+"""The longest body, in bytes."""
+BODY_SECONDS: Final = 15.0
+"""How long a body may take to arrive."""
+JSON: Final = b"application/json"
+_ONCE: Final = (b"host", b"origin", b"authorization", b"content-type", b"policy-router-parent")
+_LONGEST_QUERY: Final = 4096
+_LONGEST_NUMBER: Final = 20
+
+
+class Asked(Struct, frozen=True, eq=False):
+    """What a request asks, and who does.
+
+    Attributes:
+        credential: who asks.
+        body: its body.
+        headers: its headers, by names in lower case.
+        query: what stands behind the question mark of its address.
+        rest: what of its path the route leaves open.
+        gone: returns when the client has hung up.
+    """
+
+    credential: Credential
+    body: bytes = b""
+    headers: Mapping[bytes, bytes] = {}
+    query: bytes = b""
+    rest: str = ""
+    gone: Receive | None = None
+
+    def options(self, *known: str) -> dict[str, str]:
+        """Return the parameters of the address.
+
+        Raises:
+            Problem: one is given twice, or is none of those that are known.
+        """
+        found: dict[str, str] = {}
+        if not self.query:
+            return found
+        if len(self.query) > _LONGEST_QUERY:
+            raise Problem(400, "bad_query", "the query of the address is too long")
+        for name, value in parse_qsl(self.query.decode("latin-1"), keep_blank_values=True):
+            if name not in known:
+                help_ = f"known: {', '.join(known) or 'none'}"
+                raise Problem(400, "bad_query", "there is no such parameter", path=name, help=help_)
+            if name in found:
+                raise Problem(400, "bad_query", "the parameter is given twice", path=name)
+            found[name] = value
+        return found
+
+    def flag(self, options: Mapping[str, str], name: str) -> bool:
+        """Return a parameter that is ``true`` or ``false``."""
+        value = options.get(name, "false")
+        if value not in {"true", "false"}:
+            raise Problem(400, "bad_query", "true or false is wanted", path=name)
+        return value == "true"
+
+
+class Answer(Struct, frozen=True):
+    """What is answered.
+
+    Attributes:
+        body: the body.
+        status: the HTTP status.
+        headers: headers besides those of every answer.
+        type: the content type.
+        pieces: further pieces of a body whose end is not known yet.
+        revision: the revision of the policy that decided, where that is not the newest one.
+    """
+
+    body: bytes = b""
+    status: int = 200
+    headers: tuple[Header, ...] = ()
+    type: bytes = JSON
+    pieces: AsyncIterator[bytes] | None = None
+    revision: str | None = None
+
+    @classmethod
+    def of(cls, content: Any, status: int = 200) -> Answer:
+        """Return an answer of plain data."""
+        return cls(msgspec.json.encode(content), status)
+
+
+class DisconnectedError(Exception):
+    """The client has hung up."""
+
+
+def answer_of(problem: Problem) -> Answer:
+    """Return the answer that says a problem."""
+    return Answer(problem.to_json(), problem.status, problem.headers, TYPE)
+
+
+class Edges:
+    """The names and pages that clients may come from."""
+
+    def __init__(self, hosts: Iterable[str], origins: Iterable[str]) -> None:
+        """Take those of the configuration; this machine and plain addresses are always among them.
+
+        Args:
+            hosts: names without ports.
+            origins: such as ``https://console.example.com``.
+        """
+        self._hosts = {"localhost", *(host.lower() for host in hosts)}
+        self._origins = {origin.lower().rstrip("/") for origin in origins}
+        self._good: set[bytes] = set()
+
+    def check(self, headers: Mapping[bytes, bytes], raw: list[Header]) -> None:
+        """Refuse a request that calls the service by another name, or comes from another page.
+
+        Raises:
+            Problem: it does.
+        """
+        if len(headers) != len(raw):
+            names = [name for name, _ in raw]
+            for name in _ONCE:
+                if names.count(name) > 1:
+                    detail = "the header is given twice"
+                    raise Problem(400, "bad_header", detail, path=name.decode())
+        host = headers.get(b"host", b"")
+        if host not in self._good:
+            self._check_host(host)
+        origin = headers.get(b"origin")
+        if origin is not None:
+            self._check_origin(origin.decode("latin-1").lower(), host.decode("latin-1").lower())
+
+    def _check_host(self, host: bytes) -> None:
+        try:
+            name = urlsplit(f"//{host.decode('ascii')}").hostname or ""
+        except ValueError:  # not ASCII, too, is such an error
+            name = ""
+        if name not in self._hosts and not _is_address(name):
+            raise Problem(
+                421 if name else 400,
+                "unknown_host",
+                "the service is not called by this name",
+                path="host",
+                help="`hosts` in the configuration lists the names that clients may use",
+            )
+        if len(self._good) < 1000:  # noqa: PLR2004 - there are few names, and ports of chance
+            self._good.add(host)
+
+    def _check_origin(self, origin: str, host: str) -> None:
+        if origin not in self._origins and origin not in {f"http://{host}", f"https://{host}"}:
+            raise Problem(
+                403,
+                "unknown_origin",
+                "a page of another origin may not ask",
+                path="origin",
+                help="`origins` in the configuration lists the pages that may",
+            )
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+async def body_of(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    """Return the body of a request, which has to be JSON.
+
+    Raises:
+        Problem: it is something else, too long or too slow.
+        DisconnectedError: the client has hung up before its end.
+    """
+    length = headers.get(b"content-length", b"0")
+    if len(length) > _LONGEST_NUMBER or not length.isdigit() or int(length) > LONGEST_BODY:
+        raise _too_long()
+    message = await receive()
+    content: bytes = message.get("body", b"")
+    if message.get("more_body") or message["type"] != "http.request":
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                content = await _rest(message, receive)
+        except TimeoutError:
+            detail = f"the body took longer than {BODY_SECONDS:g} seconds"
+            close = (b"connection", b"close")
+            raise Problem(408, "too_slow", detail, headers=(close,)) from None
+    if len(content) > LONGEST_BODY:
+        raise _too_long()
+    kind = headers.get(b"content-type", b"")
+    if kind != JSON and (content or kind):
+        _check_type(kind)
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise Problem(415, "unsupported_type", "the body is compressed", path="content-encoding")
+    return content
+
+
+async def _rest(message: MutableMapping[str, Any], receive: Receive) -> bytes:
+    parts, size = [], 0
+    while True:
+        if message["type"] != "http.request":
+            raise DisconnectedError
+        part = message.get("body", b"")
+        size += len(part)
+        if size > LONGEST_BODY:
+            raise _too_long()
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+
+
+def _check_type(kind: bytes) -> None:
+    name, _, parameter = kind.lower().partition(b";")
+    if name.strip() != JSON or parameter.strip() not in {b"", b"charset=utf-8", b'charset="utf-8"'}:
+        detail = "JSON in UTF-8 is wanted: application/json"
+        raise Problem(415, "unsupported_type", detail, path="content-type")
+
+
+def _too_long() -> Problem:
+    detail = f"the body is longer than {LONGEST_BODY:,} bytes"
+    return Problem(413, "too_large", detail, headers=((b"connection", b"close"),))

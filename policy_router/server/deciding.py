@@ -1,0 +1,312 @@
+"""What agents and hosts ask: decisions, the menu, and the definition of the tool.
+
+Nobody is believed without a credential. An agent states what it wishes and what its task is; who
+it is, what it runs on and what it may spend come from its credential, or from the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from policy_router.decision.evaluator import decide
+from policy_router.decision.menu import menu_as_json, permitted_entries
+from policy_router.decision.record import DecisionRecord
+from policy_router.decision.request import Request
+from policy_router.decision.typed import typed_sections
+from policy_router.delegation.tool import tool
+from policy_router.domain import FrozenDict, Policy
+from policy_router.errors import LogError, RequestError
+from policy_router.files.clock import Clock
+from policy_router.files.ids import uuid7
+from policy_router.log.write.decision_log import DecisionLog
+from policy_router.log.write.drafts import Decided
+from policy_router.server.asking import Answer, Asked
+from policy_router.server.credentials import Credential
+from policy_router.server.earlier import EarlierDecisions
+from policy_router.server.problems import NOT_JSON, Problem, not_json, not_verified, unfit, unlogged
+
+PARENT: Final = b"policy-router-parent"
+DECISION: Final = b"policy-router-decision-id"
+MOST_REQUESTS: Final = 1000
+"""How many requests a batch may have."""
+_STATED: Final = frozenset({"call", "task"})
+_AT_A_TIME: Final = 50
+
+
+class Agents:
+    """Answers agents and hosts."""
+
+    def __init__(
+        self,
+        policy: Callable[[], Policy],
+        *,
+        log: DecisionLog | None,
+        clock: Clock,
+        may_state: tuple[str, ...],
+        earlier: EarlierDecisions,
+        unlogged: Callable[[], None],
+    ) -> None:
+        """Keep what decisions need.
+
+        Args:
+            policy: returns what decides now.
+            log: every decision is in it before it is answered.
+            clock: tells the time of each decision.
+            may_state: what an agent may state besides ``call`` and ``task``.
+            earlier: knows the decisions of a moment ago.
+            unlogged: is called where decisions cannot be logged.
+        """
+        self._policy, self._log, self._clock = policy, log, clock
+        self._may_state, self._earlier = may_state, earlier
+        self._unlogged = unlogged
+        self._open = _STATED.union(may_state)
+
+    async def decide(self, asked: Asked) -> Decided:
+        """Decide one request, and log it.
+
+        Returns:
+            The decision, with the canonical JSON of its record.
+
+        Raises:
+            Problem: the request is not good, or cannot be logged.
+        """
+        policy = self._policy()
+        decided = await self._decided(policy, asked.body, asked)
+        await self._keep(policy, [decided])
+        return decided
+
+    async def batch(self, asked: Asked) -> tuple[Answer, list[DecisionRecord]]:
+        """Decide requests, in order, and log all of them together."""
+        policy, contents = self._policy(), batch_of(asked.body)
+        made: list[Decided | Problem] = []
+        for number, content in enumerate(contents, 1):
+            try:
+                made.append(await self._decided(policy, bytes(content), asked))
+            except Problem as problem:
+                made.append(problem)
+            if not number % _AT_A_TIME:
+                await asyncio.sleep(0)  # others have their turn
+        decided = [it for it in made if isinstance(it, Decided)]
+        await self._keep(policy, decided)
+        answers = [
+            {"error": it.plain()}
+            if isinstance(it, Problem)
+            else {"decision_id": it.decision_id, "record": msgspec.Raw(it.content or b"")}
+            for it in made
+        ]
+        body = msgspec.json.encode({"decisions": answers})
+        return Answer(body, revision=policy.revision), [it.record for it in decided]
+
+    async def menu(self, asked: Asked) -> Answer:
+        """List what the caller may ask for: at all, or with this request."""
+        asked.options()
+        policy, request = self._policy(), await self._stated(asked)
+        with _fitting():
+            entries = permitted_entries(policy, request, self._clock())
+        return Answer.of(menu_as_json(policy, entries))
+
+    async def tool(self, asked: Asked) -> Answer:
+        """Return the definition of ``delegate_task`` for an agent of this caller."""
+        options = asked.options("format", "strict")
+        if options.get("format", "openai") != "openai" or asked.flag(options, "strict"):
+            detail = "the definition comes in the format `openai`, without `strict`"
+            raise Problem(501, "not_implemented", detail)
+        request = await self._stated(asked)
+        with _fitting():
+            return Answer.of(tool(self._policy(), request))
+
+    async def _stated(self, asked: Asked) -> Request:
+        """Return the request of a body, which may be empty."""
+        stated = _stated_in(asked.body or b"{}")
+        _, parent = await self._parent(stated.sections, asked)
+        with _fitting():
+            return self._request(self._policy(), stated, asked.credential, parent)
+
+    async def _decided(self, policy: Policy, content: bytes, asked: Asked) -> Decided:
+        stated = _stated_in(content)
+        parent_id, parent = None, None
+        if PARENT in asked.headers:
+            parent_id, parent = await self._parent(stated.sections, asked)
+        try:
+            request = self._request(policy, stated, asked.credential, parent)
+            now = self._clock()
+            record = decide(policy, request, now=now)
+        except RequestError as problem:
+            raise unfit(problem) from None
+        return Decided(record, uuid7(now), parent_id, record.to_json())
+
+    async def _keep(self, policy: Policy, decided: list[Decided]) -> None:
+        """Log decisions before anybody is told of them."""
+        if self._log is not None and decided:
+            try:
+                await self._log.decisions_async(policy, decided)
+            except (LogError, RuntimeError) as problem:
+                self._unlogged()
+                raise unlogged(problem) from None
+        for it in decided:
+            self._earlier.keep(it.decision_id, it.record)
+
+    # Who is believed.
+
+    def _request(
+        self,
+        policy: Policy,
+        stated: _Stated,
+        credential: Credential,
+        parent: Mapping[str, Any] | None,
+    ) -> Request:
+        """Return a request in which everybody states only what they may.
+
+        Args:
+            policy: what decides.
+            stated: what is stated.
+            credential: who states it.
+            parent: what the agent itself runs on, where an earlier decision says so.
+
+        Raises:
+            Problem: an agent states more.
+            RequestError: the request is malformed.
+        """
+        sections = stated.sections
+        if not credential.is_host and not self._open.issuperset(sections):
+            self._check_stated(sections)
+        if parent is not None:
+            sections["parent"] = parent
+        if credential.caller and "caller" not in sections:
+            sections["caller"] = credential.caller
+        if credential.facts:
+            sections["facts"] = self._facts(policy, sections.get("facts", {}), credential)
+        if stated.is_checked:
+            return Request.of_checked(sections)
+        return Request.from_mapping(sections)
+
+    def _facts(self, policy: Policy, stated: Any, credential: Credential) -> FrozenDict:
+        """Return the facts of a credential, as far as the policy reads them, and stated ones."""
+        known = {name: it for name, it in credential.facts.items() if name in policy.facts}
+        if not isinstance(stated, dict):
+            raise RequestError("$.facts", "a mapping is wanted")
+        if not credential.is_host and not known.keys().isdisjoint(stated):
+            name = next(name for name in stated if name in known)
+            raise not_verified(f"$.facts.{name}", may_state=self._may_state)
+        return FrozenDict({**known, **stated})
+
+    def _check_stated(self, sections: Mapping[str, Any]) -> None:
+        """Refuse what an agent may not state; what nobody knows is left to the request."""
+        for section in ("caller", "parent", "budget"):
+            if section in sections and section not in self._open:
+                raise not_verified(f"$.{section}", may_state=self._may_state)
+        if "facts" not in sections or "facts" in self._open:
+            return
+        facts = sections["facts"]
+        for name in facts if isinstance(facts, dict) else ("",):
+            if f"facts.{name}" not in self._open:
+                raise not_verified(f"$.facts.{name}".rstrip("."), may_state=self._may_state)
+
+    async def _parent(
+        self, sections: Mapping[str, Any], asked: Asked
+    ) -> tuple[str | None, Mapping[str, Any] | None]:
+        """Return what the agent itself runs on, by the decision that it names in a header.
+
+        Returns:
+            The id of that decision, and the section ``parent``; neither without the header.
+
+        Raises:
+            Problem: there is no such decision of this caller.
+        """
+        header, name = asked.headers.get(PARENT), PARENT.decode()
+        if header is None:
+            return None, None
+        if "parent" in sections:
+            detail = "what the agent runs on is stated twice: in the header and in the body"
+            raise Problem(400, "stated_twice", detail, path=name)
+        parent_id = header.decode("latin-1")
+        earlier = await self._earlier.find(parent_id)
+        caller = sections.get("caller", asked.credential.caller)
+        caller_id = caller.get("id", "") if isinstance(caller, Mapping) else ""
+        parent = None if earlier is None or earlier.caller != caller_id else earlier.parent()
+        if parent is None:
+            detail = "this names no decision of the same caller that selected a target"
+            raise Problem(403, "not_verified", detail, path=name)
+        return parent_id, parent
+
+
+class _Stated(Struct):
+    """What a body states.
+
+    Attributes:
+        sections: the sections of the request, to be completed.
+        is_checked: whether they were checked in shape.
+    """
+
+    sections: dict[str, Any]
+    is_checked: bool
+
+
+class BatchBody(Struct, forbid_unknown_fields=True):
+    """Requests that are decided together.
+
+    Attributes:
+        requests: in order.
+    """
+
+    requests: list[msgspec.Raw]
+
+
+def _stated_in(body: bytes) -> _Stated:
+    """Read a request; what is not plainly good is read slowly, for the sake of its error.
+
+    Raises:
+        Problem: it is not JSON, or no mapping.
+    """
+    typed = typed_sections(body)
+    if typed is not None:
+        return _Stated(dict(typed), is_checked=True)
+    try:
+        content = msgspec.json.decode(body)
+    except NOT_JSON:
+        raise not_json() from None
+    if not isinstance(content, dict):
+        raise Problem(422, "bad_request", "a mapping is wanted", path="$")
+    return _Stated(content, is_checked=False)
+
+
+def batch_of(body: bytes) -> list[msgspec.Raw]:
+    """Return the requests of a batch.
+
+    Raises:
+        Problem: the body is none.
+    """
+    try:
+        requests = _BATCHES.decode(body).requests
+    except msgspec.ValidationError:
+        detail = "a mapping with the list `requests` is wanted, and nothing else"
+        raise Problem(422, "bad_request", detail, path="$") from None
+    except NOT_JSON:
+        raise not_json() from None
+    if len(requests) > MOST_REQUESTS:
+        detail = f"a batch has at most {MOST_REQUESTS:,} requests"
+        raise Problem(413, "too_large", detail, path="$.requests")
+    return requests
+
+
+_BATCHES: Final = msgspec.json.Decoder(BatchBody)
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """Say what does not fit a policy as a problem."""
+    try:
+        yield
+    except RequestError as problem:
+        raise unfit(problem) from None
+
+
+def batch_size(body: bytes) -> int:
+    """Return how many requests a batch counts as."""
+    return max(1, len(batch_of(body)))

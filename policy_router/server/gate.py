@@ -1,0 +1,99 @@
+"""Who is let in: the credential of a request, from any of the places that know one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from policy_router.server.credentials import MAY, PREFIX, Credential, TokenFile, sum_of
+from policy_router.server.issuers import Issuers, NotBelievedError
+from policy_router.server.problems import Problem
+from policy_router.server.settings import Settings
+
+_SCHEME: Final = b"bearer "
+_LONGEST: Final = 16_384
+_MOST_KNOWN: Final = 10_000
+_CHALLENGE: Final = ((b"www-authenticate", b"Bearer"),)
+
+
+class Gate:
+    """Knows who may ask."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Read the tokens and keys of a configuration.
+
+        Args:
+            settings: the configuration.
+            clock: seconds since 1970.
+            steady: seconds that only go forward.
+
+        Raises:
+            RequestError: they cannot be read.
+        """
+        self._clock = clock
+        self._tokens = None if settings.tokens is None else TokenFile(settings.tokens)
+        self._issuers = Issuers(settings.jwt, steady) if settings.jwt else None
+        self._believed: dict[str, Credential] = {}
+        self._nobody = None if settings.has_credentials else anonymous(settings)
+
+    async def refresh(self) -> None:
+        """Read tokens and keys again where they have changed."""
+        if self._tokens is not None:
+            self._tokens.refresh()
+        if self._issuers is not None and await self._issuers.refresh():
+            self._believed = {}
+
+    async def credential(self, headers: Mapping[bytes, bytes]) -> Credential:
+        """Return who makes a request.
+
+        Raises:
+            Problem: nobody who is known.
+        """
+        if self._nobody is not None:
+            return self._nobody
+        given = headers.get(b"authorization", b"")
+        if given[:7].lower() != _SCHEME or len(given) > _LONGEST:
+            help_ = "send the header `Authorization: Bearer TOKEN`"
+            raise _unknown("there is no credential", help_)
+        token = given[7:].strip().decode("latin-1")
+        digest = sum_of(token)
+        found = self._tokens.get(digest) if self._tokens else None
+        found = found or self._believed.get(digest)
+        if found is None:
+            found = await self._believe(token, digest)
+        if found.expires is not None and found.expires <= self._clock():
+            raise _unknown("the credential has expired")
+        return found
+
+    async def _believe(self, token: str, digest: str) -> Credential:
+        """Return whose a token of an issuer is, and remember it."""
+        if self._issuers is None or token.startswith(PREFIX):
+            raise _unknown("the credential is not known")
+        try:
+            found = await self._issuers.credential(token)
+        except NotBelievedError as problem:
+            raise _unknown(str(problem)) from None
+        if len(self._believed) >= _MOST_KNOWN:
+            self._believed = {}
+        self._believed[digest] = found
+        return found
+
+
+def anonymous(settings: Settings) -> Credential:
+    """Return what anybody may do where no credentials are set up: on this machine alone.
+
+    What changes the service needs a socket that nobody else can open.
+    """
+    roles = MAY["host"] | MAY["auditor"]
+    return Credential("", roles if settings.socket_path is None else roles | MAY["admin"])
+
+
+def _unknown(detail: str, help_: str | None = None) -> Problem:
+    return Problem(401, "unknown_credential", detail, help=help_, headers=_CHALLENGE)

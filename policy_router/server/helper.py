@@ -1,0 +1,174 @@
+"""What a helper process does: work that would slow down those who decide.
+
+Its first line of input is what to do; the end of its input is its own, too. It prints JSON, one
+object a line: progress, and at last a report or a problem.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import pickle
+import resource
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from policy_router.decision.explain.explanation import explain
+from policy_router.decision.record import DecisionRecord
+from policy_router.diagnostics.model import Diagnostics
+from policy_router.errors import LogError, RecordError
+from policy_router.files.clock import system_clock
+from policy_router.files.loader import check, check_text
+from policy_router.log.folder import LogFolder
+from policy_router.log.policies import PolicyStore
+from policy_router.log.replay.replaying import replay_log
+from policy_router.log.replay.what_if import what_if
+from policy_router.server.explaining import explanation_as_json
+from policy_router.server.problems import Problem
+
+_NICE: Final = 10
+_MEBIBYTE: Final = 1024 * 1024
+
+
+class Task(Struct, frozen=True, omit_defaults=True):
+    """What a helper is to do.
+
+    Attributes:
+        what: ``compile``, ``check``, ``explain``, ``replay`` or ``what_if``.
+        seconds: how long it may compute.
+        megabytes: how much memory it may take.
+        path: of ``compile``: the rule file, or the folder of them.
+        strict: of ``compile``: refuse a policy with warnings.
+        text: of ``check`` and ``what_if``: the policy, as a rule file holds it.
+        log: the folder of the log.
+        record: of ``explain``: the record, JSON.
+        why_not: of ``explain``: a name that could have been asked for.
+        full: of ``explain``: with every pool entry.
+        since: the earliest decisions, in microseconds since 1970.
+        until: the time before which they are.
+    """
+
+    what: str
+    seconds: int
+    megabytes: int
+    path: str = ""
+    strict: bool = False
+    text: str = ""
+    log: str = ""
+    record: str = ""
+    why_not: str | None = None
+    full: bool = False
+    since: int | None = None
+    until: int | None = None
+
+
+def main() -> None:
+    """Do what the first line of the input says."""
+    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    _limit(task)
+    try:
+        report = _TASKS[task.what](task)
+    except Problem as problem:
+        _say({"problem": problem.plain()})
+    except MemoryError:
+        _say({"problem": Problem(503, "too_much", "it takes more memory than it may").plain()})
+    except LogError as problem:
+        detail = f"the log cannot be read: {problem.reason}"
+        _say({"problem": Problem(503, "log_unavailable", detail).plain()})
+    else:
+        _say({"report": report})
+
+
+def _end_with_input() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+def _limit(task: Task) -> None:
+    if task.what != "compile":
+        with suppress(OSError):  # some systems do not let a process be less important
+            os.nice(_NICE)
+    resource.setrlimit(resource.RLIMIT_CPU, (task.seconds, task.seconds + 1))
+    with suppress(ValueError, OSError):  # macOS has no such limit
+        most = task.megabytes * _MEBIBYTE
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _say(what: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(what) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _compile(task: Task) -> dict[str, Any]:
+    """Compile a policy of files; the process that started this one reads it from the answer."""
+    policy, found = check(task.path)
+    if policy is None or (task.strict and found.warnings):
+        return found.to_dict()
+    pickled = base64.b64encode(pickle.dumps(policy)).decode()
+    return {**found.to_dict(), "revision": policy.revision, "policy": pickled}
+
+
+def _check(task: Task) -> dict[str, Any]:
+    policy, found = check_text(task.text, name="policy.yaml", now=system_clock())
+    made = {} if policy is None else {"name": policy.name, "revision": policy.revision}
+    return {**made, **found.to_dict()}
+
+
+def _explain(task: Task) -> Any:
+    record = DecisionRecord.from_json(task.record)
+    try:
+        policy = PolicyStore(LogFolder(task.log)).load_as_written(record.policy.revision)
+        page = explain(policy, record, why_not=task.why_not)
+    except RecordError as problem:
+        raise Problem(422, "not_explainable", str(problem), path="$.record") from None
+    return explanation_as_json(page, full=task.full)
+
+
+def _replay(task: Task) -> Any:
+    LogFolder.existing(task.log)
+    _progress(0, 0)
+    done = replay_log(task.log, workers=1, progress=_progress, since=task.since, until=task.until)
+    return msgspec.Raw(done.to_json())
+
+
+def _what_if(task: Task) -> Any:
+    policy, found = check_text(task.text, name="candidate.yaml")
+    if policy is None:
+        raise _bad_policy(found)
+    LogFolder.existing(task.log)
+    _progress(0, 0)
+    done = what_if(
+        task.log, policy, workers=1, progress=_progress, since=task.since, until=task.until
+    )
+    return msgspec.Raw(done.to_json())
+
+
+def _bad_policy(found: Diagnostics) -> Problem:
+    """Return the problem of a policy with errors: the first of them."""
+    first = next(iter(found))
+    detail = f"the policy has errors: {first.span}: {first.message}"
+    return Problem(422, "bad_policy", detail, path="$.policy", help=first.help)
+
+
+def _progress(done: int, total: int) -> None:
+    _say({"progress": {"done_bytes": done, "total_bytes": total}})
+
+
+_TASKS: Final[dict[str, Callable[[Task], Any]]] = {
+    "compile": _compile,
+    "check": _check,
+    "explain": _explain,
+    "replay": _replay,
+    "what_if": _what_if,
+}
+
+
+if __name__ == "__main__":
+    main()

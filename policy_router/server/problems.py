@@ -1,0 +1,124 @@
+"""What is answered where nothing else can be: problems as RFC 9457 has them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from policy_router.errors import LogError, RequestError
+
+Header = tuple[bytes, bytes]
+"""A header of an answer: its name in lower case, and its value."""
+
+TYPE: Final = b"application/problem+json"
+TITLES: Final = {
+    400: "Bad request",
+    401: "Who asks is not known",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "Too slow",
+    409: "Conflict",
+    413: "Too large",
+    421: "Not the service that is meant",
+    415: "Unsupported content type",
+    422: "The request does not fit the policy",
+    429: "Too many requests",
+    500: "Internal error",
+    501: "Not implemented",
+    503: "Not available",
+}
+
+
+class Problem(Exception):  # noqa: N818 - the word of RFC 9457
+    """Why a request has no other answer.
+
+    Attributes:
+        status: the HTTP status.
+        code: tells problems apart; a program may rely on it.
+        detail: what is wrong, without any secret or fact's value.
+        path: the JSON path of what is wrong, or the name of a header.
+        help: what to do about it.
+        headers: further headers of the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        path: str | None = None,
+        help: str | None = None,  # noqa: A002 - the word that diagnostics use too
+        headers: tuple[Header, ...] = (),
+    ) -> None:
+        """Make the problem of a status and a reason."""
+        super().__init__(status, code, detail)
+        self.status, self.code, self.detail = status, code, detail
+        self.path, self.help, self.headers = path, help, headers
+
+    def plain(self) -> dict[str, Any]:
+        """Return the problem as plain data."""
+        said = {
+            "type": f"urn:policy-router:problem:{self.code}",
+            "title": TITLES[self.status],
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            "path": self.path,
+            "help": self.help,
+        }
+        return {key: value for key, value in said.items() if value is not None}
+
+    def to_json(self) -> bytes:
+        """Return the body of the answer."""
+        return msgspec.json.encode(self.plain())
+
+
+NOT_JSON: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What is raised for bytes that are not JSON."""
+
+
+def not_json() -> Problem:
+    """Return the problem of a body that is not JSON."""
+    return Problem(400, "not_json", "the body is not JSON", path="$")
+
+
+def unfit(problem: RequestError) -> Problem:
+    """Return the problem of a request that does not fit the policy."""
+    return Problem(422, "bad_request", problem.reason, path=problem.path, help=problem.help)
+
+
+def unlogged(problem: LogError | RuntimeError) -> Problem:
+    """Return the problem of a decision that cannot be logged, so that it is not given."""
+    reason = problem.reason if isinstance(problem, LogError) else "it is closed"
+    return busy("log_unavailable", f"the decision log cannot be written: {reason}")
+
+
+def busy(code: str, detail: str, seconds: float = 1) -> Problem:
+    """Return the problem of what may be tried again after some seconds."""
+    return Problem(503, code, detail, headers=(retry_after(seconds),))
+
+
+def role_needed(role: str) -> Problem:
+    """Return the problem of a credential that may not do something."""
+    detail = f"this credential may not do that: the role {role} is needed"
+    return Problem(403, "role_needed", detail)
+
+
+def retry_after(seconds: float) -> Header:
+    """Return the header that says when to try again: whole seconds, at least one."""
+    return b"retry-after", str(max(1, -int(-seconds // 1))).encode()
+
+
+def not_verified(path: str, *, may_state: tuple[str, ...]) -> Problem:
+    """Return the problem of an agent that states what only a host may."""
+    known = ", ".join(("call", "task", *may_state))
+    return Problem(
+        403,
+        "not_verified",
+        "an agent may not state this: it comes from the credential or from the service",
+        path=path,
+        help=f"this credential may state {known}; `agent_may_state` in the configuration adds more",
+    )

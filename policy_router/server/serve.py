@@ -1,0 +1,157 @@
+"""A service from its beginning to its end: the socket, and the processes that answer at it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from policy_router.domain import Policy
+from policy_router.errors import RequestError, needs_extra, reason_of
+from policy_router.server.reloading import RuleFiles
+from policy_router.server.settings import Settings, index_of
+
+NEEDED: Final = ("uvicorn", "uvloop", "httptools", "jwt", "prometheus_client")
+_BACKLOG: Final = 2048
+_POLL_SECONDS: Final = 1.0
+
+
+def need_server() -> None:
+    """Say which extra a service needs, where it is not there.
+
+    Raises:
+        ModuleNotFoundError: a package of the extra is not installed.
+    """
+    for module in NEEDED:
+        with needs_extra("serve", module, "the service"):
+            import_module(module)
+
+
+def serve(files: RuleFiles, policy: Policy, settings: Settings, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT comes.
+
+    Args:
+        files: the rule files, as they were before they were read.
+        policy: what was compiled of it.
+        settings: the configuration.
+        say: is told where the service listens, once it does.
+
+    Raises:
+        RequestError: the configuration names a file or an address that cannot be used.
+        ModuleNotFoundError: an extra is not installed.
+    """
+    need_server()
+    from policy_router.server.supervisor import Supervisor
+    from policy_router.server.worker import Worker
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to load a policy again
+    with tempfile.TemporaryDirectory(prefix="policy-router-") as folder:
+        shared, several = Path(folder), settings.workers > 1
+        serving = Supervisor if several else Worker
+        server = serving(files, policy, settings, shared)
+        listener = listen(settings)
+        try:
+            with following(settings) as keep:
+                server.run(listener, lambda: say(where(listener, settings)), keep)
+        finally:
+            listener.close()
+            if settings.socket_path is not None:
+                Path(settings.socket_path).unlink(missing_ok=True)
+
+
+@contextmanager
+def following(settings: Settings) -> Iterator[Callable[[], Awaitable[None]]]:
+    """Let a process of its own keep the index of the log up to date.
+
+    Yields:
+        What waits a moment, and then starts that process again if it has ended.
+    """
+    if settings.log is None:
+        yield lambda: asyncio.sleep(_POLL_SECONDS)
+        return
+    command = [sys.executable, "-m", "policy_router.server.index"]
+    command += [settings.log, index_of(settings)]
+
+    def start() -> subprocess.Popen[bytes]:
+        # It ends with its input, which ends with this process, however that ends.
+        return subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own
+
+    followers = [start()]
+
+    async def keep() -> None:
+        await asyncio.sleep(_POLL_SECONDS)
+        if followers[-1].poll() is not None:
+            with followers.pop():
+                followers.append(start())
+
+    try:
+        yield keep
+    finally:
+        with followers[-1]:
+            pass  # its input ends here, and so does it
+
+
+def where(listener: socket.socket, settings: Settings) -> str:
+    """Return the address of a service, as a client writes it."""
+    if settings.socket_path is not None:
+        return f"unix:{settings.socket_path}"
+    host, port = listener.getsockname()[:2]
+    scheme = "http" if settings.tls is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Return the socket that a service listens at.
+
+    Raises:
+        RequestError: there cannot be one.
+    """
+    path = settings.socket_path
+    try:
+        listener = _at_address(*settings.address) if path is None else _at_path(path)
+        listener.listen(_BACKLOG)
+    except OSError as problem:
+        raise RequestError(settings.listen, f"cannot listen: {reason_of(problem)}") from None
+    listener.settimeout(0)
+    return listener
+
+
+def _at_address(host: str, port: int) -> socket.socket:
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(address)
+    return listener
+
+
+def _at_path(path: str) -> socket.socket:
+    """Bind a socket that only its owner can open; one that nobody listens at is replaced."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode) and not _is_answered(path):  # noqa: PTH116
+            os.unlink(path)  # noqa: PTH108 - as the line above
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(path)
+    finally:
+        os.umask(before)
+    return listener
+
+
+def _is_answered(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        try:
+            client.connect(path)
+        except OSError:
+            return False
+    return True

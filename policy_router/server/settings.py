@@ -1,0 +1,220 @@
+"""How a service is set up: ``serve.yaml`` and the options of ``policy-router serve`` say the same.
+
+``schemas/serve.schema.json`` is what :func:`serve_schema` returns; a test holds the file to it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from policy_router.decision.schema import described, published
+from policy_router.errors import RequestError
+
+Role: TypeAlias = Literal["agent", "host", "auditor", "admin"]
+"""What a credential may do."""
+Algorithm: TypeAlias = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
+"""How a JSON Web Token may be signed; none that has one key for both sides."""
+
+_DURATION: Final = r"^[0-9]{1,6}(ms|s|m|h|d)$"
+Duration: TypeAlias = Annotated[str, Meta(pattern=_DURATION)]
+"""A number and its unit: ``500ms``, ``30s``, ``5m``, ``12h``, ``90d``."""
+Rate: TypeAlias = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,6}/[smh]$")]
+"""So many requests in a second, a minute or an hour: ``50/s``, ``600/m``."""
+_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
+_Positive: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
+_MayState: TypeAlias = Annotated[str, Meta(pattern=r"^(parent|budget|facts(\.[A-Za-z_]\w*)?)$")]
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_FIELD: Final = re.compile(r"(?s)(.*?)(?: - at `(.*)`)?")
+
+
+class Claims(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which claims of a token say who calls; a dot looks into a claim that is a mapping.
+
+    Attributes:
+        id: the claim for ``caller.id``.
+        team: the claim for ``caller.team``.
+        roles: the claim for ``caller.roles``: a list of strings, or one string.
+        facts: the claims for facts of the policy, by the names of the facts.
+    """
+
+    id: _Name = "sub"
+    team: _Name | None = None
+    roles: _Name | None = None
+    facts: dict[str, _Name] = {}
+
+
+class Issuer(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An issuer of JSON Web Tokens that are taken as credentials.
+
+    Attributes:
+        issuer: what the claim ``iss`` has to be.
+        audience: what the claim ``aud`` has to be or to hold.
+        algorithms: how a token may be signed.
+        jwks: its public keys: a file, or an address that begins with ``https://``.
+        claims: which claims say who calls.
+        role: what its tokens may do.
+        role_claim: a claim that names further roles of the service: a string, or a list of them.
+        rate: how many requests each caller may make.
+        concurrency: how many requests of each caller may run at a time.
+    """
+
+    issuer: _Name
+    audience: _Name
+    algorithms: Annotated[tuple[Algorithm, ...], Meta(min_length=1)]
+    jwks: _Name
+    claims: Claims = Claims()
+    role: Role = "agent"
+    role_claim: _Name | None = None
+    rate: Rate | None = None
+    concurrency: _Positive | None = None
+
+
+class Tls(Struct, frozen=True, forbid_unknown_fields=True):
+    """A certificate of the service's own, where no proxy in front has one.
+
+    Attributes:
+        certificate: the file of the certificate and its chain, PEM.
+        key: the file of its private key, PEM.
+    """
+
+    certificate: _Name
+    key: _Name
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The configuration of a service. Everything is optional.
+
+    Attributes:
+        listen: an address and a port, or ``unix:`` and the path of a socket.
+        workers: how many processes decide.
+        log: the folder of the decision log.
+        index: the file of the index of the log; ``<log>.index`` unless given.
+        tokens: the file of the tokens; with it, no request is taken without a credential.
+        jwt: the issuers of JSON Web Tokens that are taken as credentials.
+        hosts: names that clients may call the service by, besides ``localhost`` and addresses.
+        origins: web pages that may ask, such as ``https://console.example.com``.
+        agent_may_state: what an agent may state besides ``call`` and ``task``.
+        strict: refuse a policy with warnings.
+        queue: how many requests a worker takes in before it answers 503.
+        drain: how long requests may take to end when the service ends.
+        helper_seconds: how long a replay, a what-if or a check may take.
+        helper_megabytes: how much memory one of them may take.
+        tls: a certificate of the service's own.
+    """
+
+    listen: _Name = "127.0.0.1:8080"
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    log: _Name | None = None
+    index: _Name | None = None
+    tokens: _Name | None = None
+    jwt: tuple[Issuer, ...] = ()
+    hosts: tuple[_Name, ...] = ()
+    origins: tuple[_Name, ...] = ()
+    agent_may_state: tuple[_MayState, ...] = ()
+    strict: bool = False
+    queue: _Positive = 1000
+    drain: Duration = "30s"
+    helper_seconds: _Positive = 300
+    helper_megabytes: _Positive = 2048
+    tls: Tls | None = None
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether a request needs a credential."""
+        return self.tokens is not None or bool(self.jwt)
+
+    @property
+    def socket_path(self) -> str | None:
+        """The path of the Unix socket, None where an address is listened at."""
+        return self.listen[5:] if self.listen.startswith("unix:") else None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The address and the port.
+
+        Raises:
+            RequestError: it is neither these nor a socket.
+        """
+        host, _, port = self.listen.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not host or not port.isdecimal() or int(port) > 65_535:  # noqa: PLR2004 - of TCP
+            reason = "an address and a port (127.0.0.1:8080) or unix:PATH is wanted"
+            raise RequestError("listen", reason)
+        return host, int(port)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the service."""
+        return self.socket_path is not None or _is_loopback(self.address[0])
+
+
+def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
+    """Return the settings of a configuration, and of options, which go before it.
+
+    Args:
+        content: the decoded ``serve.yaml``; None where there is none.
+        options: the fields that the command line gives; None is not given.
+
+    Raises:
+        RequestError: the configuration has a mistake, or is not safe.
+    """
+    try:
+        settings = msgspec.convert({} if content is None else content, Settings)
+        given = {name: value for name, value in options.items() if value is not None}
+        settings = msgspec.convert(msgspec.to_builtins(replace(settings, **given)), Settings)
+    except msgspec.ValidationError as problem:
+        found = _FIELD.fullmatch(str(problem))
+        reason, path = found.groups() if found else (str(problem), None)
+        raise RequestError(f"serve: {path or '$'}", reason[:1].lower() + reason[1:]) from None
+    if not settings.has_credentials and not settings.is_local:
+        reason = "without credentials only a loopback address or a Unix socket is listened at"
+        remedy = "give --tokens FILE; policy-router token new makes one"
+        raise RequestError("listen", reason, remedy)
+    return settings
+
+
+def index_of(settings: Settings) -> str:
+    """Return the file of the index of the log."""
+    return settings.index or f"{(settings.log or '').rstrip('/')}.index"
+
+
+def seconds_of(duration: str) -> float:
+    """Return how many seconds a duration has.
+
+    Raises:
+        RequestError: it is none.
+    """
+    if not re.fullmatch(_DURATION, duration):
+        raise RequestError("duration", "a duration such as 30s, 5m, 12h or 90d is wanted")
+    number = duration.rstrip("msdh")
+    return int(number) * _UNITS[duration[len(number) :]]
+
+
+def per_second(rate: str) -> tuple[float, int]:
+    """Return how many requests a second a rate is, and how many may come at once."""
+    number, _, unit = rate.partition("/")
+    return int(number) / _UNITS[unit], int(number)
+
+
+def serve_schema() -> dict[str, Any]:
+    """Return the JSON Schema of ``serve.yaml``."""
+    definitions = described(Settings)
+    main = definitions.pop("Settings")
+    return published("serve", main, definitions, title="policy-router service configuration")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

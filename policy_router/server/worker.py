@@ -1,0 +1,312 @@
+"""A process that answers: the only door to uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from policy_router.decision.prepared import Prepared
+from policy_router.domain import Policy
+from policy_router.errors import reason_of
+from policy_router.files.clock import system_clock
+from policy_router.log.write.decision_log import DecisionLog
+from policy_router.server.active import Active
+from policy_router.server.administering import Administrators
+from policy_router.server.app import (
+    Routes,
+    Service,
+    administrator_routes,
+    agent_routes,
+    auditor_routes,
+    later_routes,
+    state_routes,
+)
+from policy_router.server.asking import Edges
+from policy_router.server.auditing import Auditors
+from policy_router.server.credentials import Limits
+from policy_router.server.deciding import Agents
+from policy_router.server.earlier import EarlierDecisions
+from policy_router.server.gate import Gate
+from policy_router.server.helpers import Helpers
+from policy_router.server.index import Index
+from policy_router.server.metrics import Metrics
+from policy_router.server.reloading import Reloads, RuleFiles, for_ever
+from policy_router.server.settings import Settings, index_of, seconds_of
+
+Reload: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
+"""Loads a policy again, and returns what became of it."""
+POLL_SECONDS: Final = 1.0
+"""How often files are looked at for changes."""
+_KEEP_ALIVE_SECONDS: Final = 75
+_HEAD_SECONDS: Final = 10.0
+_LONGEST_HEAD: Final = 64 * 1024
+_LEAVE_SECONDS: Final = 1.0
+_LEAVE_POLL_SECONDS: Final = 0.02
+_PROBE_SECONDS: Final = 5.0
+_PROBE: Final = b"\0" * 4096
+
+
+class Worker:
+    """Answers at a socket until it is told to end."""
+
+    def __init__(
+        self,
+        files: RuleFiles,
+        policy: Policy,
+        settings: Settings,
+        shared: Path,
+        *,
+        number: int = 1,
+        reload: Reload | None = None,
+    ) -> None:
+        """Get ready.
+
+        Args:
+            files: the rule files, as they were before they were read.
+            policy: what was compiled of it.
+            settings: the configuration.
+            shared: a folder that the workers of a service share for as long as it runs.
+            number: which worker this is.
+            reload: lets who is above this worker load the policy again; None where nobody is.
+
+        Raises:
+            RequestError: the configuration names a file that cannot be used.
+        """
+        self._settings = settings
+        self.active = Active(policy, system_clock)
+        self._gate, self._metrics = Gate(settings), Metrics(shared, number)
+        self._log = DecisionLog(settings.log) if settings.log is not None else None
+        helpers = Helpers(settings, shared)
+        self._reloads = None if reload is not None else self._own_reloads(files, helpers)
+        self.service = Service(
+            self.active,
+            self._gate,
+            Limits(time.monotonic, settings.workers),
+            Edges(settings.hosts, settings.origins),
+            self._metrics,
+            routes=self._routes(helpers, reload or self._reload),
+            queue=settings.queue,
+        )
+        self._server: _Server | None = None
+
+    def _own_reloads(self, files: RuleFiles, helpers: Helpers) -> Reloads:
+        return Reloads(
+            files,
+            self.active.revision,
+            helpers,
+            strict=self._settings.strict,
+            adopt=self._adopt,
+            tell=self.active.reject,
+            count=self._metrics.reloaded,
+        )
+
+    def _routes(self, helpers: Helpers, reload: Reload) -> Routes:
+        log = self._settings.log
+        index = None if log is None else Index(log, index_of(self._settings))
+        earlier = EarlierDecisions(index)
+        agents = Agents(
+            lambda: self.active.policy,
+            log=self._log,
+            clock=system_clock,
+            may_state=self._settings.agent_may_state,
+            earlier=earlier,
+            unlogged=self._metrics.unlogged,
+        )
+        auditors = Auditors(
+            lambda: self.active.policy,
+            log=log,
+            index=index,
+            earlier=earlier,
+            helpers=helpers,
+            clock=system_clock,
+        )
+        administrators = Administrators(self.active, helpers, reload)
+        return {
+            **agent_routes(agents, auditors, self._metrics),
+            **auditor_routes(auditors),
+            **administrator_routes(administrators),
+            **state_routes(self.active, self._metrics, readiness(log)),
+            **later_routes(),
+        }
+
+    async def _reload(self) -> dict[str, Any]:
+        if self._reloads is None:  # pragma: no cover - then it is the supervisor's
+            raise RuntimeError("the policy is loaded by the supervisor")
+        return await self._reloads.reload()
+
+    async def _adopt(self, policy: Policy) -> None:
+        """Let a policy decide that is made ready beside what decides now."""
+        await asyncio.to_thread(policy.prepared(Prepared).warm)
+        self.active.use(policy)
+
+    def run(
+        self,
+        listener: socket.socket,
+        started: Callable[[], None],
+        *watching: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Answer until SIGTERM or SIGINT comes.
+
+        Args:
+            listener: is closed at the end.
+            started: is called when the first request can come.
+            watching: what goes on meanwhile, again and again.
+        """
+        # uvicorn raises again what it was ended by: that is an end like any other.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        gc.collect()
+        gc.freeze()  # what was loaded stays, and is no garbage to look for
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve(listener, started, watching))
+
+    def end(self) -> None:
+        """End as soon as the clients have left, as a worker that is replaced does."""
+        if self._server is not None:
+            self._server.leave_seconds = seconds_of(self._settings.drain)
+            self._server.should_exit = True
+
+    async def _serve(
+        self,
+        listener: socket.socket,
+        started: Callable[[], None],
+        watching: Sequence[Callable[[], Awaitable[None]]],
+    ) -> None:
+        self._server = server = _Server(self.service, self._settings, started)
+        works = [self._refresh, *watching]
+        if self._reloads is not None:
+            hurry = self._reloads.hurry
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hurry.set)
+            works.append(self._reloads.watch)
+        tasks = [asyncio.create_task(for_ever(work)) for work in works]
+        await server.serve(sockets=[listener])
+        for task in tasks:
+            task.cancel()
+        if self._log is not None:
+            await self._log.aclose()
+
+    async def _refresh(self) -> None:
+        await asyncio.sleep(POLL_SECONDS)
+        await self._gate.refresh()
+
+
+def readiness(folder: str | None) -> Callable[[], Awaitable[str | None]]:
+    """Return what tells why a service cannot decide: a log that cannot be written.
+
+    Args:
+        folder: the log.
+    """
+    known: tuple[float, str | None] = (-_PROBE_SECONDS, None)
+
+    async def reason() -> str | None:
+        nonlocal known
+        if folder is not None and time.monotonic() - known[0] >= _PROBE_SECONDS:
+            known = (time.monotonic(), await asyncio.to_thread(why_not_writable, folder))
+        return known[1]
+
+    return reason
+
+
+def why_not_writable(folder: str) -> str | None:
+    """Return why a log cannot be written, by writing a little beside its lines."""
+    probe = Path(folder) / f".probe-{time.monotonic_ns()}"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            probe.write_bytes(_PROBE)
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as problem:
+        return f"the decision log cannot be written: {reason_of(problem)}"
+    return None
+
+
+class _Connection(HttpToolsProtocol):
+    """A connection whose requests have heads of a bounded length, which come in a bounded time."""
+
+    _head_bytes = 0
+    _head_began = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a first request only so long."""
+        super().connection_made(transport)
+        self._close_after(_KEEP_ALIVE_SECONDS)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what has come, unless it is too long or too slow for the head of a request."""
+        super().data_received(data)
+        # uvicorn makes a scope when a request begins, and a cycle of it at the end of its head.
+        if getattr(self.cycle, "scope", None) is self.scope:
+            self._head_bytes = 0
+            return
+        if self._head_bytes == 0:
+            self._head_began = self.loop.time()
+        self._head_bytes += len(data)
+        late = self.loop.time() - self._head_began > _HEAD_SECONDS
+        if self.transport.is_closing():
+            return
+        if late or self._head_bytes > _LONGEST_HEAD:
+            self.send_400_response("The head of the request is too long, or too slow.")
+        else:
+            self._close_after(_HEAD_SECONDS)
+
+    def _close_after(self, seconds: float) -> None:
+        """Close it where nothing more comes."""
+        self._unset_keepalive_if_required()
+        closing = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+        self.timeout_keep_alive_task = closing
+
+
+class _Server(uvicorn.Server):
+    """A server that tells when it has started, and lets busy clients leave before it ends."""
+
+    def __init__(self, service: Service, settings: Settings, started: Callable[[], None]) -> None:
+        tls = settings.tls
+        config = uvicorn.Config(
+            service,
+            loop="uvloop",
+            http=_Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=max(1, round(seconds_of(settings.drain))),
+            ssl_certfile=None if tls is None else tls.certificate,
+            ssl_keyfile=None if tls is None else tls.key,
+        )
+        super().__init__(config)
+        self._service, self._started = service, started
+        self.leave_seconds = _LEAVE_SECONDS
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self._started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End: a connection that is in use is told to go with its next answer.
+
+        To close one at once would lose the request that may be on its way.
+        """
+        self._service.is_draining = True
+        for server in self.servers:
+            server.close()
+        end = time.monotonic() + self.leave_seconds
+        while (  # noqa: ASYNC110 - nothing tells of it
+            self.server_state.connections and time.monotonic() < end and not self.force_exit
+        ):
+            await asyncio.sleep(_LEAVE_POLL_SECONDS)
+        await super().shutdown(sockets)
