@@ -169,6 +169,7 @@ class Tools:
             version=VERSION,
             title="policy-router",
             instructions=_INSTRUCTIONS,
+            get_tool_input_schema=lambda _name: None,  # no argument is repeated in a header
             on_list_tools=self._list,
             on_call_tool=self._call,
         )

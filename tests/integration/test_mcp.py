@@ -89,7 +89,8 @@ def error(result: CallToolResult) -> dict[str, Any]:
 
 
 def logged(folder: Path, where: str) -> dict[str | None, DecisionRecord]:
-    lines = LogReader(folder / f"{where}-log").lines()
+    log = folder / f"{where}-log"
+    lines = LogReader(log).lines() if log.exists() else ()
     return {str(it.entry.id): it.entry.decision_record for it in lines if it.entry.record}
 
 
