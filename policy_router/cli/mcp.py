@@ -25,9 +25,9 @@ from policy_router.server.auditing import Auditors
 from policy_router.server.deciding import Agents
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.helpers import Helpers
+from policy_router.server.mcp_schemas import VERIFIED
 from policy_router.server.settings import Settings
 
-_VERIFIED = ("caller", "parent", "budget", "facts")
 _MOST = 1000
 
 
@@ -79,8 +79,8 @@ def _given(policy: Policy, path: str | None) -> Mapping[str, Any]:
     content = read_value(path)
     request = Request.from_mapping(content)
     for section in request.given:
-        if section not in _VERIFIED:
-            reason = f"the file states {', '.join(_VERIFIED)}; the agent states the rest"
+        if section not in VERIFIED:
+            reason = f"the file states {', '.join(VERIFIED)}; the agent states the rest"
             raise RequestError(f"{name_of(path)}: $.{section}", reason)
     # What a policy requires may be the agent's to state, so it is asked for later.
     return checked(dataclasses.replace(policy, required=()), request).given

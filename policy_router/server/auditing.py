@@ -140,9 +140,9 @@ class Auditors:
             raise unfit(problem) from None
 
     async def _logged(self, decision_id: str) -> DecisionRecord:
-        self._indexed()
         record = await self._earlier.record(decision_id)
         if record is None:
+            self._folder()  # where there is no log, that is the problem
             raise _unknown("$.decision_id")
         return record
 
