@@ -27,6 +27,7 @@ _COMMANDS = {
     "log": "read, check, sign and prune decision logs",
     "replay": "repeat the decisions of a log, by their own or another policy",
     "serve": "answer agents over HTTP",
+    "mcp": "answer an agent over MCP, on standard input",
     "token": "make credentials for a service",
     "schema": "print a JSON Schema",
     "init": "write a first policy with comments",

@@ -29,6 +29,7 @@ from policy_router.server.app import (
     agent_routes,
     auditor_routes,
     later_routes,
+    mcp_routes,
     state_routes,
 )
 from policy_router.server.asking import Edges
@@ -135,6 +136,13 @@ class Worker:
             **agent_routes(agents, auditors, self._metrics),
             **auditor_routes(auditors),
             **administrator_routes(administrators),
+            **mcp_routes(
+                lambda: self.active.policy,
+                agents,
+                auditors,
+                self._settings.agent_may_state,
+                self._metrics,
+            ),
             **state_routes(self.active, self._metrics, readiness(log)),
             **later_routes(),
         }
