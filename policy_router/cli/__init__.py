@@ -21,7 +21,7 @@ from policy_router.cli.log_options import (
     add_replay,
     add_strict,
 )
-from policy_router.cli.serving_options import add_serve, add_token
+from policy_router.cli.serving_options import add_mcp, add_serve, add_token
 from policy_router.version import VERSION
 
 GOOD, POLICY_ERRORS, USAGE, REFUSED, NOT_IDENTICAL, CHILD_FAILED = range(6)
@@ -158,6 +158,7 @@ def _add_logs(command: NewCommand, common: argparse.ArgumentParser) -> None:
 
 def _add_service(command: NewCommand, common: argparse.ArgumentParser) -> None:
     add_serve(command("serve", "answer agents over HTTP"))
+    add_mcp(command("mcp", "answer an agent over MCP, on standard input"))
     token = command("token", "make credentials for a service")
     of_token = token.add_subparsers(dest="token_command", metavar="COMMAND", required=True)
     add_token(_adder(of_token, common))

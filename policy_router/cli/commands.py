@@ -262,6 +262,12 @@ def _serve(options: argparse.Namespace) -> int:
     return serve(_policy(options, options.policy), settings, options)
 
 
+def _mcp(options: argparse.Namespace) -> int:
+    from policy_router.cli.mcp import mcp
+
+    return mcp(_policy(options, options.policy), options)
+
+
 def _token(options: argparse.Namespace) -> int:
     from policy_router.cli.serving import token
 
@@ -343,6 +349,7 @@ _COMMANDS = {
     "log": _of_log,
     "replay": _replay,
     "serve": _serve,
+    "mcp": _mcp,
     "token": _token,
     "schema": _schema,
     "init": _init,

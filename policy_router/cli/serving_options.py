@@ -1,4 +1,4 @@
-"""The options of the commands ``serve`` and ``token``."""
+"""The options of the commands ``serve``, ``mcp`` and ``token``."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drain", metavar="TIME", help="how long requests may take at the end; default: 30s"
     )
+
+
+def add_mcp(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``mcp``."""
+    parser.add_argument("policy", metavar="POLICY", help="a rule file, or a folder of them")
+    add_strict(parser)
+    parser.add_argument(
+        "--facts", metavar="FILE", help="caller, parent, budget and facts of every request"
+    )
+    parser.add_argument("--log", metavar="DIR", help="write a decision log to this folder")
 
 
 def add_token(command: NewCommand) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
+from policy_router.domain import Policy
+from policy_router.errors import needs_extra
 from policy_router.server.active import Active
 from policy_router.server.asking import (
     Answer,
@@ -41,11 +44,13 @@ class Route(Struct, frozen=True):
         answer: the function.
         role: what a credential has to be; None needs none.
         weighs: how many requests a body counts as.
+        also: another role that will do.
     """
 
     answer: Handler
     role: str | None = "agent"
     weighs: Callable[[bytes], int] | None = None
+    also: str | None = None
 
 
 Routes = dict[str, dict[str, Route]]
@@ -116,7 +121,7 @@ class Service:
         if route.role is None:
             return await route.answer(Asked(_NOBODY, query=scope["query_string"]))
         credential = await self._gate.credential(headers)
-        if route.role not in credential.roles:
+        if route.role not in credential.roles and route.also not in credential.roles:
             raise role_needed(route.role)
         if self.running >= self._queue or self._bytes > _MOST_BYTES:
             raise busy("overloaded", "there are too many requests at a time")
@@ -196,6 +201,29 @@ def auditor_routes(auditors: Auditors) -> Routes:
     }
 
 
+def mcp_routes(
+    policy: Callable[[], Policy], agents: Agents, auditors: Auditors, may_state: tuple[str, ...]
+) -> Routes:
+    """Return what answers over MCP. The SDK is imported with the first message: it takes long."""
+    tools: list[Any] = []
+
+    def load() -> None:
+        with needs_extra("mcp", "mcp", "MCP"):
+            from policy_router.server.mcp import Tools
+        tools.append(Tools(policy, agents, auditors, may_state=may_state))
+
+    async def speak(asked: Asked) -> Answer:
+        if not tools:
+            try:
+                await asyncio.to_thread(load)
+            except ModuleNotFoundError as problem:
+                raise Problem(501, "not_installed", str(problem)) from None
+        answer: Answer = await tools[0].answer(asked)
+        return answer
+
+    return {"/mcp": {"POST": Route(speak, also="auditor")}}
+
+
 def later_routes() -> Routes:
     """Return what is promised for a later version."""
 
@@ -210,7 +238,6 @@ def later_routes() -> Routes:
         "/v1/chat/completions": post,
         "/v1/responses": post,
         "/v1/messages": post,
-        "/mcp": {**get, **post, "DELETE": Route(later)},
         "/access/v1/": {**get, **post},
         "/.well-known/authzen-configuration": get,
     }

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain import explain
@@ -36,11 +36,20 @@ _MOST: Final = 1000
 _NO_LOG: Final = "the service has no decision log: it was started without --log"
 
 
-class _Explain(Struct, forbid_unknown_fields=True):
-    """What is to be explained: one of request, record and decision_id."""
+class Explain(Struct, forbid_unknown_fields=True):
+    """What is to be explained: one of request, record and decision_id.
+
+    Attributes:
+        request: a request, as it would be decided now.
+        record: a decision record.
+        decision_id: the id of a decision in the log.
+        now: with a request: another time, RFC 3339.
+        why_not: a name; the explanation says why it was not selected.
+        full: whether every pool entry is explained.
+    """
 
     request: dict[str, Any] | None = None
-    record: msgspec.Raw = msgspec.Raw()
+    record: msgspec.Raw = field(default_factory=msgspec.Raw)
     decision_id: str | None = None
     now: str | None = None
     why_not: str | None = None
@@ -84,7 +93,7 @@ class Auditors:
     async def explain(self, asked: Asked) -> Answer:
         """Explain a request, a record, or a decision of the log."""
         asked.options()
-        wanted = _body(asked.body, _Explain)
+        wanted = _body(asked.body, Explain)
         has_record = bool(bytes(wanted.record))
         others = (wanted.request, wanted.decision_id)
         if has_record + sum(it is not None for it in others) != 1:

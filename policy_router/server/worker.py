@@ -24,6 +24,7 @@ from policy_router.server.app import (
     agent_routes,
     auditor_routes,
     later_routes,
+    mcp_routes,
     state_routes,
 )
 from policy_router.server.asking import Edges
@@ -90,6 +91,7 @@ class Worker:
         self.service.routes = {
             **agent_routes(agents, auditors),
             **auditor_routes(auditors),
+            **mcp_routes(lambda: self.active.policy, agents, auditors, settings.agent_may_state),
             **state_routes(self.active, readiness(settings.log)),
             **later_routes(),
         }

@@ -1,0 +1,101 @@
+"""The command ``mcp``: a process that answers one agent, which starts it, over MCP."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import signal
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from policy_router.cli import GOOD
+from policy_router.cli.requests import name_of, read_value
+from policy_router.decision.record import DecisionRecord
+from policy_router.decision.request import Request, checked
+from policy_router.domain import Policy
+from policy_router.errors import LogError, RequestError, needs_extra
+from policy_router.runtime.log.entry import Kind, is_id
+from policy_router.runtime.log.read.reading import LogReader
+from policy_router.runtime.log.write.decision_log import DecisionLog
+from policy_router.runtime.router import system_clock
+from policy_router.server.auditing import Auditors
+from policy_router.server.deciding import Agents
+from policy_router.server.earlier import EarlierDecisions
+from policy_router.server.helpers import Helpers
+from policy_router.server.settings import Settings
+
+_VERIFIED = ("caller", "parent", "budget", "facts")
+
+
+def mcp(policy: Policy, options: argparse.Namespace) -> int:
+    """Answer at standard input until it ends."""
+    given = _given(policy, options.facts)
+    with needs_extra("mcp", "mcp", "MCP"):
+        from policy_router.server.mcp import Tools
+    log = None if options.log is None else DecisionLog(options.log)
+    earlier = _Earlier(options.log)
+    agents = Agents(lambda: policy, log=log, clock=system_clock, may_state=(), earlier=earlier)
+
+    async def serve(shared: str) -> None:
+        auditors = Auditors(
+            lambda: policy,
+            log=options.log,
+            index=None,
+            earlier=earlier,
+            helpers=Helpers(Settings(), Path(shared)),
+            clock=system_clock,
+        )
+        await Tools(lambda: policy, agents, auditors, given=given).serve()
+        if log is not None:
+            await log.aclose()
+
+    # What reads standard input cannot be woken up: an interrupt ends the process as it is. All that
+    # was answered is in the log.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with tempfile.TemporaryDirectory(prefix="policy-router-") as shared:
+        asyncio.run(serve(shared))
+    return GOOD
+
+
+def _given(policy: Policy, path: str | None) -> Mapping[str, Any]:
+    """Return what the host states about every request, held against the policy.
+
+    Raises:
+        RequestError: the file cannot be read, or does not fit.
+    """
+    if path is None:
+        return {}
+    content = read_value(path)
+    request = Request.from_mapping(content)
+    for section in request.given:
+        if section not in _VERIFIED:
+            reason = f"the file states {', '.join(_VERIFIED)}; the agent states the rest"
+            raise RequestError(f"{name_of(path)}: $.{section}", reason)
+    # What a policy requires may be the agent's to state, so it is asked for later.
+    return checked(dataclasses.replace(policy, required=()), request).given
+
+
+class _Earlier(EarlierDecisions):
+    """The last decisions of this process, and behind them the log, line by line."""
+
+    def __init__(self, log: str | None) -> None:
+        super().__init__(None)
+        self._log = log
+
+    async def record(self, decision_id: str) -> DecisionRecord | None:
+        """Return the record of a decision; None where there is none."""
+        record = await super().record(decision_id)
+        if record is not None or self._log is None or not is_id(decision_id):
+            return record
+        return await asyncio.to_thread(_logged, self._log, decision_id)
+
+
+def _logged(log: str, decision_id: str) -> DecisionRecord | None:
+    try:
+        entries = [line.entry for line in LogReader(log).about(decision_id)]
+    except LogError:
+        return None
+    return next((it.decision_record for it in entries if it.kind is Kind.DECISION), None)

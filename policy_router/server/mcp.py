@@ -1,0 +1,450 @@
+"""The tools by which an agent asks over MCP: on HTTP, and on standard input.
+
+This is the only door to the SDK of MCP.
+Each tool asks what the same path over HTTP asks, so that the same is believed, logged and refused.
+A refusal, too, is a tool error: the model reads it and asks for something else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from mcp import MCPError, types
+from mcp.server import Server, ServerRequestContext
+from mcp.server.stdio import stdio_server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from msgspec import Struct, UnsetType
+from msgspec.structs import replace
+
+from policy_router.decision.record import Decision, DecisionRecord
+from policy_router.decision.schema import described, request_schema
+from policy_router.decision.wording import spelt_parameters, spelt_target, spelt_warning
+from policy_router.diagnostics import printable
+from policy_router.domain import Policy
+from policy_router.server.asking import JSON, LONGEST_BODY, Answer, Asked
+from policy_router.server.auditing import Auditors, Explain
+from policy_router.server.credentials import LOGGER, Credential
+from policy_router.server.deciding import DECISION, Agents
+from policy_router.server.problems import Problem, role_needed
+from policy_router.version import VERSION
+
+VERIFIED: Final = ("caller", "parent", "budget", "facts")
+"""The sections of a request that an agent does not state."""
+_OWNER: Final = Credential("", frozenset({"agent", "host", "auditor"}))
+"""Who starts a process of its own and talks to it: what it states is looked at here."""
+_KEY: Final = "policy_router.call"
+_PASSED: Final = (b"accept", b"mcp-protocol-version", b"mcp-method", b"mcp-name")
+_INSTRUCTIONS: Final = (
+    "policy-router decides which language model a delegated task runs on. Before you start a"
+    " sub-agent, call `decide` with what you know of its task, and run it on the target that is"
+    " answered; if that fails, on the fallbacks in order. Wish for a model only if the task needs"
+    " it: `menu` lists what you may ask for. If a decision is refused, the error lists what is"
+    " permitted: ask for one of these, or for none, or report the refusal."
+)
+_NOISE: Final = frozenset(
+    {"maxLength", "maxItems", "minimum", "maximum", "default", "propertyNames"}
+)
+_ERROR: Final = {
+    "description": "Why there is no other answer.",
+    "type": "object",
+    "properties": {
+        "code": {"description": "Tells errors apart.", "type": "string"},
+        "message": {"description": "What is wrong.", "type": "string"},
+        "path": {"description": "The place in the arguments.", "type": "string"},
+        "help": {"description": "What to do about it.", "type": "string"},
+        "permitted": {
+            "description": "Of a refusal: the names that may be asked for.",
+            "type": "array",
+            "items": {"type": "string"},
+        },
+    },
+    "required": ["code", "message"],
+}
+_ENTRY: Final = {
+    "type": "object",
+    "properties": {
+        "name": {"description": "What to ask for.", "type": "string"},
+        "model": {"type": "string"},
+        "provider": {"description": "null is the parent's.", "type": ["string", "null"]},
+        "strengths": {"type": "array", "items": {"type": "string"}},
+        "price": {
+            "description": "US dollars per million tokens.",
+            "type": "object",
+            "properties": {name: {"type": ["number", "null"]} for name in ("input", "output")},
+        },
+    },
+    "required": ["name", "model"],
+}
+
+Context: TypeAlias = ServerRequestContext[Any, Any]
+
+
+class _Offer(Struct, frozen=True):
+    """What a client is told of a tool.
+
+    Attributes:
+        role: the role that it needs.
+        title: its title.
+        text: when to use it.
+    """
+
+    role: str
+    title: str
+    text: str
+
+
+_OFFERS: Final[Mapping[str, _Offer]] = {
+    "decide": _Offer(
+        "agent",
+        "Decide the model of a task",
+        "Decide which model a task runs on. Call it once for each task, before you delegate it."
+        " Describe the task in `task`; leave out `model` unless you need a certain one.",
+    ),
+    "menu": _Offer(
+        "agent",
+        "List the models",
+        "List the models that you may ask for, with prices and strengths. With the arguments of"
+        " `decide`: only those that are permitted for that task.",
+    ),
+    "explain": _Offer(
+        "auditor",
+        "Explain a decision",
+        "Explain a decision step by step. Give exactly one of `decision_id`, `request` and"
+        " `record`; `why_not` asks why that name was not selected.",
+    ),
+}
+
+
+class _Call(Struct):
+    """A message of a client.
+
+    Attributes:
+        asked: the request over HTTP; of standard input, one of the owner.
+        decision: the id of the decision that was made, and the policy's revision.
+    """
+
+    asked: Asked
+    decision: tuple[str, str] | None = None
+
+
+class Tools:
+    """Answers what is asked over MCP."""
+
+    def __init__(
+        self,
+        policy: Callable[[], Policy],
+        agents: Agents,
+        auditors: Auditors,
+        *,
+        may_state: tuple[str, ...] = (),
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take what answers.
+
+        Args:
+            policy: returns what decides now.
+            agents: decide.
+            auditors: explain.
+            may_state: what an agent may state besides ``call`` and ``task``.
+            given: on standard input, the sections of every request that the host states, and
+                nobody else may; None where the credential of a request tells who may.
+        """
+        self._policy, self._agents, self._auditors = policy, agents, auditors
+        self._may_state, self._given = may_state, given
+        self._tools: Mapping[str, Callable[[_Call, dict[str, Any]], Awaitable[_Result]]]
+        self._tools = {"decide": self._decide, "menu": self._menu, "explain": self._explain}
+        self._server: Server[Any] = Server(
+            "policy-router",
+            version=VERSION,
+            title="policy-router",
+            instructions=_INSTRUCTIONS,
+            on_list_tools=self._list,
+            on_call_tool=self._call,
+        )
+
+    async def serve(self) -> None:
+        """Answer at standard input until it ends."""
+        async with stdio_server() as (reading, writing):
+            options = self._server.create_initialization_options()
+            await self._server.run(reading, writing, options)
+
+    async def answer(self, asked: Asked) -> Answer:
+        """Answer a message that came by HTTP."""
+        asked.options()
+        call, sent = _Call(asked), list[Any]()
+        headers = [(name, asked.headers[name]) for name in _PASSED if name in asked.headers]
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/mcp",
+            "query_string": b"",
+            "headers": [(b"content-type", JSON), *headers],
+            _KEY: call,
+        }
+        parts = iter([{"type": "http.request", "body": asked.body}])
+
+        async def receive() -> Any:
+            part = next(parts, None)
+            return part if part is not None or asked.gone is None else await asked.gone()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        # There are no sessions: what serves one message ends with it, also where a client hangs up.
+        manager = StreamableHTTPSessionManager(self._server, json_response=True, stateless=True)
+        async with manager.run():
+            await manager.handle_request(scope, receive, send)
+        body = b"".join(it.get("body", b"") for it in sent[1:])
+        if call.decision is None:
+            return Answer(body, sent[0]["status"])
+        decision_id, revision = call.decision
+        named = ((DECISION, decision_id.encode()),)
+        return Answer(body, sent[0]["status"], named, revision=revision)
+
+    async def _list(self, context: Context, _page: Any) -> types.ListToolsResult:
+        credential = _call_of(context).asked.credential
+        tools = [
+            types.Tool(
+                name=name,
+                title=offer.title,
+                description=offer.text,
+                input_schema=self._input(name, credential),
+                output_schema=_OUTPUTS[name],
+                annotations=types.ToolAnnotations(read_only_hint=True, open_world_hint=False),
+            )
+            for name, offer in _OFFERS.items()
+            if offer.role in credential.roles
+        ]
+        return types.ListToolsResult(tools=tools)
+
+    async def _call(
+        self, context: Context, params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        call, tool = _call_of(context), self._tools.get(params.name)
+        if tool is None:
+            raise MCPError(types.INVALID_PARAMS, "there is no such tool")
+        role = _OFFERS[params.name].role
+        if role not in call.asked.credential.roles:
+            return _failed(role_needed(role)).plain()
+        try:
+            return (await tool(call, params.arguments or {})).plain()
+        except Problem as problem:
+            return _failed(problem).plain()
+        except Exception:  # noqa: BLE001 - a bug of ours fails one call and is logged
+            LOGGER.exception("MCP: %s", params.name)
+            return _failed(Problem(500, "internal", "this is a bug of the service")).plain()
+
+    async def _decide(self, call: _Call, arguments: dict[str, Any]) -> _Result:
+        asked = self._asked(call, self._stated(arguments, "$"))
+        decision_id, record, _ = await self._agents.decide(asked)
+        call.decision = decision_id, record.policy.revision
+        return _decided(decision_id, record)
+
+    async def _menu(self, call: _Call, arguments: dict[str, Any]) -> _Result:
+        answer = await self._agents.menu(self._asked(call, self._stated(arguments, "$")))
+        menu = msgspec.json.decode(answer.body)
+        if not menu["restricted"]:
+            return _Result("any model may be asked for", menu)
+        return _Result("\n".join(map(_line, menu["entries"])) or "nothing may be asked for", menu)
+
+    async def _explain(self, call: _Call, arguments: dict[str, Any]) -> _Result:
+        request = arguments.get("request")
+        if isinstance(request, dict):
+            arguments = {**arguments, "request": self._stated(request, "$.request")}
+        answer = await self._auditors.explain(self._asked(call, arguments))
+        told = msgspec.json.decode(answer.body)
+        return _Result(told["text"], told)
+
+    def _stated(self, request: dict[str, Any], path: str) -> dict[str, Any]:
+        """Return a request with what the host states, who is nobody else on standard input.
+
+        Raises:
+            Problem: an agent states it.
+        """
+        if self._given is None:
+            return request
+        for section in VERIFIED:
+            if section in request:
+                raise Problem(
+                    403,
+                    "not_verified",
+                    "an agent may not state this: it comes from the file that --facts names",
+                    path=f"{path}.{section}",
+                )
+        return {**request, **self._given}
+
+    def _asked(self, call: _Call, content: Mapping[str, Any]) -> Asked:
+        """Return what a tool asks, as over HTTP."""
+        try:
+            body = json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+        except (ValueError, RecursionError):
+            detail = "an argument is a number that is not finite, or is nested too deep"
+            raise Problem(422, "bad_request", detail, path="$") from None
+        if len(body) > LONGEST_BODY:
+            detail = f"the arguments are longer than {LONGEST_BODY:,} bytes"
+            raise Problem(413, "too_large", detail, path="$")
+        return replace(call.asked, body=body, query=b"")
+
+    def _input(self, name: str, credential: Credential) -> dict[str, Any]:
+        """Return the shape of the arguments of a tool, as far as somebody may state them."""
+        if name == "explain":
+            definitions = described(Explain)
+            return {**definitions.pop("Explain"), "definitions": definitions}
+        sections = {"call", "task", *(it.partition(".")[0] for it in self._may_state)}
+        if self._given is None and credential.is_host:
+            sections.update(VERIFIED)
+        shapes = request_schema()["properties"]
+        if name == "menu":
+            properties = {
+                section: {"type": "object", "description": "As for `decide`."}
+                for section in shapes
+                if section in sections
+            }
+        else:
+            properties = {key: _short(it) for key, it in shapes.items() if key in sections}
+            self._close(properties)
+        return {"type": "object", "properties": properties, "additionalProperties": False}
+
+    def _close(self, properties: dict[str, Any]) -> None:
+        """Write the closed sets of the policy into a shape."""
+        for path, closed in self._policy().closed.items():
+            section, _, key = path.partition(".")
+            if section in properties and not closed.drops:
+                shape = properties[section]["properties"][key]
+                shape.get("items", shape)["enum"] = list(closed.values)
+
+
+class _Result(Struct):
+    """The answer of a tool.
+
+    Attributes:
+        text: for the model.
+        content: the same as data.
+        is_error: whether it is an error.
+    """
+
+    text: str
+    content: dict[str, Any]
+    is_error: bool = False
+
+    def plain(self) -> types.CallToolResult:
+        """Return it as the SDK has it."""
+        return types.CallToolResult(
+            content=[types.TextContent(type="text", text=self.text)],
+            structured_content=self.content,
+            is_error=self.is_error,
+        )
+
+
+def _call_of(context: Context) -> _Call:
+    """Return the message that a handler answers; nobody's request is the owner's."""
+    if context.request is None:
+        return _Call(Asked(_OWNER))
+    call: _Call = context.request.scope[_KEY]
+    return call
+
+
+def _failed(problem: Problem) -> _Result:
+    """Return the tool error of a problem."""
+    error = {
+        "code": problem.code,
+        "message": problem.detail,
+        "path": problem.path,
+        "help": problem.help,
+    }
+    where = f"{problem.path}: " if problem.path else ""
+    remedy = f"; {problem.help}" if problem.help else ""
+    text = f"{problem.code}: {where}{problem.detail}{remedy}"
+    return _Result(text, {"error": {key: it for key, it in error.items() if it}}, is_error=True)
+
+
+def _decided(decision_id: str, record: DecisionRecord) -> _Result:
+    """Return a decision; a refusal is an error."""
+    decision = record.decision
+    content: dict[str, Any] = {"decision_id": decision_id}
+    warnings = [f"warning: {spelt_warning(it)}" for it in decision.warnings]
+    if isinstance(decision.target, UnsetType):
+        content["error"] = msgspec.to_builtins(decision.refusal)
+        if decision.warnings:
+            content["warnings"] = msgspec.to_builtins(decision.warnings)
+        error = content["error"]
+        lines = [f"refused: {error['code']}: {printable(error['message'])}"]
+        if "permitted" in error:
+            lines.append(f"permitted: {printable(', '.join(error['permitted'])) or 'nothing'}")
+    else:
+        content["decision"] = msgspec.to_builtins(decision)
+        lines = [
+            f"selected: {spelt_target(decision.target)}",
+            f"parameters: {spelt_parameters(decision.target)}",
+            f"fallbacks: {', '.join(map(spelt_target, decision.fallbacks or ())) or 'none'}",
+        ]
+    text = "\n".join([*lines, *warnings, f"decision id: {decision_id}"])
+    return _Result(text, content, is_error="error" in content)
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    """Return an entry of the menu for a model."""
+    where = f" at {entry['provider']}" if entry["provider"] else ""
+    prices = [
+        f"${entry['price'][kind]:g} {kind}"
+        for kind in ("input", "output")
+        if entry["price"][kind] is not None
+    ]
+    facts = [*entry["strengths"], *([f"{', '.join(prices)} per million tokens"] if prices else [])]
+    said = f": {'; '.join(facts)}" if facts else ""
+    return printable(f"{entry['name']} ({entry['model']}{where}){said}")
+
+
+def _short(schema: Any) -> Any:
+    """Leave out of a shape what a model has no need of: each call pays for every word."""
+    if isinstance(schema, dict):
+        return {key: _short(it) for key, it in schema.items() if key not in _NOISE}
+    return schema
+
+
+def _output(
+    properties: dict[str, Any], definitions: Mapping[str, Any], *required: str
+) -> dict[str, Any]:
+    """Return the shape of an answer, or of an error."""
+    return {
+        "type": "object",
+        "properties": {**properties, "error": _ERROR},
+        "anyOf": [{"required": list(required)}, {"required": ["error"]}],
+        "definitions": definitions,
+    }
+
+
+_OUTPUTS: Final = {
+    "decide": _output(
+        {
+            "decision_id": {"description": "Names the decision in the log.", "type": "string"},
+            "decision": {"$ref": "#/definitions/Decision"},
+            "warnings": {"type": "array", "items": {"$ref": "#/definitions/DecisionWarning"}},
+        },
+        described(Decision),
+        *("decision_id", "decision"),
+    ),
+    "menu": _output(
+        {
+            "restricted": {"description": "Whether there is a list.", "type": "boolean"},
+            "entries": {"type": ["array", "null"], "items": _ENTRY},
+        },
+        {},
+        *("restricted", "entries"),
+    ),
+    "explain": _output(
+        {
+            "text": {"description": "The explanation.", "type": "string"},
+            "record": {"description": "The decision record.", "type": "object"},
+            "why_not": {"type": "object"},
+            "entries": {"type": "array"},
+        },
+        {},
+        *("text", "record"),
+    ),
+}
+logging.getLogger("mcp").setLevel(logging.WARNING)
