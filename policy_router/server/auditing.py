@@ -241,7 +241,9 @@ def _body(body: bytes, type_: type[Any]) -> Any:
     try:
         return msgspec.json.decode(body, type=type_)
     except msgspec.ValidationError as problem:
-        raise Problem(422, "bad_request", str(problem), path="$") from None
+        reason, _, place = str(problem).partition(" - at ")
+        reason, path = reason[:1].lower() + reason[1:], place.strip("`") or "$"
+        raise Problem(422, "bad_request", reason, path=path) from None
     except NOT_JSON:
         raise not_json() from None
 

@@ -25,6 +25,7 @@ from policy_router.decision.schema import described, request_schema
 from policy_router.decision.wording import spelt_parameters, spelt_target, spelt_warning
 from policy_router.diagnostics import printable
 from policy_router.domain import Policy
+from policy_router.parameters import KNOWN
 from policy_router.server.asking import JSON, LONGEST_BODY, Answer, Asked
 from policy_router.server.auditing import Auditors, Explain
 from policy_router.server.credentials import LOGGER, Credential
@@ -45,9 +46,12 @@ _INSTRUCTIONS: Final = (
     " it: `menu` lists what you may ask for. If a decision is refused, the error lists what is"
     " permitted: ask for one of these, or for none, or report the refusal."
 )
-_NOISE: Final = frozenset(
-    {"maxLength", "maxItems", "minimum", "maximum", "default", "propertyNames"}
-)
+_NOISE: Final = frozenset({"maxLength", "maxItems", "minimum", "maximum", "default", "title"})
+_PARAMETERS: Final = {
+    "description": f"Parameters of the model call: {', '.join(KNOWN)}, or others with a limit.",
+    "type": "object",
+    "additionalProperties": {"type": ["string", "number", "boolean"]},
+}
 _ERROR: Final = {
     "description": "Why there is no other answer.",
     "type": "object",
@@ -293,7 +297,7 @@ class Tools:
         """Return the shape of the arguments of a tool, as far as somebody may state them."""
         if name == "explain":
             definitions = described(Explain)
-            return {**definitions.pop("Explain"), "definitions": definitions}
+            return dict(_short(definitions["Explain"]))
         sections = {"call", "task", *(it.partition(".")[0] for it in self._may_state)}
         if self._given is None and credential.is_host:
             sections.update(VERIFIED)
@@ -401,9 +405,10 @@ def _line(entry: Mapping[str, Any]) -> str:
 
 def _short(schema: Any) -> Any:
     """Leave out of a shape what a model has no need of: each call pays for every word."""
-    if isinstance(schema, dict):
-        return {key: _short(it) for key, it in schema.items() if key not in _NOISE}
-    return schema
+    if not isinstance(schema, dict):
+        return schema
+    short = {key: _short(it) for key, it in schema.items() if key not in _NOISE}
+    return {**short, "parameters": _PARAMETERS} if "parameters" in short else short
 
 
 def _output(
