@@ -13,7 +13,11 @@ from typing import Any, Final, TypeAlias
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from policy_router.decision.prepared import Prepared
 from policy_router.domain import Policy
@@ -31,7 +35,7 @@ from policy_router.server.app import (
     later_routes,
     state_routes,
 )
-from policy_router.server.asking import Edges
+from policy_router.server.asking import Edges, Send
 from policy_router.server.auditing import Auditors
 from policy_router.server.credentials import Limits
 from policy_router.server.deciding import Agents
@@ -40,6 +44,7 @@ from policy_router.server.gate import Gate
 from policy_router.server.helpers import Helpers
 from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics
+from policy_router.server.problems import Header
 from policy_router.server.reloading import Reloads, RuleFiles, for_ever
 from policy_router.server.settings import Settings, index_of, seconds_of
 
@@ -97,6 +102,7 @@ class Worker:
             self._metrics,
             routes=self._routes(helpers, reload or self._reload),
             queue=settings.queue,
+            write_whole=write_whole,
         )
         self._server: _Server | None = None
 
@@ -290,6 +296,37 @@ class _Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         closing = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
         self.timeout_keep_alive_task = closing
+
+
+def write_whole(send: Send, status: int, headers: list[Header], body: bytes) -> bool:
+    """Write a whole answer at once, as uvicorn would in two messages, each header checked.
+
+    The headers are the service's own: nothing in them was asked for by a client. Whatever is out of
+    the ordinary is left to uvicorn.
+
+    Returns:
+        Whether it is written.
+    """
+    cycle = getattr(send, "__self__", None)
+    if (
+        type(cycle) is not RequestResponseCycle
+        or not cycle.keep_alive
+        or cycle.response_started
+        or cycle.disconnected
+        or cycle.flow.write_paused
+        or cycle.scope["method"] == "HEAD"
+    ):
+        return False
+    parts = [STATUS_LINE[status]]
+    for name, value in (*cycle.default_headers, *headers):
+        parts += (name, b": ", value, b"\r\n")
+    parts += (b"\r\n", body)
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    cycle.transport.write(b"".join(parts))
+    cycle.message_event.set()
+    cycle.on_response()
+    return True
 
 
 class _Server(uvicorn.Server):
