@@ -256,10 +256,12 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     from policy_router.cli.serving import serve, settings_from
+    from policy_router.server.reloading import RuleFiles
 
     settings = settings_from(options)
     options.strict = settings.strict
-    return serve(_policy(options, options.policy), settings, options)
+    files = RuleFiles.now(_existing(options.policy))
+    return serve(files, _policy(options, options.policy), settings, options)
 
 
 def _mcp(options: argparse.Namespace) -> int:

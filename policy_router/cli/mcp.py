@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Mapping
@@ -25,9 +27,10 @@ from policy_router.server.auditing import Auditors
 from policy_router.server.deciding import Agents
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.helpers import Helpers
+from policy_router.server.mcp_schemas import VERIFIED
 from policy_router.server.settings import Settings
 
-_VERIFIED = ("caller", "parent", "budget", "facts")
+_MOST = 1000
 
 
 def mcp(policy: Policy, options: argparse.Namespace) -> int:
@@ -37,7 +40,14 @@ def mcp(policy: Policy, options: argparse.Namespace) -> int:
         from policy_router.server.mcp import Tools
     log = None if options.log is None else DecisionLog(options.log)
     earlier = _Earlier(options.log)
-    agents = Agents(lambda: policy, log=log, clock=system_clock, may_state=(), earlier=earlier)
+    agents = Agents(
+        lambda: policy,
+        log=log,
+        clock=system_clock,
+        may_state=(),
+        earlier=earlier,
+        unlogged=lambda: None,
+    )
 
     async def serve(shared: str) -> None:
         auditors = Auditors(
@@ -48,16 +58,28 @@ def mcp(policy: Policy, options: argparse.Namespace) -> int:
             helpers=Helpers(Settings(), Path(shared)),
             clock=system_clock,
         )
-        await Tools(lambda: policy, agents, auditors, given=given).serve()
+        await Tools(lambda: policy, agents, auditors, lambda _record: None, given=given).serve()
         if log is not None:
             await log.aclose()
 
-    # What reads standard input cannot be woken up: an interrupt ends the process as it is. All that
-    # was answered is in the log.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     with tempfile.TemporaryDirectory(prefix="policy-router-") as shared:
+        _end_at_once(shared)
         asyncio.run(serve(shared))
     return GOOD
+
+
+def _end_at_once(shared: str) -> None:
+    """Let a signal end the process as it is: what reads standard input cannot be woken up.
+
+    All that was answered is in the log.
+    """
+
+    def end(number: int, _frame: object) -> None:
+        shutil.rmtree(shared, ignore_errors=True)
+        os._exit(128 + number)  # as a shell has it
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
 
 
 def _given(policy: Policy, path: str | None) -> Mapping[str, Any]:
@@ -71,8 +93,8 @@ def _given(policy: Policy, path: str | None) -> Mapping[str, Any]:
     content = read_value(path)
     request = Request.from_mapping(content)
     for section in request.given:
-        if section not in _VERIFIED:
-            reason = f"the file states {', '.join(_VERIFIED)}; the agent states the rest"
+        if section not in VERIFIED:
+            reason = f"the file states {', '.join(VERIFIED)}; the agent states the rest"
             raise RequestError(f"{name_of(path)}: $.{section}", reason)
     # What a policy requires may be the agent's to state, so it is asked for later.
     return checked(dataclasses.replace(policy, required=()), request).given
@@ -84,10 +106,17 @@ class _Earlier(EarlierDecisions):
     def __init__(self, log: str | None) -> None:
         super().__init__(None)
         self._log = log
+        self._records: dict[str, DecisionRecord] = {}
+
+    def keep(self, decision_id: str, record: DecisionRecord) -> None:
+        """Remember a decision, and forget the oldest where there are too many."""
+        self._records[decision_id] = record
+        if len(self._records) > _MOST:
+            del self._records[next(iter(self._records))]
 
     async def record(self, decision_id: str) -> DecisionRecord | None:
         """Return the record of a decision; None where there is none."""
-        record = await super().record(decision_id)
+        record = self._records.get(decision_id)
         if record is not None or self._log is None or not is_id(decision_id):
             return record
         return await asyncio.to_thread(_logged, self._log, decision_id)

@@ -16,12 +16,13 @@ from policy_router.decision.request import spelt
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.server.credentials import TokenLine, new_token
+from policy_router.server.reloading import RuleFiles
 from policy_router.server.settings import Settings, seconds_of, settings_of
 
 _OPTIONS = ("listen", "workers", "log", "tokens", "drain")
 
 
-def serve(policy: Policy, settings: Settings, options: argparse.Namespace) -> int:
+def serve(files: RuleFiles, policy: Policy, settings: Settings, options: argparse.Namespace) -> int:
     """Serve until the process is told to end."""
     from policy_router.server import serve as serving
 
@@ -38,7 +39,7 @@ def serve(policy: Policy, settings: Settings, options: argparse.Namespace) -> in
                 " policy-router token new --id NAME --role admin"
             )
 
-    serving.serve(options.policy, policy, settings, say)
+    serving.serve(files, policy, settings, say)
     return GOOD
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -30,15 +29,14 @@ class Rejected(Struct, frozen=True):
 class Active:
     """The policy that decides now."""
 
-    def __init__(self, path: str | Path, policy: Policy, clock: Clock) -> None:
+    def __init__(self, policy: Policy, clock: Clock) -> None:
         """Begin with a policy.
 
         Args:
-            path: the rule file, or the folder of them.
-            policy: what was compiled of it.
+            policy: what decides.
             clock: tells since when it decides.
         """
-        self.path, self._clock = Path(path), clock
+        self._clock = clock
         self.policy, self.since = policy, clock()
         self.rejected: Rejected | None = None
         policy.prepared(Prepared).warm()
@@ -49,15 +47,14 @@ class Active:
         return self.policy.revision
 
     def use(self, policy: Policy) -> None:
-        """Let a policy decide from now on; one that is warm already makes nobody wait."""
-        policy.prepared(Prepared).warm()
+        """Let a policy decide from now on; it is warm already, so that nobody waits."""
         if policy.revision != self.policy.revision:
             self.since = self._clock()
         self.policy, self.rejected = policy, None
 
-    def reject(self, found: Mapping[str, Any]) -> None:
-        """Note that a newer version is not used, and why."""
-        self.rejected = Rejected(self._clock(), found)
+    def reject(self, found: Mapping[str, Any] | None) -> None:
+        """Note why a newer version is not used; None where there is none."""
+        self.rejected = None if found is None else Rejected(self._clock(), found)
 
     def status(self) -> dict[str, Any]:
         """Return what an administrator is told."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from policy_router.domain import Policy
 from policy_router.errors import needs_extra
 from policy_router.server.active import Active
+from policy_router.server.administering import Administrators
 from policy_router.server.asking import (
     Answer,
     Asked,
@@ -27,9 +30,14 @@ from policy_router.server.auditing import Auditors
 from policy_router.server.credentials import LOGGER, Credential, Limits
 from policy_router.server.deciding import DECISION, Agents, batch_size
 from policy_router.server.gate import Gate
-from policy_router.server.problems import Problem, busy, role_needed
+from policy_router.server.metrics import OTHER, ROUTES, Metrics
+from policy_router.server.metrics import TYPE as METRICS
+from policy_router.server.openapi import document
+from policy_router.server.problems import Header, Problem, busy, role_needed
 
 Handler = Callable[[Asked], Awaitable[Answer]]
+WriteWhole = Callable[[Send, int, list[Header], bytes], bool]
+"""Writes a status, headers and a body; returns whether it could."""
 POLICY: Final = b"policy-router-policy"
 _TEXT: Final = b"text/plain; charset=utf-8"
 _MOST_BYTES: Final = 64 * 1024 * 1024
@@ -44,12 +52,14 @@ class Route(Struct, frozen=True):
         answer: the function.
         role: what a credential has to be; None needs none.
         weighs: how many requests a body counts as.
+        name: how it is called where requests are counted.
         also: another role that will do.
     """
 
     answer: Handler
     role: str | None = "agent"
     weighs: Callable[[bytes], int] | None = None
+    name: str = OTHER
     also: str | None = None
 
 
@@ -61,31 +71,51 @@ class Service:
     """Answers requests: an ASGI application."""
 
     def __init__(
-        self, active: Active, gate: Gate, limits: Limits, edges: Edges, *, queue: int
+        self,
+        active: Active,
+        gate: Gate,
+        limits: Limits,
+        edges: Edges,
+        metrics: Metrics,
+        *,
+        routes: Routes,
+        queue: int,
+        write_whole: WriteWhole = lambda *_: False,
     ) -> None:
-        """Begin without routes.
+        """Begin.
 
         Args:
             active: the policy that decides.
             gate: knows who asks.
             limits: how often each may.
             edges: the names and pages that clients may come from.
+            metrics: count.
+            routes: what answers.
             queue: how many requests are answered at a time.
+            write_whole: writes an answer at once, where the server has a quicker way for that.
         """
         self.active, self.is_draining = active, False
         self._gate, self._limits, self._edges = gate, limits, edges
-        self._queue = queue
-        self.running = self._bytes = 0
-        self.routes: Routes = {}
+        self._metrics, self._queue = metrics, queue
+        self._write_whole = write_whole
+        self._running = self._bytes = 0
+        self._routes = {
+            path: {
+                method: replace(route, name=path if path in ROUTES else OTHER)
+                for method, route in methods.items()
+            }
+            for path, methods in routes.items()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
-            raise RuntimeError(
-                "only HTTP is spoken here"
-            )  # uvicorn is told so, and asks nothing else
+            raise RuntimeError("only HTTP is spoken here")
+        began, name = perf_counter(), OTHER
         try:
-            answer = await self._answered(scope, receive)
+            route, rest = self._route(scope["path"], scope["method"])
+            name = route.name
+            answer = await self._answered(route, rest, scope, receive)
         except Problem as problem:
             answer = answer_of(problem)
         except DisconnectedError:
@@ -94,38 +124,42 @@ class Service:
             LOGGER.exception("%s %s", scope["method"], scope["path"])
             answer = answer_of(Problem(500, "internal", "this is a bug of the service"))
         await self._send(answer, send)
+        self._metrics.request(name, answer.status, perf_counter() - began)
 
     async def _send(self, answer: Answer, send: Send) -> None:
         headers = [
             (b"content-type", answer.type),
             (POLICY, (answer.revision or self.active.revision).encode()),
-            (b"cache-control", b"no-store"),
             *answer.headers,
         ]
-        if answer.pieces is None:
-            headers.append((b"content-length", b"%d" % len(answer.body)))
         if self.is_draining:
             headers.append((b"connection", b"close"))
+        body = answer.body
+        if answer.pieces is None:
+            headers.append((b"content-length", b"%d" % len(body)))
+            if not self.is_draining and self._write_whole(send, answer.status, headers, body):
+                return
         start = {"type": "http.response.start", "status": answer.status, "headers": headers}
         await send(start)
         if answer.pieces is not None:
             async for piece in answer.pieces:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": answer.body})
+        await send({"type": "http.response.body", "body": body})
 
-    async def _answered(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answered(self, route: Route, rest: str, scope: Scope, receive: Receive) -> Answer:
         raw = scope["headers"]
         headers = dict(raw)
         self._edges.check(headers, raw)
-        route, rest = self._route(scope["path"], scope["method"])
         if route.role is None:
             return await route.answer(Asked(_NOBODY, query=scope["query_string"]))
-        credential = await self._gate.credential(headers)
+        credential = self._gate.known(headers) or await self._gate.credential(headers)
         if route.role not in credential.roles and route.also not in credential.roles:
             raise role_needed(route.role)
-        if self.running >= self._queue or self._bytes > _MOST_BYTES:
+        if self._running >= self._queue or self._bytes > _MOST_BYTES:
+            self._metrics.overloaded()
             raise busy("overloaded", "there are too many requests at a time")
-        self.running += 1
+        self._running += 1
+        self._metrics.running(self._running)
         body = b""
         try:
             body = await body_of(headers, receive)
@@ -137,17 +171,18 @@ class Service:
             with self._limits.use(credential, weight):
                 return await route.answer(asked)
         finally:
-            self.running -= 1
+            self._running -= 1
+            self._metrics.running(self._running)
             self._bytes -= len(body)
 
     def _route(self, path: str, method: str) -> tuple[Route, str]:
-        methods, rest = self.routes.get(path), ""
+        methods, rest = self._routes.get(path), ""
         if methods is None:
             above, _, rest = path.rpartition("/")
-            methods = self.routes.get(f"{above}/")
+            methods = self._routes.get(f"{above}/")
         while methods is None and above:
             above, _, name = above.rpartition("/")
-            rest, methods = f"{name}/{rest}", self.routes.get(f"{above}/")
+            rest, methods = f"{name}/{rest}", self._routes.get(f"{above}/")
         if methods is None:
             raise Problem(404, "no_route", "there is nothing at this path")
         route = methods.get(method)
@@ -162,16 +197,17 @@ class Service:
 _NOBODY: Final = Credential("", frozenset())
 
 
-def agent_routes(agents: Agents, auditors: Auditors) -> Routes:
+def agent_routes(agents: Agents, auditors: Auditors, metrics: Metrics) -> Routes:
     """Return what agents and hosts ask."""
 
     async def decide(asked: Asked) -> Answer:
         explains = bool(asked.query) and asked.flag(asked.options("explain"), "explain")
         if explains and "auditor" not in asked.credential.roles:
             raise role_needed("auditor")
-        decision_id, record, content = await agents.decide(asked)
-        name = decision_id.encode()
-        body = b'{"decision_id":"%b","record":%b}' % (name, content)
+        decided = await agents.decide(asked)
+        record, name = decided.record, decided.decision_id.encode()
+        metrics.decided(record)
+        body = b'{"decision_id":"%b","record":%b}' % (name, decided.content or b"")
         if explains:
             told = msgspec.json.encode(await auditors.explanation(record))
             body = body[:-1] + b',"explanation":%b}' % told
@@ -179,7 +215,9 @@ def agent_routes(agents: Agents, auditors: Auditors) -> Routes:
 
     async def batch(asked: Asked) -> Answer:
         asked.options()
-        answer, _ = await agents.batch(asked)
+        answer, records = await agents.batch(asked)
+        for record in records:
+            metrics.decided(record)
         return answer
 
     return {
@@ -202,7 +240,11 @@ def auditor_routes(auditors: Auditors) -> Routes:
 
 
 def mcp_routes(
-    policy: Callable[[], Policy], agents: Agents, auditors: Auditors, may_state: tuple[str, ...]
+    policy: Callable[[], Policy],
+    agents: Agents,
+    auditors: Auditors,
+    may_state: tuple[str, ...],
+    metrics: Metrics,
 ) -> Routes:
     """Return what answers over MCP. The SDK is imported with the first message: it takes long."""
     tools: list[Any] = []
@@ -210,7 +252,7 @@ def mcp_routes(
     def load() -> None:
         with needs_extra("mcp", "mcp", "MCP"):
             from policy_router.server.mcp import Tools
-        tools.append(Tools(policy, agents, auditors, may_state=may_state))
+        tools.append(Tools(policy, agents, auditors, metrics.decided, may_state=may_state))
 
     async def speak(asked: Asked) -> Answer:
         if not tools:
@@ -243,11 +285,14 @@ def later_routes() -> Routes:
     }
 
 
-def state_routes(active: Active, is_ready: Callable[[], Awaitable[str | None]]) -> Routes:
+def state_routes(
+    active: Active, metrics: Metrics, is_ready: Callable[[], Awaitable[str | None]]
+) -> Routes:
     """Return what tells how the service is.
 
     Args:
         active: the policy that decides.
+        metrics: what is counted.
         is_ready: returns why the service cannot decide; None where it can.
     """
 
@@ -260,12 +305,28 @@ def state_routes(active: Active, is_ready: Callable[[], Awaitable[str | None]]) 
             raise busy("not_ready", reason)
         return Answer(b"ready\n", type=_TEXT)
 
-    async def policy(asked: Asked) -> Answer:
+    async def counted(asked: Asked) -> Answer:
         asked.options()
-        return Answer.of(active.status())
+        return Answer(metrics.to_text(active), type=METRICS)
+
+    described = document()
+
+    async def openapi(asked: Asked) -> Answer:
+        asked.options()
+        return Answer(described)
 
     return {
+        "/openapi.json": {"GET": Route(openapi, None)},
         "/livez": {"GET": Route(alive, None)},
         "/readyz": {"GET": Route(ready, None)},
-        "/v1/policy": {"GET": Route(policy, "admin")},
+        "/metrics": {"GET": Route(counted, "auditor")},
+    }
+
+
+def administrator_routes(administrators: Administrators) -> Routes:
+    """Return what administrators ask."""
+    return {
+        "/v1/policy": {"GET": Route(administrators.status, "admin")},
+        "/v1/policy/check": {"POST": Route(administrators.check, "admin")},
+        "/v1/policy/reload": {"POST": Route(administrators.reload, "admin")},
     }

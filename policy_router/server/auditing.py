@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType
 
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain import explain
@@ -36,28 +36,34 @@ _MOST: Final = 1000
 _NO_LOG: Final = "the service has no decision log: it was started without --log"
 
 
-class Explain(Struct, forbid_unknown_fields=True):
-    """What is to be explained: one of request, record and decision_id.
+class ExplainBody(Struct, forbid_unknown_fields=True):
+    """What is to be explained: one of `request`, `record` and `decision_id`.
 
     Attributes:
-        request: a request, as it would be decided now.
-        record: a decision record.
+        request: is decided now and not logged.
+        record: a decision record, as it was answered or logged.
         decision_id: the id of a decision in the log.
-        now: with a request: another time, RFC 3339.
-        why_not: a name; the explanation says why it was not selected.
-        full: whether every pool entry is explained.
+        now: of a request: the time of the decision, RFC 3339; the clock's unless given.
+        why_not: a name that could have been asked for: why was it not selected?
+        full: add every pool entry with the values of its conditions.
     """
 
     request: dict[str, Any] | None = None
-    record: msgspec.Raw = field(default_factory=msgspec.Raw)
+    record: msgspec.Raw | UnsetType = UNSET
     decision_id: str | None = None
     now: str | None = None
     why_not: str | None = None
     full: bool = False
 
 
-class _Window(Struct, forbid_unknown_fields=True):
-    """Which decisions of the log are meant; and the candidate, which is text alone."""
+class WindowBody(Struct, forbid_unknown_fields=True):
+    """Which decisions of the log are meant.
+
+    Attributes:
+        policy: of what-if: the other policy, as a rule file holds it.
+        since: from this time on: a day, RFC 3339, or an age such as 7d.
+        until: before this time.
+    """
 
     policy: str | None = None
     since: str | None = None
@@ -93,8 +99,8 @@ class Auditors:
     async def explain(self, asked: Asked) -> Answer:
         """Explain a request, a record, or a decision of the log."""
         asked.options()
-        wanted = _body(asked.body, Explain)
-        has_record = bool(bytes(wanted.record))
+        wanted = _body(asked.body, ExplainBody)
+        has_record = wanted.record is not UNSET
         others = (wanted.request, wanted.decision_id)
         if has_record + sum(it is not None for it in others) != 1:
             detail = "one of `request`, `record` and `decision_id` is wanted"
@@ -136,6 +142,7 @@ class Auditors:
     async def _logged(self, decision_id: str) -> DecisionRecord:
         record = await self._earlier.record(decision_id)
         if record is None:
+            self._folder()  # where there is no log, that is the problem
             raise _unknown("$.decision_id")
         return record
 
@@ -183,7 +190,7 @@ class Auditors:
         return await self._over_log("what_if", asked)
 
     async def _over_log(self, what: str, asked: Asked) -> Answer:
-        window = _body(asked.body or b"{}", _Window)
+        window = _body(asked.body or b"{}", WindowBody)
         if (window.policy is None) != (what == "replay"):
             verb = "is wanted" if what == "what_if" else "has no place here"
             raise Problem(422, "bad_request", f"a candidate policy {verb}", path="$.policy")

@@ -50,6 +50,7 @@ class Agents:
         clock: Clock,
         may_state: tuple[str, ...],
         earlier: EarlierDecisions,
+        unlogged: Callable[[], None],
     ) -> None:
         """Keep what decisions need.
 
@@ -59,16 +60,18 @@ class Agents:
             clock: tells the time of each decision.
             may_state: what an agent may state besides ``call`` and ``task``.
             earlier: knows the decisions of a moment ago.
+            unlogged: is called where decisions cannot be logged.
         """
         self._policy, self._log, self._clock = policy, log, clock
         self._may_state, self._earlier = may_state, earlier
+        self._unlogged = unlogged
         self._open = _STATED.union(may_state)
 
-    async def decide(self, asked: Asked) -> tuple[str, DecisionRecord, bytes]:
+    async def decide(self, asked: Asked) -> Decided:
         """Decide one request, and log it.
 
         Returns:
-            The id of the decision, the record, and its canonical JSON.
+            The decision, with the canonical JSON of its record.
 
         Raises:
             Problem: the request is not good, or cannot be logged.
@@ -76,7 +79,7 @@ class Agents:
         policy = self._policy()
         decided = await self._decided(policy, asked.body, asked)
         await self._keep(policy, [decided])
-        return decided.decision_id, decided.record, decided.record.to_json()
+        return decided
 
     async def batch(self, asked: Asked) -> tuple[Answer, list[DecisionRecord]]:
         """Decide requests, in order, and log all of them together."""
@@ -94,7 +97,7 @@ class Agents:
         answers = [
             {"error": it.plain()}
             if isinstance(it, Problem)
-            else {"decision_id": it.decision_id, "record": msgspec.Raw(it.record.to_json())}
+            else {"decision_id": it.decision_id, "record": msgspec.Raw(it.content or b"")}
             for it in made
         ]
         body = msgspec.json.encode({"decisions": answers})
@@ -136,7 +139,7 @@ class Agents:
             record = decide(policy, request, now=now)
         except RequestError as problem:
             raise unfit(problem) from None
-        return Decided(record, uuid7(now), parent_id)
+        return Decided(record, uuid7(now), parent_id, record.to_json())
 
     async def _keep(self, policy: Policy, decided: list[Decided]) -> None:
         """Log decisions before anybody is told of them."""
@@ -144,6 +147,7 @@ class Agents:
             try:
                 await self._log.decisions_async(policy, decided)
             except (LogError, RuntimeError) as problem:
+                self._unlogged()
                 raise unlogged(problem) from None
         for it in decided:
             self._earlier.keep(it.decision_id, it.record)
@@ -225,10 +229,11 @@ class Agents:
         earlier = await self._earlier.find(parent_id)
         caller = sections.get("caller", asked.credential.caller)
         caller_id = caller.get("id", "") if isinstance(caller, Mapping) else ""
-        if earlier is None or earlier.caller != caller_id or earlier.parent is None:
+        parent = None if earlier is None or earlier.caller != caller_id else earlier.parent()
+        if parent is None:
             detail = "this names no decision of the same caller that selected a target"
             raise Problem(403, "not_verified", detail, path=name)
-        return parent_id, earlier.parent
+        return parent_id, parent
 
 
 class _Stated(Struct):
@@ -243,8 +248,12 @@ class _Stated(Struct):
     is_checked: bool
 
 
-class _Batch(Struct, forbid_unknown_fields=True):
-    """The body of a batch."""
+class BatchBody(Struct, forbid_unknown_fields=True):
+    """Requests that are decided together.
+
+    Attributes:
+        requests: in order.
+    """
 
     requests: list[msgspec.Raw]
 
@@ -286,7 +295,7 @@ def batch_of(body: bytes) -> list[msgspec.Raw]:
     return requests
 
 
-_BATCHES: Final = msgspec.json.Decoder(_Batch)
+_BATCHES: Final = msgspec.json.Decoder(BatchBody)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec import Struct, UnsetType
 
-from policy_router.decision.record import DecisionRecord
+from policy_router.decision.record import DecisionRecord, Target
 from policy_router.domain import FrozenDict
 from policy_router.errors import LogError, RecordError
 from policy_router.parameters import EFFORT
@@ -18,38 +18,45 @@ from policy_router.runtime.log.entry import Kind, LogEntry, is_id
 from policy_router.server.index import Index
 
 _MOST: Final = 10_000
+_NOTHING: Final[Mapping[str, Any]] = FrozenDict()
 _UUID7: Final = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 _FRESH_SECONDS: Final = 10.0
 _PATIENCE_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 0.1
 
 
-class Earlier(Struct, frozen=True):
-    """A decision that a child runs by.
+class Earlier(Struct, frozen=True, gc=False):
+    """What is kept of a decision, for the child that runs by it.
 
     Attributes:
         caller: the id of the caller; empty where nobody was known.
-        parent: the section ``parent`` of what the child delegates; None where it was refused.
+        target: what the child runs on; None where the request was refused.
+        depth: how deep the agent is that the decision was made for.
     """
 
     caller: str
-    parent: Mapping[str, Any] | None
+    target: Target | None
+    depth: int
 
     @classmethod
     def of(cls, record: DecisionRecord) -> Earlier:
-        """Return what is needed of a decision."""
-        target = record.decision.target
-        caller = record.request.get("caller", {}).get("id", "")
-        if isinstance(target, UnsetType):
-            return cls(caller, None)
+        """Return what is kept of a decision."""
+        request, target = record.request, record.decision.target
+        return cls(
+            request.get("caller", _NOTHING).get("id", ""),
+            None if isinstance(target, UnsetType) else target,
+            request.get("parent", _NOTHING).get("depth", 0),
+        )
+
+    def parent(self) -> FrozenDict | None:
+        """Return the section ``parent`` of what the child delegates."""
+        target = self.target
+        if target is None:
+            return None
         effort = target.parameters.get(EFFORT)
-        parent = {
-            "model": target.model,
-            "provider": target.provider,
-            "depth": record.request.get("parent", {}).get("depth", 0) + 1,
-            **({EFFORT: effort} if isinstance(effort, str) else {}),
-        }
-        return cls(caller, FrozenDict(parent))
+        known = {EFFORT: effort} if isinstance(effort, str) else {}
+        runs = {"model": target.model, "provider": target.provider, "depth": self.depth + 1}
+        return FrozenDict({**runs, **known})
 
 
 class EarlierDecisions:
@@ -62,25 +69,26 @@ class EarlierDecisions:
             index: that of the log; None where there is none.
         """
         self._index = index
-        self._records: dict[str, DecisionRecord] = {}
+        self._kept: dict[str, Earlier] = {}
+        self._older: dict[str, Earlier] = {}
 
     def keep(self, decision_id: str, record: DecisionRecord) -> None:
-        """Remember a decision, and forget the oldest where there are too many."""
-        records = self._records
-        records[decision_id] = record
-        if len(records) > _MOST:
-            del records[next(iter(records))]
+        """Remember a decision, and forget old ones where there are too many."""
+        if len(self._kept) >= _MOST:
+            self._kept, self._older = {}, self._kept
+        self._kept[decision_id] = Earlier.of(record)
 
     async def find(self, decision_id: str) -> Earlier | None:
-        """Return what is needed of a decision for its child; None where there is none."""
-        record = await self.record(decision_id)
-        return None if record is None else Earlier.of(record)
+        """Return what is kept of a decision; None where there is none."""
+        found = self._kept.get(decision_id) or self._older.get(decision_id)
+        if found is None and (record := await self.record(decision_id)) is not None:
+            found = Earlier.of(record)
+        return found
 
     async def record(self, decision_id: str) -> DecisionRecord | None:
-        """Return the record of a decision; None where there is none."""
-        record = self._records.get(decision_id)
-        if record is not None or self._index is None or not is_id(decision_id):
-            return record
+        """Return the record of a decision from the log; None where there is none."""
+        if self._index is None or not is_id(decision_id):
+            return None
         lines, _ = await self.lines(decision_id)
         try:
             entries = map(LogEntry.from_json, lines)

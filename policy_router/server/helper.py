@@ -92,8 +92,9 @@ def _end_with_input() -> None:
 
 
 def _limit(task: Task) -> None:
-    with suppress(OSError):  # some systems do not let a process be less important
-        os.nice(_NICE)
+    if task.what != "compile":
+        with suppress(OSError):  # some systems do not let a process be less important
+            os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_CPU, (task.seconds, task.seconds + 1))
     with suppress(ValueError, OSError):  # macOS has no such limit
         most = task.megabytes * _MEBIBYTE

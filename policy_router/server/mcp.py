@@ -1,8 +1,8 @@
 """The tools by which an agent asks over MCP: on HTTP, and on standard input.
 
-This is the only door to the SDK of MCP.
 Each tool asks what the same path over HTTP asks, so that the same is believed, logged and refused.
-A refusal, too, is a tool error: the model reads it and asks for something else.
+A refusal, too, is a tool error: the model reads it and asks for something else. This is the only
+door to the SDK of MCP.
 """
 
 from __future__ import annotations
@@ -20,107 +20,32 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from msgspec import Struct, UnsetType
 from msgspec.structs import replace
 
-from policy_router.decision.record import Decision, DecisionRecord
-from policy_router.decision.schema import described, request_schema
+from policy_router.decision.record import DecisionRecord
 from policy_router.decision.wording import spelt_parameters, spelt_target, spelt_warning
 from policy_router.diagnostics import printable
 from policy_router.domain import Policy
-from policy_router.parameters import KNOWN
 from policy_router.server.asking import JSON, LONGEST_BODY, Answer, Asked
-from policy_router.server.auditing import Auditors, Explain
+from policy_router.server.auditing import Auditors
 from policy_router.server.credentials import LOGGER, Credential
 from policy_router.server.deciding import DECISION, Agents
+from policy_router.server.mcp_schemas import (
+    INSTRUCTIONS,
+    OFFERS,
+    OUTPUTS,
+    VERIFIED,
+    explain_arguments,
+    request_arguments,
+)
 from policy_router.server.problems import Problem, role_needed
 from policy_router.version import VERSION
 
-VERIFIED: Final = ("caller", "parent", "budget", "facts")
-"""The sections of a request that an agent does not state."""
 _OWNER: Final = Credential("", frozenset({"agent", "host", "auditor"}))
 """Who starts a process of its own and talks to it: what it states is looked at here."""
 _KEY: Final = "policy_router.call"
 _PASSED: Final = (b"accept", b"mcp-protocol-version", b"mcp-method", b"mcp-name")
-_INSTRUCTIONS: Final = (
-    "policy-router decides which language model a delegated task runs on. Before you start a"
-    " sub-agent, call `decide` with what you know of its task, and run it on the target that is"
-    " answered; if that fails, on the fallbacks in order. Wish for a model only if the task needs"
-    " it: `menu` lists what you may ask for. If a decision is refused, the error lists what is"
-    " permitted: ask for one of these, or for none, or report the refusal."
-)
-_NOISE: Final = frozenset({"maxLength", "maxItems", "minimum", "maximum", "default", "title"})
-_PARAMETERS: Final = {
-    "description": f"Parameters of the model call: {', '.join(KNOWN)}, or others with a limit.",
-    "type": "object",
-    "additionalProperties": {"type": ["string", "number", "boolean"]},
-}
-_ERROR: Final = {
-    "description": "Why there is no other answer.",
-    "type": "object",
-    "properties": {
-        "code": {"description": "Tells errors apart.", "type": "string"},
-        "message": {"description": "What is wrong.", "type": "string"},
-        "path": {"description": "The place in the arguments.", "type": "string"},
-        "help": {"description": "What to do about it.", "type": "string"},
-        "permitted": {
-            "description": "Of a refusal: the names that may be asked for.",
-            "type": "array",
-            "items": {"type": "string"},
-        },
-    },
-    "required": ["code", "message"],
-}
-_ENTRY: Final = {
-    "type": "object",
-    "properties": {
-        "name": {"description": "What to ask for.", "type": "string"},
-        "model": {"type": "string"},
-        "provider": {"description": "null is the parent's.", "type": ["string", "null"]},
-        "strengths": {"type": "array", "items": {"type": "string"}},
-        "price": {
-            "description": "US dollars per million tokens.",
-            "type": "object",
-            "properties": {name: {"type": ["number", "null"]} for name in ("input", "output")},
-        },
-    },
-    "required": ["name", "model"],
-}
 
+logging.getLogger("mcp").setLevel(logging.WARNING)  # not a line for each message
 Context: TypeAlias = ServerRequestContext[Any, Any]
-
-
-class _Offer(Struct, frozen=True):
-    """What a client is told of a tool.
-
-    Attributes:
-        role: the role that it needs.
-        title: its title.
-        text: when to use it.
-    """
-
-    role: str
-    title: str
-    text: str
-
-
-_OFFERS: Final[Mapping[str, _Offer]] = {
-    "decide": _Offer(
-        "agent",
-        "Decide the model of a task",
-        "Decide which model a task runs on. Call it once for each task, before you delegate it."
-        " Describe the task in `task`; leave out `model` unless you need a certain one.",
-    ),
-    "menu": _Offer(
-        "agent",
-        "List the models",
-        "List the models that you may ask for, with prices and strengths. With the arguments of"
-        " `decide`: only those that are permitted for that task.",
-    ),
-    "explain": _Offer(
-        "auditor",
-        "Explain a decision",
-        "Explain a decision step by step. Give exactly one of `decision_id`, `request` and"
-        " `record`; `why_not` asks why that name was not selected.",
-    ),
-}
 
 
 class _Call(Struct):
@@ -143,6 +68,7 @@ class Tools:
         policy: Callable[[], Policy],
         agents: Agents,
         auditors: Auditors,
+        counted: Callable[[DecisionRecord], None],
         *,
         may_state: tuple[str, ...] = (),
         given: Mapping[str, Any] | None = None,
@@ -153,11 +79,13 @@ class Tools:
             policy: returns what decides now.
             agents: decide.
             auditors: explain.
+            counted: is called with each record.
             may_state: what an agent may state besides ``call`` and ``task``.
             given: on standard input, the sections of every request that the host states, and
                 nobody else may; None where the credential of a request tells who may.
         """
         self._policy, self._agents, self._auditors = policy, agents, auditors
+        self._counted = counted
         self._may_state, self._given = may_state, given
         self._tools: Mapping[str, Callable[[_Call, dict[str, Any]], Awaitable[_Result]]]
         self._tools = {"decide": self._decide, "menu": self._menu, "explain": self._explain}
@@ -165,7 +93,8 @@ class Tools:
             "policy-router",
             version=VERSION,
             title="policy-router",
-            instructions=_INSTRUCTIONS,
+            instructions=INSTRUCTIONS,
+            get_tool_input_schema=lambda _name: None,  # no argument is repeated in a header
             on_list_tools=self._list,
             on_call_tool=self._call,
         )
@@ -210,17 +139,17 @@ class Tools:
         return Answer(body, sent[0]["status"], named, revision=revision)
 
     async def _list(self, context: Context, _page: Any) -> types.ListToolsResult:
-        credential = _call_of(context).asked.credential
+        credential = self._of(context).asked.credential
         tools = [
             types.Tool(
                 name=name,
                 title=offer.title,
                 description=offer.text,
-                input_schema=self._input(name, credential),
-                output_schema=_OUTPUTS[name],
+                input_schema=self._arguments(name, credential),
+                output_schema=OUTPUTS[name],
                 annotations=types.ToolAnnotations(read_only_hint=True, open_world_hint=False),
             )
-            for name, offer in _OFFERS.items()
+            for name, offer in OFFERS.items()
             if offer.role in credential.roles
         ]
         return types.ListToolsResult(tools=tools)
@@ -228,10 +157,10 @@ class Tools:
     async def _call(
         self, context: Context, params: types.CallToolRequestParams
     ) -> types.CallToolResult:
-        call, tool = _call_of(context), self._tools.get(params.name)
+        call, tool = self._of(context), self._tools.get(params.name)
         if tool is None:
             raise MCPError(types.INVALID_PARAMS, "there is no such tool")
-        role = _OFFERS[params.name].role
+        role = OFFERS[params.name].role
         if role not in call.asked.credential.roles:
             return _failed(role_needed(role)).plain()
         try:
@@ -242,11 +171,20 @@ class Tools:
             LOGGER.exception("MCP: %s", params.name)
             return _failed(Problem(500, "internal", "this is a bug of the service")).plain()
 
+    def _of(self, context: Context) -> _Call:
+        """Return the message that is answered."""
+        if self._given is not None:
+            return _Call(Asked(_OWNER))
+        request: Any = context.request
+        call: _Call = request.scope[_KEY]
+        return call
+
     async def _decide(self, call: _Call, arguments: dict[str, Any]) -> _Result:
         asked = self._asked(call, self._stated(arguments, "$"))
-        decision_id, record, _ = await self._agents.decide(asked)
-        call.decision = decision_id, record.policy.revision
-        return _decided(decision_id, record)
+        made = await self._agents.decide(asked)
+        self._counted(made.record)
+        call.decision = made.decision_id, made.record.policy.revision
+        return _decided(made.decision_id, made.record)
 
     async def _menu(self, call: _Call, arguments: dict[str, Any]) -> _Result:
         answer = await self._agents.menu(self._asked(call, self._stated(arguments, "$")))
@@ -281,6 +219,15 @@ class Tools:
                 )
         return {**request, **self._given}
 
+    def _arguments(self, name: str, credential: Credential) -> dict[str, Any]:
+        """Return the shape of the arguments of a tool, as far as somebody may state them."""
+        if name == "explain":
+            return explain_arguments()
+        sections = {"call", "task", *(it.partition(".")[0] for it in self._may_state)}
+        if self._given is None and credential.is_host:
+            sections.update(VERIFIED)
+        return request_arguments(self._policy(), sections, is_short=name == "menu")
+
     def _asked(self, call: _Call, content: Mapping[str, Any]) -> Asked:
         """Return what a tool asks, as over HTTP."""
         try:
@@ -292,34 +239,6 @@ class Tools:
             detail = f"the arguments are longer than {LONGEST_BODY:,} bytes"
             raise Problem(413, "too_large", detail, path="$")
         return replace(call.asked, body=body, query=b"")
-
-    def _input(self, name: str, credential: Credential) -> dict[str, Any]:
-        """Return the shape of the arguments of a tool, as far as somebody may state them."""
-        if name == "explain":
-            definitions = described(Explain)
-            return dict(_short(definitions["Explain"]))
-        sections = {"call", "task", *(it.partition(".")[0] for it in self._may_state)}
-        if self._given is None and credential.is_host:
-            sections.update(VERIFIED)
-        shapes = request_schema()["properties"]
-        if name == "menu":
-            properties = {
-                section: {"type": "object", "description": "As for `decide`."}
-                for section in shapes
-                if section in sections
-            }
-        else:
-            properties = {key: _short(it) for key, it in shapes.items() if key in sections}
-            self._close(properties)
-        return {"type": "object", "properties": properties, "additionalProperties": False}
-
-    def _close(self, properties: dict[str, Any]) -> None:
-        """Write the closed sets of the policy into a shape."""
-        for path, closed in self._policy().closed.items():
-            section, _, key = path.partition(".")
-            if section in properties and not closed.drops:
-                shape = properties[section]["properties"][key]
-                shape.get("items", shape)["enum"] = list(closed.values)
 
 
 class _Result(Struct):
@@ -342,14 +261,6 @@ class _Result(Struct):
             structured_content=self.content,
             is_error=self.is_error,
         )
-
-
-def _call_of(context: Context) -> _Call:
-    """Return the message that a handler answers; nobody's request is the owner's."""
-    if context.request is None:
-        return _Call(Asked(_OWNER))
-    call: _Call = context.request.scope[_KEY]
-    return call
 
 
 def _failed(problem: Problem) -> _Result:
@@ -393,63 +304,9 @@ def _decided(decision_id: str, record: DecisionRecord) -> _Result:
 def _line(entry: Mapping[str, Any]) -> str:
     """Return an entry of the menu for a model."""
     where = f" at {entry['provider']}" if entry["provider"] else ""
-    prices = [
-        f"${entry['price'][kind]:g} {kind}"
-        for kind in ("input", "output")
-        if entry["price"][kind] is not None
-    ]
-    facts = [*entry["strengths"], *([f"{', '.join(prices)} per million tokens"] if prices else [])]
-    said = f": {'; '.join(facts)}" if facts else ""
-    return printable(f"{entry['name']} ({entry['model']}{where}){said}")
-
-
-def _short(schema: Any) -> Any:
-    """Leave out of a shape what a model has no need of: each call pays for every word."""
-    if not isinstance(schema, dict):
-        return schema
-    short = {key: _short(it) for key, it in schema.items() if key not in _NOISE}
-    return {**short, "parameters": _PARAMETERS} if "parameters" in short else short
-
-
-def _output(
-    properties: dict[str, Any], definitions: Mapping[str, Any], *required: str
-) -> dict[str, Any]:
-    """Return the shape of an answer, or of an error."""
-    return {
-        "type": "object",
-        "properties": {**properties, "error": _ERROR},
-        "anyOf": [{"required": list(required)}, {"required": ["error"]}],
-        "definitions": definitions,
-    }
-
-
-_OUTPUTS: Final = {
-    "decide": _output(
-        {
-            "decision_id": {"description": "Names the decision in the log.", "type": "string"},
-            "decision": {"$ref": "#/definitions/Decision"},
-            "warnings": {"type": "array", "items": {"$ref": "#/definitions/DecisionWarning"}},
-        },
-        described(Decision),
-        *("decision_id", "decision"),
-    ),
-    "menu": _output(
-        {
-            "restricted": {"description": "Whether there is a list.", "type": "boolean"},
-            "entries": {"type": ["array", "null"], "items": _ENTRY},
-        },
-        {},
-        *("restricted", "entries"),
-    ),
-    "explain": _output(
-        {
-            "text": {"description": "The explanation.", "type": "string"},
-            "record": {"description": "The decision record.", "type": "object"},
-            "why_not": {"type": "object"},
-            "entries": {"type": "array"},
-        },
-        {},
-        *("text", "record"),
-    ),
-}
-logging.getLogger("mcp").setLevel(logging.WARNING)
+    prices = ", ".join(
+        f"${price:g} {kind}" for kind, price in entry["price"].items() if price is not None
+    )
+    facts = [", ".join(entry["strengths"]), f"{prices} per million tokens" if prices else ""]
+    said = "; ".join(filter(None, facts))
+    return printable(f"{entry['name']} ({entry['model']}{where}){': ' if said else ''}{said}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -16,10 +18,12 @@ from typing import Final
 
 from policy_router.domain import Policy
 from policy_router.errors import RequestError, needs_extra, reason_of
+from policy_router.server.reloading import RuleFiles
 from policy_router.server.settings import Settings, index_of
 
 NEEDED: Final = ("uvicorn", "uvloop", "httptools", "jwt", "prometheus_client")
 _BACKLOG: Final = 2048
+_POLL_SECONDS: Final = 1.0
 
 
 def need_server() -> None:
@@ -33,11 +37,11 @@ def need_server() -> None:
             import_module(module)
 
 
-def serve(path: str, policy: Policy, settings: Settings, say: Callable[[str], None]) -> None:
+def serve(files: RuleFiles, policy: Policy, settings: Settings, say: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT comes.
 
     Args:
-        path: the rule file, or the folder of them.
+        files: the rule files, as they were before they were read.
         policy: what was compiled of it.
         settings: the configuration.
         say: is told where the service listens, once it does.
@@ -47,14 +51,18 @@ def serve(path: str, policy: Policy, settings: Settings, say: Callable[[str], No
         ModuleNotFoundError: an extra is not installed.
     """
     need_server()
+    from policy_router.server.supervisor import Supervisor
     from policy_router.server.worker import Worker
 
-    with tempfile.TemporaryDirectory(prefix="policy-router-") as shared:
-        worker = Worker(path, policy, settings, Path(shared))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to load a policy again
+    with tempfile.TemporaryDirectory(prefix="policy-router-") as folder:
+        shared, several = Path(folder), settings.workers > 1
+        serving = Supervisor if several else Worker
+        server = serving(files, policy, settings, shared)
         listener = listen(settings)
         try:
-            with following(settings):
-                worker.run(listener, lambda: say(where(listener, settings)))
+            with following(settings) as keep:
+                server.run(listener, lambda: say(where(listener, settings)), keep)
         finally:
             listener.close()
             if settings.socket_path is not None:
@@ -62,16 +70,35 @@ def serve(path: str, policy: Policy, settings: Settings, say: Callable[[str], No
 
 
 @contextmanager
-def following(settings: Settings) -> Iterator[None]:
-    """Let a process of its own keep the index of the log up to date."""
+def following(settings: Settings) -> Iterator[Callable[[], Awaitable[None]]]:
+    """Let a process of its own keep the index of the log up to date.
+
+    Yields:
+        What waits a moment, and then starts that process again if it has ended.
+    """
     if settings.log is None:
-        yield
+        yield lambda: asyncio.sleep(_POLL_SECONDS)
         return
     command = [sys.executable, "-m", "policy_router.server.index"]
     command += [settings.log, index_of(settings)]
-    # It ends with its input, which ends with this process, however that ends.
-    with subprocess.Popen(command, stdin=subprocess.PIPE):  # noqa: S603 - our own
-        yield
+
+    def start() -> subprocess.Popen[bytes]:
+        # It ends with its input, which ends with this process, however that ends.
+        return subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own
+
+    followers = [start()]
+
+    async def keep() -> None:
+        await asyncio.sleep(_POLL_SECONDS)
+        if followers[-1].poll() is not None:
+            with followers.pop():
+                followers.append(start())
+
+    try:
+        yield keep
+    finally:
+        with followers[-1]:
+            pass  # its input ends here, and so does it
 
 
 def where(listener: socket.socket, settings: Settings) -> str:

@@ -133,7 +133,6 @@ def test_who_is_nobody_may_not_administer_over_tcp(client: httpx.Client) -> None
         "/v1/chat/completions",
         "/v1/responses",
         "/v1/messages",
-        "/mcp",
         "/access/v1/evaluation",
         "/access/v1/search/resource",
     ],

@@ -13,11 +13,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
 
-T = TypeVar("T")
 SECONDS = 20.0
 """How long anything may take on a busy machine."""
 
@@ -58,7 +57,7 @@ class Service:
             served = [line for line in self.said if " is served at " in line]
             return served[0].partition(" is served at ")[2] if served else None
 
-        return until(place, lambda: f"{self.process.poll()}: {self.said}")
+        return str(until(place, lambda: f"{self.process.poll()}: {self.said}"))
 
     @property
     def address(self) -> tuple[str, int]:
@@ -111,7 +110,7 @@ class Service:
         self.stop()
 
 
-def until(found: Callable[[], T | None], otherwise: Callable[[], object] = lambda: "") -> T:
+def until(found: Callable[[], Any], otherwise: Callable[[], object] = lambda: "") -> Any:
     """Return what is found once it is, but wait for it no longer than :data:`SECONDS`."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:

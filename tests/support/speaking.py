@@ -110,10 +110,11 @@ class Lines:
 
     def answer(self, number: int | str) -> dict[str, Any]:
         """Return the answer to a request, once it is there."""
-        return until(
+        found: dict[str, Any] = until(
             lambda: next((it for it in self.said if it.get("id") == number), None),
             lambda: (self.process.poll(), self.said),
         )
+        return found
 
     def end(self) -> str:
         """Close the input, and return what the process said on standard error."""

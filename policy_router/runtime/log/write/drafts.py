@@ -54,11 +54,13 @@ class Decided(Struct, frozen=True):
         record: the decision.
         decision_id: its id, a UUID of version 7.
         parent_id: the id of the decision that the delegating agent itself runs by, or None.
+        content: the canonical JSON of the record, where it was made already.
     """
 
     record: DecisionRecord
     decision_id: str
     parent_id: str | None = None
+    content: bytes | None = None
 
 
 def decision_draft(policy: Policy, decided: Decided, now: int, *, is_waited_for: bool) -> Draft:
@@ -76,7 +78,7 @@ def decision_draft(policy: Policy, decided: Decided, now: int, *, is_waited_for:
         checked(decided.decision_id),
         UNSET if decided.parent_id is None else checked(decided.parent_id),
         caller_of(record.request.get("caller")),
-        Raw(record.to_json()),
+        Raw(decided.content or record.to_json()),
         policy=policy,
         is_waited_for=is_waited_for,
     )

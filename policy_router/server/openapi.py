@@ -1,0 +1,227 @@
+"""The service as OpenAPI 3.1 describes it, made from the types that decode what it is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from policy_router.decision.schema import described, record_schema, request_schema
+from policy_router.server.administering import CheckBody
+from policy_router.server.asking import LONGEST_BODY
+from policy_router.server.auditing import ExplainBody, WindowBody
+from policy_router.server.deciding import MOST_REQUESTS, BatchBody
+from policy_router.server.index import FILTERS
+from policy_router.version import VERSION
+
+_REF: Final = "#/components/schemas/"
+_TEXT: Final = {"type": "string"}
+_ANY: Final[dict[str, Any]] = {"type": "object"}
+_BODIES: Final = (BatchBody, ExplainBody, WindowBody, CheckBody)
+
+
+class Operation(Struct, frozen=True):
+    """What a route takes and answers.
+
+    Attributes:
+        summary: what it does.
+        role: what a credential has to be; None needs none.
+        answer: the schema of the answer.
+        body: the name of the schema of the body; None where there is none.
+        query: the parameters of the address, with their schemas.
+        type: the content type of the answer.
+        takes_parent: whether the header is read that names the decision of the agent itself.
+    """
+
+    summary: str
+    role: str | None
+    answer: Mapping[str, Any]
+    body: str | None = None
+    query: Mapping[str, Any] = {}
+    type: str = "application/json"
+    takes_parent: bool = False
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"{_REF}{name}"}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": sorted(properties)}
+
+
+_FLAG: Final = {"type": "string", "enum": ["true", "false"]}
+_LINES: Final = {"type": "array", "items": _ANY}
+_WINDOW: Final = {"since": _TEXT, "until": _TEXT}
+_LIMIT: Final = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}
+_MENU: Final = _object(restricted={"type": "boolean"}, entries={"type": ["array", "null"]})
+_CHECKED: Final = {"type": "object", "required": ["diagnostics", "errors", "warnings"]}
+OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
+    ("/v1/decide", "POST"): Operation(
+        "Decide one request. A refusal is an answer like any other.",
+        "agent",
+        _ref("Decided"),
+        "Request",
+        {"explain": _FLAG},
+        takes_parent=True,
+    ),
+    ("/v1/decide/batch", "POST"): Operation(
+        "Decide several requests, in order.",
+        "agent",
+        _object(decisions={"type": "array", "items": _ANY}),
+        "BatchBody",
+        takes_parent=True,
+    ),
+    ("/v1/menu", "GET"): Operation("List what the caller may ask for.", "agent", _MENU),
+    ("/v1/menu", "POST"): Operation(
+        "List what a request may ask for.", "agent", _MENU, "Request", takes_parent=True
+    ),
+    ("/v1/tool", "POST"): Operation(
+        "Return the definition of delegate_task for an agent's model.",
+        "agent",
+        _ANY,
+        "Request",
+        {"format": {"type": "string", "enum": ["openai"]}, "strict": {"enum": ["false"]}},
+        takes_parent=True,
+    ),
+    ("/v1/explain", "POST"): Operation(
+        "Say why a decision came out as it did.", "auditor", _ANY, "ExplainBody"
+    ),
+    ("/v1/decisions", "GET"): Operation(
+        "List decisions of the log, the newest first.",
+        "auditor",
+        _object(decisions=_LINES, cursor={"type": ["string", "null"]}),
+        query={
+            **dict.fromkeys(FILTERS, _TEXT),
+            **_WINDOW,
+            "limit": _LIMIT,
+            "cursor": _TEXT,
+        },
+    ),
+    ("/v1/decisions/{id}", "GET"): Operation(
+        "Show a decision, what came of it, and what its child decided.",
+        "auditor",
+        _object(lines=_LINES, children=_LINES),
+    ),
+    ("/v1/replay", "POST"): Operation(
+        "Make decisions of the log again: progress, then the report, one JSON object a line.",
+        "auditor",
+        _ANY,
+        "WindowBody",
+        type="application/x-ndjson",
+    ),
+    ("/v1/what-if", "POST"): Operation(
+        "Decide requests of the log by another policy: progress, then the report.",
+        "auditor",
+        _ANY,
+        "WindowBody",
+        type="application/x-ndjson",
+    ),
+    ("/v1/policy", "GET"): Operation("Tell which policy decides.", "admin", _ANY),
+    ("/v1/policy/check", "POST"): Operation(
+        "Find what is wrong with a policy.", "admin", _CHECKED, "CheckBody"
+    ),
+    ("/v1/policy/reload", "POST"): Operation(
+        "Load the policy again.", "admin", _object(outcome=_TEXT)
+    ),
+    ("/livez", "GET"): Operation("Say that the process runs.", None, _TEXT, type="text/plain"),
+    ("/readyz", "GET"): Operation("Say that it can decide.", None, _TEXT, type="text/plain"),
+    ("/metrics", "GET"): Operation(
+        "Return what is counted, for Prometheus.", "auditor", _TEXT, type="text/plain"
+    ),
+    ("/openapi.json", "GET"): Operation("Return this document.", None, _ANY),
+}
+"""What each path answers; a test holds this to the routes that there are."""
+
+
+def document() -> bytes:
+    """Return the document, JSON."""
+    paths: dict[str, dict[str, Any]] = {}
+    for (path, method), operation in OPERATIONS.items():
+        paths.setdefault(path, {})[method.lower()] = _operation(path, operation)
+    made = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "policy-router",
+            "version": VERSION,
+            "description": "Decides which language model a delegated task runs on, and says why.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"bearer": []}],
+    }
+    return msgspec.json.encode(made)
+
+
+def _operation(path: str, operation: Operation) -> dict[str, Any]:
+    needs = "no credential" if operation.role is None else f"the role {operation.role}"
+    answer = {"description": "Done.", "content": {operation.type: {"schema": operation.answer}}}
+    problem = {"application/problem+json": {"schema": _ref("Problem")}}
+    described: dict[str, Any] = {
+        "summary": operation.summary,
+        "description": f"It needs {needs}.",
+        "parameters": list(_parameters(path, operation)),
+        "responses": {
+            "200": answer,
+            "default": {"description": "A problem (RFC 9457).", "content": problem},
+        },
+    }
+    if operation.body is not None:
+        is_needed = operation.summary != OPERATIONS["/v1/menu", "POST"].summary
+        content = {"application/json": {"schema": _ref(operation.body)}}
+        described["requestBody"] = {"required": is_needed, "content": content}
+    if operation.role is None:
+        described["security"] = []
+    return described
+
+
+def _parameters(path: str, operation: Operation) -> Any:
+    if "{id}" in path:
+        yield {"name": "id", "in": "path", "required": True, "schema": _TEXT}
+    for name, schema in operation.query.items():
+        yield {"name": name, "in": "query", "schema": schema}
+    if operation.takes_parent:
+        text = "The id of the decision that the agent itself runs by."
+        yield {
+            "name": "policy-router-parent",
+            "in": "header",
+            "description": text,
+            "schema": _TEXT,
+        }
+
+
+def _schemas() -> dict[str, Any]:
+    """Return the shapes of what is asked and answered."""
+    record = record_schema()
+    schemas: dict[str, Any] = {**record.pop("definitions"), "DecisionRecord": record}
+    schemas["Request"] = request_schema()
+    for body in _BODIES:
+        schemas |= described(body)
+    for schema in schemas.values():
+        for key in ("$schema", "$id"):
+            schema.pop(key, None)
+    schemas["BatchBody"]["properties"]["requests"] |= {
+        "items": _ref("Request"),
+        "maxItems": MOST_REQUESTS,
+    }
+    explain = schemas["ExplainBody"]["properties"]
+    explain["request"] = {**_ref("Request"), "description": explain["request"]["description"]}
+    explain["record"] = {
+        **_ref("DecisionRecord"),
+        "description": explain["record"]["description"],
+    }
+    schemas["Decided"] = _object(decision_id=_TEXT, record=_ref("DecisionRecord"))
+    schemas["Problem"] = {
+        **_object(type=_TEXT, title=_TEXT, status={"type": "integer"}, code=_TEXT, detail=_TEXT),
+        "description": f"Why there is no other answer. A body has at most {LONGEST_BODY:,} bytes.",
+    }
+    text = json.dumps(schemas).replace("#/definitions/", _REF)
+    moved: dict[str, Any] = json.loads(text)
+    return moved

@@ -1,0 +1,169 @@
+"""How a newer version of a policy comes to decide: compiled elsewhere, and only if it is good.
+
+A policy is compiled and checked in a process of its own. Where that fails, the last good policy
+stays, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from msgspec import Struct
+
+from policy_router.domain import Policy
+from policy_router.runtime.rule_files import rule_files
+from policy_router.server.credentials import LOGGER
+from policy_router.server.helper import Task
+from policy_router.server.helpers import Helpers, policy_in
+from policy_router.server.problems import Problem
+
+POLL_SECONDS: Final = 0.5
+"""How often rule files are looked at for changes."""
+
+
+Stamps: TypeAlias = tuple[tuple[str, int, int, int], ...]
+"""What changes with rule files: names, times, sizes and numbers."""
+
+
+class RuleFiles(Struct, frozen=True):
+    """The rule files of a policy.
+
+    Attributes:
+        path: the rule file, or the folder of them.
+        seen: what they were like before they were read.
+    """
+
+    path: str
+    seen: Stamps = ()
+
+    @classmethod
+    def now(cls, path: str) -> RuleFiles:
+        """Return what they are like now; to be called before they are read."""
+        return cls(path, fingerprint(path))
+
+
+class NotAdoptedError(Exception):
+    """A good policy that the workers do not come up with."""
+
+
+class Reloads:
+    """Loads a policy again when it is told to, or its files change; one at a time."""
+
+    def __init__(
+        self,
+        files: RuleFiles,
+        revision: str,
+        helpers: Helpers,
+        *,
+        strict: bool,
+        adopt: Callable[[Policy], Awaitable[None]],
+        tell: Callable[[Mapping[str, Any] | None], None],
+        count: Callable[[str], None],
+    ) -> None:
+        """Begin with a policy that decides already.
+
+        Args:
+            files: the rule files, as they were before they were read.
+            revision: the revision that decides.
+            helpers: compile.
+            strict: refuse a policy with warnings.
+            adopt: lets a policy decide.
+            tell: is told why a newer version does not decide; None where the newest does.
+            count: is told each outcome.
+        """
+        self._path, self._strict, self._helpers = files.path, strict, helpers
+        self.revision, self._adopt, self._tell = revision, adopt, tell
+        self._count = count
+        self._turn = asyncio.Lock()
+        self._seen = files.seen
+        self.hurry = asyncio.Event()
+
+    async def reload(self) -> dict[str, Any]:
+        """Load the policy again.
+
+        Returns:
+            What became of it: ``outcome`` is ``active``, ``unchanged`` or ``rejected``; and the
+            findings.
+        """
+        async with self._turn:
+            self._seen = fingerprint(self._path)
+            try:
+                found = await self._helpers.report(Task("compile", 0, 0, path=self._path))
+                policy = await asyncio.to_thread(policy_in, found)
+                if policy is None or (self._strict and found["warnings"]):
+                    return self._rejected(found)
+                was, new = self.revision, policy.revision
+                await self._adopt(policy)
+            except Problem as problem:
+                return self._rejected({"reason": problem.detail})
+            except NotAdoptedError as problem:
+                return self._rejected({"reason": str(problem)})
+            self.revision = new
+            self._tell(None)
+            outcome = "unchanged" if was == self.revision else "active"
+            self._count(outcome)
+            LOGGER.info("the policy was loaded again (%s): %s", outcome, self.revision[:19])
+            return {"outcome": outcome, **found}
+
+    def _rejected(self, found: dict[str, Any]) -> dict[str, Any]:
+        first = next(iter(found.get("diagnostics", ())), None)
+        reason = found.get("reason") or (
+            "it has no place to begin" if first is None else _said(first)
+        )
+        LOGGER.error("a newer policy is not used, %s decides: %s", self.revision[:19], reason)
+        self._tell(found)
+        self._count("rejected")
+        return {"outcome": "rejected", "active": self.revision, **found}
+
+    async def watch(self) -> None:
+        """Load the policy again whenever its files have changed, or :attr:`hurry` is set."""
+        before = self._seen
+        while True:
+            await _first_of(self.hurry, POLL_SECONDS)
+            now = await asyncio.to_thread(fingerprint, self._path)
+            # What is being written is left alone until it is as it was half a second ago.
+            has_settled, before = now == before, now
+            if self.hurry.is_set() or (has_settled and now != self._seen):
+                self.hurry.clear()
+                await self.reload()
+
+
+async def for_ever(work: Callable[[], Awaitable[None]]) -> None:
+    """Do something again and again; what goes wrong with it once is logged, and ends nothing."""
+    while True:
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 - a bug of ours, or a file that is just being changed
+            LOGGER.exception("this is tried again")
+            await asyncio.sleep(1)
+
+
+def _said(diagnostic: Mapping[str, Any]) -> str:
+    where = "{file}:{line}:{column}: {message}"
+    return where.format_map(diagnostic)
+
+
+async def _first_of(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+def fingerprint(path: str) -> Stamps:
+    """Return what changes with the rule files of a policy."""
+    place = Path(path)
+    files = rule_files(place, []) if place.is_dir() else [place]
+    return tuple(map(_stamp, files))
+
+
+def _stamp(file: Path) -> tuple[str, int, int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return str(file), 0, 0, 0
+    return str(file), found.st_mtime_ns, found.st_size, found.st_ino
