@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) ## decide on the shipped examples, explain, plan a delegation, and replay the log
+demo: $(INSTALLED) ## decide on the shipped examples, explain, plan a delegation, replay the log, and serve
 	rm -rf .demo
 	$(BIN)/policy-router check $(EXAMPLE).yaml
 	$(BIN)/policy-router menu $(EXAMPLE).yaml
@@ -35,6 +35,7 @@ demo: $(INSTALLED) ## decide on the shipped examples, explain, plan a delegation
 	$(BIN)/policy-router log verify $(DEMO_LOG)
 	$(BIN)/policy-router replay $(DEMO_LOG)
 	$(BIN)/policy-router replay $(DEMO_LOG) --against rules/starter.yaml
+	$(BIN)/python .ci/ask $(EXAMPLE).yaml .demo/served
 
 quick: $(INSTALLED) ## run the fast tests, after each edit: half a minute
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not stress" \
@@ -62,10 +63,10 @@ lock: ## resolve the dependencies again (needs uv; LOCK_FLAGS=--upgrade for newe
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) --group sdk-lowest -o requirements/sdk-lowest.txt
 	$(COMPILE) -c requirements/dev.txt -o requirements/core.txt pyproject.toml
-	$(COMPILE) --extra run -c requirements/dev.txt -o requirements/run.txt pyproject.toml
-	$(COMPILE) --extra sign -c requirements/dev.txt -o requirements/sign.txt pyproject.toml
-	$(COMPILE) --extra serve -c requirements/dev.txt -o requirements/serve.txt pyproject.toml
 	$(COMPILE) --extra mcp -c requirements/dev.txt -o requirements/mcp.txt pyproject.toml
+	$(COMPILE) --extra run -c requirements/dev.txt -o requirements/run.txt pyproject.toml
+	$(COMPILE) --extra serve -c requirements/dev.txt -o requirements/serve.txt pyproject.toml
+	$(COMPILE) --extra sign -c requirements/dev.txt -o requirements/sign.txt pyproject.toml
 
 dist: $(INSTALLED) ## build the sdist, and from it the wheel
 	rm -rf dist

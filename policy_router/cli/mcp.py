@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Mapping
@@ -70,11 +72,23 @@ def run(options: argparse.Namespace) -> None:
         if log is not None:
             await log.aclose()
 
-    # What reads standard input cannot be woken up: an interrupt ends the process as it is. All that
-    # was answered is in the log.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     with tempfile.TemporaryDirectory(prefix="policy-router-") as shared:
+        _end_at_once(shared)
         asyncio.run(serve(shared))
+
+
+def _end_at_once(shared: str) -> None:
+    """Let a signal end the process as it is: what reads standard input cannot be woken up.
+
+    All that was answered is in the log.
+    """
+
+    def end(number: int, _frame: object) -> None:
+        shutil.rmtree(shared, ignore_errors=True)
+        os._exit(128 + number)  # as a shell has it
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
 
 
 def _given(policy: Policy, path: str | None) -> Mapping[str, Any]:

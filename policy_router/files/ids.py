@@ -26,12 +26,11 @@ def uuid7(now: datetime.datetime) -> str:
     Args:
         now: the time that it is to sort by; before 1970 counts as 1970.
     """
-    milliseconds = max(0, (now - _EPOCH) // _MILLISECOND)
-    chance = int.from_bytes(_ten_bytes(), "big")
-    version, variant = 0x7 << 76, 0b10 << 62
-    high, low = (chance >> 62) & 0xFFF, chance & (1 << 62) - 1
-    digits = f"{milliseconds << 80 | version | high << 64 | variant | low:032x}"
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    time = f"{max(0, (now - _EPOCH) // _MILLISECOND):012x}"
+    chance = _ten_bytes()
+    digits = chance.hex()
+    variant = "89ab"[chance[9] & 3]
+    return f"{time[:8]}-{time[8:]}-7{digits[:3]}-{variant}{digits[3:6]}-{digits[6:18]}"
 
 
 def _ten_bytes() -> bytes:

@@ -47,8 +47,7 @@ class Active:
         return self.policy.revision
 
     def use(self, policy: Policy) -> None:
-        """Let a policy decide from now on; one that is warm already makes nobody wait."""
-        policy.prepared(Prepared).warm()
+        """Let a policy decide from now on; it is warm already, so that nobody waits."""
         if policy.revision != self.policy.revision:
             self.since = self._clock()
         self.policy, self.rejected = policy, None

@@ -33,9 +33,11 @@ from policy_router.server.gate import Gate
 from policy_router.server.metrics import OTHER, ROUTES, Metrics
 from policy_router.server.metrics import TYPE as METRICS
 from policy_router.server.openapi import document
-from policy_router.server.problems import Problem, busy, role_needed
+from policy_router.server.problems import Header, Problem, busy, role_needed
 
 Handler = Callable[[Asked], Awaitable[Answer]]
+WriteWhole = Callable[[Send, int, list[Header], bytes], bool]
+"""Writes a status, headers and a body; returns whether it could."""
 POLICY: Final = b"policy-router-policy"
 _TEXT: Final = b"text/plain; charset=utf-8"
 _MOST_BYTES: Final = 64 * 1024 * 1024
@@ -78,6 +80,7 @@ class Service:
         *,
         routes: Routes,
         queue: int,
+        write_whole: WriteWhole = lambda *_: False,
     ) -> None:
         """Begin.
 
@@ -89,10 +92,12 @@ class Service:
             metrics: count.
             routes: what answers.
             queue: how many requests are answered at a time.
+            write_whole: writes an answer at once, where the server has a quicker way for that.
         """
         self.active, self.is_draining = active, False
         self._gate, self._limits, self._edges = gate, limits, edges
         self._metrics, self._queue = metrics, queue
+        self._write_whole = write_whole
         self._running = self._bytes = 0
         self._routes = {
             path: {
@@ -125,19 +130,21 @@ class Service:
         headers = [
             (b"content-type", answer.type),
             (POLICY, (answer.revision or self.active.revision).encode()),
-            (b"cache-control", b"no-store"),
             *answer.headers,
         ]
-        if answer.pieces is None:
-            headers.append((b"content-length", b"%d" % len(answer.body)))
         if self.is_draining:
             headers.append((b"connection", b"close"))
+        body = answer.body
+        if answer.pieces is None:
+            headers.append((b"content-length", b"%d" % len(body)))
+            if not self.is_draining and self._write_whole(send, answer.status, headers, body):
+                return
         start = {"type": "http.response.start", "status": answer.status, "headers": headers}
         await send(start)
         if answer.pieces is not None:
             async for piece in answer.pieces:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": answer.body})
+        await send({"type": "http.response.body", "body": body})
 
     async def _answered(self, route: Route, rest: str, scope: Scope, receive: Receive) -> Answer:
         raw = scope["headers"]
@@ -145,7 +152,7 @@ class Service:
         self._edges.check(headers, raw)
         if route.role is None:
             return await route.answer(Asked(_NOBODY, query=scope["query_string"]))
-        credential = await self._gate.credential(headers)
+        credential = self._gate.known(headers) or await self._gate.credential(headers)
         if route.role not in credential.roles and route.also not in credential.roles:
             raise role_needed(route.role)
         if self._running >= self._queue or self._bytes > _MOST_BYTES:
@@ -202,8 +209,8 @@ def agent_routes(agents: Agents, auditors: Auditors, metrics: Metrics) -> Routes
         metrics.decided(record)
         body = b'{"decision_id":"%b","record":%b}' % (name, decided.content or b"")
         if explains:
-            explained = msgspec.json.encode(await auditors.explanation(record))
-            body = body[:-1] + b',"explanation":%b}' % explained
+            told = msgspec.json.encode(await auditors.explanation(record))
+            body = body[:-1] + b',"explanation":%b}' % told
         return Answer(body, headers=((DECISION, name),), revision=record.policy.revision)
 
     async def batch(asked: Asked) -> Answer:

@@ -6,7 +6,6 @@ page can let a browser ask a service on the reader's own machine (DNS rebinding)
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
@@ -24,8 +23,6 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 LONGEST_BODY: Final = 1024 * 1024
 """The longest body, in bytes."""
-BODY_SECONDS: Final = 15.0
-"""How long a body may take to arrive."""
 JSON: Final = b"application/json"
 _ONCE: Final = (b"host", b"origin", b"authorization", b"content-type", b"policy-router-parent")
 _LONGEST_QUERY: Final = 4096
@@ -185,8 +182,8 @@ async def body_of(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
     """Return the body of a request, which has to be JSON.
 
     Raises:
-        Problem: it is something else, too long or too slow.
-        DisconnectedError: the client has hung up before its end.
+        Problem: it is something else, or too long.
+        DisconnectedError: the client has hung up before its end, or was too slow.
     """
     length = headers.get(b"content-length", b"0")
     if len(length) > _LONGEST_NUMBER or not length.isdigit() or int(length) > LONGEST_BODY:
@@ -194,13 +191,7 @@ async def body_of(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
     message = await receive()
     content: bytes = message.get("body", b"")
     if message.get("more_body") or message["type"] != "http.request":
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                content = await _rest(message, receive)
-        except TimeoutError:
-            detail = f"the body took longer than {BODY_SECONDS:g} seconds"
-            close = (b"connection", b"close")
-            raise Problem(408, "too_slow", detail, headers=(close,)) from None
+        content = await _rest(message, receive)
     if len(content) > LONGEST_BODY:
         raise _too_long()
     kind = headers.get(b"content-type", b"")

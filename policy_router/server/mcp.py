@@ -1,8 +1,8 @@
 """The tools by which an agent asks over MCP: on HTTP, and on standard input.
 
-This is the only door to the SDK of MCP.
 Each tool asks what the same path over HTTP asks, so that the same is believed, logged and refused.
-A refusal, too, is a tool error: the model reads it and asks for something else.
+A refusal, too, is a tool error: the model reads it and asks for something else. This is the only
+door to the SDK of MCP.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Tools:
         return Answer(body, sent[0]["status"], named, revision=revision)
 
     async def _list(self, context: Context, _page: Any) -> types.ListToolsResult:
-        credential = _call_of(context).asked.credential
+        credential = self._of(context).asked.credential
         tools = [
             types.Tool(
                 name=name,
@@ -157,7 +157,7 @@ class Tools:
     async def _call(
         self, context: Context, params: types.CallToolRequestParams
     ) -> types.CallToolResult:
-        call, tool = _call_of(context), self._tools.get(params.name)
+        call, tool = self._of(context), self._tools.get(params.name)
         if tool is None:
             raise MCPError(types.INVALID_PARAMS, "there is no such tool")
         role = OFFERS[params.name].role
@@ -170,6 +170,14 @@ class Tools:
         except Exception:  # noqa: BLE001 - a bug of ours fails one call and is logged
             LOGGER.exception("MCP: %s", params.name)
             return _failed(Problem(500, "internal", "this is a bug of the service")).plain()
+
+    def _of(self, context: Context) -> _Call:
+        """Return the message that is answered."""
+        if self._given is not None:
+            return _Call(Asked(_OWNER))
+        request: Any = context.request
+        call: _Call = request.scope[_KEY]
+        return call
 
     async def _decide(self, call: _Call, arguments: dict[str, Any]) -> _Result:
         asked = self._asked(call, self._stated(arguments, "$"))
@@ -255,14 +263,6 @@ class _Result(Struct):
         )
 
 
-def _call_of(context: Context) -> _Call:
-    """Return the message that a handler answers; nobody's request is the owner's."""
-    if context.request is None:
-        return _Call(Asked(_OWNER))
-    call: _Call = context.request.scope[_KEY]
-    return call
-
-
 def _failed(problem: Problem) -> _Result:
     """Return the tool error of a problem."""
     error = {
@@ -304,11 +304,9 @@ def _decided(decision_id: str, record: DecisionRecord) -> _Result:
 def _line(entry: Mapping[str, Any]) -> str:
     """Return an entry of the menu for a model."""
     where = f" at {entry['provider']}" if entry["provider"] else ""
-    prices = [
-        f"${entry['price'][kind]:g} {kind}"
-        for kind in ("input", "output")
-        if entry["price"][kind] is not None
-    ]
-    facts = [*entry["strengths"], *([f"{', '.join(prices)} per million tokens"] if prices else [])]
-    said = f": {'; '.join(facts)}" if facts else ""
-    return printable(f"{entry['name']} ({entry['model']}{where}){said}")
+    prices = ", ".join(
+        f"${price:g} {kind}" for kind, price in entry["price"].items() if price is not None
+    )
+    facts = [", ".join(entry["strengths"]), f"{prices} per million tokens" if prices else ""]
+    said = "; ".join(filter(None, facts))
+    return printable(f"{entry['name']} ({entry['model']}{where}){': ' if said else ''}{said}")

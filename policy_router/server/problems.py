@@ -18,7 +18,6 @@ TITLES: Final = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
-    408: "Too slow",
     409: "Conflict",
     413: "Too large",
     421: "Not the service that is meant",

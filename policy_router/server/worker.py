@@ -13,7 +13,11 @@ from typing import Any, Final, TypeAlias
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from policy_router.decision.prepared import Prepared
 from policy_router.domain import Policy
@@ -32,7 +36,7 @@ from policy_router.server.app import (
     mcp_routes,
     state_routes,
 )
-from policy_router.server.asking import Edges
+from policy_router.server.asking import Edges, Send
 from policy_router.server.auditing import Auditors
 from policy_router.server.credentials import Limits
 from policy_router.server.deciding import Agents
@@ -41,6 +45,7 @@ from policy_router.server.gate import Gate
 from policy_router.server.helpers import Helpers
 from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics
+from policy_router.server.problems import Header
 from policy_router.server.reloading import Reloads, RuleFiles, for_ever
 from policy_router.server.settings import Settings, index_of, seconds_of
 
@@ -49,7 +54,8 @@ Reload: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 POLL_SECONDS: Final = 1.0
 """How often files are looked at for changes."""
 _KEEP_ALIVE_SECONDS: Final = 75
-_HEAD_SECONDS: Final = 10.0
+_REQUEST_SECONDS: Final = 15.0
+_READING_SECONDS: Final = 60.0
 _LONGEST_HEAD: Final = 64 * 1024
 _LEAVE_SECONDS: Final = 1.0
 _LEAVE_POLL_SECONDS: Final = 0.02
@@ -97,6 +103,7 @@ class Worker:
             self._metrics,
             routes=self._routes(helpers, reload or self._reload),
             queue=settings.queue,
+            write_whole=write_whole,
         )
         self._server: _Server | None = None
 
@@ -239,10 +246,15 @@ def why_not_writable(folder: str) -> str | None:
 
 
 class _Connection(HttpToolsProtocol):
-    """A connection whose requests have heads of a bounded length, which come in a bounded time."""
+    """A connection whose requests are bounded: their heads in length, and each in time.
+
+    What is too slow is closed: a first request, the rest of a head or of a body, and a client that
+    does not read what it asked for.
+    """
 
     _head_bytes = 0
-    _head_began = 0.0
+    _began = 0.0
+    _writing: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a first request only so long."""
@@ -250,28 +262,79 @@ class _Connection(HttpToolsProtocol):
         self._close_after(_KEEP_ALIVE_SECONDS)
 
     def data_received(self, data: bytes) -> None:
-        """Take in what has come, unless it is too long or too slow for the head of a request."""
+        """Take in what has come, and wait for what is still to come only so long."""
         super().data_received(data)
         # uvicorn makes a scope when a request begins, and a cycle of it at the end of its head.
-        if getattr(self.cycle, "scope", None) is self.scope:
-            self._head_bytes = 0
-            return
-        if self._head_bytes == 0:
-            self._head_began = self.loop.time()
-        self._head_bytes += len(data)
-        late = self.loop.time() - self._head_began > _HEAD_SECONDS
-        if self.transport.is_closing():
-            return
-        if late or self._head_bytes > _LONGEST_HEAD:
-            self.send_400_response("The head of the request is too long, or too slow.")
+        has_head = getattr(self.cycle, "scope", None) is self.scope
+        if has_head and not self.cycle.more_body:
+            self._head_bytes, self._began = 0, 0.0
+        elif not self.transport.is_closing():
+            self._wait_for_rest(len(data), has_head=has_head)
+
+    def _wait_for_rest(self, size: int, *, has_head: bool) -> None:
+        now = self.loop.time()
+        self._began = self._began or now
+        self._head_bytes = 0 if has_head else self._head_bytes + size
+        left = self._began + _REQUEST_SECONDS - now
+        if self._head_bytes > _LONGEST_HEAD or left <= 0:
+            self.send_400_response("The request is too slow, or its head is too long.")
         else:
-            self._close_after(_HEAD_SECONDS)
+            self._close_after(left)
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read only so long."""
+        super().pause_writing()
+        self._writing = self.loop.call_later(_READING_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Wait no more."""
+        super().resume_writing()
+        if self._writing is not None:
+            self._writing.cancel()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        if self._writing is not None:
+            self._writing.cancel()
 
     def _close_after(self, seconds: float) -> None:
         """Close it where nothing more comes."""
         self._unset_keepalive_if_required()
         closing = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
         self.timeout_keep_alive_task = closing
+
+
+def write_whole(send: Send, status: int, headers: list[Header], body: bytes) -> bool:
+    """Write a whole answer at once, as uvicorn would in two messages, each header checked.
+
+    The headers are the service's own: nothing in them was asked for by a client. Whatever is out of
+    the ordinary is left to uvicorn.
+
+    Returns:
+        Whether it is written.
+    """
+    cycle = getattr(send, "__self__", None)
+    if (
+        type(cycle) is not RequestResponseCycle
+        or not cycle.keep_alive
+        or cycle.response_started
+        or cycle.disconnected
+        or cycle.flow.write_paused
+        or cycle.scope["method"] == "HEAD"
+    ):
+        return False
+    parts = [STATUS_LINE[status]]
+    for name, value in (*cycle.default_headers, *headers):
+        parts += (name, b": ", value, b"\r\n")
+    parts += (b"\r\n", body)
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    cycle.transport.write(b"".join(parts))
+    cycle.message_event.set()
+    cycle.on_response()
+    return True
 
 
 class _Server(uvicorn.Server):

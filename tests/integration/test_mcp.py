@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,9 +19,10 @@ from mcp.types import CallToolResult, TextContent
 
 from policy_router import DecisionRecord, decide, explain, load
 from policy_router.log import LogReader, verify
+from tests.integration.test_documents import README, blocks
 from tests.integration.test_service import POLICY
 from tests.integration.test_service_credentials import FORGED, ROLES, new_token
-from tests.support.commands import in_process_of_its_own, write
+from tests.support.commands import ROOT, in_process_of_its_own, write
 from tests.support.service import SECONDS, Service, problem
 from tests.support.speaking import COMMAND, Lines, Session, on_http, on_stdio
 
@@ -34,6 +34,7 @@ GIVEN: Final[dict[str, Any]] = {
     "facts": {"risk": 3},
 }
 CALLER: Final = {"id": "a-agent", "team": "research"}
+PAGE: Final = ROOT / "docs" / "mcp.md"
 WHERE: Final = ("stdio", "http")
 HEADERS: Final = {
     "content-type": "application/json",
@@ -202,8 +203,8 @@ def test_the_menu_is_that_of_the_command(
     result = sessions[where].call("menu")
     assert result.structured_content == json.loads(ran.out)
     assert text(result).splitlines() == [
-        "small (small-model at main): quick tasks; writing",
-        "large (large-model at main): coding; analysis",
+        "small (small-model at main): quick tasks, writing",
+        "large (large-model at main): coding, analysis",
         "secret (secret-model at main)",
     ]
     needs = sessions[where].call("menu", task={"parameters": {"seed": "x"}})
@@ -239,6 +240,13 @@ def test_an_agent_gets_no_explanation(sessions: dict[str, Session]) -> None:
     assert error(sessions["agent"].call("explain", request={}))["code"] == "role_needed"
     assert error(sessions["auditor"].call("decide"))["code"] == "role_needed"
     assert not sessions["auditor"].call("explain", request={"caller": {"id": "jo"}}).is_error
+
+
+def test_an_auditor_explains_what_an_agent_was_told(sessions: dict[str, Session]) -> None:
+    made = sessions["agent"].call("decide", task={"model": "huge"}).structured_content
+    page = sessions["auditor"].call("explain", decision_id=made["decision_id"])
+    assert "outside the pool" in text(page)
+    assert page.structured_content["record"]["request"]["caller"] == CALLER
 
 
 # Who is believed.
@@ -290,6 +298,22 @@ def test_a_parent_is_an_earlier_decision_of_the_same_caller(
         assert error(session.call("decide"))["code"] == "not_verified"
 
 
+def test_decisions_over_mcp_are_counted(
+    service: Service, tokens: dict[str, str], sessions: dict[str, Session]
+) -> None:
+    client = service.client(tokens["auditor"])
+
+    def selected() -> float:
+        lines = client.get("/metrics").text.splitlines()
+        found = [line for line in lines if line.startswith("policy_router_decisions_total{")]
+        return sum(float(line.rpartition(" ")[2]) for line in found)
+
+    before = selected()
+    sessions["agent"].call("decide")
+    sessions["agent"].call("menu")
+    assert selected() == before + 1
+
+
 def test_a_host_states_what_it_has_verified(sessions: dict[str, Session], folder: Path) -> None:
     stated = {"caller": {"id": "jo"}, "facts": {"risk": 1}}
     made = sessions["host"].call("decide", **stated).structured_content
@@ -314,6 +338,27 @@ def test_a_file_of_facts_that_does_not_fit_is_an_error(
     ran = in_process_of_its_own("mcp", *words, cwd=tmp_path)
     assert (ran.code, ran.out) == (2, "")
     assert reason in ran.err
+
+
+def test_no_caller_gets_what_another_asks_at_the_same_time(
+    service: Service, tokens: dict[str, str], folder: Path
+) -> None:
+    client = service.client()
+
+    def made(number: int) -> tuple[str, str]:
+        role = ("agent", "admin")[number % 2]
+        params = {"name": "decide", "arguments": {"task": {"labels": [role]}}}
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        headers = HEADERS | {"authorization": f"Bearer {tokens[role]}"}
+        result = client.post("/mcp", json=message, headers=headers).json()["result"]
+        return role, result["structuredContent"]["decision_id"]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(made, range(60)))
+    records = logged(folder, "http")
+    for role, decision_id in answers:
+        request = records[decision_id].request
+        assert (request["caller"]["id"], request["task"]["labels"]) == (f"a-{role}", (role,))
 
 
 # What is no good message.
@@ -457,15 +502,20 @@ def test_a_log_is_whole_after_its_client_was_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("interrupts")
-def test_an_interrupt_ends_the_command_though_its_input_is_open(folder: Path) -> None:
-    with Lines(folder, "--log", "interrupted-log") as lines:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_command_though_its_input_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
+    write(tmp_path, policy_yaml=POLICY)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    with Lines(tmp_path, "--log", "log") as lines:
         lines.call(1, "decide", {})
         lines.answer(1)
-        began = time.monotonic()
-        lines.process.send_signal(signal.SIGINT)
-        assert lines.process.wait(SECONDS) == -signal.SIGINT
-        assert time.monotonic() - began < SECONDS / 2
-    assert verify(folder / "interrupted-log").is_whole
+        lines.process.send_signal(how)
+        assert lines.process.wait(SECONDS) == 128 + how
+    assert verify(tmp_path / "log").is_whole
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_a_decision_that_cannot_be_logged_is_an_error(folder: Path, tmp_path: Path) -> None:
@@ -473,6 +523,29 @@ def test_a_decision_that_cannot_be_logged_is_an_error(folder: Path, tmp_path: Pa
     with on_stdio(folder, "--log", str(tmp_path / "log")) as session:
         assert error(session.call("decide"))["code"] == "log_unavailable"
         assert not session.call("menu").is_error
+
+
+# What the page says.
+
+
+def test_the_page_shows_what_is_answered(tmp_path: Path) -> None:
+    shown = blocks(PAGE, "json")
+    for block in shown[:2]:
+        (host,) = json.loads(block)["mcpServers"].values()
+        assert host.get("args", ["mcp"])[0] == "mcp"
+    write(tmp_path, policy_yaml=blocks(README, "yaml")[0], facts_yaml=blocks(PAGE, "yaml")[0])
+    with on_stdio(tmp_path, "--facts", "facts.yaml") as session:
+        answers = [
+            session.call("decide", task={"kind": "coding"}),
+            session.call("decide", task={"model": "huge"}),
+            session.call("menu"),
+        ]
+        assert error(session.call("decide", task={"kind": 3}))["path"] == "$.task.kind"
+    for answer, written, data in zip(answers, blocks(PAGE, "text"), shown[2:], strict=True):
+        content = json.loads(data)
+        made, id_ = answer.structured_content, content.get("decision_id", "")
+        assert {**made, "decision_id": id_} == {"decision_id": id_, **content}
+        assert text(answer).replace(made.get("decision_id", "?"), id_) == written.strip()
 
 
 # Without the extra.

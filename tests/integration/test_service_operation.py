@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import threading
@@ -395,6 +396,46 @@ def test_connections_that_do_nothing_harm_nobody(folder: Path) -> None:
             assert service.client().post("/v1/decide", json={}).status_code == 200
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.stress
+def test_a_request_that_does_not_come_to_its_end_is_closed(folder: Path) -> None:
+    head = b"POST /v1/decide HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with Service(folder) as service:
+        parts = (b"POST /v1/de", head, head + b"Content-Length: 20\r\n\r\n{")
+        links = [socket.create_connection(service.address, timeout=30) for _ in parts]
+        began = time.monotonic()
+        for link, part in zip(links, parts, strict=True):
+            link.sendall(part)
+        drips = socket.create_connection(service.address, timeout=30)
+        drips.sendall(head + b"Content-Length: 200\r\n\r\n")
+        while time.monotonic() - began < 25 and not is_closed(drips):
+            drips.send(b" ")
+            time.sleep(0.5)
+        for link in (*links, drips):
+            assert b"200 OK" not in link.recv(65536)
+            link.close()
+        assert 10 < time.monotonic() - began < 25
+
+
+def is_closed(link: socket.socket) -> bool:
+    ready, _, _ = select.select([link], [], [], 0)
+    return bool(ready)
+
+
+@pytest.mark.stress
+def test_a_client_that_does_not_read_holds_up_nobody(folder: Path) -> None:
+    body = json.dumps({"requests": [{"task": {"labels": ["x" * 900]}}] * 900}).encode()
+    head = b"POST /v1/decide/batch HTTP/1.1\r\nHost: localhost\r\n"
+    head += b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with Service(folder) as service:
+        links = [socket.create_connection(service.address, timeout=30) for _ in range(5)]
+        for link in links:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            link.sendall(head + body)
+        assert service.client().post("/v1/decide", json={}).status_code == 200
+        for link in links:
+            link.close()
 
 
 def test_a_flood_of_headers_is_refused(folder: Path) -> None:

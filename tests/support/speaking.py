@@ -110,11 +110,11 @@ class Lines:
 
     def answer(self, number: int | str) -> dict[str, Any]:
         """Return the answer to a request, once it is there."""
-        answer: dict[str, Any] = until(
+        found: dict[str, Any] = until(
             lambda: next((it for it in self.said if it.get("id") == number), None),
             lambda: (self.process.poll(), self.said),
         )
-        return answer
+        return found
 
     def end(self) -> str:
         """Close the input, and return what the process said on standard error."""

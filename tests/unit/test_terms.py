@@ -24,14 +24,14 @@ PLAIN = {
 about acknowledged aclose act add against algorithm alias allow always api argument assert
 assertion assume assumption async audience authenticity base before believes by byte cache call
 canonical cause cel certificate check checked children claim client clock close code completeness
-completion concurrency consistency content context cost count covered decide decided default
-delegate delegator depth description deviation diagnostic dict draft drain dry durability duration
-effort encoded enforce engine env environ error evaluation example executor explain fail failure
-finish first flip flush folder follow foreign format found frequency frequent from full gained gap
-given goal goes growth hash header help helper hint id identical if in inclusion index input
-instruction integrity is issuer item json jwks jwt k key kind label line listen load longest lost
-make mapping matrix max may megabytes message min model money most name need never new newest no
-not note now number of old omitted on order origin other otherwise output over owner p paint
+completion concurrency config consistency content context cost count covered decide decided
+default delegate delegator depth description deviation diagnostic dict draft drain dry durability
+duration effort encoded enforce engine env environ error evaluation example executor explain fail
+failure finish first flip flush folder follow foreign format found frequency frequent from full
+gained gap given goal goes growth hash header help helper hint id identical if in inclusion index
+input instruction integrity is issuer item json jwks jwt k key kind label line listen load longest
+lost make mapping matrix max may megabytes message min model money most name need never new newest
+no not note now number of old omitted on order origin other otherwise output over owner p paint
 partial path pedantic penalty pending pick place prepare prepared presence prev price progress
 prove prune queue ran rate read reader reason reasoning refused release remaining reply report
 requested require required result retry role router run schema second secret section seed sent seq
