@@ -89,6 +89,8 @@ def _report(
 def _size(policy: Policy) -> str:
     entries = "no pool" if policy.pool is None else counted(len(policy.pool), "entry", "entries")
     forbids = counted(len(policy.forbid), "forbid rule")
+    if advisory := sum(not rule.enforce for rule in policy.forbid):
+        forbids = f"{forbids} ({advisory} not enforced)"
     return f"{entries}, {forbids}, {counted(len(policy.precedence), 'precedence rule')}"
 
 

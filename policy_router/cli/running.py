@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     try:
         now = getattr(options, "now", None)
-        options.now = moment(now) if now else system_clock()
+        options.now = system_clock() if now is None else moment(now)
         return int(options.run(options) or GOOD)
     except PolicyError as problem:
         err(problem.diagnostics.to_text(paint_for(sys.stderr)))

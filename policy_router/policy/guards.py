@@ -76,7 +76,7 @@ class Guards:
         decisive = node.function == "||"
         truths = {self.decided(operand) for operand in node.arguments}
         if decisive in truths or None not in truths:
-            return decisive in truths
+            return decisive if decisive in truths else not decisive
         names = [self.reads(operand) for operand in node.arguments]
         if sum(map(len, names)) == len(frozenset().union(*names)):
             return None

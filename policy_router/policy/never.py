@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from policy_router.cel.ast import ListOf, Literal, Node
+from policy_router.cel.ast import BOOL, Apply, ListOf, Literal, Node
 from policy_router.cel.simplify import (
     FALSE,
     TRUE,
@@ -24,6 +24,8 @@ from policy_router.policy.sections import Piece, Sections
 from policy_router.policy.written import Written, entries
 
 _ASSERTED: Final = ("call.", "task.")
+_MOST_PICKS: Final = 50
+"""With so many different conditions a later one is compared."""
 
 
 def about_conditions(
@@ -122,6 +124,7 @@ def about_the_whole(guards: Guards, sections: Sections) -> Iterator[Diagnostic]:
     yield from _fallbacks(guards, written)
     yield from _weaker(guards, written)
     yield from _unpicked(policy, sections)
+    yield from _picked_before(guards, written)
 
 
 def _default(guards: Guards, sections: Sections) -> Iterator[Diagnostic]:
@@ -213,3 +216,48 @@ def _unpicked(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
             message = "the pool proposes nothing here: no entry has a `pick`"
             remedy = "give an entry a `pick`, or name one with `entry`"
             yield use.warning(Code.NEVER_DECIDES, message, remedy)
+
+
+def _picked_before(guards: Guards, written: list[tuple[Piece, PoolEntry]]) -> Iterator[Diagnostic]:
+    """Yield entries whose place in the pool leaves nothing to their `pick`."""
+    rules = [it for it in guards.policy.precedence if it.use is Level.POOL and it.entry is None]
+    if not rules or any(it.order_by is not None or it.falls_to_candidates for it in rules):
+        return
+    earlier: dict[Node, PoolEntry] = {}
+    for piece, entry in written:
+        if entry.pick is None:
+            continue
+        tree = guards.about(entry.pick, guards.attributes(entry))
+        covering = (it for pick, it in earlier.items() if _covers(guards, pick, tree))
+        if guards.decided(tree) is not False and (first := next(covering, None)) is not None:
+            name = quote(first.name)
+            message = f"the pool never picks {quote(entry.name)}: {name} is picked in all its cases"
+            remedy = f"put it before {name}, or give the rule of the pool an `order_by`"
+            place = piece.get("pick") or piece
+            yield place.warning(Code.NEVER_DECIDES, message, remedy)
+        elif len(earlier) < _MOST_PICKS and _is_never_rejected(guards, entry):
+            earlier.setdefault(tree, entry)
+
+
+def _covers(guards: Guards, pick: Node, later: Node) -> bool:
+    """Tell whether a `pick` is true wherever a later one is."""
+    if pick == later or guards.decided(pick) is True:
+        return True
+    return guards.never_both(later, Apply(BOOL, 0, 0, "!", (pick,)))
+
+
+def _is_never_rejected(guards: Guards, entry: PoolEntry) -> bool:
+    """Tell whether no guard can be against an entry: another one never has to stand in for it."""
+    at = {**guards.attributes(entry), "target.level": literal(Level.POOL.value)}
+    return (
+        guards.about(entry.allow, at) is TRUE
+        and bool(entry.provider)
+        and entry.supports is None
+        and entry.context_window is None
+        and not entry.limits
+        and all(
+            guards.decided(guards.about(rule.when, at)) is False
+            for rule in guards.policy.forbid
+            if rule.enforce
+        )
+    )

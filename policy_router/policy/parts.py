@@ -53,6 +53,9 @@ _RANGES: Final[Mapping[str, str]] = {
     "parent.depth": "the depth of the root agent is 0",
     "task.index": "the first task has the index 0",
     "task.batch_size": "a batch has at least one task",
+    "lowerAscii": "`lowerAscii()` leaves no capital letter",
+    "upperAscii": "`upperAscii()` leaves no small letter",
+    "trim": "`trim()` leaves no space at the ends",
 }
 """Why a comparison is always true or always false."""
 _NOW: Final = Attribute(TIMESTAMP, 0, 0, "now")
@@ -74,6 +77,11 @@ def findings(
     if now is not None and "now" in condition.reads:
         parts.times(now)
     return parts.found
+
+
+def _word(term: Node) -> str:
+    """Return the function or the name that a term is."""
+    return term.function if isinstance(term, Apply) else getattr(term, "path", "")
 
 
 class _Walk:
@@ -110,6 +118,7 @@ class _Walk:
                 self.condition_part(node)
             if isinstance(node, Apply):
                 self.failing(node, known)
+                self.members(node)
             for child in node.children():
                 self.look(child, {} if isinstance(node, Loop) else known)
 
@@ -156,11 +165,23 @@ class _Walk:
         if found is not None and not isinstance(node, Attribute):
             self.report_constant(node, found=found)
 
+    def members(self, node: Apply) -> None:
+        """Report the elements of a list that can never be found in it."""
+        listed = node.arguments[-1]
+        is_open = node.function == "in" and self.reasoner.truth(node, {}) is None
+        for item in listed.items if is_open and isinstance(listed, ListOf) else ():
+            value = self.reasoner.constant(item)
+            if value is not None and not self.reasoner.may_be(node.arguments[0], value):
+                word = _RANGES.get(_word(node.arguments[0]))
+                why = f": {word}" if word else ""
+                message = f"{self.text(item)} is never found here{why}"
+                self.report(Code.CONSTANT_PART, message, item)
+
     def report_constant(self, node: Node, *, found: bool) -> None:
         message = f"this is always {'true' if found else 'false'}"
         comparison = self.reasoner.comparison(node)
         term = comparison[0] if comparison else node
-        word = term.function if isinstance(term, Apply) else getattr(term, "path", "")
+        word = _word(term)
         if word in _RANGES and self.reasoner.constant(term) is None:
             message = f"{message}: {_RANGES[word]}"
         elif self.reasoner.constant(node) is not None and not isinstance(node, Literal):

@@ -32,7 +32,6 @@ _BOUNDED: Mapping[str, Domain] = {
     "target.price.output": Domain(low=0.0),
     "target.price.cache_read": Domain(low=0.0),
     "target.price.cache_write": Domain(low=0.0),
-    "budget.spent_usd": Domain(low=0.0),
     **dict.fromkeys(
         ("target.name", "target.model", "target.provider"), Domain(without=frozenset({""}))
     ),

@@ -7,9 +7,10 @@ a condition that is never true may still fail.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from policy_router.cel import texts
 from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
@@ -60,6 +61,12 @@ RANGES: Final[Mapping[str, Domain]] = {
 
 _MAX_STEPS: Final = 10_000
 _STEPS_OF_VARIABLE: Final = 50
+_CLEANED: Final[Mapping[str, Callable[[str], str]]] = {
+    "lowerAscii": texts.lower,
+    "upperAscii": texts.upper,
+    "trim": texts.trimmed,
+}
+"""Functions that give a text which they would leave as it is."""
 _TEXTS: Final = frozenset({"startsWith", "endsWith", "contains"})
 _CALENDAR: Final = frozenset(name for name in RANGES if name.startswith("get"))
 
@@ -141,6 +148,8 @@ class Reasoner:
         if comparison is not None:
             term, function, value = comparison
             found = self.domain(term, known).compared(function, value)
+            if found is None and _never_is(term, value if function == "in" else (value,)):
+                found = {"==": False, "in": False, "!=": True}.get(function)
             if found is not None:
                 return found
         if isinstance(node, Apply) and node.function in NEGATED:
@@ -149,6 +158,10 @@ class Reasoner:
                 return "=" in node.function and node.function != "!="
         said = known.get(node)
         return None if said is None else said.compared("==", True)  # noqa: FBT003 - it is data
+
+    def may_be(self, term: Node, value: Any) -> bool:
+        """Tell whether a piece can have a value."""
+        return self.domain(term, {}).may_be(value) and not _never_is(term, (value,))
 
     def comparison(self, node: Node) -> tuple[Node, str, Any] | None:
         """Return a piece, an operator and a constant (for ``in``: constants), if it is that."""
@@ -288,6 +301,12 @@ class Reasoner:
             _learn(known, term, where(NEGATED[function], value))
         elif function == "in":
             _learn(known, term, Domain(without=value))
+
+
+def _never_is(term: Node, values: Iterable[Any]) -> bool:
+    """Tell whether a text that is cleaned, such as by ``lowerAscii()``, is none of some values."""
+    clean = _CLEANED.get(term.function) if isinstance(term, Apply) else None
+    return clean is not None and all(clean(value) != value for value in values)
 
 
 def size_of(node: Node) -> Node:

@@ -95,7 +95,7 @@ ABOUT = {
     "guards": ["PR314", "PR314"],
     "nothing-selects": ["PR418"],
     "one-model-at-two-providers": ["PR423"],
-    "watched-rules": ["PR318", "PR314", "PR315"],
+    "watched-rules": ["PR318", "PR419", "PR314", "PR315"],
 }
 
 

@@ -112,3 +112,25 @@ def test_variables_that_double_are_not_followed_for_ever() -> None:
     text = f"provider: zai\nvariables:\n  v0: task.kind == 'a'\n{doubled}"
     _, found = check_text(f"{text}pool:\n  - {{model: m, allow: variables.v24}}\n", now=NOW)
     assert found.errors == 0
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        'caller.team == "web" && parent.depth < 0',
+        '"pii" in task.labels || (caller.team == "web" && parent.depth < 0)',
+        "caller.team in tables.caps && tables.caps[caller.team] > 9.0",
+    ],
+)
+def test_the_default_stands_where_a_rule_is_never_true_or_not_always(when: str) -> None:
+    policy, found = check_text(
+        f"""
+        provider: zai
+        model: glm-5
+        tables: {{caps: {{web: 5.0, data: 1.0}}}}
+        pool: [{{model: glm-5}}]
+        forbid: [{{id: f, when: '{when}'}}]
+        """
+    )
+    assert policy is not None
+    assert Code.NEVER_ADMITTED not in {item.code for item in found}
