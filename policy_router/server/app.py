@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from policy_router.diagnostics import printable
 from policy_router.server.active import Active
 from policy_router.server.administering import Administrators
 from policy_router.server.asking import (
@@ -39,6 +40,7 @@ POLICY: Final = b"policy-router-policy"
 _TEXT: Final = b"text/plain; charset=utf-8"
 _MOST_BYTES: Final = 64 * 1024 * 1024
 """How long all bodies together may be that are answered at a time."""
+_LONGEST_PATH: Final = 1000
 _LATER: Final = "this is promised for a later version"
 
 
@@ -116,7 +118,7 @@ class Service:
         except DisconnectedError:
             return
         except Exception:  # noqa: BLE001 - a bug of ours fails one request and is logged
-            LOGGER.exception("%s %s", scope["method"], scope["path"])
+            LOGGER.exception("%s %s", scope["method"], printable(scope["path"]))
             answer = answer_of(Problem(500, "internal", "this is a bug of the service"))
         await self._send(answer, send)
         self._metrics.request(name, answer.status, perf_counter() - began)
@@ -171,8 +173,8 @@ class Service:
             self._bytes -= len(body)
 
     def _route(self, path: str, method: str) -> tuple[Route, str]:
-        methods, rest = self._routes.get(path), ""
-        if methods is None:
+        methods, rest, above = self._routes.get(path), "", ""
+        if methods is None and len(path) <= _LONGEST_PATH:
             above, _, rest = path.rpartition("/")
             methods = self._routes.get(f"{above}/")
         while methods is None and above:

@@ -119,7 +119,7 @@ class Issuers:
             header = jwt.get_unverified_header(token)
             claimed = jwt.decode(token, options={"verify_signature": False})
             issuer, keys = self._issuers[claimed.get("iss", "")]
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError):
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError, RecursionError):
             raise NotBelievedError(
                 "the token is none of this service, nor of its issuers"
             ) from None

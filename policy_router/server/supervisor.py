@@ -176,7 +176,11 @@ class Supervisor:
         """Hear what a worker says, until it ends; one that ended by itself is replaced."""
         stream = worker.process.stdout
         while stream is not None and (line := await stream.readline()):
-            said = msgspec.json.decode(line)
+            try:
+                said = msgspec.json.decode(line, type=dict[str, Any])
+            except (msgspec.DecodeError, UnicodeError):  # something printed what is none of ours
+                LOGGER.error("worker %d said what is no JSON", worker.number)
+                continue
             if "ready" in said:
                 worker.ready.set()
             elif "reload" in said:
