@@ -29,6 +29,7 @@ from policy_router.server.gate import Gate
 from policy_router.server.helpers import Helpers
 from policy_router.server.metrics import Metrics, fold
 from policy_router.server.reloading import NotAdoptedError, Reloads, RuleFiles, for_ever
+from policy_router.server.serve import let_nobody_in
 from policy_router.server.settings import Settings, seconds_of
 
 _START_SECONDS: Final = 60.0
@@ -115,6 +116,9 @@ class Supervisor:
     async def _end(self) -> None:
         """Let all workers finish, and end those that do not."""
         self._is_ending = True
+        if self._listener is not None:
+            await let_nobody_in([self._listener])
+            self._listener.close()  # or clients would wait for workers that have left
         everybody = [*self._workers, *self._leaving]
         for worker in everybody:
             worker.leave()

@@ -46,6 +46,7 @@ from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics
 from policy_router.server.problems import Header
 from policy_router.server.reloading import Reloads, RuleFiles, for_ever
+from policy_router.server.serve import let_nobody_in
 from policy_router.server.settings import Settings, index_of, seconds_of
 
 Reload: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
@@ -180,6 +181,7 @@ class Worker:
         """End as soon as the clients have left, as a worker that is replaced does."""
         if self._server is not None:
             self._server.leave_seconds = seconds_of(self._settings.drain)
+            self._server.is_replaced = True
             self._server.should_exit = True
 
     async def _serve(
@@ -352,7 +354,7 @@ class _Server(uvicorn.Server):
         )
         super().__init__(config)
         self._service, self._started = service, started
-        self.leave_seconds = _LEAVE_SECONDS
+        self.leave_seconds, self.is_replaced = _LEAVE_SECONDS, False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
@@ -365,6 +367,8 @@ class _Server(uvicorn.Server):
         To close one at once would lose the request that may be on its way.
         """
         self._service.is_draining = True
+        if not self.is_replaced:
+            await let_nobody_in(sockets or [])
         for server in self.servers:
             server.close()
         end = time.monotonic() + self.leave_seconds

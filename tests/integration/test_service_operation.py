@@ -249,6 +249,8 @@ def test_what_was_answered_before_the_end_is_in_the_log(folder: Path, workers: i
         until(lambda: len(asked.answers) > 50)
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(20) == 0
+    # No request that was taken is lost: whoever comes later is told so at once.
+    assert [it for it in asked.failures if not it.startswith("ConnectError")] == []
     logged = {str(line.entry.id) for line in LogReader(folder / "log").lines()}
     answered = {answer.json()["decision_id"] for answer in asked.answers}
     assert all(answer.status_code == 200 for answer in asked.answers)
