@@ -25,8 +25,11 @@ from policy_router.server.asking import (
     body_of,
 )
 from policy_router.server.auditing import Auditors
+from policy_router.server.authzen import PATH as ACCESS
+from policy_router.server.authzen import Access, request_id
 from policy_router.server.credentials import LOGGER, Credential, Limits
 from policy_router.server.deciding import DECISION, Agents, batch_size
+from policy_router.server.evaluations import evaluations_size
 from policy_router.server.gate import Gate
 from policy_router.server.metrics import OTHER, ROUTES, Metrics
 from policy_router.server.metrics import TYPE as METRICS
@@ -120,6 +123,9 @@ class Service:
         except Exception:  # noqa: BLE001 - a bug of ours fails one request and is logged
             LOGGER.exception("%s %s", scope["method"], printable(scope["path"]))
             answer = answer_of(Problem(500, "internal", "this is a bug of the service"))
+        if scope["path"].startswith(ACCESS):
+            named = request_id(scope["headers"])
+            answer = replace(answer, headers=(*answer.headers, *named))
         await self._send(answer, send)
         self._metrics.request(name, answer.status, perf_counter() - began)
 
@@ -148,7 +154,7 @@ class Service:
         headers = dict(raw)
         self._edges.check(headers, raw)
         if route.role is None:
-            return await route.answer(Asked(_NOBODY, query=scope["query_string"]))
+            return await route.answer(Asked(_NOBODY, headers=headers, query=scope["query_string"]))
         credential = self._gate.known(headers) or await self._gate.credential(headers)
         if route.role not in credential.roles:
             raise role_needed(route.role)
@@ -236,6 +242,17 @@ def auditor_routes(auditors: Auditors) -> Routes:
     }
 
 
+def access_routes(access: Access) -> Routes:
+    """Return what clients of AuthZEN ask."""
+    several = Route(access.evaluations, weighs=evaluations_size)
+    return {
+        f"{ACCESS}evaluation": {"POST": Route(access.evaluation)},
+        f"{ACCESS}evaluations": {"POST": several},
+        f"{ACCESS}search/resource": {"POST": Route(access.resources)},
+        "/.well-known/authzen-configuration": {"GET": Route(access.configuration, None)},
+    }
+
+
 def later_routes() -> Routes:
     """Return what is promised for a later version."""
 
@@ -251,8 +268,6 @@ def later_routes() -> Routes:
         "/v1/responses": post,
         "/v1/messages": post,
         "/mcp": {**get, **post, "DELETE": Route(later)},
-        "/access/v1/": {**get, **post},
-        "/.well-known/authzen-configuration": get,
     }
 
 

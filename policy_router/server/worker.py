@@ -29,6 +29,7 @@ from policy_router.server.administering import Administrators
 from policy_router.server.app import (
     Routes,
     Service,
+    access_routes,
     administrator_routes,
     agent_routes,
     auditor_routes,
@@ -37,6 +38,7 @@ from policy_router.server.app import (
 )
 from policy_router.server.asking import Edges, Send
 from policy_router.server.auditing import Auditors
+from policy_router.server.authzen import Access
 from policy_router.server.credentials import Limits
 from policy_router.server.deciding import Agents
 from policy_router.server.earlier import EarlierDecisions
@@ -138,9 +140,16 @@ class Worker:
             helpers=helpers,
             clock=system_clock,
         )
+        access = Access(
+            agents,
+            lambda: self.active.policy,
+            system_clock,
+            has_tls=self._settings.tls is not None,
+        )
         administrators = Administrators(self.active, helpers, reload)
         return {
             **agent_routes(agents, auditors, self._metrics),
+            **access_routes(access),
             **auditor_routes(auditors),
             **administrator_routes(administrators),
             **state_routes(self.active, self._metrics, readiness(log)),

@@ -135,8 +135,6 @@ def test_who_is_nobody_may_not_administer_over_tcp(client: httpx.Client) -> None
         "/v1/responses",
         "/v1/messages",
         "/mcp",
-        "/access/v1/evaluation",
-        "/access/v1/search/resource",
     ],
 )
 def test_what_is_promised_for_later_says_so(client: httpx.Client, path: str) -> None:
