@@ -88,12 +88,10 @@ class Access:
         """Answer several evaluations, in order."""
         asked.options()
         policy, content = self._policy(), content_of(asked.body)
-        several, ignored = (
-            as_type(Evaluations, content),
-            list(ignored_in(content, KNOWN_OF_SEVERAL)),
-        )
+        several = as_type(Evaluations, content)
         if not several.evaluations:
-            alone = {name: content[name] for name in KNOWN if name in content}
+            beside = ("evaluations", "options")
+            alone = {name: it for name, it in content.items() if name not in beside}
             return await self._one(alone, asked)
         last = {"deny_on_first_deny": False, "permit_on_first_permit": True}
         made, decided = list[Evaluated](), list[Decided]()
@@ -111,9 +109,9 @@ class Access:
             if not number % AT_A_TIME:
                 await asyncio.sleep(0)
         await self._agents.keep(policy, decided)
-        told = {"context": {"ignored": ignored}} if ignored else {}
-        body = msgspec.json.encode({"evaluations": made, **told})
-        return Answer(body, revision=policy.revision)
+        ignored = list(ignored_in(content, KNOWN_OF_SEVERAL))
+        body = {"evaluations": made, **({"context": {"ignored": ignored}} if ignored else {})}
+        return Answer(msgspec.json.encode(body), revision=policy.revision)
 
     async def resources(self, asked: Asked) -> Answer:
         """List the resources whose evaluation would be true, in the order of the pool."""
@@ -128,8 +126,9 @@ class Access:
                 found = await self._usable(policy, search, list(names), asked)
         if ignored := list(ignored_in(content, KNOWN)):
             told = {**told, "ignored": ignored}
-        body = {"results": [{"type": "model", "id": name} for name in found]}
-        return Answer.of({**body, "context": told} if told else body)
+        results = [{"type": "model", "id": name} for name in found]
+        body = {"results": results, **({"context": told} if told else {})}
+        return Answer(msgspec.json.encode(body), revision=policy.revision)
 
     async def configuration(self, asked: Asked) -> Answer:
         """Name what is offered, at the address that the client calls the service by.

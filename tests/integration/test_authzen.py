@@ -261,6 +261,8 @@ def test_only_the_first_ignored_fields_are_named_and_their_names_are_cut(
         ({"subject": ADA, "action": USE}, "$"),
         ({"subject": ADA, "action": {}, "resource": model("small")}, "$.action"),
         ({**use("small"), "context": []}, "$.context"),
+        (use("small", facts={"risk": 2**70}), "$.context.facts.risk"),
+        (use("small", facts={"risk": 2**63}), "$.context.facts.risk"),
         ([], "$"),
     ],
 )
@@ -269,6 +271,25 @@ def test_what_is_no_evaluation_is_400_with_its_place(
 ) -> None:
     said = asked(client, body)
     assert (said["status"], said["path"]) == (400, path)
+
+
+@pytest.mark.parametrize("depth", [100, *range(970, 985), 2000])
+@pytest.mark.parametrize("path", ["evaluation", "evaluations", "search/resource"])
+def test_what_is_nested_deeply_is_400_or_ignored(
+    client: httpx.Client, depth: int, path: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    for place in ("task", "other"):
+        nested = b"[" * depth + b"]" * depth
+        context: dict[str, Any] = {place: "?"}
+        body = json.dumps({**use("small", **context), "evaluations": [{}]}).encode()
+        body = body.replace(b'"?"', nested)
+        answer = client.post(f"/access/v1/{path}", content=body, headers=headers)
+        if path == "evaluations" and answer.status_code == 200:
+            (said,) = answer.json()["evaluations"]
+            assert said["decision"] is (place == "other")
+        else:
+            assert answer.status_code == 400 or (answer.status_code, place) == (200, "other")
 
 
 def test_no_value_of_a_fact_is_said(client: httpx.Client) -> None:
@@ -465,6 +486,20 @@ def test_a_search_has_the_errors_of_an_evaluation(client: httpx.Client) -> None:
     assert asked(client, {"subject": ADA, "action": USE}, "search/resource")["status"] == 400
 
 
+def test_a_search_states_what_the_policy_requires(tmp_path: Path) -> None:
+    required = POLICY.replace("precedence:", "require: [task.model, caller.team]\nprecedence:")
+    write(tmp_path, policy_yaml=required)
+    with Service(tmp_path) as made:
+        client = made.client()
+        subject = {**ADA, "properties": {"team": "sales"}}
+        assert searched(client, subject) == ["small", "large", "shared"]
+        assert evaluated(client, use("large", subject))["decision"] is True
+        body = {"subject": ADA, "action": USE, "resource": {"type": "model"}}
+        for it, path in ((use("large"), "evaluation"), (body, "search/resource")):
+            said = asked(client, it, path)
+            assert (said["status"], said["path"]) == (400, "$.subject.properties.team")
+
+
 def test_without_a_pool_any_model_may_be_used_and_none_is_listed(tmp_path: Path) -> None:
     write(tmp_path, policy_yaml="version: 1\nname: open\nprovider: main\nprecedence: strict\n")
     with Service(tmp_path) as made:
@@ -540,6 +575,17 @@ def test_evaluations_are_logged_as_such_and_searches_are_not(tmp_path: Path) -> 
     assert b"purpose" not in last.content
     ran = in_process_of_its_own("log", "stats", "log", "--format", "json", cwd=tmp_path)
     assert json.loads(ran.out)["outcomes"] == {"selected": 1}
+
+
+def test_an_evaluation_that_cannot_be_logged_is_not_answered(tmp_path: Path) -> None:
+    write(tmp_path, policy_yaml=POLICY, log="a file where a folder should be")
+    with Service(tmp_path, "--log", "log") as made:
+        client = made.client()
+        for body in (use("small"), use("gpt-9"), {**use("small"), "evaluations": FOUR}):
+            path = "evaluations" if "evaluations" in body else "evaluation"
+            said = asked(client, body, path)
+            assert (said["status"], said["code"]) == (503, "log_unavailable")
+        assert searched(client)
 
 
 def test_answers_have_the_shapes_of_the_document(client: httpx.Client) -> None:
