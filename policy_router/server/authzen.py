@@ -50,7 +50,8 @@ _ENDPOINTS: Final = {
     "access_evaluations_endpoint": f"{PATH}evaluations",
     "search_resource_endpoint": f"{PATH}search/resource",
 }
-_SPACE, _DELETE = 0x20, 0x7F
+_CONTROL: Final = (frozenset(range(32)) | {127}) - {9}
+"""What no value of a header has; a tab it may have."""
 _REASONS: Final[Mapping[ReasonCode, str]] = {
     ReasonCode.LEVEL_NOT_USED: "the policy does not let a task ask for a model",
     ReasonCode.OUTRANKED: "a rule of the policy goes before what the task asks for",
@@ -243,7 +244,7 @@ def _denial(policy: Policy, record: DecisionRecord) -> dict[str, Any]:
 def request_id(headers: Iterable[Header]) -> tuple[Header, ...]:
     """Return the header that tells a client which of its requests an answer is to."""
     found = next((value for name, value in headers if name == b"x-request-id"), None)
-    if found is None or any(byte < _SPACE or byte == _DELETE for byte in found):
+    if found is None or not _CONTROL.isdisjoint(found):
         return ()
     return ((b"x-request-id", found),)
 

@@ -524,6 +524,21 @@ def test_the_request_s_id_is_echoed_in_every_answer(client: httpx.Client, path: 
     assert "x-request-id" not in client.post(f"/access/v1/{path}", json={}).headers
 
 
+@pytest.mark.parametrize("value", [b"a\tb", b"\xc3\xa9\xff", b"x" * 10_000])
+def test_an_odd_id_of_a_request_is_echoed_as_it_is(service: Service, value: bytes) -> None:
+    head = b"POST /access/v1/evaluation HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    said = service.raw(head + b"X-Request-ID: " + value + b"\r\nContent-Length: 0\r\n\r\n")
+    assert b"\r\nx-request-id: " + value + b"\r\n" in said
+
+
+@pytest.mark.parametrize("value", [b"a\r\n b", b"a\rset-cookie: x", b"a\nset-cookie: x", b"a\0"])
+def test_an_id_of_a_request_adds_no_header(service: Service, value: bytes) -> None:
+    head = b"POST /access/v1/evaluation HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    said = service.raw(head + b"X-Request-ID: " + value + b"\r\nContent-Length: 0\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert b"set-cookie" not in said
+
+
 def test_the_configuration_names_only_what_is_offered(
     client: httpx.Client, service: Service
 ) -> None:
