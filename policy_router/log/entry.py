@@ -21,6 +21,8 @@ from policy_router.errors import RecordError
 
 HOLE: Final = b"\0"
 """What a power cut may leave where nothing was on disk yet. No line has it: JSON spells it out."""
+ACCESS: Final = "access"
+"""The purpose of a decision that only answers whether something is allowed."""
 GENESIS: Final = "0" * 64
 """What the first line of a writer has for the hash of the line before it."""
 ID_RULE: Final = "the id of a decision is of 1 to 200 letters, digits, `_`, `-`, `.`, `:`"
@@ -191,6 +193,8 @@ class LogEntry(Struct, frozen=True):
         gap: of a gap: what is missing.
         close: of a close: the reason.
         prune: of a prune: what is removed.
+        purpose: of a decision: ``access`` where it only answers whether something is allowed, and
+            nothing runs by it; absent for all others.
     """
 
     seq: int
@@ -205,6 +209,7 @@ class LogEntry(Struct, frozen=True):
     gap: Gap | UnsetType = UNSET
     close: Close | UnsetType = UNSET
     prune: Prune | UnsetType = UNSET
+    purpose: str | UnsetType = UNSET
 
     @classmethod
     def from_json(cls, line: bytes) -> LogEntry:
@@ -246,6 +251,7 @@ class LineView(Struct, frozen=True, gc=False, kw_only=True):
     kind: str
     prev: str
     prune: Prune | UnsetType = UNSET
+    purpose: str = ""
     record: Raw = _NOTHING
     seq: int
     time: int

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
 from policy_router.errors import needs_extra
 from policy_router.server.active import Active
@@ -27,8 +28,11 @@ from policy_router.server.asking import (
     body_of,
 )
 from policy_router.server.auditing import Auditors
+from policy_router.server.authzen import PATH as ACCESS
+from policy_router.server.authzen import Access, request_id
 from policy_router.server.credentials import LOGGER, Credential, Limits
 from policy_router.server.deciding import DECISION, Agents, batch_size
+from policy_router.server.evaluations import evaluations_size
 from policy_router.server.gate import Gate
 from policy_router.server.metrics import OTHER, ROUTES, Metrics
 from policy_router.server.metrics import TYPE as METRICS
@@ -42,6 +46,7 @@ POLICY: Final = b"policy-router-policy"
 _TEXT: Final = b"text/plain; charset=utf-8"
 _MOST_BYTES: Final = 64 * 1024 * 1024
 """How long all bodies together may be that are answered at a time."""
+_LONGEST_PATH: Final = 1000
 _LATER: Final = "this is promised for a later version"
 
 
@@ -121,8 +126,11 @@ class Service:
         except DisconnectedError:
             return
         except Exception:  # noqa: BLE001 - a bug of ours fails one request and is logged
-            LOGGER.exception("%s %s", scope["method"], scope["path"])
+            LOGGER.exception("%s %s", scope["method"], printable(scope["path"]))
             answer = answer_of(Problem(500, "internal", "this is a bug of the service"))
+        if scope["path"].startswith(ACCESS):
+            named = request_id(scope["headers"])
+            answer = replace(answer, headers=(*answer.headers, *named))
         await self._send(answer, send)
         self._metrics.request(name, answer.status, perf_counter() - began)
 
@@ -151,7 +159,7 @@ class Service:
         headers = dict(raw)
         self._edges.check(headers, raw)
         if route.role is None:
-            return await route.answer(Asked(_NOBODY, query=scope["query_string"]))
+            return await route.answer(Asked(_NOBODY, headers=headers, query=scope["query_string"]))
         credential = self._gate.known(headers) or await self._gate.credential(headers)
         if route.role not in credential.roles and route.also not in credential.roles:
             raise role_needed(route.role)
@@ -176,8 +184,8 @@ class Service:
             self._bytes -= len(body)
 
     def _route(self, path: str, method: str) -> tuple[Route, str]:
-        methods, rest = self._routes.get(path), ""
-        if methods is None:
+        methods, rest, above = self._routes.get(path), "", ""
+        if methods is None and len(path) <= _LONGEST_PATH:
             above, _, rest = path.rpartition("/")
             methods = self._routes.get(f"{above}/")
         while methods is None and above:
@@ -266,6 +274,17 @@ def mcp_routes(
     return {"/mcp": {"POST": Route(speak, also="auditor")}}
 
 
+def access_routes(access: Access) -> Routes:
+    """Return what clients of AuthZEN ask."""
+    several = Route(access.evaluations, weighs=evaluations_size)
+    return {
+        f"{ACCESS}evaluation": {"POST": Route(access.evaluation)},
+        f"{ACCESS}evaluations": {"POST": several},
+        f"{ACCESS}search/resource": {"POST": Route(access.resources)},
+        "/.well-known/authzen-configuration": {"GET": Route(access.configuration, None)},
+    }
+
+
 def later_routes() -> Routes:
     """Return what is promised for a later version."""
 
@@ -280,8 +299,6 @@ def later_routes() -> Routes:
         "/v1/chat/completions": post,
         "/v1/responses": post,
         "/v1/messages": post,
-        "/access/v1/": {**get, **post},
-        "/.well-known/authzen-configuration": get,
     }
 
 

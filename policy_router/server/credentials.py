@@ -40,6 +40,10 @@ _LONGEST_UNIT_SECONDS: Final = 3600.0
 _LONGEST_FILE: Final = 64 * 1024 * 1024
 
 
+class NotBelievedError(Exception):
+    """A token of an issuer that is not believed, and why."""
+
+
 class Credential(Struct, frozen=True, eq=False):
     """Who asks, as the service has verified it.
 

@@ -36,7 +36,8 @@ DECISION: Final = b"policy-router-decision-id"
 MOST_REQUESTS: Final = 1000
 """How many requests a batch may have."""
 _STATED: Final = frozenset({"call", "task"})
-_AT_A_TIME: Final = 50
+AT_A_TIME: Final = 50
+"""After how many requests of one call others have their turn."""
 
 
 class Agents:
@@ -77,8 +78,8 @@ class Agents:
             Problem: the request is not good, or cannot be logged.
         """
         policy = self._policy()
-        decided = await self._decided(policy, asked.body, asked)
-        await self._keep(policy, [decided])
+        decided = await self.decided(policy, asked.body, asked)
+        await self.keep(policy, [decided])
         return decided
 
     async def batch(self, asked: Asked) -> tuple[Answer, list[DecisionRecord]]:
@@ -87,13 +88,13 @@ class Agents:
         made: list[Decided | Problem] = []
         for number, content in enumerate(contents, 1):
             try:
-                made.append(await self._decided(policy, bytes(content), asked))
+                made.append(await self.decided(policy, bytes(content), asked))
             except Problem as problem:
                 made.append(problem)
-            if not number % _AT_A_TIME:
+            if not number % AT_A_TIME:
                 await asyncio.sleep(0)  # others have their turn
         decided = [it for it in made if isinstance(it, Decided)]
-        await self._keep(policy, decided)
+        await self.keep(policy, decided)
         answers = [
             {"error": it.plain()}
             if isinstance(it, Problem)
@@ -106,7 +107,7 @@ class Agents:
     async def menu(self, asked: Asked) -> Answer:
         """List what the caller may ask for: at all, or with this request."""
         asked.options()
-        policy, request = self._policy(), await self._stated(asked)
+        policy, request = self._policy(), await self.believed(self._policy(), asked)
         with _fitting():
             entries = permitted_entries(policy, request, self._clock())
         return Answer.of(menu_as_json(policy, entries))
@@ -117,18 +118,27 @@ class Agents:
         if options.get("format", "openai") != "openai" or asked.flag(options, "strict"):
             detail = "the definition comes in the format `openai`, without `strict`"
             raise Problem(501, "not_implemented", detail)
-        request = await self._stated(asked)
+        request = await self.believed(self._policy(), asked)
         with _fitting():
             return Answer.of(tool(self._policy(), request))
 
-    async def _stated(self, asked: Asked) -> Request:
-        """Return the request of a body, which may be empty."""
+    async def believed(self, policy: Policy, asked: Asked) -> Request:
+        """Return the request of a body, which may be empty, as far as it is believed.
+
+        Raises:
+            Problem: it is not good.
+        """
         stated = _stated_in(asked.body or b"{}")
         _, parent = await self._parent(stated.sections, asked)
         with _fitting():
-            return self._request(self._policy(), stated, asked.credential, parent)
+            return self._request(policy, stated, asked.credential, parent)
 
-    async def _decided(self, policy: Policy, content: bytes, asked: Asked) -> Decided:
+    async def decided(self, policy: Policy, content: bytes, asked: Asked) -> Decided:
+        """Decide one request, which is not logged yet.
+
+        Raises:
+            Problem: the request is not good.
+        """
         stated = _stated_in(content)
         parent_id, parent = None, None
         if PARENT in asked.headers:
@@ -141,7 +151,7 @@ class Agents:
             raise unfit(problem) from None
         return Decided(record, uuid7(now), parent_id, record.to_json())
 
-    async def _keep(self, policy: Policy, decided: list[Decided]) -> None:
+    async def keep(self, policy: Policy, decided: list[Decided]) -> None:
         """Log decisions before anybody is told of them."""
         if self._log is not None and decided:
             try:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from policy_router.server.credentials import MAY, PREFIX, Credential, TokenFile, sum_of
-from policy_router.server.issuers import Issuers, NotBelievedError
+from policy_router.server.credentials import (
+    MAY,
+    PREFIX,
+    Credential,
+    NotBelievedError,
+    TokenFile,
+    sum_of,
+)
 from policy_router.server.problems import Problem
 from policy_router.server.settings import Settings
+
+if TYPE_CHECKING:
+    from policy_router.server.issuers import Issuers
 
 _SCHEME: Final = b"bearer "
 _USUAL_SCHEME: Final = b"Bearer "
@@ -41,7 +50,7 @@ class Gate:
         """
         self._clock = clock
         self._tokens = None if settings.tokens is None else TokenFile(settings.tokens)
-        self._issuers = Issuers(settings.jwt, steady) if settings.jwt else None
+        self._issuers = _issuers(settings, steady) if settings.jwt else None
         self._believed: dict[str, Credential] = {}
         self._nobody = None if settings.has_credentials else anonymous(settings)
 
@@ -96,6 +105,13 @@ class Gate:
             self._believed = {}
         self._believed[digest] = found
         return found
+
+
+def _issuers(settings: Settings, steady: Callable[[], float]) -> Issuers:
+    """Return the issuers; what reads their tokens is imported only where there are any."""
+    from policy_router.server.issuers import Issuers
+
+    return Issuers(settings.jwt, steady)
 
 
 def anonymous(settings: Settings) -> Credential:

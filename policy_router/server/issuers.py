@@ -19,7 +19,7 @@ import jwt
 
 from policy_router.decision.request import Request
 from policy_router.errors import RequestError, reason_of
-from policy_router.server.credentials import LOGGER, MAY, Credential
+from policy_router.server.credentials import LOGGER, MAY, Credential, NotBelievedError
 from policy_router.server.settings import Issuer, per_second
 
 _LEEWAY_SECONDS: Final = 30
@@ -27,10 +27,6 @@ _FETCH_SECONDS: Final = 10
 _LONGEST: Final = 1024 * 1024
 _PATIENCE_SECONDS: Final = 60.0
 _OLD_SECONDS: Final = 3600.0
-
-
-class NotBelievedError(Exception):
-    """A token that is not believed, and why."""
 
 
 class Keys:
@@ -123,7 +119,7 @@ class Issuers:
             header = jwt.get_unverified_header(token)
             claimed = jwt.decode(token, options={"verify_signature": False})
             issuer, keys = self._issuers[claimed.get("iss", "")]
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError):
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError, RecursionError):
             raise NotBelievedError(
                 "the token is none of this service, nor of its issuers"
             ) from None

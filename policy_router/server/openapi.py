@@ -14,13 +14,14 @@ from policy_router.server.administering import CheckBody
 from policy_router.server.asking import LONGEST_BODY
 from policy_router.server.auditing import ExplainBody, WindowBody
 from policy_router.server.deciding import MOST_REQUESTS, BatchBody
+from policy_router.server.evaluations import TYPES as ACCESS_TYPES
 from policy_router.server.index import FILTERS
 from policy_router.version import VERSION
 
 _REF: Final = "#/components/schemas/"
 _TEXT: Final = {"type": "string"}
 _ANY: Final[dict[str, Any]] = {"type": "object"}
-_BODIES: Final = (BatchBody, ExplainBody, WindowBody, CheckBody)
+_BODIES: Final = (BatchBody, ExplainBody, WindowBody, CheckBody, *ACCESS_TYPES)
 
 
 class Operation(Struct, frozen=True):
@@ -126,6 +127,30 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ),
     ("/v1/policy/reload", "POST"): Operation(
         "Load the policy again.", "admin", _object(outcome=_TEXT)
+    ),
+    ("/access/v1/evaluation", "POST"): Operation(
+        "Evaluate whether something is allowed (AuthZEN 1.0). A denial is an answer, too.",
+        "agent",
+        _ref("Evaluated"),
+        "Evaluation",
+        takes_parent=True,
+    ),
+    ("/access/v1/evaluations", "POST"): Operation(
+        "Make several evaluations, in order (AuthZEN 1.0).",
+        "agent",
+        _object(evaluations={"type": "array", "items": _ref("Evaluated")}),
+        "Evaluations",
+        takes_parent=True,
+    ),
+    ("/access/v1/search/resource", "POST"): Operation(
+        "List the resources whose evaluation would be true (AuthZEN 1.0).",
+        "agent",
+        _object(results={"type": "array", "items": _ref("Resource")}),
+        "Search",
+        takes_parent=True,
+    ),
+    ("/.well-known/authzen-configuration", "GET"): Operation(
+        "Name what is offered of AuthZEN.", None, _object(policy_decision_point=_TEXT)
     ),
     ("/livez", "GET"): Operation("Say that the process runs.", None, _TEXT, type="text/plain"),
     ("/readyz", "GET"): Operation("Say that it can decide.", None, _TEXT, type="text/plain"),

@@ -7,7 +7,9 @@ stays, and says so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -20,6 +22,7 @@ from policy_router.server.helper import Task
 from policy_router.server.helpers import Helpers, policy_in
 from policy_router.server.problems import Problem
 
+_TURN_SECONDS: Final = 0.0002
 POLL_SECONDS: Final = 0.5
 """How often rule files are looked at for changes."""
 
@@ -92,11 +95,12 @@ class Reloads:
             self._seen = fingerprint(self._path)
             try:
                 found = await self._helpers.report(Task("compile", 0, 0, path=self._path))
-                policy = await asyncio.to_thread(policy_in, found)
-                if policy is None or (self._strict and found["warnings"]):
-                    return self._rejected(found)
-                was, new = self.revision, policy.revision
-                await self._adopt(policy)
+                with _short_turns():
+                    policy = await asyncio.to_thread(policy_in, found)
+                    if policy is None or (self._strict and found["warnings"]):
+                        return self._rejected(found)
+                    was, new = self.revision, policy.revision
+                    await self._adopt(policy)
             except Problem as problem:
                 return self._rejected({"reason": problem.detail})
             except NotAdoptedError as problem:
@@ -129,6 +133,17 @@ class Reloads:
             if self.hurry.is_set() or (has_settled and now != self._seen):
                 self.hurry.clear()
                 await self.reload()
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """Let a thread that makes a policy ready give way often to those who decide."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 async def for_ever(work: Callable[[], Awaitable[None]]) -> None:

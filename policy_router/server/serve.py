@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +23,7 @@ from policy_router.server.settings import Settings, index_of
 
 NEEDED: Final = ("uvicorn", "uvloop", "httptools", "jwt", "prometheus_client")
 _BACKLOG: Final = 2048
+_QUEUE_SECONDS: Final = 0.1
 _POLL_SECONDS: Final = 1.0
 
 
@@ -124,6 +125,17 @@ def listen(settings: Settings) -> socket.socket:
         raise RequestError(settings.listen, f"cannot listen: {reason_of(problem)}") from None
     listener.settimeout(0)
     return listener
+
+
+async def let_nobody_in(listeners: Sequence[socket.socket]) -> None:
+    """Let those who are connecting come in, and make others try again later.
+
+    Who is in the queue of a socket when it is closed has sent a request, perhaps, and loses it. Who
+    is kept out of the queue is told that nobody listens.
+    """
+    for listener in listeners:
+        listener.listen(0)
+    await asyncio.sleep(_QUEUE_SECONDS)
 
 
 def _at_address(host: str, port: int) -> socket.socket:

@@ -23,10 +23,13 @@ from typing import Any, Final
 import msgspec
 
 from policy_router.domain import Policy
+from policy_router.errors import RequestError
 from policy_router.server.credentials import LOGGER
+from policy_router.server.gate import Gate
 from policy_router.server.helpers import Helpers
 from policy_router.server.metrics import Metrics, fold
 from policy_router.server.reloading import NotAdoptedError, Reloads, RuleFiles, for_ever
+from policy_router.server.serve import let_nobody_in
 from policy_router.server.settings import Settings, seconds_of
 
 _START_SECONDS: Final = 60.0
@@ -39,7 +42,7 @@ class _Worker:
 
     def __init__(self, process: Process, number: int, revision: str) -> None:
         self.process, self.number, self.revision = process, number, revision
-        self.began = time.monotonic()
+        self.began, self.is_awaited = time.monotonic(), False
         self.ready = asyncio.Event()
         self.ended = asyncio.Event()
 
@@ -57,7 +60,8 @@ class Supervisor:
     """Keeps so many workers as are wanted, all with the newest good policy."""
 
     def __init__(self, files: RuleFiles, policy: Policy, settings: Settings, shared: Path) -> None:
-        """Start nothing yet; the arguments are those of a worker."""
+        """Start nothing yet; the arguments and errors are those of a worker."""
+        Gate(settings)  # what is wrong with it is said once, and at once
         self._files, self._settings, self._shared = files, settings, shared
         self._numbers = itertools.count(1)
         self._workers: set[_Worker] = set()
@@ -100,7 +104,7 @@ class Supervisor:
         for worker in first:
             if not await self._is_up(worker):
                 await self._end()
-                raise NotAdoptedError("the workers did not come up")
+                raise RequestError("workers", "they did not come up, for the reason above")
         started()
         works = (self._reloads.watch, watching)
         tasks = [asyncio.create_task(for_ever(work)) for work in works]
@@ -112,6 +116,9 @@ class Supervisor:
     async def _end(self) -> None:
         """Let all workers finish, and end those that do not."""
         self._is_ending = True
+        if self._listener is not None:
+            await let_nobody_in([self._listener])
+            self._listener.close()  # or clients would wait for workers that have left
         everybody = [*self._workers, *self._leaving]
         for worker in everybody:
             worker.leave()
@@ -161,17 +168,23 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
 
     async def _is_up(self, worker: _Worker) -> bool:
+        worker.is_awaited = True
         waits = [asyncio.ensure_future(it.wait()) for it in (worker.ready, worker.ended)]
         await asyncio.wait(waits, timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         for it in waits:
             it.cancel()
+        worker.is_awaited = False
         return worker.ready.is_set() and not worker.ended.is_set()
 
     async def _listen(self, worker: _Worker) -> None:
         """Hear what a worker says, until it ends; one that ended by itself is replaced."""
         stream = worker.process.stdout
         while stream is not None and (line := await stream.readline()):
-            said = msgspec.json.decode(line)
+            try:
+                said = msgspec.json.decode(line, type=dict[str, Any])
+            except (msgspec.DecodeError, UnicodeError):  # something printed what is none of ours
+                LOGGER.error("worker %d said what is no JSON", worker.number)
+                continue
             if "ready" in said:
                 worker.ready.set()
             elif "reload" in said:
@@ -187,13 +200,11 @@ class Supervisor:
 
     async def _replace_dead(self, worker: _Worker) -> None:
         LOGGER.error("worker %d ended (%s)", worker.number, worker.process.returncode)
-        is_short = time.monotonic() - worker.began < _SHORT_SECONDS
-        if not is_short:
-            self._pause = 0.0
-        elif not worker.ready.is_set():
+        if worker.is_awaited:
             return  # whoever waits for it to come up sees that it does not
-        await asyncio.sleep(self._pause)
+        is_short = time.monotonic() - worker.began < _SHORT_SECONDS
         self._pause = min(_LONGEST_PAUSE_SECONDS, max(0.5, 2 * self._pause)) if is_short else 0.0
+        await asyncio.sleep(self._pause)
         if not self._is_ending and len(self._workers) < self._settings.workers:
             await self._start()
 

@@ -29,6 +29,7 @@ from policy_router.server.administering import Administrators
 from policy_router.server.app import (
     Routes,
     Service,
+    access_routes,
     administrator_routes,
     agent_routes,
     auditor_routes,
@@ -38,6 +39,7 @@ from policy_router.server.app import (
 )
 from policy_router.server.asking import Edges, Send
 from policy_router.server.auditing import Auditors
+from policy_router.server.authzen import Access
 from policy_router.server.credentials import Limits
 from policy_router.server.deciding import Agents
 from policy_router.server.earlier import EarlierDecisions
@@ -47,6 +49,7 @@ from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics
 from policy_router.server.problems import Header
 from policy_router.server.reloading import Reloads, RuleFiles, for_ever
+from policy_router.server.serve import let_nobody_in
 from policy_router.server.settings import Settings, index_of, seconds_of
 
 Reload: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
@@ -138,9 +141,16 @@ class Worker:
             helpers=helpers,
             clock=system_clock,
         )
+        access = Access(
+            agents,
+            lambda: self.active.policy,
+            system_clock,
+            has_tls=self._settings.tls is not None,
+        )
         administrators = Administrators(self.active, helpers, reload)
         return {
             **agent_routes(agents, auditors, self._metrics),
+            **access_routes(access),
             **auditor_routes(auditors),
             **administrator_routes(administrators),
             **mcp_routes(
@@ -188,6 +198,7 @@ class Worker:
         """End as soon as the clients have left, as a worker that is replaced does."""
         if self._server is not None:
             self._server.leave_seconds = seconds_of(self._settings.drain)
+            self._server.is_replaced = True
             self._server.should_exit = True
 
     async def _serve(
@@ -349,7 +360,7 @@ class _Server(uvicorn.Server):
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="warning",
+            log_level="error",
             access_log=False,
             proxy_headers=False,
             server_header=False,
@@ -360,7 +371,7 @@ class _Server(uvicorn.Server):
         )
         super().__init__(config)
         self._service, self._started = service, started
-        self.leave_seconds = _LEAVE_SECONDS
+        self.leave_seconds, self.is_replaced = _LEAVE_SECONDS, False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
@@ -373,6 +384,8 @@ class _Server(uvicorn.Server):
         To close one at once would lose the request that may be on its way.
         """
         self._service.is_draining = True
+        if not self.is_replaced:
+            await let_nobody_in(sockets or [])
         for server in self.servers:
             server.close()
         end = time.monotonic() + self.leave_seconds

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from policy_router import DecisionLog, decide
 from policy_router.decision.record import Target
 from policy_router.decision.replay import Outcome
-from policy_router.log.entry import Close, Execution, Kind
+from policy_router.log.entry import ACCESS, Close, Execution, Kind
 from policy_router.log.folder import LogFolder
 from policy_router.log.integrity.verify import verify
 from policy_router.log.replay import chunks as chunks_module
@@ -376,6 +376,20 @@ def summary(report: WhatIf) -> Plain:
 
 def matrix(report: WhatIf) -> dict[tuple[str, str], int]:
     return dict(report.matrix)
+
+
+def test_what_only_asks_whether_something_is_allowed_is_replayed_and_no_more(
+    tmp_path: Path,
+) -> None:
+    history(tmp_path, RULES, [CODING])
+    with DecisionLog(tmp_path) as log:
+        made = [decide(RULES, it, now=NOW) for it in (CODING, ODD)]
+        log.decisions(
+            RULES, [Decided(it, id_of(9 + n), purpose=ACCESS) for n, it in enumerate(made)]
+        )
+    assert counted(replay_log(tmp_path)) == {"identical": 3}
+    assert what_if(tmp_path, OTHER).total == 1
+    verify(tmp_path)
 
 
 def test_the_same_policy_changes_nothing(log: Path, run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,8 +134,6 @@ def test_who_is_nobody_may_not_administer_over_tcp(client: httpx.Client) -> None
         "/v1/chat/completions",
         "/v1/responses",
         "/v1/messages",
-        "/access/v1/evaluation",
-        "/access/v1/search/resource",
     ],
 )
 def test_what_is_promised_for_later_says_so(client: httpx.Client, path: str) -> None:
@@ -298,6 +297,16 @@ def test_unknown_paths_and_methods_are_refused(client: httpx.Client) -> None:
     assert problem(client.get("/v1/decide/"))["code"] == "no_route"
     answer = client.get("/v1/decide")
     assert (problem(answer)["code"], answer.headers["allow"]) == ("no_method", "POST")
+
+
+def test_a_long_path_takes_no_long_time(service: Service) -> None:
+    began = time.monotonic()
+    for path in ("/" * 60_000, "/v1/decisions/" + "a/" * 20_000, "/v1/decide" + "%2f" * 9_000):
+        answer = service.raw(
+            f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+        )
+        assert answer.split()[1] == b"404"
+    assert time.monotonic() - began < 3
 
 
 def test_a_child_s_parent_comes_from_the_decision_that_it_runs_by(

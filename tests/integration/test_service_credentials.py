@@ -265,6 +265,7 @@ def test_a_role_may_do_what_is_its_own(
         "Basic cHJfeDp5",
         "bearer pr_" + "x" * 20_000,
         "Bearer pr_\xff",
+        "Bearer " + base64.urlsafe_b64encode(b"[" * 9_000).decode() + ".e30.x",
         "Bearer eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUuY29tLyJ9.",
     ],
 )

@@ -116,6 +116,7 @@ def test_every_kind_of_line_can_be_read_back() -> None:
         assert entry.execution == (ended if draft.kind is Kind.EXECUTION else UNSET)
         assert entry.gap == draft.gap
         assert (entry.close, entry.prune) == (draft.close, draft.prune)
+        assert b"purpose" not in line
     assert set(Kind) == {draft.kind for draft in drafts}
 
 

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from policy_router import Policy, decide
-from policy_router.log.entry import GENESIS, Close, Execution, Gap, Kind, LogEntry
+from policy_router.log.entry import ACCESS, GENESIS, Close, Execution, Gap, Kind, LogEntry
 from policy_router.log.read.reading import Line
 from policy_router.log.read.stats import Stats, stats
 from policy_router.log.write.drafts import Draft, chained, encoded
@@ -61,6 +62,14 @@ def test_decisions_are_counted_by_what_they_are() -> None:
     assert found.policies == {f"priced {RULES.revision}": 3}
     assert (found.kinds, found.writers) == ({"decision": 3}, {"w1": 2, "w2": 1})
     assert (found.first, found.last) == (3, 7)
+
+
+def test_what_only_asks_whether_something_is_allowed_is_left_out() -> None:
+    asked = replace(decision(RULES, {}, 1), purpose=ACCESS)
+    (line,) = lines(asked)
+    assert (line.entry.purpose, line.entry.kind) == (ACCESS, Kind.DECISION)
+    assert stats([line]) == Stats()
+    assert stats(lines(asked, decision(RULES, {}))).outcomes == {"selected": 1}
 
 
 def test_warnings_are_counted_by_code() -> None:

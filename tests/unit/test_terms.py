@@ -33,13 +33,13 @@ input instruction integrity is issuer item json jwks jwt k key kind label line l
 lost make mapping matrix max may megabytes message min model money most name need never new newest
 no not note now number of old omitted on order origin other otherwise output over owner p paint
 partial path pedantic penalty pending pick place prepare prepared presence prev price progress
-prove prune queue ran rate read reader reason reasoning refused release remaining reply report
-requested require required result retry role router run schema second secret section seed sent seq
-serve served session severity shorten signature signer since size source span spent state status
-stream strength strict support system team temperature text time timeout title tls to token tool
-top total transport type unchanged unfit unknown unlogged unreadable unsupported until url usd use
-value verbosity verifier verify version violation wait waiting warm watcher what when whole why
-window wire without worker write
+prove prune purpose queue ran rate read reader reason reasoning refused release remaining reply
+report requested require required result retry role router run schema second secret section seed
+sent seq serve served session severity shorten signature signer since size source span spent state
+status stream strength strict support system team temperature text time timeout title tls to token
+tool top total transport type unchanged unfit unknown unlogged unreadable unsupported until url
+usd use value verbosity verifier verify version violation wait waiting warm watcher what when
+whole why window wire without worker write
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""

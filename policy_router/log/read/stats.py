@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from policy_router.decision.compare import named
 from policy_router.errors import RecordError
-from policy_router.log.entry import Execution, Gap, Kind, LogEntry
+from policy_router.log.entry import ACCESS, Execution, Gap, Kind, LogEntry
 from policy_router.log.read.reading import Line
 from policy_router.log.replay.what_if_money import BILLION
 
@@ -62,8 +62,10 @@ class Stats(Struct):
         return self.billionths / BILLION
 
     def add(self, line: Line) -> None:
-        """Count a line."""
+        """Count a line, but for decisions that nothing runs by."""
         entry = line.entry
+        if entry.purpose == ACCESS:
+            return
         self.kinds[entry.kind.value] += 1
         self.writers[line.writer] += 1
         self.first = entry.time if self.first is None else min(self.first, entry.time)

@@ -5,6 +5,7 @@ Equal requests are decided once, in each process that takes part, and counted.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from functools import lru_cache, partial
 from hashlib import sha256
@@ -20,6 +21,7 @@ from policy_router.domain import Policy
 from policy_router.errors import RecordError
 from policy_router.files.loader import loads
 from policy_router.log.entry import (
+    ACCESS,
     Kind,
     LineView,
     RecordView,
@@ -173,13 +175,19 @@ def _pass(job: Job, canonical: bytes) -> _Pass:
     return _Pass(job, canonical)
 
 
+def _views(job: Job, chunk: Chunk) -> Iterator[LineView | None]:
+    """Yield the lines of a piece, but for decisions that nothing runs by."""
+    views = covered_views(job, chunk)
+    return (it for it in views if it is None or it.purpose != ACCESS)
+
+
 def what_if_chunk(job: Job, canonical: bytes, chunk: Chunk) -> WhatIf:
     """Count what a piece of a log comes to."""
     going, report = _pass(job, canonical), WhatIf()
     groups: dict[str, _Group] = {}
     uses: dict[str, Runs] = {}
     met: dict[bytes, _Tally] = {}
-    for line in covered_views(job, chunk):
+    for line in _views(job, chunk):
         if line is None:
             report.unreadable += 1
         elif line.kind == Kind.DECISION:
@@ -210,7 +218,7 @@ def _late_chunk(job: Job, canonical: bytes, pending: dict[bytes, Runs], chunk: C
     going, money, aside = _pass(job, canonical), Money(), WhatIf()
     groups: dict[bytes, _Group] = {}
     here: dict[bytes, Runs] = {}
-    for line in covered_views(job, chunk):
+    for line in _views(job, chunk):
         if line is None or (decision_id := line.id.encode()) not in pending:
             continue
         if line.kind == Kind.DECISION:

@@ -43,6 +43,7 @@ class Draft(Struct, frozen=True):
     gap: Gap | UnsetType = UNSET
     close: Close | UnsetType = UNSET
     prune: Prune | UnsetType = UNSET
+    purpose: str | UnsetType = UNSET
     policy: Policy | None = None
     is_waited_for: bool = False
 
@@ -55,12 +56,14 @@ class Decided(Struct, frozen=True):
         decision_id: its id, a UUID of version 7.
         parent_id: the id of the decision under which the delegating agent runs, or None.
         content: the canonical JSON of the record, where it was made already.
+        purpose: what it was made for, where nothing runs by it.
     """
 
     record: DecisionRecord
     decision_id: str
     parent_id: str | None = None
     content: bytes | None = None
+    purpose: str | UnsetType = UNSET
 
 
 def decision_draft(policy: Policy, decided: Decided, now: int, *, is_waited_for: bool) -> Draft:
@@ -79,6 +82,7 @@ def decision_draft(policy: Policy, decided: Decided, now: int, *, is_waited_for:
         UNSET if decided.parent_id is None else checked(decided.parent_id),
         caller_of(record.request.get("caller")),
         Raw(decided.content or record.to_json()),
+        purpose=decided.purpose,
         policy=policy,
         is_waited_for=is_waited_for,
     )
@@ -122,6 +126,7 @@ def chained(draft: Draft, seq: int, prev: str) -> bytes:
             draft.gap,
             draft.close,
             draft.prune,
+            draft.purpose,
         )
     )
 

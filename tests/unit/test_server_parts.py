@@ -1,0 +1,177 @@
+"""Parts of the service by themselves: settings, limits, what is counted, and the index."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from policy_router import DecisionLog, Request, RequestError, decide, loads
+from policy_router.log import Decided
+from policy_router.server.active import Active
+from policy_router.server.credentials import Credential, Limits
+from policy_router.server.index import Follower, Index
+from policy_router.server.metrics import Metrics, fold
+from policy_router.server.problems import Problem, retry_after
+from policy_router.server.settings import per_second, seconds_of, settings_of
+
+POLICY = loads("version: 1\nname: acme\nmodel: m\nprovider: p\n")
+NOW = "2026-01-31T09:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("duration", "seconds"),
+    [("500ms", 0.5), ("30s", 30), ("5m", 300), ("12h", 43200), ("1d", 86400)],
+)
+def test_a_duration_has_a_unit(duration: str, seconds: float) -> None:
+    assert seconds_of(duration) == seconds
+
+
+@pytest.mark.parametrize("duration", ["", "5", "m", "1w", "-1s", "1.5s", "5m\n", "9999999s"])
+def test_what_is_no_duration_is_refused(duration: str) -> None:
+    with pytest.raises(RequestError):
+        seconds_of(duration)
+
+
+def test_a_rate_is_so_many_in_a_second_and_at_once() -> None:
+    assert per_second("50/s") == (50, 50)
+    assert per_second("600/m") == (10, 600)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"listne": "x"},
+        {"workers": 0},
+        {"drain": "soon"},
+        {"agent_may_state": ["caller"]},
+        {"agent_may_state": ["facts.a b"]},
+        {"jwt": [{"issuer": "i"}]},
+        {"jwt": [{"issuer": "i", "audience": "a", "jwks": "k", "algorithms": ["HS256"]}]},
+        {"jwt": [{"issuer": "i", "audience": "a", "jwks": "k", "algorithms": []}]},
+        {"listen": "0.0.0.0:80"},
+        {"listen": "router.example.com:80"},
+        {"listen": "[::]:80"},
+        [],
+    ],
+)
+def test_a_configuration_with_a_mistake_or_a_danger_is_refused(content: Any) -> None:
+    with pytest.raises(RequestError):
+        settings_of(content, {})
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/run/x"])
+def test_without_credentials_only_this_machine_is_served(listen: str) -> None:
+    assert settings_of({"listen": listen}, {}).is_local
+    assert settings_of({"listen": "0.0.0.0:80", "tokens": "t"}, {}).has_credentials
+
+
+def test_an_option_goes_before_the_configuration() -> None:
+    settings = settings_of({"workers": 2, "log": "a"}, {"workers": 3, "log": None})
+    assert (settings.workers, settings.log) == (3, "a")
+
+
+def test_a_rate_fills_up_with_time_and_a_batch_weighs_what_it_has() -> None:
+    now = [0.0]
+    limits, credential = Limits(lambda: now[0], 1), Credential("k", frozenset(), rate=(1.0, 5))
+    with limits.use(credential, 5):
+        pass
+    with pytest.raises(Problem) as caught, limits.use(credential):
+        pass
+    assert (caught.value.status, caught.value.headers) == (429, (retry_after(1),))
+    now[0] = 2.0
+    with limits.use(credential, 2):
+        pass
+    now[0] = 100.0
+    with limits.use(credential, 1000):  # more than it may ever have at once: it is paid for later
+        pass
+    now[0] = 200.0
+    with pytest.raises(Problem), limits.use(credential):
+        pass
+
+
+def test_requests_of_a_credential_run_so_many_at_a_time() -> None:
+    limits = Limits(lambda: 0.0, 1)
+    credential = Credential("k", frozenset(), concurrency=1)
+    with limits.use(credential):
+        with pytest.raises(Problem), limits.use(credential):
+            pass
+        with limits.use(Credential("other", frozenset(), concurrency=1)):
+            pass
+    with limits.use(credential):
+        pass
+
+
+def test_what_a_worker_counted_stays_when_it_has_ended(tmp_path: Path) -> None:
+    active = Active(POLICY, lambda: datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC))
+    first, second = Metrics(tmp_path, 1), Metrics(tmp_path, 2)
+    record = decide(POLICY, {}, now=NOW)
+    for metrics in (first, second, second):
+        metrics.decided(record)
+        metrics.request("/v1/decide", 200, 0.003)
+    line = b'policy_router_requests_total{route="/v1/decide",status="200"} 3.0'
+    seconds = b'policy_router_request_duration_seconds_bucket{le="0.005",route="/v1/decide"} 3.0'
+    for number in (0, 1, 2, 2):
+        fold(tmp_path, number)
+        text = second.to_text(active)
+        assert line in text
+        assert seconds in text
+    assert sorted(path.name for path in tmp_path.glob("metrics-*")) == ["metrics-ended"]
+
+
+def written(folder: Path, *callers: str) -> list[str]:
+    """Log a decision of each caller, and return their ids."""
+    ids = []
+    with DecisionLog(folder) as log:
+        for caller in callers:
+            request = Request(caller={"id": caller})
+            ids.append(log.decision(POLICY, decide(POLICY, request, now=NOW)))
+    return ids
+
+
+def found(index: Index, **wanted: str) -> list[str]:
+    answer = index.find(wanted, since=None, until=None, limit=100, cursor=None)
+    return [json.loads(line)["id"] for line in answer.lines]
+
+
+def test_an_index_follows_its_log_and_forgets_what_is_gone(tmp_path: Path) -> None:
+    log, index = tmp_path / "log", Index(str(tmp_path / "log"), str(tmp_path / "index"))
+    first = written(log, "ada", "bob")
+    follower = Follower(str(log), str(tmp_path / "index"))
+    assert follower.catch_up() == 2
+    assert follower.catch_up() == 0
+    assert found(index) == first[::-1]
+    assert found(index, caller="ada") == first[:1]
+    later = written(log, "cy")
+    assert follower.catch_up() == 1
+    assert found(index) == [*later, *first[::-1]]
+    assert index.about(first[0])[0][0].startswith(b'{"caller":{"id":"ada"}')
+    shutil.rmtree(log)
+    other = written(log, "dee")
+    follower.catch_up()
+    assert found(index) == other
+    follower.close()
+    again = Follower(str(log), str(tmp_path / "index"))
+    assert again.catch_up() == 0
+    again.close()
+
+
+def test_an_index_of_another_log_is_made_anew(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        ids = written(tmp_path / name, name)
+        follower = Follower(str(tmp_path / name), str(tmp_path / "index"))
+        assert follower.catch_up() == 1
+        follower.close()
+        assert found(Index(str(tmp_path / name), str(tmp_path / "index"))) == ids
+
+
+def test_a_decided_record_is_logged_as_its_content_says(tmp_path: Path) -> None:
+    record = decide(POLICY, {}, now=NOW)
+    with DecisionLog(tmp_path / "log") as log:
+        log.decisions(POLICY, [Decided(record, "a", None, record.to_json())])
+    (segment,) = (tmp_path / "log").glob("w1/*.jsonl")
+    assert record.to_json() in segment.read_bytes()
