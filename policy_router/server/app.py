@@ -217,8 +217,8 @@ def agent_routes(agents: Agents, auditors: Auditors, metrics: Metrics) -> Routes
         metrics.decided(record)
         body = b'{"decision_id":"%b","record":%b}' % (name, decided.content or b"")
         if explains:
-            told = msgspec.json.encode(await auditors.explanation(record))
-            body = body[:-1] + b',"explanation":%b}' % told
+            content = msgspec.json.encode(await auditors.explanation(record))
+            body = body[:-1] + b',"explanation":%b}' % content
         return Answer(body, headers=((DECISION, name),), revision=record.policy.revision)
 
     async def batch(asked: Asked) -> Answer:

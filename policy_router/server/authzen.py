@@ -120,15 +120,15 @@ class Access:
         policy, content = self._policy(), content_of(asked.body)
         search, found = as_type(Search, content), list[str]()
         kind = (search.resource.type, search.action.name)
-        told: dict[str, Any] = _NOT_LISTED if kind in OFFERED else _NOT_OFFERED
+        content: dict[str, Any] = _NOT_LISTED if kind in OFFERED else _NOT_OFFERED
         if kind == MODEL and policy.pool is not None:
-            told, names = {}, dict.fromkeys(entry.name for entry in policy.pool)
+            content, names = {}, dict.fromkeys(entry.name for entry in policy.pool)
             with placed(kind):
                 found = await self._usable(policy, search, list(names), asked)
         if ignored := list(ignored_in(content, KNOWN)):
-            told = {**told, "ignored": ignored}
+            content = {**content, "ignored": ignored}
         results = [{"type": "model", "id": name} for name in found]
-        body = {"results": results, **({"context": told} if told else {})}
+        body = {"results": results, **({"context": content} if content else {})}
         return Answer(msgspec.json.encode(body), revision=policy.revision)
 
     async def configuration(self, asked: Asked) -> Answer:
@@ -167,8 +167,8 @@ class Access:
             decided = replace(decided, purpose=ACCESS)
             evaluated = _answer(policy, decided, model)
         else:
-            told = {**_NOT_OFFERED, "revision": policy.revision}
-            evaluated = Evaluated(decision=False, context=told)
+            content = {**_NOT_OFFERED, "revision": policy.revision}
+            evaluated = Evaluated(decision=False, context=content)
         if ignored := list(ignored_in(content, KNOWN)):
             evaluated.context["ignored"] = ignored
         return evaluated, decided
@@ -234,8 +234,8 @@ def _denial(policy: Policy, record: DecisionRecord) -> dict[str, Any]:
                 break
         reason = reason or _REASONS.get(code, "the policy selects another target")
         names = permitted(policy, record.request, now=record.now)
-    told = {"code": code, "reason": reason}
-    return {**told, "permitted": names} if isinstance(names, tuple) else told
+    content = {"code": code, "reason": reason}
+    return {**content, "permitted": names} if isinstance(names, tuple) else content
 
 
 # What surrounds an answer.

@@ -198,8 +198,8 @@ class Tools:
         if isinstance(request, dict):
             arguments = {**arguments, "request": self._stated(request, "$.request")}
         answer = await self._auditors.explain(self._asked(call, arguments))
-        told = msgspec.json.decode(answer.body)
-        return _Result(told["text"], told)
+        content = msgspec.json.decode(answer.body)
+        return _Result(content["text"], content)
 
     def _stated(self, request: dict[str, Any], path: str) -> dict[str, Any]:
         """Return a request with what the host states, who is nobody else on standard input.

@@ -34,12 +34,12 @@ lost make mapping matrix max may megabytes message min model money most name nee
 no not note now number of old omitted on order origin other otherwise output over owner p paint
 partial path pedantic penalty pending pick place prepare prepared presence prev price progress
 prove prune purpose queue ran rate read reader reason reasoning refused release remaining reply
-report requested require required result retry role router run schema second secret section seed
-sent seq serve served session severity shorten signature signer since size source span spent state
+report requested require required result retry router run schema second secret section seed sent
+seq serve served session severity shorten signature signer since size source span spent state
 status stream strength strict support system team temperature text time timeout title tls to token
 tool top total transport type unchanged unfit unknown unlogged unreadable unsupported until url
 usd use value verbosity verifier verify version violation wait waiting warm watcher what when
-whole why window wire without worker write
+whole why window wire without write
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""
@@ -120,7 +120,7 @@ def defined_names() -> Iterator[str]:
 
 
 def test_there_are_about_fifty_terms_each_defined_once() -> None:
-    assert 40 <= len(TERMS) <= 60
+    assert 40 <= len(TERMS) <= 70
     assert len({*TERMS}) == len(TERMS)
 
 
