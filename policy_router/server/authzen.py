@@ -120,15 +120,15 @@ class Access:
         policy, content = self._policy(), content_of(asked.body)
         search, found = as_type(Search, content), list[str]()
         kind = (search.resource.type, search.action.name)
-        content: dict[str, Any] = _NOT_LISTED if kind in OFFERED else _NOT_OFFERED
+        context: dict[str, Any] = _NOT_LISTED if kind in OFFERED else _NOT_OFFERED
         if kind == MODEL and policy.pool is not None:
-            content, names = {}, dict.fromkeys(entry.name for entry in policy.pool)
+            context, names = {}, dict.fromkeys(entry.name for entry in policy.pool)
             with placed(kind):
                 found = await self._usable(policy, search, list(names), asked)
         if ignored := list(ignored_in(content, KNOWN)):
-            content = {**content, "ignored": ignored}
+            context = {**context, "ignored": ignored}
         results = [{"type": "model", "id": name} for name in found]
-        body = {"results": results, **({"context": content} if content else {})}
+        body = {"results": results, **({"context": context} if context else {})}
         return Answer(msgspec.json.encode(body), revision=policy.revision)
 
     async def configuration(self, asked: Asked) -> Answer:
