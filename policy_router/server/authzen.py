@@ -167,8 +167,8 @@ class Access:
             decided = replace(decided, purpose=ACCESS)
             evaluated = _answer(policy, decided, model)
         else:
-            content = {**_NOT_OFFERED, "revision": policy.revision}
-            evaluated = Evaluated(decision=False, context=content)
+            context = {**_NOT_OFFERED, "revision": policy.revision}
+            evaluated = Evaluated(decision=False, context=context)
         if ignored := list(ignored_in(content, KNOWN)):
             evaluated.context["ignored"] = ignored
         return evaluated, decided
