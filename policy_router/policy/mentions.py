@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from policy_router.cel.ast import Apply, Attribute, Node, walk
+from policy_router.cel.ast import Apply, Attribute, Node, TableOf, walk
 from policy_router.cel.checker import Problem
 from policy_router.cel.condition import Condition
 from policy_router.diagnostics.model import Code, Severity, did_you_mean, quote
@@ -35,6 +35,7 @@ class Mentions:
 
     def __init__(self, policy: Policy, known_providers: Iterable[str]) -> None:
         """Collect the names, models and providers of a policy."""
+        self._closed = policy.closed
         pool = policy.pool or ()
         names, models = {entry.name for entry in pool}, {entry.model for entry in pool}
         aliases = {alias for entry in pool for alias in entry.aliases}
@@ -67,6 +68,7 @@ class Mentions:
 
     def findings(self, condition: Condition, reasoner: Reasoner) -> Iterator[Finding]:
         """Yield what a condition mentions and the policy lacks."""
+        yield from self._foreign_keys(condition)
         if self._sets.keys().isdisjoint(condition.reads):
             return
         for node in walk(condition.tree):
@@ -76,6 +78,21 @@ class Mentions:
                     finding = self._finding(path, place, value, known)
                     if finding is not None:
                         yield finding
+
+    def _foreign_keys(self, condition: Condition) -> Iterator[Finding]:
+        """Yield the keys of tables that the name which is looked up there can never have."""
+        if self._closed.keys().isdisjoint(condition.reads):
+            return
+        looked_up: dict[tuple[str, str], TableOf] = {}
+        for node in walk(condition.tree):
+            if isinstance(node, Apply) and node.function in {"in", "[]"}:
+                names = [it.path for it in node.arguments if isinstance(it, Attribute)]
+                tables = [it for it in node.arguments if isinstance(it, TableOf)]
+                for name, table in zip(names, tables, strict=False):
+                    looked_up.setdefault((table.path, name), table)
+        for (_, name), table in looked_up.items():
+            if (closed := self._closed.get(name)) is not None:
+                yield from _outside(table, name, closed.values)
 
     def _finding(self, path: str, place: Node, value: str, known: _Set) -> Finding | None:
         remedy = did_you_mean(value, sorted(known.values), 0.75)
@@ -87,6 +104,14 @@ class Mentions:
         problem = Problem(Code.IN_NO_ENTRY, message, place.start, place.end, remedy)
         is_odd = known.is_closed or remedy is not None
         return Finding(problem, Severity.WARNING if is_odd else Severity.HINT)
+
+
+def _outside(table: TableOf, path: str, values: Collection[str]) -> Iterator[Finding]:
+    for key in sorted(table.values.keys() - set(values)):
+        message = f"the key {quote(key)} of `{table.path}` is not one of the values of `{path}`"
+        remedy = did_you_mean(key, sorted(values))
+        problem = Problem(Code.OUTSIDE_CLOSED_SET, message, table.start, table.end, remedy)
+        yield Finding(problem)
 
 
 def may_be_outside(policy: Policy) -> bool:
