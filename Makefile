@@ -82,8 +82,8 @@ clean: ## remove what the other targets made
 # whole, so pip resolves nothing: no old pip and no later release can break it.
 $(LOCKED): requirements/pip.txt requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "policy-router needs Python 3.11 or newer, and '$(PYTHON)' is not:" \
-			"try 'make PYTHON=python3.12 $(MAKECMDGOALS)'" >&2; exit 1; }
+		echo "policy-router needs Python 3.11 or newer; '$(PYTHON)' is older, or does not run." \
+			"Name another one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(INSTALL_LOCKED) -r requirements/pip.txt
 	$(INSTALL_LOCKED) -r requirements/dev.txt
