@@ -27,6 +27,8 @@ GENESIS: Final = "0" * 64
 """What the first line of a writer has for the hash of the line before it."""
 ID_RULE: Final = "the id of a decision is of 1 to 200 letters, digits, `_`, `-`, `.`, `:`"
 _ID = re.compile(r"[\w.:-]{1,200}", re.ASCII)
+TRACE: Final = "[0-9a-f]{32}-[0-9a-f]{16}"
+"""The shape of a trace in a line: the ids of the trace and of the span, in hexadecimal."""
 
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 """What is raised for bytes that are no line of a log, or no record."""
@@ -195,6 +197,8 @@ class LogEntry(Struct, frozen=True):
         prune: of a prune: what is removed.
         purpose: of a decision: ``access`` where it only answers whether something is allowed, and
             nothing runs by it; absent for all others.
+        trace: of a decision: the trace that its request belongs to (W3C Trace Context): the id of
+            the trace, `-`, and the id of the span that asked; absent where the request names none.
     """
 
     seq: int
@@ -210,6 +214,7 @@ class LogEntry(Struct, frozen=True):
     close: Close | UnsetType = UNSET
     prune: Prune | UnsetType = UNSET
     purpose: str | UnsetType = UNSET
+    trace: str | UnsetType = UNSET
 
     @classmethod
     def from_json(cls, line: bytes) -> LogEntry:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from policy_router.decision.schema import described, published, record_schema
-from policy_router.log.entry import PARTS, LogEntry
+from policy_router.log.entry import PARTS, TRACE, LogEntry
 
 _HAS = "A line of this kind has:"
 
@@ -24,6 +24,7 @@ def log_schema() -> dict[str, Any]:
     main["properties"]["record"] = {"$ref": "#/definitions/DecisionRecord", "description": text}
     main["properties"]["seq"]["minimum"] = 1
     main["properties"]["prev"]["pattern"] = "^[0-9a-f]{64}$"
+    main["properties"]["trace"]["pattern"] = f"^{TRACE}$"
     main["oneOf"] = [
         {"properties": {"kind": {"const": kind.value, "description": _HAS}}, "required": parts}
         for kind, parts in PARTS.items()

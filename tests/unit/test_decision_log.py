@@ -176,6 +176,21 @@ def test_a_record_of_another_policy_is_refused(tmp_path: Path, new_log: NewLog) 
     assert not (tmp_path / "log").exists()
 
 
+def test_a_decision_is_logged_with_its_trace(tmp_path: Path, new_log: NewLog) -> None:
+    trace = f"{'4b' * 16}-{'07' * 8}"
+    with new_log() as log:
+        log.decisions(RULES, [Decided(RECORD, uuid7(MOMENT), trace=trace)])
+    line, _ = one_writer(tmp_path / "log")
+    assert line.entry["trace"] == trace
+
+
+@pytest.mark.parametrize("trace", ["", "x", "\ud800", f"{'4B' * 16}-{'07' * 8}", "4b" * 16])
+def test_a_malformed_trace_is_refused(tmp_path: Path, new_log: NewLog, trace: str) -> None:
+    with new_log() as log, pytest.raises(ValueError, match="the trace does not match"):
+        log.decisions(RULES, [Decided(RECORD, uuid7(MOMENT), trace=trace)])
+    assert not (tmp_path / "log").exists()
+
+
 def test_what_is_logged_of_the_log_itself_is_a_line(tmp_path: Path, new_log: NewLog) -> None:
     with new_log(clock=Clock()) as log:
         log.act(Draft(Kind.PRUNE, microseconds(MOMENT), prune=Prune(7, 8, ("w1/1",))))

@@ -117,6 +117,7 @@ def test_every_kind_of_line_can_be_read_back() -> None:
         assert entry.gap == draft.gap
         assert (entry.close, entry.prune) == (draft.close, draft.prune)
         assert b"purpose" not in line
+        assert b"trace" not in line
     assert set(Kind) == {draft.kind for draft in drafts}
 
 

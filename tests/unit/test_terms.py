@@ -36,10 +36,10 @@ partial path pedantic penalty pending pick place prepare prepared presence prev 
 prove prune purpose queue ran rate read reader reason reasoning refused release remaining reply
 report requested require required result retry router run schema second secret section seed sent
 seq serve served session severity shorten signature signer since size source span spent state
-status stream strength strict support system team temperature text time timeout title tls to token
-tool top total transport type unchanged unfit unknown unlogged unreadable unsupported until url
-usd use value verbosity verifier verify version violation wait waiting warm watcher what when
-whole why window wire without write
+status stream strength strict support system team temperature text time timeout title tls to
+token tool top total trace transport type unchanged unfit unknown unlogged unreadable unsupported
+until url usd use value verbosity verifier verify version violation wait waiting warm
+watcher what when whole why window wire without write
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""

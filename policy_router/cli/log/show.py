@@ -71,6 +71,8 @@ def _print_decision(reader: LogReader, line: Line, options: argparse.Namespace) 
     out(f"decision {printable(str(entry.id))}   {when}   {line.place}")
     if not isinstance(entry.parent, UnsetType):
         out(f"parent   {printable(entry.parent)}")
+    if not isinstance(entry.trace, UnsetType):
+        out(f"trace    {printable(entry.trace)}")
     out("")
     try:
         record = entry.decision_record

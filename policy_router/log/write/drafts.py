@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from policy_router.decision.record import DecisionRecord
 from policy_router.domain import Policy
 from policy_router.log.entry import (
     ID_RULE,
+    TRACE,
     Close,
     Execution,
     Gap,
@@ -44,6 +46,7 @@ class Draft(Struct, frozen=True):
     close: Close | UnsetType = UNSET
     prune: Prune | UnsetType = UNSET
     purpose: str | UnsetType = UNSET
+    trace: str | UnsetType = UNSET
     policy: Policy | None = None
     is_waited_for: bool = False
 
@@ -57,6 +60,8 @@ class Decided(Struct, frozen=True):
         parent_id: the id of the decision under which the delegating agent runs, or None.
         content: the canonical JSON of the record, where it was made already.
         purpose: what it was made for, where nothing runs by it.
+        trace: the trace that its request belongs to: the id of the trace, ``-``, and the id of the
+            span that asked, as the header ``traceparent`` has them.
     """
 
     record: DecisionRecord
@@ -64,17 +69,20 @@ class Decided(Struct, frozen=True):
     parent_id: str | None = None
     content: bytes | None = None
     purpose: str | UnsetType = UNSET
+    trace: str | UnsetType = UNSET
 
 
 def decision_draft(policy: Policy, decided: Decided, now: int, *, is_waited_for: bool) -> Draft:
     """Return the line of a decision.
 
     Raises:
-        ValueError: the record is not of this policy, or an id is malformed.
+        ValueError: the record is not of this policy, or an id or the trace is malformed.
     """
     record = decided.record
     if record.policy.revision != policy.revision:
         raise ValueError("the record is not of this policy")
+    if not isinstance(decided.trace, UnsetType) and not _TRACE.fullmatch(decided.trace):
+        raise ValueError(f"the trace does not match `{TRACE}`")
     return Draft(
         Kind.DECISION,
         now,
@@ -83,6 +91,7 @@ def decision_draft(policy: Policy, decided: Decided, now: int, *, is_waited_for:
         caller_of(record.request.get("caller")),
         Raw(decided.content or record.to_json()),
         purpose=decided.purpose,
+        trace=decided.trace,
         policy=policy,
         is_waited_for=is_waited_for,
     )
@@ -127,6 +136,7 @@ def chained(draft: Draft, seq: int, prev: str) -> bytes:
             draft.close,
             draft.prune,
             draft.purpose,
+            draft.trace,
         )
     )
 
@@ -146,4 +156,5 @@ def encoded(content: Execution | Mapping[str, Any]) -> Raw:
     return Raw(line)
 
 
+_TRACE = re.compile(TRACE)
 _ENCODER = msgspec.json.Encoder(order="sorted")
