@@ -29,6 +29,7 @@ from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.helpers import Helpers
 from policy_router.server.mcp_schemas import VERIFIED
 from policy_router.server.settings import Settings
+from policy_router.server.tracing import Spans
 
 _MOST = 1000
 
@@ -57,6 +58,7 @@ def run(options: argparse.Namespace) -> None:
         may_state=(),
         earlier=earlier,
         unlogged=lambda: None,
+        spans=Spans.installed(),
     )
 
     async def serve(shared: str) -> None:

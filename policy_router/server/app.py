@@ -38,6 +38,7 @@ from policy_router.server.metrics import OTHER, ROUTES, Metrics
 from policy_router.server.metrics import TYPE as METRICS
 from policy_router.server.openapi import document
 from policy_router.server.problems import Header, Problem, busy, role_needed
+from policy_router.server.tracing import Spans
 
 Handler = Callable[[Asked], Awaitable[Answer]]
 WriteWhole = Callable[[Send, int, list[Header], bytes], bool]
@@ -47,7 +48,6 @@ _TEXT: Final = b"text/plain; charset=utf-8"
 _MOST_BYTES: Final = 64 * 1024 * 1024
 """How long all bodies together may be that are answered at a time."""
 _LONGEST_PATH: Final = 1000
-_LATER: Final = "this is promised for a later version"
 
 
 class Route(Struct, frozen=True):
@@ -85,6 +85,7 @@ class Service:
         *,
         routes: Routes,
         queue: int,
+        spans: Spans | None = None,
         write_whole: WriteWhole = lambda *_: False,
     ) -> None:
         """Begin.
@@ -97,12 +98,12 @@ class Service:
             metrics: count.
             routes: what answers.
             queue: how many requests are answered at a time.
+            spans: take over the traces of requests.
             write_whole: writes an answer at once, where the server has a quicker way for that.
         """
         self.active, self.is_draining = active, False
-        self._gate, self._limits, self._edges = gate, limits, edges
-        self._metrics, self._queue = metrics, queue
-        self._write_whole = write_whole
+        self._gate, self._limits, self._edges, self._spans = gate, limits, edges, spans
+        self._metrics, self._queue, self._write_whole = metrics, queue, write_whole
         self._running = self._bytes = 0
         self._routes = {
             path: {
@@ -155,9 +156,9 @@ class Service:
         await send({"type": "http.response.body", "body": body})
 
     async def _answered(self, route: Route, rest: str, scope: Scope, receive: Receive) -> Answer:
-        raw = scope["headers"]
-        headers = dict(raw)
-        self._edges.check(headers, raw)
+        headers = self._edges.headers(scope["headers"])
+        if self._spans is not None:
+            self._spans.take_over(headers)
         if route.role is None:
             return await route.answer(Asked(_NOBODY, headers=headers, query=scope["query_string"]))
         credential = self._gate.known(headers) or await self._gate.credential(headers)
@@ -289,7 +290,7 @@ def later_routes() -> Routes:
     """Return what is promised for a later version."""
 
     async def later(_asked: Asked) -> Answer:
-        raise Problem(501, "not_implemented", _LATER)
+        raise Problem(501, "not_implemented", "this is promised for a later version")
 
     get, post = {"GET": Route(later)}, {"POST": Route(later)}
     return {

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from policy_router.server.credentials import Credential
 from policy_router.server.problems import TYPE, Header, Problem
+from policy_router.server.tracing import TRACEPARENT
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -124,14 +125,18 @@ class Edges:
         self._origins = {origin.lower().rstrip("/") for origin in origins}
         self._good: set[bytes] = set()
 
-    def check(self, headers: Mapping[bytes, bytes], raw: list[Header]) -> None:
-        """Refuse a request that calls the service by another name, or comes from another page.
+    def headers(self, raw: list[Header]) -> Mapping[bytes, bytes]:
+        """Return the headers of a request, by their names.
 
         Raises:
-            Problem: it does.
+            Problem: it calls the service by another name, comes from another page, or has a header
+                twice that decides.
         """
+        headers = dict(raw)
         if len(headers) != len(raw):
             names = [name for name, _ in raw]
+            if names.count(TRACEPARENT) > 1:
+                del headers[TRACEPARENT]  # as if it were malformed
             for name in _ONCE:
                 if names.count(name) > 1:
                     detail = "the header is given twice"
@@ -142,6 +147,7 @@ class Edges:
         origin = headers.get(b"origin")
         if origin is not None:
             self._check_origin(origin.decode("latin-1").lower(), host.decode("latin-1").lower())
+        return headers
 
     def _check_host(self, host: bytes) -> None:
         try:

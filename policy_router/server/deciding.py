@@ -30,6 +30,7 @@ from policy_router.server.asking import Answer, Asked
 from policy_router.server.credentials import Credential
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.problems import NOT_JSON, Problem, not_json, not_verified, unfit, unlogged
+from policy_router.server.tracing import Spans, trace_of
 
 PARENT: Final = b"policy-router-parent"
 DECISION: Final = b"policy-router-decision-id"
@@ -52,6 +53,7 @@ class Agents:
         may_state: tuple[str, ...],
         earlier: EarlierDecisions,
         unlogged: Callable[[], None],
+        spans: Spans | None = None,
     ) -> None:
         """Keep what decisions need.
 
@@ -62,10 +64,11 @@ class Agents:
             may_state: what an agent may state besides ``call`` and ``task``.
             earlier: knows the decisions of a moment ago.
             unlogged: is called where decisions cannot be logged.
+            spans: make a span of each decision.
         """
         self._policy, self._log, self._clock = policy, log, clock
         self._may_state, self._earlier = may_state, earlier
-        self._unlogged = unlogged
+        self._unlogged, self._spans = unlogged, spans
         self._open = _STATED.union(may_state)
 
     async def decide(self, asked: Asked) -> Decided:
@@ -149,7 +152,8 @@ class Agents:
             record = decide(policy, request, now=now)
         except RequestError as problem:
             raise unfit(problem) from None
-        return Decided(record, uuid7(now), parent_id, record.to_json())
+        trace, _ = trace_of(asked.headers)
+        return Decided(record, uuid7(now), parent_id, record.to_json(), trace=trace)
 
     async def keep(self, policy: Policy, decided: list[Decided]) -> None:
         """Log decisions before anybody is told of them."""
@@ -158,9 +162,20 @@ class Agents:
                 await self._log.decisions_async(policy, decided)
             except (LogError, RuntimeError) as problem:
                 self._unlogged()
-                raise unlogged(problem) from None
+                said = unlogged(problem)
+                await self._trace(decided, said.code)
+                raise said from None
+        await self._trace(decided)
         for it in decided:
             self._earlier.keep(it.decision_id, it.record)
+
+    async def _trace(self, decided: list[Decided], error: str | None = None) -> None:
+        """Make the spans of decisions."""
+        if self._spans is not None:
+            for first in range(0, len(decided), AT_A_TIME):
+                if first:
+                    await asyncio.sleep(0)  # others have their turn
+                self._spans.record(decided[first : first + AT_A_TIME], error)
 
     # Who is believed.
 

@@ -21,6 +21,7 @@ from policy_router.server.settings import Settings
 from policy_router.server.worker import Worker
 
 _STANDARD_OUTPUT: Final = 1
+_STANDARD_ERROR: Final = 2
 _LONGEST_LINE: Final = 16 * 1024 * 1024
 
 
@@ -28,13 +29,15 @@ class Control:
     """Talks with the supervisor."""
 
     def __init__(self) -> None:
-        """Say nothing yet."""
+        """Say nothing yet; what a library prints goes to standard error."""
+        self._output = os.dup(_STANDARD_OUTPUT)
+        os.dup2(_STANDARD_ERROR, _STANDARD_OUTPUT)
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
 
     def say(self, what: dict[str, Any]) -> None:
         """Send a line, which is short enough to arrive whole."""
-        os.write(_STANDARD_OUTPUT, msgspec.json.encode(what) + b"\n")
+        os.write(self._output, msgspec.json.encode(what) + b"\n")
 
     async def reload(self) -> dict[str, Any]:
         """Let the supervisor load the policy again, and return what became of it."""

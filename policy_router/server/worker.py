@@ -51,6 +51,7 @@ from policy_router.server.problems import Header
 from policy_router.server.reloading import Reloads, RuleFiles, for_ever
 from policy_router.server.serve import let_nobody_in
 from policy_router.server.settings import Settings, index_of, seconds_of
+from policy_router.server.tracing import Spans
 
 Reload: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 """Loads a policy again, and returns what became of it."""
@@ -90,9 +91,10 @@ class Worker:
             reload: lets who is above this worker load the policy again; None where nobody is.
 
         Raises:
-            RequestError: the configuration names a file that cannot be used.
+            RequestError: the configuration names a file that cannot be used, or OpenTelemetry's
+                cannot be used.
         """
-        self._settings = settings
+        self._settings, self._spans = settings, Spans.installed()
         self.active = Active(policy, system_clock)
         self._gate, self._metrics = Gate(settings), Metrics(shared, number)
         self._log = DecisionLog(settings.log) if settings.log is not None else None
@@ -106,6 +108,7 @@ class Worker:
             self._metrics,
             routes=self._routes(helpers, reload or self._reload),
             queue=settings.queue,
+            spans=self._spans,
             write_whole=write_whole,
         )
         self._server: _Server | None = None
@@ -132,6 +135,7 @@ class Worker:
             may_state=self._settings.agent_may_state,
             earlier=earlier,
             unlogged=self._metrics.unlogged,
+            spans=self._spans,
         )
         auditors = Auditors(
             lambda: self.active.policy,
