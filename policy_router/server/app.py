@@ -37,7 +37,7 @@ from policy_router.server.gate import Gate
 from policy_router.server.metrics import OTHER, ROUTES, Metrics
 from policy_router.server.metrics import TYPE as METRICS
 from policy_router.server.openapi import document
-from policy_router.server.problems import Header, Problem, busy, role_needed
+from policy_router.server.problems import Header, Problem, busy, not_json, role_needed
 from policy_router.server.tracing import Spans
 
 Handler = Callable[[Asked], Awaitable[Answer]]
@@ -126,6 +126,8 @@ class Service:
             answer = answer_of(problem)
         except DisconnectedError:
             return
+        except RecursionError:  # a body can be nested so that reading it works, and no more
+            answer = answer_of(not_json())
         except Exception:  # noqa: BLE001 - a bug of ours fails one request and is logged
             LOGGER.exception("%s %s", scope["method"], printable(scope["path"]))
             answer = answer_of(Problem(500, "internal", "this is a bug of the service"))

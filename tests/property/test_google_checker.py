@@ -116,8 +116,9 @@ def odd_trees(draw: st.DrawFn) -> Node:
     """Return trees in which a piece is of any type, or a function is another one."""
     tree = draw(any_tree)
     piece = draw(st.sampled_from([*walk(tree)]))
-    if isinstance(piece, Apply) and draw(st.booleans()):
-        word = draw(st.sampled_from(WORDS[len(piece.arguments)]))
+    words = WORDS.get(len(piece.arguments)) if isinstance(piece, Apply) else None
+    if isinstance(piece, Apply) and words is not None and draw(st.booleans()):
+        word = draw(st.sampled_from(words))
         return replaced(tree, piece, replace(piece, function=word))
     empty: Trees = st.just(ListOf(EMPTY_LIST, 0, 0, ()))
     return replaced(tree, piece, draw(st.booleans().flatmap(lambda it: any_tree if it else empty)))
