@@ -12,10 +12,10 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -27,16 +27,17 @@ from policy_router.files.rule_files import rule_files
 from policy_router.log.folder import sync_folder, write_whole
 from policy_router.log.sign.keys import SignatureError, Signer, Verifier
 from policy_router.log.sign.notes import opened, sign, text_of
-from policy_router.server.fetching import check_address, fetch, is_address, why
+from policy_router.server.fetching import check_address, fetch, is_address, shown, why
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 """The most bytes of a bundle, and of the files in it together."""
-
 MAX_SERIAL: Final = 10**18 - 1
 """The highest serial that a manifest can have."""
 
 _MANIFEST: Final = "manifest"
 _MAX_MANIFEST: Final = 1024 * 1024
+_MAX_FILES: Final = 10_000
+_FILE: Final = b"PK\x01\x02"  # begins what a ZIP says of one of its files
 _TEXT: Final = re.compile(
     r"policy-router bundle v1\n"
     r"serial (?P<serial>0|[1-9][0-9]{0,17})\n"
@@ -45,7 +46,6 @@ _TEXT: Final = re.compile(
 )
 _PART: Final = r"[^/\\:.\x00-\x1f][^/\\:\x00-\x1f]*"
 _RULE_FILE: Final = re.compile(rf"(?:{_PART}/)*(?!.*_test\.ya?ml$){_PART}\.ya?ml")
-_ENCRYPTED: Final = 0x1
 _PLAIN: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _BROKEN: Final = (
     *(zipfile.BadZipFile, zlib.error, struct.error),
@@ -87,7 +87,6 @@ def build(folder: Path, signer: Signer, serial: int) -> bytes:
     Raises:
         RequestError: a file cannot be read, or is a link.
         SignatureError: no bundle can hold the files.
-        ModuleNotFoundError: the extra for signing is not installed.
     """
     files = [(it.relative_to(folder).as_posix(), _read(it)) for it in rule_files(folder, [])]
     sums = "".join(f"{sha256(content).hexdigest()} {name}\n" for name, content in files)
@@ -108,7 +107,7 @@ def _read(path: Path) -> bytes:
 
 
 def _zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
-    """Return a ZIP, the same for the same files at any time and on any system."""
+    """Return a ZIP, the same for the same files."""
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as archive:
         for name, content in files:
@@ -122,18 +121,16 @@ def read(content: bytes, verifier: Verifier) -> Bundle:
     """Read a bundle, and verify all of it.
 
     Raises:
-        SignatureError: it is none, it is not signed with the key, or its files are not exactly
-            those that were signed.
-        ModuleNotFoundError: the extra for signing is not installed.
+        SignatureError: it is none, or not signed, or its files are not exactly those signed.
     """
-    if len(content) > MAX_BYTES:
-        raise SignatureError(f"a bundle has at most {MAX_BYTES:,} bytes")
+    if len(content) > MAX_BYTES or content.count(_FILE) > _MAX_FILES:
+        raise SignatureError(f"a bundle has at most {MAX_BYTES:,} bytes and {_MAX_FILES:,} files")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = _members(archive)
             text = opened(_manifest_in(archive, members), verifier)
             serial, name, sums = _parsed(text)
-            _check_names(members.keys() - {_MANIFEST}, sums.keys())
+            _check_names(members, sums)
             files = tuple((it, _content(archive, members[it])) for it in sorted(sums))
     except SignatureError:
         raise
@@ -156,11 +153,11 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
             raise SignatureError(f"no rule file can be called {quote(name)}")
         if stat.S_IFMT(info.external_attr >> 16) not in {0, stat.S_IFREG}:
             raise SignatureError(f"{quote(name)} is no plain file")
-        if info.flag_bits & _ENCRYPTED or info.compress_type not in _PLAIN:
+        if info.flag_bits & 1 or info.compress_type not in _PLAIN:
             raise SignatureError(f"{quote(name)} is encrypted, or compressed in an unknown way")
         found[name] = info
     if sum(info.file_size for info in found.values()) > MAX_BYTES:
-        raise SignatureError(f"the files of a bundle have at most {MAX_BYTES:,} bytes together")
+        raise SignatureError(f"its files have more than {MAX_BYTES:,} bytes together")
     return found
 
 
@@ -177,18 +174,16 @@ def _manifest_in(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) 
 
 def _parsed(text: str) -> tuple[int, str, dict[str, str]]:
     """Return the serial, the name and the sums by file of a manifest."""
-    parts = _TEXT.fullmatch(text)
-    if parts is None:
+    if (parts := _TEXT.fullmatch(text)) is None:
         raise SignatureError("malformed manifest: wanted a serial, a name, sums and files")
     lines = [line.partition(" ") for line in parts["files"].split("\n")[:-1]]
     return int(parts["serial"]), parts["name"], {name: found for found, _, name in lines}
 
 
-def _check_names(there: Iterable[str], signed: Iterable[str]) -> None:
-    if more := sorted({*there} - {*signed}):
-        raise SignatureError(f"the file {quote(more[0])} is not signed")
-    if lost := sorted({*signed} - {*there}):
-        raise SignatureError(f"the file {quote(lost[0])} is missing")
+def _check_names(there: Mapping[str, Any], signed: Mapping[str, Any]) -> None:
+    if wrong := sorted((there.keys() - {_MANIFEST}) ^ signed.keys()):
+        what = "is missing" if wrong[0] in signed else "is not signed"
+        raise SignatureError(f"the file {quote(wrong[0])} {what}")
 
 
 class Bundles:
@@ -210,9 +205,8 @@ class Bundles:
         if self.is_address:
             check_address(place)
         elif Path(place).is_dir():
-            remedy = "policy-router bundle build DIR makes one"
-            raise RequestError(place, "a signed bundle is wanted, not a folder", remedy)
-        self.seconds, self.verifier = seconds, verifier
+            raise RequestError(place, "a signed bundle is wanted, not a folder")
+        self.seconds, self.verifier = max(0.1, seconds), verifier
         self.candidate, self._good = folder / "candidate.bundle", folder / "good.bundle"
         self._place, self._etag, self._seen = place, "", b""
 
@@ -234,7 +228,8 @@ class Bundles:
                 return False
             write_whole(self.candidate, content)
         except (OSError, ValueError) as problem:
-            raise RequestError(self._place, f"no bundle can be got: {why(problem)}") from None
+            reason = f"no bundle can be got: {why(problem)}"
+            raise RequestError(shown(self._place), reason) from None
         self._etag, self._seen = etag or "", sha256(content).digest()
         return True
 
@@ -267,16 +262,17 @@ class Bundles:
             raise RequestError(str(self._good), reason_of(problem)) from None
 
     def _highest(self) -> tuple[int, str]:
-        """Return the highest serial and the sum of its manifest, whoever has signed it."""
+        """Return the highest serial and the sum of its manifest, whoever signed it."""
         try:
             with zipfile.ZipFile(self._good) as archive:
                 text = text_of(_manifest_in(archive, _members(archive)))
+                serial, _, _ = _parsed(text)
         except FileNotFoundError:
             return -1, ""
         except _BROKEN:
             reason = "the last good bundle cannot be read, so the highest serial is not known"
             raise RequestError(str(self._good), reason) from None
-        return _parsed(text)[0], sha256(text.encode()).hexdigest()
+        return serial, sha256(text.encode()).hexdigest()
 
     def first(self, *, strict: bool) -> tuple[Policy, Exception | None]:
         """Return the policy to begin with.
@@ -285,9 +281,9 @@ class Bundles:
             It, and what was wrong with the newest bundle where it is of the last good one.
 
         Raises:
-            RequestError: no bundle can be got, and there is no good one from before.
-            SignatureError: the bundle is not good, and there is no good one from before.
-            PolicyError: the policy in it is not good, and there is no good one from before.
+            RequestError: no bundle can be got; as the others, where no good one is on the disk.
+            SignatureError: the bundle is not good.
+            PolicyError: the policy in it is not good.
         """
         try:
             self.fetch()

@@ -30,16 +30,31 @@ def check_address(place: str) -> None:
     """Refuse an address that others could answer for.
 
     Raises:
-        RequestError: it is neither https nor on this machine.
+        RequestError: it is neither https nor on this machine, or has a password in it.
     """
-    parts = urllib.parse.urlsplit(place)
-    host = parts.hostname or ""
     try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
+        parts = urllib.parse.urlsplit(place)
+        is_good = parts.port != 0 and parts.username is None
     except ValueError:
-        is_loopback = host == "localhost"
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback):
-        raise RequestError(place, "an address begins with https://, or is on this machine")
+        is_good = False
+    if not is_good:
+        raise RequestError(shown(place), "no address, or one with a user's name in it")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(parts.hostname or "")):
+        raise RequestError(shown(place), "an address begins with https://, or is on this machine")
+
+
+def shown(place: str) -> str:
+    """Return an address without what may be a secret: a user, a password, a query."""
+    scheme, separator, rest = place.partition("://")
+    host, slash, path = rest.partition("?")[0].partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def fetch(place: str, longest: int, etag: str | None = None) -> tuple[bytes | None, str | None]:

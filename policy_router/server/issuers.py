@@ -16,7 +16,7 @@ import jwt
 from policy_router.decision.request import Request
 from policy_router.errors import RequestError
 from policy_router.server.credentials import LOGGER, MAY, Credential, NotBelievedError
-from policy_router.server.fetching import check_address, fetch, is_address, why
+from policy_router.server.fetching import check_address, fetch, is_address, shown, why
 from policy_router.server.settings import Issuer, per_second
 
 _LEEWAY_SECONDS: Final = 30
@@ -47,7 +47,7 @@ class Keys:
         try:
             self._take(self._got())
         except (OSError, ValueError) as problem:
-            raise RequestError(place, f"no keys can be got: {why(problem)}") from None
+            raise RequestError(shown(place), f"no keys can be got: {why(problem)}") from None
 
     async def refresh(self, *, hurry: bool = False) -> bool:
         """Get the keys again, where they may have changed.
@@ -65,7 +65,7 @@ class Keys:
         try:
             return self._take(await asyncio.to_thread(self._got))
         except (OSError, ValueError) as problem:
-            LOGGER.error("%s: no keys can be got: %s", self.place, why(problem))
+            LOGGER.error("%s: no keys can be got: %s", shown(self.place), why(problem))
             return False
 
     def _got(self) -> bytes:
