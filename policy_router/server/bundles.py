@@ -149,7 +149,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         name = info.orig_filename
         if name in found:
             raise SignatureError(f"two files are called {quote(name)}")
-        if name != info.filename or (name != _MANIFEST and not _RULE_FILE.fullmatch(name)):
+        if name != _MANIFEST and not _RULE_FILE.fullmatch(name):
             raise SignatureError(f"no rule file can be called {quote(name)}")
         if stat.S_IFMT(info.external_attr >> 16) not in {0, stat.S_IFREG}:
             raise SignatureError(f"{quote(name)} is no plain file")

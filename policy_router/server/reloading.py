@@ -173,9 +173,10 @@ class Reloads:
 
     async def _poll(self, seconds: float) -> None:
         while True:
-            async with self._turn:
-                await self._outcome(only_changed=not self.hurry.is_set())
+            is_told = self.hurry.is_set()
             self.hurry.clear()
+            async with self._turn:
+                await self._outcome(only_changed=not is_told)
             await _first_of(self.hurry, seconds)
 
 

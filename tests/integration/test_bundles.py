@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import signal
 import stat
 import threading
 import tracemalloc
@@ -96,6 +97,12 @@ def with_flag(content: bytes, flag: int) -> bytes:
     return bytes(changed)
 
 
+def renamed(content: bytes, name: bytes, other: bytes) -> bytes:
+    """Return a bundle whose ZIP calls a file in another way, which zipfile would not write."""
+    start = content.index(b"PK\x01\x02")
+    return content[:start] + content[start:].replace(name, other)
+
+
 RULES: Final = {"policy.yaml": POLICY.encode()}
 GOOD: Final = ("manifest", manifest(RULES))
 ZEROS: Final = b"\0" * (MAX_BYTES + 1)
@@ -158,6 +165,7 @@ BAD: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
     "of a drive": (lambda: called("C:/policy.yaml"), "can be called"),
     "backslashes": (lambda: called("..\\policy.yaml"), "can be called"),
     "an empty part": (lambda: called("a//policy.yaml"), "can be called"),
+    "a zero byte": (lambda: renamed(bundle(), b"policy.yaml", b"policy.yam\0"), "can be called"),
     "hidden": (lambda: called("rules/.policy.yaml"), "can be called"),
     "a test of a policy": (lambda: called("policy_test.yaml"), "can be called"),
     "no rule file": (lambda: called("policy.txt"), "can be called"),
@@ -601,7 +609,7 @@ def test_an_address_is_asked_again_with_its_etag(
     folder: Path, published: Published, workers: int
 ) -> None:
     words = (*polled(folder), "--workers", str(workers))
-    with bundled(folder, *words, policy=published.url) as (_, client):
+    with bundled(folder, *words, policy=published.url) as (service, client):
         until(lambda: published.asked.count(('"1"', 304)) > 2)
         assert published.asked.count((None, 200)) == 1
         published.put(bundle(CHANGED, 11), '"2"')
@@ -615,6 +623,8 @@ def test_an_address_is_asked_again_with_its_etag(
         assert published.asked.count(('"2"', 200)) == 1
         assert reloaded(client)["outcome"] == "rejected"  # told to, it gets it again
         assert published.asked.count((None, 200)) == 2
+        os.kill(service.process.pid, signal.SIGHUP)
+        until(lambda: published.asked.count((None, 200)) == 3)
         published.put(bundle(NEWER, 12), '"4"')
         until(lambda: model(client) == "mini-model")
         until(lambda: "rejected" not in client.get("/v1/policy").json())
@@ -624,7 +634,7 @@ def test_an_address_is_asked_again_with_its_etag(
 def test_an_address_that_does_not_answer_changes_nothing_and_is_told(
     folder: Path, published: Published
 ) -> None:
-    with bundled(folder, *polled(folder), policy=published.url) as (_, client):
+    with bundled(folder, *polled(folder), policy=published.url) as (service, client):
 
         def reason() -> str:
             return str(client.get("/v1/policy").json().get("rejected", {}).get("reason", ""))
@@ -635,14 +645,18 @@ def test_an_address_that_does_not_answer_changes_nothing_and_is_told(
         published.status = 200
         until(lambda: reason() == "")
         published.cut = 9
-        published.put(bundle(CHANGED, 11), '"2"')
+        newest = bundle(CHANGED, 11)
+        published.put(newest, '"2"')
         until(lambda: "ends too early" in reason())
         published.cut = 0
         until(lambda: model(client) == "tiny-model")
         published.put(bundle() + ZEROS, "")
         until(lambda: "longer than" in reason())
-        published.put(bundle(CHANGED, 11), "")  # without a tag it is known by its content
+        published.put(newest, "")  # without a tag it is known by its content
         until(lambda: reason() == "")
+        loads, asked = sum("loaded again" in line for line in service.said), len(published.asked)
+        until(lambda: len(published.asked) > asked + 4)
+        assert sum("loaded again" in line for line in service.said) == loads
         published.stop()
         until(lambda: "refused" in reason())
         assert model(client) == "tiny-model"
