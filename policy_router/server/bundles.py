@@ -85,7 +85,8 @@ def build(folder: Path, signer: Signer, serial: int) -> bytes:
     """Return a bundle of the rule files of a folder.
 
     Raises:
-        RequestError: a file cannot be read, or is a link.
+        RequestError: a file is a link.
+        OSError: a file cannot be read.
         SignatureError: no bundle can hold the files.
     """
     files = [(it.relative_to(folder).as_posix(), _read(it)) for it in rule_files(folder, [])]
@@ -100,10 +101,7 @@ def build(folder: Path, signer: Signer, serial: int) -> bytes:
 def _read(path: Path) -> bytes:
     if path.is_symlink():
         raise RequestError(str(path), "a link is not put into a bundle")
-    try:
-        return path.read_bytes()
-    except OSError as problem:
-        raise RequestError(str(path), reason_of(problem)) from None
+    return path.read_bytes()
 
 
 def _zipped(files: Iterable[tuple[str, bytes]]) -> bytes:

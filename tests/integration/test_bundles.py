@@ -9,13 +9,15 @@ import json
 import os
 import random
 import signal
+import socket
 import stat
 import threading
+import time
 import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -24,13 +26,15 @@ import httpx
 import pytest
 
 from policy_router import load
+from policy_router.errors import RequestError
 from policy_router.log.sign.keys import SignatureError, Signer, new_signer
 from policy_router.log.sign.notes import Checkpoint, sign
-from policy_router.server.bundles import MAX_BYTES, build, read
+from policy_router.server import fetching
+from policy_router.server.bundles import MAX_BYTES, Bundles, build, read
 from tests.integration.test_service import POLICY
 from tests.integration.test_service_operation import Load, admin, served
 from tests.support.commands import WARNS, WRONG, Ran, in_process_of_its_own, write
-from tests.support.service import Service, until
+from tests.support.service import SECONDS, Service, until
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX only")
 
@@ -700,3 +704,60 @@ def test_a_service_without_the_key_takes_no_bundle_later_either(folder: Path) ->
         (folder / "new").rename(folder / "policy.yaml")
         assert reloaded(client)["outcome"] == "rejected"
         assert model(client) == "small-model"
+
+
+# What comes from an address, whatever answers there.
+
+
+@contextmanager
+def answering(*parts: bytes) -> Iterator[str]:
+    """Let a socket answer with some bytes, a moment between them."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            link, _ = listener.accept()
+            with link, suppress(OSError):  # whoever asks may have gone
+                link.recv(65536)
+                for part in parts:
+                    link.sendall(part)
+                    time.sleep(0.1)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/policy.bundle"
+        thread.join(SECONDS)
+
+
+HEAD: Final = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ((b"SSH-2.0\r\n",), "no HTTP (BadStatusLine)"),
+        ((), "no HTTP (RemoteDisconnected)"),
+        ((HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",), "no HTTP (IncompleteRead)"),
+        ((HEAD + b"Content-Length: 9\r\n\r\n", *[b"a"] * 9), "longer than 0.3 seconds"),
+        ((HEAD + b"\r\n", b"a" * 101), "longer than 100 bytes"),
+        ((b"HTTP/1.1 304 Same\r\n\r\n",), "the answer is 304"),  # nothing was there already
+    ],
+)
+def test_no_answer_but_a_whole_one_in_time_is_taken(
+    monkeypatch: pytest.MonkeyPatch, parts: tuple[bytes, ...], said: str
+) -> None:
+    monkeypatch.setattr(fetching, "_SECONDS", 0.3)
+    with answering(*parts) as url:
+        with pytest.raises((OSError, ValueError)) as caught:
+            fetching.fetch(url, 100)
+        assert isinstance(caught.value, OSError | ValueError)
+        assert said in fetching.why(caught.value)
+
+
+def test_a_candidate_that_is_gone_is_not_kept(folder: Path) -> None:
+    place = str(folder / "policy.bundle")
+    bundles = Bundles(place, SIGNER.verifier(), folder / "state", 1)
+    policy, problem = bundles.first(strict=False)
+    assert (policy.name, problem) == ("acme", None)
+    with pytest.raises(RequestError, match="no such file"):
+        bundles.keep(11, "0" * 64)
