@@ -29,6 +29,7 @@ _COMMANDS = {
     "serve": "answer agents over HTTP",
     "mcp": "answer an agent over MCP, on standard input",
     "token": "make credentials for a service",
+    "bundle": "put a policy into one signed file for services",
     "schema": "print a JSON Schema",
     "init": "write a first policy with comments",
 }

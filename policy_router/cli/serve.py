@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import argparse
 import logging
+from pathlib import Path
+from zipfile import is_zipfile
 
-from policy_router.cli.inputs import existing, read_policy, read_value
-from policy_router.cli.options import add_policy
+from msgspec.structs import replace
+
+from policy_router.cli.inputs import UsageError, existing, read_policy, read_value
+from policy_router.cli.log.arguments import key_of
+from policy_router.cli.options import POLICY, add_strict
 from policy_router.cli.terminal import err
+from policy_router.diagnostics.model import printable
+from policy_router.domain import Policy
+from policy_router.log.sign.keys import read_verifier
+from policy_router.server.bundles import Bundles
+from policy_router.server.fetching import is_address
 from policy_router.server.reloading import RuleFiles
-from policy_router.server.settings import Settings, settings_of
+from policy_router.server.settings import Settings, seconds_of, settings_of, state_of
 
-_OPTIONS = ("listen", "workers", "log", "tokens", "drain")
+_OPTIONS = ("listen", "workers", "log", "tokens", "drain", "policy_key", "policy_state")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
-    add_policy(parser)
+    place = f"{POLICY}; with --policy-key: a bundle, or its address"
+    parser.add_argument("policy", metavar="POLICY", help=place)
+    add_strict(parser)
     parser.add_argument("--config", metavar="FILE", help="serve.yaml; options go before it")
     parser.add_argument(
         "--listen", metavar="ADDRESS", help="HOST:PORT or unix:PATH; default: 127.0.0.1:8080"
@@ -31,6 +43,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drain", metavar="TIME", help="how long requests may take at the end; default: 30s"
     )
+    parser.add_argument(
+        "--policy-key", metavar="FILE", help="the public key that must have signed the bundle"
+    )
+    parser.add_argument(
+        "--policy-state", metavar="DIR", help="keeps the last good bundle; default: LOG.policy"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -38,8 +56,7 @@ def run(options: argparse.Namespace) -> None:
     from policy_router.server import serve as serving
 
     settings = _settings(options)
-    files = RuleFiles.now(existing(options.policy))
-    policy = read_policy(options.policy, is_strict=settings.strict)
+    files, policy = _policy(options.policy, settings)
     serving.need_server()
     logging.basicConfig(level=logging.INFO, format="policy-router: %(message)s")
 
@@ -54,6 +71,28 @@ def run(options: argparse.Namespace) -> None:
             )
 
     serving.serve(files, policy, settings, say)
+
+
+def _policy(place: str, settings: Settings) -> tuple[RuleFiles, Policy]:
+    """Return where the policy comes from, and what decides first."""
+    if settings.policy_key is not None:
+        return _bundle(place, settings, settings.policy_key)
+    if is_address(place) or is_zipfile(place):
+        raise UsageError("a bundle is a policy only with --policy-key FILE")
+    files = RuleFiles.now(existing(place))
+    return files, read_policy(place, is_strict=settings.strict)
+
+
+def _bundle(place: str, settings: Settings, key: str) -> tuple[RuleFiles, Policy]:
+    verifier, folder = key_of(key, read_verifier), Path(state_of(settings))
+    bundles = Bundles(place, verifier, folder, seconds_of(settings.policy_poll))
+    files = RuleFiles.now(place)
+    policy, problem = bundles.first(strict=settings.strict)
+    if problem is not None:
+        err(f"policy-router: {printable(str(problem))}")
+        err("policy-router: the last good bundle decides")
+        files = RuleFiles(place)  # so that it is looked at again at once, and what is wrong told
+    return replace(files, bundles=bundles), policy
 
 
 def _settings(options: argparse.Namespace) -> Settings:

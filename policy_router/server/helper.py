@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -22,13 +23,16 @@ from msgspec import Struct
 from policy_router.decision.explain.explanation import explain
 from policy_router.decision.record import DecisionRecord
 from policy_router.diagnostics.model import Diagnostics
-from policy_router.errors import LogError, RecordError
+from policy_router.domain import Policy
+from policy_router.errors import LogError, PolicyError, RecordError
 from policy_router.files.clock import system_clock
 from policy_router.files.loader import check, check_text
 from policy_router.log.folder import LogFolder
 from policy_router.log.policies import PolicyStore
 from policy_router.log.replay.replaying import replay_log
 from policy_router.log.replay.what_if import what_if
+from policy_router.log.sign.keys import SignatureError, read_verifier
+from policy_router.server.bundles import read
 from policy_router.server.explaining import explanation_as_json
 from policy_router.server.problems import Problem
 
@@ -43,7 +47,8 @@ class Task(Struct, frozen=True, omit_defaults=True):
         what: ``compile``, ``check``, ``explain``, ``replay`` or ``what_if``.
         seconds: how long it may compute.
         megabytes: how much memory it may take.
-        path: of ``compile``: the rule file, or the folder of them.
+        path: of ``compile``: the rule file, the folder of them, or the bundle.
+        key: of ``compile``: the public key that has to have signed the bundle; empty for files.
         strict: of ``compile``: refuse a policy with warnings.
         text: of ``check`` and ``what_if``: the policy, as a rule file holds it.
         log: the folder of the log.
@@ -58,6 +63,7 @@ class Task(Struct, frozen=True, omit_defaults=True):
     seconds: int
     megabytes: int
     path: str = ""
+    key: str = ""
     strict: bool = False
     text: str = ""
     log: str = ""
@@ -108,9 +114,27 @@ def _say(what: dict[str, Any]) -> None:
 
 def _compile(task: Task) -> dict[str, Any]:
     """Compile a policy of files; the process that started this one reads it from the answer."""
+    if task.key:
+        return _compile_bundle(task)
     policy, found = check(task.path)
     if policy is None or (task.strict and found.warnings):
         return found.to_dict()
+    return _compiled(policy, found)
+
+
+def _compile_bundle(task: Task) -> dict[str, Any]:
+    try:
+        bundle = read(Path(task.path).read_bytes(), read_verifier(task.key.encode()))
+        policy = bundle.policy(strict=task.strict)
+    except SignatureError as problem:
+        raise Problem(422, "bad_policy", str(problem)) from None
+    except PolicyError as problem:
+        return problem.diagnostics.to_dict()
+    told = {"serial": bundle.serial, "sha256": bundle.sha256}
+    return {**_compiled(policy, policy.warnings), "bundle": told}
+
+
+def _compiled(policy: Policy, found: Diagnostics) -> dict[str, Any]:
     pickled = base64.b64encode(pickle.dumps(policy)).decode()
     return {**found.to_dict(), "revision": policy.revision, "policy": pickled}
 

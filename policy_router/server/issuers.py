@@ -7,10 +7,6 @@ the configuration; nothing in a token says where to get one.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,12 +14,12 @@ from typing import Any, Final
 import jwt
 
 from policy_router.decision.request import Request
-from policy_router.errors import RequestError, reason_of
+from policy_router.errors import RequestError
 from policy_router.server.credentials import LOGGER, MAY, Credential, NotBelievedError
+from policy_router.server.fetching import check_address, fetch, is_address, shown, why
 from policy_router.server.settings import Issuer, per_second
 
 _LEEWAY_SECONDS: Final = 30
-_FETCH_SECONDS: Final = 10
 _LONGEST: Final = 1024 * 1024
 _PATIENCE_SECONDS: Final = 60.0
 _OLD_SECONDS: Final = 3600.0
@@ -43,15 +39,15 @@ class Keys:
             RequestError: they cannot be got, or the address is not safe.
         """
         self.place, self._clock = place, clock
-        self._is_address = "://" in place
+        self._is_address = is_address(place)
         if self._is_address:
-            _check_address(place)
+            check_address(place)
         self._at, self._content = clock(), b""
         self.by_id: Mapping[str, Any] = {}
         try:
             self._take(self._got())
         except (OSError, ValueError) as problem:
-            raise RequestError(place, f"no keys can be got: {_reason(problem)}") from None
+            raise RequestError(shown(place), f"no keys can be got: {why(problem)}") from None
 
     async def refresh(self, *, hurry: bool = False) -> bool:
         """Get the keys again, where they may have changed.
@@ -69,18 +65,14 @@ class Keys:
         try:
             return self._take(await asyncio.to_thread(self._got))
         except (OSError, ValueError) as problem:
-            LOGGER.error("%s: no keys can be got: %s", self.place, _reason(problem))
+            LOGGER.error("%s: no keys can be got: %s", shown(self.place), why(problem))
             return False
 
     def _got(self) -> bytes:
         if not self._is_address:
             return Path(self.place).read_bytes()
-        opener = urllib.request.build_opener(_NoRedirects, urllib.request.ProxyHandler({}))
-        with opener.open(self.place, timeout=_FETCH_SECONDS) as answer:
-            content: bytes = answer.read(_LONGEST + 1)
-        if len(content) > _LONGEST:
-            raise ValueError("they are longer than 1 MiB")
-        return content
+        content, _ = fetch(self.place, _LONGEST)
+        return content or b""
 
     def _take(self, content: bytes) -> bool:
         if content == self._content:
@@ -190,28 +182,3 @@ def _claim(claims: Mapping[str, Any], name: str) -> Any:
     for part in name.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: keys come from where the configuration says."""
-
-    def redirect_request(self, *_arguments: Any, **_options: Any) -> None:
-        """Refuse."""
-        raise urllib.error.URLError("it answers with a redirect")
-
-
-def _check_address(place: str) -> None:
-    parts = urllib.parse.urlsplit(place)
-    host = parts.hostname or ""
-    try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = host == "localhost"
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback):
-        raise RequestError(place, "keys are got over https, or from this machine")
-
-
-def _reason(problem: OSError | ValueError) -> str:
-    if isinstance(problem, urllib.error.URLError):
-        return str(problem.reason)
-    return reason_of(problem) if isinstance(problem, OSError) else str(problem)

@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from policy_router.domain import Policy
+from policy_router.errors import RequestError
 from policy_router.files.rule_files import rule_files
+from policy_router.log.sign.keys import SignatureError
+from policy_router.server.bundles import Bundles
 from policy_router.server.credentials import LOGGER
 from policy_router.server.helper import Task
 from policy_router.server.helpers import Helpers, policy_in
@@ -32,15 +36,17 @@ Stamps: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 
 class RuleFiles(Struct, frozen=True):
-    """The rule files of a policy.
+    """The rule files of a policy, or the bundle of them.
 
     Attributes:
-        path: the rule file, or the folder of them.
+        path: the rule file, the folder of them, or the file or the address of the bundle.
         seen: what they were like before they were read.
+        bundles: gets the bundle; None where there is none.
     """
 
     path: str
     seen: Stamps = ()
+    bundles: Bundles | None = None
 
     @classmethod
     def now(cls, path: str) -> RuleFiles:
@@ -78,6 +84,9 @@ class Reloads:
             count: is told each outcome.
         """
         self._path, self._strict, self._helpers = files.path, strict, helpers
+        self._bundles = files.bundles
+        self._why_not: Mapping[str, Any] | None = None
+        self._is_lost = False
         self.revision, self._adopt, self._tell = revision, adopt, tell
         self._count = count
         self._turn = asyncio.Lock()
@@ -93,24 +102,49 @@ class Reloads:
         """
         async with self._turn:
             self._seen = fingerprint(self._path)
+            return await self._outcome(only_changed=False)
+
+    async def _outcome(self, *, only_changed: bool) -> dict[str, Any]:
+        if self._bundles is not None:
             try:
-                found = await self._helpers.report(Task("compile", 0, 0, path=self._path))
-                with _short_turns():
-                    policy = await asyncio.to_thread(policy_in, found)
-                    if policy is None or (self._strict and found["warnings"]):
-                        return self._rejected(found)
-                    was, new = self.revision, policy.revision
-                    await self._adopt(policy)
-            except Problem as problem:
-                return self._rejected({"reason": problem.detail})
-            except NotAdoptedError as problem:
-                return self._rejected({"reason": str(problem)})
-            self.revision = new
-            self._tell(None)
-            outcome = "unchanged" if was == self.revision else "active"
-            self._count(outcome)
-            LOGGER.info("the policy was loaded again (%s): %s", outcome, self.revision[:19])
-            return {"outcome": outcome, **found}
+                is_other = await asyncio.to_thread(self._bundles.fetch, only_changed=only_changed)
+            except RequestError as problem:
+                # What is wrong with the bundle that was got last is said again once it is there.
+                kept, said = self._why_not, self._rejected({"reason": str(problem)})
+                self._why_not, self._is_lost = kept, True
+                return said
+            if self._is_lost:
+                self._is_lost = False
+                self._tell(self._why_not)
+            if not is_other:
+                return {"outcome": "unchanged"}
+        try:
+            return await self._loaded()
+        except Problem as problem:
+            return self._rejected({"reason": problem.detail})
+        except (NotAdoptedError, RequestError, SignatureError) as problem:
+            return self._rejected({"reason": str(problem)})
+
+    async def _loaded(self) -> dict[str, Any]:
+        """Compile the policy, and let it decide where it is good."""
+        task, bundles = Task("compile", 0, 0, path=self._path), self._bundles
+        if bundles is not None:
+            task = replace(task, path=str(bundles.candidate), key=bundles.verifier.encoded())
+        found = await self._helpers.report(task)
+        with _short_turns():
+            policy = await asyncio.to_thread(policy_in, found)
+            if policy is None or (self._strict and found["warnings"]):
+                return self._rejected(found)
+            if bundles is not None:
+                await asyncio.to_thread(bundles.keep, **found["bundle"])
+            was, new = self.revision, policy.revision
+            await self._adopt(policy)
+        self.revision, self._why_not = new, None
+        self._tell(None)
+        outcome = "unchanged" if was == self.revision else "active"
+        self._count(outcome)
+        LOGGER.info("the policy was loaded again (%s): %s", outcome, self.revision[:19])
+        return {"outcome": outcome, **found}
 
     def _rejected(self, found: dict[str, Any]) -> dict[str, Any]:
         first = next(iter(found.get("diagnostics", ())), None)
@@ -118,12 +152,15 @@ class Reloads:
             "it has no place to begin" if first is None else _said(first)
         )
         LOGGER.error("a newer policy is not used, %s decides: %s", self.revision[:19], reason)
+        self._why_not = found
         self._tell(found)
         self._count("rejected")
         return {"outcome": "rejected", "active": self.revision, **found}
 
     async def watch(self) -> None:
         """Load the policy again whenever its files have changed, or :attr:`hurry` is set."""
+        if self._bundles is not None and self._bundles.is_address:
+            await self._poll(self._bundles.seconds)
         before = self._seen
         while True:
             await _first_of(self.hurry, POLL_SECONDS)
@@ -133,6 +170,14 @@ class Reloads:
             if self.hurry.is_set() or (has_settled and now != self._seen):
                 self.hurry.clear()
                 await self.reload()
+
+    async def _poll(self, seconds: float) -> None:
+        while True:
+            is_told = self.hurry.is_set()
+            self.hurry.clear()
+            async with self._turn:
+                await self._outcome(only_changed=not is_told)
+            await _first_of(self.hurry, seconds)
 
 
 @contextmanager

@@ -110,6 +110,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         helper_seconds: how long a replay, a what-if or a check may take.
         helper_megabytes: how much memory one of them may take.
         tls: a certificate of the service's own.
+        policy_key: the file of the public key; with it, only bundles that it signed are a policy.
+        policy_state: the folder of the last good bundle; ``<log>.policy`` unless given.
+        policy_poll: how often the address of a bundle is asked for a newer one.
     """
 
     listen: _Name = "127.0.0.1:8080"
@@ -127,6 +130,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     helper_seconds: _Positive = 300
     helper_megabytes: _Positive = 2048
     tls: Tls | None = None
+    policy_key: _Name | None = None
+    policy_state: _Name | None = None
+    policy_poll: Duration = "30s"
 
     @property
     def has_credentials(self) -> bool:
@@ -180,12 +186,20 @@ def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
         reason = "without credentials only a loopback address or a Unix socket is listened at"
         remedy = "give --tokens FILE; policy-router token new makes one"
         raise RequestError("listen", reason, remedy)
+    if settings.policy_key and not (settings.policy_state or settings.log):
+        reason = "a folder for the last good bundle is wanted"
+        raise RequestError("policy_state", reason, "give --policy-state DIR, or --log DIR")
     return settings
 
 
 def index_of(settings: Settings) -> str:
     """Return the file of the index of the log."""
     return settings.index or f"{(settings.log or '').rstrip('/')}.index"
+
+
+def state_of(settings: Settings) -> str:
+    """Return the folder of the last good bundle."""
+    return settings.policy_state or f"{(settings.log or '').rstrip('/')}.policy"
 
 
 def seconds_of(duration: str) -> float:

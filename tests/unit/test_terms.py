@@ -32,7 +32,7 @@ gained gap given goal goes growth hash header help helper hint id identical if i
 input instruction integrity is issuer item json jwks jwt k key kind label line listen load longest
 lost make mapping matrix max may megabytes message min model money most name need never new newest
 no not note now number of old omitted on order origin other otherwise output over owner p paint
-partial path pedantic penalty pending pick place prepare prepared presence prev price progress
+partial path pedantic penalty pending pick place poll prepare prepared presence prev price progress
 prove prune purpose queue ran rate read reader reason reasoning refused release remaining reply
 report requested require required result retry router run schema second secret section seed sent
 seq serve served session severity shorten signature signer since size source span spent state
