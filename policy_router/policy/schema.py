@@ -75,7 +75,7 @@ def _remembering(validator: Any, root: Mapping[str, Any]) -> Any:
     valid: set[tuple[int | str, bytes]] = set()
     refer = validator.VALIDATORS["$ref"]
     plain_ones: dict[int | str, Callable[[Any], bool]] = {
-        f"#/definitions/{name}": _at_first_sight(schema)
+        f"#/definitions/{name}": at_first_sight(schema)
         for name, schema in root["definitions"].items()
     }
 
@@ -99,7 +99,7 @@ def _remembering(validator: Any, root: Mapping[str, Any]) -> Any:
         for key in filter(instance.__contains__, wanted) if isinstance(instance, dict) else ():
             value, schema = instance[key], wanted[key]
             if id(schema) not in plain_ones:
-                plain_ones[id(schema)] = _at_first_sight(schema)
+                plain_ones[id(schema)] = at_first_sight(schema)
             found = self.descend(value, schema, path=key, schema_path=key)
             yield from unless_known(id(schema), value, found)
 
@@ -118,13 +118,14 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "integer": (int,),
     "boolean": (bool,),
 }
-_OF_SCALARS = {"description", "maxLength", "maximum", "minLength", "minimum", "pattern", "type"}
+OF_SCALARS = {"description", "maxLength", "maximum", "minLength", "minimum", "pattern", "type"}
+"""The keywords of a part of the schema that is about one text, number or truth."""
 
 
-def _at_first_sight(schema: Mapping[str, Any]) -> Callable[[Any], bool]:
+def at_first_sight(schema: Mapping[str, Any]) -> Callable[[Any], bool]:
     """Return what tells that a value surely has a shape; where it says no, nothing is known."""
     types = _TYPES.get(str(schema.get("type")), ())
-    if not types or not schema.keys() <= _OF_SCALARS:
+    if not types or not schema.keys() <= OF_SCALARS:
         return lambda _: False
     least, greatest = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
     shortest, longest = schema.get("minLength", 0), schema.get("maxLength", math.inf)

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from policy_router.decision.evaluator import decide
-from policy_router.decision.explain.explanation import explain
+from policy_router.decision.explain.explanation import explain, explanation_as_json
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request, moment
 from policy_router.domain import Policy
@@ -21,7 +21,6 @@ from policy_router.files.clock import Clock
 from policy_router.log.entry import is_id, microseconds
 from policy_router.server.asking import Answer, Asked
 from policy_router.server.earlier import EarlierDecisions
-from policy_router.server.explaining import explanation_as_json
 from policy_router.server.helper import Task
 from policy_router.server.helpers import Helpers
 from policy_router.server.index import FILTERS, Index

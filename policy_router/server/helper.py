@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from policy_router.decision.explain.explanation import explain
+from policy_router.decision.explain.explanation import explain, explanation_as_json
 from policy_router.decision.record import DecisionRecord
 from policy_router.diagnostics.model import Diagnostics
 from policy_router.domain import Policy
@@ -33,7 +33,6 @@ from policy_router.log.replay.replaying import replay_log
 from policy_router.log.replay.what_if import what_if
 from policy_router.log.sign.keys import SignatureError, read_verifier
 from policy_router.server.bundles import read
-from policy_router.server.explaining import explanation_as_json
 from policy_router.server.problems import Problem
 
 _NICE: Final = 10

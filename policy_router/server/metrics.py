@@ -133,9 +133,9 @@ class Metrics:
 
     def to_text(self, active: Active) -> bytes:
         """Return what all workers of the service counted, in the format of Prometheus."""
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(_total(self._folder), active))
-        return generate_latest(registry)
+        counted = CollectorRegistry()
+        counted.register(_Collector(_total(self._folder), active))
+        return generate_latest(counted)
 
 
 class _Collector(Collector):

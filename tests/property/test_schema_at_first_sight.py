@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from policy_router.policy.schema import _OF_SCALARS, _at_first_sight
+from policy_router.policy.schema import OF_SCALARS, at_first_sight
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "policy.schema.json").read_text())
 VALUES = st.one_of(
@@ -30,7 +30,7 @@ VALUES = st.one_of(
 def parts(schema: Any) -> Iterator[dict[str, Any]]:
     """Yield all schemas that are about one text or number."""
     if isinstance(schema, dict):
-        if isinstance(schema.get("type"), str) and schema.keys() <= _OF_SCALARS:
+        if isinstance(schema.get("type"), str) and schema.keys() <= OF_SCALARS:
             yield schema
         for value in schema.values():
             yield from parts(value)
@@ -44,13 +44,13 @@ PARTS = list({json.dumps(part, sort_keys=True): part for part in parts(SCHEMA)}.
 
 @pytest.mark.parametrize("part", PARTS, ids=range(len(PARTS)))
 @given(value=VALUES)
-def test_what_is_good_at_first_sight_is_valid(part: dict[str, Any], value: Any) -> None:
-    if _at_first_sight(part)(value):
+def test_what_is_goodat_first_sight_is_valid(part: dict[str, Any], value: Any) -> None:
+    if at_first_sight(part)(value):
         assert Draft7Validator(part).is_valid(value)
 
 
-def test_most_values_are_good_at_first_sight() -> None:
-    word = _at_first_sight(SCHEMA["definitions"]["word"])
+def test_most_values_are_goodat_first_sight() -> None:
+    word = at_first_sight(SCHEMA["definitions"]["word"])
     assert word("glm-5")
     assert not word("")
     assert not word(5)

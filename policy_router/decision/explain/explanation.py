@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from msgspec import UnsetType
+from msgspec import Raw, UnsetType
 
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import decide
@@ -264,3 +265,46 @@ def _verdicts(step: Step) -> list[str]:
         name = printable(f"{candidate.entry or candidate.model}{where}")
         found.append(f"{name} {reason(candidate)}")
     return found
+
+
+def explanation_as_json(explanation: Explanation, *, full: bool = False) -> dict[str, Any]:
+    """Return an explanation as plain data, with the text that a person reads.
+
+    Args:
+        explanation: of a decision.
+        full: add every pool entry with its conditions.
+    """
+    question = explanation.why_not
+    answer: dict[str, Any] = {
+        "record": Raw(explanation.record.to_json()),
+        "text": explanation.to_text(full=full),
+    }
+    if question is not None:
+        answer["why_not"] = {
+            "name": question.name,
+            "lines": question.lines,
+            "conditions": [_trace_as_json(it) for it in question.traces],
+        }
+    if full:
+        answer["entries"] = [
+            {
+                "entry": entry.name,
+                "place": str(entry.span),
+                "conditions": [_trace_as_json(it) for it in traces],
+            }
+            for entry, traces in explanation.entries()
+        ]
+    return answer
+
+
+def _trace_as_json(item: ConditionTrace) -> dict[str, Any]:
+    return {
+        "title": item.title,
+        "value": item.value,
+        "place": str(item.span),
+        "parts": [
+            {"depth": part.depth, "text": part.text, "value": part.value, "inputs": part.inputs}
+            for part in item.parts
+        ],
+        "variables": [_trace_as_json(it) for it in item.variables],
+    }
