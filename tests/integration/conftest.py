@@ -4,11 +4,13 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from policy_router.cli import main
 from tests.support.commands import STRICT, WARNS, WRONG, Ran, Run, write
 from tests.support.provider import Provider
+from tests.support.service import Service
 
 
 @pytest.fixture
@@ -42,3 +44,16 @@ def peer(one_provider: Provider) -> Provider:
     """Return a provider of models that was asked for nothing yet, and has nothing planned."""
     one_provider.reset()
     return one_provider
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path) -> Iterator[Service]:
+    """Serve the policy in the folder of a module, with a log and no other option."""
+    with Service(folder, "--log", "log") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> httpx.Client:
+    """Return a client of the service of a module."""
+    return service.client()

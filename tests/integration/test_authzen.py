@@ -80,17 +80,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.fixture(scope="module")
-def service(folder: Path) -> Iterator[Service]:
-    with Service(folder, "--log", "log") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> httpx.Client:
-    return service.client()
-
-
 def evaluated(client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
     answer = client.post("/access/v1/evaluation", json=body)
     assert answer.status_code == 200, answer.text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +43,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("service")
     write(made, policy_yaml=POLICY, wrong_yaml=WRONG)
     return made
-
-
-@pytest.fixture(scope="module")
-def service(folder: Path) -> Iterator[Service]:
-    with Service(folder, "--log", "log") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> httpx.Client:
-    return service.client()
 
 
 def test_a_decision_is_the_record_that_the_library_makes(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +32,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("audit")
     write(made, policy_yaml=POLICY)
     return made
-
-
-@pytest.fixture(scope="module")
-def service(folder: Path) -> Iterator[Service]:
-    with Service(folder, "--log", "log") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> httpx.Client:
-    return service.client()
 
 
 @pytest.fixture(scope="module")

@@ -116,11 +116,6 @@ def service(folder: Path) -> Iterator[Service]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def client(service: Service) -> httpx.Client:
-    return service.client()
-
-
 def decided(client: httpx.Client, *headers: tuple[str, str | bytes], **body: Any) -> str:
     raw = [(name, it if isinstance(it, bytes) else it.encode()) for name, it in headers]
     coded = [(name.encode(), value) for name, value in raw]
