@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +35,8 @@ def need_server() -> None:
     """
     for module in NEEDED:
         with needs_extra("serve", module, "the service"):
-            import_module(module)
+            if find_spec(module) is None:
+                raise ModuleNotFoundError(name=module)
 
 
 def serve(files: RuleFiles, policy: Policy, settings: Settings, say: Callable[[str], None]) -> None:
