@@ -38,7 +38,7 @@ report requested require required result retry router run schema second secret s
 seq serve served session severity shorten signature signer since size source span spent state
 status stream strength strict support system team temperature text time timeout title tls to
 token tool top total trace transport type unchanged unfit unknown unlogged unreadable unsupported
-until url usd use value verbosity verifier verify version violation wait waiting warm
+cached until url usd use value verbosity verifier verify version violation wait waiting warm
 watcher what when whole why window wire without write
 """)
 }
