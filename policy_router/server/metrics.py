@@ -47,6 +47,8 @@ ROUTES: Final = (
     "/v1/policy",
     "/v1/policy/check",
     "/v1/policy/reload",
+    "/v1/models",
+    "/v1/chat/completions",
     "/access/v1/evaluation",
     "/access/v1/evaluations",
     "/access/v1/search/resource",

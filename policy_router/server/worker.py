@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import uvicorn
 import uvloop
@@ -23,6 +23,7 @@ from policy_router.decision.prepared import Prepared
 from policy_router.domain import Policy
 from policy_router.errors import reason_of
 from policy_router.files.clock import system_clock
+from policy_router.hosts import PolicyHost
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.server.active import Active
 from policy_router.server.administering import Administrators
@@ -33,6 +34,7 @@ from policy_router.server.app import (
     administrator_routes,
     agent_routes,
     auditor_routes,
+    gateway_routes,
     later_routes,
     mcp_routes,
     state_routes,
@@ -52,6 +54,10 @@ from policy_router.server.reloading import Reloads, RuleFiles, for_ever
 from policy_router.server.serve import let_nobody_in
 from policy_router.server.settings import Settings, index_of, seconds_of
 from policy_router.server.tracing import Spans
+
+if TYPE_CHECKING:
+    from policy_router.server.gateway.gateway import Gateway
+    from policy_router.server.gateway.upstream import Upstream
 
 Reload: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 """Loads a policy again, and returns what became of it."""
@@ -98,6 +104,7 @@ class Worker:
         self.active = Active(policy, system_clock)
         self._gate, self._metrics = Gate(settings), Metrics(shared, number)
         self._log = DecisionLog(settings.log) if settings.log is not None else None
+        self._upstream: Upstream | None = None
         helpers = Helpers(settings, shared)
         self._reloads = None if reload is not None else self._own_reloads(files, helpers)
         self.service = Service(
@@ -108,8 +115,10 @@ class Worker:
             self._metrics,
             routes=self._routes(helpers, reload or self._reload),
             queue=settings.queue,
+            may_spend=settings.may_spend,
             spans=self._spans,
             write_whole=write_whole,
+            cut=cut,
         )
         self._server: _Server | None = None
 
@@ -152,6 +161,7 @@ class Worker:
             has_tls=self._settings.tls is not None,
         )
         administrators = Administrators(self.active, helpers, reload)
+        gateway = self._gateway(agents) if self._settings.run else None
         return {
             **agent_routes(agents, auditors, self._metrics),
             **access_routes(access),
@@ -164,9 +174,25 @@ class Worker:
                 self._settings.agent_may_state,
                 self._metrics,
             ),
+            **gateway_routes(agents, gateway),
             **state_routes(self.active, self._metrics, readiness(log)),
             **later_routes(),
         }
+
+    def _gateway(self, agents: Agents) -> Gateway:
+        """Return what forwards model calls; what it is made of is imported only where it is."""
+        from policy_router.server.gateway.gateway import Gateway
+        from policy_router.server.gateway.upstream import Upstream
+
+        self._upstream = Upstream()
+        return Gateway(
+            lambda: self.active.policy,
+            agents,
+            PolicyHost(lambda: self.active.policy, log=self._log),
+            self._upstream,
+            passes=self._settings.gateway.passes,
+            counted=self._metrics.decided,
+        )
 
     async def _reload(self) -> dict[str, Any]:
         if self._reloads is None:  # pragma: no cover - then it is the supervisor's
@@ -221,6 +247,8 @@ class Worker:
         await server.serve(sockets=[listener])
         for task in tasks:
             task.cancel()
+        if self._upstream is not None:
+            await self._upstream.aclose()
         if self._log is not None:
             await self._log.aclose()
 
@@ -338,6 +366,7 @@ def write_whole(send: Send, status: int, headers: list[Header], body: bytes) -> 
         or cycle.disconnected
         or cycle.flow.write_paused
         or cycle.scope["method"] == "HEAD"
+        or (b"connection", b"close") in headers
     ):
         return False
     parts = [STATUS_LINE[status]]
@@ -350,6 +379,14 @@ def write_whole(send: Send, status: int, headers: list[Header], body: bytes) -> 
     cycle.message_event.set()
     cycle.on_response()
     return True
+
+
+def cut(send: Send) -> None:
+    """Close the connection of an answer, behind what was written, so that it is not whole."""
+    cycle = getattr(send, "__self__", None)
+    if type(cycle) is RequestResponseCycle:
+        cycle.disconnected = True
+        cycle.transport.close()
 
 
 class _Server(uvicorn.Server):
