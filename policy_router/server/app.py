@@ -39,7 +39,7 @@ from policy_router.server.credentials import LOGGER, Credential, Limits
 from policy_router.server.deciding import DECISION, Agents, batch_size
 from policy_router.server.evaluations import evaluations_size
 from policy_router.server.gate import Gate
-from policy_router.server.gateway.models import LONGEST_CALL, models_of
+from policy_router.server.gateway.models import CALLS, LONGEST_CALL, models_of
 from policy_router.server.gateway.said import to_openai
 from policy_router.server.metrics import OTHER, ROUTES, Metrics
 from policy_router.server.metrics import TYPE as METRICS
@@ -363,6 +363,8 @@ def gateway_routes(agents: Agents, gateway: Gateway | None) -> Routes:
         help_ = "start the service with `--run`"
         raise Problem(501, "not_offered", "this service calls no models", help=help_)
 
+    models = Route(models_of(agents), takes_api_key=True, problem_in=to_openai)
+
     def call(answer: Handler) -> Route:
         return Route(
             answer,
@@ -372,10 +374,10 @@ def gateway_routes(agents: Agents, gateway: Gateway | None) -> Routes:
             problem_in=to_openai,
         )
 
-    return {
-        "/v1/models": {"GET": Route(models_of(agents), takes_api_key=True, problem_in=to_openai)},
-        "/v1/chat/completions": {"POST": call(not_offered if gateway is None else gateway.chat)},
-    }
+    routes = {"/v1/models": {"GET": models}}
+    for path, name in CALLS.items():
+        routes[path] = {"POST": call(getattr(gateway, name, not_offered))}
+    return routes
 
 
 def later_routes() -> Routes:
@@ -388,7 +390,6 @@ def later_routes() -> Routes:
     return {
         "/v1/plan": post,
         "/v1/executions": post,
-        "/v1/responses": post,
         "/v1/messages": post,
     }
 

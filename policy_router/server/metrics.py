@@ -49,6 +49,7 @@ ROUTES: Final = (
     "/v1/policy/reload",
     "/v1/models",
     "/v1/chat/completions",
+    "/v1/responses",
     "/access/v1/evaluation",
     "/access/v1/evaluations",
     "/access/v1/search/resource",

@@ -155,6 +155,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         problem="OpenAIProblem",
     ),
     ("/v1/chat/completions", "POST"): _call("Chat Completions"),
+    ("/v1/responses", "POST"): _call("Responses"),
     ("/access/v1/evaluation", "POST"): Operation(
         "Evaluate whether something is allowed (AuthZEN 1.0). A denial is an answer, too.",
         "agent",

@@ -95,7 +95,7 @@ class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, rename={"
     """How model calls are forwarded.
 
     Attributes:
-        passes: fields of a model call that clients may use although they name another model,
+        pass: fields of a model call that clients may use although they name another model,
             endpoint, order of providers or class of price than the decided ones.
     """
 

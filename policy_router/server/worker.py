@@ -161,7 +161,7 @@ class Worker:
             has_tls=self._settings.tls is not None,
         )
         administrators = Administrators(self.active, helpers, reload)
-        gateway = self._gateway(agents) if self._settings.run else None
+        gateway = self._gateway(agents, index) if self._settings.run else None
         return {
             **agent_routes(agents, auditors, self._metrics),
             **access_routes(access),
@@ -179,9 +179,10 @@ class Worker:
             **later_routes(),
         }
 
-    def _gateway(self, agents: Agents) -> Gateway:
+    def _gateway(self, agents: Agents, index: Index | None) -> Gateway:
         """Return what forwards model calls; what it is made of is imported only where it is."""
         from policy_router.server.gateway.gateway import Gateway
+        from policy_router.server.gateway.origins import Origins
         from policy_router.server.gateway.upstream import Upstream
 
         self._upstream = Upstream()
@@ -190,6 +191,7 @@ class Worker:
             agents,
             PolicyHost(lambda: self.active.policy, log=self._log),
             self._upstream,
+            origins=Origins(self._log, index),
             passes=self._settings.gateway.passes,
             counted=self._metrics.decided,
         )

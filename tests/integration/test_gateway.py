@@ -17,7 +17,16 @@ import pytest
 from policy_router.log import LogReader
 from policy_router.log.entry import LogEntry
 from tests.support.commands import in_process_of_its_own
-from tests.support.scripted import DONE, USAGE, ScriptedProvider, Talk, chunk, completion
+from tests.support.scripted import (
+    DONE,
+    USAGE,
+    ScriptedProvider,
+    Talk,
+    chunk,
+    completion,
+    response,
+    response_events,
+)
 from tests.support.service import Service, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="POSIX only")]
@@ -45,7 +54,7 @@ def policy(url: str) -> str:
             "name": "small",
             "model": "m0",
             "provider": "near",
-            "pick": 'task.kind != "hard"',
+            "pick": 'task.kind == "" || task.kind == "easy"',
             "fallback": ["large"],
             "price": price,
         },
@@ -60,7 +69,15 @@ def policy(url: str) -> str:
         },
         {"name": "blind", "model": "m2", "provider": "near", "supports": ["tools"]},
         {"name": "narrow", "model": "m3", "provider": "near", "context_window": 100},
-        {"name": "responder", "model": "m4", "provider": "other"},
+        {"name": "responder", "model": "m4", "provider": "other", "fallback": ["responder-2"]},
+        {"name": "responder-2", "model": "m7", "provider": "other"},
+        {
+            "name": "mixed",
+            "model": "m8",
+            "provider": "other",
+            "pick": 'task.kind == "mixed"',
+            "fallback": ["small", "responder-2"],
+        },
         {"name": "keyless", "model": "m5", "provider": "none"},
         {"name": "secret", "model": "m6", "provider": "near", "allow": "facts.cleared"},
     ]
@@ -647,6 +664,124 @@ def test_a_client_that_does_not_read_stops_the_provider(
         while sent == before:  # it reads again, and the provider goes on
             assert link.recv(65536)
     assert peer.talks[0].ended.wait(15)
+
+
+# The Responses API.
+
+RESPONSES = "/v1/responses"
+
+
+def respond(client: httpx.Client, model: str = "responder", **more: Any) -> httpx.Response:
+    return client.post(RESPONSES, json={"model": model, "input": "Say hello.", **more})
+
+
+def test_a_response_is_passed_on(
+    client: httpx.Client, peer: ScriptedProvider, folder: Path
+) -> None:
+    peer.begin(lambda talk: talk.whole(response()))
+    text = {"verbosity": "low", "format": {"type": "text"}}
+    reasoning = {"effort": "high", "summary": "auto"}
+    answer = respond(client, max_output_tokens=50, text=text, reasoning=reasoning, store=True)
+    assert answer.json() == response()
+    (talk,) = peer.talks
+    assert talk.path == "/v1/responses"
+    assert talk.body == {
+        "model": "m4",
+        "input": "Say hello.",
+        "store": True,
+        "max_output_tokens": 50,
+        "text": text,
+        "reasoning": reasoning,
+    }
+    wished = decision_of(folder, answer)["request"]["task"]["parameters"]
+    assert wished == {"max_tokens": 50, "reasoning_effort": "high", "verbosity": "low"}
+    end = end_of(folder, answer.headers["policy-router-decision-id"])
+    assert (end.finish_reason, end.input_tokens, end.output_tokens) == ("completed", 20, 4)
+
+
+def test_a_response_is_streamed(client: httpx.Client, peer: ScriptedProvider, folder: Path) -> None:
+    streamed(peer, *response_events())
+    answer = respond(client, stream=True)
+    assert answer.content == b"".join(response_events())
+    assert "stream_options" not in peer.talks[0].body
+    end = end_of(folder, answer.headers["policy-router-decision-id"])
+    assert (end.status, end.input_tokens, end.output_tokens) == ("completed", 20, 4)
+
+
+def test_a_response_that_fails_at_once_is_tried_elsewhere(
+    client: httpx.Client, peer: ScriptedProvider, folder: Path
+) -> None:
+    failed = response(status="failed", output=[], error={"code": "server_error", "message": "x"})
+    event = {"type": "response.failed", "response": failed}
+    for first in (lambda it: it.stream(event), lambda it: it.whole(failed)):
+        peer.begin(first, lambda talk: talk.whole(response()))
+        answer = respond(client, "policy:mixed")
+        assert answer.headers["policy-router-entry"] == "responder-2"
+        assert answer.headers["policy-router-attempts"] == "3"  # `small` has another API
+        end = end_of(folder, answer.headers["policy-router-decision-id"])
+        assert [call.is_sent for call in end.calls] == [True, False, True]
+
+
+def test_a_stream_that_breaks_off_tells_it_in_its_own_words(
+    client: httpx.Client, peer: ScriptedProvider
+) -> None:
+    def answering(talk: Talk) -> None:
+        talk.stream(response_events()[0], ends=False)
+        talk.cut()
+
+    peer.begin(answering)
+    got: list[bytes] = []
+    body = {"model": "responder", "input": "x", "stream": True}
+    asked = client.stream("POST", RESPONSES, json=body)
+    with asked as answer, pytest.raises(httpx.RemoteProtocolError):
+        got.extend(answer.iter_raw())
+    *_, name, data = b"".join(got).strip().splitlines()
+    assert name == b"event: error"
+    assert json.loads(data.removeprefix(b"data: "))["code"] == "stream_broken"
+
+
+def test_what_goes_on_from_an_answer_goes_to_its_target_alone(
+    client: httpx.Client, peer: ScriptedProvider, service: Service, folder: Path
+) -> None:
+    peer.begin(lambda talk: talk.stream(*response_events("resp_a")))
+    assert respond(client, "responder-2", stream=True).status_code == 200
+    peer.begin(lambda talk: talk.whole(response("resp_b")))
+    for model in ("auto", "policy:mixed", "responder-2"):
+        answer = respond(client, model, previous_response_id="resp_a")
+        assert answer.headers["policy-router-entry"] == "responder-2", answer.text
+    assert peer.talks[0].body["previous_response_id"] == "resp_a"
+    found = error(respond(client, previous_response_id="resp_a"), 409)
+    assert found["code"] == "other_target"
+    assert error(respond(client, previous_response_id="resp_x"), 404)["code"] == "unknown_response"
+    assert error(respond(client, conversation="c"), 404)["code"] == "unknown_conversation"
+    assert error(respond(client, previous_response_id=5), 400)["code"] == "bad_request"
+    stranger = service.client(token_of(folder, "carl"))
+    until(lambda: stranger.get("/v1/models").status_code == 200)
+    asked = respond(stranger, "auto", previous_response_id="resp_a")
+    assert error(asked, 404)["code"] == "unknown_response"
+
+
+def test_no_fallback_knows_the_answer_to_go_on_from(
+    client: httpx.Client, peer: ScriptedProvider
+) -> None:
+    peer.begin(lambda talk: talk.whole(response("resp_m")))
+    assert respond(client, "policy:mixed").headers["policy-router-entry"] == "mixed"
+    peer.begin(lambda talk: talk.whole({"error": {"message": "busy"}}, 503))
+    assert respond(client, "auto", previous_response_id="resp_m").status_code == 503
+    assert len(peer.talks) == 1
+
+
+def test_another_process_on_the_same_log_knows_the_answer(
+    client: httpx.Client, peer: ScriptedProvider, folder: Path, token: str
+) -> None:
+    peer.begin(lambda talk: talk.whole(response("resp_l")))
+    assert respond(client, "responder-2").status_code == 200
+    environment = {"NEAR_KEY": KEY, "ORGANIZATION": ORGANIZATION}
+    words = ("--run", "--tokens", "tokens.jsonl", "--log", "log")
+    with Service(folder, *words, environment=environment) as own:
+        other = own.client(token)
+        answer = respond(other, "auto", previous_response_id="resp_l")
+        assert answer.headers["policy-router-entry"] == "responder-2", answer.text
 
 
 # Who may.

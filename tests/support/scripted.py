@@ -165,3 +165,61 @@ USAGE = {
     "usage": {"prompt_tokens": 12, "completion_tokens": 2, "total_tokens": 14},
 }
 """The last event of a stream that tells its usage."""
+
+
+def response(id_: str = "resp_1", **more: Any) -> dict[str, Any]:
+    """Return an answer of the Responses API."""
+    return {
+        "id": id_,
+        "object": "response",
+        "created_at": 1,
+        "status": "completed",
+        "model": "m4",
+        "error": None,
+        "incomplete_details": None,
+        "instructions": None,
+        "metadata": {},
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "output": [
+            {
+                "type": "message",
+                "id": "msg_1",
+                "status": "completed",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": "Hello.", "annotations": []}],
+            }
+        ],
+        "usage": {
+            "input_tokens": 20,
+            "input_tokens_details": {"cached_tokens": 5},
+            "output_tokens": 4,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": 24,
+        },
+        **more,
+    }
+
+
+def response_events(id_: str = "resp_1") -> list[bytes]:
+    """Return the events of a stream of the Responses API."""
+    begun = response(id_, status="in_progress", output=[], usage=None)
+    delta: dict[str, Any] = {
+        "type": "response.output_text.delta",
+        "item_id": "msg_1",
+        "output_index": 0,
+        "content_index": 0,
+        "delta": "Hello.",
+        "logprobs": [],
+    }
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": begun},
+        delta,
+        {"type": "response.completed", "response": response(id_)},
+    ]
+    return [
+        b"event: %b\ndata: %b\n\n"
+        % (str(event["type"]).encode(), json.dumps({**event, "sequence_number": place}).encode())
+        for place, event in enumerate(events)
+    ]

@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from policy_router.calls.dialects import RESPONSES
 from policy_router.domain import FrozenDict
-from policy_router.parameters import EFFORT, KNOWN, SPELLINGS
+from policy_router.parameters import BUDGET, EFFORT, KNOWN, SPELLINGS
+
+MESSAGES: Final = "anthropic_messages"
 
 WISHES: Final[Mapping[tuple[str, ...], str]] = MappingProxyType(
     {
@@ -19,9 +22,18 @@ WISHES: Final[Mapping[tuple[str, ...], str]] = MappingProxyType(
         ("reasoning", "effort"): EFFORT,  # Responses, OpenRouter
         ("output_config", "effort"): EFFORT,  # Anthropic
         ("text", "verbosity"): "verbosity",  # Responses
+        ("thinking", "budget_tokens"): BUDGET,  # Anthropic
     }
 )
 """The places of wishes in a body, and the parameters that they are for."""
+
+PLACES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = FrozenDict(
+    {
+        RESPONSES: {"verbosity": ("text", "verbosity")},
+        MESSAGES: {EFFORT: ("output_config", "effort"), BUDGET: ("thinking", "budget_tokens")},
+    }
+)
+"""Where an API has a parameter that a dialect leaves at the top."""
 
 NESTED: Final = frozenset(path[0] for path in WISHES if len(path) > 1)
 """The fields of which only a part is a wish; the rest goes through."""

@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
-from typing import Final
+from functools import partial
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
+from msgspec import UnsetType
+from msgspec.structs import replace
 
 from policy_router.calls.dialects import CHAT, RESPONSES
 from policy_router.calls.results import Failing
 from policy_router.decision.record import DecisionRecord
+from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
 from policy_router.errors import ProviderError
 from policy_router.hosts import HostPlan, Leg, PolicyHost, Refused
@@ -24,6 +28,7 @@ from policy_router.server.asking import Answer, Asked, BrokenOffError, Disconnec
 from policy_router.server.deciding import DECISION, Agents
 from policy_router.server.gateway.hang_up import HangUp
 from policy_router.server.gateway.model_request import ModelRequest, model_request
+from policy_router.server.gateway.origins import Origin, Origins
 from policy_router.server.gateway.passing import Events, Seen
 from policy_router.server.gateway.said import RETRY, CallProblem, broken_off
 from policy_router.server.gateway.upstream import (
@@ -33,9 +38,11 @@ from policy_router.server.gateway.upstream import (
     Received,
     Upstream,
 )
-from policy_router.server.problems import NOT_JSON, Header
+from policy_router.server.problems import NOT_JSON, Header, Problem
 from policy_router.version import VERSION
 
+Keep = Callable[..., None]
+"""Remembers which target gave an answer."""
 LONGEST_ANSWER: Final = 32 * 1024 * 1024
 """The longest whole answer that is passed, in bytes."""
 _LONGEST_ERROR: Final = 1024 * 1024
@@ -85,6 +92,7 @@ class Gateway:
         host: PolicyHost,
         upstream: Upstream,
         *,
+        origins: Origins,
         passes: Collection[str],
         counted: Callable[[DecisionRecord], None],
     ) -> None:
@@ -95,36 +103,101 @@ class Gateway:
             agents: decide and log.
             host: hands out the plans of decisions.
             upstream: calls providers.
+            origins: know which target gave which answer.
             passes: the fields that the configuration lets through.
             counted: counts decisions.
         """
         self._policy, self._agents, self._host = policy, agents, host
-        self._upstream, self._passes, self._counted = upstream, frozenset(passes), counted
+        self._upstream, self._passes = upstream, frozenset(passes)
+        self._origins, self._counted = origins, counted
 
     async def chat(self, asked: Asked) -> Answer:
         """Answer a call of Chat Completions."""
         return await self._call(CHAT, asked)
 
+    async def responses(self, asked: Asked) -> Answer:
+        """Answer a call of the Responses API."""
+        return await self._call(RESPONSES, asked)
+
     async def _call(self, api: str, asked: Asked) -> Answer:
         asked.options()
         request = model_request(api, asked, self._passes)
+        origin = await self._origin(request, asked)
+        sections = request.sections if origin is None else _asking_for(origin, request.sections)
         policy = self._policy()
-        decided = await self._agents.decide_sections(policy, request.sections, asked)
-        self._counted(decided.record)
-        plan = self._host.plan_of(policy, decided.record, decided.decision_id)
+        decided = await self._agents.decide_sections(policy, sections, asked)
+        record, decision_id = decided.record, decided.decision_id
+        self._counted(record)
+        if origin is not None:
+            record = _only(origin, record, decision_id)
+        plan = self._host.plan_of(policy, record, decision_id)
         if isinstance(plan, Refused):
-            raise _refused(plan, decided.decision_id)
-        return await _Forwarding(api, request, plan, self._upstream, asked).answer()
+            raise _refused(plan, decision_id)
+        keep = partial(self._origins.keep, record=record, decision_id=decision_id)
+        forwarding = _Forwarding(
+            api, request, plan, upstream=self._upstream, asked=asked, keep=keep
+        )
+        return await forwarding.answer()
+
+    async def _origin(self, request: ModelRequest, asked: Asked) -> Origin | None:
+        """Return what gave the answer that a request goes on from.
+
+        Raises:
+            Problem: nobody gave it to this caller.
+        """
+        if request.previous is None:
+            return None
+        caller = request.sections.get("caller", asked.credential.caller)
+        id_ = caller.get("id", "") if isinstance(caller, Mapping) else ""
+        origin = await self._origins.find(request.previous, id_)
+        if origin is None:
+            detail = "this caller was given no such answer here"
+            path = "$.previous_response_id"
+            raise Problem(404, "unknown_response", detail, path=path, help="send the whole input")
+        return origin
+
+
+def _asking_for(origin: Origin, sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Return sections that ask for the target of an earlier answer, unless a model is asked for."""
+    task = sections["task"]
+    wish = {"model": origin.entry or origin.model, "provider": origin.provider}
+    return {**sections, "task": task if "model" in task else {**task, **wish}}
+
+
+def _only(origin: Origin, record: DecisionRecord, decision_id: str) -> DecisionRecord:
+    """Return a decision without fallbacks, since only its target knows the earlier answer.
+
+    Raises:
+        Problem: it selects another target.
+    """
+    target = record.decision.target
+    if isinstance(target, UnsetType):
+        return record
+    if (target.model, target.provider) != (origin.model, origin.provider):
+        detail = (
+            f"{printable(target.model)} at {printable(target.provider)} is selected, and the answer"
+            " to go on from is of another target"
+        )
+        headers = (_decision(decision_id), _retries(passes=False))
+        raise CallProblem(409, "other_target", detail, decision_id=decision_id, headers=headers)
+    return replace(record, decision=replace(record.decision, fallbacks=()))
 
 
 class _Forwarding:
     """One call on its way along its plan."""
 
     def __init__(
-        self, api: str, request: ModelRequest, plan: HostPlan, upstream: Upstream, asked: Asked
+        self,
+        api: str,
+        request: ModelRequest,
+        plan: HostPlan,
+        *,
+        upstream: Upstream,
+        asked: Asked,
+        keep: Keep,
     ) -> None:
         self._api, self._request, self._plan = api, request, plan
-        self._upstream, self._headers = upstream, asked.headers
+        self._upstream, self._headers, self._keep = upstream, asked.headers, keep
         self._hang_up, self._attempts = HangUp(asked.gone), 0
         self._other_api: str | None = None
         self._retry_after: tuple[Header, ...] = ()
@@ -190,7 +263,7 @@ class _Forwarding:
                 **parameters,
                 "stream_options": {**request.options, "include_usage": True},
             }
-        return request.body(leg.model, parameters)
+        return request.body(self._api, leg.model, parameters)
 
     def _sent_headers(self, leg: Leg) -> dict[str, str]:
         """Return the headers of a call: those of the endpoint go before the client's and ours."""
@@ -237,13 +310,15 @@ class _Forwarding:
             return None
         for secret in _secrets(leg):
             body = body.replace(secret, b"***")
-        self._done(seen)
+        self._done(leg, seen)
         return Answer(body, received.status, self._answer_headers(leg, received.headers))
 
     def _failed(self, code: Failing, message: str, partial: str = "") -> None:
         self._plan.failed(ProviderError(code, message), partial=partial)
 
-    def _done(self, seen: Seen) -> None:
+    def _done(self, leg: Leg, seen: Seen) -> None:
+        if self._api == RESPONSES and seen.id is not None:
+            self._keep(seen.id, leg=leg)
         self._plan.done(
             served_model=seen.model,
             finish_reason=seen.finish_reason,
@@ -303,7 +378,7 @@ class _Forwarding:
                         yield whole
             if rest := events.rest():
                 yield rest
-            self._ended(seen)
+            self._ended(stream.leg, seen)
         except (DisconnectedError, GeneratorExit, asyncio.CancelledError):
             self._plan.cancelled()
             raise
@@ -328,14 +403,14 @@ class _Forwarding:
             async with asyncio.timeout_at(stream.deadline):
                 return await anext(stream.pieces, None)
 
-    def _ended(self, seen: Seen) -> None:
+    def _ended(self, leg: Leg, seen: Seen) -> None:
         if seen.error is not None:
             self._failed(Failing.STREAM_BROKEN, "the stream ended with an error", _PASSED_ON)
         elif not seen.is_complete:
             message = "the stream ended before the answer did"
             self._failed(Failing.STREAM_BROKEN, message, _PASSED_ON)
         else:
-            self._done(seen)
+            self._done(leg, seen)
 
     # What the client gets.
 
@@ -367,7 +442,7 @@ class _Forwarding:
         else:
             status = _status(code, None if last is None else last.status)
         headers = (
-            (DECISION, self._plan.decision_id.encode()),
+            _decision(self._plan.decision_id),
             (b"policy-router-attempts", str(len(attempts)).encode()),
             *self._retry_after,
             _retries(passes=code in _PASSING),
@@ -408,7 +483,7 @@ def _status(code: str, status: int | None) -> int:
 
 
 def _refused(refused: Refused, decision_id: str) -> CallProblem:
-    headers = ((DECISION, decision_id.encode()), _retries(passes=False))
+    headers = (_decision(decision_id), _retries(passes=False))
     return CallProblem(
         403,
         refused.code,
@@ -417,6 +492,10 @@ def _refused(refused: Refused, decision_id: str) -> CallProblem:
         permitted=refused.permitted,
         headers=headers,
     )
+
+
+def _decision(decision_id: str) -> Header:
+    return DECISION, decision_id.encode()
 
 
 def _retries(*, passes: bool) -> Header:

@@ -14,6 +14,8 @@ AUTO: Final = "auto"
 """The model of a client that asks for none."""
 LONGEST_CALL: Final = 32 * 1024 * 1024
 """The longest body of a model call, in bytes."""
+CALLS: Final = {"/v1/chat/completions": "chat", "/v1/responses": "responses"}
+"""The paths of model calls, and what answers each."""
 _OWNER: Final = "policy-router"
 
 
