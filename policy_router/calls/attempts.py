@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from policy_router.calls.failures import UNSENT, Failure, goes_on
+from policy_router.calls.failures import UNSENT, Failure, goes_on, may_hold
 from policy_router.calls.results import Attempt, Failing, Reply
 from policy_router.decision.record import Target
 
@@ -56,16 +56,18 @@ class Rules(Struct, frozen=True):
     Attributes:
         retries: how often the whole plan is tried again after passing failures.
         longest_wait: seconds; a target that asks to be left alone for longer is passed over.
-        also: for a target the further statuses after which one goes on.
+        also: for a target the statuses and codes after which one goes on too, or not.
         clock: tells seconds, from any beginning.
         chance: returns a number from 0 to 1, so that children do not come back all at once.
+        window: for a target its context window, in tokens; None is unknown.
     """
 
     retries: int
     longest_wait: float
-    also: Callable[[Target], Sequence[int]]
+    also: Callable[[Target], Sequence[int | str]]
     clock: Callable[[], float]
     chance: Callable[[], float]
+    window: Callable[[Target], int | None] = lambda _target: None
 
 
 class Finished(Struct, frozen=True):
@@ -126,6 +128,7 @@ class _Walk:
         decisive: the failure to end with, and its target.
         free_from: provider to the time from which it may be called again.
         hopeless: the places of targets that a further round does not call.
+        overflowed: the largest context window for which the input was too long; None is unknown.
     """
 
     def __init__(self, plan: Sequence[Target], rules: Rules) -> None:
@@ -136,6 +139,7 @@ class _Walk:
         self.decisive: tuple[Failure, Target] | None = None
         self.free_from: dict[str, float] = {}
         self.hopeless: set[int] = set()
+        self.overflowed: int | None = None
 
     def run(self) -> AttemptPlan:
         for round_ in range(self.rules.retries + 1):
@@ -153,12 +157,15 @@ class _Walk:
         self, target: Target, place: int, round_: int
     ) -> Generator[Call | Pause, Reply | Failure | None, Finished | None]:
         """Call one target; None where the next one has its turn."""
+        if not may_hold(self.rules.window(target), self.overflowed):
+            message = "its context window is no larger than one for which the input was too long"
+            self.pass_over(target, place, Failure(Failing.CONTEXT_OVERFLOW, message))
+            return None
         wait = self.free_from.get(target.provider, 0.0) - self.rules.clock()
         number = len(self.attempts) + 1
         if wait > self.rules.longest_wait:
             message = f"asks to be left alone for {wait:.0f} s, which is too long to wait"
-            self.note(target, Failure(Failing.RATE_LIMITED, message), 0.0, is_sent=False)
-            self.hopeless.add(place)
+            self.pass_over(target, place, Failure(Failing.RATE_LIMITED, message))
             return None
         if wait > 0:
             yield Pause(wait, target.provider)
@@ -173,6 +180,8 @@ class _Walk:
         self.note(target, answer, took, is_sent=answer.code not in UNSENT)
         if not goes_on(answer, self.rules.also(target), is_fallback=place > 0):
             return self.ended()
+        if answer.code is Failing.CONTEXT_OVERFLOW:
+            self.overflowed = max(self.overflowed or 0, self.rules.window(target) or 0) or None
         if not answer.passes:
             self.hopeless.add(place)
         self.leave_alone(target.provider, answer, round_)
@@ -187,6 +196,11 @@ class _Walk:
         else:
             return
         self.free_from[provider] = self.rules.clock() + pause
+
+    def pass_over(self, target: Target, place: int, failure: Failure) -> None:
+        """Note why a target is not called, in this round or any other."""
+        self.note(target, failure, 0.0, is_sent=False)
+        self.hopeless.add(place)
 
     def note(self, target: Target, failure: Failure, took: float, *, is_sent: bool) -> None:
         """Keep a failure; the last one of a call that was made is what the attempts end with."""

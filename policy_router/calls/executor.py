@@ -24,6 +24,7 @@ from policy_router.calls.connections import Connections, borrowed
 from policy_router.calls.dialects import Wire, conversation, wire
 from policy_router.calls.endpoints import Endpoint, endpoint_of, entry_of, merged
 from policy_router.calls.failures import Failure
+from policy_router.calls.limits import Limits
 from policy_router.calls.notifications import (
     notify_all,
     tell_attempt,
@@ -109,10 +110,13 @@ class Executor(Closeable):
         self._environ = environ
         self._streams, self._instructions = streams, instructions
         self._session_header, self._clock = session_header, clock
-        self._rules = Rules(retries, longest_wait, self._also, time.monotonic, random.random)
+        self._rules = Rules(
+            retries, longest_wait, self._also, time.monotonic, random.random, self._window
+        )
         self._read: list[str] = []
         self._secrets: tuple[str, ...] = ()
         self._lock = threading.Lock()
+        self._limits = Limits(first_byte=timeout, idle=timeout)
         self._connections = Connections(timeout, transport)
 
     # Acting on one decision.
@@ -219,12 +223,14 @@ class Executor(Closeable):
         try:
             with borrowed(clients, prepared.endpoint) as loan:
                 if self._streams:
-                    with closing(prepared.exchange.stream(loan.client)) as pieces:
+                    with closing(
+                        prepared.exchange.stream(loan.client, limits=self._limits)
+                    ) as pieces:
                         for piece in pieces:
                             tell_text(task, piece)
                     loan.answer = prepared.exchange.reading.outcome()
                 else:
-                    loan.answer = prepared.exchange.call(loan.client)
+                    loan.answer = prepared.exchange.call(loan.client, limits=self._limits)
         finally:
             for client in clients.dead():
                 client.close()
@@ -238,12 +244,16 @@ class Executor(Closeable):
         try:
             with borrowed(clients, prepared.endpoint) as loan:
                 if self._streams:
-                    async with aclosing(prepared.exchange.stream_async(loan.client)) as pieces:
+                    async with aclosing(
+                        prepared.exchange.stream_async(loan.client, limits=self._limits)
+                    ) as pieces:
                         async for piece in pieces:
                             tell_text(task, piece)
                     loan.answer = prepared.exchange.reading.outcome()
                 else:
-                    loan.answer = await prepared.exchange.call_async(loan.client)
+                    loan.answer = await prepared.exchange.call_async(
+                        loan.client, limits=self._limits
+                    )
         finally:
             for client in clients.dead():
                 await client.close()
@@ -279,9 +289,13 @@ class Executor(Closeable):
         check_session(session_id)
         return {self._session_header: session_id}
 
-    def _also(self, target: Target) -> tuple[int, ...]:
+    def _also(self, target: Target) -> tuple[int | str, ...]:
         entry = entry_of(self.policy, target)
         return entry.fallback_on if entry else ()
+
+    def _window(self, target: Target) -> int | None:
+        entry = entry_of(self.policy, target)
+        return entry.context_window if entry else None
 
     def _keep_secret(self, endpoint: Endpoint) -> None:
         """Remember an endpoint's secrets, so that no answer repeats them; longest first."""
@@ -366,7 +380,7 @@ def _warned(answer: Reply | Failure | None, prepared: _Prepared) -> Reply | Fail
     """Add to an answer what was left out of its call."""
     if isinstance(answer, Reply) and prepared.left_out:
         warnings = tuple(f"the model does not take `{name}`" for name in prepared.left_out)
-        return replace(answer, warnings=warnings)
+        return replace(answer, warnings=(*answer.warnings, *warnings))
     if answer is None:  # pragma: no cover - every way out of a loan sets it, or raises
         raise TypeError("a call has an answer")
     return answer
