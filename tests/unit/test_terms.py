@@ -40,8 +40,8 @@ status stream strength strict support system team temperature text time timeout 
 token tool top total trace transport type unchanged unfit unknown unlogged unreadable unsupported
 cached until url usd use value verbosity verifier verify version violation wait waiting warm
 watcher what when whole why window wire without write
-answer begin body cancelled done failed idle left out own pass pause planned ready reload thinking
-reported
+answer begin body cancelled deadline done failed health idle left out own pass pause planned ready
+reload slots thinking
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""
