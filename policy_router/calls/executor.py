@@ -6,38 +6,31 @@ mend, the fallbacks, in order. Which target wins was decided before; here nobody
 
 from __future__ import annotations
 
-import asyncio
 import random
-import re
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Struct, UnsetType
+from msgspec import UnsetType
 from msgspec.structs import replace
 
-from policy_router.calls.attempts import Call, Finished, Pause, Rules, advance, attempt_plan
+from policy_router.calls.attempts import Rules
 from policy_router.calls.closeable import Closeable
 from policy_router.calls.connections import Connections, borrowed
-from policy_router.calls.dialects import Wire, conversation, wire
-from policy_router.calls.endpoints import Endpoint, endpoint_of, entry_of, merged
+from policy_router.calls.dialects import Wire, conversation
+from policy_router.calls.endpoints import Endpoint, entry_of
 from policy_router.calls.failures import Failure
-from policy_router.calls.notifications import (
-    notify_all,
-    tell_attempt,
-    tell_left_out,
-    tell_pause,
-    tell_text,
-)
+from policy_router.calls.legs import SESSION_HEADER, Leg, Legs
+from policy_router.calls.limits import Limits
+from policy_router.calls.notifications import notify_all, tell_text
+from policy_router.calls.plan import Plan
 from policy_router.calls.results import ChildTask, Reply, Watcher
-from policy_router.calls.served import concluded
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.domain import Policy
 from policy_router.errors import NoTarget, ProviderError
 from policy_router.files.clock import Clock, system_clock
-from policy_router.files.ids import check_session, uuid7
+from policy_router.files.ids import uuid7
 
 if TYPE_CHECKING:
     import openai
@@ -46,21 +39,6 @@ if TYPE_CHECKING:
 
 INSTRUCTIONS: Final = "You are a sub-agent. Do the task, and answer with its result alone."
 """The system message of a child, unless the host has its own."""
-
-_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_TAKEN: Final = frozenset({"authorization", "content-length", "content-type", "host"})
-_SHORTEST_SECRET: Final = 8
-"""Shorter keys are not starred out: they would be found in ordinary words."""
-_MOST_SECRETS: Final = 100
-"""So many keys that were read before are starred out too; keys that change would be ever more."""
-
-
-class _Prepared(Struct, frozen=True):
-    """A call that can be made."""
-
-    endpoint: Endpoint
-    exchange: Exchange
-    left_out: tuple[str, ...]
 
 
 class Executor(Closeable):
@@ -79,7 +57,7 @@ class Executor(Closeable):
         longest_wait: float = 60.0,
         streams: bool = False,
         instructions: str = INSTRUCTIONS,
-        session_header: str = "X-Session-Id",
+        session_header: str = SESSION_HEADER,
         transport: Any = None,
         clock: Clock = system_clock,
     ) -> None:
@@ -103,16 +81,11 @@ class Executor(Closeable):
         """
         if timeout <= 0 or retries < 0 or longest_wait < 0:
             raise ValueError("the timeout is above 0, retries and longest_wait are at least 0")
-        if not _HEADER.fullmatch(session_header) or session_header.lower() in _TAKEN:
-            raise ValueError("the session_header is no name for a header of one's own")
+        limits = Limits(timeout, timeout)
         self.policy = policy
-        self._environ = environ
-        self._streams, self._instructions = streams, instructions
-        self._session_header, self._clock = session_header, clock
+        self._streams, self._instructions, self._clock = streams, instructions, clock
+        self._legs = Legs(environ, session_header=session_header, limits=limits, streams=streams)
         self._rules = Rules(retries, longest_wait, self._also, time.monotonic, random.random)
-        self._read: list[str] = []
-        self._secrets: tuple[str, ...] = ()
-        self._lock = threading.Lock()
         self._connections = Connections(timeout, transport)
 
     # Acting on one decision.
@@ -185,116 +158,87 @@ class Executor(Closeable):
             RequestError: the session's id cannot be sent.
             ModuleNotFoundError: the extra ``run`` is not installed.
         """
-        steps = attempt_plan((target, *task.fallbacks), self._rules)
-        step = advance(steps)
-        while not isinstance(step, Finished):
-            if isinstance(step, Pause):
-                tell_pause(task, step)
-                time.sleep(step.seconds)
-                step = advance(steps)
-            else:
-                step = advance(steps, self._attempt(step, task))
-        return concluded(self.policy, step, task)
+        plan = self.plan(target, task)
+        while (leg := plan.ready()) is not None:
+            plan.answered(self._attempt(leg, task))
+        return plan.reply()
 
     async def run_child_async(self, target: Target, task: ChildTask) -> Reply:
         """Run the default child on an event loop, like :meth:`run_child`."""
-        steps = attempt_plan((target, *task.fallbacks), self._rules)
-        step = advance(steps)
-        while not isinstance(step, Finished):
-            if isinstance(step, Pause):
-                tell_pause(task, step)
-                await asyncio.sleep(step.seconds)
-                step = advance(steps)
-            else:
-                step = advance(steps, await self._attempt_async(step, task))
-        return concluded(self.policy, step, task)
+        plan = self.plan(target, task)
+        while (leg := await plan.ready_async()) is not None:
+            plan.answered(await self._attempt_async(leg, task))
+        return plan.reply()
+
+    def plan(self, target: Target, task: ChildTask) -> Plan:
+        """Return the plan of a child, for a host that makes the calls itself.
+
+        Args:
+            target: the target of the child.
+            task: the child's task.
+
+        Raises:
+            RequestError: the session's id cannot be sent.
+        """
+        return Plan(
+            self.policy, target, task, legs=self._legs, rules=self._rules, clock=self._clock
+        )
 
     # One attempt.
 
-    def _attempt(self, call: Call, task: ChildTask) -> Reply | Failure:
-        prepared = self._prepared(call, task)
-        if isinstance(prepared, Failure):
-            return prepared
+    def _attempt(self, leg: Leg, task: ChildTask) -> Reply | Failure:
+        exchange = self._exchange(leg, task)
         clients = self._connections.clients
         try:
-            with borrowed(clients, prepared.endpoint) as loan:
+            with borrowed(clients, leg.endpoint) as loan:
                 if self._streams:
-                    with closing(prepared.exchange.stream(loan.client)) as pieces:
+                    with closing(exchange.stream(loan.client, leg.limits)) as pieces:
                         for piece in pieces:
                             tell_text(task, piece)
-                    loan.answer = prepared.exchange.reading.outcome()
+                    loan.answer = exchange.reading.outcome()
                 else:
-                    loan.answer = prepared.exchange.call(loan.client)
+                    loan.answer = exchange.call(loan.client, leg.limits)
         finally:
             for client in clients.dead():
                 client.close()
-        return _warned(loan.answer, prepared)
+        return loan.answer
 
-    async def _attempt_async(self, call: Call, task: ChildTask) -> Reply | Failure:
-        prepared = self._prepared(call, task)
-        if isinstance(prepared, Failure):
-            return prepared
+    async def _attempt_async(self, leg: Leg, task: ChildTask) -> Reply | Failure:
+        exchange = self._exchange(leg, task)
         clients = self._connections.of_this_loop()
         try:
-            with borrowed(clients, prepared.endpoint) as loan:
+            with borrowed(clients, leg.endpoint) as loan:
                 if self._streams:
-                    async with aclosing(prepared.exchange.stream_async(loan.client)) as pieces:
+                    stream = exchange.stream_async(loan.client, leg.limits)
+                    async with aclosing(stream) as pieces:
                         async for piece in pieces:
                             tell_text(task, piece)
-                    loan.answer = prepared.exchange.reading.outcome()
+                    loan.answer = exchange.reading.outcome()
                 else:
-                    loan.answer = await prepared.exchange.call_async(loan.client)
+                    loan.answer = await exchange.call_async(loan.client, leg.limits)
         finally:
             for client in clients.dead():
                 await client.close()
-        return _warned(loan.answer, prepared)
+        return loan.answer
 
-    def _prepared(self, call: Call, task: ChildTask) -> _Prepared | Failure:
-        """Put a call as its target wants it, and tell that it begins."""
+    def _exchange(self, leg: Leg, task: ChildTask) -> Exchange:
         from policy_router.calls.sdk import Exchange
 
-        target = call.target
-        tell_attempt(call, task)
-        endpoint = endpoint_of(self.policy, target.provider, self._environ)
-        if isinstance(endpoint, Failure):
-            return endpoint
-        self._keep_secret(endpoint)
-        sent = self._wire(target, task, endpoint, streams=self._streams)
-        for name in sent.left_out:
-            tell_left_out(call, task, name)
-        exchange = Exchange(sent, self._secrets, self._clock)
-        return _Prepared(endpoint, exchange, sent.left_out)
+        return Exchange(self._with_messages(leg, task), self._legs.secrets, self._clock)
 
-    def _wire(self, target: Target, task: ChildTask, endpoint: Endpoint, *, streams: bool) -> Wire:
-        entry = entry_of(self.policy, target)
-        dialect = merged(entry.dialect, endpoint.dialect) if entry else endpoint.dialect
+    def _with_messages(self, leg: Leg, task: ChildTask) -> Wire:
         user = f"{task.goal}\n\n{task.context}" if task.context else task.goal
-        sent = wire(target, entry, dialect, streams=streams)
-        messages = conversation(target, dialect, self._instructions, user)
-        return replace(sent, messages=messages, headers=self._session(task.session_id))
-
-    def _session(self, session_id: str | None) -> dict[str, str]:
-        if session_id is None:
-            return {}
-        check_session(session_id)
-        return {self._session_header: session_id}
+        messages = conversation(leg.target, leg.dialect, self._instructions, user)
+        return replace(leg.wire, messages=messages)
 
     def _also(self, target: Target) -> tuple[int, ...]:
         entry = entry_of(self.policy, target)
         return entry.fallback_on if entry else ()
 
-    def _keep_secret(self, endpoint: Endpoint) -> None:
-        """Remember an endpoint's secrets, so that no answer repeats them; longest first."""
-        found = [secret for secret in endpoint.secrets if len(secret) >= _SHORTEST_SECRET]
-        if not set(found).issubset(self._secrets):
-            with self._lock:
-                self._read = [it for it in self._read if it not in found][-_MOST_SECRETS:] + found
-                self._secrets = tuple(sorted(self._read, key=len, reverse=True))
-
     @property
     def secrets(self) -> tuple[str, ...]:
         """The keys that were read so far, which are removed from texts of a host's own child."""
-        return self._secrets
+        return self._legs.secrets
 
     # Connections.
 
@@ -311,7 +255,10 @@ class Executor(Closeable):
         Raises:
             ProviderError: the provider has no address, or its key is missing.
         """
-        return self._wire(target, task, self._endpoint(target.provider), streams=False)
+        leg = self._legs.leg(self.policy, target, task.session_id, streams=False)
+        if isinstance(leg, Failure):
+            raise ProviderError(leg.code, leg.message)
+        return self._with_messages(leg, task)
 
     def client(self, provider: str) -> openai.OpenAI:
         """Return the SDK's client of a provider, for a host that makes its own calls.
@@ -332,10 +279,9 @@ class Executor(Closeable):
         return self._connections.of_this_loop().lend(self._endpoint(provider))
 
     def _endpoint(self, provider: str) -> Endpoint:
-        endpoint = endpoint_of(self.policy, provider, self._environ)
+        endpoint = self._legs.endpoint(self.policy, provider)
         if isinstance(endpoint, Failure):
             raise ProviderError(endpoint.code, endpoint.message)
-        self._keep_secret(endpoint)
         return endpoint
 
     def close(self) -> None:
@@ -360,13 +306,3 @@ def _target(record: DecisionRecord) -> Target:
     if isinstance(target, UnsetType):
         raise NoTarget(record)
     return target
-
-
-def _warned(answer: Reply | Failure | None, prepared: _Prepared) -> Reply | Failure:
-    """Add to an answer what was left out of its call."""
-    if isinstance(answer, Reply) and prepared.left_out:
-        warnings = tuple(f"the model does not take `{name}`" for name in prepared.left_out)
-        return replace(answer, warnings=warnings)
-    if answer is None:  # pragma: no cover - every way out of a loan sets it, or raises
-        raise TypeError("a call has an answer")
-    return answer

@@ -40,6 +40,18 @@ class Failing(StrEnum):
     """An answer that is none: not JSON, or without a message."""
     STREAM_BROKEN = "stream_broken"
     """A stream that ended before the answer did."""
+    EMPTY_ANSWER = "empty_answer"
+    """An answer with neither text nor a tool call."""
+    CONTENT_FILTERED = "content_filtered"
+    """The provider's filter kept the input or the answer back."""
+    REFUSED_BY_MODEL = "refused_by_model"
+    """The model says that it will not do the task."""
+    CONTEXT_OVERFLOW = "context_overflow"
+    """The input is too long for the model's context window."""
+    WANTS_TOOL = "wants_tool"
+    """The answer of a child of one completion asks for a tool."""
+    ANSWER_TOO_LARGE = "answer_too_large"
+    """An answer of more bytes than are read."""
     NO_ENDPOINT = "no_endpoint"
     """Nothing says where the provider is; nothing was sent."""
     NO_CREDENTIAL = "no_credential"
@@ -234,6 +246,7 @@ class Reply(Struct, frozen=True):
         finish_reason: the provider's reason why the model stopped.
         input_tokens: the provider's count; None is unknown.
         output_tokens: the provider's count; None is unknown.
+        cached_tokens: how many of the input tokens came from the provider's cache; None is unknown.
         ran: the target that really ran; None is the decided target.
         attempts: every model call, in order.
         warnings: parameters that were left out, and an answer of another model.
@@ -244,6 +257,7 @@ class Reply(Struct, frozen=True):
     finish_reason: str | None = None
     input_tokens: _Count | None = None
     output_tokens: _Count | None = None
+    cached_tokens: _Count | None = None
     ran: Target | None = None
     attempts: tuple[Attempt, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from policy_router.calls.dialects import RESPONSES, Wire
 from policy_router.calls.endpoints import Endpoint
 from policy_router.calls.failures import Failure, of_status
+from policy_router.calls.limits import Limits
 from policy_router.calls.responses import Secrets, body_of, failure_of, read_answer, reading_of
 from policy_router.calls.results import Failing, Reply
 from policy_router.errors import needs_extra
@@ -165,7 +166,11 @@ class Exchange:
         self.wire, self.secrets, self.clock = wire, secrets, clock
         self.reading = reading_of(wire.api, secrets, wire.model)
 
-    def call(self, client: openai.OpenAI) -> Reply | Failure:
+    def call(
+        self,
+        client: openai.OpenAI,
+        limits: Limits,  # noqa: ARG002 - nothing honours it yet
+    ) -> Reply | Failure:
         """Make the call, and wait for the answer."""
         try:
             answer = self._create(self._api(client).with_raw_response)
@@ -173,7 +178,11 @@ class Exchange:
             return self._failure(error)
         return self._read(answer.content)
 
-    async def call_async(self, client: openai.AsyncOpenAI) -> Reply | Failure:
+    async def call_async(
+        self,
+        client: openai.AsyncOpenAI,
+        limits: Limits,  # noqa: ARG002 - nothing honours it yet
+    ) -> Reply | Failure:
         """Make the call on an event loop; as for :meth:`call`."""
         try:
             answer = await self._create(self._api(client).with_raw_response)
@@ -181,7 +190,11 @@ class Exchange:
             return self._failure(error)
         return self._read(answer.content)
 
-    def stream(self, client: openai.OpenAI) -> Generator[str, None, None]:
+    def stream(
+        self,
+        client: openai.OpenAI,
+        limits: Limits,  # noqa: ARG002 - nothing honours it yet
+    ) -> Generator[str, None, None]:
         """Make the call, and yield the text as it comes; :attr:`reading` has the outcome."""
         try:
             with self._create(self._api(client), stream=True) as events:
@@ -191,7 +204,11 @@ class Exchange:
             self._break(error)
         yield from self.reading.rest()
 
-    async def stream_async(self, client: openai.AsyncOpenAI) -> AsyncGenerator[str, None]:
+    async def stream_async(
+        self,
+        client: openai.AsyncOpenAI,
+        limits: Limits,  # noqa: ARG002 - nothing honours it yet
+    ) -> AsyncGenerator[str, None]:
         """Make the call on an event loop; as for :meth:`stream`."""
         try:
             async with await self._create(self._api(client), stream=True) as events:

@@ -19,26 +19,16 @@ from policy_router.calls.closeable import Closeable
 from policy_router.calls.connections import require_sdk
 from policy_router.calls.costs import estimate
 from policy_router.calls.executor import Executor
-from policy_router.calls.notifications import LOGGER, notify_all
-from policy_router.calls.results import (
-    ChildTask,
-    Delegation,
-    Event,
-    EventKind,
-    Reply,
-    Result,
-    Status,
-    Watcher,
-)
+from policy_router.calls.results import ChildTask, Delegation, Reply, Result, Status, Watcher
 from policy_router.decision.record import Target
 from policy_router.delegation.arguments import arguments_of
 from policy_router.delegation.batch import CountTokens, Planned, count_tokens, planned
+from policy_router.delegation.child import task_of, tell_finished, tell_started
 from policy_router.delegation.current_decision import decision_scope, parent_of
-from policy_router.delegation.log_events import decided, logging_watcher
+from policy_router.delegation.log_events import decided
 from policy_router.delegation.loop import BackgroundLoop, in_a_thread
 from policy_router.delegation.outcomes import completed, failed, overall
 from policy_router.delegation.tool import tool
-from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
 from policy_router.files.clock import Clock, system_clock
 from policy_router.files.ids import Ids, check_session, uuid7
@@ -295,11 +285,11 @@ class Delegator(Closeable):
                     answer = self._loop.run(lambda: _awaited(waiting))
             result = completed(self.policy, plan, answer, self.executor.secrets)
         except (KeyboardInterrupt, GeneratorExit):
-            self._finished(plan.result(Status.CANCELLED, self.policy), task, began)
+            tell_finished(plan.result(Status.CANCELLED, self.policy), task, began)
             raise
         except BaseException as problem:  # noqa: BLE001 - what a child raises is its error
             result = failed(self.policy, plan, problem, self.executor.secrets)
-        return self._finished(result, task, began)
+        return tell_finished(result, task, began)
 
     async def _run_async(self, plan: Planned, watcher: Watcher | None) -> Result:
         """Run a child on the event loop."""
@@ -311,10 +301,10 @@ class Delegator(Closeable):
             result = completed(self.policy, plan, answer, self.executor.secrets)
         except BaseException as problem:
             if isinstance(problem, asyncio.CancelledError) and _is_being_cancelled():
-                self._finished(plan.result(Status.CANCELLED, self.policy), task, began)
+                tell_finished(plan.result(Status.CANCELLED, self.policy), task, began)
                 raise
             result = failed(self.policy, plan, problem, self.executor.secrets)
-        return self._finished(result, task, began)
+        return tell_finished(result, task, began)
 
     async def _answer(self, target: Target, task: ChildTask) -> Answer:
         if self._run_child is None:
@@ -326,49 +316,13 @@ class Delegator(Closeable):
         return await answer if inspect.isawaitable(answer) else answer
 
     def _started(self, plan: Planned, watcher: Watcher | None) -> tuple[Target, ChildTask]:
-        """Say that a child begins: one line in the log, with what it runs on."""
-        target, given = plan.target, plan.assignment
+        """Say that a child begins."""
+        target = plan.target
         if target is None:  # pragma: no cover - only what is selected is run
             raise TypeError("a child needs a target")
-        task = ChildTask(
-            plan.index,
-            given.goal,
-            given.context,
-            str(given.task.get("kind", "")),
-            plan.decision_id,
-            plan.session_id,
-            plan.record,
-            notify_all(self._logged(plan), self._watcher, watcher),
-        )
-        level, provider, model = plan.record.decision.level, target.provider, target.model
-        line = "decision %s task %d level %s provider %s model %s"
-        words = (plan.decision_id, plan.index, level, printable(provider), printable(model))
-        LOGGER.info(line, *words)
-        message = f"runs on {printable(model)} at {printable(provider)}"
-        task.tell(Event(EventKind.STARTED, plan.index, plan.decision_id, message, provider, model))
+        task = task_of(plan, self._log, self._watcher, watcher)
+        tell_started(task, target)
         return target, task
-
-    def _logged(self, plan: Planned) -> Watcher | None:
-        return None if self._log is None else logging_watcher(self._log, plan)
-
-    def _finished(self, result: Result, task: ChildTask, began: float) -> Result:
-        """Say that a child has ended."""
-        result = replace(result, duration_seconds=round(time.monotonic() - began, 3))
-        message = result.error.message if result.error else result.status.value
-        ran = result.effective
-        provider, model = (ran.provider, ran.model) if ran else (None, None)
-        task.tell(
-            Event(
-                EventKind.FINISHED,
-                task.index,
-                task.decision_id,
-                message,
-                provider,
-                model,
-                result=result,
-            )
-        )
-        return result
 
     # Closeable.
 

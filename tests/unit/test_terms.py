@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import policy_router
-from policy_router import log
+from policy_router import hosts, log
 from tests.support.commands import ROOT
 
 PAGE = (ROOT / "docs" / "TERMS.md").read_text(encoding="utf-8")
@@ -38,8 +38,9 @@ report requested require required result retry router run schema second secret s
 seq serve served session severity shorten signature signer since size source span spent state
 status stream strength strict support system team temperature text time timeout title tls to
 token tool top total trace transport type unchanged unfit unknown unlogged unreadable unsupported
-until url usd use value verbosity verifier verify version violation wait waiting warm
+cached until url usd use value verbosity verifier verify version violation wait waiting warm
 watcher what when whole why window wire without write
+begin body cancelled done failed idle left out own pause planned ready reload
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""
@@ -103,7 +104,12 @@ def public_names() -> set[str]:
     """Return the names of the library, the keys of the schemas, and the command line's options."""
     page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     schemas = (json.loads(path.read_bytes()) for path in (ROOT / "schemas").glob("*.json"))
-    names = {*names_of(policy_router), *names_of(log), *re.findall(r"--([a-z-]+)", page)}
+    names = {
+        *names_of(policy_router),
+        *names_of(log),
+        *names_of(hosts),
+        *re.findall(r"--([a-z-]+)", page),
+    }
     return names.union(*map(keys_of, schemas))
 
 

@@ -1,0 +1,228 @@
+"""A plan at work: which call is to be made now, what came of those before, and what it ends with.
+
+Three runners act on a decision: the executor, a gateway that passes a request through, and a host
+that runs the child itself. All of them go along a plan in this way::
+
+    while (leg := plan.ready()) is not None:
+        try:
+            answer = call(leg)
+        except Exception as error:
+            plan.failed(error)
+        else:
+            return plan.done(text=answer)
+    raise plan.error
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from policy_router.calls.attempts import Call, Finished, Pause, Rules, advance, attempt_plan
+from policy_router.calls.exceptions import Reading, failure_from
+from policy_router.calls.failures import Failure
+from policy_router.calls.legs import Leg, Legs
+from policy_router.calls.notifications import tell_attempt, tell_left_out, tell_pause
+from policy_router.calls.results import Attempt, ChildTask, Reply
+from policy_router.calls.served import concluded
+from policy_router.decision.record import Target
+from policy_router.domain import Policy
+from policy_router.errors import ProviderError
+from policy_router.files.clock import Clock, system_clock
+
+
+class Plan:
+    """The calls of one child, one after the other. For one thread, or one task of an event loop.
+
+    Attributes:
+        policy: has the endpoints, and what fallbacks follow on.
+        task: what the child is to do, and who is told.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        target: Target,
+        task: ChildTask,
+        *,
+        legs: Legs,
+        rules: Rules,
+        clock: Clock = system_clock,
+    ) -> None:
+        """Go to the first call.
+
+        Args:
+            policy: has the endpoints, and what fallbacks follow on.
+            target: what was decided; the task has its fallbacks.
+            task: what the child is to do, and who is told.
+            legs: makes the legs.
+            rules: how it goes on after a failure.
+            clock: the time, for a ``Retry-After`` that is a date.
+
+        Raises:
+            RequestError: the session's id cannot be sent.
+        """
+        self.policy, self.task = policy, task
+        self._legs, self._clock = legs, clock
+        self._steps = attempt_plan((target, *task.fallbacks), rules)
+        self._leg: Leg | None = None
+        self._pause: Pause | None = None
+        self._end: Finished | None = None
+        self._reply: Reply | None = None
+        self._error: ProviderError | None = None
+        self._go_on(advance(self._steps))
+
+    # What is to be done now.
+
+    def ready(self) -> Leg | None:
+        """Wait until the next call may be made, and return it; None where there is none."""
+        if self._pause is not None:
+            time.sleep(self._pause.seconds)
+        return self.leg
+
+    async def ready_async(self) -> Leg | None:
+        """Wait on the running event loop, like :meth:`ready`."""
+        if self._pause is not None:
+            await asyncio.sleep(self._pause.seconds)
+        return self.leg
+
+    @property
+    def leg(self) -> Leg | None:
+        """The call that is to be made now, whether it may be made already or not."""
+        if self._pause is not None:
+            self._pause = None
+            self._go_on(advance(self._steps))
+        return self._leg
+
+    @property
+    def pause(self) -> float:
+        """The seconds for which :meth:`ready` waits."""
+        return 0.0 if self._pause is None else self._pause.seconds
+
+    # What came of it.
+
+    def failed(
+        self,
+        error: BaseException | Failure | int,
+        *,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        partial: str = "",
+    ) -> bool:
+        """Note that the call failed.
+
+        Args:
+            error: the exception of any SDK or HTTP client, or the HTTP status of the answer.
+            body: the body of the answer, where the exception does not have it.
+            headers: the headers of the answer, where the exception does not have them.
+            partial: the part of the answer that was passed on already: nothing is tried after it.
+
+        Returns:
+            Whether there is another call to make.
+        """
+        leg = self.leg
+        if leg is None:
+            return False
+        known = Reading(self._clock(), leg.model, self._legs.secrets, body, headers)
+        self.answered(failure_from(error, known, partial=partial))
+        return self._end is None
+
+    def done(
+        self,
+        text: str | None = None,
+        *,
+        served_model: str | None = None,
+        finish_reason: str | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cached_tokens: int | None = None,
+    ) -> Reply:
+        """Note that the child has its answer.
+
+        Args:
+            text: the answer.
+            served_model: the model that the provider reports; a warning follows if it is another.
+            finish_reason: the provider's reason why the model stopped.
+            input_tokens: the tokens of all calls' input.
+            output_tokens: the tokens of all calls' answers.
+            cached_tokens: how many of the input tokens came from the provider's cache.
+
+        Returns:
+            The reply of the child, with its target, every attempt and the warnings.
+
+        Raises:
+            ProviderError: the plan has ended without an answer before.
+        """
+        usage = (input_tokens, output_tokens, cached_tokens)
+        self.answered(Reply(text, served_model, finish_reason, *usage))
+        return self.reply()
+
+    def answered(self, answer: Reply | Failure) -> None:
+        """Note what came of the call; nothing where there is none."""
+        leg, self._leg = self.leg, None
+        if leg is None:
+            return
+        if isinstance(answer, Reply) and leg.left_out:
+            left_out = [f"the model does not take `{name}`" for name in leg.left_out]
+            answer = replace(answer, warnings=(*left_out, *answer.warnings))
+        self._go_on(advance(self._steps, answer))
+
+    # What it ended with.
+
+    def reply(self) -> Reply:
+        """Return the answer of the child.
+
+        Raises:
+            ProviderError: no target of the plan answered.
+            RuntimeError: it has not ended.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._reply is None:
+            raise RuntimeError("the plan has not ended")
+        return self._reply
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is an answer, or no target left to call."""
+        return self._end is not None
+
+    @property
+    def error(self) -> ProviderError | None:
+        """Why no target of the plan answered; None where one did, or it has not ended."""
+        return self._error
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every attempt, once it has ended."""
+        return self._end.attempts if self._end else ()
+
+    # Going on.
+
+    def _go_on(self, step: Call | Pause | Finished) -> None:
+        """Go on to a call that can be made, to a pause, or to the end."""
+        while isinstance(step, Call):
+            tell_attempt(step, self.task)
+            leg = self._legs.leg(self.policy, step.target, self.task.session_id)
+            if isinstance(leg, Leg):
+                for name in leg.left_out:
+                    tell_left_out(step, self.task, name)
+                self._leg = leg
+                return
+            step = advance(self._steps, leg)
+        if isinstance(step, Pause):
+            self._pause = step
+            tell_pause(self.task, step)
+        else:
+            self._finish(step)
+
+    def _finish(self, end: Finished) -> None:
+        self._end = end
+        try:
+            self._reply = concluded(self.policy, end, self.task)
+        except ProviderError as error:
+            self._error = error
