@@ -37,7 +37,7 @@ from policy_router.delegation.current_decision import decision_scope, parent_of
 from policy_router.delegation.log_events import decided, logging_watcher
 from policy_router.delegation.loop import BackgroundLoop, in_a_thread
 from policy_router.delegation.outcomes import completed, failed, overall
-from policy_router.delegation.tool import tool
+from policy_router.delegation.tool import Format, tool
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
 from policy_router.files.clock import Clock, system_clock
@@ -108,17 +108,27 @@ class Delegator(Closeable):
         self._loop = BackgroundLoop()
         self._owns_executor, self._is_closed = executor is None, False
 
-    def tool(self, facts: Facts = None) -> dict[str, Any]:
+    def tool(
+        self,
+        facts: Facts = None,
+        *,
+        format: Format = "openai",  # noqa: A002 - what users call it
+        strict: bool = False,
+    ) -> dict[str, Any]:
         """Return the definition of the tool ``delegate_task`` for an agent.
 
         Args:
             facts: as for :meth:`delegate`. They should not change from call to call, since the
                 definition changes with them.
+            format: the API that takes it: ``openai`` (Chat Completions), ``openai-responses``,
+                ``anthropic``, ``gemini`` or ``mcp``.
+            strict: whether the model has to give every argument; null asks for nothing.
 
         Raises:
             RequestError: they do not fit the policy.
+            ValueError: there is no such format.
         """
-        return tool(self.policy, facts)
+        return tool(self.policy, facts, format=format, strict=strict)
 
     def plan(
         self,
