@@ -36,10 +36,11 @@ from policy_router.delegation.batch import CountTokens, Planned, count_tokens, p
 from policy_router.delegation.current_decision import decision_scope, parent_of
 from policy_router.delegation.log_events import decided, logging_watcher
 from policy_router.delegation.loop import BackgroundLoop, in_a_thread
-from policy_router.delegation.outcomes import completed, failed, overall
+from policy_router.delegation.outcomes import completed, failed, overall, refused_arguments
 from policy_router.delegation.tool import Format, tool
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
+from policy_router.errors import ArgumentsError
 from policy_router.files.clock import Clock, system_clock
 from policy_router.files.ids import Ids, check_session, uuid7
 from policy_router.log.write.decision_log import DecisionLog
@@ -141,7 +142,10 @@ class Delegator(Closeable):
 
         Arguments and errors are those of :meth:`delegate`. Nothing is logged.
         """
-        batch = self._decided(arguments, facts, session_id)
+        try:
+            batch = self._decided(arguments, facts, session_id)
+        except ArgumentsError as problem:
+            return refused_arguments(problem, session_id)
         results = [self._estimated(plan) for plan in batch]
         return self._delegation(batch, results, session_id)
 
@@ -167,15 +171,20 @@ class Delegator(Closeable):
 
         Returns:
             The results, in the order of the tasks. A task that is refused or fails is a result.
+            Arguments that are not understood are a refusal with the code ``bad_request``, whose
+            message says where and what to send.
 
         Raises:
-            RequestError: the arguments or facts are malformed; the path is the place. No child ran.
+            RequestError: the facts are malformed; the path is the place. No child ran.
             LogError: the decisions cannot be logged, so they are denied. No child ran.
             ModuleNotFoundError: a child needs the extra ``run``. Nothing was logged, no child ran.
             RuntimeError: the delegator is closed; or this is a coroutine of a child, which must
                 await :meth:`delegate_async`.
         """
-        batch = self._decided(arguments, facts, session_id)
+        try:
+            batch = self._decided(arguments, facts, session_id)
+        except ArgumentsError as problem:
+            return refused_arguments(problem, session_id)
         chosen = self._chosen(batch)
         if self._log is not None:
             self._log.decisions(self.policy, _decided_by(batch, parent_id))
@@ -202,7 +211,10 @@ class Delegator(Closeable):
 
         Cancelling it cancels its children.
         """
-        batch = self._decided(arguments, facts, session_id)
+        try:
+            batch = self._decided(arguments, facts, session_id)
+        except ArgumentsError as problem:
+            return refused_arguments(problem, session_id)
         chosen = self._chosen(batch)
         if (log := self._log) is not None:
             decisions = _decided_by(batch, parent_id)

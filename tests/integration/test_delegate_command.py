@@ -314,7 +314,7 @@ def test_a_refused_task_may_be_skipped(peer: Provider, delegate: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "stdin", "told"),
     [
-        ((), "", "$.goal: there is nothing to do; give a `goal`, or `tasks`"),
+        ((), "", "$.goal: there is nothing to do; send a `goal`, or `tasks`"),
         (("--goal", " "), "", "$.goal: there is nothing to do"),
         (("--tasks", "-"), "3", "$.tasks: "),
         (("--tasks", "-"), "[{]", "standard input: this is not JSON"),
@@ -489,6 +489,16 @@ def test_an_interrupt_of_one_task_is_told_too(
     assert process.returncode == 130, err.decode()
     made = json.loads(out)
     assert (made["status"], made["results"][0]["status"]) == ("cancelled", "cancelled")
+
+
+def test_the_answer_for_the_agent_s_model_has_what_it_needs_alone(delegate: Run) -> None:
+    asked = '[{"goal": "a"}, {"goal": "b", "model": "huge"}]'
+    words = ("--tasks", "-", "--format", "answer", "--on-refused", "skip")
+    ran = delegate(*words, stdin=asked)
+    first, second = json.loads(ran.out)["results"]
+    assert first == {"task": 0, "model": "m0", "text": HELLO.replace("hi there", "a")}
+    assert second["error"]["permitted"] == ["m0", "m1"]
+    assert set(second) == {"task", "status", "error"}
 
 
 # The tool
