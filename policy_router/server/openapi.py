@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from policy_router.decision.schema import described, record_schema, request_schema
+from policy_router.delegation.tool import FORMATS
 from policy_router.server.administering import CheckBody
 from policy_router.server.asking import LONGEST_BODY
 from policy_router.server.auditing import ExplainBody, WindowBody
@@ -85,7 +86,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "agent",
         _ANY,
         "Request",
-        {"format": {"type": "string", "enum": ["openai"]}, "strict": {"enum": ["false"]}},
+        {"format": {"type": "string", "enum": [*FORMATS], "default": "openai"}, "strict": _FLAG},
         takes_parent=True,
     ),
     ("/v1/explain", "POST"): Operation(

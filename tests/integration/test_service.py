@@ -101,8 +101,11 @@ def test_the_menu_and_the_tool_are_those_of_the_library(client: httpx.Client) ->
     assert [entry["name"] for entry in research["entries"]] == ["small", "large", "secret"]
     tool = client.post("/v1/tool", json={"parent": {"depth": 3}}).json()
     assert tool["function"]["parameters"]["properties"]["model"]["enum"] == ["small"]
-    assert client.post("/v1/tool?strict=true", json={}).status_code == 501
-    assert problem(client.post("/v1/tool?strickt=true", json={}))["code"] == "bad_query"
+    strict = client.post("/v1/tool?format=anthropic&strict=true", json={}).json()
+    assert strict["strict"] is True
+    assert strict["input_schema"]["required"] == list(strict["input_schema"]["properties"])
+    for query in ("strickt=true", "strict=yes", "format=xml", "format="):
+        assert problem(client.post(f"/v1/tool?{query}", json={}))["code"] == "bad_query"
 
 
 def test_the_service_says_that_it_is_alive_and_ready(client: httpx.Client) -> None:
