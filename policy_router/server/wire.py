@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 import uvloop
@@ -28,6 +30,8 @@ _READING_SECONDS: Final = 60.0
 _LONGEST_HEAD: Final = 64 * 1024
 _LEAVE_SECONDS: Final = 1.0
 _LEAVE_POLL_SECONDS: Final = 0.02
+_HEAD_END: Final = b"\r\n\r\n"
+_UPGRADE: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 new_loop: Final = uvloop.new_event_loop
 """Makes the event loop that a server runs in."""
 
@@ -50,7 +54,7 @@ class _Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in what has come, and wait for what is still to come only so long."""
-        super().data_received(data)
+        super().data_received(_without_upgrade(data))
         # uvicorn makes a scope when a request begins, and a cycle of it at the end of its head.
         has_head = getattr(self.cycle, "scope", None) is self.scope
         if has_head and not self.cycle.more_body:
@@ -67,6 +71,15 @@ class _Connection(HttpToolsProtocol):
             self.send_400_response("The request is too slow, or its head is too long.")
         else:
             self._close_after(left)
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer; what a chunked body names after its end is no part of the head.
+
+        Nobody looks at such trailers: one could name who asks where a proxy has looked at the head.
+        """
+        super().on_headers_complete()
+        nothing: Any = deque(maxlen=0)
+        self.headers = nothing
 
     def pause_writing(self) -> None:
         """Wait for a client that does not read only so long."""
@@ -93,6 +106,19 @@ class _Connection(HttpToolsProtocol):
         self.timeout_keep_alive_task = closing
 
 
+def _without_upgrade(data: bytes) -> bytes:
+    """Return what has come without a wish for another protocol, if that is in the first head of it.
+
+    It may be ignored (RFC 9110, section 7.8). Clients of Java send it with a first request, and the
+    parser takes no body where it sees it. What is returned is as long, so that no body ends
+    elsewhere.
+    """
+    if b"pgrade" not in data:
+        return data
+    head, end, rest = data.partition(_HEAD_END)
+    return _UPGRADE.sub(b"\r\nxpgrade:", head) + end + rest
+
+
 def write_whole(send: Send, status: int, headers: list[Header], body: bytes) -> bool:
     """Write a whole answer at once, as uvicorn would in two messages, each header checked.
 
@@ -100,9 +126,12 @@ def write_whole(send: Send, status: int, headers: list[Header], body: bytes) -> 
     the ordinary is left to uvicorn.
 
     Returns:
-        Whether it is written.
+        Whether it is written, or nobody is there any more to read it.
     """
     cycle = getattr(send, "__self__", None)
+    if type(cycle) is RequestResponseCycle and cycle.transport.is_closing():
+        cycle.disconnected = True  # uvicorn hears of it a moment later
+        return True
     if (
         type(cycle) is not RequestResponseCycle
         or not cycle.keep_alive
