@@ -30,6 +30,7 @@ from policy_router.server.settings import seconds_of
 _LINES: Final = b"application/x-ndjson"
 _AGE: Final = re.compile(r"[0-9]{1,6}[smhd]")
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _LIMIT: Final = 50
 _MOST: Final = 1000
 _NO_LOG: Final = "the service has no decision log: it was started without --log"
@@ -149,7 +150,7 @@ class Auditors:
         """List decisions of the log, the newest first."""
         options = asked.options(*FILTERS, "since", "until", "limit", "cursor")
         limit = options.get("limit", str(_LIMIT))
-        if not limit.isdecimal() or not 1 <= int(limit[:9]) <= _MOST:
+        if not _NUMBER.fullmatch(limit) or not 1 <= int(limit) <= _MOST:
             raise _bad_query("limit", f"a number from 1 to {_MOST:,} is wanted")
         try:
             found = await asyncio.to_thread(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import sqlite3
 import sys
@@ -38,6 +39,8 @@ _POLL_SECONDS: Final = 0.2
 _TURN_SECONDS: Final = 2.0
 _NOWHERE: Final = -1
 _BLOCK: Final = 4 * 1024 * 1024
+_CURSOR: Final = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}")
+"""Two numbers that SQLite can hold."""
 _BITS: Final = {code.value: 1 << place for place, code in enumerate(ReasonCode)}
 _TABLES: Final = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -270,10 +273,9 @@ def _policies(base: sqlite3.Connection, text: str) -> list[int]:
 
 
 def _read_cursor(cursor: str) -> list[int]:
-    at, _, number = cursor.partition(".")
-    if not at.isdecimal() or not number.isdecimal() or len(cursor) > 40:  # noqa: PLR2004
+    if not _CURSOR.fullmatch(cursor):
         raise ValueError("the cursor is none of an answer before")
-    return [int(at), int(number)]
+    return [int(number) for number in cursor.split(".")]
 
 
 class Follower:
