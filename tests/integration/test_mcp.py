@@ -36,7 +36,7 @@ GIVEN: Final[dict[str, Any]] = {
 CALLER: Final = {"id": "a-agent", "team": "research"}
 PAGE: Final = ROOT / "docs" / "mcp.md"
 WHERE: Final = ("stdio", "http")
-SECRET: Final = "s3cr3t"
+UNTOLD: Final = "s3cr3t"
 HEADERS: Final = {
     "content-type": "application/json",
     "accept": "application/json, text/event-stream",
@@ -433,10 +433,10 @@ def test_what_is_no_message_over_http_is_an_error(
             assert answer.status_code == 400
             assert "error" in answer.json()
             assert b"Traceback" not in answer.content
-    for content in ([SECRET], {"id": SECRET}, {"jsonrpc": "2.0", "id": 1, "params": SECRET}):
+    for content in ([UNTOLD], {"id": UNTOLD}, {"jsonrpc": "2.0", "id": 1, "params": UNTOLD}):
         answer = client.post("/mcp", json=content, headers=HEADERS)
         assert "no message of JSON-RPC" in answer.json()["error"]["message"]
-        assert SECRET not in answer.text
+        assert UNTOLD not in answer.text
     pong = {"jsonrpc": "2.0", "id": 1, "result": {}}
     assert client.post("/mcp", content=ping, headers=HEADERS).json() == pong
     assert client.post("/mcp", content=b"x" * 2**21, headers=HEADERS).status_code == 413
