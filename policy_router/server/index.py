@@ -173,6 +173,7 @@ class Index:
             LogError: there is no index yet, or it cannot be read.
             ValueError: the cursor is none.
         """
+        before = [] if cursor is None else _read_cursor(cursor)
         with self._opened() as base:
             clauses, values = _clauses(base, wanted)
             if any(value == _NOWHERE for value in values):
@@ -181,9 +182,9 @@ class Index:
                 if value is not None:
                     clauses.append(clause)
                     values.append(value)
-            if cursor is not None:
+            if before:
                 clauses.append("(time, nth) < (?, ?)")
-                values += _read_cursor(cursor)
+                values += before
             rows = base.execute(
                 "SELECT time, nth, writer, segment, place, size FROM"  # noqa: S608 - no values
                 f" (SELECT * FROM decisions WHERE {' AND '.join(clauses) or '1'}"

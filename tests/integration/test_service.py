@@ -345,6 +345,11 @@ def test_a_unix_socket_is_its_owner_s_who_may_administer(folder: Path) -> None:
         (("policy.yaml", "--listen", "0.0.0.0:0"), "without credentials only"),
         (("policy.yaml", "--listen", "nowhere"), "an address and a port"),
         (("policy.yaml", "--listen", "127.0.0.1:99999"), "an address and a port"),
+        (("policy.yaml", "--listen", "unix:"), "an address and a port"),
+        (("policy.yaml", "--config", "nul.json"), "an address and a port"),
+        (("policy.yaml", "--tokens", "none.jsonl", "--listen", "a..b:80"), "no name of a host"),
+        (("policy.yaml", "--config", "notls.json"), "none.pem, policy.yaml: cannot be read"),
+        (("policy.yaml", "--config", "badtls.json"), "no certificate and its key"),
         (("policy.yaml", "--tokens", "missing.jsonl"), "cannot be read"),
         (("policy.yaml", "--config", "missing.yaml"), "cannot be read"),
         (("policy.yaml", "--config", "policy.yaml"), "unknown field"),
@@ -354,9 +359,24 @@ def test_a_unix_socket_is_its_owner_s_who_may_administer(folder: Path) -> None:
 def test_a_service_that_is_not_set_up_well_does_not_start(
     folder: Path, words: tuple[str, ...], said: str
 ) -> None:
+    tls = {"certificate": "policy.yaml", "key": "policy.yaml"}
+    write(
+        folder,
+        nul_json=json.dumps({"listen": "unix:\0router"}),
+        notls_json=json.dumps({"tls": {**tls, "certificate": "none.pem"}}),
+        badtls_json=json.dumps({"tls": tls}),
+        none_jsonl="",
+    )
     ran = in_process_of_its_own("serve", *words, cwd=folder)
     assert (ran.code, ran.out) == (2, "")
     assert said in ran.err
+
+
+def test_a_port_that_is_taken_is_said_with_what_to_do(service: Service, folder: Path) -> None:
+    place = "{}:{}".format(*service.address)
+    ran = in_process_of_its_own("serve", "policy.yaml", "--listen", place, cwd=folder)
+    assert ran.code == 2
+    assert f"{place}: cannot listen: address already in use; another process" in ran.err
 
 
 def test_a_policy_with_errors_is_not_served(folder: Path) -> None:

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -415,6 +415,19 @@ def test_what_is_counted_is_named_as_prometheus_wants_it(folder: Path) -> None:
 
 
 @pytest.mark.stress
+def test_a_usual_limit_of_open_files_drops_no_connection(folder: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        service = Service(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with service, ExitStack() as opened:
+        for _ in range(200):
+            opened.enter_context(socket.create_connection(service.address))
+        assert service.client().get("/livez").status_code == 200
+
+
 def test_connections_that_do_nothing_harm_nobody(folder: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     many = min(2000, (hard if hard > 0 else soft) // 2 - 100)
