@@ -166,6 +166,8 @@ def test_json_in_utf8_may_say_so_and_a_compressed_body_is_refused(client: httpx.
     assert client.post("/v1/decide", content=b"{}", headers=good).status_code == 200
     zipped = {"content-type": "application/json", "content-encoding": "gzip"}
     assert client.post("/v1/decide", content=b"{}", headers=zipped).status_code == 415
+    text = problem(client.post("/v1/decide", content=b"{}", headers={"content-type": "text/plain"}))
+    assert text["help"] == "send the header `Content-Type: application/json`"
 
 
 @pytest.mark.parametrize(
@@ -181,6 +183,11 @@ def test_json_in_utf8_may_say_so_and_a_compressed_body_is_refused(client: httpx.
         ("127.0.0.1.evil.example.com", 421),
         ("[::1", 400),
         ("", 400),
+        ("localhost:none", 400),
+        ("localhost:99999", 400),
+        ("evil.example.com@localhost", 400),
+        ("localhost/evil.example.com", 400),
+        ("localhost#.evil.example.com", 400),
     ],
 )
 def test_only_known_names_of_the_service_are_answered(
@@ -285,6 +292,31 @@ def test_unknown_paths_and_methods_are_refused(client: httpx.Client) -> None:
     assert problem(client.get("/v1/decide/"))["code"] == "no_route"
     answer = client.get("/v1/decide")
     assert (problem(answer)["code"], answer.headers["allow"]) == ("no_method", "POST")
+
+
+def test_a_head_is_that_of_the_answer_without_its_body(client: httpx.Client) -> None:
+    head, whole = client.head("/livez"), client.get("/livez")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
+    assert client.head("/v1/decide").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "input data was truncated"),
+        (b'{"task": }', "byte 9"),
+        (b'{"task": "\xff"}', "it is not UTF-8"),
+        (b"[" * 100_000, "nested too deep"),
+    ],
+)
+def test_what_is_no_json_is_said_with_its_place(
+    client: httpx.Client, body: bytes, reason: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    said = problem(client.post("/v1/decide", content=body, headers=headers))
+    assert said["code"] == "not_json"
+    assert reason in said["detail"]
 
 
 def test_a_long_path_takes_no_long_time(service: Service) -> None:

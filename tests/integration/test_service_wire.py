@@ -115,6 +115,16 @@ def test_a_body_comes_with_a_wish_for_another_protocol(service: Service) -> None
         assert b'"model":"large-model"' in answers
 
 
+def test_a_body_in_a_form_that_is_not_known_is_refused(service: Service) -> None:
+    asked = chunked("Host: localhost").replace(b"-Encoding: chunked", b"-Encoding: gzip, chunked")
+    assert statuses(service.raw(asked + LAST)) == [b"415", b"200"]
+
+
+def test_a_connection_goes_on_behind_a_body_that_is_too_long(service: Service) -> None:
+    body = " " * (1024 * 1024 + 1)
+    assert statuses(service.raw(request(body=body) + LAST)) == [b"413", b"200"]
+
+
 def test_a_body_with_the_name_of_a_header_is_as_long_as_it_was(service: Service) -> None:
     body = "\r\nUpgrade: h2c\r\n{}"
     head, _, _ = request(body=body).partition(body.encode())
