@@ -382,7 +382,7 @@ def test_a_unix_socket_is_its_owner_s_who_may_administer(folder: Path) -> None:
         (("policy.yaml", "--tokens", "none.jsonl", "--listen", "a..b:80"), "no name of a host"),
         (("policy.yaml", "--config", "notls.json"), "none.pem, policy.yaml: cannot be read"),
         (("policy.yaml", "--config", "badtls.json"), "no certificate and its key"),
-        (("policy.yaml", "--tokens", "missing.jsonl"), "cannot be read"),
+        (("policy.yaml", "--tokens", "missing.jsonl"), "token new --tokens missing.jsonl makes"),
         (("policy.yaml", "--config", "missing.yaml"), "cannot be read"),
         (("policy.yaml", "--config", "policy.yaml"), "unknown field"),
         (("policy.yaml", "--workers", "0"), "workers"),
