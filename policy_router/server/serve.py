@@ -113,7 +113,7 @@ def following(settings: Settings) -> Iterator[Callable[[], Awaitable[None]]]:
     if settings.log is None:
         yield lambda: asyncio.sleep(_POLL_SECONDS)
         return
-    command = [sys.executable, "-m", "policy_router.server.index"]
+    command = [sys.executable, "-m", "policy_router.server.follower"]
     command += [settings.log, index_of(settings)]
 
     def start() -> subprocess.Popen[bytes]:
