@@ -139,7 +139,7 @@ class Access:
         asked.options()
         place = urlsplit(f"//{asked.headers.get(b'host', b'').decode('ascii')}")
         is_plain = not self._has_tls and _is_loopback(place.hostname or "")
-        base = f"{'http' if is_plain else 'https'}://{place.netloc.rpartition('@')[2]}"
+        base = f"{'http' if is_plain else 'https'}://{place.netloc}"
         ends = {name: f"{base}{path}" for name, path in _ENDPOINTS.items()}
         return Answer.of({"policy_decision_point": base, **ends})
 

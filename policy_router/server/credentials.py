@@ -6,6 +6,7 @@ the token: whoever reads it cannot ask with it.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import logging
 import os
@@ -160,7 +161,9 @@ class TokenFile:
         self._problems: list[str] = []
         self._read()
         if self._problems:
-            raise RequestError(path, self._problems[0])
+            remedy = f"policy-router token new --tokens {path} makes it, with a token"
+            is_there = self._path.exists()
+            raise RequestError(path, self._problems[0], None if is_there else remedy)
 
     def get(self, digest: str) -> Credential | None:
         """Return whose token has a SHA-256 sum."""
@@ -183,7 +186,7 @@ class TokenFile:
             if seen == self._seen:
                 return
             with self._path.open("rb") as stream:
-                lines = stream.read(_LONGEST_FILE).splitlines()
+                lines = stream.read(_LONGEST_FILE).removeprefix(codecs.BOM_UTF8).splitlines()
         except (OSError, ValueError) as problem:
             self._seen, self._known = (0, 0), {}
             self._problems = [f"cannot be read: {reason_of(problem)}"]

@@ -292,8 +292,8 @@ def _stated_in(body: bytes) -> _Stated:
         return _Stated(dict(typed), is_checked=True)
     try:
         content = msgspec.json.decode(body)
-    except NOT_JSON:
-        raise not_json() from None
+    except NOT_JSON as problem:
+        raise not_json(problem) from None
     if not isinstance(content, dict):
         raise Problem(422, "bad_request", "a mapping is wanted", path="$")
     return _Stated(content, is_checked=False)
@@ -310,8 +310,8 @@ def batch_of(body: bytes) -> list[msgspec.Raw]:
     except msgspec.ValidationError:
         detail = "a mapping with the list `requests` is wanted, and nothing else"
         raise Problem(422, "bad_request", detail, path="$") from None
-    except NOT_JSON:
-        raise not_json() from None
+    except NOT_JSON as problem:
+        raise not_json(problem) from None
     if len(requests) > MOST_REQUESTS:
         detail = f"a batch has at most {MOST_REQUESTS:,} requests"
         raise Problem(413, "too_large", detail, path="$.requests")

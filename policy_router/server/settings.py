@@ -34,6 +34,7 @@ _Positive: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
 _MayState: TypeAlias = Annotated[str, Meta(pattern=r"^(parent|budget|facts(\.[A-Za-z_]\w*)?)$")]
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NO_PLACE: Final = "an address and a port (127.0.0.1:8080) or unix:PATH is wanted"
 _FIELD: Final = re.compile(r"(?s)(.*?)(?: - at `(.*)`)?")
 
 
@@ -154,8 +155,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         host, _, port = self.listen.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
         if not host or not port.isdecimal() or int(port) > 65_535:  # noqa: PLR2004 - of TCP
-            reason = "an address and a port (127.0.0.1:8080) or unix:PATH is wanted"
-            raise RequestError("listen", reason)
+            raise RequestError("listen", _NO_PLACE)
         return host, int(port)
 
     @property
@@ -182,6 +182,8 @@ def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
         found = _FIELD.fullmatch(str(problem))
         reason, path = found.groups() if found else (str(problem), None)
         raise RequestError(f"serve: {path or '$'}", reason[:1].lower() + reason[1:]) from None
+    if settings.socket_path == "" or "\0" in settings.listen:
+        raise RequestError("listen", _NO_PLACE)  # Linux would listen where others can connect
     if not settings.has_credentials and not settings.is_local:
         reason = "without credentials only a loopback address or a Unix socket is listened at"
         remedy = "give --tokens FILE; policy-router token new makes one"
