@@ -247,7 +247,7 @@ class Delegation(Struct, frozen=True):
         waiting = [it.task for it in self.results if it.status is Status.NOT_STARTED]
         answer = {
             "status": self.status,
-            "results": [_told(result) for result in told],
+            "results": [_answer_row(result) for result in told],
             "not_started": waiting,
             "error": None if self.results else _reason(self.error),
         }
@@ -369,7 +369,7 @@ class ChildTask(Struct, frozen=True):
         return self.record.decision.fallbacks or ()
 
 
-def _told(result: Result) -> dict[str, Any]:
+def _answer_row(result: Result) -> dict[str, Any]:
     """Return what a model is told of a task."""
     ran = result.effective
     is_cut = result.finish_reason == "length"
