@@ -161,7 +161,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach the service."""
-        return self.socket_path is not None or _is_loopback(self.address[0])
+        return self.socket_path is not None or is_loopback(self.address[0])
 
 
 def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
@@ -229,7 +229,8 @@ def serve_schema() -> dict[str, Any]:
     return published("serve", main, definitions, title="policy-router service configuration")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, as it stands in an address, is this machine itself."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
