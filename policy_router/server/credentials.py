@@ -23,7 +23,7 @@ from policy_router.decision.request import Request, moment
 from policy_router.domain import FrozenDict
 from policy_router.errors import RequestError, reason_of
 from policy_router.server.problems import Problem, retry_after
-from policy_router.server.settings import Rate, Role, per_second
+from policy_router.server.settings import Rate, Role, misfit, per_second
 
 LOGGER: Final = logging.getLogger("policy_router.server")
 PREFIX: Final = "pr_"
@@ -131,7 +131,8 @@ def new_token(line: Callable[[str], TokenLine], path: str) -> str:
         content = msgspec.json.encode(line(sum_of(token)))
         msgspec.json.decode(content, type=TokenLine).credential()
     except msgspec.ValidationError as problem:
-        raise RequestError("token", str(problem)) from None
+        reason, path = misfit(problem)
+        raise RequestError(path.removeprefix("$."), reason) from None
     try:
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(number, "rb+") as stream:
@@ -198,6 +199,9 @@ class TokenFile:
             try:
                 token = msgspec.json.decode(line, type=TokenLine)
                 self._known[token.sha256] = token.credential()
+            except msgspec.ValidationError as problem:
+                reason, place = misfit(problem)
+                self._problems.append(f"line {number} is no token: {place}: {reason}")
             except (msgspec.DecodeError, UnicodeError, RequestError) as problem:
                 self._problems.append(f"line {number} is no token: {problem}")
 

@@ -79,15 +79,15 @@ NOT_JSON: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 """What is raised for bytes that are not JSON."""
 
 
-def not_json(problem: Exception) -> Problem:
+def not_json(problem: Exception | None = None) -> Problem:
     """Return the problem of a body that is not JSON, with the place in it; it holds no value."""
-    reason = str(problem)
+    reason = "" if problem is None else str(problem)
     if isinstance(problem, UnicodeError):
         reason = "it is not UTF-8"
     elif isinstance(problem, RecursionError):
         reason = "it is nested too deep"
-    detail = f"the body is not JSON: {reason[:1].lower()}{reason[1:]}"
-    return Problem(400, "not_json", detail, path="$")
+    said = f": {reason[:1].lower()}{reason[1:]}" if reason else ""
+    return Problem(400, "not_json", f"the body is not JSON{said}", path="$")
 
 
 def unfit(problem: RequestError) -> Problem:

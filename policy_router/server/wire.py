@@ -43,7 +43,7 @@ class _Connection(HttpToolsProtocol):
     does not read what it asked for.
     """
 
-    _head_bytes = 0
+    _head_bytes = _come = 0
     _began = 0.0
     _writing: asyncio.TimerHandle | None = None
 
@@ -54,6 +54,7 @@ class _Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in what has come, and wait for what is still to come only so long."""
+        self._come = self._head_bytes + len(data)
         super().data_received(_without_upgrade(data))
         # uvicorn makes a scope when a request begins, and a cycle of it at the end of its head.
         has_head = getattr(self.cycle, "scope", None) is self.scope
@@ -77,6 +78,10 @@ class _Connection(HttpToolsProtocol):
 
         Nobody looks at such trailers: one could name who asks where a proxy has looked at the head.
         """
+        if self._come > _LONGEST_HEAD:  # or it need not be looked at
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > _LONGEST_HEAD:
+                raise ValueError("the head is too long")  # which uvicorn answers with 400
         super().on_headers_complete()
         nothing: Any = deque(maxlen=0)
         self.headers = nothing

@@ -71,7 +71,7 @@ def run(served: Served, program: str) -> Any:
 def test_the_page_s_example_runs(served: Served) -> None:
     service, (agent, _) = served
     example = PAGE.read_text().partition("```js\n")[2].partition("```")[0]
-    program = example.replace("http://localhost:8080", service.url)
+    program = example.replace("http://127.0.0.1:8080", service.url)
     assert program != example
     assert node(program, POLICY_ROUTER_TOKEN=agent).split() == ["selected", "large-model"]
 

@@ -125,6 +125,12 @@ def test_a_connection_goes_on_behind_a_body_that_is_too_long(service: Service) -
     assert statuses(service.raw(request(body=body) + LAST)) == [b"413", b"200"]
 
 
+@pytest.mark.parametrize(("size", "status"), [(60_000, b"200"), (66_000, b"400")])
+def test_a_head_is_bounded_in_one_piece_too(service: Service, size: int, status: bytes) -> None:
+    asked = request(f"X-Long: {'x' * size}", "Connection: close", body=CODING)
+    assert statuses(service.raw(asked)) == [status]
+
+
 def test_a_body_with_the_name_of_a_header_is_as_long_as_it_was(service: Service) -> None:
     body = "\r\nUpgrade: h2c\r\n{}"
     head, _, _ = request(body=body).partition(body.encode())

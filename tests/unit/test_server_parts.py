@@ -67,6 +67,20 @@ def test_a_configuration_with_a_mistake_or_a_danger_is_refused(content: Any) -> 
         settings_of(content, {})
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"drain": "soon"}, "serve: $.drain: a duration such as 30s"),
+        ({"agent_may_state": ["caller"]}, "serve: $.agent_may_state[0]: parent, budget, facts or"),
+        ({"workers": "x"}, "serve: $.workers: expected `int`, got `str`"),
+    ],
+)
+def test_a_mistake_is_said_in_words_and_not_as_a_pattern(content: Any, said: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        settings_of(content, {})
+    assert str(caught.value).startswith(said)
+
+
 @pytest.mark.parametrize("listen", ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/run/x"])
 def test_without_credentials_only_this_machine_is_served(listen: str) -> None:
     assert settings_of({"listen": listen}, {}).is_local
@@ -190,3 +204,11 @@ def test_the_tokens_of_an_editor_on_windows_are_read(tmp_path: Path) -> None:
         {"id": "ada"},
         {"id": "jo"},
     ]
+
+
+def test_a_line_that_is_no_token_is_named_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.jsonl"
+    line = {"sha256": sum_of("a"), "role": "agent", "caller": {"id": "a"}, "rate": "much"}
+    file.write_bytes(msgspec.json.encode(line))
+    with pytest.raises(RequestError, match=r"line 1 is no token: \$\.rate: a rate such as 50/s"):
+        TokenFile(str(file))
