@@ -6,6 +6,7 @@ mend, the fallbacks, in order. Which target wins was decided before; here nobody
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Mapping
@@ -17,15 +18,16 @@ from msgspec.structs import replace
 
 from policy_router.calls.attempts import Rules
 from policy_router.calls.closeable import Closeable
-from policy_router.calls.connections import Connections, borrowed
+from policy_router.calls.connections import Connections, borrowed, prepare_sdk
 from policy_router.calls.dialects import Wire, conversation
 from policy_router.calls.endpoints import Endpoint, entry_of
 from policy_router.calls.failures import Failure
+from policy_router.calls.health import Health, HealthStore
 from policy_router.calls.legs import SESSION_HEADER, Leg, Legs
 from policy_router.calls.limits import Limits
 from policy_router.calls.notifications import notify_all, tell_text
 from policy_router.calls.plan import Plan
-from policy_router.calls.results import ChildTask, Reply, Watcher
+from policy_router.calls.results import ChildTask, Failing, Reply, Watcher, moment_after
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.domain import Policy
 from policy_router.errors import NoTarget, ProviderError
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 INSTRUCTIONS: Final = "You are a sub-agent. Do the task, and answer with its result alone."
 """The system message of a child, unless the host has its own."""
+_GRACE: Final = 0.05
+"""Seconds after its time in which a call may end by itself, and say how far it came."""
 
 
 class Executor(Closeable):
@@ -53,12 +57,14 @@ class Executor(Closeable):
         *,
         environ: Mapping[str, str] | None = None,
         timeout: float = 600.0,
+        deadline: float | None = None,
         retries: int = 0,
         longest_wait: float = 60.0,
         streams: bool = False,
         instructions: str = INSTRUCTIONS,
         session_header: str = SESSION_HEADER,
         transport: Any = None,
+        health: HealthStore | None = None,
         clock: Clock = system_clock,
     ) -> None:
         """Prepare to run the decisions of a policy; nothing is opened yet.
@@ -67,6 +73,8 @@ class Executor(Closeable):
             policy: the policy with the endpoints of providers and their dialects.
             environ: the mapping for ``env:NAME``; default: the process's environment.
             timeout: seconds without data from a provider after which an attempt fails.
+            deadline: seconds that a child may take in all; None: no limit. Within it, an attempt
+                that takes too long fails with ``timeout``, and the plan goes on.
             retries: how often the plan is repeated after temporary failures.
             longest_wait: seconds; a provider that asks for a longer pause is skipped.
             streams: whether answers are streamed, so that watchers get the text in pieces.
@@ -74,6 +82,8 @@ class Executor(Closeable):
             session_header: the header with the session's id for the provider.
             transport: an ``httpx2`` transport in place of the network, for tests; with version 2 of
                 the SDK, an ``httpx`` transport.
+            health: what is known of targets, shared by all children; default: a store of this
+                executor. A host may give several executors one, or have its own.
             clock: the time, for a ``Retry-After`` that is a date.
 
         Raises:
@@ -81,12 +91,30 @@ class Executor(Closeable):
         """
         if timeout <= 0 or retries < 0 or longest_wait < 0:
             raise ValueError("the timeout is above 0, retries and longest_wait are at least 0")
+        if deadline is not None and deadline <= 0:
+            raise ValueError("the deadline is above 0")
         limits = Limits(timeout, timeout)
         self.policy = policy
         self._streams, self._instructions, self._clock = streams, instructions, clock
         self._legs = Legs(environ, session_header=session_header, limits=limits, streams=streams)
-        self._rules = Rules(retries, longest_wait, self._also, time.monotonic, random.random)
+        self._deadline, self._is_warm = deadline, False
+        health = Health() if health is None else health
+        clocks = time.monotonic, random.random
+        self._rules = Rules(retries, longest_wait, self._also, *clocks, health)
         self._connections = Connections(timeout, transport)
+
+    async def warm(self) -> None:
+        """Import what model calls need, in a thread, so that the first call is no slower.
+
+        The first call on an event loop does it too: it takes about a third of a second, in which
+        the loop would stand still.
+
+        Raises:
+            ModuleNotFoundError: the extra ``run`` is not installed.
+        """
+        if not self._is_warm:
+            await asyncio.to_thread(prepare_sdk)
+            self._is_warm = True
 
     # Acting on one decision.
 
@@ -98,6 +126,7 @@ class Executor(Closeable):
         context: str = "",
         decision_id: str | None = None,
         session_id: str | None = None,
+        deadline: float | None = None,
         watcher: Watcher | None = None,
     ) -> Reply:
         """Make the model call of a decision, and try its fallbacks.
@@ -108,6 +137,7 @@ class Executor(Closeable):
             context: the information that the task needs.
             decision_id: the id of the decision; a new one unless given.
             session_id: the session to continue.
+            deadline: seconds that it may take in all, if that is less than the executor's.
             watcher: is called with each event.
 
         Returns:
@@ -119,7 +149,15 @@ class Executor(Closeable):
             RequestError: the session's id cannot be sent.
             ModuleNotFoundError: the extra ``run`` is not installed.
         """
-        task = self._task(record, goal, context, decision_id, session_id=session_id, tell=watcher)
+        task = self._task(
+            record,
+            goal,
+            context,
+            decision_id,
+            session_id=session_id,
+            deadline=deadline,
+            tell=watcher,
+        )
         return self.run_child(_target(record), task)
 
     async def run_async(
@@ -130,10 +168,19 @@ class Executor(Closeable):
         context: str = "",
         decision_id: str | None = None,
         session_id: str | None = None,
+        deadline: float | None = None,
         watcher: Watcher | None = None,
     ) -> Reply:
         """Make the model call on an event loop, like :meth:`run`."""
-        task = self._task(record, goal, context, decision_id, session_id=session_id, tell=watcher)
+        task = self._task(
+            record,
+            goal,
+            context,
+            decision_id,
+            session_id=session_id,
+            deadline=deadline,
+            tell=watcher,
+        )
         return await self.run_child_async(_target(record), task)
 
     def _task(
@@ -144,11 +191,13 @@ class Executor(Closeable):
         decision_id: str | None,
         *,
         session_id: str | None,
+        deadline: float | None,
         tell: Watcher | None,
     ) -> ChildTask:
         kind = str(record.request.get("task", {}).get("kind", ""))
         id_ = decision_id or uuid7(self._clock())
-        return ChildTask(0, goal, context, kind, id_, session_id, record, notify_all(tell))
+        told, until = notify_all(tell), moment_after(deadline)
+        return ChildTask(0, goal, context, kind, id_, session_id, record, told, until)
 
     def run_child(self, target: Target, task: ChildTask) -> Reply:
         """Run the default child: one completion, at the target or at one of its fallbacks.
@@ -158,17 +207,17 @@ class Executor(Closeable):
             RequestError: the session's id cannot be sent.
             ModuleNotFoundError: the extra ``run`` is not installed.
         """
-        plan = self.plan(target, task)
-        while (leg := plan.ready()) is not None:
-            plan.answered(self._attempt(leg, task))
-        return plan.reply()
+        with closing(self.plan(target, task)) as plan:
+            while (leg := plan.ready()) is not None:
+                plan.answered(self._attempt(leg, task))
+            return plan.reply()
 
     async def run_child_async(self, target: Target, task: ChildTask) -> Reply:
         """Run the default child on an event loop, like :meth:`run_child`."""
-        plan = self.plan(target, task)
-        while (leg := await plan.ready_async()) is not None:
-            plan.answered(await self._attempt_async(leg, task))
-        return plan.reply()
+        with closing(self.plan(target, task)) as plan:
+            while (leg := await plan.ready_async()) is not None:
+                plan.answered(await self._attempt_async(leg, task))
+            return plan.reply()
 
     def plan(self, target: Target, task: ChildTask) -> Plan:
         """Return the plan of a child, for a host that makes the calls itself.
@@ -180,9 +229,8 @@ class Executor(Closeable):
         Raises:
             RequestError: the session's id cannot be sent.
         """
-        return Plan(
-            self.policy, target, task, legs=self._legs, rules=self._rules, clock=self._clock
-        )
+        rules = replace(self._rules, deadline=task.by(self._deadline))
+        return Plan(self.policy, target, task, legs=self._legs, rules=rules, clock=self._clock)
 
     # One attempt.
 
@@ -204,22 +252,35 @@ class Executor(Closeable):
         return loan.answer
 
     async def _attempt_async(self, leg: Leg, task: ChildTask) -> Reply | Failure:
+        await self.warm()
         exchange = self._exchange(leg, task)
         clients = self._connections.of_this_loop()
         try:
             with borrowed(clients, leg.endpoint) as loan:
-                if self._streams:
-                    stream = exchange.stream_async(loan.client, leg.limits)
-                    async with aclosing(stream) as pieces:
-                        async for piece in pieces:
-                            tell_text(task, piece)
-                    loan.answer = exchange.reading.outcome()
-                else:
-                    loan.answer = await exchange.call_async(loan.client, leg.limits)
+                loan.answer = await self._answer_async(exchange, loan.client, leg, task)
         finally:
             for client in clients.dead():
                 await client.close()
         return loan.answer
+
+    async def _answer_async(
+        self, exchange: Exchange, client: openai.AsyncOpenAI, leg: Leg, task: ChildTask
+    ) -> Reply | Failure:
+        """Return what a call brings; one that does not end by itself in time is cancelled."""
+        total = leg.limits.total
+        limit = asyncio.timeout(None if total is None else total + _GRACE)
+        try:
+            async with limit:
+                if not self._streams:
+                    return await exchange.call_async(client, leg.limits)
+                async with aclosing(exchange.stream_async(client, leg.limits)) as pieces:
+                    async for piece in pieces:
+                        tell_text(task, piece)
+                return exchange.reading.outcome()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return Failure(Failing.TIMEOUT, "the provider did not answer in time")
 
     def _exchange(self, leg: Leg, task: ChildTask) -> Exchange:
         from policy_router.calls.sdk import Exchange

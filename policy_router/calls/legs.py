@@ -15,8 +15,9 @@ from policy_router.calls.dialects import Wire, wire
 from policy_router.calls.endpoints import Endpoint, endpoint_of, entry_of, merged
 from policy_router.calls.failures import Failure
 from policy_router.calls.limits import Limits
+from policy_router.calls.slots import Slots, slots_at
 from policy_router.decision.record import Target
-from policy_router.domain import Dialect, Policy
+from policy_router.domain import TIMEOUTS, Dialect, Policy, Timeouts
 from policy_router.files.ids import check_session
 
 SESSION_HEADER: Final = "X-Session-Id"
@@ -41,6 +42,7 @@ class Leg:
         wire: what is sent besides the messages, as the endpoint calls it.
         dialect: how the endpoint speaks of this model.
         limits: how long the call may take.
+        slots: how many calls its provider may get at the same time; None is as many as come.
     """
 
     target: Target
@@ -48,6 +50,7 @@ class Leg:
     wire: Wire = field(repr=False)
     dialect: Dialect = field(repr=False)
     limits: Limits
+    slots: Slots | None = field(default=None, repr=False)
 
     @property
     def model(self) -> str:
@@ -160,7 +163,8 @@ class Legs:
         dialect = merged(entry.dialect, endpoint.dialect) if entry else endpoint.dialect
         sent = wire(target, entry, dialect, streams=self._streams if streams is None else streams)
         sent = replace(sent, headers=self._session(session_id))
-        return Leg(target, endpoint, sent, dialect, self._limits)
+        limits = self._limits if entry is None else _limited(self._limits, entry.timeouts)
+        return Leg(target, endpoint, sent, dialect, limits, _slots(policy, endpoint))
 
     def _session(self, session_id: str | None) -> dict[str, str]:
         if session_id is None:
@@ -175,3 +179,16 @@ class Legs:
             with self._lock:
                 self._read = [it for it in self._read if it not in found][-_MOST_SECRETS:] + found
                 self.secrets = tuple(sorted(self._read, key=len, reverse=True))
+
+
+def _limited(usual: Limits, own: Timeouts) -> Limits:
+    """Return the limits of an entry, and where it says nothing, the usual ones."""
+    said = ((name, getattr(own, name)) for name in TIMEOUTS)
+    return replace(usual, **{name: seconds for name, seconds in said if seconds is not None})
+
+
+def _slots(policy: Policy, endpoint: Endpoint) -> Slots | None:
+    provider = policy.providers.get(endpoint.provider)
+    if provider is None or provider.concurrency is None:
+        return None
+    return slots_at(endpoint.provider, endpoint.base_url, provider.concurrency)

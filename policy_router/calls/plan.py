@@ -16,9 +16,11 @@ that runs the child itself. All of them go along a plan in this way::
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Mapping
-from typing import Any
+from math import inf
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -29,10 +31,14 @@ from policy_router.calls.legs import Leg, Legs
 from policy_router.calls.notifications import tell_attempt, tell_left_out, tell_pause
 from policy_router.calls.results import Attempt, ChildTask, Reply
 from policy_router.calls.served import concluded
+from policy_router.calls.slots import Slot, Slots
 from policy_router.decision.record import Target
 from policy_router.domain import Policy
 from policy_router.errors import ProviderError
 from policy_router.files.clock import Clock, system_clock
+
+_SHORTEST: Final = 0.001
+"""The least time that a call gets, in seconds: a limit of nothing would be none."""
 
 
 class Plan:
@@ -67,9 +73,11 @@ class Plan:
             RequestError: the session's id cannot be sent.
         """
         self.policy, self.task = policy, task
-        self._legs, self._clock = legs, clock
+        self._legs, self._rules, self._clock = legs, rules, clock
         self._steps = attempt_plan((target, *task.fallbacks), rules)
         self._leg: Leg | None = None
+        self._call: Call | None = None
+        self._slot: Slot | None = None
         self._pause: Pause | None = None
         self._end: Finished | None = None
         self._reply: Reply | None = None
@@ -79,24 +87,38 @@ class Plan:
     # What is to be done now.
 
     def ready(self) -> Leg | None:
-        """Wait until the next call may be made, and return it; None where there is none."""
-        if self._pause is not None:
-            time.sleep(self._pause.seconds)
-        return self.leg
+        """Wait until the next call may be made, and return it; None where there is none.
+
+        It waits for a pause, and for a slot where the provider has a limit of calls.
+        """
+        while (slots := self._awaited_slots()) is not None or self._pause is not None:
+            if self._pause is not None:
+                time.sleep(self._pause.seconds)
+                self._resume()
+            elif slots is not None:
+                self._look_again(slots, slots.take(self._patience()))
+        return self._handed_out()
 
     async def ready_async(self) -> Leg | None:
         """Wait on the running event loop, like :meth:`ready`."""
-        if self._pause is not None:
-            await asyncio.sleep(self._pause.seconds)
-        return self.leg
+        while (slots := self._awaited_slots()) is not None or self._pause is not None:
+            if self._pause is not None:
+                await asyncio.sleep(self._pause.seconds)
+                self._resume()
+            elif slots is not None:
+                self._look_again(slots, await slots.take_async(self._patience()))
+        return self._handed_out()
 
     @property
     def leg(self) -> Leg | None:
-        """The call that is to be made now, whether it may be made already or not."""
-        if self._pause is not None:
-            self._pause = None
-            self._go_on(advance(self._steps))
-        return self._leg
+        """The call to make now; None where there is none.
+
+        Nothing is waited for: a target that is to be left alone for a while is passed over, and
+        the limit of a provider's calls is not kept. :meth:`ready` waits for both.
+        """
+        while self._pause is not None:
+            self._resume()
+        return self._handed_out()
 
     @property
     def pause(self) -> float:
@@ -166,10 +188,22 @@ class Plan:
         leg, self._leg = self.leg, None
         if leg is None:
             return
+        self.close()
         if isinstance(answer, Reply) and leg.left_out:
             left_out = [f"the model does not take `{name}`" for name in leg.left_out]
             answer = replace(answer, warnings=(*left_out, *answer.warnings))
         self._go_on(advance(self._steps, answer))
+
+    def close(self) -> None:
+        """Give back the slot of the call at hand, where the child ends before the call does."""
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.give_back()
+
+    def __del__(self) -> None:
+        """Give back the slot of a plan that nobody goes on with."""
+        if getattr(self, "_slot", None) is not None:
+            self.close()
 
     # What it ended with.
 
@@ -205,20 +239,57 @@ class Plan:
 
     def _go_on(self, step: Call | Pause | Finished) -> None:
         """Go on to a call that can be made, to a pause, or to the end."""
+        self._leg = self._pause = None
         while isinstance(step, Call):
-            tell_attempt(step, self.task)
             leg = self._legs.leg(self.policy, step.target, self.task.session_id)
             if isinstance(leg, Leg):
-                for name in leg.left_out:
-                    tell_left_out(step, self.task, name)
-                self._leg = leg
+                self._leg, self._call = leg, step
                 return
+            tell_attempt(step, self.task)
             step = advance(self._steps, leg)
         if isinstance(step, Pause):
             self._pause = step
             tell_pause(self.task, step)
         else:
             self._finish(step)
+
+    def _resume(self) -> None:
+        """Go on after a pause."""
+        self._go_on(advance(self._steps))
+
+    def _awaited_slots(self) -> Slots | None:
+        """Return the slots that one has to wait for; a slot that is free is taken."""
+        if self._leg is None or self._leg.slots is None or self._slot is not None:
+            return None
+        self._slot = self._leg.slots.take_now()
+        return self._leg.slots if self._slot is None else None
+
+    def _look_again(self, slots: Slots, slot: Slot | None) -> None:
+        """Go on after one has waited for a slot: the target may have to be left alone by now."""
+        self._go_on(advance(self._steps))
+        if slot is not None and self._leg is not None and self._leg.slots is slots:
+            self._slot = slot
+        elif slot is not None:
+            slot.give_back()
+
+    def _patience(self) -> float | None:
+        """Return how long one may wait for a slot."""
+        return None if self._rules.deadline is None else max(0.0, self._rules.remaining)
+
+    def _handed_out(self) -> Leg | None:
+        """Return the call to be made, with the time that is left; say once that it begins."""
+        leg, call = self._leg, self._call
+        if leg is None or call is None:
+            return leg
+        self._call = None
+        tell_attempt(call, self.task)
+        for name in leg.left_out:
+            tell_left_out(call, self.task, name)
+        remaining = self._rules.remaining
+        if remaining < (inf if leg.limits.total is None else leg.limits.total):
+            limits = replace(leg.limits, total=max(remaining, _SHORTEST))
+            self._leg = dataclasses.replace(leg, limits=limits)
+        return self._leg
 
     def _finish(self, end: Finished) -> None:
         self._end = end

@@ -96,13 +96,13 @@ def _options(timeout: float) -> dict[str, Any]:
         "timeout": httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
         "limits": _LIMITS,
         "follow_redirects": False,
-        "verify": _trust(),
+        "verify": trust(),
         "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     }
 
 
 @cache
-def _trust() -> ssl.SSLContext:
+def trust() -> ssl.SSLContext:
     """Return whom to trust: reading the certificates takes longer than making a client."""
     return httpx.create_ssl_context()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from pathlib import Path
+from typing import TypeAlias
 
 from policy_router.diagnostics.model import Code, Diagnostic, Severity, SourceFile, Span
 from policy_router.errors import reason_of
@@ -17,6 +18,9 @@ _LOOK_ALIKE = re.compile(
     r".*\.ya?ml(?![a-z0-9]).*|.*(?<!\.schema)\.jsonc?(?![a-z0-9]).*", re.DOTALL | re.IGNORECASE
 )
 """Copies and other spellings; the schema for editors, which `init` writes, is none."""
+
+Stamps: TypeAlias = tuple[tuple[str, int, int, int], ...]
+"""What changes with rule files: names, times, sizes and numbers."""
 
 
 def is_suite(path: Path) -> bool:
@@ -123,3 +127,18 @@ def _left_out(path: Path) -> Diagnostic:
 def _error(code: Code, path: Path, message: str, remedy: str | None = None) -> Diagnostic:
     span = Span(SourceFile(str(path), ""), 0, 0)
     return Diagnostic(code, Severity.ERROR, message, span, help=remedy)
+
+
+def fingerprint(path: str | Path) -> Stamps:
+    """Return what changes with the rule files of a policy."""
+    place = Path(path)
+    files = rule_files(place, []) if place.is_dir() else [place]
+    return tuple(map(_stamp, files))
+
+
+def _stamp(file: Path) -> tuple[str, int, int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return str(file), 0, 0, 0
+    return str(file), found.st_mtime_ns, found.st_size, found.st_ino

@@ -85,7 +85,11 @@ class HostPlan:
 
     @property
     def leg(self) -> Leg | None:
-        """The call that is to be made now; None where there is none, and ``result`` says why."""
+        """The call to make now; None where there is none, and ``result`` says why.
+
+        Nothing is waited for: a target that is to be left alone for a while is passed over, and
+        the limit of a provider's calls is not kept. :meth:`ready` waits for both.
+        """
         return self._looked(self._begun().leg)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -11,24 +12,23 @@ from msgspec import UNSET, UnsetType
 
 from policy_router.calls.attempts import Rules
 from policy_router.calls.endpoints import entry_of
+from policy_router.calls.health import Health, HealthStore
 from policy_router.calls.legs import SESSION_HEADER, Legs
 from policy_router.calls.limits import Limits
 from policy_router.calls.plan import Plan
 from policy_router.calls.results import ChildTask, Watcher
-from policy_router.decision.evaluator import decide
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.decision.request import Request
-from policy_router.delegation.arguments import Assignment, arguments_of
-from policy_router.delegation.batch import CountTokens, Planned, count_tokens, planned
+from policy_router.delegation.arguments import Assignment
+from policy_router.delegation.batch import CountTokens, Planned, count_tokens
 from policy_router.delegation.child import task_of
 from policy_router.delegation.current_decision import parent_of
 from policy_router.domain import Policy
-from policy_router.errors import RequestError
 from policy_router.files.clock import Clock, system_clock
-from policy_router.files.ids import Ids, check_session, uuid7
+from policy_router.files.ids import Ids, uuid7
+from policy_router.hosts.deciding import Deciding, check_given_session
 from policy_router.hosts.deciding_policy import DecidingPolicy, PolicySource
 from policy_router.hosts.host_plan import HostPlan
-from policy_router.hosts.own_arguments import split
 from policy_router.hosts.refused import (
     LOG_UNAVAILABLE,
     POLICY_UNAVAILABLE,
@@ -51,7 +51,7 @@ class PolicyHost:
     log or the request: each returns :class:`Refused`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options are keywords
         self,
         policy: PolicySource,
         *,
@@ -59,9 +59,11 @@ class PolicyHost:
         facts: _Facts | None = None,
         environ: Mapping[str, str] | None = None,
         timeout: float = 600.0,
+        deadline: float | None = None,
         retries: int = 0,
         longest_wait: float = 60.0,
         session_header: str = SESSION_HEADER,
+        health: HealthStore | None = None,
         watcher: Watcher | None = None,
         counts: CountTokens | None = count_tokens,
         clock: Clock = system_clock,
@@ -70,16 +72,18 @@ class PolicyHost:
         """Prepare to decide.
 
         Args:
-            policy: a compiled policy; the path of a rule file or a folder, which is read now; or a
-                function that returns the policy of the moment.
+            policy: a compiled policy; the path of a rule file or a folder, which is read now, and
+                again when its files change; or a function that returns the policy of the moment.
             log: every decision is logged before its plan is returned. The host closes it.
             facts: sections of every request that the host states: ``caller``, ``parent``,
                 ``budget`` and ``facts``. No request states them again.
             environ: the mapping for ``env:NAME``; default: the process's environment.
             timeout: seconds without data from a provider after which a call should fail.
+            deadline: seconds that a child may take in all; None: no limit.
             retries: how often the plan is repeated after temporary failures.
             longest_wait: seconds; a provider that asks for a longer pause is skipped.
             session_header: the header with the session's id for the provider.
+            health: what is known of targets, shared by all plans; default: a store of this host.
             watcher: is called with each event, in the thread of the event.
             counts: estimates the input tokens of goal and context; None: no estimate.
             clock: the time of decisions.
@@ -90,9 +94,12 @@ class PolicyHost:
         """
         if timeout <= 0 or retries < 0 or longest_wait < 0:
             raise ValueError("the timeout is above 0, retries and longest_wait are at least 0")
-        self._log, self._facts, self._watcher = log, dict(facts or {}), watcher
-        self._counts, self._clock, self._ids = counts, clock, ids
-        self._retries, self._longest_wait = retries, longest_wait
+        if deadline is not None and deadline <= 0:
+            raise ValueError("the deadline is above 0")
+        self._log, self._watcher, self._clock = log, watcher, clock
+        self._deciding = Deciding(dict(facts or {}), counts, clock, ids)
+        self._deadline, self._retries, self._longest_wait = deadline, retries, longest_wait
+        self._health = Health() if health is None else health
         limits = Limits(timeout, timeout)
         self._legs = Legs(environ, session_header=session_header, limits=limits)
         self._source = DecidingPolicy(policy)
@@ -121,6 +128,12 @@ class PolicyHost:
             return self._source.policy()
         except RefusedError:
             return None
+
+    async def _current(self) -> Policy:
+        """Return the policy that decides now; its files are looked at in a thread."""
+        if self._source.may_have_changed:
+            await asyncio.to_thread(self._source.look)
+        return self._source.policy()
 
     # One child.
 
@@ -151,8 +164,9 @@ class PolicyHost:
             The plan; or why the child does not run.
         """
         try:
+            self._source.look()
             policy = self._source.policy()
-            made = self._decided(policy, request, goal, context, session_id)
+            made = self._deciding.single(policy, request, goal, context, session_id)
             self._logged(policy, [made], parent_id, trace)
             return self._handed_out(policy, made, watcher)
         except Exception as problem:  # noqa: BLE001 - a fault of ours restricts
@@ -171,8 +185,8 @@ class PolicyHost:
     ) -> HostPlan | Refused:
         """Decide like :meth:`plan`, without blocking the running event loop."""
         try:
-            policy = self._source.policy()
-            made = self._decided(policy, request, goal, context, session_id)
+            policy = await self._current()
+            made = self._deciding.single(policy, request, goal, context, session_id)
             await self._logged_async(policy, [made], parent_id, trace)
             return self._handed_out(policy, made, watcher)
         except Exception as problem:  # noqa: BLE001 - a fault of ours restricts
@@ -204,7 +218,7 @@ class PolicyHost:
             if record.policy.revision != policy.revision:
                 message = "the decision was made by another policy"
                 return Refused(POLICY_UNAVAILABLE, message, decision_id=decision_id)
-            _check_session(session_id)
+            check_given_session(session_id)
             given = Assignment(goal, context, dict(record.request.get("task", {})))
             made = Planned(0, given, record, decision_id, session_id)
             return self._handed_out(policy, made, watcher)
@@ -238,8 +252,9 @@ class PolicyHost:
             A plan for each task, in order; or the first refusal, and then no child runs.
         """
         try:
+            self._source.look()
             policy = self._source.policy()
-            made, kept = self._decided_batch(policy, arguments, facts, own, session_id)
+            made, kept = self._deciding.batch(policy, arguments, facts, own, session_id)
             self._logged(policy, made, parent_id)
             return self._handed_out_batch(policy, made, kept, watcher)
         except Exception as problem:  # noqa: BLE001 - a fault of ours restricts
@@ -257,81 +272,12 @@ class PolicyHost:
     ) -> tuple[HostPlan, ...] | Refused:
         """Decide like :meth:`batch`, without blocking the running event loop."""
         try:
-            policy = self._source.policy()
-            made, kept = self._decided_batch(policy, arguments, facts, own, session_id)
+            policy = await self._current()
+            made, kept = self._deciding.batch(policy, arguments, facts, own, session_id)
             await self._logged_async(policy, made, parent_id)
             return self._handed_out_batch(policy, made, kept, watcher)
         except Exception as problem:  # noqa: BLE001 - a fault of ours restricts
             return refusal_of(problem)
-
-    # Deciding.
-
-    def _decided(
-        self,
-        policy: Policy,
-        request: Request | _Facts | None,
-        goal: str,
-        context: str,
-        session_id: str | None,
-    ) -> Planned:
-        _check_session(session_id)
-        given = self._completed(request, goal, context)
-        now = self._clock()
-        record = decide(policy, given, now=now)
-        task = Assignment(goal, context, dict(record.request.get("task", {})))
-        return Planned(0, task, record, self._ids(now), session_id)
-
-    def _completed(self, request: Request | _Facts | None, goal: str, context: str) -> Request:
-        """Return a request with what the host states, and with the size of its input."""
-        if isinstance(request, Request) and not self._facts and not (goal or context):
-            return request
-        given = (
-            request.given if isinstance(request, Request) else {} if request is None else request
-        )
-        whole = Request.from_mapping(self._with_facts(given))
-        if self._counts is None or not (goal or context):
-            return whole
-        task = whole.given.get("task", {})
-        least = self._counts(f"{goal}\n\n{context}")
-        size = max(task.get("input_tokens", least), least)
-        return Request.from_mapping({**whole.given, "task": {**task, "input_tokens": size}})
-
-    def _with_facts(self, given: _Facts) -> dict[str, Any]:
-        """Return the sections of a request with those of the host; nothing is stated twice."""
-        if not isinstance(given, Mapping):
-            raise RequestError("$", "a mapping of sections is wanted")
-        sections = dict(given)
-        for name, stated in self._facts.items():
-            if name not in sections:
-                sections[name] = stated
-                continue
-            ours, theirs = stated, sections[name]
-            if name != "facts" or not isinstance(theirs, Mapping) or {*ours} & {*theirs}:
-                raise RequestError(f"$.{name}", "the host states this for every request already")
-            sections[name] = {**ours, **theirs}
-        return sections
-
-    def _decided_batch(
-        self,
-        policy: Policy,
-        arguments: _Facts | str | bytes,
-        facts: _Facts | None,
-        own: Sequence[str],
-        session_id: str | None,
-    ) -> tuple[list[Planned], list[dict[str, Any]]]:
-        """Return the decisions of a call of the tool, and what of it is the host's own."""
-        _check_session(session_id)
-        asked, kept = split(arguments, own)
-        made = planned(
-            policy,
-            arguments_of(asked),
-            self._with_facts({} if facts is None else facts),
-            now=self._clock(),
-            ids=self._ids,
-            session_id=session_id,
-            counts=self._counts,
-        )
-        return made, kept
 
     # Logging.
 
@@ -391,7 +337,9 @@ class PolicyHost:
             entry = entry_of(policy, target)
             return entry.fallback_on if entry else ()
 
-        rules = Rules(self._retries, self._longest_wait, also, time.monotonic, random.random)
+        clocks = time.monotonic, random.random
+        until = task.by(self._deadline)
+        rules = Rules(self._retries, self._longest_wait, also, *clocks, self._health, until)
         return Plan(policy, target, task, legs=self._legs, rules=rules, clock=self._clock)
 
     def _secrets(self) -> tuple[str, ...]:
@@ -408,11 +356,6 @@ class PolicyHost:
         """Wait as :meth:`flush` does, without blocking the running event loop."""
         if self._log is not None:
             await self._log.flush_async()
-
-
-def _check_session(session_id: str | None) -> None:
-    if session_id is not None:
-        check_session(session_id)
 
 
 def _drafts(made: Sequence[Planned], parent_id: str | None, trace: str | None) -> list[Decided]:

@@ -39,7 +39,7 @@ from policy_router.policy import lint, parameters, review
 from policy_router.policy.canonical import default_forbid_id, with_revision
 from policy_router.policy.conditions import ConditionReader, Sees, Vocabularies
 from policy_router.policy.embedded import native_form
-from policy_router.policy.endpoints import dialect, providers, statuses
+from policy_router.policy.endpoints import dialect, providers, statuses, timeouts
 from policy_router.policy.findings import settled
 from policy_router.policy.request_sections import RequestSections
 from policy_router.policy.review import Surroundings
@@ -211,6 +211,7 @@ class _Reader:
             limits=bounds,
             fallback=piece.texts_at("fallback"),
             fallback_on=statuses(piece.get("fallback_on")),
+            timeouts=timeouts(piece.get("timeouts")),
             dialect=dialect(piece.get("dialect")),
             allow=allow,
             pick=pick,

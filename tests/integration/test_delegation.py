@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from policy_router import Delegator, Executor, Policy, ProviderError, Reply, RequestError, decide
+from policy_router.calls.failures import Failure
 from policy_router.calls.results import (
     ChildTask,
     Delegation,
@@ -496,10 +497,17 @@ def test_a_child_that_was_pinned_never_becomes_another(
 # Being left alone
 
 
-def test_a_provider_is_left_alone_for_as_long_as_it_asks(peer: Provider, way: Way) -> None:
+def again(*places: str) -> tuple[dict[str, Any], ...]:
+    """Return a pool as :func:`chain` does, whose second entry is the model of the first."""
+    pool = chain(*places)
+    pool[1]["model"] = "m0"
+    return pool
+
+
+def test_a_target_is_left_alone_for_as_long_as_it_asks(peer: Provider, way: Way) -> None:
     peer.fail(429, "m0", retry_after=0.4)
     seen = Seen()
-    result = way.result(policy_at(peer, *chain("near", "near")), watcher=seen)
+    result = way.result(policy_at(peer, *again("near", "near")), watcher=seen)
     assert result.status == Status.COMPLETED
     (waited,) = seen.of(EventKind.WAITING)
     assert waited.seconds is not None
@@ -508,23 +516,24 @@ def test_a_provider_is_left_alone_for_as_long_as_it_asks(peer: Provider, way: Wa
     assert second["started_at"] - first["ended_at"] > 0.35
 
 
-def test_another_provider_is_not_waited_for(peer: Provider, way: Way) -> None:
+@pytest.mark.parametrize("second", ["near", "far"])
+def test_another_target_is_not_waited_for(peer: Provider, way: Way, second: str) -> None:
     peer.fail(429, "m0", retry_after=30)
     seen = Seen()
-    result = way.result(policy_at(peer, *chain("near", "far")), watcher=seen)
+    result = way.result(policy_at(peer, *chain("near", second)), watcher=seen)
     assert result.status == Status.COMPLETED
     assert seen.of(EventKind.WAITING) == []
 
 
-def test_a_provider_that_asks_for_too_long_is_passed_over(peer: Provider, way: Way) -> None:
+def test_a_target_that_asks_for_too_long_is_passed_over(peer: Provider, way: Way) -> None:
     peer.fail(429, "m0", retry_after=30)
     seen, options = Seen(), {"longest_wait": 5}
-    policy = policy_at(peer, *chain("near", "near", "far"))
+    policy = policy_at(peer, *again("near", "near", "far"))
     result = way.result(policy, watcher=seen, executor=options)
     assert result.status == Status.COMPLETED
     assert tried(result) == [
         ("m0", Failing.RATE_LIMITED, 429),
-        ("m1", Failing.RATE_LIMITED, None),
+        ("m0", Failing.RATE_LIMITED, None),
         ("m2", None, 200),
     ]
     assert seen.of(EventKind.WAITING) == []
@@ -535,7 +544,7 @@ def test_where_all_that_is_left_is_to_be_left_alone_too_long_nothing_is_waited_f
     peer: Provider, way: Way
 ) -> None:
     peer.fail(429, "m0", retry_after=90)
-    result = way.result(policy_at(peer, *chain("near", "near")), executor={"retries": 3})
+    result = way.result(policy_at(peer, *again("near", "near")), executor={"retries": 3})
     assert (result.status, error_code(result)) == (Status.FAILED, Failing.RATE_LIMITED)
     assert peer.models() == ["m0"]
 
@@ -803,6 +812,19 @@ def test_an_interrupted_delegation_cancels_its_children_first(peer: Provider, co
 # Faults at random
 
 
+class Forgetful:
+    """A host's store of health that knows nothing of any target, so that each child is alone."""
+
+    def rest(self, provider: str, model: str) -> None:
+        """Know of no rest."""
+
+    def failed(self, provider: str, model: str, failure: Failure) -> None:
+        """Forget it."""
+
+    def answered(self, provider: str, model: str) -> None:
+        """Forget it."""
+
+
 @pytest.mark.parametrize(
     ("way", "streams"),
     [(WAYS["thread"], True), (WAYS["loop"], True), (WAYS["loop"], False)],
@@ -816,7 +838,7 @@ def test_whatever_happens_every_task_has_a_result_that_is_true(
     seen = Seen()
     policy = policy_at(shaky, *chain("near", "far", price=PRICE))
     shaky.reset()
-    options = {"streams": streams}
+    options = {"streams": streams, "health": Forgetful()}
     made = way.delegate(policy, tasks(200), concurrency=32, watcher=seen, executor=options)
     assert [result.task for result in made.results] == list(range(200))
     for result in made.results:

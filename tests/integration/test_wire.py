@@ -843,11 +843,11 @@ def test_what_is_begun_anew_is_an_attempt_of_ours(way: Way) -> None:
         ({"retry_after": "Sat, 31 Jan 2026 08:59:00 GMT"}, 2),
     ],
 )
-def test_a_provider_that_asks_for_too_long_is_not_called_again(
+def test_a_target_that_asks_for_too_long_is_not_called_again(
     way: Way, headers: dict[str, str], hosts_called: int
 ) -> None:
     hosts = net(one=[status(429, {}, **headers), says()])
-    pool = [{"model": "m", "pick": "true", "fallback": ["n"]}, {"model": "n"}]
+    pool = [{"model": "m", "pick": "true", "fallback": ["n"]}, {"name": "n", "model": "m"}]
     policy = policy_of(pool=pool)
     if hosts_called == 2:
         assert len(way.reply(policy, hosts, options={"clock": _clock}).attempts) == 2

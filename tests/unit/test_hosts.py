@@ -13,9 +13,9 @@ import pytest
 from msgspec import UnsetType
 
 import policy_router.hosts
-from policy_router import DecisionLog, Policy, loads
+from policy_router import DecisionLog, Policy, decide, loads
 from policy_router.calls.results import Event, EventKind, Status
-from policy_router.hosts import HostPlan, PolicyHost, Refused
+from policy_router.hosts import HostPlan, PolicyHost, Refused, deciding_policy
 from policy_router.log import LogReader
 
 KEYS = {"NEAR_KEY": "key-of-near-0123456789", "FAR_KEY": "key-of-far-0123456789"}
@@ -59,6 +59,15 @@ class StatusError(Exception):
 
 def host(policy: Any = POLICY, **options: Any) -> PolicyHost:
     return PolicyHost(policy, environ=KEYS, **options)
+
+
+TINY = "{model: %s, provider: p, providers: {p: {base_url: 'http://localhost'}}}"
+
+
+def written(path: Path, model: str) -> PolicyHost:
+    """Return a host of a policy in a file."""
+    path.write_text(TINY % model)
+    return host(path)
 
 
 def planned(made: HostPlan | Refused) -> HostPlan:
@@ -215,6 +224,44 @@ def test_the_log_has_the_decision_and_what_came_of_it_and_no_word(tmp_path: Path
     assert b"planted" not in b"".join(it.read_bytes() for it in tmp_path.rglob("*.jsonl"))
 
 
+def test_a_plan_has_the_deadline_of_its_host_and_the_limits_of_its_entry() -> None:
+    leg = planned(host(deadline=20, timeout=30).plan({})).leg
+    assert leg is not None
+    assert (leg.limits.first_byte, leg.limits.idle) == (30, 30)
+    assert leg.limits.total is not None
+    assert 19 < leg.limits.total <= 20
+
+
+def test_plans_share_what_is_known_of_targets() -> None:
+    kept = host()
+    planned(kept.plan({"task": {"kind": "coding"}})).failed(429, headers={"Retry-After": "300"})
+    plan = planned(kept.plan({"task": {"kind": "coding"}}))
+    assert plan.leg is not None
+    assert plan.leg.entry == "spare"
+    assert [it.is_sent for it in plan.done("text").attempts] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "options", [{"timeout": 0}, {"retries": -1}, {"longest_wait": -1}, {"deadline": 0}]
+)
+def test_an_option_without_such_a_value_is_an_error(options: Any) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        host(**options)
+
+
+def test_the_plan_of_a_decision_that_was_made_elsewhere() -> None:
+    record = decide(POLICY, {"task": {"kind": "coding"}}, now="2026-01-31T09:00:00Z")
+    plan = planned(host().plan_of(POLICY, record, "id-1", goal="a"))
+    assert plan.leg is not None
+    assert (plan.leg.entry, plan.decision_id, plan.goal) == ("coder", "id-1", "a")
+    assert plan.cancelled().status is Status.CANCELLED
+    refusal = decide(POLICY, {"task": {"model": "huge"}}, now="2026-01-31T09:00:00Z")
+    assert refused(host().plan_of(POLICY, refusal, "id-2")).code == "outside_pool"
+    other = refused(host().plan_of(loads(TINY % "a"), record, "id-1"))
+    assert (other.code, other.decision_id) == ("policy_unavailable", "id-1")
+    assert refused(host().plan_of(POLICY, record, "id-1", session_id="")).code == "bad_request"
+
+
 # Who decides, and what is refused.
 
 
@@ -268,22 +315,48 @@ def test_a_function_that_has_no_policy_refuses() -> None:
 
 def test_the_last_good_policy_goes_on_deciding(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
-    path.write_text("{model: a, provider: p, providers: {p: {base_url: 'http://localhost'}}}")
-    kept = host(path)
+    kept = written(path, "a")
     path.write_text("model: [")
     assert refused(kept.reload()).code == "policy_unavailable"
     leg = planned(kept.plan({})).leg
     assert leg is not None
     assert leg.model == "a"
-    path.write_text("{model: b, provider: p, providers: {p: {base_url: 'http://localhost'}}}")
+    path.write_text(TINY % "b")
     assert kept.reload() is None
     leg = planned(kept.plan({})).leg
     assert leg is not None
     assert leg.model == "b"
 
 
+@pytest.mark.parametrize("on_loop", [False, True])
+def test_files_that_change_are_read_again_once_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, on_loop: bool
+) -> None:
+    path = tmp_path / "policy.yaml"
+    kept = written(path, "a")
+
+    def model() -> str:
+        plan = planned(asyncio.run(kept.plan_async({})) if on_loop else kept.plan({}))
+        assert plan.leg is not None
+        return plan.leg.model
+
+    assert model() == "a"
+    monkeypatch.setattr(deciding_policy, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(deciding_policy, "SETTLE_SECONDS", 0.0)
+    kept.reload()
+    path.write_text(TINY % "bb")
+    assert model() == "a"  # it is being written, for all that one knows
+    assert model() == "bb"
+    path.write_text("model: [")
+    assert [model() for _ in range(3)] == ["bb"] * 3
+    made = [kept.batch({"goal": "x"}), asyncio.run(kept.batch_async({"goal": "x"}))]
+    assert not any(isinstance(it, Refused) for it in made)
+    path.unlink()
+    assert [model() for _ in range(3)] == ["bb"] * 3
+
+
 def test_another_policy_may_decide_from_now_on_and_plans_keep_theirs() -> None:
-    kept = host(loads("{model: a, provider: p, providers: {p: {base_url: 'http://localhost'}}}"))
+    kept = host(loads(TINY % "a"))
     before = planned(kept.plan({}))
     kept.use(POLICY)
     after = planned(kept.plan({}))
