@@ -33,14 +33,15 @@ from policy_router.calls.results import (
 from policy_router.decision.record import Target
 from policy_router.delegation.arguments import arguments_of
 from policy_router.delegation.batch import CountTokens, Planned, count_tokens, planned
+from policy_router.delegation.budgets import Budget, Funds, MemoryBudget, Purse
 from policy_router.delegation.current_decision import decision_scope, parent_of
 from policy_router.delegation.log_events import decided, logging_watcher
 from policy_router.delegation.loop import BackgroundLoop, in_a_thread
-from policy_router.delegation.outcomes import completed, failed, overall, refused_arguments
+from policy_router.delegation.outcomes import completed, failed, overall, refused_whole, totals
 from policy_router.delegation.tool import Format, tool
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
-from policy_router.errors import ArgumentsError
+from policy_router.errors import ArgumentsError, BudgetError
 from policy_router.files.clock import Clock, system_clock
 from policy_router.files.ids import Ids, check_session, uuid7
 from policy_router.log.write.decision_log import DecisionLog
@@ -74,6 +75,8 @@ class Delegator(Closeable):
         clock: Clock = system_clock,
         ids: Ids = uuid7,
         log: DecisionLog | None = None,
+        max_cost_usd: float | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """Prepare to delegate; nothing is opened yet.
 
@@ -91,6 +94,10 @@ class Delegator(Closeable):
             ids: the ids of decisions.
             log: every decision is logged before its child starts, and its execution before the
                 results are returned. The delegator does not close the log.
+            max_cost_usd: US dollars that all children of this delegator may cost together; short
+                for a :class:`MemoryBudget`.
+            budget: what the children may cost, shared with whoever else has it. Before a batch
+                starts, the most that its tasks may cost is reserved.
 
         Raises:
             ValueError: the executor has another policy, or an option has a wrong value.
@@ -99,6 +106,10 @@ class Delegator(Closeable):
             raise ValueError("the concurrency is at least 1")
         if on_refused not in {"refuse", "skip"}:
             raise ValueError("on_refused is refuse or skip")
+        if max_cost_usd is not None:
+            if budget is not None:
+                raise ValueError("a delegator has max_cost_usd or a budget, not both")
+            budget = MemoryBudget(max_cost_usd)
         if executor is not None and executor.policy is not policy:
             raise ValueError("the executor is of another policy")
         self.policy = policy
@@ -106,6 +117,7 @@ class Delegator(Closeable):
         self._run_child, self._concurrency = run_child, concurrency
         self._skips, self._watcher = on_refused == "skip", watcher
         self._counts, self._clock, self._ids, self._log = counts, clock, ids, log
+        self._purse = Purse(budget)
         self._loop = BackgroundLoop()
         self._owns_executor, self._is_closed = executor is None, False
 
@@ -143,9 +155,9 @@ class Delegator(Closeable):
         Arguments and errors are those of :meth:`delegate`. Nothing is logged.
         """
         try:
-            batch = self._decided(arguments, facts, session_id)
-        except ArgumentsError as problem:
-            return refused_arguments(problem, session_id)
+            batch = self._decided(arguments, facts, session_id, is_run=False)
+        except (ArgumentsError, BudgetError) as problem:
+            return refused_whole(problem, session_id)
         results = [self._estimated(plan) for plan in batch]
         return self._delegation(batch, results, session_id)
 
@@ -183,17 +195,18 @@ class Delegator(Closeable):
         """
         try:
             batch = self._decided(arguments, facts, session_id)
-        except ArgumentsError as problem:
-            return refused_arguments(problem, session_id)
-        chosen = self._chosen(batch)
-        if self._log is not None:
-            self._log.decisions(self.policy, _decided_by(batch, parent_id))
-        if len(chosen) == 1 and not _is_coroutine(self._run_child):
-            ran = {chosen[0].index: self._run(chosen[0], watcher)}
-        elif chosen:
-            ran = self._loop.run(lambda: self._run_all(chosen, watcher))
-        else:
-            ran = {}
+        except (ArgumentsError, BudgetError) as problem:
+            return refused_whole(problem, session_id)
+        with self._purse.holding([plan.decision_id for plan in batch]):
+            chosen = self._chosen(batch)
+            if self._log is not None:
+                self._log.decisions(self.policy, _decided_by(batch, parent_id))
+            if len(chosen) == 1 and not _is_coroutine(self._run_child):
+                ran = {chosen[0].index: self._run(chosen[0], watcher)}
+            elif chosen:
+                ran = self._loop.run(lambda: self._run_all(chosen, watcher))
+            else:
+                ran = {}
         if self._log is not None:
             self._log.flush()
         return self._delegation(batch, self._in_order(batch, ran), session_id)
@@ -212,14 +225,16 @@ class Delegator(Closeable):
         Cancelling it cancels its children.
         """
         try:
-            batch = self._decided(arguments, facts, session_id)
-        except ArgumentsError as problem:
-            return refused_arguments(problem, session_id)
-        chosen = self._chosen(batch)
-        if (log := self._log) is not None:
-            decisions = _decided_by(batch, parent_id)
-            await log.decisions_async(self.policy, decisions)
-        ran = await self._run_all(chosen, watcher)
+            batch = await self._decided_async(arguments, facts, session_id)
+        except (ArgumentsError, BudgetError) as problem:
+            return refused_whole(problem, session_id)
+        log = self._log
+        with self._purse.holding([plan.decision_id for plan in batch]):
+            chosen = self._chosen(batch)
+            if log is not None:
+                decisions = _decided_by(batch, parent_id)
+                await log.decisions_async(self.policy, decisions)
+            ran = await self._run_all(chosen, watcher)
         if log is not None:
             await log.flush_async()
         return self._delegation(batch, self._in_order(batch, ran), session_id)
@@ -231,12 +246,16 @@ class Delegator(Closeable):
         arguments: Mapping[str, Any] | str | bytes,
         facts: Facts,
         session_id: str | None,
+        *,
+        is_run: bool = True,
     ) -> list[Planned]:
+        """Decide a batch; where it is run, with what it may cost reserved."""
         if self._is_closed:
             raise RuntimeError("the delegator is closed")
         if session_id is not None:
             check_session(session_id)
-        return planned(
+        decide_all = functools.partial(
+            planned,
             self.policy,
             arguments_of(arguments),
             {} if facts is None else facts,
@@ -245,6 +264,26 @@ class Delegator(Closeable):
             session_id=session_id,
             counts=self._counts,
         )
+        if not self._purse.is_limited:
+            return decide_all()
+        batch: list[Planned] = []
+
+        def choose(funds: Funds) -> dict[str, int]:
+            batch.extend(decide_all(funds=funds))
+            is_started = is_run and self._refusing(batch) is None
+            chosen = [plan for plan in batch if is_started and plan.target is not None]
+            return {plan.decision_id: plan.reserved for plan in chosen}
+
+        self._purse.reserve(choose)
+        return batch
+
+    async def _decided_async(
+        self, arguments: Mapping[str, Any] | str | bytes, facts: Facts, session_id: str | None
+    ) -> list[Planned]:
+        """Decide a batch; a budget may let it wait, so it is asked in a thread."""
+        if not self._purse.is_limited:
+            return self._decided(arguments, facts, session_id)
+        return await asyncio.to_thread(self._decided, arguments, facts, session_id)
 
     def _estimated(self, plan: Planned) -> Result:
         """Return a result that was only decided, with what it may take."""
@@ -252,7 +291,10 @@ class Delegator(Closeable):
             return plan.result(Status.REFUSED, self.policy)
         tokens = plan.record.request.get("task", {}).get("input_tokens")
         before = plan.result(Status.DECIDED, self.policy)
-        return replace(before, estimate=estimate(self.policy, plan.target, tokens))
+        hindrance = None if self._run_child else self.executor.missing(plan.target.provider)
+        notes = () if hindrance is None else (f"cannot be called now: {hindrance}",)
+        guess = estimate(self.policy, plan.target, tokens)
+        return replace(before, estimate=guess, warnings=(*before.warnings, *notes))
 
     def _refusing(self, batch: Sequence[Planned]) -> Planned | None:
         """Return the task that refuses the batch, if one does."""
@@ -285,7 +327,7 @@ class Delegator(Closeable):
         refusal = self._refusing(batch)
         error = refusal.error if refusal else None
         status = Status.REFUSED if refusal else overall(results)
-        return Delegation(status, tuple(results), session_id, error)
+        return Delegation(status, tuple(results), session_id, error, totals(results))
 
     # Running.
 
@@ -376,6 +418,7 @@ class Delegator(Closeable):
     def _finished(self, result: Result, task: ChildTask, began: float) -> Result:
         """Say that a child has ended."""
         result = replace(result, duration_seconds=round(time.monotonic() - began, 3))
+        result = self._purse.settled(result)
         message = result.error.message if result.error else result.status.value
         ran = result.effective
         provider, model = (ran.provider, ran.model) if ran else (None, None)

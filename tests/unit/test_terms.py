@@ -21,6 +21,7 @@ TERMS = re.findall(r"^\| (?!term)([a-z -]+) \| .+ \|$", PAGE, re.MULTILINE)
 _WORD = re.compile(r"[a-z]+")
 PLAIN = {
     *_WORD.findall("""
+cached missing
 about acknowledged aclose act add against algorithm alias allow always api argument assert
 assertion assume assumption async audience authenticity base before believes by byte cache call
 canonical cause cel certificate check checked children claim client clock close code completeness
