@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Final, Protocol
@@ -249,15 +249,18 @@ class Purse:
         return replace(result, reserved_usd=dollars(held), overrun_usd=dollars(overrun))
 
     @contextmanager
-    def holding(self, ids: list[str]) -> Iterator[None]:
+    def holding(self, ids: Sequence[str]) -> Iterator[None]:
         """Release at the end what is still reserved under some ids: nothing of it has started."""
         try:
             yield
         finally:
-            for id_ in ids:
-                held = self._held.pop(id_, None)
-                if held is not None and self._budget is not None:
-                    try:
-                        self._budget.settle(id_, 0)
-                    except BudgetError as problem:
-                        LOGGER.warning("decision %s: %s", id_, problem)
+            self.release(ids)
+
+    def release(self, ids: Iterable[str]) -> None:
+        """Release what is still reserved under some ids."""
+        for id_ in ids:
+            if self._held.pop(id_, None) is not None and self._budget is not None:
+                try:
+                    self._budget.settle(id_, 0)
+                except BudgetError as problem:
+                    LOGGER.warning("decision %s: %s", id_, problem)

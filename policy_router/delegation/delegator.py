@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -280,10 +281,31 @@ class Delegator(Closeable):
     async def _decided_async(
         self, arguments: Mapping[str, Any] | str | bytes, facts: Facts, session_id: str | None
     ) -> list[Planned]:
-        """Decide a batch; a budget may let it wait, so it is asked in a thread."""
+        """Decide a batch; a budget may let it wait, so it is asked in a thread.
+
+        A thread goes on when its waiter is cancelled: what it reserves then is released again.
+        """
         if not self._purse.is_limited:
             return self._decided(arguments, facts, session_id)
-        return await asyncio.to_thread(self._decided, arguments, facts, session_id)
+        made: list[Planned] = []
+        handing_over, is_wanted = threading.Lock(), [True]
+
+        def decide_it() -> None:
+            batch = self._decided(arguments, facts, session_id)
+            with handing_over:
+                if is_wanted:
+                    made.extend(batch)
+                else:
+                    self._purse.release(plan.decision_id for plan in batch)
+
+        try:
+            await asyncio.to_thread(decide_it)
+        except asyncio.CancelledError:
+            with handing_over:
+                is_wanted.clear()
+                self._purse.release(plan.decision_id for plan in made)
+            raise
+        return made
 
     def _estimated(self, plan: Planned) -> Result:
         """Return a result that was only decided, with what it may take."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -270,6 +272,48 @@ def test_a_cancelled_batch_releases_what_had_not_begun_and_keeps_what_had() -> N
 
     asyncio.run(main())
     assert budget.remaining() == 10**9 - 2_100_000
+
+
+class Slow(MemoryBudget):
+    """A budget whose reservations take as long as a test likes."""
+
+    def __init__(self, limit_usd: float) -> None:
+        super().__init__(limit_usd)
+        self.may_go, self.is_asked, self.is_done = (threading.Event() for _ in range(3))
+
+    def reserve(self, choose: Choose) -> None:
+        """Wait."""
+        self.is_asked.set()
+        assert self.may_go.wait(20)
+        super().reserve(choose)
+        self.is_done.set()
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+def test_a_batch_that_is_cancelled_while_its_budget_lets_it_wait_keeps_nothing(
+    *, is_late: bool
+) -> None:
+    """Whether the budget answers before the cancellation or after it."""
+    budget = Slow(1.0)
+
+    async def main() -> None:
+        async with delegator(budget=budget) as it:
+            running = asyncio.create_task(it.delegate_async(tasks("small")))
+            assert await asyncio.to_thread(budget.is_asked.wait, 20)
+            if is_late:
+                budget.may_go.set()
+                assert budget.is_done.wait(20)  # and the loop has not heard of it
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            budget.may_go.set()
+
+    asyncio.run(main())
+    end = time.monotonic() + 20
+    while budget.remaining() != 10**9:
+        assert time.monotonic() < end, "it stays reserved"
+        time.sleep(0.001)
+    assert budget.is_done.is_set()
 
 
 def test_a_decision_that_cannot_be_logged_releases_its_reservation(tmp_path: Path) -> None:
