@@ -7,6 +7,7 @@ reservations that expire; a file that cannot be written denies.
 
 from __future__ import annotations
 
+import copy
 import os
 import sqlite3
 import threading
@@ -68,11 +69,38 @@ class SqliteBudget:
         """
         if lifetime <= 0:
             raise ValueError("the lifetime of a reservation is above 0")
-        self._path, self._limit, self._account = Path(path), limit(limit_usd), account
+        self._limit, self._account = limit(limit_usd), account
         self._lifetime, self._clock = lifetime, clock
-        self._open: _Open | None = None
-        self._opening = threading.Lock()
-        ALIVE.add(self)
+        self._file = _File(Path(path))
+
+    def sibling(self, account: str, limit_usd: float) -> SqliteBudget:
+        """Return the budget of another account in the same file, with the same connection.
+
+        Args:
+            account: whose money it is.
+            limit_usd: what may be spent from the account, in US dollars.
+
+        Raises:
+            ValueError: the limit is no number of dollars.
+        """
+        made = copy.copy(self)
+        made._limit, made._account = limit(limit_usd), account  # noqa: SLF001 - its own
+        return made
+
+    def funds(self) -> Funds:
+        """Return what is left and what was spent, without waiting for anybody who writes.
+
+        Raises:
+            BudgetError: the file cannot be read.
+        """
+        with self._file.used() as rows:
+            query = (
+                "SELECT coalesce((SELECT spent FROM accounts WHERE name = ?1), 0),"
+                " coalesce((SELECT sum(amount) FROM reservations"
+                " WHERE account = ?1 AND expires > ?2), 0)"
+            )
+            ((spent, reserved),) = rows.execute(query, (self._account, self._clock())).fetchall()
+        return Funds(max(0, self._limit - spent - reserved), spent)
 
     def remaining(self) -> int:
         """Return what is neither spent nor reserved, in nano-dollars.
@@ -80,8 +108,7 @@ class SqliteBudget:
         Raises:
             BudgetError: the file cannot be read.
         """
-        with self._transaction() as rows:
-            return self._funds(rows).remaining
+        return self.funds().remaining
 
     def reserve(self, choose: Choose) -> None:
         """Make reservations; other processes wait meanwhile.
@@ -89,10 +116,12 @@ class SqliteBudget:
         Raises:
             BudgetError: nothing is reserved.
         """
-        with self._transaction() as rows:
-            funds = self._funds(rows)
+        with self._file.transaction() as rows:
+            now = self._clock()
+            rows.execute("DELETE FROM reservations WHERE expires <= ?", (now,))
+            funds = self.funds()
             chosen = checked_choice(choose(funds), funds)
-            expires = self._clock() + self._lifetime
+            expires = now + self._lifetime
             made = [(id_, self._account, amount, expires) for id_, amount in chosen.items()]
             rows.executemany("INSERT INTO reservations VALUES (?, ?, ?, ?)", made)
 
@@ -102,7 +131,7 @@ class SqliteBudget:
         Raises:
             BudgetError: it cannot be written.
         """
-        with self._transaction() as rows:
+        with self._file.transaction() as rows:
             gone = "DELETE FROM reservations WHERE id = ? RETURNING amount"
             found = rows.execute(gone, (reservation,)).fetchall()
             overrun: int = max(0, cost - sum(amount for (amount,) in found))
@@ -114,84 +143,100 @@ class SqliteBudget:
             return overrun
 
     def close(self) -> None:
-        """Close the file; using the budget opens it again."""
-        with self._opening:
-            if self._open is not None:
-                self._open.rows.close()
-                self._open = None
+        """Close the file; using the budget, or another of the file, opens it again."""
+        self._file.close()
 
-    def _funds(self, rows: sqlite3.Connection) -> Funds:
-        rows.execute("DELETE FROM reservations WHERE expires <= ?", (self._clock(),))
-        spent = self._sum(rows, "SELECT sum(spent) FROM accounts WHERE name = ?")
-        reserved = self._sum(rows, "SELECT sum(amount) FROM reservations WHERE account = ?")
-        return Funds(max(0, self._limit - spent - reserved), spent)
 
-    def _sum(self, rows: sqlite3.Connection, query: str) -> int:
-        ((found,),) = rows.execute(query, (self._account,)).fetchall()
-        return int(found or 0)
+class _File:
+    """The file, which is opened when it is used, by each process for itself.
+
+    Its lock is held while a thread uses it: the connection has one transaction at a time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: sqlite3.Connection | None = None
+        self._lock = threading.RLock()
+        ALIVE.add(self)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the file for this thread of this process alone; what is raised undoes everything."""
-        try:
-            with self._opening:
-                opened = self._open = self._open or _Open(self._path)
-            with opened.lock:
-                opened.rows.execute("BEGIN IMMEDIATE")
-                try:
-                    yield opened.rows
-                    opened.rows.execute("COMMIT")
-                finally:
-                    if opened.rows.in_transaction:
-                        opened.rows.execute("ROLLBACK")
-        except (sqlite3.Error, OSError) as problem:
-            raise BudgetError(f"{self._path}: {_words_of(problem)}") from None
+    def used(self) -> Iterator[sqlite3.Connection]:
+        """Use the file in this thread alone.
+
+        Raises:
+            BudgetError: it cannot be read or written.
+        """
+        with self._lock:
+            try:
+                if self._rows is None:
+                    self._rows = _opened(self._path)
+                yield self._rows
+            except (sqlite3.Error, OSError) as problem:
+                raise BudgetError(f"{self._path}: {problem}") from None
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the file for this thread of this process alone; what is raised undoes everything.
+
+        Raises:
+            BudgetError: it cannot be read or written.
+        """
+        with self.used() as rows:
+            rows.execute("BEGIN IMMEDIATE")
+            try:
+                yield rows
+                rows.execute("COMMIT")
+            finally:
+                if rows.in_transaction:
+                    rows.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._rows is not None:
+                self._rows.close()
+                self._rows = None
 
     def after_fork(self) -> None:
         """Leave the connection to the parent: SQLite must not carry one across a fork."""
-        if self._open is not None:
-            _LEFT_BEHIND.append(self._open)
-        self._open, self._opening = None, threading.Lock()
+        if self._rows is not None:
+            _LEFT_BEHIND.append(self._rows)
+        self._rows, self._lock = None, threading.RLock()
 
 
-class _Open:
-    """An open file, for one process."""
+def _opened(path: Path) -> sqlite3.Connection:
+    """Open a file, and make its tables where it has none.
 
-    def __init__(self, path: Path) -> None:
-        """Open the file, and make its tables where it has none.
-
-        Raises:
-            sqlite3.Error: it cannot be opened, or is none of ours.
-        """
-        self.lock = threading.Lock()
-        self.rows = sqlite3.connect(
-            path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            self._prepare()
-        except BaseException:
-            self.rows.close()
-            raise
-
-    def _prepare(self) -> None:
-        self.rows.execute("PRAGMA synchronous = FULL")
-        if self._format() == _FORMAT:
-            return
-        self.rows.execute("PRAGMA journal_mode = WAL")
-        self.rows.execute("BEGIN IMMEDIATE")
-        if self._format() != _FORMAT:  # nobody else has made it meanwhile
-            ((tables,),) = self.rows.execute("SELECT count(*) FROM sqlite_master").fetchall()
-            if tables or self._format():
-                raise sqlite3.DatabaseError("the file is a database, but no budget")
-            for statement in _SCHEMA.strip().split(";\n"):
-                self.rows.execute(statement)
-            self.rows.execute(f"PRAGMA application_id = {_FORMAT}")
-        self.rows.execute("COMMIT")
-
-    def _format(self) -> int:
-        ((found,),) = self.rows.execute("PRAGMA application_id").fetchall()
-        return int(found)
+    Raises:
+        sqlite3.Error: it cannot be opened, or is none of ours.
+    """
+    rows = sqlite3.connect(
+        path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    try:
+        rows.execute("PRAGMA synchronous = FULL")
+        if _format_of(rows) != _FORMAT:
+            _prepare(rows)
+    except BaseException:
+        rows.close()
+        raise
+    return rows
 
 
-def _words_of(problem: Exception) -> str:
-    return str(problem) or type(problem).__name__
+def _prepare(rows: sqlite3.Connection) -> None:
+    """Make the tables, unless another process does; what is somebody else's stays as it is."""
+    ((tables,),) = rows.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    if _format_of(rows) not in {0, _FORMAT} or (tables and _format_of(rows) != _FORMAT):
+        raise sqlite3.DatabaseError("the file is a database, but no budget")
+    rows.execute("PRAGMA journal_mode = WAL")
+    rows.execute("BEGIN IMMEDIATE")
+    if _format_of(rows) != _FORMAT:
+        for statement in _SCHEMA.strip().split(";\n"):
+            rows.execute(statement)
+        rows.execute(f"PRAGMA application_id = {_FORMAT}")
+    rows.execute("COMMIT")
+
+
+def _format_of(rows: sqlite3.Connection) -> int:
+    ((found,),) = rows.execute("PRAGMA application_id").fetchall()
+    return int(found)

@@ -157,8 +157,31 @@ def test_a_reservation_that_nobody_settles_expires(tmp_path: Path) -> None:
     now[0] = 1060.0
     assert budget.remaining() == 10**9
     # What comes too late was spent all the same.
+    take(budget)
     assert budget.settle("a", 100_000_000) == 100_000_000
     assert take(budget) == Funds(900_000_000, 100_000_000)
+
+
+def test_a_budget_s_sibling_is_another_account_of_its_file(tmp_path: Path) -> None:
+    first = SqliteBudget(tmp_path / "b", 1.0, account="a")
+    second = first.sibling("b", 0.5)
+    take(first, x=10**9)
+    take(second, y=100)
+    second.settle("y", 40)
+    assert (first.funds(), second.funds()) == (Funds(0, 0), Funds(5 * 10**8 - 40, 40))
+    assert SqliteBudget(tmp_path / "b", 1.0, account="b").funds().spent == 40
+
+
+def test_what_is_left_is_told_while_somebody_reserves(tmp_path: Path) -> None:
+    first, second = (SqliteBudget(tmp_path / "b", 1.0) for _ in range(2))
+    seen: list[int] = []
+
+    def choose(_: Funds) -> dict[str, int]:
+        seen.append(second.remaining())
+        return {"a": 5}
+
+    first.reserve(choose)
+    assert (seen, second.remaining()) == ([10**9], 10**9 - 5)
 
 
 def test_the_lifetime_of_a_reservation_is_above_0(tmp_path: Path) -> None:
@@ -191,10 +214,10 @@ def test_a_file_that_is_no_budget_denies_and_stays_as_it_is(tmp_path: Path) -> N
     with sqlite3.connect(other) as rows:
         rows.execute("CREATE TABLE t (x)")
     rows.close()
-    before = text.read_bytes()
+    before = [text.read_bytes(), other.read_bytes()]
     assert "not a database" in refused(SqliteBudget(text, 1.0))
     assert "no budget" in refused(SqliteBudget(other, 1.0))
-    assert text.read_bytes() == before
+    assert [text.read_bytes(), other.read_bytes()] == before
 
 
 def test_a_file_that_cannot_be_opened_denies(tmp_path: Path) -> None:
