@@ -282,6 +282,7 @@ def beside_a_provider(peer: Provider, tmp_path: Path, monkeypatch: pytest.Monkey
     rules = {
         "model": "small-model",
         "provider": "main",
+        "unknown_cost_usd": 0.5,
         "providers": {"main": {"base_url": peer.url("near")}},
     }
     (tmp_path / "policy.yaml").write_text(json.dumps(rules), encoding="utf-8")
@@ -296,10 +297,20 @@ def test_the_delegation_page_s_delegation_runs(capsys: pytest.CaptureFixture[str
     assert "Fix the test." in made["results"][1]["text"]
 
 
-def test_the_delegation_page_s_child_calls_its_tools(
+def test_the_delegation_page_s_budget_is_kept_in_its_file(
     beside_a_provider: Provider, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = blocks(DELEGATION, "python")[1]
+    shown = json.loads(executed(f"{code}\nprint(made.to_json().decode())", capsys))
+    reserved = [result["reserved_usd"] for result in shown["results"]]
+    assert (shown["status"], reserved) == ("completed", [0.5])
+    assert len(beside_a_provider.requests()) == 1
+
+
+def test_the_delegation_page_s_child_calls_its_tools(
+    beside_a_provider: Provider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = blocks(DELEGATION, "python")[2]
     shown = executed(f"{A_TOOL}\n{code}\nprint(made.to_json().decode())", capsys)
     (result,) = json.loads(shown)["results"]
     assert (result["status"], result["served_model"]) == ("completed", "small-model")

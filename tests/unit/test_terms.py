@@ -32,9 +32,9 @@ error evaluation example executor expect expected explain fail failed failure fa
 first flip flush folder follow foreign format found frequency frequent from full gained gap given
 goal goes growth hash header health help helper hint id identical idle if in inclusion index input
 instruction integrity is issuer item json jwks jwt k key kind label left line listen load longest
-lost make mapping matrix max may megabytes message min model money most name need never new newest
-no not note now number of old omitted on only order origin other otherwise out output over own
-owner p paint partial passed path pause pedantic penalty pending pick piece place planned poll
+lost make mapping matrix max may megabytes message min missing model money most name need never new
+newest no not note now number of old omitted on only order origin other otherwise out output over
+own owner p paint partial passed path pause pedantic penalty pending pick piece place planned poll
 prepare prepared presence prev price progress prove prune purpose queue ran rate read reader ready
 reason reasoning refused release reload remaining reply report requested require required result
 retry router run schema second secret section seed sent seq serve served session severity shorten
@@ -126,7 +126,7 @@ def defined_names() -> Iterator[str]:
 
 
 def test_there_are_not_too_many_terms_and_each_is_defined_once() -> None:
-    assert 40 <= len(TERMS) <= 70
+    assert 40 <= len(TERMS) <= 80
     assert len({*TERMS}) == len(TERMS)
 
 
