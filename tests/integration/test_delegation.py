@@ -189,6 +189,7 @@ def test_one_child_comes_back_with_everything_that_is_known_of_it(peer: Provider
                 ],
                 "tokens": {"input": 2, "output": 6, "cached": None},
                 "cost_usd": 0.000096,
+                "cost_is_upper_bound": False,
                 "reserved_usd": None,
                 "overrun_usd": None,
                 "estimate": None,
