@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from policy_router.log.damage import NotWholeError
     from policy_router.log.entry import Call, Execution, LogEntry
     from policy_router.log.integrity.attest import attest
     from policy_router.log.integrity.prune import prune
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from policy_router.log.sign.publishing import copy_log, newest_checkpoint, publish
     from policy_router.log.sign.signing import (
         NewCheckpoint,
-        NotWholeError,
         cosign,
         make_checkpoint,
         rotate_key,
@@ -94,7 +94,7 @@ _MODULES = {
     "LogEntry": "entry",
     "LogReader": "read.reading",
     "NewCheckpoint": "sign.signing",
-    "NotWholeError": "sign.signing",
+    "NotWholeError": "damage",
     "ReplayReport": "replay.replaying",
     "Report": "integrity.verify",
     "SignatureError": "sign.keys",

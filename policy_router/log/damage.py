@@ -7,6 +7,13 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from policy_router.errors import LogError
+
+
+class NotWholeError(LogError):
+    """A log that is damaged, or not the one that was signed before."""
+
+
 SHOWN = 20
 """How many places of a kind are listed."""
 

@@ -26,7 +26,7 @@ from policy_router import DecisionLog, decide
 from policy_router.cli import terminal
 from policy_router.errors import LogError
 from policy_router.files.loader import schema
-from policy_router.log.damage import Damage
+from policy_router.log.damage import Damage, NotWholeError
 from policy_router.log.entry import Execution, Gap, Kind, LogEntry, microseconds
 from policy_router.log.folder import LogFolder
 from policy_router.log.integrity import prune as prune_module
@@ -36,7 +36,6 @@ from policy_router.log.read.reading import Line, LogReader
 from policy_router.log.sign.checkpoints import keep, verify_growth
 from policy_router.log.sign.notes import Checkpoint, InclusionProof, sign, text_of
 from policy_router.log.sign.proving import prove_growth
-from policy_router.log.sign.signing import NotWholeError
 from policy_router.log.write.drafts import Draft
 from tests.support.commands import Ran, Run, write
 from tests.support.log_auditing import (
@@ -1268,7 +1267,7 @@ def test_a_damaged_line_is_not_proved_and_stops_no_other_proof(
     path = keyed / "tree/tile/entries/000.p/44"
     path.write_bytes(path.read_bytes()[:-1])
     ran = run("log", "prove", "log", id_of(7))
-    assert (ran.code, ran.out) == (2, "")
+    assert (ran.code, ran.out) == (1, "")
     assert ran.err.endswith("tile/entries/000.p/44: it is damaged\n")
 
 

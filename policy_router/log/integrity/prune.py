@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from policy_router.files.clock import Clock, system_clock
-from policy_router.log.damage import Places
+from policy_router.log.damage import NotWholeError, Places
 from policy_router.log.entry import Close, Kind, Prune, microseconds
 from policy_router.log.files import open_file, opened
 from policy_router.log.folder import PRUNE_WRITER, LogFolder, Segment, readable
@@ -22,7 +22,7 @@ from policy_router.log.integrity.signed import SignedLines, SignedLog
 from policy_router.log.lock import lock
 from policy_router.log.sign.growing import first_line
 from policy_router.log.sign.keys import Signer
-from policy_router.log.sign.signing import NotWholeError, auditing
+from policy_router.log.sign.signing import auditing
 from policy_router.log.sign.statements import PrunedSegment, state
 from policy_router.log.write.chain import Chain, Limits
 from policy_router.log.write.drafts import Draft

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from policy_router.errors import LogError
+from policy_router.log.damage import NotWholeError
 from policy_router.log.entry import Kind, line_hash
 from policy_router.log.folder import LogFolder, readable
 from policy_router.log.read.reading import LogReader
@@ -17,7 +18,7 @@ from policy_router.log.sign.merkle import (
     verify_inclusion,
 )
 from policy_router.log.sign.notes import ConsistencyProof, InclusionProof
-from policy_router.log.sign.signing import NotWholeError, read_kept
+from policy_router.log.sign.signing import read_kept
 from policy_router.log.sign.tiles import Entry, TileStore
 
 _NO_COVER = "no checkpoint covers the decision yet: see log checkpoint"

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from policy_router.errors import LogError, reason_of
+from policy_router.log.damage import NotWholeError
 from policy_router.log.files import open_file, read_file, write_whole
 from policy_router.log.folder import LogFolder, readable
 from policy_router.log.sign.checkpoints import NEWEST, SignedCheckpoint, newest
 from policy_router.log.sign.merkle import EMPTY, WIDTH, consistency_proof, verify_consistency
 from policy_router.log.sign.notes import Checkpoint
-from policy_router.log.sign.signing import NotWholeError, auditing
+from policy_router.log.sign.signing import auditing
 from policy_router.log.sign.tiles import ENTRIES, TileStore
 
 

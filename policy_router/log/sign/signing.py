@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from policy_router.errors import LogError, reason_of
 from policy_router.files.clock import Clock, system_clock
-from policy_router.log.damage import Problem
+from policy_router.log.damage import NotWholeError, Problem
 from policy_router.log.files import opened, write_whole
 from policy_router.log.folder import LogFolder, Progress
 from policy_router.log.heads import UnknownSchemaError
@@ -34,10 +34,6 @@ from policy_router.log.sign.tiles import ENTRIES, TileStore, TreeWriter, read_en
 
 _NEW = "the key does not remember this log: sign it with --first if nobody has ever signed it, else"
 _SINCE = " give the last checkpoint that you kept, with --since"
-
-
-class NotWholeError(LogError):
-    """A log that is damaged, or not the one that was signed before."""
 
 
 class NewCheckpoint(Struct, frozen=True):

@@ -18,13 +18,15 @@ import struct
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
-from policy_router.errors import LogError, reason_of
-from policy_router.log.files import read_file, write_whole
+from policy_router.errors import reason_of
+from policy_router.log.damage import NotWholeError
+from policy_router.log.files import open_file, read_file, write_whole
 from policy_router.log.sign.merkle import HASH_SIZE, WIDTH, TreeEdge, folded, leaf_hash
 
 ENTRIES: Final = "entries"
@@ -77,7 +79,7 @@ class Run(Struct, frozen=True):
         return f"{self.start} {self.writer} {self.first} {self.count}\n"
 
 
-class DamagedTreeError(LogError):
+class DamagedTreeError(NotWholeError):
     """A file of the tree that is missing, or is not what it has to be."""
 
 
@@ -167,7 +169,7 @@ class TileStore:
 
     def runs(self) -> Iterator[Run]:
         """Yield the runs as the file of them says, as far as it can be read: nobody vouches."""
-        with suppress(OSError), (self.folder / "runs").open("rb") as lines:
+        with suppress(OSError), BufferedReader(open_file(self.folder / "runs")) as lines:
             while parts := lines.readline(256).split():
                 if len(parts) != 4 or not all(parts[it].isdigit() for it in (0, 2, 3)):  # noqa: PLR2004
                     return
