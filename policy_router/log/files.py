@@ -74,8 +74,13 @@ def _check(found: os.stat_result) -> None:
         raise OSError(errno.EINVAL, _NO_FILE)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, *, has_name: bool = True) -> None:
     """Write a file whole or not at all, and on disk when this returns.
+
+    Args:
+        path: the file.
+        content: what it will hold.
+        has_name: whether its name is on disk, too; else :func:`sync_folder` is to be called.
 
     Raises:
         OSError: it cannot be written; what was there is as it was.
@@ -92,7 +97,8 @@ def write_whole(path: Path, content: bytes) -> None:
         with suppress(OSError):
             half.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if has_name:
+        sync_folder(path.parent)
 
 
 def make_folder(path: Path) -> None:

@@ -24,10 +24,10 @@ from policy_router.log.damage import Damage, Problem, spelt_lines
 from policy_router.log.entry import UNREADABLE
 from policy_router.log.files import open_file, read_file
 from policy_router.log.folder import LogFolder
-from policy_router.log.integrity.scan import Blocks, split
+from policy_router.log.integrity.scan import Blocks
 from policy_router.log.sign.checkpoints import SignedCheckpoint
 from policy_router.log.sign.keys import SignatureError
-from policy_router.log.sign.merkle import HASH_SIZE, TreeEdge, leaf_hash
+from policy_router.log.sign.merkle import HASH_SIZE, TreeEdge, leaf_hashes
 from policy_router.log.sign.statements import Keyring
 
 _COVER: Final = re.compile(r"writer ([A-Za-z0-9_][A-Za-z0-9_.-]{0,63}) ([1-9]\d{0,18}) \S{44}")
@@ -132,7 +132,7 @@ def _leaves(log: LogFolder, writer: str) -> Iterator[bytes]:
         elif number:
             with open_file(path) as stream:
                 for block in Blocks(stream):
-                    yield from (leaf_hash(bytes(line)) for line in split(block))
+                    yield from leaf_hashes(block.split(b"\n")[:-1])
 
 
 class _Pruned(Struct):

@@ -141,7 +141,7 @@ class Scan:
         read = views_of(block)
         if read is None:
             return False
-        hashes = [hashlib.sha256(line).hexdigest() for line in split(block)]
+        hashes = [hashlib.sha256(line).hexdigest() for line in block.split(b"\n")[:-1]]
         last = self.seq + len(hashes)
         if [line.seq for line in read] != list(range(self.seq + 1, last + 1)):
             return False
@@ -162,8 +162,8 @@ class Scan:
     def _note(self, block: bytes, read: Sequence[LineView]) -> None:
         """Remember of which policies the decisions are, and what is not there."""
         times = [line.time for line in read]
-        self._oldest = min(self._oldest or times[0], *times)
-        self._newest, self._last_kind = max(self._newest, *times), read[-1].kind
+        self._oldest = min(self._oldest or times[0], min(times))
+        self._newest, self._last_kind = max(self._newest, max(times)), read[-1].kind
         records = [line.record for line in read if line.record]
         # Most lines are of the policy of the line before: to count it is quicker than to read it.
         if not self._marker or block.count(self._marker) != len(records):
@@ -318,15 +318,6 @@ class Blocks:
                 self._stream.seek(self._place)
                 return True
         return False
-
-
-def split(block: bytes) -> list[memoryview]:
-    """Return the lines of a block that ends with one, without copying them."""
-    view, found, start = memoryview(block), [], 0
-    while (end := block.find(b"\n", start)) >= 0:
-        found.append(view[start:end])
-        start = end + 1
-    return found
 
 
 def _parts(block: bytes) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from policy_router.log.damage import SHOWN, Damage, Problem
 from policy_router.log.folder import LogFolder
 from policy_router.log.sign.checkpoints import SignedCheckpoint, stored
 from policy_router.log.sign.keys import SignatureError, Verifier
-from policy_router.log.sign.merkle import WIDTH, Tile, TreeEdge, leaf_hash
+from policy_router.log.sign.merkle import WIDTH, Tile, TreeEdge, leaf_hashes
 from policy_router.log.sign.notes import cosigned_at
 from policy_router.log.sign.statements import (
     Accepted,
@@ -27,7 +27,7 @@ from policy_router.log.sign.statements import (
 )
 from policy_router.log.sign.tiles import ENTRIES, DamagedTreeError, TileStore, read_entry
 
-_HEX = slice(-65, -1)
+_HEX = 64
 
 
 class Claim(Struct):
@@ -117,7 +117,8 @@ class SignedLines:
             number, place = divmod(index, WIDTH)
             bundle = self._store.bundle(number, min(WIDTH, self.size - number * WIDTH))
             part = bundle[place : place + count]
-            found += [it[_HEX].decode(errors="replace") for it in part]
+            text = b"".join(part).decode(errors="replace")
+            found += [it[-_HEX:] for it in text.split("\n")[: len(part)]]
             index, count = index + len(part), count - len(part)
         return found
 
@@ -249,7 +250,7 @@ class SignedLog:
             width = min(WIDTH, size - number * WIDTH)
             try:
                 entries = self._store.bundle(number, width)
-                leaves = list(map(leaf_hash, entries))
+                leaves = leaf_hashes(entries)
                 if leaves != self._store.tile(0, number, width):
                     self._damaged(ENTRIES, number, "not what the tile of its hashes says")
                     entries, leaves = [], self._store.tile(0, number, width)

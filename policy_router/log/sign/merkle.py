@@ -9,7 +9,7 @@ subtree with ``2 ** height`` leaves that is the ``index``-th of its height.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Final, TypeAlias
 
@@ -28,6 +28,11 @@ Tile: TypeAlias = tuple[int, int, list[bytes]]
 def leaf_hash(content: bytes) -> bytes:
     """Return the hash of a leaf, of the bytes that it holds."""
     return sha256(b"\x00" + content).digest()
+
+
+def leaf_hashes(contents: Iterable[bytes]) -> list[bytes]:
+    """Return the hashes of leaves."""
+    return [sha256(b"\x00" + content).digest() for content in contents]
 
 
 def folded(nodes: Sequence[bytes]) -> bytes:

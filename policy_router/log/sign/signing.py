@@ -25,7 +25,7 @@ from policy_router.log.sign.merkle import (
     WIDTH,
     TreeEdge,
     consistency_proof,
-    leaf_hash,
+    leaf_hashes,
     verify_consistency,
 )
 from policy_router.log.sign.notes import Checkpoint, cosigned, sign
@@ -233,7 +233,7 @@ class _Base:
             return self._remembered.extents
         edge, found = TreeEdge(), dict[str, Extent]()
         for _, entries in self.store.entries(self.size):
-            for _tile in edge.extend(list(map(leaf_hash, entries))):
+            for _tile in edge.extend(leaf_hashes(entries)):
                 pass
             for entry in filter(None, map(read_entry, entries)):
                 found[entry.writer] = Extent(entry.seq, entry.hash)

@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from io import BufferedReader
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -26,8 +27,8 @@ from msgspec import Struct
 
 from policy_router.errors import reason_of
 from policy_router.log.damage import NotWholeError
-from policy_router.log.files import open_file, read_file, write_whole
-from policy_router.log.sign.merkle import HASH_SIZE, WIDTH, TreeEdge, folded, leaf_hash
+from policy_router.log.files import open_file, read_file, sync_folder, write_whole
+from policy_router.log.sign.merkle import HASH_SIZE, WIDTH, TreeEdge, folded, leaf_hashes
 
 ENTRIES: Final = "entries"
 _MOST_TILES: Final = 64
@@ -229,9 +230,10 @@ class TreeWriter:
             DamagedTreeError: the last bundle is not what the edge says.
         """
         self._store, self.edge, self.runs = store, edge, list[Run]()
+        self._folders: set[Path] = set()  # whose names are not on disk yet
         width = edge.size % WIDTH
         self._bundle = list(store.bundle(edge.size // WIDTH, width)) if width else []
-        if width and list(map(leaf_hash, self._bundle)) != edge.levels[0]:
+        if width and leaf_hashes(self._bundle) != edge.levels[0]:
             raise DamagedTreeError(str(store.folder), "the last entries are not those of the tree")
 
     def append(self, writer: str, first: int, hashes: Sequence[str]) -> None:
@@ -242,7 +244,7 @@ class TreeWriter:
         name = writer.encode()
         entries = [b"%s %d %s\n" % (name, it, of.encode()) for it, of in enumerate(hashes, first)]
         self._bundle += entries
-        for tile in self.edge.extend(list(map(leaf_hash, entries))):
+        for tile in self.edge.extend(leaf_hashes(entries)):
             self._put(*tile)
 
     def _note(self, run: Run) -> None:
@@ -254,11 +256,15 @@ class TreeWriter:
 
     def _put(self, level: int, number: int, nodes: Sequence[bytes]) -> None:
         """Write a tile, and the entries that it has the hashes of."""
-        write_whole(self._store.path(level, number, len(nodes)), b"".join(nodes))
+        self._write(self._store.path(level, number, len(nodes)), b"".join(nodes))
         if level == 0:
             entries, self._bundle = self._bundle[: len(nodes)], self._bundle[len(nodes) :]
             path = self._store.path(ENTRIES, number, len(nodes))
-            write_whole(path, b"".join(struct.pack(">H", len(it)) + it for it in entries))
+            self._write(path, b"".join(struct.pack(">H", len(it)) + it for it in entries))
+
+    def _write(self, path: Path, content: bytes) -> None:
+        write_whole(path, content, has_name=False)
+        self._folders.update(islice(path.parents, len(path.relative_to(self._store.folder).parts)))
 
     def finish(self, before: int) -> None:
         """Write the tiles that are not full, and which entries are whose.
@@ -268,6 +274,8 @@ class TreeWriter:
         """
         for tile in self.edge.partial_tiles():
             self._put(*tile)
+        for folder in self._folders:
+            sync_folder(folder)
         kept = (run.to_text() for run in self._store.runs() if run.start < before)
         new = (run.to_text() for run in self.runs)
         write_whole(self._store.folder / "runs", "".join([*kept, *new]).encode())
@@ -283,6 +291,12 @@ def _hashes(content: bytes) -> list[bytes] | None:
 
 def _entries(content: bytes) -> list[bytes] | None:
     """Return what a bundle holds; None where that is no bundle."""
+    # No entry has a line end but its last byte, and none is so long that its length has one.
+    parts = content.split(b"\n")
+    if not parts.pop() and all(
+        len(it) < WIDTH and it[:2] == b"\0%c" % (len(it) - 1) for it in parts
+    ):
+        return [it[2:] + b"\n" for it in parts] if len(parts) <= WIDTH else None
     found: list[bytes] = []
     place = 0
     while place < len(content):
