@@ -202,7 +202,7 @@ def test_the_log_page_s_python_runs(
     (beside_readme / "auditor.key.pub").write_text(signer.verifier().encoded())
     with log.DecisionLog("decisions") as decisions:
         Router(load("policy.yaml"), log=decisions).decide({})
-    log.make_checkpoint("decisions", signer)
+    log.make_checkpoint("decisions", signer, memory="auditor.key.state", first=True)
     words = executed(code, capsys).split()
     assert (words[:5], words[6], len(words)) == (["True", "whole", "()", "True", "0"], "close", 9)
 
