@@ -7,6 +7,7 @@ not to be selected, is held against that policy.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,6 +157,12 @@ def read_suite_text(path: str, content: str | bytes, policy: Policy | None = Non
     return Suite(path, policy, tests, Diagnostics.of(reader.found))
 
 
+def _tidy(path: Path) -> Path:
+    """Return a path without ``..``, unless that leads elsewhere, as it can behind a link."""
+    tidy = Path(os.path.normpath(path))
+    return tidy if tidy.exists() and path.exists() and tidy.samefile(path) else path
+
+
 class _Reader:
     """Reads one suite, and collects what is wrong with it."""
 
@@ -178,7 +185,7 @@ class _Reader:
     def policy(self, root: Piece) -> Policy | None:
         """Return the policy that a suite is about."""
         named = root.text_at("policy")
-        place = self.path.parent / named if named else policy_beside(self.path)
+        place = _tidy(self.path.parent / named) if named else policy_beside(self.path)
         piece = root.get("policy")
         if piece is not None and not place.exists():
             message = f"there is no file or folder {quote(str(place))}"
