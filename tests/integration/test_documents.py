@@ -26,12 +26,14 @@ from policy_router.calls.results import Delegation, EventKind, Failing, Ran, Sta
 from policy_router.cli import main as command_line
 from policy_router.decision.record import ReasonCode, Result
 from policy_router.domain import Dialect
+from policy_router.files.rule_files import is_suite
 from policy_router.hosts import HostPlan, Leg, PolicyHost, Refused
 from policy_router.policy.known_providers import KNOWN_PROVIDERS
 from tests.support.commands import NOW, ROOT
 from tests.support.provider import Provider
 
 README = ROOT / "README.md"
+EXAMPLES = [it for it in sorted((ROOT / "rules" / "examples").glob("*.yaml")) if not is_suite(it)]
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -131,6 +133,29 @@ def test_the_language_page_knows_every_key_of_the_schema() -> None:
     keys = set(native["properties"]) - {"$schema", "delegation", "reasoning_effort"}
     assert len(keys) > 8
     assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
+
+
+@pytest.mark.usefixtures("shell")
+def test_the_testing_page_shows_what_is_printed(
+    beside_readme: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs" / "testing.md"
+    (suite,), (code,) = blocks(page, "yaml"), blocks(page, "python")
+    (beside_readme / "policy.yaml").rename(beside_readme / "acme.yaml")
+    (beside_readme / "acme_test.yaml").write_text(suite, encoding="utf-8")
+    for block in blocks(page, "console"):
+        command, _, printed = block.removeprefix("$ ").partition("\n")
+        assert in_the_shell(command, beside_readme) == printed
+    assert executed(code, capsys) == ""
+
+
+def test_the_testing_page_knows_every_key_of_a_suite() -> None:
+    text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    schema = json.loads((ROOT / "schemas" / "policy-test.schema.json").read_bytes())
+    parts = [schema, *(schema["definitions"][name] for name in ("test", "expect"))]
+    keys = [key for part in parts for key in part["properties"]]
+    assert len(keys) > 20
+    assert [key for key in keys if f"`{key}`" not in text] == []
 
 
 @pytest.mark.usefixtures("beside_readme")
@@ -445,7 +470,7 @@ def test_the_commands_in_the_starter_s_comments_run(tmp_path: Path) -> None:
     assert "selected  large" in shown
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "rules" / "examples").glob("*.yaml")), ids=str)
+@pytest.mark.parametrize("file", EXAMPLES, ids=str)
 def test_the_command_in_an_example_s_comment_is_about_that_example(file: Path) -> None:
     text, name = file.read_text(encoding="utf-8"), f"rules/examples/{file.stem}"
     if file.stem != "hermes":  # which stands as its host wrote it
