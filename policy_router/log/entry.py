@@ -112,6 +112,8 @@ class Execution(Struct, frozen=True, omit_defaults=True):
         duration_seconds: of the end: the time since the start.
         session_id: the session of the child.
         calls: of the end: every model call, in order.
+        answer_id: of an answer that can be gone on from: its id at the provider.
+        reported: whether somebody reported it; else it was measured.
     """
 
     event: str
@@ -131,6 +133,8 @@ class Execution(Struct, frozen=True, omit_defaults=True):
     duration_seconds: float | None = None
     session_id: str | None = None
     calls: tuple[Call, ...] = ()
+    answer_id: str | None = None
+    reported: bool = False
 
 
 class Gap(Struct, frozen=True, omit_defaults=True):

@@ -140,7 +140,26 @@ class Agents:
         Raises:
             Problem: the request is not good.
         """
-        stated = _stated_in(content)
+        return await self._decided(policy, _stated_in(content), asked)
+
+    async def decide_sections(
+        self, policy: Policy, sections: dict[str, Any], asked: Asked
+    ) -> Decided:
+        """Decide a request that came in other words, and log it.
+
+        Args:
+            policy: what decides.
+            sections: the sections of the request, as its caller states them.
+            asked: who asks.
+
+        Raises:
+            Problem: the request is not good, or cannot be logged.
+        """
+        decided = await self._decided(policy, _Stated(sections, is_checked=False), asked)
+        await self.keep(policy, [decided])
+        return decided
+
+    async def _decided(self, policy: Policy, stated: _Stated, asked: Asked) -> Decided:
         parent_id, parent = None, None
         if PARENT in asked.headers:
             parent_id, parent = await self._parent(stated.sections, asked)

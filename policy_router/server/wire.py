@@ -161,6 +161,7 @@ def write_whole(send: Send, status: int, headers: list[Header], body: bytes) -> 
         or cycle.disconnected
         or cycle.flow.write_paused
         or cycle.scope["method"] == "HEAD"
+        or (b"connection", b"close") in headers
     ):
         return False
     parts = [STATUS_LINE[status]]
@@ -173,6 +174,14 @@ def write_whole(send: Send, status: int, headers: list[Header], body: bytes) -> 
     cycle.message_event.set()
     cycle.on_response()
     return True
+
+
+def cut(send: Send) -> None:
+    """Close the connection of an answer, behind what was written, so that it is not whole."""
+    cycle = getattr(send, "__self__", None)
+    if type(cycle) is RequestResponseCycle:
+        cycle.disconnected = True
+        cycle.transport.close()
 
 
 class Server(uvicorn.Server):

@@ -122,8 +122,6 @@ def test_who_is_nobody_may_not_administer_over_tcp(client: httpx.Client) -> None
     [
         "/v1/plan",
         "/v1/executions",
-        "/v1/chat/completions",
-        "/v1/responses",
         "/v1/messages",
     ],
 )
