@@ -143,6 +143,8 @@ def tables(results: Mapping[str, Any]) -> list[Table]:
             found += _delegation(results["delegation"])
     if "loading" in results:
         found.append(_loading(results["loading"]))
+    if "tool" in results:
+        found.append(_tool(results["tool"]))
     if "log" in results:
         found += _log(results["log"])
     return found
@@ -208,6 +210,15 @@ def _loading(rows: Sequence[Sequence[Any]]) -> Table:
     return Table("loading", "`policy-router check` of a folder", columns, 2, rows)
 
 
+def _tool(rows: Sequence[Mapping[str, Any]]) -> Table:
+    columns = ("format", "strict", "5 entries", "50 entries", "200 entries")
+    cells = [
+        [row["format"], "yes" if row["strict"] else "no", row["5"], row["50"], row["200"]]
+        for row in rows
+    ]
+    return Table("tool", "Tokens of the tool's definition", columns, 2, cells)
+
+
 def _threads(rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = ("entries", "threads", "decisions", "right", "seconds")
     keys = ("size", "threads", "decisions", "right", "seconds")
@@ -220,7 +231,7 @@ def _delegation(found: Mapping[str, Any]) -> list[Table]:
     columns = ("on", "by", "calls", "median µs", "p99 µs", "x the SDK alone")
     keys = ("form", "by", "calls", "median_us", "p99_us", "ratio")
     calls = [[row[key] for key in keys[:-1]] + [f"{row['ratio']:.3f}"] for row in found["calls"]]
-    batches = [[row[k] for k in ("tasks", "size", "ms")] for row in found["batches"]]
+    batches = [[row[k] for k in ("what", "tasks", "size", "ms")] for row in found["batches"]]
     stress = found["stress"]
     states = [
         [
@@ -233,7 +244,7 @@ def _delegation(found: Mapping[str, Any]) -> list[Table]:
     title = f"{stress['children']:,} children, {stress['seconds']:.1f} s, {stress['right']:,} right"
     return [
         Table("calls", "A model call, to a peer on this machine", columns, 2, calls),
-        Table("batches", "A batch, decided", ("tasks", "entries", "ms"), 1, batches),
+        Table("batches", "A batch", ("what", "tasks", "entries", "ms"), 1, batches),
         Table("stress", title, ("when", "resident MB", "open sockets"), 1, states),
     ]
 

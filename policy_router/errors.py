@@ -5,10 +5,12 @@
     PolicyRouterError
     ├── PolicyError    the admin's: a rule file has errors; carries the diagnostics
     ├── RequestError   the agent's or the host's: JSON path and reason
+    │   └── ArgumentsError   the agent's: its arguments of the tool
     ├── RecordError    the stored record's: unreadable, of a newer schema, of another policy
     ├── NoTarget       a refusal where a target was needed: carries the record
     ├── ProviderError  the provider's: decision id and attempts
-    └── LogError       the disk's: the decision log cannot be written or read
+    ├── LogError       the disk's: the decision log cannot be written or read
+    └── BudgetError    the budget's: it cannot be read or written, or holds too little
 
 Where a call needs a package that is not installed, a ``ModuleNotFoundError`` names the extra that
 installs it. Anything else that escapes from this package is a bug of ours. No message ever holds
@@ -70,6 +72,13 @@ class RequestError(PolicyRouterError, ValueError):
         """Return place, reason and remedy on one line."""
         remedy = f"; {self.help}" if self.help else ""
         return f"{self.path}: {self.reason}{remedy}"
+
+
+class ArgumentsError(RequestError):
+    """Arguments of the tool ``delegate_task`` that are not understood; the path is their place.
+
+    Its text is for the agent's model, which can send better ones.
+    """
 
 
 class RecordError(PolicyRouterError, ValueError):
@@ -146,6 +155,10 @@ class LogError(PolicyRouterError):
     def __str__(self) -> str:
         """Return both on one line."""
         return f"the log {self.folder}: {self.reason}"
+
+
+class BudgetError(PolicyRouterError):
+    """A budget that cannot be read or written, or holds less than would be reserved."""
 
 
 def reason_of(problem: OSError | ValueError) -> str:

@@ -7,8 +7,6 @@ mend, the fallbacks, in order. Which target wins was decided before; here nobody
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections.abc import Mapping
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Final
@@ -16,17 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import UnsetType
 from msgspec.structs import replace
 
-from policy_router.calls.attempts import Rules
 from policy_router.calls.closeable import Closeable
 from policy_router.calls.connections import Connections, borrowed, prepare_sdk
 from policy_router.calls.dialects import Wire, conversation
-from policy_router.calls.endpoints import Endpoint, entry_of
+from policy_router.calls.endpoints import Endpoint
 from policy_router.calls.failures import Failure
 from policy_router.calls.health import Health, HealthStore
 from policy_router.calls.legs import SESSION_HEADER, Leg, Legs
 from policy_router.calls.limits import Limits
 from policy_router.calls.notifications import notify_all, tell_text
-from policy_router.calls.plan import Plan
+from policy_router.calls.plan import Plan, rules_of
 from policy_router.calls.results import ChildTask, Failing, Reply, Watcher, moment_after
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.domain import Policy
@@ -99,8 +96,7 @@ class Executor(Closeable):
         self._legs = Legs(environ, session_header=session_header, limits=limits, streams=streams)
         self._deadline, self._is_warm = deadline, False
         health = Health() if health is None else health
-        clocks = time.monotonic, random.random
-        self._rules = Rules(retries, longest_wait, self._also, *clocks, health, window=self._window)
+        self._rules = rules_of(policy, retries, longest_wait, health)
         self._connections = Connections(timeout, transport)
 
     async def warm(self) -> None:
@@ -292,14 +288,6 @@ class Executor(Closeable):
         messages = conversation(leg.target, leg.dialect, self._instructions, user)
         return replace(leg.wire, messages=messages)
 
-    def _also(self, target: Target) -> tuple[int | str, ...]:
-        entry = entry_of(self.policy, target)
-        return entry.fallback_on if entry else ()
-
-    def _window(self, target: Target) -> int | None:
-        entry = entry_of(self.policy, target)
-        return entry.context_window if entry else None
-
     @property
     def secrets(self) -> tuple[str, ...]:
         """The keys that were read so far, which are removed from texts of a host's own child."""
@@ -342,6 +330,14 @@ class Executor(Closeable):
     def async_client(self, provider: str) -> openai.AsyncOpenAI:
         """Return the SDK's client for the running event loop, like :meth:`client`."""
         return self._connections.of_this_loop().lend(self._endpoint(provider))
+
+    def missing(self, provider: str) -> str | None:
+        """Return why a provider cannot be called now: its address or its key is missing.
+
+        Nothing is sent. None where nothing is known to be in the way.
+        """
+        endpoint = self._legs.endpoint(self.policy, provider)
+        return endpoint.message if isinstance(endpoint, Failure) else None
 
     def _endpoint(self, provider: str) -> Endpoint:
         endpoint = self._legs.endpoint(self.policy, provider)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import random
 import time
 from collections.abc import Mapping
 from math import inf
@@ -25,8 +26,10 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from policy_router.calls.attempts import Call, Finished, Pause, Rules, advance, attempt_plan
+from policy_router.calls.endpoints import entry_of
 from policy_router.calls.exceptions import Reading, failure_from
 from policy_router.calls.failures import Failure
+from policy_router.calls.health import HealthStore
 from policy_router.calls.legs import Leg, Legs
 from policy_router.calls.notifications import tell_attempt, tell_left_out, tell_pause
 from policy_router.calls.results import Attempt, ChildTask, Reply
@@ -39,6 +42,35 @@ from policy_router.files.clock import Clock, system_clock
 
 _SHORTEST: Final = 0.001
 """The least time that a call gets, in seconds: a limit of nothing would be none."""
+
+
+def rules_of(
+    policy: Policy,
+    retries: int,
+    longest_wait: float,
+    health: HealthStore,
+    deadline: float | None = None,
+) -> Rules:
+    """Return how a plan goes on after a failure, with what the policy's entries say of it.
+
+    Args:
+        policy: has the entries.
+        retries: how often the plan is tried again after passing failures.
+        longest_wait: seconds; a target that asks to be left alone for longer is passed over.
+        health: what is known of targets.
+        deadline: the moment of the steady clock after which nothing is called; None is never.
+    """
+
+    def also(target: Target) -> tuple[int | str, ...]:
+        entry = entry_of(policy, target)
+        return entry.fallback_on if entry else ()
+
+    def window(target: Target) -> int | None:
+        entry = entry_of(policy, target)
+        return entry.context_window if entry else None
+
+    clocks = time.monotonic, random.random
+    return Rules(retries, longest_wait, also, *clocks, health, deadline, window)
 
 
 class Plan:

@@ -23,6 +23,8 @@ HOLE: Final = b"\0"
 """What a power cut may leave where nothing was on disk yet. No line has it: JSON spells it out."""
 ACCESS: Final = "access"
 """The purpose of a decision that only answers whether something is allowed."""
+MOST_LINE: Final = 16 << 20
+"""The bytes that no line has more of: nobody writes a longer one, and nobody reads one."""
 GENESIS: Final = "0" * 64
 """What the first line of a writer has for the hash of the line before it."""
 ID_RULE: Final = "the id of a decision is of 1 to 200 letters, digits, `_`, `-`, `.`, `:`"

@@ -49,6 +49,7 @@ ROUTES: Final = (
     "/v1/policy/reload",
     "/v1/plan",
     "/v1/executions",
+    "/mcp",
     "/v1/models",
     "/v1/chat/completions",
     "/v1/responses",
@@ -62,7 +63,8 @@ ROUTES: Final = (
     "/openapi.json",
     OTHER,
 )
-_STATUSES: Final = (200, 202, *TITLES)
+_STATUSES: Final = (200, 202, 406, *TITLES)
+"""The problems of the service, and what a client of MCP may be answered besides."""
 _OUTCOMES: Final = [("selected", level.value) for level in Level] + [("refused", "")]
 _RELOADS: Final = ("active", "unchanged", "rejected")
 
