@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any, Final, cast
 
 import msgspec
@@ -37,6 +37,8 @@ DECISION: Final = b"policy-router-decision-id"
 MOST_REQUESTS: Final = 1000
 """How many requests a batch may have."""
 _STATED: Final = frozenset({"call", "task"})
+_SEVERAL: Final = 8
+"""How many long batches a worker answers at a time; others wait."""
 AT_A_TIME: Final = 50
 """After how many requests of one call others have their turn."""
 
@@ -70,6 +72,7 @@ class Agents:
         self._may_state, self._earlier = may_state, earlier
         self._unlogged, self._spans = unlogged, spans
         self._open = _STATED.union(may_state)
+        self._several = asyncio.Semaphore(_SEVERAL)
 
     async def decide(self, asked: Asked) -> Decided:
         """Decide one request, and log it.
@@ -87,25 +90,31 @@ class Agents:
 
     async def batch(self, asked: Asked) -> tuple[Answer, list[DecisionRecord]]:
         """Decide requests, in order, and log all of them together."""
-        policy, contents = self._policy(), batch_of(asked.body)
-        made: list[Decided | Problem] = []
-        for number, content in enumerate(contents, 1):
-            try:
-                made.append(await self.decided(policy, bytes(content), asked))
-            except Problem as problem:
-                made.append(problem)
-            if not number % AT_A_TIME:
-                await asyncio.sleep(0)  # others have their turn
-        decided = [it for it in made if isinstance(it, Decided)]
-        await self.keep(policy, decided)
-        answers = [
-            {"error": it.plain()}
-            if isinstance(it, Problem)
-            else {"decision_id": it.decision_id, "record": msgspec.Raw(it.content or b"")}
-            for it in made
-        ]
-        body = msgspec.json.encode({"decisions": answers})
-        return Answer(body, revision=policy.revision), [it.record for it in decided]
+        contents = batch_of(asked.body)
+        async with self.turn(len(contents)):
+            policy = self._policy()
+            made: list[Decided | Problem] = []
+            for number, content in enumerate(contents, 1):
+                try:
+                    made.append(await self.decided(policy, bytes(content), asked))
+                except Problem as problem:
+                    made.append(problem)
+                if not number % AT_A_TIME:
+                    await asyncio.sleep(0)  # others have their turn
+            decided = [it for it in made if isinstance(it, Decided)]
+            await self.keep(policy, decided)
+            answers = [
+                {"error": it.plain()}
+                if isinstance(it, Problem)
+                else {"decision_id": it.decision_id, "record": msgspec.Raw(it.content or b"")}
+                for it in made
+            ]
+            body = msgspec.json.encode({"decisions": answers})
+            return Answer(body, revision=policy.revision), [it.record for it in decided]
+
+    def turn(self, requests: int) -> AbstractAsyncContextManager[Any]:
+        """Return what is held while so many requests are answered together: it bounds memory."""
+        return self._several if requests > AT_A_TIME else nullcontext()
 
     async def menu(self, asked: Asked) -> Answer:
         """List what the caller may ask for: at all, or with this request."""
