@@ -113,7 +113,6 @@ class Execution(Struct, frozen=True, omit_defaults=True):
         session_id: the session of the child.
         calls: of the end: every model call, in order.
         answer_id: of an answer that can be gone on from: its id at the provider.
-        reported: whether somebody reported it; else it was measured.
     """
 
     event: str
@@ -134,7 +133,6 @@ class Execution(Struct, frozen=True, omit_defaults=True):
     session_id: str | None = None
     calls: tuple[Call, ...] = ()
     answer_id: str | None = None
-    reported: bool = False
 
 
 class Gap(Struct, frozen=True, omit_defaults=True):

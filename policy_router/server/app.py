@@ -44,6 +44,7 @@ from policy_router.server.gateway.said import to_openai
 from policy_router.server.metrics import OTHER, ROUTES, Metrics
 from policy_router.server.metrics import TYPE as METRICS
 from policy_router.server.openapi import document
+from policy_router.server.plans import Plans, tasks_size
 from policy_router.server.problems import (
     Header,
     Problem,
@@ -381,18 +382,21 @@ def gateway_routes(agents: Agents, gateway: Gateway | None) -> Routes:
     return routes
 
 
+def plan_routes(plans: Plans) -> Routes:
+    """Return what hosts in other languages ask."""
+    return {
+        "/v1/plan": {"POST": Route(plans.plan, weighs=tasks_size)},
+        "/v1/executions": {"POST": Route(plans.report)},
+    }
+
+
 def later_routes() -> Routes:
     """Return what is promised for a later version."""
 
     async def later(_asked: Asked) -> Answer:
         raise Problem(501, "not_implemented", "this is promised for a later version")
 
-    post = {"POST": Route(later)}
-    return {
-        "/v1/plan": post,
-        "/v1/executions": post,
-        "/v1/messages": post,
-    }
+    return {"/v1/messages": {"POST": Route(later)}}
 
 
 def state_routes(

@@ -19,6 +19,8 @@ from policy_router.decision.menu import menu_as_json, permitted_entries
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request
 from policy_router.decision.typed import typed_sections
+from policy_router.delegation.arguments import Arguments
+from policy_router.delegation.batch import Planned, planned
 from policy_router.delegation.tool import FORMATS, Format, tool
 from policy_router.domain import FrozenDict, Policy
 from policy_router.errors import LogError, RequestError
@@ -32,6 +34,8 @@ from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.problems import NOT_JSON, Problem, not_json, not_verified, unfit, unlogged
 from policy_router.server.tracing import Spans, trace_of
 
+FACTS: Final = b"policy-router-facts"
+"""The header that states what the body has no place for."""
 PARENT: Final = b"policy-router-parent"
 DECISION: Final = b"policy-router-decision-id"
 MOST_REQUESTS: Final = 1000
@@ -167,6 +171,48 @@ class Agents:
         decided = await self._decided(policy, _Stated(sections, is_checked=False), asked)
         await self.keep(policy, [decided])
         return decided
+
+    async def plans(self, policy: Policy, arguments: Arguments, asked: Asked) -> list[Planned]:
+        """Decide a call of ``delegate_task`` whole, and log it.
+
+        Args:
+            policy: what decides.
+            arguments: the tasks.
+            asked: who asks; its header has the facts that it may state.
+
+        Raises:
+            Problem: the request is not good, or cannot be logged.
+        """
+        facts, parent_id = await self.facts(policy, asked)
+        with _fitting():
+            made = planned(policy, arguments, facts, now=self._clock(), ids=uuid7)
+        trace, _ = trace_of(asked.headers)
+        drafts = [
+            Decided(it.record, it.decision_id, parent_id, it.record.to_json(), trace=trace)
+            for it in made
+        ]
+        await self.keep(policy, drafts)
+        return made
+
+    async def facts(self, policy: Policy, asked: Asked) -> tuple[Mapping[str, Any], str | None]:
+        """Return the facts of a call of ``delegate_task``, as far as they are believed.
+
+        They are stated in a header, since the body has the arguments.
+
+        Returns:
+            The sections, and the id of the decision that the agent itself runs by.
+
+        Raises:
+            Problem: they are not good.
+        """
+        stated = _stated_in(asked.headers.get(FACTS, b"{}"))
+        for section in _STATED & stated.sections.keys():
+            detail = "what is asked for stands in the arguments, not among the facts"
+            raise Problem(422, "bad_request", detail, path=f"{FACTS.decode()}: {section}")
+        parent_id, parent = await self._parent(stated.sections, asked)
+        with _fitting():
+            request = self._request(policy, stated, asked.credential, parent)
+        return request.given, parent_id
 
     async def _decided(self, policy: Policy, stated: _Stated, asked: Asked) -> Decided:
         parent_id, parent = None, None

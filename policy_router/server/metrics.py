@@ -48,6 +48,8 @@ ROUTES: Final = (
     "/v1/policy/check",
     "/v1/policy/reload",
     "/mcp",
+    "/v1/plan",
+    "/v1/executions",
     "/v1/models",
     "/v1/chat/completions",
     "/v1/responses",

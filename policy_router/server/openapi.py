@@ -18,12 +18,13 @@ from policy_router.server.deciding import MOST_REQUESTS, BatchBody
 from policy_router.server.evaluations import TYPES as ACCESS_TYPES
 from policy_router.server.gateway.models import AUTO
 from policy_router.server.index import FILTERS
+from policy_router.server.plans import ReportBody
 from policy_router.version import VERSION
 
 _REF: Final = "#/components/schemas/"
 _TEXT: Final = {"type": "string"}
 _ANY: Final[dict[str, Any]] = {"type": "object"}
-_BODIES: Final = (BatchBody, ExplainBody, WindowBody, CheckBody, *ACCESS_TYPES)
+_BODIES: Final = (BatchBody, ExplainBody, WindowBody, CheckBody, ReportBody, *ACCESS_TYPES)
 
 
 class Operation(Struct, frozen=True):
@@ -156,6 +157,20 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ),
     ("/v1/policy/reload", "POST"): Operation(
         "Load the policy again.", "admin", _object(outcome=_TEXT)
+    ),
+    ("/v1/plan", "POST"): Operation(
+        "Decide a call of delegate_task whole, for a host that runs the children itself.",
+        "agent",
+        _object(tasks=_LINES),
+        "Arguments",
+        takes_parent=True,
+        takes_facts=True,
+    ),
+    ("/v1/executions", "POST"): Operation(
+        "Report what came of a decision, once for each attempt.",
+        "agent",
+        _object(decision_id=_TEXT, attempt={"type": "integer"}),
+        "ReportBody",
     ),
     ("/v1/models", "GET"): Operation(
         "List what the caller may ask for, in the form of OpenAI's API.",
@@ -301,6 +316,7 @@ def _schemas() -> dict[str, Any]:
         "stream": {"type": "boolean"},
         "policy_router": {**_ANY, "description": "More of the request: its sections."},
     }
+    schemas["Arguments"] = {**_ANY, "description": "The arguments of `delegate_task`."}
     said = _object(message=_TEXT, type=_TEXT, code=_TEXT)
     said["properties"] |= {
         "param": {"type": ["string", "null"]},

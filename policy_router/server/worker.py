@@ -29,6 +29,7 @@ from policy_router.server.app import (
     gateway_routes,
     later_routes,
     mcp_routes,
+    plan_routes,
     state_routes,
 )
 from policy_router.server.asking import Edges
@@ -41,6 +42,7 @@ from policy_router.server.gate import Gate
 from policy_router.server.helpers import Helpers
 from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics
+from policy_router.server.plans import Plans
 from policy_router.server.reloading import Reloads, RuleFiles, for_ever
 from policy_router.server.settings import Settings, index_of, seconds_of
 from policy_router.server.tracing import Spans
@@ -146,6 +148,8 @@ class Worker:
             has_tls=self._settings.tls is not None,
         )
         administrators = Administrators(self.active, helpers, reload)
+        counted = self._metrics.decided
+        plans = Plans(lambda: self.active.policy, agents, earlier, self._log, counted)
         gateway = self._gateway(agents, index) if self._settings.run else None
         return {
             **agent_routes(agents, auditors, self._metrics),
@@ -160,6 +164,7 @@ class Worker:
                 self._metrics,
             ),
             **gateway_routes(agents, gateway),
+            **plan_routes(plans),
             **state_routes(self.active, self._metrics, readiness(log)),
             **later_routes(),
         }

@@ -12,6 +12,7 @@ from policy_router.calls.dialects import RESPONSES
 from policy_router.diagnostics.model import quote
 from policy_router.parameters import named
 from policy_router.server.asking import Asked
+from policy_router.server.deciding import FACTS
 from policy_router.server.gateway.fields import (
     HARMLESS,
     NESTED,
@@ -24,8 +25,6 @@ from policy_router.server.gateway.fields import (
 from policy_router.server.gateway.models import AUTO
 from policy_router.server.problems import NOT_JSON, Problem, not_json
 
-FACTS: Final = b"policy-router-facts"
-"""The header that has more of the request."""
 _KIND: Final = "policy:"
 _BYTES_A_TOKEN: Final = 4
 _IMAGES: Final = frozenset({"image", "image_file", "image_url", "input_image"})
