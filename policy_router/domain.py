@@ -141,6 +141,28 @@ class Timeouts:
     total: float | None = None
 
 
+FALLBACK_CODES = (
+    "answer_too_large",
+    "bad_request",
+    "bad_response",
+    "connection_failed",
+    "content_filtered",
+    "context_overflow",
+    "empty_answer",
+    "http_error",
+    "model_not_found",
+    "no_credential",
+    "no_endpoint",
+    "payment_required",
+    "rate_limited",
+    "refused_by_model",
+    "server_error",
+    "timeout",
+    "unauthorized",
+    "wants_tool",
+)
+"""The codes of failures after which an entry may say whether its fallback is tried."""
+
 TIMEOUTS = ("first_byte", "idle", "total")
 """The parts of an attempt that have a limit of time."""
 
