@@ -114,7 +114,7 @@ class Dialect:
     """How an endpoint speaks; None is as usual.
 
     Attributes:
-        api: the API that is called: ``chat_completions`` or ``responses``.
+        api: the API that is called: ``chat_completions``, ``responses`` or ``anthropic_messages``.
         system_role: the role of the system message: ``system`` or ``developer``.
         max_tokens: how that parameter is spelt: ``max_tokens`` or ``max_completion_tokens``.
         unsupported: names of the parameters that are left out.

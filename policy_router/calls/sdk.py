@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from policy_router.calls.answers import Secrets
 from policy_router.calls.bodies import PACKINGS
-from policy_router.calls.dialects import PATHS, Wire, body
+from policy_router.calls.dialects import CHAT, MESSAGES, PATHS, Wire, body
 from policy_router.calls.endpoints import Endpoint
 from policy_router.calls.failures import Failure
 from policy_router.calls.limits import Limits
+from policy_router.calls.messages import VERSION as VERSION_OF_MESSAGES
 from policy_router.calls.receiving import Receiving, Sent
 from policy_router.calls.results import Reply
 from policy_router.errors import needs_extra
@@ -167,16 +168,21 @@ def _arguments(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _headers(endpoint: Endpoint) -> dict[str, str]:
-    """Return the headers of an endpoint; one that it names itself goes before ours."""
+def _headers(endpoint: Endpoint, api: str = CHAT) -> dict[str, str]:
+    """Return the headers of an endpoint for an API; one that it names itself goes before ours."""
     usual = {
         "Accept": "application/json",
         "Content-Type": "application/json",
         "User-Agent": f"policy-router/{VERSION}",
         "Accept-Encoding": PACKINGS,
     }
-    usual["Authorization"] = f"Bearer {endpoint.api_key}" if endpoint.api_key else _NO_KEY
     own = {name.lower() for name, _ in endpoint.headers}
+    if api == MESSAGES:
+        usual["anthropic-version"] = VERSION_OF_MESSAGES
+        if endpoint.api_key and "authorization" not in own:
+            usual["x-api-key"] = endpoint.api_key
+    else:
+        usual["Authorization"] = f"Bearer {endpoint.api_key}" if endpoint.api_key else _NO_KEY
     ours = {name: value for name, value in usual.items() if name.lower() not in own}
     return {**ours, **dict(endpoint.headers)}
 
@@ -296,7 +302,7 @@ class Exchange:
             "POST",
             f"{str(client.base_url).rstrip('/')}/{PATHS[wire.api]}",
             content=_encoded(body(wire, streams=streams)),
-            headers={**_headers(client.endpoint), **wire.headers},
+            headers={**_headers(client.endpoint, wire.api), **wire.headers},
             timeout=httpx.Timeout(patience, connect=min([*known, CONNECT_SECONDS])),
         )
         sent = Sent(wire.api, wire.model, self._secrets, self._clock, streams)
