@@ -6,6 +6,7 @@ that were decided, whatever the endpoint calls them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -105,6 +106,16 @@ def body(sent: Wire, *, streams: bool) -> dict[str, Any]:
         talk = message_body(sent.messages)
     whole = {"model": sent.model, **talk, **sent.parameters}
     return {**whole, "stream": True} if streams else whole
+
+
+def encoded_body(sent: Wire, *, streams: bool) -> bytes:
+    """Return the body of a call as JSON; as for :func:`body`."""
+    whole = body(sent, streams=streams)
+    text = json.dumps(whole, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half a character, which JSON can only escape
+        return json.dumps(whole, separators=(",", ":"), allow_nan=False).encode()
 
 
 def longest_answer(parameters: Mapping[str, Any]) -> int | None:
