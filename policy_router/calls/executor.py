@@ -7,8 +7,6 @@ mend, the fallbacks, in order. Which target wins was decided before; here nobody
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections.abc import Mapping
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Final
@@ -16,17 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import UnsetType
 from msgspec.structs import replace
 
-from policy_router.calls.attempts import Rules
 from policy_router.calls.closeable import Closeable
 from policy_router.calls.connections import Connections, borrowed, prepare_sdk
 from policy_router.calls.dialects import Wire, conversation
-from policy_router.calls.endpoints import Endpoint, entry_of
+from policy_router.calls.endpoints import Endpoint
 from policy_router.calls.failures import Failure
 from policy_router.calls.health import Health, HealthStore
 from policy_router.calls.legs import SESSION_HEADER, Leg, Legs
 from policy_router.calls.limits import Limits
 from policy_router.calls.notifications import notify_all, tell_text
-from policy_router.calls.plan import Plan
+from policy_router.calls.plan import Plan, rules_for
 from policy_router.calls.results import ChildTask, Failing, Reply, Watcher, moment_after
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.domain import Policy
@@ -98,9 +95,12 @@ class Executor(Closeable):
         self._streams, self._instructions, self._clock = streams, instructions, clock
         self._legs = Legs(environ, session_header=session_header, limits=limits, streams=streams)
         self._deadline, self._is_warm = deadline, False
-        health = Health() if health is None else health
-        clocks = time.monotonic, random.random
-        self._rules = Rules(retries, longest_wait, self._also, *clocks, health)
+        self._rules = rules_for(
+            policy,
+            retries=retries,
+            longest_wait=longest_wait,
+            health=Health() if health is None else health,
+        )
         self._connections = Connections(timeout, transport)
 
     async def warm(self) -> None:
@@ -291,10 +291,6 @@ class Executor(Closeable):
         user = f"{task.goal}\n\n{task.context}" if task.context else task.goal
         messages = conversation(leg.target, leg.dialect, self._instructions, user)
         return replace(leg.wire, messages=messages)
-
-    def _also(self, target: Target) -> tuple[int, ...]:
-        entry = entry_of(self.policy, target)
-        return entry.fallback_on if entry else ()
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -15,9 +15,10 @@ from policy_router.calls.dialects import Wire, wire
 from policy_router.calls.endpoints import Endpoint, endpoint_of, entry_of, merged
 from policy_router.calls.failures import Failure
 from policy_router.calls.limits import Limits
-from policy_router.calls.slots import Slots, slots_at
+from policy_router.calls.slots import ENDPOINTS, Slots
 from policy_router.decision.record import Target
 from policy_router.domain import TIMEOUTS, Dialect, Policy, Timeouts
+from policy_router.files.forks import begins_again
 from policy_router.files.ids import check_session
 
 SESSION_HEADER: Final = "X-Session-Id"
@@ -133,6 +134,11 @@ class Legs:
         self._limits, self._streams = limits, streams
         self._read: list[str] = []
         self.secrets: tuple[str, ...] = ()
+        self.begin_again()
+        begins_again(self)
+
+    def begin_again(self) -> None:
+        """Have a new lock: in a process that was forked."""
         self._lock = threading.Lock()
 
     def endpoint(self, policy: Policy, provider: str) -> Endpoint | Failure:
@@ -191,4 +197,4 @@ def _slots(policy: Policy, endpoint: Endpoint) -> Slots | None:
     provider = policy.providers.get(endpoint.provider)
     if provider is None or provider.concurrency is None:
         return None
-    return slots_at(endpoint.provider, endpoint.base_url, provider.concurrency)
+    return ENDPOINTS.slots(endpoint.provider, endpoint.base_url, provider.concurrency)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import random
 import time
 from collections.abc import Mapping
 from math import inf
@@ -25,10 +26,17 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from policy_router.calls.attempts import Call, Finished, Pause, Rules, advance, attempt_plan
+from policy_router.calls.endpoints import entry_of
 from policy_router.calls.exceptions import Reading, failure_from
 from policy_router.calls.failures import Failure
+from policy_router.calls.health import HealthStore
 from policy_router.calls.legs import Leg, Legs
-from policy_router.calls.notifications import tell_attempt, tell_left_out, tell_pause
+from policy_router.calls.notifications import (
+    log_answer,
+    tell_attempt,
+    tell_left_out,
+    tell_pause,
+)
 from policy_router.calls.results import Attempt, ChildTask, Reply
 from policy_router.calls.served import concluded
 from policy_router.calls.slots import Slot, Slots
@@ -39,6 +47,23 @@ from policy_router.files.clock import Clock, system_clock
 
 _SHORTEST: Final = 0.001
 """The least time that a call gets, in seconds: a limit of nothing would be none."""
+
+
+def rules_for(policy: Policy, *, retries: int, longest_wait: float, health: HealthStore) -> Rules:
+    """Return how the plans of a policy go on after a failure, without any deadline.
+
+    Args:
+        policy: its entries have further statuses after which one goes on.
+        retries: how often the whole plan is tried again after passing failures.
+        longest_wait: seconds; a target that asks to be left alone for longer is passed over.
+        health: what is known of targets.
+    """
+
+    def also(target: Target) -> tuple[int, ...]:
+        entry = entry_of(policy, target)
+        return entry.fallback_on if entry else ()
+
+    return Rules(retries, longest_wait, also, time.monotonic, random.random, health=health)
 
 
 class Plan:
@@ -189,6 +214,7 @@ class Plan:
         if leg is None:
             return
         self.close()
+        log_answer(answer, leg, self.task)
         if isinstance(answer, Reply) and leg.left_out:
             left_out = [f"the model does not take `{name}`" for name in leg.left_out]
             answer = replace(answer, warnings=(*left_out, *answer.warnings))

@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Final
 
+from policy_router.files.forks import begins_again
+
 
 class Slots:
     """So many slots, for all threads and event loops of this process."""
@@ -25,6 +27,7 @@ class Slots:
         """
         self.limit = limit
         self.begin_again()
+        begins_again(self)
 
     def begin_again(self) -> None:
         """Have all slots free, with a new lock: in a process that was forked."""
@@ -32,6 +35,10 @@ class Slots:
         self._taken = 0
         self._waiting: deque[_Waiter] = deque()
         self._age = object()
+
+    def is_of_this_process(self, slot: Slot) -> bool:
+        """Tell whether a slot is not of the process that this one was forked from."""
+        return slot.age is self._age
 
     def resize(self, limit: int) -> None:
         """Have so many slots from now on; those that are taken stay taken."""
@@ -135,7 +142,7 @@ class Slots:
     def give_back(self, slot: Slot) -> None:
         """Take a slot back; one of the process that this was forked from is nobody's."""
         with self._lock:
-            if slot.age is self._age:
+            if self.is_of_this_process(slot):
                 self._taken -= 1
                 self._hand_out()
 
@@ -199,6 +206,11 @@ class Held:
         self._lent, self._is_over = 0, False
         self._lock = threading.Lock()
 
+    @property
+    def is_of_this_process(self) -> bool:
+        """Whether this is not of the process that this one was forked from."""
+        return self._slots.is_of_this_process(self._slot)
+
     def lend(self) -> None:
         """Give the slot back for a while."""
         with self._lock:
@@ -243,10 +255,16 @@ class Held:
 _HELD: Final[ContextVar[Held | None]] = ContextVar("policy_router_slot", default=None)
 
 
+def _held() -> Held | None:
+    """Return the slot of the child whose code runs here, if it is one's."""
+    has = _HELD.get()
+    return has if has is not None and has.is_of_this_process else None
+
+
 @contextmanager
 def lent() -> Iterator[None]:
     """Give back the slot of the child whose code runs here, while it waits for others."""
-    has = _HELD.get()
+    has = _held()
     if has is None:
         yield
         return
@@ -262,7 +280,7 @@ def lent() -> Iterator[None]:
 @asynccontextmanager
 async def lent_async() -> AsyncIterator[None]:
     """Give back the slot on an event loop, like :func:`lent`."""
-    has = _HELD.get()
+    has = _held()
     if has is None:
         yield
         return
@@ -286,24 +304,38 @@ def holding(slots: Slots, slot: Slot | None) -> Iterator[None]:
         yield
     finally:
         _HELD.reset(token)
-        has.end()
+        if has.is_of_this_process:
+            has.end()
 
 
-_OF_ENDPOINTS: Final[dict[tuple[str, str], Slots]] = {}
-_ENDPOINTS_LOCK: Final = threading.Lock()
+class Endpoints:
+    """The slots of endpoints, which all policies and executors of this process share."""
+
+    def __init__(self) -> None:
+        """Know none."""
+        self.begin_again()
+        begins_again(self)
+
+    def begin_again(self) -> None:
+        """Know none, with a new lock: in a process that was forked."""
+        self._lock = threading.Lock()
+        self._slots: dict[tuple[str, str], Slots] = {}
+
+    def slots(self, provider: str, base_url: str, limit: int) -> Slots:
+        """Return the slots of an endpoint.
+
+        Args:
+            provider: the provider's name.
+            base_url: its address.
+            limit: how many there are; the last one that is said counts.
+        """
+        with self._lock:
+            found = self._slots.get((provider, base_url))
+            if found is None:
+                found = self._slots[provider, base_url] = Slots(limit)
+        found.resize(limit)
+        return found
 
 
-def slots_at(provider: str, base_url: str, limit: int) -> Slots:
-    """Return the slots of an endpoint, which all policies and executors of this process share.
-
-    Args:
-        provider: the provider's name.
-        base_url: its address.
-        limit: how many there are; the last one that is said counts.
-    """
-    with _ENDPOINTS_LOCK:
-        found = _OF_ENDPOINTS.get((provider, base_url))
-        if found is None:
-            found = _OF_ENDPOINTS[provider, base_url] = Slots(limit)
-    found.resize(limit)
-    return found
+ENDPOINTS: Final = Endpoints()
+"""The slots of all endpoints of this process."""

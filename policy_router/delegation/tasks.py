@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from policy_router.errors import RequestError
+from policy_router.files.forks import begins_again
 
 GRACE: Final = 0.4
 """Seconds after its deadline in which a child may end by itself, and say what it tried."""
@@ -25,6 +26,7 @@ class Tasks:
         """
         self._most = most
         self.begin_again()
+        begins_again(self)
 
     def begin_again(self) -> None:
         """Count none, with a new lock: in a process that was forked."""

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
-from policy_router.calls.attempts import Rules
-from policy_router.calls.endpoints import entry_of
 from policy_router.calls.health import Health, HealthStore
 from policy_router.calls.legs import SESSION_HEADER, Legs
 from policy_router.calls.limits import Limits
-from policy_router.calls.plan import Plan
+from policy_router.calls.plan import Plan, rules_for
 from policy_router.calls.results import ChildTask, Watcher
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.decision.request import Request
@@ -333,13 +330,13 @@ class PolicyHost:
         return refused or tuple(it for it in found if isinstance(it, HostPlan))
 
     def _begin(self, policy: Policy, target: Target, task: ChildTask) -> Plan:
-        def also(target: Target) -> tuple[int, ...]:
-            entry = entry_of(policy, target)
-            return entry.fallback_on if entry else ()
-
-        clocks = time.monotonic, random.random
-        until = task.by(self._deadline)
-        rules = Rules(self._retries, self._longest_wait, also, *clocks, self._health, until)
+        usual = rules_for(
+            policy,
+            retries=self._retries,
+            longest_wait=self._longest_wait,
+            health=self._health,
+        )
+        rules = replace(usual, deadline=task.by(self._deadline))
         return Plan(policy, target, task, legs=self._legs, rules=rules, clock=self._clock)
 
     def _secrets(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from policy_router.calls.slots import Held, Slot, Slots, holding, lent, lent_async, slots_at
+from policy_router.calls.slots import ENDPOINTS, Held, Slot, Slots, holding, lent, lent_async
 
 
 def taken(slots: Slots) -> Slot:
@@ -267,7 +267,7 @@ def test_a_slot_that_comes_after_the_end_is_given_back() -> None:
 
 
 def test_the_slots_of_an_endpoint_are_those_of_the_process() -> None:
-    slots = slots_at("p", "http://one.example", 2)
-    assert slots_at("p", "http://one.example", 3) is slots
+    slots = ENDPOINTS.slots("p", "http://one.example", 2)
+    assert ENDPOINTS.slots("p", "http://one.example", 3) is slots
     assert slots.limit == 3
-    assert slots_at("p", "http://two.example", 2) is not slots
+    assert ENDPOINTS.slots("p", "http://two.example", 2) is not slots
