@@ -143,6 +143,8 @@ def tables(results: Mapping[str, Any]) -> list[Table]:
             found += _delegation(results["delegation"])
     if "loading" in results:
         found.append(_loading(results["loading"]))
+    if "tool" in results:
+        found.append(_tool(results["tool"]))
     if "log" in results:
         found += _log(results["log"])
     return found
@@ -206,6 +208,15 @@ def _starts(imports: Mapping[str, Any], starts: Mapping[str, float]) -> Table:
 def _loading(rows: Sequence[Sequence[Any]]) -> Table:
     columns = ("entries", "conditions", "files", "seconds", "seconds of CPU")
     return Table("loading", "`policy-router check` of a folder", columns, 2, rows)
+
+
+def _tool(rows: Sequence[Mapping[str, Any]]) -> Table:
+    columns = ("format", "strict", "5 entries", "50 entries", "200 entries")
+    cells = [
+        [row["format"], "yes" if row["strict"] else "no", row["5"], row["50"], row["200"]]
+        for row in rows
+    ]
+    return Table("tool", "Tokens of the tool's definition", columns, 2, cells)
 
 
 def _threads(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -245,7 +245,8 @@ class PoolEntry:
         parameters: its own parameters.
         limits: parameter to what may be wished for it.
         fallback: names of the entries to go on with.
-        fallback_on: further HTTP statuses after which one goes on.
+        fallback_on: HTTP statuses and codes of failures after which one goes on too; with a minus
+            before it, one does not.
         timeouts: how long one attempt at it may take.
         dialect: how its endpoint speaks of it; this goes before the provider's.
         allow: it may be used only where this is true.
@@ -268,7 +269,7 @@ class PoolEntry:
     parameters: Mapping[str, Any] = NOTHING
     limits: Mapping[str, Limit] = NOTHING
     fallback: tuple[str, ...] = ()
-    fallback_on: tuple[int, ...] = ()
+    fallback_on: tuple[int | str, ...] = ()
     timeouts: Timeouts = Timeouts()
     dialect: Dialect = Dialect()
     allow: Condition | None = None

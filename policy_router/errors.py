@@ -5,6 +5,7 @@
     PolicyRouterError
     ├── PolicyError    the admin's: a rule file has errors; carries the diagnostics
     ├── RequestError   the agent's or the host's: JSON path and reason
+    │   └── ArgumentsError   the agent's: its arguments of the tool
     ├── RecordError    the stored record's: unreadable, of a newer schema, of another policy
     ├── NoTarget       a refusal where a target was needed: carries the record
     ├── ProviderError  the provider's: decision id and attempts
@@ -70,6 +71,13 @@ class RequestError(PolicyRouterError, ValueError):
         """Return place, reason and remedy on one line."""
         remedy = f"; {self.help}" if self.help else ""
         return f"{self.path}: {self.reason}{remedy}"
+
+
+class ArgumentsError(RequestError):
+    """Arguments of the tool ``delegate_task`` that are not understood; the path is their place.
+
+    Its text is for the agent's model, which can send better ones.
+    """
 
 
 class RecordError(PolicyRouterError, ValueError):

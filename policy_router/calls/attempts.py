@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from policy_router.calls.failures import UNSENT, Failure, goes_on
+from policy_router.calls.failures import UNSENT, Failure, goes_on, may_hold
 from policy_router.calls.health import Guarded, Health, HealthStore, Rest
 from policy_router.calls.results import Attempt, Failing, Reply
 from policy_router.decision.record import Target
@@ -59,20 +59,22 @@ class Rules(Struct, frozen=True):
     Attributes:
         retries: how often the whole plan is tried again after passing failures.
         longest_wait: seconds; a target that asks to be left alone for longer is passed over.
-        also: for a target the further statuses after which one goes on.
+        also: for a target the statuses and codes after which one goes on too, or not.
         clock: tells seconds, from any beginning.
         chance: returns a number from 0 to 1, so that children do not come back all at once.
         health: what is known of targets; None is what this child itself sees of them.
         deadline: the moment by the clock after which nothing is called; None is never.
+        window: for a target its context window, in tokens; None is unknown.
     """
 
     retries: int
     longest_wait: float
-    also: Callable[[Target], Sequence[int]]
+    also: Callable[[Target], Sequence[int | str]]
     clock: Callable[[], float]
     chance: Callable[[], float]
     health: HealthStore | None = None
     deadline: float | None = None
+    window: Callable[[Target], int | None] = lambda _target: None
 
     @property
     def remaining(self) -> float:
@@ -138,6 +140,7 @@ class _Walk:
         decisive: the failure to end with, and its target.
         free_from: the time from which this child may call a model of a provider again.
         hopeless: the places of targets that a further round does not call.
+        overflowed: the largest context window for which the input was too long; None is unknown.
     """
 
     def __init__(self, plan: Sequence[Target], rules: Rules) -> None:
@@ -149,6 +152,7 @@ class _Walk:
         self.decisive: tuple[Failure, Target] | None = None
         self.free_from: dict[tuple[str, str], float] = {}
         self.hopeless: set[int] = set()
+        self.overflowed: int | None = None
 
     def run(self) -> AttemptPlan:
         for round_ in range(self.rules.retries + 1):
@@ -166,6 +170,10 @@ class _Walk:
         self, target: Target, place: int, round_: int
     ) -> Generator[Call | Pause, Reply | Failure | None, Finished | None]:
         """Call one target; None where the next one has its turn."""
+        if not may_hold(self.rules.window(target), self.overflowed):
+            message = "its context window is no larger than one for which the input was too long"
+            self.pass_over(target, place, Failure(Failing.CONTEXT_OVERFLOW, message))
+            return None
         number, has_waited = len(self.attempts) + 1, False
         while True:
             if self.rules.remaining <= 0:
@@ -198,6 +206,8 @@ class _Walk:
             self.health.failed(target.provider, target.model, failure)
         if not goes_on(failure, self.rules.also(target), is_fallback=place > 0):
             return self.ended()
+        if failure.code is Failing.CONTEXT_OVERFLOW:
+            self.overflowed = max(self.overflowed or 0, self.rules.window(target) or 0) or None
         if not failure.passes:
             self.hopeless.add(place)
         self.leave_alone(target, failure, round_)
@@ -243,6 +253,11 @@ class _Walk:
         self.free_from[target.provider, target.model] = self.rules.clock() + pause
 
     # Noting and ending.
+
+    def pass_over(self, target: Target, place: int, failure: Failure) -> None:
+        """Note why a target is not called, in this round or any other."""
+        self.note(target, failure, 0.0, is_sent=False)
+        self.hopeless.add(place)
 
     def note(self, target: Target, failure: Failure, took: float, *, is_sent: bool) -> None:
         """Keep a failure; the last one of a call that was made is what the attempts end with."""

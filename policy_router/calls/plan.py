@@ -49,21 +49,33 @@ _SHORTEST: Final = 0.001
 """The least time that a call gets, in seconds: a limit of nothing would be none."""
 
 
-def rules_for(policy: Policy, *, retries: int, longest_wait: float, health: HealthStore) -> Rules:
-    """Return how the plans of a policy go on after a failure, without any deadline.
+def rules_of(
+    policy: Policy,
+    retries: int,
+    longest_wait: float,
+    health: HealthStore,
+    deadline: float | None = None,
+) -> Rules:
+    """Return how a plan goes on after a failure, with what the policy's entries say of it.
 
     Args:
-        policy: its entries have further statuses after which one goes on.
-        retries: how often the whole plan is tried again after passing failures.
+        policy: has the entries.
+        retries: how often the plan is tried again after passing failures.
         longest_wait: seconds; a target that asks to be left alone for longer is passed over.
         health: what is known of targets.
+        deadline: the moment of the steady clock after which nothing is called; None is never.
     """
 
-    def also(target: Target) -> tuple[int, ...]:
+    def also(target: Target) -> tuple[int | str, ...]:
         entry = entry_of(policy, target)
         return entry.fallback_on if entry else ()
 
-    return Rules(retries, longest_wait, also, time.monotonic, random.random, health=health)
+    def window(target: Target) -> int | None:
+        entry = entry_of(policy, target)
+        return entry.context_window if entry else None
+
+    clocks = time.monotonic, random.random
+    return Rules(retries, longest_wait, also, *clocks, health, deadline, window)
 
 
 class Plan:

@@ -142,16 +142,17 @@ class TaskError(Struct, frozen=True):
     """Why there is no result.
 
     Attributes:
-        code: a reason of the policy (``outside_pool``, ...) or a :class:`Failing`.
+        code: a reason of the policy (``outside_pool``, ...) or a :class:`Failing`; ``bad_request``
+            for arguments that are not understood.
         message: for the agent: no keys, no values of facts.
-        task: the index of the task.
+        task: the index of the task; None where it is no single one's.
         permitted: the names that may be asked for instead; None where any may, or for failures.
         reasons: for ``no_target``: what stood in the way at each rule that proposed something.
     """
 
     code: str
     message: str
-    task: int
+    task: int | None
     permitted: tuple[str, ...] | None = None
     reasons: tuple[Reason, ...] = ()
 
@@ -228,7 +229,8 @@ class Delegation(Struct, frozen=True):
         status: what became of it as a whole.
         results: one for each task.
         session_id: the session it belongs to, as the host gave it.
-        error: the first refusal, where the batch was refused for one.
+        error: the first refusal, where the batch was refused for one; or what is wrong with the
+            arguments, and then there are no results.
     """
 
     status: Status
@@ -255,13 +257,28 @@ class Delegation(Struct, frozen=True):
         return None
 
     def to_json(self) -> bytes:
-        """Return JSON for the agent that delegated: what is unknown is null."""
+        """Return everything as JSON, for the host: what is unknown is null."""
         return _ENCODER.encode(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain data."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
+
+    def to_tool_answer(self) -> str:
+        """Return JSON for the model that called the tool: what it needs to go on, and no more.
+
+        Nothing that is unknown or empty is in it, and no id, count or price.
+        """
+        told = [result for result in self.results if result.status is not Status.NOT_STARTED]
+        waiting = [it.task for it in self.results if it.status is Status.NOT_STARTED]
+        answer = {
+            "status": self.status,
+            "results": [_answer_row(result) for result in told],
+            "not_started": waiting,
+            "error": None if self.results else _reason(self.error),
+        }
+        return _ENCODER.encode(_given(answer)).decode()
 
 
 def hand_over(problem: BaseException, made: Delegation) -> None:
@@ -399,6 +416,36 @@ class ChildTask(Struct, frozen=True):
     def fallbacks(self) -> tuple[Target, ...]:
         """What may be gone on with where the target fails, in order."""
         return self.record.decision.fallbacks or ()
+
+
+def _answer_row(result: Result) -> dict[str, Any]:
+    """Return what a model is told of a task."""
+    ran = result.effective
+    is_cut = result.finish_reason == "length"
+    notes = (*result.warnings, "the answer is cut short") if is_cut else result.warnings
+    return _given(
+        {
+            "task": result.task,
+            "status": None if result.status is Status.COMPLETED else result.status,
+            "model": (ran.entry or ran.model) if ran else None,
+            "text": result.text,
+            "warnings": notes,
+            "error": _reason(result.error),
+        }
+    )
+
+
+def _reason(error: TaskError | None) -> dict[str, Any] | None:
+    """Return why there is no result, as far as a model can act on it."""
+    if error is None:
+        return None
+    plain = {"code": error.code, "message": error.message}
+    return plain if error.permitted is None else {**plain, "permitted": error.permitted}
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is unknown or empty; a text may be empty."""
+    return {key: value for key, value in fields.items() if value not in (None, (), [])}
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -19,6 +19,7 @@ from policy_router.version import VERSION
 
 _COMMANDS = {
     "check": "find the problems of policies",
+    "test": "run the tests of policies",
     "decide": "decide the targets of tasks",
     "explain": "explain the decision about a task",
     "menu": "list the entries that agents may ask for",

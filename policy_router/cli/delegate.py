@@ -18,11 +18,18 @@ from policy_router.calls.executor import Executor
 from policy_router.calls.notifications import LOGGER
 from policy_router.calls.results import Delegation, Event, EventKind, Result, Status
 from policy_router.cli.decision_log import add_logging, log_for
-from policy_router.cli.exit_codes import CHILD_FAILED, GOOD, INTERRUPTED, REFUSED, TERMINATED
+from policy_router.cli.exit_codes import (
+    CHILD_FAILED,
+    GOOD,
+    INTERRUPTED,
+    REFUSED,
+    TERMINATED,
+    USAGE,
+)
 from policy_router.cli.inputs import read_facts, read_policy, read_value
 from policy_router.cli.options import add_format, add_now, add_policy
-from policy_router.cli.results import deliver
-from policy_router.cli.terminal import Lines
+from policy_router.cli.results import deliver, is_misunderstood
+from policy_router.cli.terminal import Lines, err
 from policy_router.delegation.delegator import Delegator
 from policy_router.delegation.outcomes import overall
 from policy_router.diagnostics.model import printable
@@ -91,7 +98,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="the header with the session's id; default: X-Session-Id",
     )
     add_now(parser)
-    add_format(parser)
+    formats = "json: all, for a host; answer: what the agent's model needs; default: human"
+    add_format(parser, "answer", text=formats)
 
 
 def _whole(text: str) -> int:
@@ -145,6 +153,9 @@ def run(options: argparse.Namespace) -> int:
         finally:
             lines.end()
     deliver(made, options)
+    if made.error is not None and is_misunderstood(made):
+        err(f"policy-router: {printable(made.error.message)}")
+        return USAGE
     return _exit_code(made) if interrupted is None else interrupted
 
 

@@ -6,6 +6,7 @@ import argparse
 
 from policy_router.calls.results import Delegation, Result, Status, TaskError, Tokens
 from policy_router.cli.terminal import err, flush, out, out_bytes, table
+from policy_router.delegation.outcomes import BAD_REQUEST
 from policy_router.diagnostics.model import printable
 
 _LONGEST_NOTE = 200
@@ -21,9 +22,19 @@ def deliver(made: Delegation, options: argparse.Namespace) -> None:
         raise
 
 
+def is_misunderstood(made: Delegation) -> bool:
+    """Tell whether the arguments were not understood, so that nothing was decided."""
+    return made.error is not None and made.error.code == BAD_REQUEST and not made.results
+
+
 def _print(made: Delegation, options: argparse.Namespace) -> None:
     if options.format == "json":
         out_bytes(made.to_json())
+        return
+    if options.format == "answer":
+        out(made.to_tool_answer())
+        return
+    if is_misunderstood(made):
         return
     if made.error is not None:
         err(f"policy-router: task {made.error.task}: {_refusal(made.error)}")

@@ -88,7 +88,7 @@ class Request:
             RequestError: as for the constructor, or the data is not a mapping.
         """
         if not isinstance(content, Mapping):
-            raise RequestError("$", f"a mapping is wanted, not {_kind_of(content)}")
+            raise RequestError("$", f"a mapping is wanted, not {kind_of(content)}")
         for key in content:
             if not isinstance(key, str):
                 raise RequestError("$", "a key must be a string")
@@ -279,7 +279,7 @@ def moment(now: datetime.datetime | str) -> datetime.datetime:
         except ValueError:
             raise RequestError("now", "there is no such time") from None
     if not isinstance(now, datetime.datetime):
-        raise RequestError("now", f"a datetime is wanted, not {_kind_of(now)}")
+        raise RequestError("now", f"a datetime is wanted, not {kind_of(now)}")
     if now.utcoffset() is None:
         raise RequestError("now", "the time has no time zone", "give an aware datetime")
     try:
@@ -299,7 +299,7 @@ def _section(section: str, content: Any) -> FrozenDict:
         remedy = did_you_mean(section, [*SECTIONS, "facts"])
         raise RequestError(json_path(section), f"unknown key {quote(section)}", remedy)
     if not isinstance(content, Mapping):
-        reason = f"a mapping is wanted, not {_kind_of(content)}"
+        reason = f"a mapping is wanted, not {kind_of(content)}"
         raise RequestError(json_path(section), reason)
     names = SECTIONS.get(section, NOTHING_GIVEN)
     found = {}
@@ -329,7 +329,7 @@ def _parameters(content: Any, section: str) -> FrozenDict:
     """Check the wishes for parameters, but for the names that only a policy knows."""
     path = (section, "parameters")
     if not isinstance(content, Mapping):
-        reason = f"a mapping is wanted, not {_kind_of(content)}"
+        reason = f"a mapping is wanted, not {kind_of(content)}"
         raise RequestError(json_path(*path), reason)
     seen: dict[str, str] = {}
     found = {}
@@ -352,7 +352,7 @@ def _parameter(name: str, value: Any, *path: str | int) -> Any:
     where = json_path(*path)
     if not fits(name, value) or not isinstance(value, str | int | float):
         wanted = KNOWN[name].value if name in KNOWN else "a string, a number, true or false"
-        raise RequestError(where, f"{wanted} is wanted, not {_kind_of(value)}")
+        raise RequestError(where, f"{wanted} is wanted, not {kind_of(value)}")
     if isinstance(value, str):
         if len(value) > LONGEST:
             raise RequestError(where, f"the string has more than {LONGEST} characters")
@@ -395,7 +395,7 @@ def _value(value: Any, wanted: Type | None, section: str, key: str) -> Any:
     fits = found is wanted or found == wanted or (found, wanted) == (INT, DOUBLE)
     if wanted is None or found is None or not fits:
         reason = f"{_WANTED[wanted] if wanted else 'a plain value'} is wanted"
-        raise RequestError(json_path(section, key), f"{reason}, not {_kind_of(value)}")
+        raise RequestError(json_path(section, key), f"{reason}, not {kind_of(value)}")
     if found is STRINGS:
         return _strings(value, section, key)
     if found is STRING:
@@ -433,7 +433,7 @@ def _is_plain(value: Any) -> bool:
 
 def _string(value: Any, *path: str | int) -> str:
     if not isinstance(value, str):
-        raise RequestError(json_path(*path), f"a string is wanted, not {_kind_of(value)}")
+        raise RequestError(json_path(*path), f"a string is wanted, not {kind_of(value)}")
     if len(value) > MAX_CHARACTERS:
         reason = f"the string has more than {MAX_CHARACTERS:,} characters"
         raise RequestError(json_path(*path), reason)
@@ -444,7 +444,7 @@ def _string(value: Any, *path: str | int) -> str:
     return str(value)
 
 
-def _kind_of(value: Any) -> str:
+def kind_of(value: Any) -> str:
     """Name the kind of a value, never the value."""
     for kind, word in (
         (bool, "true or false"),

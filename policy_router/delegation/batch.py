@@ -121,7 +121,8 @@ def planned(
             does.
 
     Raises:
-        RequestError: a request does not fit the policy; its path says which task's.
+        ArgumentsError: what is asked does not fit the policy; its path says which task's.
+        RequestError: the facts do not.
     """
     if not isinstance(facts, Mapping):
         raise RequestError("$", "a mapping of facts is wanted")

@@ -38,11 +38,11 @@ from policy_router.delegation.child import task_of, tell_finished, tell_started
 from policy_router.delegation.current_decision import decision_scope, parent_of, until_of
 from policy_router.delegation.log_events import decided
 from policy_router.delegation.loop import BackgroundLoop, in_a_thread
-from policy_router.delegation.outcomes import completed, failed, overall
+from policy_router.delegation.outcomes import completed, failed, overall, refused_arguments
 from policy_router.delegation.tasks import GRACE, Tasks, seconds_to
-from policy_router.delegation.tool import tool
+from policy_router.delegation.tool import Format, tool
 from policy_router.domain import Policy
-from policy_router.errors import ProviderError
+from policy_router.errors import ArgumentsError, ProviderError
 from policy_router.files.clock import Clock, system_clock
 from policy_router.files.ids import Ids, check_session, uuid7
 from policy_router.log.write.decision_log import DecisionLog
@@ -121,17 +121,27 @@ class Delegator(Closeable):
         self._loop = BackgroundLoop()
         self._owns_executor, self._is_closed = executor is None, False
 
-    def tool(self, facts: Facts = None) -> dict[str, Any]:
+    def tool(
+        self,
+        facts: Facts = None,
+        *,
+        format: Format = "openai",  # noqa: A002 - what users call it
+        strict: bool = False,
+    ) -> dict[str, Any]:
         """Return the definition of the tool ``delegate_task`` for an agent.
 
         Args:
             facts: as for :meth:`delegate`. They should not change from call to call, since the
                 definition changes with them.
+            format: the API that takes it: ``openai`` (Chat Completions), ``openai-responses``,
+                ``anthropic``, ``gemini`` or ``mcp``.
+            strict: whether the model has to give every argument; null asks for nothing.
 
         Raises:
             RequestError: they do not fit the policy.
+            ValueError: there is no such format.
         """
-        return tool(self.policy, facts)
+        return tool(self.policy, facts, format=format, strict=strict)
 
     def plan(
         self,
@@ -144,7 +154,10 @@ class Delegator(Closeable):
 
         Arguments and errors are those of :meth:`delegate`. Nothing is logged.
         """
-        batch = self._decided(arguments, facts, session_id)
+        try:
+            batch = self._decided(arguments, facts, session_id)
+        except ArgumentsError as problem:
+            return refused_arguments(problem, session_id)
         results = [self._estimated(plan) for plan in batch]
         return self._delegation(batch, results, session_id)
 
@@ -173,15 +186,20 @@ class Delegator(Closeable):
 
         Returns:
             The results, in the order of the tasks. A task that is refused or fails is a result.
+            Arguments that are not understood are a refusal with the code ``bad_request``, whose
+            message says where and what to send.
 
         Raises:
-            RequestError: the arguments or facts are malformed; the path is the place. No child ran.
+            RequestError: the facts are malformed; the path is the place. No child ran.
             LogError: the decisions cannot be logged, so they are denied. No child ran.
             ModuleNotFoundError: a child needs the extra ``run``. Nothing was logged, no child ran.
             RuntimeError: the delegator is closed; or this is a coroutine of a child, which must
                 await :meth:`delegate_async`.
         """
-        batch = self._decided(arguments, facts, session_id)
+        try:
+            batch = self._decided(arguments, facts, session_id)
+        except ArgumentsError as problem:
+            return refused_arguments(problem, session_id)
         chosen = self._chosen(batch)
         ran: dict[int, Result] = {}
         with self._tasks.under_way(len(chosen)):
@@ -207,7 +225,10 @@ class Delegator(Closeable):
 
         Cancelling it cancels its children; :meth:`Delegation.handed_over` has what was finished.
         """
-        batch = self._decided(arguments, facts, session_id)
+        try:
+            batch = self._decided(arguments, facts, session_id)
+        except ArgumentsError as problem:
+            return refused_arguments(problem, session_id)
         chosen = self._chosen(batch)
         ran: dict[int, Result] = {}
         with self._tasks.under_way(len(chosen)):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -13,6 +14,7 @@ from policy_router.calls.costs import cost, ran_on
 from policy_router.calls.failures import clean, sound, without
 from policy_router.calls.results import (
     Attempt,
+    Delegation,
     Failing,
     Ran,
     Reply,
@@ -26,7 +28,11 @@ from policy_router.decision.explain.wording import is_pinned
 from policy_router.decision.record import DecisionRecord
 from policy_router.delegation.batch import Planned
 from policy_router.domain import Policy
-from policy_router.errors import ProviderError
+from policy_router.errors import ArgumentsError, ProviderError
+
+BAD_REQUEST: Final = "bad_request"
+"""The code of arguments that are not understood."""
+_TASK: Final = re.compile(r"\$\.tasks\[(\d+)\]")
 
 
 def completed(policy: Policy, plan: Planned, answer: Any, secrets: Iterable[str]) -> Result:
@@ -167,3 +173,15 @@ def overall(results: Sequence[Result]) -> Status:
     if Status.DECIDED in found:
         return Status.DECIDED
     return Status.PARTIAL if Status.COMPLETED in found else Status.FAILED
+
+
+def refused_arguments(problem: ArgumentsError, session_id: str | None) -> Delegation:
+    """Return the delegation of arguments that are not understood: nothing was decided.
+
+    Args:
+        problem: says what is wrong with them, where, and what to send.
+        session_id: the session it belongs to.
+    """
+    place = _TASK.match(problem.path)
+    task = int(place[1]) if place else None
+    return Delegation(Status.REFUSED, (), session_id, TaskError(BAD_REQUEST, str(problem), task))

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET, UnsetType
-from msgspec.structs import replace
 
 from policy_router.calls.health import Health, HealthStore
 from policy_router.calls.legs import SESSION_HEADER, Legs
 from policy_router.calls.limits import Limits
-from policy_router.calls.plan import Plan, rules_for
+from policy_router.calls.plan import Plan, rules_of
 from policy_router.calls.results import ChildTask, Watcher
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.decision.request import Request
@@ -330,13 +329,8 @@ class PolicyHost:
         return refused or tuple(it for it in found if isinstance(it, HostPlan))
 
     def _begin(self, policy: Policy, target: Target, task: ChildTask) -> Plan:
-        usual = rules_for(
-            policy,
-            retries=self._retries,
-            longest_wait=self._longest_wait,
-            health=self._health,
-        )
-        rules = replace(usual, deadline=task.by(self._deadline))
+        until = task.by(self._deadline)
+        rules = rules_of(policy, self._retries, self._longest_wait, self._health, until)
         return Plan(policy, target, task, legs=self._legs, rules=rules, clock=self._clock)
 
     def _secrets(self) -> tuple[str, ...]:

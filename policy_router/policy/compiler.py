@@ -43,7 +43,7 @@ from policy_router.policy.endpoints import dialect, providers, statuses, timeout
 from policy_router.policy.findings import settled
 from policy_router.policy.request_sections import RequestSections
 from policy_router.policy.review import Surroundings
-from policy_router.policy.schema import PolicySchema
+from policy_router.policy.schema import policy_schema
 from policy_router.policy.sections import Piece, Sections, hide_secrets
 from policy_router.policy.yaml import Document, read
 
@@ -90,7 +90,7 @@ def examine(sources: Sources) -> tuple[Policy | None, Diagnostics]:
 
 
 def _documents(sources: Sources, found: list[Diagnostic]) -> list[Document]:
-    schema = PolicySchema(sources.schema)
+    schema = policy_schema(sources.schema)
     documents = []
     for name, content in sources.files:
         document, problems = read(name, content)

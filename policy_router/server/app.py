@@ -126,8 +126,8 @@ class Service:
             answer = answer_of(problem)
         except DisconnectedError:
             return
-        except RecursionError:  # a body can be nested so that reading it works, and no more
-            answer = answer_of(not_json())
+        except RecursionError as problem:  # a body can be nested so that reading works, and no more
+            answer = answer_of(not_json(problem))
         except Exception:  # noqa: BLE001 - a bug of ours fails one request and is logged
             LOGGER.exception("%s %s", scope["method"], printable(scope["path"]))
             answer = answer_of(Problem(500, "internal", "this is a bug of the service"))
@@ -195,8 +195,9 @@ class Service:
             above, _, name = above.rpartition("/")
             rest, methods = f"{name}/{rest}", self._routes.get(f"{above}/")
         if methods is None:
-            raise Problem(404, "no_route", "there is nothing at this path")
-        route = methods.get(method)
+            help_ = "`GET /openapi.json` lists what there is"
+            raise Problem(404, "no_route", "there is nothing at this path", help=help_)
+        route = methods.get("GET" if method == "HEAD" else method)
         if route is None:
             allowed = ", ".join(sorted(methods))
             headers = ((b"allow", allowed.encode()),)

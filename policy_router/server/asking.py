@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Struct
 
 from policy_router.server.credentials import Credential
-from policy_router.server.problems import TYPE, Header, Problem
+from policy_router.server.problems import NOT_JSON, TYPE, Header, Problem, not_json
 from policy_router.server.tracing import TRACEPARENT
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -26,6 +26,9 @@ LONGEST_BODY: Final = 1024 * 1024
 """The longest body, in bytes."""
 JSON: Final = b"application/json"
 _ONCE: Final = (b"host", b"origin", b"authorization", b"content-type", b"policy-router-parent")
+_PLAIN: Final = ((b"content-encoding", b"identity"), (b"transfer-encoding", b"chunked"))
+"""How a body may come, if a header says so."""
+_Type = TypeVar("_Type")
 _LONGEST_QUERY: Final = 4096
 _LONGEST_NUMBER: Final = 20
 
@@ -151,7 +154,9 @@ class Edges:
 
     def _check_host(self, host: bytes) -> None:
         try:
-            name = urlsplit(f"//{host.decode('ascii')}").hostname or ""
+            parts = urlsplit(f"//{host.decode('ascii')}")
+            is_plain = parts.netloc.encode() == host and b"@" not in host and parts.port != 0
+            name = (parts.hostname or "") if is_plain else ""
         except ValueError:  # not ASCII, too, is such an error
             name = ""
         if name not in self._hosts and not _is_address(name):
@@ -203,9 +208,27 @@ async def body_of(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
     kind = headers.get(b"content-type", b"")
     if kind != JSON and (content or kind):
         _check_type(kind)
-    if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise Problem(415, "unsupported_type", "the body is compressed", path="content-encoding")
+    for name, plain in _PLAIN:
+        if name in headers and headers[name].lower() != plain:
+            detail = "the body is compressed, or in a form that is not known"
+            raise Problem(415, "unsupported_type", detail, path=name.decode())
     return content
+
+
+def decoded(body: bytes, type_: type[_Type]) -> _Type:
+    """Return the content of a body.
+
+    Raises:
+        Problem: it is not JSON, or of another shape.
+    """
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except msgspec.ValidationError as problem:
+        reason, _, place = str(problem).partition(" - at ")
+        reason, path = reason[:1].lower() + reason[1:], place.strip("`") or "$"
+        raise Problem(422, "bad_request", reason, path=path) from None
+    except NOT_JSON as problem:
+        raise not_json(problem) from None
 
 
 async def _rest(message: MutableMapping[str, Any], receive: Receive) -> bytes:
@@ -227,9 +250,9 @@ def _check_type(kind: bytes) -> None:
     name, _, parameter = kind.lower().partition(b";")
     if name.strip() != JSON or parameter.strip() not in {b"", b"charset=utf-8", b'charset="utf-8"'}:
         detail = "JSON in UTF-8 is wanted: application/json"
-        raise Problem(415, "unsupported_type", detail, path="content-type")
+        help_ = "send the header `Content-Type: application/json`"
+        raise Problem(415, "unsupported_type", detail, path="content-type", help=help_)
 
 
 def _too_long() -> Problem:
-    detail = f"the body is longer than {LONGEST_BODY:,} bytes"
-    return Problem(413, "too_large", detail, headers=((b"connection", b"close"),))
+    return Problem(413, "too_large", f"the body is longer than {LONGEST_BODY:,} bytes")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Struct
@@ -19,7 +19,7 @@ from policy_router.decision.menu import menu_as_json, permitted_entries
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request
 from policy_router.decision.typed import typed_sections
-from policy_router.delegation.tool import tool
+from policy_router.delegation.tool import FORMATS, Format, tool
 from policy_router.domain import FrozenDict, Policy
 from policy_router.errors import LogError, RequestError
 from policy_router.files.clock import Clock
@@ -118,12 +118,10 @@ class Agents:
     async def tool(self, asked: Asked) -> Answer:
         """Return the definition of ``delegate_task`` for an agent of this caller."""
         options = asked.options("format", "strict")
-        if options.get("format", "openai") != "openai" or asked.flag(options, "strict"):
-            detail = "the definition comes in the format `openai`, without `strict`"
-            raise Problem(501, "not_implemented", detail)
+        format_, strict = _format_of(options), asked.flag(options, "strict")
         request = await self.believed(self._policy(), asked)
         with _fitting():
-            return Answer.of(tool(self._policy(), request))
+            return Answer.of(tool(self._policy(), request, format=format_, strict=strict))
 
     async def believed(self, policy: Policy, asked: Asked) -> Request:
         """Return the request of a body, which may be empty, as far as it is believed.
@@ -294,8 +292,8 @@ def _stated_in(body: bytes) -> _Stated:
         return _Stated(dict(typed), is_checked=True)
     try:
         content = msgspec.json.decode(body)
-    except NOT_JSON:
-        raise not_json() from None
+    except NOT_JSON as problem:
+        raise not_json(problem) from None
     if not isinstance(content, dict):
         raise Problem(422, "bad_request", "a mapping is wanted", path="$")
     return _Stated(content, is_checked=False)
@@ -312,8 +310,8 @@ def batch_of(body: bytes) -> list[msgspec.Raw]:
     except msgspec.ValidationError:
         detail = "a mapping with the list `requests` is wanted, and nothing else"
         raise Problem(422, "bad_request", detail, path="$") from None
-    except NOT_JSON:
-        raise not_json() from None
+    except NOT_JSON as problem:
+        raise not_json(problem) from None
     if len(requests) > MOST_REQUESTS:
         detail = f"a batch has at most {MOST_REQUESTS:,} requests"
         raise Problem(413, "too_large", detail, path="$.requests")
@@ -321,6 +319,19 @@ def batch_of(body: bytes) -> list[msgspec.Raw]:
 
 
 _BATCHES: Final = msgspec.json.Decoder(BatchBody)
+
+
+def _format_of(options: Mapping[str, str]) -> Format:
+    """Return the format that is asked for.
+
+    Raises:
+        Problem: there is no such format.
+    """
+    format_: Any = options.get("format", "openai")
+    if format_ not in FORMATS:
+        detail = f"one of {', '.join(FORMATS)} is wanted"
+        raise Problem(400, "bad_query", detail, path="format")
+    return cast("Format", format_)
 
 
 @contextmanager

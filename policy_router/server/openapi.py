@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from policy_router.decision.schema import described, record_schema, request_schema
+from policy_router.delegation.tool import FORMATS
 from policy_router.server.administering import CheckBody
 from policy_router.server.asking import LONGEST_BODY
 from policy_router.server.auditing import ExplainBody, WindowBody
@@ -35,6 +36,7 @@ class Operation(Struct, frozen=True):
         query: the parameters of the address, with their schemas.
         type: the content type of the answer.
         takes_parent: whether the header is read that names the decision of the agent itself.
+        needs_body: whether a body has to be there.
     """
 
     summary: str
@@ -44,6 +46,7 @@ class Operation(Struct, frozen=True):
     query: Mapping[str, Any] = {}
     type: str = "application/json"
     takes_parent: bool = False
+    needs_body: bool = True
 
 
 def _ref(name: str) -> dict[str, Any]:
@@ -78,15 +81,21 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ),
     ("/v1/menu", "GET"): Operation("List what the caller may ask for.", "agent", _MENU),
     ("/v1/menu", "POST"): Operation(
-        "List what a request may ask for.", "agent", _MENU, "Request", takes_parent=True
+        "List what a request may ask for.",
+        "agent",
+        _MENU,
+        "Request",
+        takes_parent=True,
+        needs_body=False,
     ),
     ("/v1/tool", "POST"): Operation(
         "Return the definition of delegate_task for an agent's model.",
         "agent",
         _ANY,
         "Request",
-        {"format": {"type": "string", "enum": ["openai"]}, "strict": {"enum": ["false"]}},
+        {"format": {"type": "string", "enum": [*FORMATS], "default": "openai"}, "strict": _FLAG},
         takes_parent=True,
+        needs_body=False,
     ),
     ("/v1/explain", "POST"): Operation(
         "Say why a decision came out as it did.", "auditor", _ANY, "ExplainBody"
@@ -113,6 +122,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         _ANY,
         "WindowBody",
         type="application/x-ndjson",
+        needs_body=False,
     ),
     ("/v1/what-if", "POST"): Operation(
         "Decide requests of the log by another policy: progress, then the report.",
@@ -138,7 +148,12 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("/access/v1/evaluations", "POST"): Operation(
         "Make several evaluations, in order (AuthZEN 1.0).",
         "agent",
-        _object(evaluations={"type": "array", "items": _ref("Evaluated")}),
+        {
+            "anyOf": [
+                _object(evaluations={"type": "array", "items": _ref("Evaluated")}),
+                {**_ref("Evaluated"), "description": "Where there is no list of evaluations."},
+            ]
+        },
         "Evaluations",
         takes_parent=True,
     ),
@@ -199,9 +214,8 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
         },
     }
     if operation.body is not None:
-        is_needed = operation.summary != OPERATIONS["/v1/menu", "POST"].summary
         content = {"application/json": {"schema": _ref(operation.body)}}
-        described["requestBody"] = {"required": is_needed, "content": content}
+        described["requestBody"] = {"required": operation.needs_body, "content": content}
     if operation.role is None:
         described["security"] = []
     return described

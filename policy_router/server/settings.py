@@ -27,14 +27,23 @@ Algorithm: TypeAlias = Literal[
 _DURATION: Final = r"^[0-9]{1,6}(ms|s|m|h|d)$"
 Duration: TypeAlias = Annotated[str, Meta(pattern=_DURATION)]
 """A number and its unit: ``500ms``, ``30s``, ``5m``, ``12h``, ``90d``."""
-Rate: TypeAlias = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,6}/[smh]$")]
+_RATE: Final = r"^[1-9][0-9]{0,6}/[smh]$"
+Rate: TypeAlias = Annotated[str, Meta(pattern=_RATE)]
 """So many requests in a second, a minute or an hour: ``50/s``, ``600/m``."""
 _Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 _Positive: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
-_MayState: TypeAlias = Annotated[str, Meta(pattern=r"^(parent|budget|facts(\.[A-Za-z_]\w*)?)$")]
+_MAY_STATE: Final = r"^(parent|budget|facts(\.[A-Za-z_]\w*)?)$"
+_MayState: TypeAlias = Annotated[str, Meta(pattern=_MAY_STATE)]
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NO_PLACE: Final = "an address and a port (127.0.0.1:8080) or unix:PATH is wanted"
 _FIELD: Final = re.compile(r"(?s)(.*?)(?: - at `(.*)`)?")
+_WANTED: Final = {
+    _DURATION: "a duration such as 30s, 5m, 12h or 90d is wanted",
+    _RATE: "a rate such as 50/s, 600/m or 5000/h is wanted",
+    _MAY_STATE: "parent, budget, facts or facts.NAME is wanted",
+}
+"""What patterns mean, in words."""
 
 
 class Claims(Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,14 +163,13 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         host, _, port = self.listen.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
         if not host or not port.isdecimal() or int(port) > 65_535:  # noqa: PLR2004 - of TCP
-            reason = "an address and a port (127.0.0.1:8080) or unix:PATH is wanted"
-            raise RequestError("listen", reason)
+            raise RequestError("listen", _NO_PLACE)
         return host, int(port)
 
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach the service."""
-        return self.socket_path is not None or _is_loopback(self.address[0])
+        return self.socket_path is not None or is_loopback(self.address[0])
 
 
 def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
@@ -179,9 +187,10 @@ def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
         given = {name: value for name, value in options.items() if value is not None}
         settings = msgspec.convert(msgspec.to_builtins(replace(settings, **given)), Settings)
     except msgspec.ValidationError as problem:
-        found = _FIELD.fullmatch(str(problem))
-        reason, path = found.groups() if found else (str(problem), None)
-        raise RequestError(f"serve: {path or '$'}", reason[:1].lower() + reason[1:]) from None
+        reason, path = misfit(problem)
+        raise RequestError(f"serve: {path}", reason) from None
+    if settings.socket_path == "" or "\0" in settings.listen:
+        raise RequestError("listen", _NO_PLACE)  # Linux would listen where others can connect
     if not settings.has_credentials and not settings.is_local:
         reason = "without credentials only a loopback address or a Unix socket is listened at"
         remedy = "give --tokens FILE; policy-router token new makes one"
@@ -190,6 +199,14 @@ def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
         reason = "a folder for the last good bundle is wanted"
         raise RequestError("policy_state", reason, "give --policy-state DIR, or --log DIR")
     return settings
+
+
+def misfit(problem: msgspec.ValidationError) -> tuple[str, str]:
+    """Return what is wrong with a value, and its place."""
+    found = _FIELD.fullmatch(str(problem))
+    reason, path = found.groups() if found else (str(problem), None)
+    words = next((it for pattern, it in _WANTED.items() if repr(pattern) in reason), None)
+    return words or reason[:1].lower() + reason[1:], path or "$"
 
 
 def index_of(settings: Settings) -> str:
@@ -209,7 +226,7 @@ def seconds_of(duration: str) -> float:
         RequestError: it is none.
     """
     if not re.fullmatch(_DURATION, duration):
-        raise RequestError("duration", "a duration such as 30s, 5m, 12h or 90d is wanted")
+        raise RequestError("duration", _WANTED[_DURATION])
     number = duration.rstrip("msdh")
     return int(number) * _UNITS[duration[len(number) :]]
 
@@ -227,7 +244,8 @@ def serve_schema() -> dict[str, Any]:
     return published("serve", main, definitions, title="policy-router service configuration")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, as it stands in an address, is this machine itself."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""A process that answers: the only door to uvicorn."""
+"""A process that answers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
-
-import uvicorn
-import uvloop
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
 
 from policy_router.decision.prepared import Prepared
 from policy_router.domain import Policy
@@ -37,7 +29,7 @@ from policy_router.server.app import (
     mcp_routes,
     state_routes,
 )
-from policy_router.server.asking import Edges, Send
+from policy_router.server.asking import Edges
 from policy_router.server.auditing import Auditors
 from policy_router.server.authzen import Access
 from policy_router.server.credentials import Limits
@@ -47,22 +39,15 @@ from policy_router.server.gate import Gate
 from policy_router.server.helpers import Helpers
 from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics
-from policy_router.server.problems import Header
 from policy_router.server.reloading import Reloads, RuleFiles, for_ever
-from policy_router.server.serve import let_nobody_in
 from policy_router.server.settings import Settings, index_of, seconds_of
 from policy_router.server.tracing import Spans
+from policy_router.server.wire import Server, new_loop, write_whole
 
 Reload: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 """Loads a policy again, and returns what became of it."""
 POLL_SECONDS: Final = 1.0
 """How often files are looked at for changes."""
-_KEEP_ALIVE_SECONDS: Final = 75
-_REQUEST_SECONDS: Final = 15.0
-_READING_SECONDS: Final = 60.0
-_LONGEST_HEAD: Final = 64 * 1024
-_LEAVE_SECONDS: Final = 1.0
-_LEAVE_POLL_SECONDS: Final = 0.02
 _PROBE_SECONDS: Final = 5.0
 _PROBE: Final = b"\0" * 4096
 
@@ -111,7 +96,7 @@ class Worker:
             spans=self._spans,
             write_whole=write_whole,
         )
-        self._server: _Server | None = None
+        self._server: Server | None = None
 
     def _own_reloads(self, files: RuleFiles, helpers: Helpers) -> Reloads:
         return Reloads(
@@ -195,7 +180,7 @@ class Worker:
         signal.signal(signal.SIGTERM, lambda *_: None)
         gc.collect()
         gc.freeze()  # what was loaded stays, and is no garbage to look for
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(self._serve(listener, started, watching))
 
     def end(self) -> None:
@@ -211,7 +196,7 @@ class Worker:
         started: Callable[[], None],
         watching: Sequence[Callable[[], Awaitable[None]]],
     ) -> None:
-        self._server = server = _Server(self.service, self._settings, started)
+        self._server = server = Server(self.service, self._settings, started)
         works = [self._refresh, *watching]
         if self._reloads is not None:
             hurry = self._reloads.hurry
@@ -258,143 +243,3 @@ def why_not_writable(folder: str) -> str | None:
     except OSError as problem:
         return f"the decision log cannot be written: {reason_of(problem)}"
     return None
-
-
-class _Connection(HttpToolsProtocol):
-    """A connection whose requests are bounded: their heads in length, and each in time.
-
-    What is too slow is closed: a first request, the rest of a head or of a body, and a client that
-    does not read what it asked for.
-    """
-
-    _head_bytes = 0
-    _began = 0.0
-    _writing: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a first request only so long."""
-        super().connection_made(transport)
-        self._close_after(_KEEP_ALIVE_SECONDS)
-
-    def data_received(self, data: bytes) -> None:
-        """Take in what has come, and wait for what is still to come only so long."""
-        super().data_received(data)
-        # uvicorn makes a scope when a request begins, and a cycle of it at the end of its head.
-        has_head = getattr(self.cycle, "scope", None) is self.scope
-        if has_head and not self.cycle.more_body:
-            self._head_bytes, self._began = 0, 0.0
-        elif not self.transport.is_closing():
-            self._wait_for_rest(len(data), has_head=has_head)
-
-    def _wait_for_rest(self, size: int, *, has_head: bool) -> None:
-        now = self.loop.time()
-        self._began = self._began or now
-        self._head_bytes = 0 if has_head else self._head_bytes + size
-        left = self._began + _REQUEST_SECONDS - now
-        if self._head_bytes > _LONGEST_HEAD or left <= 0:
-            self.send_400_response("The request is too slow, or its head is too long.")
-        else:
-            self._close_after(left)
-
-    def pause_writing(self) -> None:
-        """Wait for a client that does not read only so long."""
-        super().pause_writing()
-        self._writing = self.loop.call_later(_READING_SECONDS, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """Wait no more."""
-        super().resume_writing()
-        if self._writing is not None:
-            self._writing.cancel()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
-        super().connection_lost(exc)
-        self._unset_keepalive_if_required()
-        if self._writing is not None:
-            self._writing.cancel()
-
-    def _close_after(self, seconds: float) -> None:
-        """Close it where nothing more comes."""
-        self._unset_keepalive_if_required()
-        closing = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
-        self.timeout_keep_alive_task = closing
-
-
-def write_whole(send: Send, status: int, headers: list[Header], body: bytes) -> bool:
-    """Write a whole answer at once, as uvicorn would in two messages, each header checked.
-
-    The headers are the service's own: nothing in them was asked for by a client. Whatever is out of
-    the ordinary is left to uvicorn.
-
-    Returns:
-        Whether it is written.
-    """
-    cycle = getattr(send, "__self__", None)
-    if (
-        type(cycle) is not RequestResponseCycle
-        or not cycle.keep_alive
-        or cycle.response_started
-        or cycle.disconnected
-        or cycle.flow.write_paused
-        or cycle.scope["method"] == "HEAD"
-    ):
-        return False
-    parts = [STATUS_LINE[status]]
-    for name, value in (*cycle.default_headers, *headers):
-        parts += (name, b": ", value, b"\r\n")
-    parts += (b"\r\n", body)
-    cycle.response_started = cycle.response_complete = True
-    cycle.waiting_for_100_continue = False
-    cycle.transport.write(b"".join(parts))
-    cycle.message_event.set()
-    cycle.on_response()
-    return True
-
-
-class _Server(uvicorn.Server):
-    """A server that tells when it has started, and lets busy clients leave before it ends."""
-
-    def __init__(self, service: Service, settings: Settings, started: Callable[[], None]) -> None:
-        tls = settings.tls
-        config = uvicorn.Config(
-            service,
-            loop="uvloop",
-            http=_Connection,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=max(1, round(seconds_of(settings.drain))),
-            ssl_certfile=None if tls is None else tls.certificate,
-            ssl_keyfile=None if tls is None else tls.key,
-        )
-        super().__init__(config)
-        self._service, self._started = service, started
-        self.leave_seconds, self.is_replaced = _LEAVE_SECONDS, False
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
-        await super().startup(sockets)
-        self._started()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End: a connection that is in use is told to go with its next answer.
-
-        To close one at once would lose the request that may be on its way.
-        """
-        self._service.is_draining = True
-        if not self.is_replaced:
-            await let_nobody_in(sockets or [])
-        for server in self.servers:
-            server.close()
-        end = time.monotonic() + self.leave_seconds
-        while (  # noqa: ASYNC110 - nothing tells of it
-            self.server_state.connections and time.monotonic() < end and not self.force_exit
-        ):
-            await asyncio.sleep(_LEAVE_POLL_SECONDS)
-        await super().shutdown(sockets)

@@ -14,6 +14,7 @@ import pytest
 
 from policy_router import Delegator, load
 from policy_router.calls.connections import prepare_sdk
+from policy_router.delegation.tool import FORMATS
 from tests.support.commands import Ran, Run, in_process_of_its_own, write
 from tests.support.provider import KEYS, Provider, chain, policy_text
 
@@ -314,7 +315,7 @@ def test_a_refused_task_may_be_skipped(peer: Provider, delegate: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "stdin", "told"),
     [
-        ((), "", "$.goal: there is nothing to do; give a `goal`, or `tasks`"),
+        ((), "", "$.goal: there is nothing to do; send a `goal`, or `tasks`"),
         (("--goal", " "), "", "$.goal: there is nothing to do"),
         (("--tasks", "-"), "3", "$.tasks: "),
         (("--tasks", "-"), "[{]", "standard input: this is not JSON"),
@@ -534,6 +535,16 @@ def test_an_interrupt_of_one_task_is_told_too(
     assert (made["status"], made["results"][0]["status"]) == ("cancelled", "cancelled")
 
 
+def test_the_answer_for_the_agent_s_model_has_what_it_needs_alone(delegate: Run) -> None:
+    asked = '[{"goal": "a"}, {"goal": "b", "model": "huge"}]'
+    words = ("--tasks", "-", "--format", "answer", "--on-refused", "skip")
+    ran = delegate(*words, stdin=asked)
+    first, second = json.loads(ran.out)["results"]
+    assert first == {"task": 0, "model": "m0", "text": HELLO.replace("hi there", "a")}
+    assert second["error"]["permitted"] == ["m0", "m1"]
+    assert set(second) == {"task", "status", "error"}
+
+
 # The tool
 
 
@@ -560,8 +571,17 @@ def test_the_tool_has_the_same_bytes_in_every_process(
 def test_what_the_tool_offers_can_be_delegated(delegate: Run, run: Run) -> None:
     properties = json.loads(run("tool", "peers.json").out)["function"]["parameters"]["properties"]
     for model in properties["model"]["enum"]:
-        for provider in properties["provider"]["enum"]:
-            ran = delegate(*GOAL, "--model", model, "--provider", provider, "--dry-run")
-            assert ran.code == (0 if (model, provider) in {("m0", "near"), ("m1", "far")} else 3)
+        assert delegate(*GOAL, "--model", model, "--dry-run").code == 0
     for kind in properties["kind"]["enum"]:
         assert delegate(*GOAL, "--kind", kind, "--dry-run").code == 0
+
+
+def test_the_tool_comes_in_the_format_of_an_api(delegate: Run, run: Run, tmp_path: Path) -> None:
+    assert delegate(*GOAL, "--dry-run").code == 0
+    with Delegator(load(tmp_path / "peers.json")) as delegator:
+        for format_ in FORMATS:
+            ran = run("tool", "peers.json", "--format", format_)
+            assert json.loads(ran.out) == delegator.tool(format=format_)
+            strict = run("tool", "peers.json", "--format", format_, "--strict-arguments")
+            assert json.loads(strict.out) == delegator.tool(format=format_, strict=True)
+    assert run("tool", "peers.json", "--format", "xml").code == 2

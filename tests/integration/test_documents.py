@@ -21,7 +21,8 @@ from msgspec import UnsetType
 
 import policy_router
 from policy_router import Delegator, Executor, Router, check, decide, load, log
-from policy_router.calls.results import Delegation, EventKind, Failing, Status
+from policy_router.calls import results
+from policy_router.calls.results import Delegation, EventKind, Failing, Ran, Status, TaskError
 from policy_router.cli import main as command_line
 from policy_router.decision.record import ReasonCode, Result
 from policy_router.domain import Dialect
@@ -238,10 +239,19 @@ def test_the_delegation_page_lists_the_providers_that_are_known() -> None:
 
 
 def test_the_delegation_page_s_example_has_every_field_of_a_result() -> None:
-    (text,) = blocks(DELEGATION, "json")
+    text, _ = blocks(DELEGATION, "json")
     example = json.loads(text)
     made = msgspec.convert(example, Delegation, strict=True)
     assert json.loads(made.to_json()) == example
+
+
+def test_the_delegation_page_s_example_for_a_model_is_what_it_is_told() -> None:
+    _, text = blocks(DELEGATION, "json")
+    first = results.Result(0, Status.COMPLETED, "…", effective=Ran("small-model", "main", "small"))
+    error = TaskError("outside_pool", "…", 1, permitted=("small", "large"))
+    second = results.Result(1, Status.REFUSED, error=error)
+    made = Delegation(Status.PARTIAL, (first, second))
+    assert json.loads(text) == json.loads(made.to_tool_answer())
 
 
 @pytest.mark.parametrize("words", [Failing, Status, EventKind])
@@ -282,7 +292,7 @@ def beside_a_provider(peer: Provider, tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("beside_a_provider")
 def test_the_delegation_page_s_delegation_runs(capsys: pytest.CaptureFixture[str]) -> None:
     made = json.loads(executed(blocks(DELEGATION, "python")[0], capsys))
-    assert (made["status"], made["session_id"]) == ("completed", "7f3a")
+    assert made["status"] == "completed"
     assert "Fix the test." in made["results"][1]["text"]
 
 

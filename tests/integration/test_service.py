@@ -101,8 +101,11 @@ def test_the_menu_and_the_tool_are_those_of_the_library(client: httpx.Client) ->
     assert [entry["name"] for entry in research["entries"]] == ["small", "large", "secret"]
     tool = client.post("/v1/tool", json={"parent": {"depth": 3}}).json()
     assert tool["function"]["parameters"]["properties"]["model"]["enum"] == ["small"]
-    assert client.post("/v1/tool?strict=true", json={}).status_code == 501
-    assert problem(client.post("/v1/tool?strickt=true", json={}))["code"] == "bad_query"
+    strict = client.post("/v1/tool?format=anthropic&strict=true", json={}).json()
+    assert strict["strict"] is True
+    assert strict["input_schema"]["required"] == list(strict["input_schema"]["properties"])
+    for query in ("strickt=true", "strict=yes", "format=xml", "format="):
+        assert problem(client.post(f"/v1/tool?{query}", json={}))["code"] == "bad_query"
 
 
 def test_the_service_says_that_it_is_alive_and_ready(client: httpx.Client) -> None:
@@ -166,6 +169,8 @@ def test_json_in_utf8_may_say_so_and_a_compressed_body_is_refused(client: httpx.
     assert client.post("/v1/decide", content=b"{}", headers=good).status_code == 200
     zipped = {"content-type": "application/json", "content-encoding": "gzip"}
     assert client.post("/v1/decide", content=b"{}", headers=zipped).status_code == 415
+    text = problem(client.post("/v1/decide", content=b"{}", headers={"content-type": "text/plain"}))
+    assert text["help"] == "send the header `Content-Type: application/json`"
 
 
 @pytest.mark.parametrize(
@@ -181,6 +186,11 @@ def test_json_in_utf8_may_say_so_and_a_compressed_body_is_refused(client: httpx.
         ("127.0.0.1.evil.example.com", 421),
         ("[::1", 400),
         ("", 400),
+        ("localhost:none", 400),
+        ("localhost:99999", 400),
+        ("evil.example.com@localhost", 400),
+        ("localhost/evil.example.com", 400),
+        ("localhost#.evil.example.com", 400),
     ],
 )
 def test_only_known_names_of_the_service_are_answered(
@@ -287,6 +297,31 @@ def test_unknown_paths_and_methods_are_refused(client: httpx.Client) -> None:
     assert (problem(answer)["code"], answer.headers["allow"]) == ("no_method", "POST")
 
 
+def test_a_head_is_that_of_the_answer_without_its_body(client: httpx.Client) -> None:
+    head, whole = client.head("/livez"), client.get("/livez")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
+    assert client.head("/v1/decide").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "input data was truncated"),
+        (b'{"task": }', "byte 9"),
+        (b'{"task": "\xff"}', "it is not UTF-8"),
+        (b"[" * 100_000, "nested too deep"),
+    ],
+)
+def test_what_is_no_json_is_said_with_its_place(
+    client: httpx.Client, body: bytes, reason: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    said = problem(client.post("/v1/decide", content=body, headers=headers))
+    assert said["code"] == "not_json"
+    assert reason in said["detail"]
+
+
 def test_a_long_path_takes_no_long_time(service: Service) -> None:
     began = time.monotonic()
     for path in ("/" * 60_000, "/v1/decisions/" + "a/" * 20_000, "/v1/decide" + "%2f" * 9_000):
@@ -345,7 +380,12 @@ def test_a_unix_socket_is_its_owner_s_who_may_administer(folder: Path) -> None:
         (("policy.yaml", "--listen", "0.0.0.0:0"), "without credentials only"),
         (("policy.yaml", "--listen", "nowhere"), "an address and a port"),
         (("policy.yaml", "--listen", "127.0.0.1:99999"), "an address and a port"),
-        (("policy.yaml", "--tokens", "missing.jsonl"), "cannot be read"),
+        (("policy.yaml", "--listen", "unix:"), "an address and a port"),
+        (("policy.yaml", "--config", "nul.json"), "an address and a port"),
+        (("policy.yaml", "--tokens", "none.jsonl", "--listen", "a..b:80"), "no name of a host"),
+        (("policy.yaml", "--config", "notls.json"), "none.pem, policy.yaml: cannot be read"),
+        (("policy.yaml", "--config", "badtls.json"), "no certificate and its key"),
+        (("policy.yaml", "--tokens", "missing.jsonl"), "token new --tokens missing.jsonl makes"),
         (("policy.yaml", "--config", "missing.yaml"), "cannot be read"),
         (("policy.yaml", "--config", "policy.yaml"), "unknown field"),
         (("policy.yaml", "--workers", "0"), "workers"),
@@ -354,9 +394,24 @@ def test_a_unix_socket_is_its_owner_s_who_may_administer(folder: Path) -> None:
 def test_a_service_that_is_not_set_up_well_does_not_start(
     folder: Path, words: tuple[str, ...], said: str
 ) -> None:
+    tls = {"certificate": "policy.yaml", "key": "policy.yaml"}
+    write(
+        folder,
+        nul_json=json.dumps({"listen": "unix:\0router"}),
+        notls_json=json.dumps({"tls": {**tls, "certificate": "none.pem"}}),
+        badtls_json=json.dumps({"tls": tls}),
+        none_jsonl="",
+    )
     ran = in_process_of_its_own("serve", *words, cwd=folder)
     assert (ran.code, ran.out) == (2, "")
     assert said in ran.err
+
+
+def test_a_port_that_is_taken_is_said_with_what_to_do(service: Service, folder: Path) -> None:
+    place = "{}:{}".format(*service.address)
+    ran = in_process_of_its_own("serve", "policy.yaml", "--listen", place, cwd=folder)
+    assert ran.code == 2
+    assert f"{place}: cannot listen: address already in use; another process" in ran.err
 
 
 def test_a_policy_with_errors_is_not_served(folder: Path) -> None:

@@ -22,6 +22,7 @@ from policy_router.delegation.arguments import (
 )
 from policy_router.delegation.batch import planned
 from policy_router.delegation.tool import tool
+from policy_router.errors import ArgumentsError
 from policy_router.files.ids import uuid7
 from tests.support.examples import examples
 
@@ -38,6 +39,8 @@ POLICY = loads(
 )
 KNOWN = "known: goal, context, model, provider, reasoning_effort, kind, labels, needs, input_tokens"
 
+SEND_ALL = 'send one JSON object, such as {"goal": "..."}'
+
 Problem = tuple[str, str, str | None]
 
 
@@ -45,6 +48,7 @@ def problem(content: Any, facts: Any = None) -> Problem:
     """Return what is wrong with arguments, now or when their requests meet a policy."""
     with pytest.raises(RequestError) as caught:
         planned(POLICY, arguments_of(content), facts or {}, now=NOW, ids=uuid7)
+    assert isinstance(caught.value, ArgumentsError) == (facts is None)
     return caught.value.path, caught.value.reason, caught.value.help
 
 
@@ -135,7 +139,7 @@ def test_what_is_not_common_leaves_no_trace(common: dict[str, str], context: str
     assert arguments_of(content).assignments[0].context == context
 
 
-@pytest.mark.parametrize("empty", [None, []])
+@pytest.mark.parametrize("empty", [None, [], (), {}, "", " ", "[]", "{}"])
 def test_without_tasks_in_it_a_batch_is_one_task(empty: Any) -> None:
     assert arguments_of({"goal": "a", "tasks": empty}) == arguments_of({"goal": "a"})
 
@@ -148,6 +152,16 @@ def test_null_is_not_given() -> None:
     assert arguments_of({**nothing, "goal": "a"}) == arguments_of({"goal": "a"})
     item = {**dict.fromkeys((*TEXTS, *WISHES, *FEATURES)), "goal": "a"}
     assert arguments_of({"tasks": [item]}) == arguments_of({"tasks": [{"goal": "a"}]})
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\n"])
+def test_an_empty_string_is_not_given(empty: str) -> None:
+    nothing = dict.fromkeys((*WISHES, *FEATURES, "tasks"), empty)
+    assert arguments_of({**nothing, "goal": "a"}) == arguments_of({"goal": "a"})
+    item = {**dict.fromkeys((*WISHES, *FEATURES), empty), "goal": "a"}
+    assert arguments_of({"tasks": [item]}) == arguments_of({"tasks": [{"goal": "a"}]})
+    shared = {"kind": "math", "tasks": [{"goal": "a", "kind": empty}]}
+    assert tasks_of(shared)[0]["kind"] == "math"
 
 
 def test_null_for_a_task_leaves_what_is_said_of_all() -> None:
@@ -169,6 +183,39 @@ def test_arguments_come_as_a_mapping_or_as_json_in_text_or_bytes() -> None:
     assert [it.goal for it in arguments_of({"tasks": items}).assignments] == ["a", "b"]
 
 
+PLAIN: dict[str, Any] = {"goal": "G", "tasks": [{"goal": "a", "labels": ["x"], "input_tokens": 7}]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps(json.dumps(PLAIN)),
+        f"```json\n{json.dumps(PLAIN, indent=1)}\n```",
+        f"  ```\n{json.dumps(PLAIN)}```\n",
+        {**PLAIN, "tasks": json.dumps(PLAIN["tasks"])},
+        {**PLAIN, "tasks": json.dumps(PLAIN["tasks"][0])},
+        {**PLAIN, "tasks": PLAIN["tasks"][0]},
+        {**PLAIN, "tasks": [json.dumps(PLAIN["tasks"][0])]},
+        {"goal": "G", "tasks": [{"goal": "a", "labels": "x", "input_tokens": "7"}]},
+        {"goal": "G", "tasks": [{"goal": "a", "labels": '["x"]', "input_tokens": 7.0}]},
+        {"goal": "G", "tasks": [{"goal": "a", "labels": " x ", "input_tokens": " 7 "}]},
+    ],
+    ids=range(10),
+)
+def test_what_can_be_meant_in_one_way_alone_is_understood(content: Any) -> None:
+    assert arguments_of(content) == arguments_of(PLAIN)
+
+
+def test_a_task_may_be_its_goal_alone() -> None:
+    made = arguments_of({"tasks": ["Fix the test.", {"goal": "b"}, "[x] tick the box"]})
+    assert [it.goal for it in made.assignments] == ["Fix the test.", "b", "[x] tick the box"]
+
+
+def test_a_text_stays_the_text_that_it_is_though_it_is_json() -> None:
+    (only,) = arguments_of({"goal": '["a"]', "context": '{"b": 1}'}).assignments
+    assert (only.goal, only.context) == ('["a"]', '{"b": 1}')
+
+
 def test_of_two_equal_keys_in_json_the_last_one_counts() -> None:
     assert arguments_of('{"goal": "a", "goal": "b"}').assignments[0].goal == "b"
 
@@ -176,7 +223,6 @@ def test_of_two_equal_keys_in_json_the_last_one_counts() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        "",
         "{",
         "{} {}",
         "\ufeff{}",
@@ -188,16 +234,31 @@ def test_of_two_equal_keys_in_json_the_last_one_counts() -> None:
         f'{{"input_tokens": {"9" * 5000}}}',
         "[" * 100_000,
         '{"tasks": ' * 100_000,
+        "```json\n{\n```",
+        'Here you are: {"goal": "a"}',
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_what_is_no_json_is_refused(content: str | bytes) -> None:
-    assert problem(content) == ("$", "the arguments are not JSON", None)
+    assert problem(content) == ("$", "the arguments are not JSON", SEND_ALL)
 
 
-@pytest.mark.parametrize("content", ["[]", "1.5", '"goal"', "null", [], 1, None, "[[[]]]"])
-def test_what_is_no_mapping_is_refused(content: Any) -> None:
-    assert problem(content) == ("$", "a mapping is wanted", None)
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("[]", "a list"),
+        ("1.5", "a double"),
+        ('"goal"', "a string"),
+        ('"[]"', "a string"),
+        ("null", "null"),
+        ([], "a list"),
+        (1, "an int"),
+        (None, "null"),
+        ("[[[]]]", "a list"),
+    ],
+)
+def test_what_is_no_object_is_refused(content: Any, found: str) -> None:
+    assert problem(content) == ("$", f"an object is wanted, not {found}", SEND_ALL)
 
 
 def test_arguments_in_json_may_have_just_the_bytes_allowed() -> None:
@@ -213,46 +274,63 @@ def test_arguments_in_json_may_have_just_the_bytes_allowed() -> None:
 # What is wrong, with its place.
 
 NOTHING_TO_DO = "there is nothing to do"
+SEND_TASKS = 'send a list of objects, such as [{"goal": "..."}]'
+SEND_LIST = 'send a list of strings, such as ["a", "b"], or leave it out'
+SEND_TEXT = "send it as one string"
+GIVE = "send a `goal`, or `tasks`"
 
 
 @pytest.mark.parametrize(
     ("content", "path", "reason", "help_"),
     [
         # Nothing to do.
-        ({}, "$.goal", NOTHING_TO_DO, "give a `goal`, or `tasks`"),
-        ({"goal": ""}, "$.goal", NOTHING_TO_DO, "give a `goal`, or `tasks`"),
-        ({"goal": " \n\u00a0"}, "$.goal", NOTHING_TO_DO, "give a `goal`, or `tasks`"),
-        ({"tasks": []}, "$.goal", NOTHING_TO_DO, "give a `goal`, or `tasks`"),
-        ({"goal": None}, "$.goal", NOTHING_TO_DO, "give a `goal`, or `tasks`"),
+        ({}, "$.goal", NOTHING_TO_DO, GIVE),
+        ({"goal": ""}, "$.goal", NOTHING_TO_DO, GIVE),
+        ({"goal": " \n\u00a0"}, "$.goal", NOTHING_TO_DO, GIVE),
+        ({"tasks": []}, "$.goal", NOTHING_TO_DO, GIVE),
+        ({"goal": None}, "$.goal", NOTHING_TO_DO, GIVE),
         (
             {"goal": "G", "tasks": [{"goal": "a"}, {}]},
             "$.tasks[1].goal",
             NOTHING_TO_DO,
-            "give a `goal`",
+            "send a `goal`",
         ),
         (
             {"tasks": [{"goal": "a"}, {"goal": "\t"}]},
             "$.tasks[1].goal",
             NOTHING_TO_DO,
-            "give a `goal`",
+            "send a `goal`",
         ),
+        ("", "$.goal", NOTHING_TO_DO, GIVE),
+        (" \n", "$.goal", NOTHING_TO_DO, GIVE),
+        ({"tasks": [""]}, "$.tasks[0].goal", NOTHING_TO_DO, "send a `goal`"),
         # Shapes.
-        ({"tasks": "abc"}, "$.tasks", "a list of tasks is wanted", None),
-        ({"tasks": {"goal": "a"}}, "$.tasks", "a list of tasks is wanted", None),
-        ({"tasks": 1}, "$.tasks", "a list of tasks is wanted", None),
-        ({"tasks": ["a"]}, "$.tasks[0]", "a mapping is wanted", None),
-        ({"tasks": [{"goal": "a"}, None]}, "$.tasks[1]", "a mapping is wanted", None),
-        ({"tasks": [[]]}, "$.tasks[0]", "a mapping is wanted", None),
+        ({"tasks": "abc"}, "$.tasks", "a list of tasks is wanted, not a string", SEND_TASKS),
+        ({"tasks": "[{"}, "$.tasks", "a list of tasks is wanted, not a string", SEND_TASKS),
+        ({"tasks": "7"}, "$.tasks", "a list of tasks is wanted, not a string", SEND_TASKS),
+        ({"tasks": 1}, "$.tasks", "a list of tasks is wanted, not an int", SEND_TASKS),
+        (
+            {"tasks": [{"goal": "a"}, None]},
+            "$.tasks[1]",
+            "an object is wanted, not null",
+            SEND_TASKS,
+        ),
+        ({"tasks": [[]]}, "$.tasks[0]", "an object is wanted, not a list", SEND_TASKS),
         # Texts.
-        ({"goal": 1}, "$.goal", "a string is wanted", None),
-        ({"goal": ["a"]}, "$.goal", "a string is wanted", None),
-        ({"goal": "a", "context": {}}, "$.context", "a string is wanted", None),
-        ({"context": 1, "tasks": [{"goal": "a"}]}, "$.context", "a string is wanted", None),
+        ({"goal": 1}, "$.goal", "a string is wanted, not an int", SEND_TEXT),
+        ({"goal": ["a"]}, "$.goal", "a string is wanted, not a list", SEND_TEXT),
+        ({"goal": "a", "context": {}}, "$.context", "a string is wanted, not a mapping", SEND_TEXT),
+        (
+            {"context": 1, "tasks": [{"goal": "a"}]},
+            "$.context",
+            "a string is wanted, not an int",
+            SEND_TEXT,
+        ),
         (
             {"tasks": [{"goal": "a"}, {"goal": False}]},
             "$.tasks[1].goal",
-            "a string is wanted",
-            None,
+            "a string is wanted, not true or false",
+            SEND_TEXT,
         ),
         ({"goal": "a\ud800"}, "$.goal", "the string is not valid Unicode", None),
         (
@@ -260,6 +338,19 @@ NOTHING_TO_DO = "there is nothing to do"
             "$.tasks[0].context",
             "the string is not valid Unicode",
             None,
+        ),
+        # Lists that could be meant in two ways.
+        (
+            {"goal": "a", "labels": "x, y"},
+            "$.labels",
+            "a list of strings is wanted, not a string",
+            SEND_LIST,
+        ),
+        (
+            {"tasks": [{"goal": "a", "needs": "[tools"}]},
+            "$.tasks[0].needs",
+            "a list of strings is wanted, not a string",
+            SEND_LIST,
         ),
         # Keys.
         ({"gaol": "a"}, "$.gaol", "unknown key `gaol`", "did you mean `goal`?"),
@@ -289,9 +380,11 @@ def test_what_is_wrong_has_its_place_its_reason_and_perhaps_a_remedy(
     assert problem(content) == (path, reason, help_)
 
 
-@pytest.mark.parametrize("content", [0, False, "", {}])
-def test_tasks_that_are_no_list_are_refused_even_where_they_are_empty(content: Any) -> None:
-    expected = ("$.tasks", "a list of tasks is wanted", None)
+@pytest.mark.parametrize(("content", "found"), [(0, "an int"), (False, "true or false")])
+def test_tasks_that_are_no_list_are_refused_even_where_they_are_nothing(
+    content: Any, found: str
+) -> None:
+    expected = ("$.tasks", f"a list of tasks is wanted, not {found}", SEND_TASKS)
     assert problem({"goal": "a", "tasks": content}) == expected
 
 
@@ -311,10 +404,10 @@ NUL = "the string has a NUL character"
     [
         ({"kind": "cooking"}, "$.kind", UNKNOWN_KIND),
         ({"kind": 7}, "$.kind", "a string is wanted, not an int"),
-        ({"labels": "x"}, "$.labels", "a list of strings is wanted, not a string"),
+        ({"labels": {}}, "$.labels", "a list of strings is wanted, not a mapping"),
         ({"labels": ["x", 1]}, "$.labels[1]", "a string is wanted, not an int"),
         ({"needs": [None]}, "$.needs[0]", "a string is wanted, not null"),
-        ({"input_tokens": "7"}, "$.input_tokens", "an int is wanted, not a string"),
+        ({"input_tokens": "7 or 8"}, "$.input_tokens", "an int is wanted, not a string"),
         ({"input_tokens": 7.5}, "$.input_tokens", "an int is wanted, not a double"),
         ({"input_tokens": 2**63}, "$.input_tokens", "the number does not fit in 64 bits"),
         ({"model": "a\x00"}, "$.model", NUL),
@@ -368,7 +461,7 @@ def test_what_is_wrong_with_the_facts_stays_where_the_facts_have_it() -> None:
         {"goal": "a", "kind": SECRET},
         {"goal": "a", "model": SECRET + "\x00"},
         {"goal": [SECRET]},
-        {"goal": "a", "labels": SECRET},
+        {"goal": "a", "labels": f"{SECRET},"},
         {"tasks": [{"goal": "a", "labels": [[SECRET]]}]},
         {"tasks": SECRET},
         SECRET,
@@ -428,14 +521,14 @@ def test_whatever_is_given_comes_to_tasks_or_a_request_error(content: Any) -> No
     for form in (content, *texts, texts[0].encode()):
         try:
             made = arguments_of(form)
-        except RequestError as error:
+        except ArgumentsError as error:
             assert error.path.startswith("$")  # noqa: PT017 - any error is of this kind
             continue
         assert isinstance(made, Arguments)
         assert all(it.goal.strip() and isinstance(it.context, str) for it in made.assignments)
         try:
             batch = planned(POLICY, made, {}, now=NOW, ids=uuid7)
-        except RequestError as error:
+        except ArgumentsError as error:
             assert error.path.startswith("$")  # noqa: PT017 - the same
         else:
             assert len(batch) == len(made.assignments)
@@ -446,7 +539,7 @@ def test_whatever_is_given_comes_to_tasks_or_a_request_error(content: Any) -> No
 def test_whatever_text_is_given_comes_to_tasks_or_a_request_error(content: str | bytes) -> None:
     try:
         arguments_of(content)
-    except RequestError as error:
+    except ArgumentsError as error:
         assert error.path.startswith("$")  # noqa: PT017 - any error is of this kind
 
 

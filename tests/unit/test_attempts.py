@@ -142,8 +142,16 @@ def test_where_all_fail_the_last_failure_is_what_came_of_it() -> None:
 
 # Which failure leads where.
 
-ON = {"rate": LIMITED, "credit": BROKE, "down": DOWN, "lost": LOST, "late": LATE, "gone": GONE}
-OVER = {"bad": BAD, "denied": DENIED, "teapot": TEAPOT, "gibberish": GIBBERISH, "torn": TORN}
+ON = {
+    "rate": LIMITED,
+    "credit": BROKE,
+    "down": DOWN,
+    "lost": LOST,
+    "late": LATE,
+    "gone": GONE,
+    "gibberish": GIBBERISH,
+}
+OVER = {"bad": BAD, "denied": DENIED, "teapot": TEAPOT, "torn": TORN}
 
 
 @pytest.mark.parametrize("failure", ON.values(), ids=ON)

@@ -31,6 +31,7 @@ from policy_router.calls.results import (
 )
 from policy_router.decision.record import Target
 from policy_router.delegation.tool import tool
+from policy_router.errors import ArgumentsError
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 POLICY = loads(
@@ -203,25 +204,60 @@ def test_where_all_are_skipped_all_is_refused() -> None:
     assert (made.status, statuses(made)) == (Status.REFUSED, ["refused"])
 
 
-@pytest.mark.parametrize("way", ["delegate", "plan", "delegate_async"])
-def test_what_is_malformed_is_an_error_and_nothing_is_started(way: str) -> None:
+SEND_ONE = "send one string, or leave it out"
+WAYS = pytest.mark.parametrize("way", ["delegate", "plan", "delegate_async"])
+
+
+def called(it: Delegator, way: str, *arguments: Any, **options: Any) -> Delegation:
+    """Delegate in one of three ways."""
+    made = getattr(it, way)(*arguments, **options)
+    found: Delegation = asyncio.run(made) if way == "delegate_async" else made
+    return found
+
+
+@WAYS
+def test_a_host_s_mistake_is_an_error_and_nothing_is_started(way: str) -> None:
     ran: list[int] = []
     with delegator(lambda _target, task: ran.append(task.index)) as it:
-
-        def call(*arguments: Any, **options: Any) -> Any:
-            made = getattr(it, way)(*arguments, **options)
-            return asyncio.run(made) if way == "delegate_async" else made
-
-        for content, facts, session_id, path in (
-            ({"tasks": [{"goal": "a"}, {"goal": ""}]}, {}, None, "$.tasks[1].goal"),
-            ({"goal": "a"}, {"task": {}}, None, "$.task"),
-            ({"goal": "a"}, {"caler": {}}, None, "$.caler"),
-            ({"goal": "a"}, None, "a\nb", "$.session_id"),
-            ("{", None, None, "$"),
+        for facts, session_id, path in (
+            ({"task": {}}, None, "$.task"),
+            ({"caler": {}}, None, "$.caler"),
+            ({"parent": {"depth": "1"}}, None, "$.parent.depth"),
+            (None, "a\nb", "$.session_id"),
         ):
             with pytest.raises(RequestError) as caught:
-                call(content, facts, session_id=session_id)
+                called(it, way, {"goal": "a"}, facts, session_id=session_id)
             assert caught.value.path == path
+            assert not isinstance(caught.value, ArgumentsError)
+    assert ran == []
+
+
+@WAYS
+def test_arguments_that_are_not_understood_are_a_refusal_that_the_model_reads(way: str) -> None:
+    """It has the place, what was found, and what to send."""
+    ran: list[int] = []
+    with delegator(lambda _target, task: ran.append(task.index)) as it:
+        for content, task, message in (
+            (
+                {"tasks": [{"goal": "a"}, {"goal": ""}]},
+                1,
+                "$.tasks[1].goal: there is nothing to do; send a `goal`",
+            ),
+            (
+                {"tasks": [{"goal": "a", "model": ["small"]}]},
+                0,
+                f"$.tasks[0].model: a string is wanted, not a list; {SEND_ONE}",
+            ),
+            (
+                "{",
+                None,
+                '$: the arguments are not JSON; send one JSON object, such as {"goal": "..."}',
+            ),
+            ({"gaol": "a"}, None, "$.gaol: unknown key `gaol`; did you mean `goal`?"),
+        ):
+            made = called(it, way, content, session_id="s")
+            error = TaskError("bad_request", message, task)
+            assert made == Delegation(Status.REFUSED, (), "s", error)
     assert ran == []
 
 

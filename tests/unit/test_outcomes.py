@@ -25,7 +25,8 @@ from policy_router.calls.results import (
 from policy_router.decision.record import Target
 from policy_router.delegation.arguments import arguments_of
 from policy_router.delegation.batch import Planned, planned
-from policy_router.delegation.outcomes import completed, failed, overall
+from policy_router.delegation.outcomes import completed, failed, overall, refused_arguments
+from policy_router.errors import ArgumentsError
 from policy_router.files.ids import uuid7
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
@@ -422,3 +423,95 @@ def test_in_json_what_is_unknown_is_null_and_nothing_is_left_out() -> None:
         "session_id": None,
         "error": None,
     }
+
+
+# The answer for the model.
+
+
+def told(made: Delegation) -> Any:
+    return json.loads(made.to_tool_answer())
+
+
+def test_a_model_is_told_the_text_and_what_it_came_from() -> None:
+    made = Delegation(
+        Status.PARTIAL,
+        (
+            Result(0, Status.COMPLETED, text="done", effective=Ran("m", "p", "small")),
+            Result(
+                1,
+                Status.COMPLETED,
+                text="",
+                effective=Ran("m", "p"),
+                finish_reason="length",
+                warnings=("`large`: another rule went before (rule `call`)",),
+                tokens=Tokens(1, 2),
+                cost_usd=0.1,
+                decision_id="d",
+            ),
+            Result(
+                2,
+                Status.FAILED,
+                effective=Ran("m", "p", "small"),
+                attempts=(Attempt(1, "m", "p", failure=Failing.TIMEOUT),),
+                error=TaskError("timeout", "nothing came in time", 2),
+            ),
+        ),
+        session_id="s",
+    )
+    assert told(made) == {
+        "status": "partial",
+        "results": [
+            {"task": 0, "model": "small", "text": "done"},
+            {
+                "task": 1,
+                "model": "m",
+                "text": "",
+                "warnings": [
+                    "`large`: another rule went before (rule `call`)",
+                    "the answer is cut short",
+                ],
+            },
+            {
+                "task": 2,
+                "status": "failed",
+                "model": "small",
+                "error": {"code": "timeout", "message": "nothing came in time"},
+            },
+        ],
+    }
+
+
+def test_of_a_refused_batch_a_model_is_told_what_refuses_it_once() -> None:
+    error = TaskError("outside_pool", "no", 1, permitted=("small",))
+    none = TaskError("forbidden", "never", 2, permitted=())
+    results = (
+        Result(0, Status.NOT_STARTED),
+        Result(1, Status.REFUSED, error=error),
+        Result(2, Status.REFUSED, error=none),
+    )
+    assert told(Delegation(Status.REFUSED, results, error=error)) == {
+        "status": "refused",
+        "results": [
+            {
+                "task": 1,
+                "status": "refused",
+                "error": {"code": "outside_pool", "message": "no", "permitted": ["small"]},
+            },
+            {
+                "task": 2,
+                "status": "refused",
+                "error": {"code": "forbidden", "message": "never", "permitted": []},
+            },
+        ],
+        "not_started": [0],
+    }
+
+
+def test_a_model_is_told_what_is_wrong_with_its_arguments() -> None:
+    made = refused_arguments(ArgumentsError("$.tasks[3].goal", "nothing", "send one"), "s")
+    assert told(made) == {
+        "status": "refused",
+        "error": {"code": "bad_request", "message": "$.tasks[3].goal: nothing; send one"},
+    }
+    assert made.error is not None
+    assert made.error.task == 3

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from policy_router import DecisionLog, Request, RequestError, decide, loads
 from policy_router.log import Decided
 from policy_router.server.active import Active
-from policy_router.server.credentials import Credential, Limits
-from policy_router.server.index import Follower, Index
+from policy_router.server.credentials import Credential, Limits, TokenFile, TokenLine, sum_of
+from policy_router.server.follower import Follower
+from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics, fold
 from policy_router.server.problems import Problem, retry_after
 from policy_router.server.settings import per_second, seconds_of, settings_of
@@ -62,6 +65,20 @@ def test_a_rate_is_so_many_in_a_second_and_at_once() -> None:
 def test_a_configuration_with_a_mistake_or_a_danger_is_refused(content: Any) -> None:
     with pytest.raises(RequestError):
         settings_of(content, {})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"drain": "soon"}, "serve: $.drain: a duration such as 30s"),
+        ({"agent_may_state": ["caller"]}, "serve: $.agent_may_state[0]: parent, budget, facts or"),
+        ({"workers": "x"}, "serve: $.workers: expected `int`, got `str`"),
+    ],
+)
+def test_a_mistake_is_said_in_words_and_not_as_a_pattern(content: Any, said: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        settings_of(content, {})
+    assert str(caught.value).startswith(said)
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/run/x"])
@@ -175,3 +192,23 @@ def test_a_decided_record_is_logged_as_its_content_says(tmp_path: Path) -> None:
         log.decisions(POLICY, [Decided(record, "a", None, record.to_json())])
     (segment,) = (tmp_path / "log").glob("w1/*.jsonl")
     assert record.to_json() in segment.read_bytes()
+
+
+def test_the_tokens_of_an_editor_on_windows_are_read(tmp_path: Path) -> None:
+    lines = [TokenLine(sum_of(name), "agent", {"id": name}) for name in ("ada", "jo")]
+    content = b"\r\n".join(map(msgspec.json.encode, lines))
+    file = tmp_path / "tokens.jsonl"
+    file.write_bytes(codecs.BOM_UTF8 + content + b"\r\n")
+    tokens = TokenFile(str(file))
+    assert [getattr(tokens.get(sum_of(name)), "caller", None) for name in ("ada", "jo")] == [
+        {"id": "ada"},
+        {"id": "jo"},
+    ]
+
+
+def test_a_line_that_is_no_token_is_named_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.jsonl"
+    line = {"sha256": sum_of("a"), "role": "agent", "caller": {"id": "a"}, "rate": "much"}
+    file.write_bytes(msgspec.json.encode(line))
+    with pytest.raises(RequestError, match=r"line 1 is no token: \$\.rate: a rate such as 50/s"):
+        TokenFile(str(file))

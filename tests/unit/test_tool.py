@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import policy_router
 from policy_router import RequestError, loads
 from policy_router.delegation.arguments import arguments_of
 from policy_router.delegation.batch import planned
-from policy_router.delegation.tool import NAME, tool
+from policy_router.delegation.tool import FORMATS, NAME, tool
 from policy_router.files.ids import uuid7
 from tests.support.examples import examples
 
@@ -38,6 +39,12 @@ def defined(text: str, facts: Plain | None = None) -> Plain:
     return tool(loads(text, name="policy"), facts)
 
 
+def parameters_of(text: str, facts: Plain | None = None, **options: Any) -> Plain:
+    """Return the parameters in the format of MCP, which adds nothing to them."""
+    found: Plain = tool(loads(text), facts, format="mcp", **options)["inputSchema"]
+    return found
+
+
 def wishes(text: str, facts: Plain | None = None) -> Plain:
     """Return what may be wished for the whole call."""
     properties: Plain = defined(text, facts)["function"]["parameters"]["properties"]
@@ -55,7 +62,11 @@ def names(text: str, facts: Plain | None = None) -> list[str]:
     return found
 
 
-def whole(call: Plain, task: Plain) -> Plain:
+CALL_FIRST = " The model above goes before a task's own."
+TASK_FIRST = " A task's own model goes before the one above."
+
+
+def whole(call: Plain, task: Plain, order: str = "") -> Plain:
     """Return the whole definition, with what is offered for the call and for a task."""
     return {
         "type": "function",
@@ -76,7 +87,8 @@ def whole(call: Plain, task: Plain) -> Plain:
                     **call,
                     "tasks": {
                         "type": "array",
-                        "description": "Several tasks, run at the same time.",
+                        "description": "Several tasks, run at the same time; values as above."
+                        + order,
                         "items": {
                             "type": "object",
                             "properties": {"goal": ANY, "context": ANY, **task},
@@ -85,8 +97,10 @@ def whole(call: Plain, task: Plain) -> Plain:
                         },
                     },
                 },
+                "required": ["goal"],
                 "additionalProperties": False,
             },
+            "strict": False,
         },
     }
 
@@ -95,7 +109,7 @@ def kind_of(*kinds: str) -> tuple[Plain, Plain]:
     """Return how the sort of work is offered, for the call and for a task."""
     closed = {"enum": list(kinds)} if kinds else {}
     said = {"type": "string", **closed, "description": "One word for the sort of work."}
-    return said, {"type": "string", **closed}
+    return said, ANY
 
 
 KIND, KIND_OF_TASK = kind_of()
@@ -111,20 +125,14 @@ def test_the_policy_of_the_page_about_the_language_with_a_caller() -> None:
         "Leave out for the default. coder: coding, debugging, implementation;"
         " glm-5-turbo: general-purpose, writing, quick tasks; deepseek-r1: math, formal proofs"
     )
-    providers = {"type": "string", "enum": ["zai", "openrouter"]}
     assert defined(CONTRACT, facts) == whole(
         {
             "model": {"type": "string", "enum": models, "description": said},
-            "provider": providers,
             "reasoning_effort": EFFORT,
             "kind": KIND,
         },
-        {
-            "model": {"type": "string", "enum": models},
-            "provider": providers,
-            "reasoning_effort": ANY,
-            "kind": KIND_OF_TASK,
-        },
+        {"model": ANY, "reasoning_effort": ANY, "kind": KIND_OF_TASK},
+        CALL_FIRST,
     )
 
 
@@ -133,7 +141,7 @@ def test_the_policy_of_the_page_about_the_language_with_a_caller() -> None:
 )
 def test_what_the_caller_may_not_use_for_any_task_is_left_out(facts: Plain) -> None:
     assert names(CONTRACT, facts) == ["coder", "glm-5-turbo"]
-    assert wishes(CONTRACT, facts)["provider"] == {"type": "string", "enum": ["zai"]}
+    assert "provider" not in wishes(CONTRACT, facts)
     assert "deepseek" not in json.dumps(defined(CONTRACT, facts))
 
 
@@ -144,20 +152,14 @@ def test_the_policy_that_the_product_began_with() -> None:
         " glm-5: research, analysis, reasoning, math;"
         " glm-5-turbo: general-purpose, writing, quick tasks"
     )
-    provider = {"type": "string", "enum": ["zai"]}
     assert defined(EMBEDDED) == whole(
         {
             "model": {"type": "string", "enum": models, "description": said},
-            "provider": provider,
             "reasoning_effort": EFFORT,
             "kind": KIND,
         },
-        {
-            "model": {"type": "string", "enum": models},
-            "provider": provider,
-            "reasoning_effort": ANY,
-            "kind": KIND_OF_TASK,
-        },
+        {"model": ANY, "reasoning_effort": ANY, "kind": KIND_OF_TASK},
+        CALL_FIRST,
     )
 
 
@@ -166,6 +168,7 @@ def test_without_a_pool_anything_may_be_asked_for() -> None:
     assert defined("{model: m, provider: p}") == whole(
         {**open_, "reasoning_effort": EFFORT, "kind": KIND},
         {**open_, "reasoning_effort": ANY, "kind": KIND_OF_TASK},
+        CALL_FIRST,
     )
 
 
@@ -200,7 +203,7 @@ def test_a_level_that_the_precedence_lacks_is_not_offered(
     precedence: str, *, call: bool, task: bool
 ) -> None:
     text = f"{{pool: [{{model: a, provider: p}}], precedence: {precedence}}}"
-    wished = {"model", "provider", "reasoning_effort"}
+    wished = {"model", "reasoning_effort"}
     assert set(wishes(text)) - {"kind"} == (wished if call else set())
     assert set(wishes_of_a_task(text)) - {"kind"} == (wished if task else set())
 
@@ -255,7 +258,6 @@ def test_an_entry_that_a_forbid_rule_is_against_in_any_case_is_left_out() -> Non
       - {when: '"pii" in task.labels && target.provider == "r"'}
     """
     assert names(text) == ["a", "c"]
-    assert wishes(text)["provider"]["enum"] == ["p", "r"]
     assert names(text, {"facts": {"residency": "us"}}) == ["a", "b", "c"]
 
 
@@ -297,7 +299,7 @@ def test_a_name_that_two_entries_share_is_there_once_and_its_providers_are() -> 
     said = {
         "type": "string",
         "enum": ["a", "b"],
-        "description": "Leave out for the default. a: first; b",
+        "description": "Leave out for the default. a: first",
     }
     assert wishes(text)["model"] == said
     assert wishes(text)["provider"]["enum"] == ["p", "q"]
@@ -310,14 +312,47 @@ def test_of_two_that_share_a_name_the_one_that_may_be_used_is_described() -> Non
       - {model: a, provider: q, strengths: second}
     """
     assert wishes(text)["model"]["description"] == "Leave out for the default. a: second"
-    assert wishes(text)["provider"]["enum"] == ["q"]
+    assert "provider" not in wishes(text)
 
 
-def test_an_entry_at_the_agent_s_own_provider_is_there_where_that_is_known() -> None:
-    text = "pool: [{model: a}, {model: b, provider: q}]"
+# Providers.
+
+
+def test_a_provider_may_be_asked_for_where_a_name_has_more_than_one() -> None:
+    text = "pool: [{model: a, provider: p}, {model: b, provider: q}, {model: c, provider: r}"
+    assert "provider" not in wishes(f"{text}]")
+    assert wishes(f"{text}, {{model: b, provider: p}}]")["provider"]["enum"] == ["q", "p"]
+
+
+def test_an_entry_at_the_agent_s_own_provider_counts_where_that_is_known() -> None:
+    text = "pool: [{model: a}, {model: a, provider: q}]"
     assert wishes(text)["provider"] == ANY
     assert wishes(text, {"parent": {"provider": "p"}})["provider"]["enum"] == ["p", "q"]
-    assert wishes(text, {"parent": {"provider": "q"}})["provider"]["enum"] == ["q"]
+    assert "provider" not in wishes(text, {"parent": {"provider": "q"}})
+
+
+# Which of two wishes goes first.
+
+
+@pytest.mark.parametrize(
+    ("precedence", "said"),
+    [
+        ("[{use: call}, {use: task}]", CALL_FIRST),
+        ("[{use: task}, {use: call}]", TASK_FIRST),
+        ("strict", CALL_FIRST),
+        ("task-first", TASK_FIRST),
+        ("[{use: config}, {use: task}, {use: call}]", TASK_FIRST),
+        ("[{use: task, when: parent.depth > 0}, {use: call}, {id: t, use: task}]", ""),
+        ("[{use: task}]", ""),
+        ("[{use: call}]", ""),
+    ],
+)
+def test_the_tool_says_whether_the_wish_for_a_task_or_for_the_call_goes_first(
+    precedence: str, said: str
+) -> None:
+    text = f"{{pool: [{{model: a, provider: p}}], precedence: {precedence}}}"
+    tasks = parameters_of(text)["properties"]["tasks"]["description"]
+    assert tasks == f"Several tasks, run at the same time; values as above.{said}"
 
 
 # Out of the pool.
@@ -439,6 +474,21 @@ def test_whatever_the_strengths_are_the_definition_is_json_of_one_line(word: str
     assert not re.search(r"[\x00-\x1f\x7f\u2028\u2029]", said)
 
 
+def test_equal_strengths_are_said_once_and_a_name_without_any_stands_in_the_list_alone() -> None:
+    text = """
+    pool:
+      - {model: a, strengths: math}
+      - {model: b, strengths: writing}
+      - {model: c, strengths: math}
+      - {model: d}
+    """
+    assert names(text) == ["a", "b", "c", "d"]
+    said = wishes(text)["model"]["description"]
+    assert said == "Leave out for the default. a, c: math; b: writing"
+    said = wishes(f"{text}precedence: [{{use: call, in_pool: false}}]")["model"]["description"]
+    assert said == "Leave out for the default. a, c: math; b: writing; d"
+
+
 def test_strengths_on_several_lines_are_written_on_one() -> None:
     text = "pool:\n  - model: a\n    strengths: >-\n      quick tasks,\n      writing\n"
     said = wishes(text)["model"]["description"]
@@ -452,7 +502,7 @@ def test_names_are_spelt_as_the_policy_spells_them() -> None:
 
 
 def test_the_definition_is_short() -> None:
-    assert len(json.dumps(defined("{model: m, provider: p}"))) < 1100
+    assert len(json.dumps(defined("{model: m, provider: p}"))) < 1200
     assert defined("model: m")["function"]["name"] == NAME == "delegate_task"
 
 
@@ -577,7 +627,7 @@ def schemas(schema: Any) -> Iterator[Plain]:
 def test_it_is_a_json_schema_in_which_every_choice_has_something_to_choose(
     text: str, facts: Plain
 ) -> None:
-    parameters = defined(text, facts)["function"]["parameters"]
+    parameters = parameters_of(text, facts)
     jsonschema.Draft202012Validator.check_schema(parameters)
     for schema in schemas(parameters):
         choices = schema.get("enum")
@@ -587,11 +637,15 @@ def test_it_is_a_json_schema_in_which_every_choice_has_something_to_choose(
             assert all(isinstance(it, str) and it for it in choices)
         if schema.get("type") == "object":
             assert schema["additionalProperties"] is False
-            assert set(schema.get("required", ())) <= set(schema["properties"])
+            assert schema["required"] == ["goal"]
 
 
 def filled(schema: Plain) -> st.SearchStrategy[Any]:
     """Return strategies for what a schema allows."""
+    if isinstance(schema["type"], list):
+        values = [value for value in schema.get("enum", ()) if value is not None]
+        closed = {"enum": values} if values else {}
+        return st.none() | filled({**schema, "type": schema["type"][0], **closed})
     if schema["type"] == "array":
         return st.lists(filled(schema["items"]), max_size=3)
     if schema["type"] == "object":
@@ -617,17 +671,154 @@ def test_arguments_that_the_definition_allows_are_taken_and_decided(data: st.Dat
     text = data.draw(st.sampled_from(POLICIES))
     facts = data.draw(st.sampled_from(CALLERS))
     policy = loads(text)
-    parameters = tool(policy, facts)["function"]["parameters"]
+    strict = data.draw(st.booleans())
+    parameters = tool(policy, facts, format="mcp", strict=strict)["inputSchema"]
     content = data.draw(filled(parameters))
-    for each in (content, *content.get("tasks", [])):
+    for each in (content, *(content.get("tasks") or [])):
         each["goal"] = f"Do {each.get('goal', '')}"
     jsonschema.Draft202012Validator(parameters).validate(content)
     made = planned(policy, arguments_of(json.dumps(content)), facts, now=NOW, ids=uuid7)
-    assert len(made) == max(1, len(content.get("tasks", [])))
+    assert len(made) == max(1, len(content.get("tasks") or []))
     properties = parameters["properties"]
     if policy.pool and "enum" in properties.get("model", {}):
+        above = {name for name, it in properties.items() if "enum" in it}
         asked = [{**content, **each} for each in content.get("tasks") or [{}]]
+        if any(each.get("model") not in {None, *properties["model"]["enum"]} for each in asked):
+            return  # what a task may ask for is said above
+        assert above
         for plan, wish in zip(made, asked, strict=True):
-            if "provider" not in wish:
+            if not wish.get("provider"):
                 codes = {step.code for step in plan.record.steps}
                 assert "outside_pool" not in codes
+
+
+# Strict, and in the formats of APIs.
+
+
+def test_a_strict_definition_requires_everything_and_lets_all_but_a_task_s_goal_be_null() -> None:
+    text = """
+    kinds: [x]
+    pool: [{model: a, provider: p, strengths: math}, {model: a, provider: q}]
+    """
+    names_ = {"type": ["string", "null"], "enum": ["a", None]}
+    providers = {"type": ["string", "null"], "enum": ["p", "q", None]}
+    kinds = {"type": ["string", "null"], "enum": ["x", None]}
+    free = {"type": ["string", "null"]}
+    made = parameters_of(text, strict=True)
+    assert made["required"] == list(made["properties"])
+    assert made["properties"]["model"] == {
+        **names_,
+        "description": "null for the default. a: math",
+    }
+    assert made["properties"]["goal"]["type"] == ["string", "null"]
+    assert made["properties"]["tasks"]["type"] == ["array", "null"]
+    task = made["properties"]["tasks"]["items"]
+    assert task == {
+        "type": "object",
+        "properties": {
+            "goal": ANY,
+            "context": free,
+            "model": names_,
+            "provider": providers,
+            "reasoning_effort": free,
+            "kind": kinds,
+        },
+        "required": list(task["properties"]),
+        "additionalProperties": False,
+    }
+
+
+@pytest.mark.parametrize("text", POLICIES, ids=range(len(POLICIES)))
+def test_nulls_alone_ask_for_nothing(text: str) -> None:
+    """What a strict definition makes a model say is what it could have left out."""
+    policy = loads(text)
+    made = tool(policy, format="mcp", strict=True)["inputSchema"]
+    nothing = dict.fromkeys(made["properties"])
+    content = {**nothing, "goal": "Do it."}
+    jsonschema.Draft202012Validator(made).validate(content)
+    assert arguments_of(content) == arguments_of({"goal": "Do it."})
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_definition_is_one_of_the_type_of_its_api(*, strict: bool) -> None:
+    """By the types of the SDKs; the frames of Anthropic and Gemini are in the next test."""
+    policy = loads(CONTRACT)
+    chat = tool(policy, format="openai", strict=strict)
+    _is_typed(chat, "openai.types.chat.ChatCompletionToolParam")
+    assert chat["function"]["strict"] is strict
+    responses = tool(policy, format="openai-responses", strict=strict)
+    _is_typed(responses, "openai.types.responses.FunctionToolParam")
+    assert responses == {"type": "function", **chat["function"]}
+    mcp = tool(policy, format="mcp", strict=strict)
+    types = pytest.importorskip("mcp_types", reason="the types of MCP are not installed")
+    parsed = types.Tool.model_validate(mcp)
+    assert parsed.model_dump(by_alias=True, exclude_none=True) == mcp
+    assert "strict" not in mcp
+
+
+def _is_typed(value: Plain, path: str) -> None:
+    """Hold a value against a type of the SDK; no key is beside it."""
+    pydantic = pytest.importorskip("pydantic", reason="the SDK brings it")
+    module, _, name = path.rpartition(".")
+    adapter = pydantic.TypeAdapter(getattr(importlib.import_module(module), name))
+    assert adapter.validate_python(value) == value
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_frames_of_anthropic_and_of_gemini(*, strict: bool) -> None:
+    policy = loads(CONTRACT)
+    plain = tool(policy, format="mcp", strict=strict)
+    anthropic = tool(policy, format="anthropic", strict=strict)
+    assert anthropic == {
+        "name": plain["name"],
+        "description": plain["description"],
+        "input_schema": plain["inputSchema"],
+        "strict": strict,
+    }
+    gemini = tool(policy, format="gemini", strict=strict)
+    assert set(gemini) == {"name", "description", "parameters"}
+    assert gemini["parameters"]["properties"].keys() == plain["inputSchema"]["properties"].keys()
+
+
+GEMINI = {
+    *("type", "format", "title", "description", "nullable", "enum", "items", "properties"),
+    *("required", "maxItems", "minItems", "propertyOrdering", "anyOf", "default", "example"),
+}
+"""The fields of ``Schema`` in Gemini's API, as far as a definition could use them."""
+
+
+@pytest.mark.parametrize("text", POLICIES, ids=range(len(POLICIES)))
+def test_gemini_gets_nothing_that_its_subset_lacks(text: str) -> None:
+    for strict in (False, True):
+        made = tool(loads(text), format="gemini", strict=strict)["parameters"]
+        for schema in gemini_schemas(made):
+            assert set(schema) <= GEMINI
+            assert isinstance(schema["type"], str)
+            assert all(isinstance(value, str) and value for value in schema.get("enum", ()))
+        assert (made["properties"]["tasks"].get("nullable", False)) is strict
+
+
+def gemini_schemas(schema: Plain) -> Iterator[Plain]:
+    yield schema
+    for part in (*schema.get("properties", {}).values(), *filter(None, [schema.get("items")])):
+        yield from gemini_schemas(part)
+
+
+def test_every_format_has_the_same_bytes_each_time() -> None:
+    policy = loads(SPELLINGS[0])
+    for format_ in FORMATS:
+        for strict in (False, True):
+            made = [tool(policy, CALLER, format=format_, strict=strict) for _ in range(2)]
+            assert json.dumps(made[0]) == json.dumps(made[1])
+
+
+def test_another_format_is_an_error() -> None:
+    wrong: Any = "xml"
+    with pytest.raises(ValueError, match="the format is one of openai, openai-responses, "):
+        tool(loads("model: m"), format=wrong)
+
+
+def test_no_definition_has_a_choice_at_its_top_which_apis_refuse() -> None:
+    for format_ in FORMATS:
+        made = json.dumps(tool(loads(CONTRACT), format=format_, strict=True))
+        assert not re.search("anyOf|oneOf|allOf|[$]ref", made)
