@@ -204,7 +204,10 @@ def test_a_provider_gets_so_many_calls_at_the_same_time_and_no_more(peer: Provid
         async def both() -> list[Delegation]:
             batches = (it.delegate_async(tasks(6)) for it in (one, two))
             single = asyncio.to_thread(one.delegate, ONE)
-            return list(await asyncio.gather(*batches, single))
+            made = list(await asyncio.gather(*batches, single))
+            for it in (one, two):
+                await it.executor.release()
+            return made
 
         made = asyncio.run(both())
     assert [it.status for it in made] == [Status.COMPLETED] * 3
