@@ -198,11 +198,12 @@ class Delegator(Closeable):
         """
         try:
             batch = self._decided(arguments, facts, session_id)
+            chosen = self._chosen(batch)
+            counted = self._tasks.count(len(chosen))
         except ArgumentsError as problem:
             return refused_arguments(problem, session_id)
-        chosen = self._chosen(batch)
         ran: dict[int, Result] = {}
-        with self._tasks.under_way(len(chosen)):
+        with counted:
             if self._log is not None:
                 self._log.decisions(self.policy, _decided_by(batch, parent_id))
             with lent(), self._handing_over(batch, ran, session_id):
@@ -227,11 +228,12 @@ class Delegator(Closeable):
         """
         try:
             batch = self._decided(arguments, facts, session_id)
+            chosen = self._chosen(batch)
+            counted = self._tasks.count(len(chosen))
         except ArgumentsError as problem:
             return refused_arguments(problem, session_id)
-        chosen = self._chosen(batch)
         ran: dict[int, Result] = {}
-        with self._tasks.under_way(len(chosen)):
+        with counted:
             if (log := self._log) is not None:
                 decisions = _decided_by(batch, parent_id)
                 await log.decisions_async(self.policy, decisions)

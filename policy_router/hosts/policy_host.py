@@ -59,6 +59,7 @@ class PolicyHost:
         retries: int = 0,
         longest_wait: float = 60.0,
         session_header: str = SESSION_HEADER,
+        workers: int = 1,
         health: HealthStore | None = None,
         watcher: Watcher | None = None,
         counts: CountTokens | None = count_tokens,
@@ -79,6 +80,8 @@ class PolicyHost:
             retries: how often the plan is repeated after temporary failures.
             longest_wait: seconds; a provider that asks for a longer pause is skipped.
             session_header: the header with the session's id for the provider.
+            workers: how many processes serve together; each takes its share of the number of calls
+                that a provider may get at the same time, at least one.
             health: what is known of targets, shared by all plans; default: a store of this host.
             watcher: is called with each event, in the thread of the event.
             counts: estimates the input tokens of goal and context; None: no estimate.
@@ -92,12 +95,14 @@ class PolicyHost:
             raise ValueError("the timeout is above 0, retries and longest_wait are at least 0")
         if deadline is not None and deadline <= 0:
             raise ValueError("the deadline is above 0")
+        if workers < 1:
+            raise ValueError("the workers are above 0")
         self._log, self._watcher, self._clock = log, watcher, clock
         self._deciding = Deciding(dict(facts or {}), counts, clock, ids)
         self._deadline, self._retries, self._longest_wait = deadline, retries, longest_wait
         self._health = Health() if health is None else health
         limits = Limits(timeout, timeout)
-        self._legs = Legs(environ, session_header=session_header, limits=limits)
+        self._legs = Legs(environ, session_header=session_header, limits=limits, workers=workers)
         self._source = DecidingPolicy(policy)
 
     # The policy.

@@ -242,7 +242,8 @@ def test_plans_share_what_is_known_of_targets() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"timeout": 0}, {"retries": -1}, {"longest_wait": -1}, {"deadline": 0}]
+    "options",
+    [{"timeout": 0}, {"retries": -1}, {"longest_wait": -1}, {"deadline": 0}, {"workers": 0}],
 )
 def test_an_option_without_such_a_value_is_an_error(options: Any) -> None:
     with pytest.raises(ValueError, match="above 0"):
@@ -260,6 +261,17 @@ def test_the_plan_of_a_decision_that_was_made_elsewhere() -> None:
     other = refused(host().plan_of(loads(TINY % "a"), record, "id-1"))
     assert (other.code, other.decision_id) == ("policy_unavailable", "id-1")
     assert refused(host().plan_of(POLICY, record, "id-1", session_id="")).code == "bad_request"
+
+
+@pytest.mark.parametrize(("workers", "share"), [(1, 5), (2, 3), (5, 1), (9, 1)])
+def test_of_several_workers_each_takes_its_share_of_a_providers_calls(
+    workers: int, share: int
+) -> None:
+    text = "{model: a, provider: p, providers: {p: {base_url: 'http://w%d', concurrency: 5}}}"
+    leg = planned(host(loads(text % workers), workers=workers).plan({})).leg
+    assert leg is not None
+    assert leg.slots is not None
+    assert leg.slots.limit == share
 
 
 # Who decides, and what is refused.
