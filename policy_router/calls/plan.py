@@ -240,8 +240,9 @@ class Plan:
 
     def __del__(self) -> None:
         """Give back the slot of a plan that nobody goes on with."""
-        if getattr(self, "_slot", None) is not None:
-            self.close()
+        slot = getattr(self, "_slot", None)  # none where the plan was never made
+        if slot is not None:
+            slot.drop()
 
     # What it ended with.
 

@@ -30,12 +30,13 @@ from policy_router.calls.results import (
     Watcher,
     hand_over,
 )
-from policy_router.calls.slots import Slots, holding, lent, lent_async
+from policy_router.calls.slots import Slots
 from policy_router.decision.record import Target
 from policy_router.delegation.arguments import arguments_of
 from policy_router.delegation.batch import CountTokens, Planned, count_tokens, planned
 from policy_router.delegation.child import task_of, tell_finished, tell_started
 from policy_router.delegation.current_decision import decision_scope, parent_of, until_of
+from policy_router.delegation.held import holding, lent, lent_async
 from policy_router.delegation.log_events import decided
 from policy_router.delegation.loop import BackgroundLoop, in_a_thread
 from policy_router.delegation.outcomes import completed, failed, overall, refused_arguments

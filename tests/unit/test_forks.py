@@ -15,7 +15,8 @@ from policy_router.calls.failures import Failure
 from policy_router.calls.health import Health
 from policy_router.calls.legs import Legs
 from policy_router.calls.results import Failing
-from policy_router.calls.slots import ENDPOINTS, Slots, holding, lent
+from policy_router.calls.slots import ENDPOINTS, Slots
+from policy_router.delegation.held import holding, lent
 from policy_router.delegation.loop import BackgroundLoop
 from policy_router.delegation.tasks import Tasks
 from policy_router.hosts.deciding_policy import DecidingPolicy

@@ -13,7 +13,7 @@ import pytest
 from msgspec import UnsetType
 
 import policy_router.hosts
-from policy_router import DecisionLog, Policy, decide, loads
+from policy_router import DecisionLog, Policy, Request, decide, loads
 from policy_router.calls.results import Event, EventKind, Status
 from policy_router.hosts import HostPlan, PolicyHost, Refused, deciding_policy
 from policy_router.log import LogReader
@@ -449,3 +449,66 @@ def test_a_plan_needs_no_sdk() -> None:
         [sys.executable, "-c", program], capture_output=True, check=True, timeout=60
     )
     assert ran.stdout.decode().split() == ["False"] * 4
+
+
+# What is not asked for every day.
+
+
+def test_a_host_says_which_policy_decides_if_one_does(tmp_path: Path) -> None:
+    assert host().policy is POLICY
+    assert host(tmp_path / "none.yaml").policy is None
+    assert host().reload() is None
+
+
+def test_a_refusal_of_a_place_names_it_and_one_may_print_it() -> None:
+    made = refused(host().plan({"task": {"kind": 1}}))
+    assert made.to_dict()["error"]["path"] == "$.task.kind"
+    assert str(made) == f"bad_request: {made.message}"
+
+
+def test_a_fault_that_nobody_expected_refuses_without_its_words() -> None:
+    def broken() -> Any:
+        raise ZeroDivisionError("a secret")
+
+    kept = host(clock=broken)
+    for made in (
+        kept.plan({}),
+        kept.batch({"goal": "a"}),
+        asyncio.run(kept.plan_async({})),
+        asyncio.run(kept.batch_async({"goal": "a"})),
+    ):
+        assert refused(made).code == "policy_unavailable"
+        assert refused(made).message == "no decision can be made (ZeroDivisionError)"
+
+
+def test_facts_of_a_host_are_joined_by_name() -> None:
+    policy = loads(
+        "{model: m, provider: p, providers: {p: {base_url: 'http://h'}},"
+        " facts: {a: {type: int}, b: {type: int}}}"
+    )
+    kept = host(policy, facts={"facts": {"a": 1}})
+    assert planned(kept.plan({"facts": {"b": 2}})).record.request["facts"] == {"a": 1, "b": 2}
+    stated: list[Any] = [{"a": 2}, [], {"a": 1}]
+    for again in stated:
+        assert refused(kept.plan({"facts": again})).path == "$.facts"
+
+
+def test_a_goal_is_an_estimate_of_the_input_and_a_request_may_be_checked_before() -> None:
+    request = Request(task={"input_tokens": 3})
+    assert planned(host().plan(request)).record.request["task"]["input_tokens"] == 3
+    made = planned(host().plan(request, goal="x" * 40))
+    assert made.record.request["task"]["input_tokens"] == 11
+    made = planned(host(counts=None).plan(request, goal="x" * 40))
+    assert made.record.request["task"]["input_tokens"] == 3
+
+
+def test_a_pause_of_a_plan_can_be_asked_for(tmp_path: Path) -> None:
+    with DecisionLog(tmp_path / "log") as log:
+        kept = host(log=log, retries=1)
+        plan = planned(kept.plan({}))
+        assert plan.pause == 0
+        plan.failed(503, headers={"Retry-After": "5"})
+        assert 4 < plan.pause <= 5
+        asyncio.run(kept.flush_async())
+    host().flush()
+    asyncio.run(host().flush_async())
