@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import UNSET, UnsetType
-
 from policy_router.calls.health import Health, HealthStore
 from policy_router.calls.legs import SESSION_HEADER, Legs
 from policy_router.calls.limits import Limits
@@ -18,11 +16,10 @@ from policy_router.decision.request import Request
 from policy_router.delegation.arguments import Assignment
 from policy_router.delegation.batch import CountTokens, Planned, count_tokens
 from policy_router.delegation.child import task_of
-from policy_router.delegation.current_decision import parent_of
 from policy_router.domain import Policy
 from policy_router.files.clock import Clock, system_clock
 from policy_router.files.ids import Ids, uuid7
-from policy_router.hosts.deciding import Deciding, check_given_session
+from policy_router.hosts.deciding import Deciding, check_given_session, drafts
 from policy_router.hosts.deciding_policy import DecidingPolicy, PolicySource
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.refused import (
@@ -35,7 +32,6 @@ from policy_router.hosts.refused import (
     refusing,
 )
 from policy_router.log.write.decision_log import DecisionLog
-from policy_router.log.write.drafts import Decided
 
 _Facts = Mapping[str, Any]
 
@@ -291,7 +287,7 @@ class PolicyHost:
     ) -> None:
         if self._log is not None:
             with refusing(LOG_UNAVAILABLE, "the decision cannot be logged, so it is denied"):
-                self._log.decisions(policy, _drafts(made, parent_id, trace))
+                self._log.decisions(policy, drafts(made, parent_id, trace))
 
     async def _logged_async(
         self,
@@ -302,7 +298,7 @@ class PolicyHost:
     ) -> None:
         if self._log is not None:
             with refusing(LOG_UNAVAILABLE, "the decision cannot be logged, so it is denied"):
-                await self._log.decisions_async(policy, _drafts(made, parent_id, trace))
+                await self._log.decisions_async(policy, drafts(made, parent_id, trace))
 
     # Handing out.
 
@@ -352,9 +348,3 @@ class PolicyHost:
         """Wait as :meth:`flush` does, without blocking the running event loop."""
         if self._log is not None:
             await self._log.flush_async()
-
-
-def _drafts(made: Sequence[Planned], parent_id: str | None, trace: str | None) -> list[Decided]:
-    above = parent_of(parent_id)
-    kept: str | UnsetType = UNSET if trace is None else trace
-    return [Decided(it.record, it.decision_id, above, trace=kept) for it in made]
