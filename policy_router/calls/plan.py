@@ -171,6 +171,7 @@ class Plan:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         partial: str = "",
+        has_begun: bool = False,
     ) -> bool:
         """Note that the call failed.
 
@@ -178,7 +179,8 @@ class Plan:
             error: the exception of any SDK or HTTP client, or the HTTP status of the answer.
             body: the body of the answer, where the exception does not have it.
             headers: the headers of the answer, where the exception does not have them.
-            partial: the part of the answer that was passed on already: nothing is tried after it.
+            partial: the text that was passed on already: nothing is tried after it.
+            has_begun: whether anything else of the answer was passed on already.
 
         Returns:
             Whether there is another call to make.
@@ -187,7 +189,7 @@ class Plan:
         if leg is None:
             return False
         known = Reading(self._clock(), leg.model, self._legs.secrets, body, headers)
-        self.answered(failure_from(error, known, partial=partial))
+        self.answered(failure_from(error, known, partial=partial, has_begun=has_begun))
         return self._end is None
 
     def done(

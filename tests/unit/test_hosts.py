@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 import policy_router.hosts
 from policy_router import DecisionLog, Policy, Request, decide, loads
@@ -179,6 +179,24 @@ def test_after_a_part_of_an_answer_nothing_is_tried() -> None:
     assert not plan.failed(ConnectionError(), partial="so f")
     assert plan.result is not None
     assert plan.result.text == "so f"
+
+
+def test_after_anything_of_an_answer_nothing_is_tried() -> None:
+    plan = planned(host().plan({"task": {"kind": "coding"}}))
+    assert not plan.failed(StatusError(503), has_begun=True)
+    assert plan.leg is None
+
+
+def test_what_a_child_decides_in_its_turn_is_below_it(tmp_path: Path) -> None:
+    with DecisionLog(tmp_path / "log") as log:
+        kept = host(log=log)
+        plan = planned(kept.plan({}))
+        with plan.scope():
+            planned(kept.plan({}))
+        planned(kept.plan({}))
+    entries = [line.entry for line in LogReader(tmp_path / "log").lines()]
+    parents = [it.parent for it in entries if it.kind == "decision"]
+    assert parents == [UNSET, plan.decision_id, UNSET]
 
 
 @pytest.mark.parametrize("count", [-1, "7", 1.5, True])
