@@ -42,7 +42,7 @@ signature signer since size skip skipped slots source span spent state status st
 strict support system team temperature text time timeout title tls to token tool top total trace
 transport type unchanged unfit unknown unlogged unreadable unsupported until url usable usd use
 value verbosity verifier verify version violation wait waiting wanted warm watcher what when whole
-why window wire without write
+why window wire without write begun has scope
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""
