@@ -93,9 +93,9 @@ def driven(
         lambda target: known.get(target.model, ()),
         lambda: now,
         lambda: chance,
-        health,
-        deadline,
-        lambda target: (windows or {}).get(target.model),
+        health=health,
+        deadline=deadline,
+        window=lambda target: (windows or {}).get(target.model),
     )
     steps: list[Call | Pause] = []
     answers = iter(script)
@@ -462,7 +462,7 @@ def test_one_is_waited_for_where_nobody_else_is_free() -> None:
 
 def test_one_that_waited_for_its_turn_looks_again() -> None:
     health = Health(lambda: 0.0)
-    rules = Rules(0, 60.0, lambda _: (), lambda: 0.0, lambda: 0.0, health)
+    rules = Rules(0, 60.0, lambda _: (), lambda: 0.0, lambda: 0.0, health=health)
     steps = attempt_plan((A, B), rules)
     assert next(steps) == Call(A, 1, 2)
     health.failed("p", "a", asking(61))
