@@ -218,8 +218,8 @@ class Purse:
         Raises:
             BudgetError: nothing is reserved.
         """
-        if self._budget is None:
-            return
+        if self._budget is None:  # pragma: no cover - who reserves has asked whether there is one
+            raise TypeError("there is no budget")
         kept: dict[str, int] = {}
 
         def remembered(funds: Funds) -> Mapping[str, int]:
