@@ -141,21 +141,22 @@ def _given(content: Any, path: str, known: tuple[str, ...]) -> dict[str, Any]:
             remedy = did_you_mean(str(key), known) or f"known: {', '.join(known)}"
             where = json_path(str(key), base=path)
             raise ArgumentsError(where, f"unknown key {quote(str(key))}", remedy)
-    read = {key: _read(key, value, json_path(key, base=path)) for key, value in content.items()}
+    read = {key: _read(key, value, path) for key, value in content.items()}
     return {key: value for key, value in read.items() if value is not None}
 
 
-def _read(key: str, value: Any, path: str) -> Any:
+def _read(key: str, value: Any, base: str) -> Any:
     """Return a value in the only way in which it can be meant; None where nothing is given."""
     if value is None or key == "tasks":
         return value
     if key in TEXTS:
-        _check_text(value, path)
+        if type(value) is not str or not value.isascii():
+            _check_text(value, json_path(key, base=base))
         return value
     if isinstance(value, str) and not value.strip():
         return None
     if key in _LISTS and isinstance(value, str):
-        return _listed(value, path)
+        return _listed(value, json_path(key, base=base))
     if key == "input_tokens":
         return _whole_number(value)
     return value

@@ -58,7 +58,7 @@ class Funds(Struct, frozen=True):
 
     def less(self, amount: int) -> Funds:
         """Return what is left after a reservation."""
-        return replace(self, remaining=self.remaining - amount)
+        return Funds(self.remaining - amount, self.spent)
 
     def section(self) -> FrozenDict:
         """Return the section ``budget`` of a request."""
