@@ -38,7 +38,7 @@ _SEND: Final = {
     **dict.fromkeys((*WISHES, "kind"), "send one string, or leave it out"),
 }
 """What to send instead."""
-_FENCE: Final = re.compile(rb"\s*```[a-z]*\s*\n(.*)```\s*", re.DOTALL)
+_FENCE: Final = b"```"
 _DIGITS: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -114,12 +114,19 @@ def _decoded(content: Mapping[str, Any] | str | bytes) -> Any:
         raise ArgumentsError("$", f"the arguments are longer than {MAX_BYTES:,} bytes")
     if not content.strip():
         return {}
-    fenced = _FENCE.fullmatch(content)
     try:
-        found = msgspec.json.decode(fenced[1] if fenced else content)
+        found = msgspec.json.decode(_unfenced(content))
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise ArgumentsError("$", "the arguments are not JSON", _SEND["$"]) from None
     return found if not isinstance(found, str) else _held(found, dict, found)
+
+
+def _unfenced(content: bytes) -> bytes:
+    """Return what stands between the lines of a fence, or the content where there is none."""
+    first, _, rest = content.strip().partition(b"\n")
+    language = first.removeprefix(_FENCE).strip()
+    is_fenced = first.startswith(_FENCE) and rest.endswith(_FENCE)
+    return rest[: -len(_FENCE)] if is_fenced and (not language or language.isalpha()) else content
 
 
 def _held(text: str, kind: type | UnionType, otherwise: Any) -> Any:
