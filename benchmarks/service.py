@@ -25,7 +25,8 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.workload import SIZES, policy_text, requests
+from benchmarks import peer_cerbos
+from benchmarks.workload import SIZES, policy_text, requests, selecting
 
 CONNECTIONS = 64
 _STEADY_A_SECOND = 2000
@@ -52,14 +53,23 @@ class _Client(asyncio.Protocol):
         """Take an answer in."""
         self.rest += data
         head, end, body = self.rest.partition(b"\r\n\r\n")
-        length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0] or 0) if end else 0
-        if end and len(body) >= length:
+        length = (
+            int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0] or 0) if end else 0
+        )
+        whole = body.endswith(b"0\r\n\r\n") if b"chunked" in head.lower() else len(body) >= length
+        if end and whole:
             self.run.answered(self, head, time.perf_counter() - self.began)
             self.rest = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that it was closed before it should be."""
         self.run.lost += exc is not None
+
+
+def _is_whole(head: bytes, body: bytes) -> bool:
+    if b"chunked" in head:
+        return body.endswith(b"0\r\n\r\n")
+    return len(body) >= int(head.partition(b"content-length: ")[2].split(b"\r\n")[0] or 0)
 
 
 class _Run:
@@ -119,7 +129,7 @@ class _Run:
 class _Server:
     """A service that was started."""
 
-    def __init__(self, folder: Path, process: subprocess.Popen[str], token: str) -> None:
+    def __init__(self, folder: Path, process: subprocess.Popen[Any], token: str) -> None:
         self.folder, self.process, self.token = folder, process, token
         self.address = ("127.0.0.1", 0)
 
@@ -195,6 +205,25 @@ def _throughput(seconds: float) -> dict[str, Any]:
     return found
 
 
+def _peer(binary: str, size: int, seconds: float) -> dict[str, Any]:
+    """Return what Cerbos and a worker cost on the same rules, in turns."""
+    found: dict[str, Any] = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        peer_cerbos.served(binary, Path(folder), size, core=0) as process,
+        _served(Path(folder), size) as ours,
+    ):
+        peer = _Server(Path(folder), process, "none")
+        peer.address = peer_cerbos.ADDRESS
+        asked = {name: json.dumps(it).encode() for name, it in selecting(size).items()}
+        for name, body in peer_cerbos.bodies(size).items():
+            cerbos = _run(peer, [peer.head(peer_cerbos.PATH, body)], seconds, None)
+            here = _run(ours, [ours.head("/v1/decide", asked[name])], seconds, None)
+            times = round(cerbos["cpu_us"] / here["cpu_us"], 1)
+            found[name] = {"cerbos": cerbos, "ours": here, "times": times}
+    return found
+
+
 def _steady(seconds: float) -> dict[str, Any]:
     """Return the times of a steady load, beside those of what decides nothing."""
     found = {}
@@ -264,19 +293,23 @@ def _one_answer(link: socket.socket) -> bytes:
 def main() -> None:
     """Measure what is asked for, and print it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", default=["throughput", "steady", "reload", "life"])
+    parser.add_argument("what", nargs="*", help="throughput, steady, reload or life; all")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--decisions", type=int, default=1_000_000)
     parser.add_argument("--idle", type=int, default=10_000)
+    parser.add_argument("--cerbos", help="the binary of Cerbos, to measure it beside a worker")
     options = parser.parse_args()
+    what = options.what or ([] if options.cerbos else ["throughput", "steady", "reload", "life"])
     found: dict[str, Any] = {"load": [round(it, 1) for it in os.getloadavg()]}
-    if "throughput" in options.what:
+    if "throughput" in what:
         found["throughput"] = _throughput(options.seconds)
-    if "steady" in options.what:
+    if options.cerbos:
+        found["cerbos"] = {size: _peer(options.cerbos, size, options.seconds) for size in SIZES[:2]}
+    if "steady" in what:
         found["steady"] = _steady(options.seconds)
-    if "reload" in options.what:
+    if "reload" in what:
         found["reload"] = {size: _reloads(size) for size in SIZES[1:]}
-    if "life" in options.what:
+    if "life" in what:
         found["life"] = _life(options.decisions, options.idle)
     print(json.dumps(found, indent=1))
 

@@ -127,6 +127,25 @@ class Dialect:
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long one attempt at an entry may take, in seconds; None is as usual.
+
+    Attributes:
+        first_byte: from the request until the answer begins.
+        idle: between two pieces of an answer.
+        total: from the request until the answer's end.
+    """
+
+    first_byte: float | None = None
+    idle: float | None = None
+    total: float | None = None
+
+
+TIMEOUTS = ("first_byte", "idle", "total")
+"""The parts of an attempt that have a limit of time."""
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """An endpoint.
 
@@ -135,12 +154,14 @@ class Provider:
         api_key: where its key is, ``env:NAME`` or ``file:PATH``; never the key.
         headers: further headers of every call: a text, or where it is.
         dialect: how it speaks.
+        concurrency: how many calls it may get at the same time, or None.
     """
 
     base_url: str | None = None
     api_key: str | None = None
     headers: Mapping[str, str] = NOTHING
     dialect: Dialect = Dialect()
+    concurrency: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +245,9 @@ class PoolEntry:
         parameters: its own parameters.
         limits: parameter to what may be wished for it.
         fallback: names of the entries to go on with.
-        fallback_on: further HTTP statuses after which one goes on.
+        fallback_on: HTTP statuses and codes of failures after which one goes on too; with a minus
+            before it, one does not.
+        timeouts: how long one attempt at it may take.
         dialect: how its endpoint speaks of it; this goes before the provider's.
         allow: it may be used only where this is true.
         pick: the pool chooses it where this is true.
@@ -246,7 +269,8 @@ class PoolEntry:
     parameters: Mapping[str, Any] = NOTHING
     limits: Mapping[str, Limit] = NOTHING
     fallback: tuple[str, ...] = ()
-    fallback_on: tuple[int, ...] = ()
+    fallback_on: tuple[int | str, ...] = ()
+    timeouts: Timeouts = Timeouts()
     dialect: Dialect = Dialect()
     allow: Condition | None = None
     pick: Condition | None = None

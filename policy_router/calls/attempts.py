@@ -7,17 +7,20 @@ whoever drives it makes the call, in a thread or on an event loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from math import inf
 from typing import Final
 
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from policy_router.calls.failures import UNSENT, Failure, goes_on
+from policy_router.calls.failures import UNSENT, Failure, goes_on, may_hold
+from policy_router.calls.health import Guarded, Health, HealthStore, Rest
 from policy_router.calls.results import Attempt, Failing, Reply
 from policy_router.decision.record import Target
 
 FIRST_PAUSE: Final = 0.5
 """Seconds before a provider that could not serve is called again, where it names none."""
+_NEVER: Final = 2**62
 LONGEST_PAUSE: Final = 8.0
 """The longest of these pauses; they double from round to round."""
 
@@ -56,16 +59,27 @@ class Rules(Struct, frozen=True):
     Attributes:
         retries: how often the whole plan is tried again after passing failures.
         longest_wait: seconds; a target that asks to be left alone for longer is passed over.
-        also: for a target the further statuses after which one goes on.
+        also: for a target the statuses and codes after which one goes on too, or not.
         clock: tells seconds, from any beginning.
         chance: returns a number from 0 to 1, so that children do not come back all at once.
+        health: what is known of targets; None is what this child itself sees of them.
+        deadline: the moment by the clock after which nothing is called; None is never.
+        window: for a target its context window, in tokens; None is unknown.
     """
 
     retries: int
     longest_wait: float
-    also: Callable[[Target], Sequence[int]]
+    also: Callable[[Target], Sequence[int | str]]
     clock: Callable[[], float]
     chance: Callable[[], float]
+    health: HealthStore | None = None
+    deadline: float | None = None
+    window: Callable[[Target], int | None] = lambda _target: None
+
+    @property
+    def remaining(self) -> float:
+        """The seconds until the deadline; infinite without one."""
+        return inf if self.deadline is None else self.deadline - self.clock()
 
 
 class Finished(Struct, frozen=True):
@@ -124,18 +138,21 @@ class _Walk:
     Attributes:
         last: the failure before, made or not.
         decisive: the failure to end with, and its target.
-        free_from: provider to the time from which it may be called again.
+        free_from: the time from which this child may call a model of a provider again.
         hopeless: the places of targets that a further round does not call.
+        overflowed: the largest context window for which the input was too long; None is unknown.
     """
 
     def __init__(self, plan: Sequence[Target], rules: Rules) -> None:
         self.plan, self.rules = plan, rules
+        self.health = Guarded(rules.health or Health(rules.clock, in_a_row=_NEVER))
         self.total = len(plan) * (rules.retries + 1)
         self.attempts: list[Attempt] = []
         self.last: Failure | None = None
         self.decisive: tuple[Failure, Target] | None = None
-        self.free_from: dict[str, float] = {}
+        self.free_from: dict[tuple[str, str], float] = {}
         self.hopeless: set[int] = set()
+        self.overflowed: int | None = None
 
     def run(self) -> AttemptPlan:
         for round_ in range(self.rules.retries + 1):
@@ -153,40 +170,90 @@ class _Walk:
         self, target: Target, place: int, round_: int
     ) -> Generator[Call | Pause, Reply | Failure | None, Finished | None]:
         """Call one target; None where the next one has its turn."""
-        wait = self.free_from.get(target.provider, 0.0) - self.rules.clock()
-        number = len(self.attempts) + 1
-        if wait > self.rules.longest_wait:
-            message = f"asks to be left alone for {wait:.0f} s, which is too long to wait"
-            self.note(target, Failure(Failing.RATE_LIMITED, message), 0.0, is_sent=False)
+        if not may_hold(self.rules.window(target), self.overflowed):
+            why = "its context window is no larger than one for which the input was too long"
+            self.note(target, Failure(Failing.CONTEXT_OVERFLOW, why), 0.0, is_sent=False)
             self.hopeless.add(place)
             return None
-        if wait > 0:
-            yield Pause(wait, target.provider)
-        began = self.rules.clock()
-        answer = yield Call(target, number, self.total, self.last)
+        number, has_waited = len(self.attempts) + 1, False
+        while True:
+            if self.rules.remaining <= 0:
+                return self.too_late(target)
+            rest = self.rest(target)
+            if rest is not None and self.passes_over(target, place, rest, has_waited=has_waited):
+                return None
+            if rest is not None:
+                has_waited = True
+                yield Pause(rest.seconds, target.provider)
+                continue
+            began = self.rules.clock()
+            answer = yield Call(target, number, self.total, self.last)
+            if answer is not None:
+                break
         took = self.rules.clock() - began
         if isinstance(answer, Reply):
+            self.health.answered(target.provider, target.model)
             self.attempts.append(_attempt(number, target, took))
             return Finished(answer, tuple(self.attempts), target)
-        if answer is None:  # pragma: no cover - whoever drives answers a call
-            raise TypeError("a call has an answer")
-        self.note(target, answer, took, is_sent=answer.code not in UNSENT)
-        if not goes_on(answer, self.rules.also(target), is_fallback=place > 0):
+        return self.failed(target, place, round_, answer, took)
+
+    def failed(
+        self, target: Target, place: int, round_: int, failure: Failure, took: float
+    ) -> Finished | None:
+        """Note a failure; None where the next target has its turn."""
+        is_sent = failure.code not in UNSENT
+        self.note(target, failure, took, is_sent=is_sent)
+        if is_sent and not (failure.code is Failing.TIMEOUT and self.rules.remaining <= 0):
+            self.health.failed(target.provider, target.model, failure)
+        if not goes_on(failure, self.rules.also(target), is_fallback=place > 0):
             return self.ended()
-        if not answer.passes:
+        if failure.code is Failing.CONTEXT_OVERFLOW:
+            self.overflowed = max(self.overflowed or 0, self.rules.window(target) or 0) or None
+        if not failure.passes:
             self.hopeless.add(place)
-        self.leave_alone(target.provider, answer, round_)
+        self.leave_alone(target, failure, round_)
         return None
 
-    def leave_alone(self, provider: str, failure: Failure, round_: int) -> None:
-        """Note until when a provider is not to be called again by this child."""
+    # Who is left alone.
+
+    def rest(self, target: Target) -> Rest | None:
+        """Return for how long a target is left alone, by everybody or by this child."""
+        shared = self.health.rest(target.provider, target.model)
+        own = self.free_from.get((target.provider, target.model), 0.0) - self.rules.clock()
+        if own > 0 and (shared is None or own > shared.seconds):
+            return Rest(own, Failing.RATE_LIMITED)
+        return shared
+
+    def passes_over(self, target: Target, place: int, rest: Rest, *, has_waited: bool) -> bool:
+        """Pass over a target that is left alone, unless to wait for it is all that can be done."""
+        too_long = rest.seconds > min(self.rules.longest_wait, self.rules.remaining)
+        if not (too_long or has_waited or self.another_is_free(place)):
+            return False
+        asks = rest.code is Failing.RATE_LIMITED
+        why = "asks to be left alone" if asks else "failed several times, and is left alone"
+        then = ", which is too long to wait" if too_long else ""
+        failure = Failure(rest.code, f"{why} for {rest.seconds:.0f} s{then}")
+        self.note(target, failure, 0.0, is_sent=False)
+        if too_long:
+            self.hopeless.add(place)
+        return True
+
+    def another_is_free(self, place: int) -> bool:
+        """Tell whether a later target of this round may be called at once."""
+        later = [it for it in range(place + 1, len(self.plan)) if it not in self.hopeless]
+        return any(self.rest(self.plan[it]) is None for it in later)
+
+    def leave_alone(self, target: Target, failure: Failure, round_: int) -> None:
+        """Note until when a target is not to be called again by this child."""
         if failure.retry_after is not None:
             pause = failure.retry_after
         elif failure.passes and (self.rules.retries or failure.code is Failing.RATE_LIMITED):
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**round_) * (0.5 + self.rules.chance() / 2)
         else:
             return
-        self.free_from[provider] = self.rules.clock() + pause
+        self.free_from[target.provider, target.model] = self.rules.clock() + pause
+
+    # Noting and ending.
 
     def note(self, target: Target, failure: Failure, took: float, *, is_sent: bool) -> None:
         """Keep a failure; the last one of a call that was made is what the attempts end with."""
@@ -196,6 +263,16 @@ class _Walk:
         number = len(self.attempts) + 1
         attempt = _attempt(number, target, took, failure)
         self.attempts.append(replace(attempt, is_sent=is_sent))
+
+    def too_late(self, target: Target) -> Finished:
+        """End since the deadline has passed; what failed before it is said besides."""
+        if self.decisive is None or self.decisive[0].code is not Failing.TIMEOUT:
+            before = f"; before that: {self.decisive[0].message}" if self.decisive else ""
+            last = self.decisive[1] if self.decisive else target
+            late = Failure(Failing.TIMEOUT, f"the deadline passed{before}")
+            self.note(target, late, 0.0, is_sent=False)
+            self.decisive = late, last
+        return self.ended()
 
     def ended(self) -> Finished:
         if self.decisive is None:  # pragma: no cover - a plan has a target

@@ -14,8 +14,11 @@ from msgspec import Struct
 from policy_router.decision.record import Target
 from policy_router.domain import Dialect, PoolEntry
 
-CHAT, RESPONSES = "chat_completions", "responses"
-"""The two APIs."""
+CHAT, RESPONSES, MESSAGES = "chat_completions", "responses", "anthropic_messages"
+"""The three APIs."""
+
+PATHS: Final = {CHAT: "chat/completions", RESPONSES: "responses", MESSAGES: "messages"}
+"""Where each API is, below the address of an endpoint."""
 
 _DEVELOPER_MODELS: Final = ("gpt-5", "codex")
 """Models with this in their names take the role ``developer`` in place of ``system``."""
@@ -87,6 +90,18 @@ def conversation(target: Target, dialect: Dialect, system: str, user: str) -> li
     role = dialect.system_role or _usual_role(target.model)
     first = [{"role": role, "content": system}] if system else []
     return [*first, {"role": "user", "content": user}]
+
+
+def body(sent: Wire, *, streams: bool) -> dict[str, Any]:
+    """Return the body of a call.
+
+    Args:
+        sent: what is sent.
+        streams: whether the answer is streamed.
+    """
+    messages = "input" if sent.api == RESPONSES else "messages"
+    whole = {"model": sent.model, messages: sent.messages, **sent.parameters}
+    return {**whole, "stream": True} if streams else whole
 
 
 def longest_answer(parameters: Mapping[str, Any]) -> int | None:

@@ -7,37 +7,29 @@ mend, the fallbacks, in order. Which target wins was decided before; here nobody
 from __future__ import annotations
 
 import asyncio
-import random
-import re
-import threading
-import time
 from collections.abc import Mapping
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Struct, UnsetType
+from msgspec import UnsetType
 from msgspec.structs import replace
 
-from policy_router.calls.attempts import Call, Finished, Pause, Rules, advance, attempt_plan
 from policy_router.calls.closeable import Closeable
-from policy_router.calls.connections import Connections, borrowed
-from policy_router.calls.dialects import Wire, conversation, wire
-from policy_router.calls.endpoints import Endpoint, endpoint_of, entry_of, merged
+from policy_router.calls.connections import Connections, borrowed, prepare_sdk
+from policy_router.calls.dialects import Wire, conversation
+from policy_router.calls.endpoints import Endpoint
 from policy_router.calls.failures import Failure
-from policy_router.calls.notifications import (
-    notify_all,
-    tell_attempt,
-    tell_left_out,
-    tell_pause,
-    tell_text,
-)
-from policy_router.calls.results import ChildTask, Reply, Watcher
-from policy_router.calls.served import concluded
+from policy_router.calls.health import Health, HealthStore
+from policy_router.calls.legs import SESSION_HEADER, Leg, Legs
+from policy_router.calls.limits import Limits
+from policy_router.calls.notifications import notify_all, tell_text
+from policy_router.calls.plan import Plan, rules_of
+from policy_router.calls.results import ChildTask, Failing, Reply, Watcher, moment_after
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.domain import Policy
 from policy_router.errors import NoTarget, ProviderError
 from policy_router.files.clock import Clock, system_clock
-from policy_router.files.ids import check_session, uuid7
+from policy_router.files.ids import uuid7
 
 if TYPE_CHECKING:
     import openai
@@ -46,21 +38,8 @@ if TYPE_CHECKING:
 
 INSTRUCTIONS: Final = "You are a sub-agent. Do the task, and answer with its result alone."
 """The system message of a child, unless the host has its own."""
-
-_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_TAKEN: Final = frozenset({"authorization", "content-length", "content-type", "host"})
-_SHORTEST_SECRET: Final = 8
-"""Shorter keys are not starred out: they would be found in ordinary words."""
-_MOST_SECRETS: Final = 100
-"""So many keys that were read before are starred out too; keys that change would be ever more."""
-
-
-class _Prepared(Struct, frozen=True):
-    """A call that can be made."""
-
-    endpoint: Endpoint
-    exchange: Exchange
-    left_out: tuple[str, ...]
+_GRACE: Final = 0.05
+"""Seconds after its time in which a call may end by itself, and say how far it came."""
 
 
 class Executor(Closeable):
@@ -75,12 +54,14 @@ class Executor(Closeable):
         *,
         environ: Mapping[str, str] | None = None,
         timeout: float = 600.0,
+        deadline: float | None = None,
         retries: int = 0,
         longest_wait: float = 60.0,
         streams: bool = False,
         instructions: str = INSTRUCTIONS,
-        session_header: str = "X-Session-Id",
+        session_header: str = SESSION_HEADER,
         transport: Any = None,
+        health: HealthStore | None = None,
         clock: Clock = system_clock,
     ) -> None:
         """Prepare to run the decisions of a policy; nothing is opened yet.
@@ -89,6 +70,8 @@ class Executor(Closeable):
             policy: the policy with the endpoints of providers and their dialects.
             environ: the mapping for ``env:NAME``; default: the process's environment.
             timeout: seconds without data from a provider after which an attempt fails.
+            deadline: seconds that a child may take in all; None: no limit. Within it, an attempt
+                that takes too long fails with ``timeout``, and the plan goes on.
             retries: how often the plan is repeated after temporary failures.
             longest_wait: seconds; a provider that asks for a longer pause is skipped.
             streams: whether answers are streamed, so that watchers get the text in pieces.
@@ -96,6 +79,8 @@ class Executor(Closeable):
             session_header: the header with the session's id for the provider.
             transport: an ``httpx2`` transport in place of the network, for tests; with version 2 of
                 the SDK, an ``httpx`` transport.
+            health: what is known of targets, shared by all children; default: a store of this
+                executor. A host may give several executors one, or have its own.
             clock: the time, for a ``Retry-After`` that is a date.
 
         Raises:
@@ -103,17 +88,29 @@ class Executor(Closeable):
         """
         if timeout <= 0 or retries < 0 or longest_wait < 0:
             raise ValueError("the timeout is above 0, retries and longest_wait are at least 0")
-        if not _HEADER.fullmatch(session_header) or session_header.lower() in _TAKEN:
-            raise ValueError("the session_header is no name for a header of one's own")
+        if deadline is not None and deadline <= 0:
+            raise ValueError("the deadline is above 0")
+        limits = Limits(timeout, timeout)
         self.policy = policy
-        self._environ = environ
-        self._streams, self._instructions = streams, instructions
-        self._session_header, self._clock = session_header, clock
-        self._rules = Rules(retries, longest_wait, self._also, time.monotonic, random.random)
-        self._read: list[str] = []
-        self._secrets: tuple[str, ...] = ()
-        self._lock = threading.Lock()
+        self._streams, self._instructions, self._clock = streams, instructions, clock
+        self._legs = Legs(environ, session_header=session_header, limits=limits, streams=streams)
+        self._deadline, self._is_warm = deadline, False
+        health = Health() if health is None else health
+        self._rules = rules_of(policy, retries, longest_wait, health)
         self._connections = Connections(timeout, transport)
+
+    async def warm(self) -> None:
+        """Import what model calls need, in a thread, so that the first call is no slower.
+
+        The first call on an event loop does it too: it takes about a third of a second, in which
+        the loop would stand still.
+
+        Raises:
+            ModuleNotFoundError: the extra ``run`` is not installed.
+        """
+        if not self._is_warm:
+            await asyncio.to_thread(prepare_sdk)
+            self._is_warm = True
 
     # Acting on one decision.
 
@@ -125,6 +122,7 @@ class Executor(Closeable):
         context: str = "",
         decision_id: str | None = None,
         session_id: str | None = None,
+        deadline: float | None = None,
         watcher: Watcher | None = None,
     ) -> Reply:
         """Make the model call of a decision, and try its fallbacks.
@@ -135,6 +133,7 @@ class Executor(Closeable):
             context: the information that the task needs.
             decision_id: the id of the decision; a new one unless given.
             session_id: the session to continue.
+            deadline: seconds that it may take in all, if that is less than the executor's.
             watcher: is called with each event.
 
         Returns:
@@ -146,7 +145,15 @@ class Executor(Closeable):
             RequestError: the session's id cannot be sent.
             ModuleNotFoundError: the extra ``run`` is not installed.
         """
-        task = self._task(record, goal, context, decision_id, session_id=session_id, tell=watcher)
+        task = self._task(
+            record,
+            goal,
+            context,
+            decision_id,
+            session_id=session_id,
+            deadline=deadline,
+            tell=watcher,
+        )
         return self.run_child(_target(record), task)
 
     async def run_async(
@@ -157,10 +164,19 @@ class Executor(Closeable):
         context: str = "",
         decision_id: str | None = None,
         session_id: str | None = None,
+        deadline: float | None = None,
         watcher: Watcher | None = None,
     ) -> Reply:
         """Make the model call on an event loop, like :meth:`run`."""
-        task = self._task(record, goal, context, decision_id, session_id=session_id, tell=watcher)
+        task = self._task(
+            record,
+            goal,
+            context,
+            decision_id,
+            session_id=session_id,
+            deadline=deadline,
+            tell=watcher,
+        )
         return await self.run_child_async(_target(record), task)
 
     def _task(
@@ -171,11 +187,13 @@ class Executor(Closeable):
         decision_id: str | None,
         *,
         session_id: str | None,
+        deadline: float | None,
         tell: Watcher | None,
     ) -> ChildTask:
         kind = str(record.request.get("task", {}).get("kind", ""))
         id_ = decision_id or uuid7(self._clock())
-        return ChildTask(0, goal, context, kind, id_, session_id, record, notify_all(tell))
+        told, until = notify_all(tell), moment_after(deadline)
+        return ChildTask(0, goal, context, kind, id_, session_id, record, told, until)
 
     def run_child(self, target: Target, task: ChildTask) -> Reply:
         """Run the default child: one completion, at the target or at one of its fallbacks.
@@ -185,116 +203,95 @@ class Executor(Closeable):
             RequestError: the session's id cannot be sent.
             ModuleNotFoundError: the extra ``run`` is not installed.
         """
-        steps = attempt_plan((target, *task.fallbacks), self._rules)
-        step = advance(steps)
-        while not isinstance(step, Finished):
-            if isinstance(step, Pause):
-                tell_pause(task, step)
-                time.sleep(step.seconds)
-                step = advance(steps)
-            else:
-                step = advance(steps, self._attempt(step, task))
-        return concluded(self.policy, step, task)
+        with closing(self.plan(target, task)) as plan:
+            while (leg := plan.ready()) is not None:
+                plan.answered(self._attempt(leg, task))
+            return plan.reply()
 
     async def run_child_async(self, target: Target, task: ChildTask) -> Reply:
         """Run the default child on an event loop, like :meth:`run_child`."""
-        steps = attempt_plan((target, *task.fallbacks), self._rules)
-        step = advance(steps)
-        while not isinstance(step, Finished):
-            if isinstance(step, Pause):
-                tell_pause(task, step)
-                await asyncio.sleep(step.seconds)
-                step = advance(steps)
-            else:
-                step = advance(steps, await self._attempt_async(step, task))
-        return concluded(self.policy, step, task)
+        with closing(self.plan(target, task)) as plan:
+            while (leg := await plan.ready_async()) is not None:
+                plan.answered(await self._attempt_async(leg, task))
+            return plan.reply()
+
+    def plan(self, target: Target, task: ChildTask) -> Plan:
+        """Return the plan of a child, for a host that makes the calls itself.
+
+        Args:
+            target: the target of the child.
+            task: the child's task.
+
+        Raises:
+            RequestError: the session's id cannot be sent.
+        """
+        rules = replace(self._rules, deadline=task.by(self._deadline))
+        return Plan(self.policy, target, task, legs=self._legs, rules=rules, clock=self._clock)
 
     # One attempt.
 
-    def _attempt(self, call: Call, task: ChildTask) -> Reply | Failure:
-        prepared = self._prepared(call, task)
-        if isinstance(prepared, Failure):
-            return prepared
+    def _attempt(self, leg: Leg, task: ChildTask) -> Reply | Failure:
+        exchange = self._exchange(leg, task)
         clients = self._connections.clients
         try:
-            with borrowed(clients, prepared.endpoint) as loan:
+            with borrowed(clients, leg.endpoint) as loan:
                 if self._streams:
-                    with closing(prepared.exchange.stream(loan.client)) as pieces:
+                    with closing(exchange.stream(loan.client, leg.limits)) as pieces:
                         for piece in pieces:
                             tell_text(task, piece)
-                    loan.answer = prepared.exchange.reading.outcome()
+                    loan.answer = exchange.reading.outcome()
                 else:
-                    loan.answer = prepared.exchange.call(loan.client)
+                    loan.answer = exchange.call(loan.client, leg.limits)
         finally:
             for client in clients.dead():
                 client.close()
-        return _warned(loan.answer, prepared)
+        return loan.answer
 
-    async def _attempt_async(self, call: Call, task: ChildTask) -> Reply | Failure:
-        prepared = self._prepared(call, task)
-        if isinstance(prepared, Failure):
-            return prepared
+    async def _attempt_async(self, leg: Leg, task: ChildTask) -> Reply | Failure:
+        await self.warm()
+        exchange = self._exchange(leg, task)
         clients = self._connections.of_this_loop()
         try:
-            with borrowed(clients, prepared.endpoint) as loan:
-                if self._streams:
-                    async with aclosing(prepared.exchange.stream_async(loan.client)) as pieces:
-                        async for piece in pieces:
-                            tell_text(task, piece)
-                    loan.answer = prepared.exchange.reading.outcome()
-                else:
-                    loan.answer = await prepared.exchange.call_async(loan.client)
+            with borrowed(clients, leg.endpoint) as loan:
+                loan.answer = await self._answer_async(exchange, loan.client, leg, task)
         finally:
             for client in clients.dead():
                 await client.close()
-        return _warned(loan.answer, prepared)
+        return loan.answer
 
-    def _prepared(self, call: Call, task: ChildTask) -> _Prepared | Failure:
-        """Put a call as its target wants it, and tell that it begins."""
+    async def _answer_async(
+        self, exchange: Exchange, client: openai.AsyncOpenAI, leg: Leg, task: ChildTask
+    ) -> Reply | Failure:
+        """Return what a call brings; one that does not end by itself in time is cancelled."""
+        total = leg.limits.total
+        limit = asyncio.timeout(None if total is None else total + _GRACE)
+        try:
+            async with limit:
+                if not self._streams:
+                    return await exchange.call_async(client, leg.limits)
+                async with aclosing(exchange.stream_async(client, leg.limits)) as pieces:
+                    async for piece in pieces:
+                        tell_text(task, piece)
+                return exchange.reading.outcome()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return Failure(Failing.TIMEOUT, "the provider did not answer in time")
+
+    def _exchange(self, leg: Leg, task: ChildTask) -> Exchange:
         from policy_router.calls.sdk import Exchange
 
-        target = call.target
-        tell_attempt(call, task)
-        endpoint = endpoint_of(self.policy, target.provider, self._environ)
-        if isinstance(endpoint, Failure):
-            return endpoint
-        self._keep_secret(endpoint)
-        sent = self._wire(target, task, endpoint, streams=self._streams)
-        for name in sent.left_out:
-            tell_left_out(call, task, name)
-        exchange = Exchange(sent, self._secrets, self._clock)
-        return _Prepared(endpoint, exchange, sent.left_out)
+        return Exchange(self._with_messages(leg, task), self._legs.secrets, self._clock)
 
-    def _wire(self, target: Target, task: ChildTask, endpoint: Endpoint, *, streams: bool) -> Wire:
-        entry = entry_of(self.policy, target)
-        dialect = merged(entry.dialect, endpoint.dialect) if entry else endpoint.dialect
+    def _with_messages(self, leg: Leg, task: ChildTask) -> Wire:
         user = f"{task.goal}\n\n{task.context}" if task.context else task.goal
-        sent = wire(target, entry, dialect, streams=streams)
-        messages = conversation(target, dialect, self._instructions, user)
-        return replace(sent, messages=messages, headers=self._session(task.session_id))
-
-    def _session(self, session_id: str | None) -> dict[str, str]:
-        if session_id is None:
-            return {}
-        check_session(session_id)
-        return {self._session_header: session_id}
-
-    def _also(self, target: Target) -> tuple[int, ...]:
-        entry = entry_of(self.policy, target)
-        return entry.fallback_on if entry else ()
-
-    def _keep_secret(self, endpoint: Endpoint) -> None:
-        """Remember an endpoint's secrets, so that no answer repeats them; longest first."""
-        found = [secret for secret in endpoint.secrets if len(secret) >= _SHORTEST_SECRET]
-        if not set(found).issubset(self._secrets):
-            with self._lock:
-                self._read = [it for it in self._read if it not in found][-_MOST_SECRETS:] + found
-                self._secrets = tuple(sorted(self._read, key=len, reverse=True))
+        messages = conversation(leg.target, leg.dialect, self._instructions, user)
+        return replace(leg.wire, messages=messages)
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """The keys that were read so far, which are removed from texts of a host's own child."""
-        return self._secrets
+        return self._legs.secrets
 
     # Connections.
 
@@ -311,7 +308,10 @@ class Executor(Closeable):
         Raises:
             ProviderError: the provider has no address, or its key is missing.
         """
-        return self._wire(target, task, self._endpoint(target.provider), streams=False)
+        leg = self._legs.leg(self.policy, target, task.session_id, streams=False)
+        if isinstance(leg, Failure):
+            raise ProviderError(leg.code, leg.message)
+        return self._with_messages(leg, task)
 
     def client(self, provider: str) -> openai.OpenAI:
         """Return the SDK's client of a provider, for a host that makes its own calls.
@@ -336,14 +336,13 @@ class Executor(Closeable):
 
         Nothing is sent. None where nothing is known to be in the way.
         """
-        endpoint = endpoint_of(self.policy, provider, self._environ)
+        endpoint = self._legs.endpoint(self.policy, provider)
         return endpoint.message if isinstance(endpoint, Failure) else None
 
     def _endpoint(self, provider: str) -> Endpoint:
-        endpoint = endpoint_of(self.policy, provider, self._environ)
+        endpoint = self._legs.endpoint(self.policy, provider)
         if isinstance(endpoint, Failure):
             raise ProviderError(endpoint.code, endpoint.message)
-        self._keep_secret(endpoint)
         return endpoint
 
     def close(self) -> None:
@@ -368,13 +367,3 @@ def _target(record: DecisionRecord) -> Target:
     if isinstance(target, UnsetType):
         raise NoTarget(record)
     return target
-
-
-def _warned(answer: Reply | Failure | None, prepared: _Prepared) -> Reply | Failure:
-    """Add to an answer what was left out of its call."""
-    if isinstance(answer, Reply) and prepared.left_out:
-        warnings = tuple(f"the model does not take `{name}`" for name in prepared.left_out)
-        return replace(answer, warnings=warnings)
-    if answer is None:  # pragma: no cover - every way out of a loan sets it, or raises
-        raise TypeError("a call has an answer")
-    return answer

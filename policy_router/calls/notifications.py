@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from policy_router.calls.attempts import Call, Pause
 from policy_router.calls.results import ChildTask, Event, EventKind, Watcher
 from policy_router.decision.record import Target
 from policy_router.diagnostics.model import printable
+
+if TYPE_CHECKING:
+    from policy_router.calls.attempts import Call, Pause
 
 LOGGER: Final = logging.getLogger("policy_router")
 """The log of this package; a host says where it goes, and without that it goes nowhere."""

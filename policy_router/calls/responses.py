@@ -1,31 +1,51 @@
 """What providers answer, read with care: any field may be missing or of another type.
 
-Both APIs are read, whole answers and streams. What is repeated of a key is starred out, in a
+Each API is read, whole answers and streams. What is repeated of a key is starred out, in a
 stream too, where a key may come in two pieces.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
-import msgspec
-from msgspec.structs import replace
-
-from policy_router.calls.dialects import RESPONSES
-from policy_router.calls.failures import Failure, begun, of_status, sound, without
+from policy_router.calls.answers import (
+    Reading,
+    Secrets,
+    count,
+    failure_of,
+    get,
+    has_too_many_parts,
+    judged,
+    masked,
+    parsed,
+    refusal_of,
+    says_something,
+    text_of,
+    word,
+)
+from policy_router.calls.dialects import MESSAGES, RESPONSES
+from policy_router.calls.failures import Failure
+from policy_router.calls.messages import MessageReading, read_message
 from policy_router.calls.results import Failing, Reply
 
-Secrets = tuple[str, ...]
-"""Keys that must not be repeated, longest first."""
-
-_STATUS_OF_CODE = {"rate_limit_exceeded": 429, "server_error": 500}
-"""What the Responses API calls a failure in an answer, as the status it would have been."""
+_ASKS: Final = frozenset(
+    {
+        "apply_patch_call",
+        "computer_call",
+        "custom_tool_call",
+        "function_call",
+        "local_shell_call",
+        "mcp_approval_request",
+        "shell_call",
+    }
+)
+"""What the Responses API calls an item that somebody else than the provider is to act on."""
 
 
 def read_answer(
-    api: str, content: bytes, secrets: Secrets, *, model: str, now: datetime.datetime
+    api: str, content: bytes | bytearray, secrets: Secrets, *, model: str, now: datetime.datetime
 ) -> Reply | Failure:
     """Read a whole answer.
 
@@ -36,229 +56,149 @@ def read_answer(
         model: the model that was called.
         now: the time.
     """
+    if has_too_many_parts(content):
+        return Failure(Failing.ANSWER_TOO_LARGE, "the provider's answer has too many parts", 200)
     try:
-        answer = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        answer = parsed(content)
+    except (ValueError, RecursionError):
         return Failure(Failing.BAD_RESPONSE, "the provider's answer is not JSON", 200)
     error = get(answer, "error")
     if isinstance(error, Mapping | str) and error:
         return failure_of(error, secrets, model=model, now=now)
+    if api == MESSAGES:
+        return read_message(answer, secrets)
     if api == RESPONSES:
         return _read_response(answer, secrets)
+    return _read_completion(answer, secrets, model=model, now=now)
+
+
+def _read_completion(
+    answer: Any, secrets: Secrets, *, model: str, now: datetime.datetime
+) -> Reply | Failure:
     choice = get(answer, "choices", 0)
     if isinstance(get(choice, "error"), Mapping):
         return failure_of(choice["error"], secrets, model=model, now=now)
     message = get(choice, "message")
     if not isinstance(message, Mapping):
         return Failure(Failing.BAD_RESPONSE, "the provider's answer has no message", 200)
-    return Reply(
-        text=_masked(_text(get(message, "content")), secrets),
-        served_model=_word(get(answer, "model"), secrets),
-        finish_reason=_word(get(choice, "finish_reason"), secrets),
-        input_tokens=_count(get(answer, "usage", "prompt_tokens")),
-        output_tokens=_count(get(answer, "usage", "completion_tokens")),
+    content, refusal = get(message, "content"), get(message, "refusal")
+    reply = Reply(
+        text=masked(text_of(content), secrets),
+        served_model=word(get(answer, "model"), secrets),
+        finish_reason=word(get(choice, "finish_reason"), secrets),
+        **_chat_usage(get(answer, "usage")),
     )
+    return judged(
+        reply,
+        secrets,
+        refusal=refusal if isinstance(refusal, str) else refusal_of(content),
+        asks_tool=_asks_tool(message),
+    )
+
+
+def _asks_tool(message: Any) -> bool:
+    """Tell whether a message, or a piece of one, asks for a tool."""
+    calls, call = get(message, "tool_calls"), get(message, "function_call")
+    return (isinstance(calls, list) and bool(calls)) or (isinstance(call, Mapping) and bool(call))
+
+
+def _chat_usage(usage: Any) -> dict[str, Any]:
+    """Return the counts of a completion; the last names are DeepSeek's and Moonshot's."""
+    return {
+        "input_tokens": count(get(usage, "prompt_tokens")),
+        "output_tokens": count(get(usage, "completion_tokens")),
+        "cached_tokens": count(
+            get(usage, "prompt_tokens_details", "cached_tokens"),
+            get(usage, "cache_read_input_tokens"),
+            get(usage, "prompt_cache_hit_tokens"),
+            get(usage, "cached_tokens"),
+        ),
+    }
+
+
+def _response_usage(usage: Any) -> dict[str, Any]:
+    return {
+        "input_tokens": count(get(usage, "input_tokens")),
+        "output_tokens": count(get(usage, "output_tokens")),
+        "cached_tokens": count(get(usage, "input_tokens_details", "cached_tokens")),
+    }
 
 
 def _read_response(answer: Any, secrets: Secrets) -> Reply | Failure:
     output = get(answer, "output")
     if not isinstance(output, list) or get(answer, "status") == "failed":
         return Failure(Failing.BAD_RESPONSE, "the provider's answer has no output", 200)
-    texts = [
-        text
-        for item in output
-        if get(item, "type") == "message" and (text := _text(get(item, "content"))) is not None
-    ]
-    return Reply(
-        text=_masked("".join(texts), secrets) if texts else None,
-        served_model=_word(get(answer, "model"), secrets),
-        finish_reason=_word(
+    contents = [get(item, "content") for item in output if get(item, "type") == "message"]
+    texts = [text for content in contents if (text := text_of(content)) is not None]
+    reply = Reply(
+        text=masked("".join(texts), secrets) if texts else None,
+        served_model=word(get(answer, "model"), secrets),
+        finish_reason=word(
             get(answer, "incomplete_details", "reason") or get(answer, "status"), secrets
         ),
-        input_tokens=_count(get(answer, "usage", "input_tokens")),
-        output_tokens=_count(get(answer, "usage", "output_tokens")),
+        **_response_usage(get(answer, "usage")),
     )
-
-
-def body_of(content: bytes) -> Any:
-    """Return the JSON in a body; its text, where it is none."""
-    try:
-        return msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return content.decode("utf-8", "replace")
-
-
-def failure_of(error: Any, secrets: Secrets, *, model: str, now: datetime.datetime) -> Failure:
-    """Return the failure that an answer tells of under a status of success, or in a stream."""
-    if not isinstance(error, Mapping | str):
-        error = {key: get(error, key) for key in ("code", "message", "type")}
-    code = get(error, "code")
-    if isinstance(code, str):
-        code = _STATUS_OF_CODE.get(code, int(code) if code.isdecimal() and len(code) == 3 else None)  # noqa: PLR2004 - digits
-    status = code
-    if not isinstance(status, int) or not 400 <= status < 600:  # noqa: PLR2004 - statuses
-        status = 500
-    return of_status(status, error, {}, secrets, model=model, now=now)
-
-
-class Reading:
-    """A stream, as far as it has come.
-
-    Attributes:
-        has_begun: whether anything arrived.
-        failure: what ended it too early, or None.
-    """
-
-    def __init__(self, secrets: Secrets, model: str) -> None:
-        """Begin with nothing."""
-        self.has_begun = False
-        self.failure: Failure | None = None
-        self._secrets, self._model, self._held = secrets, model, ""
-        self._reply = Reply()
-        self._texts: list[str] = []
-
-    def pieces(self, event: Any, *, now: datetime.datetime) -> Iterable[str]:
-        """Take an event in, and return what it adds to the text."""
-        self.has_begun = True
-        return self._released(self._take(event, now))
-
-    def rest(self) -> Iterable[str]:
-        """Return what is still held back of the text."""
-        held, self._held = self._held, ""
-        return self._released("", last=held)
-
-    def outcome(self) -> Reply | Failure:
-        """Return the answer, or why there is none."""
-        text = "".join(self._texts)
-        if self.failure is None and self._reply.finish_reason is not None:
-            return replace(self._reply, text=text)
-        failure = self.failure or Failure(
-            Failing.CONNECTION_FAILED, "the stream ended before the answer did"
-        )
-        if not self.has_begun:
-            return failure
-        return replace(failure, code=Failing.STREAM_BROKEN, streamed=True, partial=text)
-
-    def _take(self, event: Any, now: datetime.datetime) -> str:
-        """Keep what an event says, and return the text that is in it."""
-        raise NotImplementedError
-
-    def _know(self, **found: Any) -> None:
-        """Keep what is known now; what is not said again stays."""
-        known = {key: value for key, value in found.items() if value is not None}
-        if known:
-            self._reply = replace(self._reply, **known)
-
-    def _released(self, text: str, last: str = "") -> Iterable[str]:
-        """Star out keys, and hold back what may be the beginning of one."""
-        text = self._held + text
-        place = self._certain(text)
-        self._held = text[place:]
-        released = sound(_complete(text[:place], self._secrets) + without(last, self._secrets))
-        if released:
-            self._texts.append(released)
-            yield released
-
-    def _certain(self, text: str) -> int:
-        """Return how much of a text is certain: before what may begin a key, in no key's midst."""
-        place = len(text) - max((begun(text, secret) for secret in self._secrets), default=0)
-        if text and "\ud800" <= text[place - 1 : place] <= "\udbff":
-            place -= 1  # the first half of a character
-        moved = place < len(text)
-        while moved:
-            moved = False
-            for secret in self._secrets:
-                start = text.rfind(secret, 0, place + len(secret) - 1)
-                if start != -1 and start < place < start + len(secret):
-                    place, moved = start, True
-        return place
+    return judged(
+        reply,
+        secrets,
+        refusal="".join(map(refusal_of, contents)),
+        asks_tool=any(str(get(item, "type")) in _ASKS for item in output),
+    )
 
 
 class ChatReading(Reading):
     """A stream of the Chat Completions API."""
 
-    def _take(self, event: Any, now: datetime.datetime) -> str:
-        error = get(event, "error")
-        if error:
-            self.failure = failure_of(error, self._secrets, model=self._model, now=now)
+    def take(self, event: Any, now: datetime.datetime) -> str:
+        """Keep what an event says, and return the text that is in it."""
         choice = get(event, "choices", 0)
-        self._know(
-            served_model=_word(get(event, "model"), self._secrets),
-            finish_reason=_word(get(choice, "finish_reason"), self._secrets),
-            input_tokens=_count(get(event, "usage", "prompt_tokens")),
-            output_tokens=_count(get(event, "usage", "completion_tokens")),
+        error = get(event, "error") or get(choice, "error")
+        if error:
+            self.failure = failure_of(error, self.secrets, model=self.model, now=now)
+        delta = get(choice, "delta")
+        self.has_news = says_something(delta)
+        self.asks_tool = self.asks_tool or _asks_tool(delta)
+        self.refuse(get(delta, "refusal"))
+        usage = get(event, "usage")
+        self.know(
+            served_model=word(get(event, "model"), self.secrets),
+            finish_reason=word(get(choice, "finish_reason"), self.secrets),
+            **(_chat_usage(usage) if usage else {}),
         )
-        return _text(get(choice, "delta", "content")) or ""
+        return text_of(get(delta, "content")) or ""
 
 
 class ResponseReading(Reading):
     """A stream of the Responses API."""
 
-    def _take(self, event: Any, now: datetime.datetime) -> str:
+    def take(self, event: Any, now: datetime.datetime) -> str:
+        """Keep what an event says, and return the text that is in it."""
         kind = get(event, "type")
+        self.has_news = says_something(get(event, "delta"))
         if kind == "response.output_text.delta":
-            return _text(get(event, "delta")) or ""
-        if kind == "error":
-            self.failure = failure_of(event, self._secrets, model=self._model, now=now)
-        elif kind == "response.failed":
-            self.failure = failure_of(
-                get(event, "response", "error"), self._secrets, model=self._model, now=now
-            )
+            return text_of(get(event, "delta")) or ""
+        if kind == "response.refusal.delta":
+            self.refuse(get(event, "delta"))
+        elif kind == "response.output_item.done":
+            self.asks_tool = self.asks_tool or str(get(event, "item", "type")) in _ASKS
         response = get(event, "response")
-        ended = kind in ("response.completed", "response.incomplete")
+        if kind == "error":
+            error = get(event, "error") or event
+            self.failure = failure_of(error, self.secrets, model=self.model, now=now)
+        elif kind == "response.failed":
+            error = get(response, "error")
+            self.failure = failure_of(error, self.secrets, model=self.model, now=now)
+        self.is_finished = kind in ("response.completed", "response.incomplete")
         reason = get(response, "incomplete_details", "reason") or get(response, "status")
-        self._know(
-            served_model=_word(get(response, "model"), self._secrets),
-            finish_reason=_word(reason, self._secrets) if ended else None,
-            input_tokens=_count(get(response, "usage", "input_tokens")),
-            output_tokens=_count(get(response, "usage", "output_tokens")),
+        self.know(
+            served_model=word(get(response, "model"), self.secrets),
+            finish_reason=word(reason, self.secrets) if self.is_finished else None,
+            **_response_usage(get(response, "usage")),
         )
         return ""
 
 
 def reading_of(api: str, secrets: Secrets, model: str) -> Reading:
     """Begin to read a stream of an API."""
-    return (ResponseReading if api == RESPONSES else ChatReading)(secrets, model)
-
-
-def get(node: Any, *path: str | int) -> Any:
-    """Return what is at a path of plain data or of the SDK's objects; None where nothing is."""
-    for part in path:
-        if isinstance(part, int):
-            is_there = isinstance(node, list) and part < len(node)
-            node = node[part] if is_there else None
-        elif isinstance(node, Mapping):
-            node = node.get(part)
-        else:
-            node = getattr(node, part, None)
-    return node
-
-
-def _text(content: Any) -> str | None:
-    """Return the text of a message: a string, or the text parts of a list."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return None
-    parts = [get(part, "text") for part in content if "text" in str(get(part, "type"))]
-    return "".join(part for part in parts if isinstance(part, str))
-
-
-def _complete(text: str, secrets: Secrets) -> str:
-    """Star out whole keys; what may yet become one is held back instead."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
-
-
-def _masked(text: str | None, secrets: Secrets) -> str | None:
-    return None if text is None else without(sound(text), secrets)
-
-
-def _word(value: Any, secrets: Secrets) -> str | None:
-    return without(sound(value), secrets)[:200] if isinstance(value, str) and value else None
-
-
-def _count(value: Any) -> int | None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    return value if is_count else None
+    kinds = {RESPONSES: ResponseReading, MESSAGES: MessageReading}
+    return kinds.get(api, ChatReading)(secrets, model)

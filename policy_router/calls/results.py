@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -13,6 +14,9 @@ from policy_router.decision.record import DecisionRecord, Reason, Target
 from policy_router.domain import Level
 
 _Count = Annotated[int, Meta(ge=0)]
+_HANDED_OVER: Final = "policy_router_delegation"
+_DEEPEST: Final = 8
+"""So many causes of an exception are looked at."""
 
 
 class Failing(StrEnum):
@@ -40,6 +44,18 @@ class Failing(StrEnum):
     """An answer that is none: not JSON, or without a message."""
     STREAM_BROKEN = "stream_broken"
     """A stream that ended before the answer did."""
+    EMPTY_ANSWER = "empty_answer"
+    """An answer with neither text nor a tool call."""
+    CONTENT_FILTERED = "content_filtered"
+    """The provider's filter kept the input or the answer back."""
+    REFUSED_BY_MODEL = "refused_by_model"
+    """The model says that it will not do the task."""
+    CONTEXT_OVERFLOW = "context_overflow"
+    """The input is too long for the model's context window."""
+    WANTS_TOOL = "wants_tool"
+    """The answer of a child of one completion asks for a tool."""
+    ANSWER_TOO_LARGE = "answer_too_large"
+    """An answer of more bytes than are read."""
     NO_ENDPOINT = "no_endpoint"
     """Nothing says where the provider is; nothing was sent."""
     NO_CREDENTIAL = "no_credential"
@@ -239,6 +255,11 @@ class Result(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     error: TaskError | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data: what is unknown is None."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
     @property
     def is_free(self) -> bool:
         """Whether it cost nothing for certain.
@@ -270,6 +291,24 @@ class Delegation(Struct, frozen=True):
     error: TaskError | None = None
     totals: Totals = Totals()
 
+    @staticmethod
+    def handed_over(problem: BaseException) -> Delegation | None:
+        """Return what was finished of a delegation that was interrupted; None where nothing says.
+
+        Args:
+            problem: what interrupted it, such as ``asyncio.CancelledError``, ``KeyboardInterrupt``
+                or the ``TimeoutError`` of ``asyncio.timeout``.
+        """
+        cause: BaseException | None = problem
+        for _ in range(_DEEPEST):
+            if cause is None:
+                return None
+            found = getattr(cause, _HANDED_OVER, None)
+            if isinstance(found, Delegation):
+                return found
+            cause = cause.__cause__ or cause.__context__
+        return None
+
     def to_json(self) -> bytes:
         """Return everything as JSON, for the host: what is unknown is null."""
         return _ENCODER.encode(self)
@@ -293,6 +332,11 @@ class Delegation(Struct, frozen=True):
             "error": None if self.results else _reason(self.error),
         }
         return _ENCODER.encode(_given(answer)).decode()
+
+
+def hand_over(problem: BaseException, made: Delegation) -> None:
+    """Let what interrupts a delegation carry what is finished of it."""
+    setattr(problem, _HANDED_OVER, made)
 
 
 class Reply(Struct, frozen=True):
@@ -381,6 +425,11 @@ Watcher = Callable[[Event], None]
 """Is told what happens, in the thread in which it happens."""
 
 
+def moment_after(seconds: float | None) -> float | None:
+    """Return the moment in so many seconds, by ``time.monotonic``; None is never."""
+    return None if seconds is None else time.monotonic() + seconds
+
+
 class ChildTask(Struct, frozen=True):
     """What a child is to do.
 
@@ -393,6 +442,7 @@ class ChildTask(Struct, frozen=True):
         session_id: the session to continue, or None.
         record: the decision.
         tell: tells whoever watches the delegation.
+        deadline: the moment, by ``time.monotonic``, at which it has to be done; None is never.
     """
 
     index: int
@@ -403,6 +453,17 @@ class ChildTask(Struct, frozen=True):
     session_id: str | None
     record: DecisionRecord
     tell: Watcher
+    deadline: float | None = None
+
+    @property
+    def remaining(self) -> float | None:
+        """The seconds that are left to it, at least 0; None is without a limit."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    def by(self, seconds: float | None) -> float | None:
+        """Return its deadline, or the moment in so many seconds if that is sooner."""
+        moments = [it for it in (self.deadline, moment_after(seconds)) if it is not None]
+        return min(moments, default=None)
 
     @property
     def fallbacks(self) -> tuple[Target, ...]:

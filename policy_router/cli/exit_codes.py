@@ -4,6 +4,7 @@ GOOD, POLICY_ERRORS, USAGE, REFUSED, NOT_IDENTICAL, CHILD_FAILED = range(6)
 NOT_WHOLE, INTERRUPTED = POLICY_ERRORS, 130
 
 EXIT_CODES = (
-    "exit codes: 0 success, 1 the policy has errors or a log is not whole, 2 wrong usage or a bad"
-    " request, 3 refused, 4 a replay is not identical, 5 a child failed, 130 interrupted"
+    "exit codes: 0 success, 1 the policy has errors, a test fails or a log is not whole, 2 wrong"
+    " usage, a bad request or no test, 3 refused, 4 a replay is not identical, 5 a child failed,"
+    " 130 interrupted"
 )

@@ -7,10 +7,12 @@ import argparse
 from policy_router.cli.terminal import out_bytes
 from policy_router.files.loader import data_folder
 
+_NAMES = ["policy", "policy-test", "request", "record", "log", "serve"]
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
-    parser.add_argument("name", choices=["policy", "request", "record", "log", "serve"])
+    parser.add_argument("name", choices=_NAMES)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -183,14 +183,14 @@ class Bar:
         """Say what is done, as in ``read 12 %``."""
         self._verb = verb
         self._lines = Lines(sys.stderr, is_quiet=is_quiet)
-        self._began = self._told = time.monotonic()
+        self._began = self._shown_at = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
         """Show how much of how much is done, some times a second."""
         now = time.monotonic()
-        if not total or now - self._told < _BAR_SECONDS:
+        if not total or now - self._shown_at < _BAR_SECONDS:
             return
-        self._told = now
+        self._shown_at = now
         part = done / total
         filled = "#" * round(part * _BAR_COLUMNS)
         left = (now - self._began) * (1 - part) / part if part else 0.0

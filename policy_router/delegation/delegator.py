@@ -11,7 +11,8 @@ import functools
 import inspect
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from msgspec.structs import replace
@@ -20,29 +21,30 @@ from policy_router.calls.closeable import Closeable
 from policy_router.calls.connections import require_sdk
 from policy_router.calls.costs import estimate
 from policy_router.calls.executor import Executor
-from policy_router.calls.notifications import LOGGER, notify_all
 from policy_router.calls.results import (
     ChildTask,
     Delegation,
-    Event,
-    EventKind,
+    Failing,
     Reply,
     Result,
     Status,
     Watcher,
+    hand_over,
 )
+from policy_router.calls.slots import Slots, holding, lent, lent_async
 from policy_router.decision.record import Target
 from policy_router.delegation.arguments import arguments_of
 from policy_router.delegation.batch import CountTokens, Planned, count_tokens, planned
 from policy_router.delegation.budgets import Budget, Funds, MemoryBudget, Purse
-from policy_router.delegation.current_decision import decision_scope, parent_of
-from policy_router.delegation.log_events import decided, logging_watcher
+from policy_router.delegation.child import task_of, tell_finished, tell_started
+from policy_router.delegation.current_decision import decision_scope, parent_of, until_of
+from policy_router.delegation.log_events import decided
 from policy_router.delegation.loop import BackgroundLoop, in_a_thread
 from policy_router.delegation.outcomes import completed, failed, overall, refused_whole, totals
+from policy_router.delegation.tasks import GRACE, Tasks, seconds_to
 from policy_router.delegation.tool import Format, tool
-from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
-from policy_router.errors import ArgumentsError, BudgetError
+from policy_router.errors import ArgumentsError, BudgetError, ProviderError
 from policy_router.files.clock import Clock, system_clock
 from policy_router.files.ids import Ids, check_session, uuid7
 from policy_router.log.write.decision_log import DecisionLog
@@ -70,6 +72,8 @@ class Delegator(Closeable):
         executor: Executor | None = None,
         run_child: RunChild | None = None,
         concurrency: int = 8,
+        max_tasks: int | None = None,
+        deadline: float | None = None,
         on_refused: Literal["refuse", "skip"] = "refuse",
         watcher: Watcher | None = None,
         counts: CountTokens | None = count_tokens,
@@ -85,7 +89,12 @@ class Delegator(Closeable):
             policy: the policy that decides.
             executor: makes the model calls; default: an executor with default options.
             run_child: runs a child in place of the executor: the host's own agent loop.
-            concurrency: how many children of a batch run at the same time.
+            concurrency: how many children run at the same time, of all batches together. A child
+                that waits for children of its own does not count.
+            max_tasks: how many tasks may be under way at the same time, those that wait for their
+                turn and those of nested delegations included; None: no limit.
+            deadline: seconds that a delegation may take in all; None: no limit. Then the finished
+                results are returned, and the other tasks have failed with ``timeout``.
             on_refused: after a refused task, ``refuse`` the whole batch, or ``skip`` this task and
                 run the others.
             watcher: is called with each event, in the thread of the event.
@@ -103,8 +112,10 @@ class Delegator(Closeable):
         Raises:
             ValueError: the executor has another policy, or an option has a wrong value.
         """
-        if concurrency < 1:
-            raise ValueError("the concurrency is at least 1")
+        if concurrency < 1 or (max_tasks is not None and max_tasks < 1):
+            raise ValueError("concurrency and max_tasks are at least 1")
+        if deadline is not None and deadline <= 0:
+            raise ValueError("the deadline is above 0")
         if on_refused not in {"refuse", "skip"}:
             raise ValueError("on_refused is refuse or skip")
         if max_cost_usd is not None:
@@ -116,6 +127,7 @@ class Delegator(Closeable):
         self.policy = policy
         self.executor = executor or Executor(policy)
         self._run_child, self._concurrency = run_child, concurrency
+        self._slots, self._tasks, self._deadline = Slots(concurrency), Tasks(max_tasks), deadline
         self._skips, self._watcher = on_refused == "skip", watcher
         self._counts, self._clock, self._ids, self._log = counts, clock, ids, log
         self._purse = Purse(budget)
@@ -169,6 +181,7 @@ class Delegator(Closeable):
         *,
         session_id: str | None = None,
         parent_id: str | None = None,
+        deadline: float | None = None,
         watcher: Watcher | None = None,
     ) -> Delegation:
         """Decide and run a call of the tool, and wait for the results.
@@ -180,6 +193,8 @@ class Delegator(Closeable):
             session_id: the session to continue at the providers; it is also in the results.
             parent_id: for the log, the id of the decision under which the delegating agent runs;
                 not needed in a child of ``run_child``.
+            deadline: seconds that this delegation may take in all, if that is less than the
+                delegator's.
             watcher: is called with each event, besides the delegator's own watcher.
 
         Returns:
@@ -198,16 +213,14 @@ class Delegator(Closeable):
             batch = self._decided(arguments, facts, session_id)
         except (ArgumentsError, BudgetError) as problem:
             return refused_whole(problem, session_id)
+        ran: dict[int, Result] = {}
         with self._purse.holding([plan.decision_id for plan in batch]):
             chosen = self._chosen(batch)
-            if self._log is not None:
-                self._log.decisions(self.policy, _decided_by(batch, parent_id))
-            if len(chosen) == 1 and not _is_coroutine(self._run_child):
-                ran = {chosen[0].index: self._run(chosen[0], watcher)}
-            elif chosen:
-                ran = self._loop.run(lambda: self._run_all(chosen, watcher))
-            else:
-                ran = {}
+            with self._tasks.under_way(len(chosen)):
+                if self._log is not None:
+                    self._log.decisions(self.policy, _decided_by(batch, parent_id))
+                with lent(), self._handing_over(batch, ran, session_id):
+                    self._run_chosen(chosen, ran, until_of(self._deadline, deadline), watcher)
         if self._log is not None:
             self._log.flush()
         return self._delegation(batch, self._in_order(batch, ran), session_id)
@@ -219,23 +232,28 @@ class Delegator(Closeable):
         *,
         session_id: str | None = None,
         parent_id: str | None = None,
+        deadline: float | None = None,
         watcher: Watcher | None = None,
     ) -> Delegation:
         """Decide and run a call of the tool on the running event loop, like :meth:`delegate`.
 
-        Cancelling it cancels its children.
+        Cancelling it cancels its children; :meth:`Delegation.handed_over` has what was finished.
         """
         try:
             batch = await self._decided_async(arguments, facts, session_id)
         except (ArgumentsError, BudgetError) as problem:
             return refused_whole(problem, session_id)
-        log = self._log
+        ran: dict[int, Result] = {}
         with self._purse.holding([plan.decision_id for plan in batch]):
             chosen = self._chosen(batch)
-            if log is not None:
-                decisions = _decided_by(batch, parent_id)
-                await log.decisions_async(self.policy, decisions)
-            ran = await self._run_all(chosen, watcher)
+            with self._tasks.under_way(len(chosen)):
+                if (log := self._log) is not None:
+                    decisions = _decided_by(batch, parent_id)
+                    await log.decisions_async(self.policy, decisions)
+                until = until_of(self._deadline, deadline)
+                async with lent_async():
+                    with self._handing_over(batch, ran, session_id):
+                        await self._run_all(chosen, ran, until, watcher)
         if log is not None:
             await log.flush_async()
         return self._delegation(batch, self._in_order(batch, ran), session_id)
@@ -353,54 +371,108 @@ class Delegator(Closeable):
 
     # Running.
 
+    @contextmanager
+    def _handing_over(
+        self, batch: Sequence[Planned], ran: Mapping[int, Result], session_id: str | None
+    ) -> Iterator[None]:
+        """Give whoever interrupts a batch what is finished of it."""
+        try:
+            yield
+        except BaseException as problem:
+            left = {it.index: it.result(Status.CANCELLED, self.policy) for it in batch if it.target}
+            results = self._in_order(batch, {**left, **ran})
+            hand_over(problem, self._delegation(batch, results, session_id))
+            raise
+
+    def _run_chosen(
+        self,
+        chosen: Sequence[Planned],
+        ran: dict[int, Result],
+        until: float | None,
+        watcher: Watcher | None,
+    ) -> None:
+        """Run children, and wait for them; one that has no deadline, in this thread."""
+        if len(chosen) == 1 and until is None and not _is_coroutine(self._run_child):
+            with holding(self._slots, self._slots.take()):
+                self._run(chosen[0], ran, watcher)
+        elif chosen:
+            self._loop.run(lambda: self._run_all(chosen, ran, until, watcher))
+
     async def _run_all(
-        self, batch: Sequence[Planned], watcher: Watcher | None
-    ) -> dict[int, Result]:
-        """Run children, as many at a time as may."""
-        results: dict[int, Result] = {}
+        self,
+        batch: Sequence[Planned],
+        ran: dict[int, Result],
+        until: float | None,
+        watcher: Watcher | None,
+    ) -> None:
+        """Run children, as many at a time as may; results are in ``ran`` as they come."""
         waiting = iter(batch)
 
         async def work() -> None:
             for plan in waiting:
-                results[plan.index] = await self._run_async(plan, watcher)
+                slot = await self._slots.take_async(seconds_to(until))
+                if slot is None:
+                    ran[plan.index] = self._late(plan, watcher)
+                    continue
+                with holding(self._slots, slot):
+                    await self._run_async(plan, ran, until, watcher)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._concurrency, len(batch))):
                 group.create_task(work())
-        return results
 
-    def _run(self, plan: Planned, watcher: Watcher | None) -> Result:
+    def _run(self, plan: Planned, ran: dict[int, Result], watcher: Watcher | None) -> None:
         """Run a child in this thread."""
-        target, task = self._started(plan, watcher)
+        target, task = self._started(plan, None, watcher)
         began = time.monotonic()
         try:
-            with decision_scope(plan.decision_id):
+            with decision_scope(task):
                 answer = (self._run_child or self.executor.run_child)(target, task)
                 if inspect.isawaitable(answer):
                     waiting = answer
                     answer = self._loop.run(lambda: _awaited(waiting))
             result = completed(self.policy, plan, answer, self.executor.secrets)
         except (KeyboardInterrupt, GeneratorExit):
-            self._finished(plan.result(Status.CANCELLED, self.policy), task, began)
+            cancelled = plan.result(Status.CANCELLED, self.policy)
+            ran[plan.index] = self._finished(cancelled, task, began)
             raise
         except BaseException as problem:  # noqa: BLE001 - what a child raises is its error
             result = failed(self.policy, plan, problem, self.executor.secrets)
-        return self._finished(result, task, began)
+        ran[plan.index] = self._finished(result, task, began)
 
-    async def _run_async(self, plan: Planned, watcher: Watcher | None) -> Result:
+    async def _run_async(
+        self,
+        plan: Planned,
+        ran: dict[int, Result],
+        until: float | None,
+        watcher: Watcher | None,
+    ) -> None:
         """Run a child on the event loop."""
-        target, task = self._started(plan, watcher)
+        target, task = self._started(plan, until, watcher)
         began = time.monotonic()
+        limit = asyncio.timeout(seconds_to(until, more=GRACE))
         try:
-            with decision_scope(plan.decision_id):
-                answer = await self._answer(target, task)
+            with decision_scope(task):
+                async with limit:
+                    answer = await self._answer(target, task)
             result = completed(self.policy, plan, answer, self.executor.secrets)
         except BaseException as problem:
             if isinstance(problem, asyncio.CancelledError) and _is_being_cancelled():
-                self._finished(plan.result(Status.CANCELLED, self.policy), task, began)
+                cancelled = plan.result(Status.CANCELLED, self.policy)
+                ran[plan.index] = self._finished(cancelled, task, began)
                 raise
-            result = failed(self.policy, plan, problem, self.executor.secrets)
-        return self._finished(result, task, began)
+            late = ProviderError(Failing.TIMEOUT, "the deadline passed")
+            is_late = limit.expired() and isinstance(problem, TimeoutError)
+            why = late if is_late else problem
+            result = failed(self.policy, plan, why, self.executor.secrets)
+        ran[plan.index] = self._finished(result, task, began)
+
+    def _late(self, plan: Planned, watcher: Watcher | None) -> Result:
+        """Return the result of a task that had no turn before the deadline."""
+        task = task_of(plan, self._log, self._watcher, watcher)
+        late = ProviderError(Failing.TIMEOUT, "the deadline passed before it began")
+        result = failed(self.policy, plan, late, self.executor.secrets)
+        return self._finished(result, task, time.monotonic())
 
     async def _answer(self, target: Target, task: ChildTask) -> Answer:
         if self._run_child is None:
@@ -411,51 +483,20 @@ class Delegator(Closeable):
             answer = await in_a_thread(functools.partial(self._run_child, target, task))
         return await answer if inspect.isawaitable(answer) else answer
 
-    def _started(self, plan: Planned, watcher: Watcher | None) -> tuple[Target, ChildTask]:
-        """Say that a child begins: one line in the log, with what it runs on."""
-        target, given = plan.target, plan.assignment
+    def _started(
+        self, plan: Planned, until: float | None, watcher: Watcher | None
+    ) -> tuple[Target, ChildTask]:
+        """Say that a child begins."""
+        target = plan.target
         if target is None:  # pragma: no cover - only what is selected is run
             raise TypeError("a child needs a target")
-        task = ChildTask(
-            plan.index,
-            given.goal,
-            given.context,
-            str(given.task.get("kind", "")),
-            plan.decision_id,
-            plan.session_id,
-            plan.record,
-            notify_all(self._logged(plan), self._watcher, watcher),
-        )
-        level, provider, model = plan.record.decision.level, target.provider, target.model
-        line = "decision %s task %d level %s provider %s model %s"
-        words = (plan.decision_id, plan.index, level, printable(provider), printable(model))
-        LOGGER.info(line, *words)
-        message = f"runs on {printable(model)} at {printable(provider)}"
-        task.tell(Event(EventKind.STARTED, plan.index, plan.decision_id, message, provider, model))
+        task = replace(task_of(plan, self._log, self._watcher, watcher), deadline=until)
+        tell_started(task, target)
         return target, task
 
-    def _logged(self, plan: Planned) -> Watcher | None:
-        return None if self._log is None else logging_watcher(self._log, plan)
-
     def _finished(self, result: Result, task: ChildTask, began: float) -> Result:
-        """Say that a child has ended."""
-        result = replace(result, duration_seconds=round(time.monotonic() - began, 3))
-        result = self._purse.settled(result)
-        message = result.error.message if result.error else result.status.value
-        ran = result.effective
-        provider, model = (ran.provider, ran.model) if ran else (None, None)
-        task.tell(
-            Event(
-                EventKind.FINISHED,
-                task.index,
-                task.decision_id,
-                message,
-                provider,
-                model,
-                result=result,
-            )
-        )
-        return result
+        """Settle what a child cost, and say that it has ended."""
+        return tell_finished(self._purse.settled(result), task, began)
 
     # Closeable.
 

@@ -1,7 +1,8 @@
 """What is wrong with a rule file, as values: where, which rule of the language, and the remedy.
 
 A :class:`Diagnostic` has a stable code that starts with ``PR1`` (YAML), ``PR2`` (schema), ``PR3``
-(expressions) or ``PR4`` (policy). Each code has a page in ``docs/diagnostics/``.
+(expressions), ``PR4`` (policy) or ``PR7`` (policy tests). Each code has a page in
+``docs/diagnostics/``.
 """
 
 from __future__ import annotations
@@ -121,6 +122,10 @@ class Code(StrEnum):
     HOST_FALLBACK = "PR451"
     SWALLOWING_COMMENT = "PR452"
     USELESS_IGNORE = "PR453"
+    # Suites of policy tests
+    UNKNOWN_FIXTURE = "PR701"
+    SENSELESS_EXPECTATION = "PR702"
+    TOO_MANY_TESTS = "PR703"
 
 
 @dataclass(frozen=True)

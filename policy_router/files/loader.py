@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,13 @@ from typing import Any
 from policy_router.diagnostics.model import Diagnostic, Diagnostics, Severity
 from policy_router.domain import Policy
 from policy_router.errors import PolicyError
-from policy_router.files.rule_files import rule_files, unreadable
+from policy_router.files.rule_files import (
+    is_suite,
+    misnamed,
+    rule_files,
+    suites_in,
+    unreadable,
+)
 
 _LOGGER = logging.getLogger("policy_router")
 _PACKAGE = Path(__file__).parent.parent
@@ -132,10 +138,11 @@ def check(
     try:
         if path.is_dir():
             files = rule_files(path, found)
+            found += _misnamed(path)
     except (OSError, ValueError) as problem:
         return None, Diagnostics.of([unreadable(path, problem)])
     contents = [
-        (str(file), content) for file in files if (content := _content(file, found)) is not None
+        (str(file), content) for file in files if (content := content_of(file, found)) is not None
     ]
     name = path.stem if path.suffix else path.name
     return _examined(name, contents, found=found, now=now)
@@ -162,7 +169,7 @@ def schema(name: str) -> Mapping[str, Any]:
     """Return a published JSON Schema.
 
     Args:
-        name: ``policy``, ``request`` or ``record``.
+        name: of the file in ``schemas``, such as ``policy``.
     """
     text = data_folder("schemas").joinpath(f"{name}.schema.json").read_text(encoding="utf-8")
     decoded: dict[str, Any] = json.loads(text)
@@ -176,11 +183,12 @@ def profiles() -> Mapping[str, tuple[str, str]]:
     return {
         file.stem: (f"rules/precedence/{file.name}", file.read_text(encoding="utf-8"))
         for file in files
+        if not is_suite(file)
     }
 
 
 def data_folder(name: str) -> Path:
-    """Return a folder that ships with the package: ``rules`` or ``schemas``."""
+    """Return what ships with the package: ``rules``, ``schemas`` or ``docs/diagnostics``."""
     inside = _PACKAGE / "_data" / name
     return inside if inside.is_dir() else _PACKAGE.parent / name
 
@@ -209,8 +217,21 @@ def _examined(
     return examine(Sources(name or "policy", files, *kept))
 
 
-def _content(file: Path, found: list[Diagnostic]) -> bytes | None:
-    """Read a file, but not much more of it than a rule file may have."""
+def _misnamed(folder: Path) -> Iterator[Diagnostic]:
+    """Yield a warning for each file of a folder that is named as a suite and holds rules."""
+    for suite in suites_in(folder):
+        warning = misnamed(suite, content_of(suite, []) or b"")
+        if warning is not None:
+            yield warning
+
+
+def content_of(file: Path, found: list[Diagnostic]) -> bytes | None:
+    """Read a file, but not much more of it than a rule file may have.
+
+    Args:
+        file: the file.
+        found: takes the error where it cannot be read; then the content is None.
+    """
     from policy_router.policy.yaml import MAX_BYTES
 
     try:

@@ -5,15 +5,27 @@ from __future__ import annotations
 import re
 import stat
 from pathlib import Path
+from typing import TypeAlias
 
 from policy_router.diagnostics.model import Code, Diagnostic, Severity, SourceFile, Span
 from policy_router.errors import reason_of
 
-_ENDINGS = {".yaml", ".yml"}
+ENDINGS = (".yaml", ".yml")
+"""How the names of rule files end, and those of suites of policy tests."""
+SUITE_SUFFIX = "_test"
+"""The end of the name of a suite, before its ending."""
 _LOOK_ALIKE = re.compile(
     r".*\.ya?ml(?![a-z0-9]).*|.*(?<!\.schema)\.jsonc?(?![a-z0-9]).*", re.DOTALL | re.IGNORECASE
 )
 """Copies and other spellings; the schema for editors, which `init` writes, is none."""
+
+Stamps: TypeAlias = tuple[tuple[str, int, int, int], ...]
+"""What changes with rule files: names, times, sizes and numbers."""
+
+
+def is_suite(path: Path) -> bool:
+    """Tell by its name whether a file is a suite of policy tests."""
+    return path.suffix in ENDINGS and path.stem.endswith(SUITE_SUFFIX)
 
 
 def rule_files(folder: Path, found: list[Diagnostic]) -> list[Path]:
@@ -30,13 +42,45 @@ def rule_files(folder: Path, found: list[Diagnostic]) -> list[Path]:
             kind = _kind(path, found)
             if kind == stat.S_IFDIR:
                 folders.append(path)
-            elif kind is not None and path.suffix in _ENDINGS:
-                files += [] if path.stem.endswith("_test") else [path]
+            elif kind is not None and path.suffix in ENDINGS:
+                files += [] if is_suite(path) else [path]
             elif kind is not None and _LOOK_ALIKE.fullmatch(path.name):
                 found.append(_left_out(path))
     if not files and not any(item.severity is Severity.ERROR for item in found):
         found.append(_error(Code.NO_RULE_FILES, folder, "the folder holds no rule files"))
     return sorted(files, key=lambda file: file.relative_to(folder).as_posix())
+
+
+def suites_in(folder: Path) -> list[Path]:
+    """Return the suites of policy tests in a folder and in those in it, in order."""
+    found = {it for ending in ENDINGS for it in folder.rglob(f"*{SUITE_SUFFIX}{ending}")}
+    shown = [it for it in found if not any(_is_hidden(part) for part in _parts(it, folder))]
+    return sorted(shown, key=lambda it: it.as_posix())
+
+
+def _parts(path: Path, folder: Path) -> tuple[str, ...]:
+    return path.relative_to(folder).parts
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
+
+
+def misnamed(suite: Path, content: bytes) -> Diagnostic | None:
+    """Return the warning for a file that is named as a suite and holds rules, or None."""
+    if _TESTS.search(content) or not _RULES.search(content):
+        return None
+    message = "this file is named as policy tests and holds rules, which are not read"
+    remedy = f"only tests are in a file whose name ends in `{SUITE_SUFFIX}`: rename it"
+    span = Span(SourceFile(str(suite), ""), 0, 0)
+    return Diagnostic(Code.LOOKS_LIKE_RULES, Severity.WARNING, message, span, help=remedy)
+
+
+_TESTS = re.compile(rb"^[\"']?tests[\"']?[ \t]*:", re.MULTILINE)
+_RULES = re.compile(
+    rb"^[\"']?(pool|forbid|precedence|model|providers|facts|variables|delegation)[\"']?[ \t]*:",
+    re.MULTILINE,
+)
 
 
 def unreadable(path: Path, problem: OSError | ValueError) -> Diagnostic:
@@ -46,7 +90,7 @@ def unreadable(path: Path, problem: OSError | ValueError) -> Diagnostic:
 
 def _visible(folder: Path, found: list[Diagnostic]) -> list[Path]:
     try:
-        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+        return [path for path in folder.iterdir() if not _is_hidden(path.name)]
     except OSError as problem:
         message = f"the folder cannot be read: {reason_of(problem)}"
         found.append(_error(Code.UNREADABLE, folder, message))
@@ -67,7 +111,7 @@ def _kind(path: Path, found: list[Diagnostic]) -> int | None:
         remedy = "link each file in it, or put the folder itself here"
         found.append(_error(Code.UNREADABLE, path, "a linked folder is not read", remedy))
         return None
-    if kind not in {stat.S_IFREG, stat.S_IFDIR} and path.suffix in _ENDINGS:
+    if kind not in {stat.S_IFREG, stat.S_IFDIR} and path.suffix in ENDINGS:
         found.append(_error(Code.UNREADABLE, path, "this is no file that can be read"))
         return None
     return kind
@@ -83,3 +127,18 @@ def _left_out(path: Path) -> Diagnostic:
 def _error(code: Code, path: Path, message: str, remedy: str | None = None) -> Diagnostic:
     span = Span(SourceFile(str(path), ""), 0, 0)
     return Diagnostic(code, Severity.ERROR, message, span, help=remedy)
+
+
+def fingerprint(path: str | Path) -> Stamps:
+    """Return what changes with the rule files of a policy."""
+    place = Path(path)
+    files = rule_files(place, []) if place.is_dir() else [place]
+    return tuple(map(_stamp, files))
+
+
+def _stamp(file: Path) -> tuple[str, int, int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return str(file), 0, 0, 0
+    return str(file), found.st_mtime_ns, found.st_size, found.st_ino

@@ -19,6 +19,7 @@ from policy_router.cel.condition import Condition
 from policy_router.cel.vocabulary import FACT_TYPES
 from policy_router.domain import (
     PRICES,
+    TIMEOUTS,
     ClosedSet,
     Dialect,
     Fact,
@@ -96,6 +97,7 @@ def _entry(policy: Policy, entry: PoolEntry) -> dict[str, Any]:
             "limits": _each(entry.limits, _limit),
             "fallback": entry.fallback or None,
             "fallback_on": entry.fallback_on or None,
+            "timeouts": _given({key: getattr(entry.timeouts, key) for key in TIMEOUTS}) or None,
             "dialect": _dialect(entry.dialect),
             "allow": _text(entry.allow),
             "pick": _text(entry.pick),
@@ -133,6 +135,7 @@ def _provider(provider: Provider) -> dict[str, Any]:
             "api_key": provider.api_key,
             "headers": provider.headers or None,
             "dialect": _dialect(provider.dialect),
+            "concurrency": provider.concurrency,
         }
     )
 

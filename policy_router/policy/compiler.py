@@ -39,11 +39,11 @@ from policy_router.policy import lint, parameters, review
 from policy_router.policy.canonical import default_forbid_id, with_revision
 from policy_router.policy.conditions import ConditionReader, Sees, Vocabularies
 from policy_router.policy.embedded import native_form
-from policy_router.policy.endpoints import dialect, providers, statuses
+from policy_router.policy.endpoints import dialect, providers, statuses, timeouts
 from policy_router.policy.findings import settled
 from policy_router.policy.request_sections import RequestSections
 from policy_router.policy.review import Surroundings
-from policy_router.policy.schema import PolicySchema
+from policy_router.policy.schema import policy_schema
 from policy_router.policy.sections import Piece, Sections, hide_secrets
 from policy_router.policy.yaml import Document, read
 
@@ -90,7 +90,7 @@ def examine(sources: Sources) -> tuple[Policy | None, Diagnostics]:
 
 
 def _documents(sources: Sources, found: list[Diagnostic]) -> list[Document]:
-    schema = PolicySchema(sources.schema)
+    schema = policy_schema(sources.schema)
     documents = []
     for name, content in sources.files:
         document, problems = read(name, content)
@@ -217,6 +217,7 @@ class _Reader:
             limits=bounds,
             fallback=piece.texts_at("fallback"),
             fallback_on=statuses(piece.get("fallback_on")),
+            timeouts=timeouts(piece.get("timeouts")),
             dialect=dialect(piece.get("dialect")),
             allow=allow,
             pick=pick,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from policy_router.diagnostics.model import Code, Diagnostic, Severity, quote
 from policy_router.diagnostics.redaction import is_secret_name
-from policy_router.domain import Dialect, FrozenDict, Provider
+from policy_router.domain import TIMEOUTS, Dialect, FrozenDict, Provider, Timeouts
 from policy_router.policy.sections import Piece, Sections
 from policy_router.policy.yaml import ScalarNode
 
@@ -33,6 +33,14 @@ def statuses(piece: Piece | None) -> tuple[int, ...]:
     """Return the HTTP statuses in a list."""
     numbers = [item.number() for item in piece.items()] if piece else []
     return tuple(int(number) for number in numbers if number is not None)
+
+
+def timeouts(piece: Piece | None) -> Timeouts:
+    """Return how long one attempt may take, by the value of ``timeouts``; None is as usual."""
+    if piece is None:
+        return Timeouts()
+    found = {key: piece.number_at(key) for key in TIMEOUTS}
+    return Timeouts(**{key: None if it is None else float(it) for key, it in found.items()})
 
 
 def secret_places(sections: Sections) -> Iterator[tuple[Piece, str]]:
@@ -66,11 +74,13 @@ def repeated_headers(sections: Sections) -> Iterator[Diagnostic]:
 
 def _provider(piece: Piece) -> Provider:
     headers = {name: value.text() for name, value in header_pairs(piece)}
+    concurrency = piece.number_at("concurrency")
     return Provider(
         base_url=piece.text_at("base_url"),
         api_key=piece.text_at("api_key"),
         headers=FrozenDict({name: text for name, text in headers.items() if text is not None}),
         dialect=dialect(piece.get("dialect")),
+        concurrency=None if concurrency is None else int(concurrency),
     )
 
 

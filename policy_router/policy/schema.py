@@ -42,27 +42,40 @@ _WORDS = {
 }
 
 
-class PolicySchema:
-    """The schema of policies, ready to be held against documents."""
+class DocumentSchema:
+    """A schema, ready to be held against documents.
 
-    def __init__(self, schema: Mapping[str, Any]) -> None:
+    Attributes:
+        keys: the keys that the root of a document may have.
+    """
+
+    def __init__(self, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> None:
         """Prepare a schema.
 
         Args:
-            schema: the decoded ``policy.schema.json``; documents are in the native form.
+            schema: the decoded schema.
+            root: the part of it that the root of a document has the shape of; all of it unless
+                given.
         """
-        native = schema["definitions"]["native"]
-        self._validator = _remembering(Draft7Validator, schema)(schema).evolve(schema=native)
-        self.keys: tuple[str, ...] = tuple(native["properties"])
+        root = schema if root is None else root
+        # What names its draft would get the usual validator of the draft, which remembers nothing.
+        part = {key: value for key, value in root.items() if key != "$schema"}
+        self._validator = _remembering(Draft7Validator, schema)(schema).evolve(schema=part)
+        self.keys: tuple[str, ...] = tuple(root["properties"])
 
     def violations(self, document: Document) -> Iterator[Diagnostic]:
-        """Yield what in a document does not have the shape of a policy."""
+        """Yield what in a document does not have the shape."""
         errors = self._validator.iter_errors(plain(document.root))
         for error in islice(errors, MAX_VIOLATIONS):
             if error.validator == "const" and not isinstance(error.instance, int):
                 continue  # its type is wrong already
             for cause in _causes(error):
                 yield from _diagnostics(document, cause)
+
+
+def policy_schema(schema: Mapping[str, Any]) -> DocumentSchema:
+    """Prepare the decoded ``policy.schema.json`` for documents in the native form."""
+    return DocumentSchema(schema, schema["definitions"]["native"])
 
 
 def _remembering(validator: Any, root: Mapping[str, Any]) -> Any:
@@ -118,27 +131,45 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "integer": (int,),
     "boolean": (bool,),
 }
-OF_SCALARS = {"description", "maxLength", "maximum", "minLength", "minimum", "pattern", "type"}
-"""The keywords of a part of the schema that is about one text, number or truth."""
+PLAIN_KEYWORDS = {
+    *("default", "description", "enum", "examples", "items", "maxItems", "maxLength", "maximum"),
+    *("minItems", "minLength", "minimum", "pattern", "type"),
+}
+"""The keywords of a part of the schema that is about one text, number or truth, or a list."""
 
 
 def at_first_sight(schema: Mapping[str, Any]) -> Callable[[Any], bool]:
     """Return what tells that a value surely has a shape; where it says no, nothing is known."""
-    types = _TYPES.get(str(schema.get("type")), ())
-    if not types or not schema.keys() <= OF_SCALARS:
+    names = schema.get("type", ())
+    names = [names] if isinstance(names, str) else names
+    types = tuple(kind for name in names for kind in _TYPES.get(name, ()))
+    words: Any = schema.get("enum")
+    odd_words = words is not None and not all(isinstance(it, str) for it in words)
+    if not schema.keys() <= PLAIN_KEYWORDS or odd_words:
         return lambda _: False
     least, greatest = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
     shortest, longest = schema.get("minLength", 0), schema.get("maxLength", math.inf)
     matches = re.compile(schema.get("pattern", "")).search
+    of_lists = _lists_at_first_sight(schema) if "array" in names else None
 
     def accepts(value: Any) -> bool:
+        if of_lists is not None and type(value) is list:
+            return of_lists(value)
         if type(value) not in types:
             return False
         if isinstance(value, str):
-            return shortest <= len(value) <= longest and matches(value) is not None
-        return bool(least <= value <= greatest)
+            is_word = words is None or value in words
+            return is_word and shortest <= len(value) <= longest and matches(value) is not None
+        return words is None and bool(least <= value <= greatest)
 
     return accepts
+
+
+def _lists_at_first_sight(schema: Mapping[str, Any]) -> Callable[[list[Any]], bool]:
+    fewest, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
+    accepts = at_first_sight(schema["items"]) if "items" in schema else lambda _: True
+    is_free = "enum" not in schema
+    return lambda items: is_free and fewest <= len(items) <= most and all(map(accepts, items))
 
 
 def _causes(error: ValidationError) -> Iterator[ValidationError]:
@@ -213,6 +244,8 @@ def _bad_key(error: ValidationError, node: MappingNode, path: str) -> Iterator[D
     remedy = "a name has only letters, digits and underscores, and is not a word of CEL"
     if "headers" in error.absolute_schema_path:
         remedy = "the name of a header is letters, digits and hyphens"
+    elif "parameters" in error.absolute_schema_path:
+        remedy = "it is no parameter: it would override the decision"
     where = json_path(key, base=path)
     yield Diagnostic(Code.BAD_VALUE, Severity.ERROR, message, span, where, remedy)
 
@@ -232,7 +265,8 @@ def _explained(
                 found = _word_for(error.instance)
                 return Code.WRONG_TYPE, f"found {found}, wanted one of {', '.join(wanted)}", None
             remedy = did_you_mean(node.text, wanted) or f"one of {', '.join(wanted)}"
-            return Code.NOT_ALLOWED, f"`{parts[-1]}` cannot be {quote(node.text)}", remedy
+            key = next(part for part in reversed(parts) if isinstance(part, str))
+            return Code.NOT_ALLOWED, f"`{key}` cannot be {quote(node.text)}", remedy
         case "const":
             message = "this version of the policy language is not supported"
             return Code.UNSUPPORTED_VERSION, message, "write `version: 1`"
@@ -252,6 +286,9 @@ def _explained(
 
 
 _TEXTS = {
+    "maxItems": "the list has more than {} items",
+    "minItems": "the list is empty",
+    "minProperties": "there is nothing in it",
     "minLength": "the text is empty",
     "maxLength": "the text is longer than {} characters",
     "pattern": "the text has control characters",

@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import msgspec
 from msgspec import Struct
 
 from policy_router.server.active import Active
-from policy_router.server.asking import Answer, Asked
+from policy_router.server.asking import Answer, Asked, decoded
 from policy_router.server.helper import Task
 from policy_router.server.helpers import Helpers
-from policy_router.server.problems import NOT_JSON, Problem, not_json
+from policy_router.server.problems import Problem
 
 _PATIENCE_SECONDS: Final = 10.0
 _STATUS: Final = b"/v1/policy"
@@ -57,12 +56,7 @@ class Administrators:
     async def check(self, asked: Asked) -> Answer:
         """Find what is wrong with a policy."""
         asked.options()
-        try:
-            wanted = msgspec.json.decode(asked.body, type=CheckBody)
-        except msgspec.ValidationError as problem:
-            raise Problem(422, "bad_request", str(problem), path="$") from None
-        except NOT_JSON:
-            raise not_json() from None
+        wanted = decoded(asked.body, CheckBody)
         with self._helpers.check():
             return Answer.of(await self._helpers.report(Task("check", 0, 0, text=wanted.policy)))
 

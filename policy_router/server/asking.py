@@ -7,15 +7,15 @@ page can let a browser ask a service on the reader's own machine (DNS rebinding)
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any, Final, TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Struct
 
 from policy_router.server.credentials import Credential
-from policy_router.server.problems import TYPE, Header, Problem
+from policy_router.server.problems import NOT_JSON, TYPE, Header, Problem, not_json
 from policy_router.server.tracing import TRACEPARENT
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -25,7 +25,20 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 LONGEST_BODY: Final = 1024 * 1024
 """The longest body, in bytes."""
 JSON: Final = b"application/json"
-_ONCE: Final = (b"host", b"origin", b"authorization", b"content-type", b"policy-router-parent")
+_PLAIN: Final = ((b"content-encoding", b"identity"), (b"transfer-encoding", b"chunked"))
+"""How a body may come, if a header says so."""
+_Type = TypeVar("_Type")
+API_KEY: Final = b"x-api-key"
+"""Where clients of Anthropic have their credential."""
+_ONCE: Final = (
+    b"host",
+    b"origin",
+    b"authorization",
+    b"content-type",
+    b"policy-router-facts",
+    b"policy-router-parent",
+    API_KEY,
+)
 _LONGEST_QUERY: Final = 4096
 _LONGEST_NUMBER: Final = 20
 
@@ -93,7 +106,7 @@ class Answer(Struct, frozen=True):
     status: int = 200
     headers: tuple[Header, ...] = ()
     type: bytes = JSON
-    pieces: AsyncIterator[bytes] | None = None
+    pieces: AsyncGenerator[bytes, None] | None = None
     revision: str | None = None
 
     @classmethod
@@ -104,6 +117,10 @@ class Answer(Struct, frozen=True):
 
 class DisconnectedError(Exception):
     """The client has hung up."""
+
+
+class BrokenOffError(Exception):
+    """An answer that has begun cannot be finished."""
 
 
 def answer_of(problem: Problem) -> Answer:
@@ -151,7 +168,9 @@ class Edges:
 
     def _check_host(self, host: bytes) -> None:
         try:
-            name = urlsplit(f"//{host.decode('ascii')}").hostname or ""
+            parts = urlsplit(f"//{host.decode('ascii')}")
+            is_plain = parts.netloc.encode() == host and b"@" not in host and parts.port != 0
+            name = (parts.hostname or "") if is_plain else ""
         except ValueError:  # not ASCII, too, is such an error
             name = ""
         if name not in self._hosts and not _is_address(name):
@@ -176,6 +195,22 @@ class Edges:
             )
 
 
+def with_bearer(headers: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+    """Return headers in which a credential stands where it usually does.
+
+    Raises:
+        Problem: there are two.
+    """
+    key = headers.get(API_KEY)
+    if key is None:
+        return headers
+    bearer = b"Bearer " + key
+    if headers.get(b"authorization", bearer) != bearer:
+        detail = "a credential is given twice: in this header and in `authorization`"
+        raise Problem(400, "stated_twice", detail, path=API_KEY.decode())
+    return {**headers, b"authorization": bearer}
+
+
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
@@ -184,39 +219,76 @@ def _is_address(name: str) -> bool:
     return True
 
 
-async def body_of(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+def length_of(headers: Mapping[bytes, bytes], longest: int) -> int:
+    """Return how many bytes of a body are announced; a body without a length may be the longest.
+
+    Raises:
+        Problem: they are too many.
+    """
+    length = headers.get(b"content-length")
+    if length is None:
+        return longest if b"transfer-encoding" in headers else 0
+    if len(length) > _LONGEST_NUMBER or not length.isdigit() or int(length) > longest:
+        raise _too_long(longest)
+    return int(length)
+
+
+async def body_of(
+    headers: Mapping[bytes, bytes], receive: Receive, longest: int = LONGEST_BODY
+) -> bytes:
     """Return the body of a request, which has to be JSON.
+
+    Args:
+        headers: the headers of the request.
+        receive: returns the pieces of the body.
+        longest: how many bytes it may have.
 
     Raises:
         Problem: it is something else, or too long.
         DisconnectedError: the client has hung up before its end, or was too slow.
     """
-    length = headers.get(b"content-length", b"0")
-    if len(length) > _LONGEST_NUMBER or not length.isdigit() or int(length) > LONGEST_BODY:
-        raise _too_long()
+    length_of(headers, longest)
     message = await receive()
     content: bytes = message.get("body", b"")
     if message.get("more_body") or message["type"] != "http.request":
-        content = await _rest(message, receive)
-    if len(content) > LONGEST_BODY:
-        raise _too_long()
+        content = await _rest(message, receive, longest)
+    if len(content) > longest:
+        raise _too_long(longest)
     kind = headers.get(b"content-type", b"")
     if kind != JSON and (content or kind):
         _check_type(kind)
-    if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise Problem(415, "unsupported_type", "the body is compressed", path="content-encoding")
+    for name, plain in _PLAIN:
+        if name in headers and headers[name].lower() != plain:
+            detail = "the body is compressed, or in a form that is not known"
+            raise Problem(415, "unsupported_type", detail, path=name.decode())
     return content
 
 
-async def _rest(message: MutableMapping[str, Any], receive: Receive) -> bytes:
+def decoded(body: bytes, type_: type[_Type]) -> _Type:
+    """Return the content of a body.
+
+    Raises:
+        Problem: it is not JSON, or of another shape.
+    """
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except msgspec.ValidationError as problem:
+        reason, _, place = str(problem).partition(" - at ")
+        reason, path = reason[:1].lower() + reason[1:], place.strip("`") or "$"
+        raise Problem(422, "bad_request", reason, path=path) from None
+    except NOT_JSON as problem:
+        raise not_json(problem) from None
+
+
+async def _rest(message: MutableMapping[str, Any], receive: Receive, longest: int) -> bytes:
     parts, size = [], 0
     while True:
         if message["type"] != "http.request":
             raise DisconnectedError
         part = message.get("body", b"")
         size += len(part)
-        if size > LONGEST_BODY:
-            raise _too_long()
+        if size > longest:
+            raise _too_long(longest)
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)
@@ -227,9 +299,10 @@ def _check_type(kind: bytes) -> None:
     name, _, parameter = kind.lower().partition(b";")
     if name.strip() != JSON or parameter.strip() not in {b"", b"charset=utf-8", b'charset="utf-8"'}:
         detail = "JSON in UTF-8 is wanted: application/json"
-        raise Problem(415, "unsupported_type", detail, path="content-type")
+        help_ = "send the header `Content-Type: application/json`"
+        raise Problem(415, "unsupported_type", detail, path="content-type", help=help_)
 
 
-def _too_long() -> Problem:
-    detail = f"the body is longer than {LONGEST_BODY:,} bytes"
+def _too_long(longest: int) -> Problem:
+    detail = f"the body is longer than {longest:,} bytes"
     return Problem(413, "too_large", detail, headers=((b"connection", b"close"),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
 import msgspec
@@ -19,17 +19,18 @@ from policy_router.domain import Policy
 from policy_router.errors import LogError, RecordError, RequestError
 from policy_router.files.clock import Clock
 from policy_router.log.entry import is_id, microseconds
-from policy_router.server.asking import Answer, Asked
+from policy_router.server.asking import Answer, Asked, decoded
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.helper import Task
 from policy_router.server.helpers import Helpers
 from policy_router.server.index import FILTERS, Index
-from policy_router.server.problems import NOT_JSON, Problem, busy, not_json, unfit
+from policy_router.server.problems import Problem, busy, unfit
 from policy_router.server.settings import seconds_of
 
 _LINES: Final = b"application/x-ndjson"
 _AGE: Final = re.compile(r"[0-9]{1,6}[smhd]")
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _LIMIT: Final = 50
 _MOST: Final = 1000
 _NO_LOG: Final = "the service has no decision log: it was started without --log"
@@ -98,8 +99,8 @@ class Auditors:
     async def explain(self, asked: Asked) -> Answer:
         """Explain a request, a record, or a decision of the log."""
         asked.options()
-        wanted = _body(asked.body, ExplainBody)
-        has_record = wanted.record is not UNSET
+        wanted = decoded(asked.body, ExplainBody)
+        has_record = not isinstance(wanted.record, UnsetType)
         others = (wanted.request, wanted.decision_id)
         if has_record + sum(it is not None for it in others) != 1:
             detail = "one of `request`, `record` and `decision_id` is wanted"
@@ -108,7 +109,7 @@ class Auditors:
             raise Problem(422, "bad_request", "a record has its own time", path="$.now")
         if wanted.request is not None:
             record = self._made(wanted.request, wanted.now)
-        elif has_record:
+        elif not isinstance(wanted.record, UnsetType):
             record = _record(bytes(wanted.record))
         else:
             record = await self._logged(wanted.decision_id or "")
@@ -149,7 +150,7 @@ class Auditors:
         """List decisions of the log, the newest first."""
         options = asked.options(*FILTERS, "since", "until", "limit", "cursor")
         limit = options.get("limit", str(_LIMIT))
-        if not limit.isdecimal() or not 1 <= int(limit[:9]) <= _MOST:
+        if not _NUMBER.fullmatch(limit) or not 1 <= int(limit) <= _MOST:
             raise _bad_query("limit", f"a number from 1 to {_MOST:,} is wanted")
         try:
             found = await asyncio.to_thread(
@@ -189,7 +190,7 @@ class Auditors:
         return await self._over_log("what_if", asked)
 
     async def _over_log(self, what: str, asked: Asked) -> Answer:
-        window = _body(asked.body or b"{}", WindowBody)
+        window = decoded(asked.body or b"{}", WindowBody)
         if (window.policy is None) != (what == "replay"):
             verb = "is wanted" if what == "what_if" else "has no place here"
             raise Problem(422, "bad_request", f"a candidate policy {verb}", path="$.policy")
@@ -206,7 +207,7 @@ class Auditors:
         first = await anext(lines)  # a problem that is known at once has its own status
         return Answer(type=_LINES, pieces=_with(first, lines))
 
-    async def _lines(self, task: Task, asked: Asked) -> AsyncIterator[bytes]:
+    async def _lines(self, task: Task, asked: Asked) -> AsyncGenerator[bytes, None]:
         with self._helpers.audit():
             async for said in self._helpers.said(task, asked.gone):
                 yield msgspec.json.encode(said) + b"\n"
@@ -234,24 +235,13 @@ class Auditors:
             raise _bad_query(name, reason) from None
 
 
-async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _with(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     yield first
     try:
         async for line in rest:
             yield line
     except Problem as problem:  # the status is said already
         yield msgspec.json.encode({"problem": problem.plain()}) + b"\n"
-
-
-def _body(body: bytes, type_: type[Any]) -> Any:
-    try:
-        return msgspec.json.decode(body, type=type_)
-    except msgspec.ValidationError as problem:
-        reason, _, place = str(problem).partition(" - at ")
-        reason, path = reason[:1].lower() + reason[1:], place.strip("`") or "$"
-        raise Problem(422, "bad_request", reason, path=path) from None
-    except NOT_JSON:
-        raise not_json() from None
 
 
 def _record(content: bytes) -> DecisionRecord:

@@ -8,7 +8,6 @@ for nothing more. What a credential may not state is refused as it is everywhere
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -43,6 +42,7 @@ from policy_router.server.evaluations import (
     with_defaults,
 )
 from policy_router.server.problems import Header, Problem, unfit
+from policy_router.server.settings import is_loopback
 
 PATH: Final = "/access/v1/"
 _ENDPOINTS: Final = {
@@ -88,8 +88,13 @@ class Access:
     async def evaluations(self, asked: Asked) -> Answer:
         """Answer several evaluations, in order."""
         asked.options()
-        policy, content = self._policy(), content_of(asked.body)
+        content = content_of(asked.body)
         several = as_type(Evaluations, content)
+        async with self._agents.turn(len(several.evaluations)):
+            return await self._several(content, several, asked)
+
+    async def _several(self, content: dict[str, Any], several: Evaluations, asked: Asked) -> Answer:
+        policy = self._policy()
         if not several.evaluations:
             beside = ("evaluations", "options")
             alone = {name: it for name, it in content.items() if name not in beside}
@@ -138,8 +143,8 @@ class Access:
         """
         asked.options()
         place = urlsplit(f"//{asked.headers.get(b'host', b'').decode('ascii')}")
-        is_plain = not self._has_tls and _is_loopback(place.hostname or "")
-        base = f"{'http' if is_plain else 'https'}://{place.netloc.rpartition('@')[2]}"
+        is_plain = not self._has_tls and is_loopback(place.hostname or "")
+        base = f"{'http' if is_plain else 'https'}://{place.netloc}"
         ends = {name: f"{base}{path}" for name, path in _ENDPOINTS.items()}
         return Answer.of({"policy_decision_point": base, **ends})
 
@@ -247,10 +252,3 @@ def request_id(headers: Iterable[Header]) -> tuple[Header, ...]:
     if found is None or not _CONTROL.isdisjoint(found):
         return ()
     return ((b"x-request-id", found),)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

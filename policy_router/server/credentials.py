@@ -6,6 +6,7 @@ the token: whoever reads it cannot ask with it.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import logging
 import os
@@ -22,7 +23,7 @@ from policy_router.decision.request import Request, moment
 from policy_router.domain import FrozenDict
 from policy_router.errors import RequestError, reason_of
 from policy_router.server.problems import Problem, retry_after
-from policy_router.server.settings import Rate, Role, per_second
+from policy_router.server.settings import Rate, Role, misfit, per_second
 
 LOGGER: Final = logging.getLogger("policy_router.server")
 PREFIX: Final = "pr_"
@@ -130,7 +131,8 @@ def new_token(line: Callable[[str], TokenLine], path: str) -> str:
         content = msgspec.json.encode(line(sum_of(token)))
         msgspec.json.decode(content, type=TokenLine).credential()
     except msgspec.ValidationError as problem:
-        raise RequestError("token", str(problem)) from None
+        reason, path = misfit(problem)
+        raise RequestError(path.removeprefix("$."), reason) from None
     try:
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(number, "rb+") as stream:
@@ -160,7 +162,9 @@ class TokenFile:
         self._problems: list[str] = []
         self._read()
         if self._problems:
-            raise RequestError(path, self._problems[0])
+            remedy = f"policy-router token new --tokens {path} makes it, with a token"
+            is_there = self._path.exists()
+            raise RequestError(path, self._problems[0], None if is_there else remedy)
 
     def get(self, digest: str) -> Credential | None:
         """Return whose token has a SHA-256 sum."""
@@ -183,7 +187,7 @@ class TokenFile:
             if seen == self._seen:
                 return
             with self._path.open("rb") as stream:
-                lines = stream.read(_LONGEST_FILE).splitlines()
+                lines = stream.read(_LONGEST_FILE).removeprefix(codecs.BOM_UTF8).splitlines()
         except (OSError, ValueError) as problem:
             self._seen, self._known = (0, 0), {}
             self._problems = [f"cannot be read: {reason_of(problem)}"]
@@ -195,6 +199,9 @@ class TokenFile:
             try:
                 token = msgspec.json.decode(line, type=TokenLine)
                 self._known[token.sha256] = token.credential()
+            except msgspec.ValidationError as problem:
+                reason, place = misfit(problem)
+                self._problems.append(f"line {number} is no token: {place}: {reason}")
             except (msgspec.DecodeError, UnicodeError, RequestError) as problem:
                 self._problems.append(f"line {number} is no token: {problem}")
 

@@ -154,8 +154,8 @@ def content_of(body: bytes) -> dict[str, Any]:
     """
     try:
         content = msgspec.json.decode(body)
-    except NOT_JSON:
-        raise not_json() from None
+    except NOT_JSON as problem:
+        raise not_json(problem) from None
     if not isinstance(content, dict):
         raise Problem(400, "bad_request", "a mapping is wanted", path="$")
     return content

@@ -7,7 +7,6 @@ asked, and the length and the time of an answer are bounded.
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import time
 import urllib.error
 import urllib.parse
@@ -16,6 +15,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from policy_router.errors import RequestError, reason_of
+from policy_router.server.settings import is_loopback
 
 _SECONDS: Final = 10.0
 _PART: Final = 64 * 1024
@@ -39,7 +39,9 @@ def check_address(place: str) -> None:
         is_good = False
     if not is_good:
         raise RequestError(shown(place), "no address, or one with a user's name in it")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(parts.hostname or "")):
+    if parts.scheme != "https" and not (
+        parts.scheme == "http" and is_loopback(parts.hostname or "")
+    ):
         raise RequestError(shown(place), "an address begins with https://, or is on this machine")
 
 
@@ -48,13 +50,6 @@ def shown(place: str) -> str:
     scheme, separator, rest = place.partition("://")
     host, slash, path = rest.partition("?")[0].partition("/")
     return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def fetch(place: str, longest: int, etag: str | None = None) -> tuple[bytes | None, str | None]:

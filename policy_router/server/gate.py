@@ -25,6 +25,7 @@ _SCHEME: Final = b"bearer "
 _USUAL_SCHEME: Final = b"Bearer "
 _LONGEST: Final = 16_384
 _MOST_KNOWN: Final = 10_000
+_NEW: Final = "`policy-router token new` makes another, in the file that `tokens` names"
 _CHALLENGE: Final = ((b"www-authenticate", b"Bearer"),)
 
 
@@ -123,5 +124,5 @@ def anonymous(settings: Settings) -> Credential:
     return Credential("", roles if settings.socket_path is None else roles | MAY["admin"])
 
 
-def _unknown(detail: str, help_: str | None = None) -> Problem:
+def _unknown(detail: str, help_: str = _NEW) -> Problem:
     return Problem(401, "unknown_credential", detail, help=help_, headers=_CHALLENGE)

@@ -10,102 +10,26 @@ answers reads little.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import signal
+import re
 import sqlite3
-import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
 from policy_router.decision.record import ReasonCode
 from policy_router.errors import LogError
-from policy_router.log.entry import UNREADABLE, Kind
-from policy_router.log.folder import LogFolder, Segment
-from policy_router.log.heads import UnknownSchemaError
-from policy_router.version import VERSION
+from policy_router.log.folder import LogFolder
 
-SCHEMA: Final = f"policy-router/index/v1 {VERSION}"
 FILTERS: Final = ("outcome", "level", "entry", "model", "provider", "caller", "code", "policy")
 """What decisions are found by, besides their times."""
-_POLL_SECONDS: Final = 0.2
-_TURN_SECONDS: Final = 2.0
 _NOWHERE: Final = -1
-_BLOCK: Final = 4 * 1024 * 1024
-_BITS: Final = {code.value: 1 << place for place, code in enumerate(ReasonCode)}
-_TABLES: Final = """
-CREATE TABLE about (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE words (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
-CREATE TABLE files (
-    number INTEGER PRIMARY KEY, writer TEXT, segment INTEGER, inode INTEGER, done INTEGER,
-    UNIQUE (writer, segment));
-CREATE TABLE decisions (
-    time INTEGER, nth INTEGER, id TEXT, file INTEGER, place INTEGER, size INTEGER,
-    outcome INTEGER, level INTEGER, entry INTEGER, model INTEGER, provider INTEGER,
-    caller INTEGER, team INTEGER, codes INTEGER, name INTEGER, revision INTEGER, parent TEXT,
-    PRIMARY KEY (time, nth)) WITHOUT ROWID;
-CREATE INDEX by_id ON decisions (id);
-CREATE INDEX by_parent ON decisions (parent) WHERE parent IS NOT NULL;
-CREATE TABLE executions (id TEXT, time INTEGER, file INTEGER, place INTEGER, size INTEGER);
-CREATE INDEX executions_by_id ON executions (id);
-"""
-
-
-class _Caller(Struct, frozen=True):
-    id: str = ""
-    team: str = ""
-
-
-class _Request(Struct, frozen=True):
-    caller: _Caller = _Caller()
-
-
-class _Target(Struct, frozen=True):
-    model: str = ""
-    provider: str = ""
-    entry: str = ""
-
-
-class _Coded(Struct, frozen=True):
-    code: str = ""
-
-
-class _Decision(Struct, frozen=True):
-    outcome: str
-    level: str = ""
-    target: _Target = _Target()
-    warnings: tuple[_Coded, ...] = ()
-    refusal: _Coded = _Coded()
-
-
-class _Policy(Struct, frozen=True):
-    name: str
-    revision: str
-
-
-class _Record(Struct, frozen=True):
-    decision: _Decision
-    policy: _Policy
-    request: _Request
-
-
-class _Line(Struct, frozen=True):
-    """What the index holds of a line."""
-
-    kind: str
-    time: int
-    id: str = ""
-    parent: str | None = None
-    record: _Record | UnsetType = UNSET
-
-
-_LINES: Final = msgspec.json.Decoder(_Line)
+_CURSOR: Final = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}")
+"""Two numbers that SQLite can hold."""
+BITS: Final = {code.value: 1 << place for place, code in enumerate(ReasonCode)}
+"""The bits of codes: a decision may have several."""
 
 
 class Place(Struct, frozen=True):
@@ -170,6 +94,7 @@ class Index:
             LogError: there is no index yet, or it cannot be read.
             ValueError: the cursor is none.
         """
+        before = [] if cursor is None else _read_cursor(cursor)
         with self._opened() as base:
             clauses, values = _clauses(base, wanted)
             if any(value == _NOWHERE for value in values):
@@ -178,9 +103,9 @@ class Index:
                 if value is not None:
                     clauses.append(clause)
                     values.append(value)
-            if cursor is not None:
+            if before:
                 clauses.append("(time, nth) < (?, ?)")
-                values += _read_cursor(cursor)
+                values += before
             rows = base.execute(
                 "SELECT time, nth, writer, segment, place, size FROM"  # noqa: S608 - no values
                 f" (SELECT * FROM decisions WHERE {' AND '.join(clauses) or '1'}"
@@ -203,6 +128,16 @@ class Index:
             lines += _places(base, "executions WHERE id = ?", decision_id)
             children = _places(base, "decisions WHERE parent = ?", decision_id)
         return self._read(lines), self._read(children)
+
+    def answered(self, answer_id: str) -> list[bytes]:
+        """Return the lines about an answer that can be gone on from.
+
+        Raises:
+            LogError: there is no index yet, or it cannot be read.
+        """
+        with self._opened() as base:
+            lines = _places(base, "executions WHERE answer = ?", answer_id)
+        return self._read(lines)
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -245,7 +180,7 @@ def _clauses(base: sqlite3.Connection, wanted: Mapping[str, str]) -> tuple[list[
     for name, text in wanted.items():
         if name == "code":
             clauses.append("codes & ?")
-            values.append(_BITS.get(text, _NOWHERE))
+            values.append(BITS.get(text, _NOWHERE))
         elif name == "policy":
             numbers = _policies(base, text)
             marks = ", ".join("?" * len(numbers))
@@ -270,204 +205,6 @@ def _policies(base: sqlite3.Connection, text: str) -> list[int]:
 
 
 def _read_cursor(cursor: str) -> list[int]:
-    at, _, number = cursor.partition(".")
-    if not at.isdecimal() or not number.isdecimal() or len(cursor) > 40:  # noqa: PLR2004
+    if not _CURSOR.fullmatch(cursor):
         raise ValueError("the cursor is none of an answer before")
-    return [int(at), int(number)]
-
-
-class Follower:
-    """Keeps an index up to date with its log."""
-
-    def __init__(self, folder: str, path: str) -> None:
-        """Open an index, and make it anew where it is of another log or version.
-
-        Args:
-            folder: the log.
-            path: the file of the index.
-        """
-        self._folder, self._path = LogFolder(folder), Path(path)
-        self._base = self._opened()
-        self._words: dict[str, int] = dict(
-            self._base.execute("SELECT text, number FROM words").fetchall()
-        )
-        (self._nth,) = self._base.execute("SELECT coalesce(max(nth), 0) FROM decisions").fetchone()
-
-    def _opened(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            base = sqlite3.connect(self._path, isolation_level=None)
-            base.execute("PRAGMA journal_mode = WAL")
-            base.execute("PRAGMA synchronous = NORMAL")
-            rows = base.execute("SELECT value FROM about WHERE name = 'schema'").fetchall()
-            if rows == [(f"{SCHEMA} {self._folder.path}",)]:
-                return base
-            base.close()
-        except sqlite3.Error:
-            base.close()
-        return self._made()
-
-    def _made(self) -> sqlite3.Connection:
-        for ending in ("", "-wal", "-shm"):
-            Path(f"{self._path}{ending}").unlink(missing_ok=True)
-        self._path.touch(mode=0o600)
-        base = sqlite3.connect(self._path, isolation_level=None)
-        base.execute("PRAGMA journal_mode = WAL")
-        base.execute("PRAGMA synchronous = NORMAL")
-        base.executescript(_TABLES)
-        schema = f"{SCHEMA} {self._folder.path}"
-        base.execute("INSERT INTO about VALUES ('schema', ?)", [schema])
-        return base
-
-    def close(self) -> None:
-        """Close the index."""
-        self._base.close()
-
-    def catch_up(self) -> int:
-        """Take in what the log has more; return how many lines that is."""
-        there = {(it.writer, it.number): it for it in self._folder.all_segments()}
-        known = {
-            (writer, segment): (number, inode, done)
-            for number, writer, segment, inode, done in self._base.execute("SELECT * FROM files")
-        }
-        for place in known.keys() - there.keys():
-            self._forget(known[place][0])
-        return sum(self._take(it, known.get(place)) for place, it in sorted(there.items()))
-
-    def _forget(self, file: int) -> None:
-        """Forget a segment that was pruned, or is another one now."""
-        with self._transaction():
-            for table in ("decisions", "executions"):
-                self._base.execute(f"DELETE FROM {table} WHERE file = ?", [file])  # noqa: S608
-            self._base.execute("DELETE FROM files WHERE number = ?", [file])
-
-    def _take(self, segment: Segment, known: tuple[int, int, int] | None) -> int:
-        with suppress(FileNotFoundError), Path(segment.path).open("rb") as stream:
-            found = os.fstat(stream.fileno())
-            stop = min(found.st_size, self._acknowledged(segment))
-            if known is not None and (known[1] != found.st_ino or known[2] > found.st_size):
-                self._forget(known[0])
-                known = None
-            number, done = (known[0], known[2]) if known else (self._file(segment, found), 0)
-            taken = 0
-            while done < stop:
-                stream.seek(done)
-                block = stream.read(min(_BLOCK, stop - done))
-                whole = block[: block.rfind(b"\n") + 1]
-                if not whole:
-                    break  # a line that is longer than a block is none of ours
-                taken += self._add(number, done, whole)
-                done += len(whole)
-            return taken
-        return 0
-
-    def _acknowledged(self, segment: Segment) -> int:
-        """Return up to which byte a segment is acknowledged: what is behind may be taken away."""
-        try:
-            head = self._folder.head(segment.writer)
-        except UnknownSchemaError:
-            return 0
-        if head is None or segment.number < head.segment:
-            return sys.maxsize
-        return head.length if segment.number == head.segment else 0
-
-    def _file(self, segment: Segment, found: os.stat_result) -> int:
-        made = self._base.execute(
-            "INSERT INTO files (writer, segment, inode, done) VALUES (?, ?, ?, 0)",
-            [segment.writer, segment.number, found.st_ino],
-        )
-        return int(made.lastrowid or 0)
-
-    def _add(self, file: int, start: int, lines: bytes) -> int:
-        decisions, executions, place = [], [], start
-        with self._transaction():
-            for line in lines.split(b"\n")[:-1]:
-                with suppress(*UNREADABLE):
-                    read = _LINES.decode(line)
-                    if read.kind == Kind.EXECUTION:
-                        executions.append((read.id, read.time, file, place, len(line)))
-                    elif isinstance(read.record, _Record):
-                        decisions.append(self._row(read, read.record, (file, place, len(line))))
-                place += len(line) + 1
-            marks = ", ".join("?" * 17)
-            self._base.executemany(f"INSERT INTO decisions VALUES ({marks})", decisions)  # noqa: S608
-            self._base.executemany("INSERT INTO executions VALUES (?, ?, ?, ?, ?)", executions)
-            self._base.execute("UPDATE files SET done = ? WHERE number = ?", [place, file])
-        return len(decisions) + len(executions)
-
-    def _row(self, line: _Line, record: _Record, where: tuple[int, int, int]) -> tuple[Any, ...]:
-        decision, caller, word = record.decision, record.request.caller, self._word
-        codes = 0
-        for it in (*decision.warnings, decision.refusal):
-            codes |= _BITS.get(it.code, 0)
-        self._nth += 1
-        return (
-            *(line.time, self._nth, line.id, *where),
-            *(word(decision.outcome), word(decision.level), word(decision.target.entry)),
-            *(word(decision.target.model), word(decision.target.provider)),
-            *(word(caller.id), word(caller.team), codes),
-            *(word(record.policy.name), word(record.policy.revision), line.parent),
-        )
-
-    def _word(self, text: str) -> int:
-        """Return the number of a text."""
-        number = self._words.get(text)
-        if number is None:
-            made = self._base.execute("INSERT INTO words (text) VALUES (?)", [text])
-            number = self._words[text] = int(made.lastrowid or 0)
-        return number
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._base.execute("BEGIN")
-        try:
-            yield
-        except BaseException:
-            self._base.execute("ROLLBACK")
-            raise
-        self._base.execute("COMMIT")
-
-
-def follow(folder: str, path: str, ends: threading.Event) -> None:
-    """Keep an index up to date until told to end; of several that do, one has its turn."""
-    lock = Path(f"{path}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as held:
-        while not _locked(held.fileno()):
-            if ends.wait(_TURN_SECONDS):
-                return
-        with closing(Follower(folder, path)) as follower:
-            while not ends.is_set():
-                if not follower.catch_up():
-                    ends.wait(_POLL_SECONDS)
-
-
-def _locked(number: int) -> bool:
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def main() -> None:
-    """Follow a log until standard input ends, as it does with the process that started this."""
-    folder, path = sys.argv[1:]
-    ends = threading.Event()
-
-    def wait() -> None:
-        sys.stdin.buffer.read()
-        ends.set()
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this ends it
-    threading.Thread(target=wait, daemon=True).start()
-    while not ends.is_set():
-        try:
-            follow(folder, path, ends)
-        except (OSError, sqlite3.Error) as problem:
-            sys.stderr.write(f"policy-router: the index {path}: {problem}\n")
-            ends.wait(_TURN_SECONDS)
-
-
-if __name__ == "__main__":
-    main()
+    return [int(number) for number in cursor.split(".")]

@@ -42,6 +42,8 @@ from policy_router.version import VERSION
 _OWNER: Final = Credential("", frozenset({"agent", "host", "auditor"}))
 """Who starts a process of its own and talks to it: what it states is looked at here."""
 _KEY: Final = "policy_router.call"
+_INVALID: Final = b"Validation error"
+"""How the SDK begins to say that a message is none."""
 _PASSED: Final = (b"accept", b"mcp-protocol-version", b"mcp-method", b"mcp-name")
 
 logging.getLogger("mcp").setLevel(logging.WARNING)  # not a line for each message
@@ -131,7 +133,7 @@ class Tools:
         manager = StreamableHTTPSessionManager(self._server, json_response=True, stateless=True)
         async with manager.run():
             await manager.handle_request(scope, receive, send)
-        body = b"".join(it.get("body", b"") for it in sent[1:])
+        body = _without_values(b"".join(it.get("body", b"") for it in sent[1:]))
         if call.decision is None:
             return Answer(body, sent[0]["status"])
         decision_id, revision = call.decision
@@ -239,6 +241,18 @@ class Tools:
             detail = f"the arguments are longer than {LONGEST_BODY:,} bytes"
             raise Problem(413, "too_large", detail, path="$")
         return replace(call.asked, body=body, query=b"")
+
+
+def _without_values(body: bytes) -> bytes:
+    """Return an answer of the SDK without the values that its check of a message shows."""
+    if _INVALID not in body:
+        return body
+    answer = msgspec.json.decode(body)
+    message = answer.get("error", {}).get("message", "")
+    if not message.startswith(_INVALID.decode()):
+        return body
+    answer["error"]["message"] = f"{_INVALID.decode()}: this is no message of JSON-RPC 2.0"
+    return msgspec.json.encode(answer)
 
 
 class _Result(Struct):

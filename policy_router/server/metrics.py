@@ -47,6 +47,12 @@ ROUTES: Final = (
     "/v1/policy",
     "/v1/policy/check",
     "/v1/policy/reload",
+    "/mcp",
+    "/v1/plan",
+    "/v1/executions",
+    "/v1/models",
+    "/v1/chat/completions",
+    "/v1/responses",
     "/access/v1/evaluation",
     "/access/v1/evaluations",
     "/access/v1/search/resource",
@@ -57,7 +63,8 @@ ROUTES: Final = (
     "/openapi.json",
     OTHER,
 )
-_STATUSES: Final = (200, 202, *TITLES)
+_STATUSES: Final = (200, 202, 406, *TITLES)
+"""The problems of the service, and what a client of MCP may be answered besides."""
 _OUTCOMES: Final = [("selected", level.value) for level in Level] + [("refused", "")]
 _RELOADS: Final = ("active", "unchanged", "rejected")
 

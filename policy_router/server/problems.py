@@ -26,7 +26,9 @@ TITLES: Final = {
     429: "Too many requests",
     500: "Internal error",
     501: "Not implemented",
+    502: "The provider failed",
     503: "Not available",
+    504: "The provider did not answer in time",
 }
 
 
@@ -79,9 +81,15 @@ NOT_JSON: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 """What is raised for bytes that are not JSON."""
 
 
-def not_json() -> Problem:
-    """Return the problem of a body that is not JSON."""
-    return Problem(400, "not_json", "the body is not JSON", path="$")
+def not_json(problem: Exception | None = None) -> Problem:
+    """Return the problem of a body that is not JSON, with the place in it; it holds no value."""
+    reason = "" if problem is None else str(problem)
+    if isinstance(problem, UnicodeError):
+        reason = "it is not UTF-8"
+    elif isinstance(problem, RecursionError):
+        reason = "it is nested too deep"
+    said = f": {reason[:1].lower()}{reason[1:]}" if reason else ""
+    return Problem(400, "not_json", f"the body is not JSON{said}", path="$")
 
 
 def unfit(problem: RequestError) -> Problem:
@@ -103,7 +111,18 @@ def busy(code: str, detail: str, seconds: float = 1) -> Problem:
 def role_needed(role: str) -> Problem:
     """Return the problem of a credential that may not do something."""
     detail = f"this credential may not do that: the role {role} is needed"
-    return Problem(403, "role_needed", detail)
+    help_ = f"`policy-router token new --role {role}` makes a token for `serve --tokens FILE`"
+    return Problem(403, "role_needed", detail, help=help_)
+
+
+def credential_needed() -> Problem:
+    """Return the problem of a request that spends money where anybody may ask."""
+    detail = "what spends money needs a credential, or a service at a Unix socket"
+    help_ = (
+        "make a token with `policy-router token new --tokens FILE --id NAME`, and serve with"
+        " `--tokens FILE`"
+    )
+    return Problem(401, "credential_needed", detail, help=help_)
 
 
 def retry_after(seconds: float) -> Header:

@@ -10,15 +10,14 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
-from policy_router.files.rule_files import rule_files
+from policy_router.files.rule_files import Stamps, fingerprint
 from policy_router.log.sign.keys import SignatureError
 from policy_router.server.bundles import Bundles
 from policy_router.server.credentials import LOGGER
@@ -29,10 +28,6 @@ from policy_router.server.problems import Problem
 _TURN_SECONDS: Final = 0.0002
 POLL_SECONDS: Final = 0.5
 """How often rule files are looked at for changes."""
-
-
-Stamps: TypeAlias = tuple[tuple[str, int, int, int], ...]
-"""What changes with rule files: names, times, sizes and numbers."""
 
 
 class RuleFiles(Struct, frozen=True):
@@ -212,18 +207,3 @@ async def _first_of(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         return
-
-
-def fingerprint(path: str) -> Stamps:
-    """Return what changes with the rule files of a policy."""
-    place = Path(path)
-    files = rule_files(place, []) if place.is_dir() else [place]
-    return tuple(map(_stamp, files))
-
-
-def _stamp(file: Path) -> tuple[str, int, int, int]:
-    try:
-        found = file.stat()
-    except OSError:
-        return str(file), 0, 0, 0
-    return str(file), found.st_mtime_ns, found.st_size, found.st_ino

@@ -3,39 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import resource
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from policy_router.domain import Policy
 from policy_router.errors import RequestError, needs_extra, reason_of
 from policy_router.server.reloading import RuleFiles
-from policy_router.server.settings import Settings, index_of
+from policy_router.server.settings import Settings, Tls, index_of
 
 NEEDED: Final = ("uvicorn", "uvloop", "httptools", "jwt", "prometheus_client")
 _BACKLOG: Final = 2048
+_MOST_FILES: Final = 1_048_576
 _QUEUE_SECONDS: Final = 0.1
 _POLL_SECONDS: Final = 1.0
 
 
-def need_server() -> None:
+def need_server(*, runs: bool = False) -> None:
     """Say which extra a service needs, where it is not there.
+
+    Args:
+        runs: whether it calls models.
 
     Raises:
         ModuleNotFoundError: a package of the extra is not installed.
     """
     for module in NEEDED:
         with needs_extra("serve", module, "the service"):
-            import_module(module)
+            if find_spec(module) is None:
+                raise ModuleNotFoundError(name=module)
+    with needs_extra("run", "openai", "calling a model"):
+        if runs and find_spec("openai") is None:
+            raise ModuleNotFoundError(name="openai")
 
 
 def serve(files: RuleFiles, policy: Policy, settings: Settings, say: Callable[[str], None]) -> None:
@@ -51,10 +62,12 @@ def serve(files: RuleFiles, policy: Policy, settings: Settings, say: Callable[[s
         RequestError: the configuration names a file or an address that cannot be used.
         ModuleNotFoundError: an extra is not installed.
     """
-    need_server()
+    need_server(runs=settings.run)
     from policy_router.server.supervisor import Supervisor
     from policy_router.server.worker import Worker
 
+    _check_tls(settings.tls)
+    _allow_connections()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to load a policy again
     with tempfile.TemporaryDirectory(prefix="policy-router-") as folder:
         shared, several = Path(folder), settings.workers > 1
@@ -70,6 +83,33 @@ def serve(files: RuleFiles, policy: Policy, settings: Settings, say: Callable[[s
                 Path(settings.socket_path).unlink(missing_ok=True)
 
 
+def _check_tls(tls: Tls | None) -> None:
+    """Say once, and at once, what is wrong with a certificate; it is read again by each worker."""
+    if tls is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            tls.certificate, tls.key, password=lambda: ""
+        )
+    except ssl.SSLError:
+        reason = "these are no certificate and its key, in PEM and without a password"
+        raise RequestError(f"tls: {tls.certificate}, {tls.key}", reason) from None
+    except OSError as problem:
+        reason = f"cannot be read: {reason_of(problem)}"
+        raise RequestError(f"tls: {tls.certificate}, {tls.key}", reason) from None
+
+
+def _allow_connections() -> None:
+    """Open as many files as the system lets this process: each connection is one.
+
+    A usual limit of 1,024 would drop connections above it without a word.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES)
+    with suppress(OSError, ValueError):  # macOS allows less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 @contextmanager
 def following(settings: Settings) -> Iterator[Callable[[], Awaitable[None]]]:
     """Let a process of its own keep the index of the log up to date.
@@ -80,7 +120,7 @@ def following(settings: Settings) -> Iterator[Callable[[], Awaitable[None]]]:
     if settings.log is None:
         yield lambda: asyncio.sleep(_POLL_SECONDS)
         return
-    command = [sys.executable, "-m", "policy_router.server.index"]
+    command = [sys.executable, "-m", "policy_router.server.follower"]
     command += [settings.log, index_of(settings)]
 
     def start() -> subprocess.Popen[bytes]:
@@ -122,7 +162,11 @@ def listen(settings: Settings) -> socket.socket:
         listener = _at_address(*settings.address) if path is None else _at_path(path)
         listener.listen(_BACKLOG)
     except OSError as problem:
-        raise RequestError(settings.listen, f"cannot listen: {reason_of(problem)}") from None
+        in_use = "another process listens there: give another --listen; port 0 takes a free one"
+        help_ = in_use if problem.errno == errno.EADDRINUSE else None
+        raise RequestError(settings.listen, f"cannot listen: {reason_of(problem)}", help_) from None
+    except UnicodeError:
+        raise RequestError(settings.listen, "cannot listen: this is no name of a host") from None
     listener.settimeout(0)
     return listener
 

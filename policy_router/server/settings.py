@@ -27,15 +27,24 @@ Algorithm: TypeAlias = Literal[
 _DURATION: Final = r"^[0-9]{1,6}(ms|s|m|h|d)$"
 Duration: TypeAlias = Annotated[str, Meta(pattern=_DURATION)]
 """A number and its unit: ``500ms``, ``30s``, ``5m``, ``12h``, ``90d``."""
-Rate: TypeAlias = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,6}/[smh]$")]
+_RATE: Final = r"^[1-9][0-9]{0,6}/[smh]$"
+Rate: TypeAlias = Annotated[str, Meta(pattern=_RATE)]
 """So many requests in a second, a minute or an hour: ``50/s``, ``600/m``."""
 _Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 _Dollars: TypeAlias = Annotated[float, Meta(ge=0, le=1_000_000_000)]
 _Positive: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
-_MayState: TypeAlias = Annotated[str, Meta(pattern=r"^(parent|budget|facts(\.[A-Za-z_]\w*)?)$")]
+_MAY_STATE: Final = r"^(parent|budget|facts(\.[A-Za-z_]\w*)?)$"
+_MayState: TypeAlias = Annotated[str, Meta(pattern=_MAY_STATE)]
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NO_PLACE: Final = "an address and a port (127.0.0.1:8080) or unix:PATH is wanted"
 _FIELD: Final = re.compile(r"(?s)(.*?)(?: - at `(.*)`)?")
+_WANTED: Final = {
+    _DURATION: "a duration such as 30s, 5m, 12h or 90d is wanted",
+    _RATE: "a rate such as 50/s, 600/m or 5000/h is wanted",
+    _MAY_STATE: "parent, budget, facts or facts.NAME is wanted",
+}
+"""What patterns mean, in words."""
 
 
 class Claims(Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,6 +115,17 @@ class Budgets(Struct, frozen=True, forbid_unknown_fields=True):
     teams: dict[str, _Dollars] = {}
 
 
+class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, rename={"passes": "pass"}):
+    """How model calls are forwarded.
+
+    Attributes:
+        pass: fields of a model call that clients may use although they name another model,
+            endpoint, order of providers or class of price than the decided ones.
+    """
+
+    passes: tuple[_Name, ...] = ()
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The configuration of a service. Everything is optional.
 
@@ -129,6 +149,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         policy_key: the file of the public key; with it, only bundles that it signed are a policy.
         policy_state: the folder of the last good bundle; ``<log>.policy`` unless given.
         policy_poll: how often the address of a bundle is asked for a newer one.
+        run: whether models are called: the gateway, and ``delegate_task``.
+        gateway: how model calls are forwarded.
     """
 
     listen: _Name = "127.0.0.1:8080"
@@ -150,6 +172,13 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     policy_key: _Name | None = None
     policy_state: _Name | None = None
     policy_poll: Duration = "30s"
+    run: bool = False
+    gateway: GatewaySettings = GatewaySettings()
+
+    @property
+    def may_spend(self) -> bool:
+        """Whether everybody who can ask is known, so that money may be spent for them."""
+        return self.has_credentials or self.socket_path is not None
 
     @property
     def has_credentials(self) -> bool:
@@ -171,14 +200,13 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         host, _, port = self.listen.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
         if not host or not port.isdecimal() or int(port) > 65_535:  # noqa: PLR2004 - of TCP
-            reason = "an address and a port (127.0.0.1:8080) or unix:PATH is wanted"
-            raise RequestError("listen", reason)
+            raise RequestError("listen", _NO_PLACE)
         return host, int(port)
 
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach the service."""
-        return self.socket_path is not None or _is_loopback(self.address[0])
+        return self.socket_path is not None or is_loopback(self.address[0])
 
 
 def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
@@ -196,9 +224,10 @@ def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
         given = {name: value for name, value in options.items() if value is not None}
         settings = msgspec.convert(msgspec.to_builtins(replace(settings, **given)), Settings)
     except msgspec.ValidationError as problem:
-        found = _FIELD.fullmatch(str(problem))
-        reason, path = found.groups() if found else (str(problem), None)
-        raise RequestError(f"serve: {path or '$'}", reason[:1].lower() + reason[1:]) from None
+        reason, path = misfit(problem)
+        raise RequestError(f"serve: {path}", reason) from None
+    if settings.socket_path == "" or "\0" in settings.listen:
+        raise RequestError("listen", _NO_PLACE)  # Linux would listen where others can connect
     if not settings.has_credentials and not settings.is_local:
         reason = "without credentials only a loopback address or a Unix socket is listened at"
         remedy = "give --tokens FILE; policy-router token new makes one"
@@ -207,6 +236,14 @@ def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
         reason = "a folder for the last good bundle is wanted"
         raise RequestError("policy_state", reason, "give --policy-state DIR, or --log DIR")
     return settings
+
+
+def misfit(problem: msgspec.ValidationError) -> tuple[str, str]:
+    """Return what is wrong with a value, and its place."""
+    found = _FIELD.fullmatch(str(problem))
+    reason, path = found.groups() if found else (str(problem), None)
+    words = next((it for pattern, it in _WANTED.items() if repr(pattern) in reason), None)
+    return words or reason[:1].lower() + reason[1:], path or "$"
 
 
 def index_of(settings: Settings) -> str:
@@ -226,7 +263,7 @@ def seconds_of(duration: str) -> float:
         RequestError: it is none.
     """
     if not re.fullmatch(_DURATION, duration):
-        raise RequestError("duration", "a duration such as 30s, 5m, 12h or 90d is wanted")
+        raise RequestError("duration", _WANTED[_DURATION])
     number = duration.rstrip("msdh")
     return int(number) * _UNITS[duration[len(number) :]]
 
@@ -244,7 +281,8 @@ def serve_schema() -> dict[str, Any]:
     return published("serve", main, definitions, title="policy-router service configuration")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, as it stands in an address, is this machine itself."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

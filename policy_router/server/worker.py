@@ -1,4 +1,4 @@
-"""A process that answers: the only door to uvicorn."""
+"""A process that answers."""
 
 from __future__ import annotations
 
@@ -9,20 +9,13 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
-
-import uvicorn
-import uvloop
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from policy_router.decision.prepared import Prepared
 from policy_router.domain import Policy
 from policy_router.errors import reason_of
 from policy_router.files.clock import system_clock
+from policy_router.hosts import PolicyHost
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.server.active import Active
 from policy_router.server.administering import Administrators
@@ -33,11 +26,13 @@ from policy_router.server.app import (
     administrator_routes,
     agent_routes,
     auditor_routes,
+    gateway_routes,
     later_routes,
     mcp_routes,
+    plan_routes,
     state_routes,
 )
-from policy_router.server.asking import Edges, Send
+from policy_router.server.asking import Edges
 from policy_router.server.auditing import Auditors
 from policy_router.server.authzen import Access
 from policy_router.server.budgets import CallerBudgets
@@ -48,22 +43,20 @@ from policy_router.server.gate import Gate
 from policy_router.server.helpers import Helpers
 from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics
-from policy_router.server.problems import Header
+from policy_router.server.plans import Plans
 from policy_router.server.reloading import Reloads, RuleFiles, for_ever
-from policy_router.server.serve import let_nobody_in
 from policy_router.server.settings import Settings, index_of, seconds_of
 from policy_router.server.tracing import Spans
+from policy_router.server.wire import Server, cut, new_loop, write_whole
+
+if TYPE_CHECKING:
+    from policy_router.server.gateway.gateway import Gateway
+    from policy_router.server.gateway.upstream import Upstream
 
 Reload: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 """Loads a policy again, and returns what became of it."""
 POLL_SECONDS: Final = 1.0
 """How often files are looked at for changes."""
-_KEEP_ALIVE_SECONDS: Final = 75
-_REQUEST_SECONDS: Final = 15.0
-_READING_SECONDS: Final = 60.0
-_LONGEST_HEAD: Final = 64 * 1024
-_LEAVE_SECONDS: Final = 1.0
-_LEAVE_POLL_SECONDS: Final = 0.02
 _PROBE_SECONDS: Final = 5.0
 _PROBE: Final = b"\0" * 4096
 
@@ -99,6 +92,7 @@ class Worker:
         self.active = Active(policy, system_clock)
         self._gate, self._metrics = Gate(settings), Metrics(shared, number)
         self._log = DecisionLog(settings.log) if settings.log is not None else None
+        self._upstream: Upstream | None = None
         helpers = Helpers(settings, shared)
         self._reloads = None if reload is not None else self._own_reloads(files, helpers)
         self.service = Service(
@@ -109,10 +103,12 @@ class Worker:
             self._metrics,
             routes=self._routes(helpers, reload or self._reload),
             queue=settings.queue,
+            may_spend=settings.may_spend,
             spans=self._spans,
             write_whole=write_whole,
+            cut=cut,
         )
-        self._server: _Server | None = None
+        self._server: Server | None = None
 
     def _own_reloads(self, files: RuleFiles, helpers: Helpers) -> Reloads:
         return Reloads(
@@ -154,6 +150,9 @@ class Worker:
             has_tls=self._settings.tls is not None,
         )
         administrators = Administrators(self.active, helpers, reload)
+        counted = self._metrics.decided
+        plans = Plans(lambda: self.active.policy, agents, earlier, self._log, counted)
+        gateway = self._gateway(agents, index) if self._settings.run else None
         return {
             **agent_routes(agents, auditors, self._metrics),
             **access_routes(access),
@@ -166,9 +165,28 @@ class Worker:
                 self._settings.agent_may_state,
                 self._metrics,
             ),
+            **gateway_routes(agents, gateway),
+            **plan_routes(plans),
             **state_routes(self.active, self._metrics, readiness(log)),
             **later_routes(),
         }
+
+    def _gateway(self, agents: Agents, index: Index | None) -> Gateway:
+        """Return what forwards model calls; what it is made of is imported only where it is."""
+        from policy_router.server.gateway.gateway import Gateway
+        from policy_router.server.gateway.origins import Origins
+        from policy_router.server.gateway.upstream import Upstream
+
+        self._upstream = Upstream()
+        return Gateway(
+            lambda: self.active.policy,
+            agents,
+            PolicyHost(lambda: self.active.policy, log=self._log),
+            self._upstream,
+            origins=Origins(self._log, index),
+            passes=self._settings.gateway.passes,
+            counted=self._metrics.decided,
+        )
 
     async def _reload(self) -> dict[str, Any]:
         if self._reloads is None:  # pragma: no cover - then it is the supervisor's
@@ -197,7 +215,7 @@ class Worker:
         signal.signal(signal.SIGTERM, lambda *_: None)
         gc.collect()
         gc.freeze()  # what was loaded stays, and is no garbage to look for
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(self._serve(listener, started, watching))
 
     def end(self) -> None:
@@ -213,7 +231,7 @@ class Worker:
         started: Callable[[], None],
         watching: Sequence[Callable[[], Awaitable[None]]],
     ) -> None:
-        self._server = server = _Server(self.service, self._settings, started)
+        self._server = server = Server(self.service, self._settings, started)
         works = [self._refresh, *watching]
         if self._reloads is not None:
             hurry = self._reloads.hurry
@@ -223,6 +241,8 @@ class Worker:
         await server.serve(sockets=[listener])
         for task in tasks:
             task.cancel()
+        if self._upstream is not None:
+            await self._upstream.aclose()
         if self._log is not None:
             await self._log.aclose()
 
@@ -260,143 +280,3 @@ def why_not_writable(folder: str) -> str | None:
     except OSError as problem:
         return f"the decision log cannot be written: {reason_of(problem)}"
     return None
-
-
-class _Connection(HttpToolsProtocol):
-    """A connection whose requests are bounded: their heads in length, and each in time.
-
-    What is too slow is closed: a first request, the rest of a head or of a body, and a client that
-    does not read what it asked for.
-    """
-
-    _head_bytes = 0
-    _began = 0.0
-    _writing: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a first request only so long."""
-        super().connection_made(transport)
-        self._close_after(_KEEP_ALIVE_SECONDS)
-
-    def data_received(self, data: bytes) -> None:
-        """Take in what has come, and wait for what is still to come only so long."""
-        super().data_received(data)
-        # uvicorn makes a scope when a request begins, and a cycle of it at the end of its head.
-        has_head = getattr(self.cycle, "scope", None) is self.scope
-        if has_head and not self.cycle.more_body:
-            self._head_bytes, self._began = 0, 0.0
-        elif not self.transport.is_closing():
-            self._wait_for_rest(len(data), has_head=has_head)
-
-    def _wait_for_rest(self, size: int, *, has_head: bool) -> None:
-        now = self.loop.time()
-        self._began = self._began or now
-        self._head_bytes = 0 if has_head else self._head_bytes + size
-        left = self._began + _REQUEST_SECONDS - now
-        if self._head_bytes > _LONGEST_HEAD or left <= 0:
-            self.send_400_response("The request is too slow, or its head is too long.")
-        else:
-            self._close_after(left)
-
-    def pause_writing(self) -> None:
-        """Wait for a client that does not read only so long."""
-        super().pause_writing()
-        self._writing = self.loop.call_later(_READING_SECONDS, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """Wait no more."""
-        super().resume_writing()
-        if self._writing is not None:
-            self._writing.cancel()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
-        super().connection_lost(exc)
-        self._unset_keepalive_if_required()
-        if self._writing is not None:
-            self._writing.cancel()
-
-    def _close_after(self, seconds: float) -> None:
-        """Close it where nothing more comes."""
-        self._unset_keepalive_if_required()
-        closing = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
-        self.timeout_keep_alive_task = closing
-
-
-def write_whole(send: Send, status: int, headers: list[Header], body: bytes) -> bool:
-    """Write a whole answer at once, as uvicorn would in two messages, each header checked.
-
-    The headers are the service's own: nothing in them was asked for by a client. Whatever is out of
-    the ordinary is left to uvicorn.
-
-    Returns:
-        Whether it is written.
-    """
-    cycle = getattr(send, "__self__", None)
-    if (
-        type(cycle) is not RequestResponseCycle
-        or not cycle.keep_alive
-        or cycle.response_started
-        or cycle.disconnected
-        or cycle.flow.write_paused
-        or cycle.scope["method"] == "HEAD"
-    ):
-        return False
-    parts = [STATUS_LINE[status]]
-    for name, value in (*cycle.default_headers, *headers):
-        parts += (name, b": ", value, b"\r\n")
-    parts += (b"\r\n", body)
-    cycle.response_started = cycle.response_complete = True
-    cycle.waiting_for_100_continue = False
-    cycle.transport.write(b"".join(parts))
-    cycle.message_event.set()
-    cycle.on_response()
-    return True
-
-
-class _Server(uvicorn.Server):
-    """A server that tells when it has started, and lets busy clients leave before it ends."""
-
-    def __init__(self, service: Service, settings: Settings, started: Callable[[], None]) -> None:
-        tls = settings.tls
-        config = uvicorn.Config(
-            service,
-            loop="uvloop",
-            http=_Connection,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=max(1, round(seconds_of(settings.drain))),
-            ssl_certfile=None if tls is None else tls.certificate,
-            ssl_keyfile=None if tls is None else tls.key,
-        )
-        super().__init__(config)
-        self._service, self._started = service, started
-        self.leave_seconds, self.is_replaced = _LEAVE_SECONDS, False
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
-        await super().startup(sockets)
-        self._started()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End: a connection that is in use is told to go with its next answer.
-
-        To close one at once would lose the request that may be on its way.
-        """
-        self._service.is_draining = True
-        if not self.is_replaced:
-            await let_nobody_in(sockets or [])
-        for server in self.servers:
-            server.close()
-        end = time.monotonic() + self.leave_seconds
-        while (  # noqa: ASYNC110 - nothing tells of it
-            self.server_state.connections and time.monotonic() < end and not self.force_exit
-        ):
-            await asyncio.sleep(_LEAVE_POLL_SECONDS)
-        await super().shutdown(sockets)

@@ -4,6 +4,7 @@ A case is a folder `diagnostics/CODE-what-it-shows` (`loads-...` where nothing i
 
 - `policy.yaml`; as `policy.bin` or `policy.crlf.yaml` where its bytes are the point;
 - a folder `policy`, for a policy of several files;
+- `suite_test.yaml` beside a good policy, for what is wrong with the suite;
 - nothing, where the input is made by a function below or the missing file is the point;
 
 and with `expected.txt` and `expected.json`. `pytest --update-golden` writes these two anew.
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from policy_router.analysis import read_suite
 from policy_router.diagnostics.model import SHOWN, Code, Diagnostics
 from policy_router.domain import Policy
 from policy_router.files.loader import check, check_text
@@ -139,6 +141,9 @@ def _input(case: Path) -> Path:
 def _read(case: Path) -> Result:
     """Check the input of a case; the folder of the case is the current one."""
     given = _input(case)
+    if (suite := case / "suite_test.yaml").is_file():
+        read = read_suite(suite.name)
+        return Result(read.policy if read.usable else None, read.found)
     if case.name in GENERATED:
         return Result(*check_text(GENERATED[case.name](), name="policy.yaml", now=NOW))
     if given.is_file():

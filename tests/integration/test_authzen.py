@@ -550,7 +550,6 @@ def test_the_configuration_names_only_what_is_offered(
         ("10.1.2.3:8080", "https://10.1.2.3:8080"),
         ("localhost", "http://localhost"),
         ("[::1]:9", "http://[::1]:9"),
-        ("ada@localhost/evil?x", "http://localhost"),
     ],
 )
 def test_the_configuration_is_at_the_name_that_the_client_uses_over_tls(

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from policy_router import Delegator, Executor, Policy, ProviderError, Reply, RequestError, decide
+from policy_router.calls.failures import Failure
 from policy_router.calls.results import (
     ChildTask,
     Delegation,
@@ -507,10 +508,17 @@ def test_a_child_that_was_pinned_never_becomes_another(
 # Being left alone
 
 
-def test_a_provider_is_left_alone_for_as_long_as_it_asks(peer: Provider, way: Way) -> None:
+def again(*places: str) -> tuple[dict[str, Any], ...]:
+    """Return a pool as :func:`chain` does, whose second entry is the model of the first."""
+    pool = chain(*places)
+    pool[1]["model"] = "m0"
+    return pool
+
+
+def test_a_target_is_left_alone_for_as_long_as_it_asks(peer: Provider, way: Way) -> None:
     peer.fail(429, "m0", retry_after=0.4)
     seen = Seen()
-    result = way.result(policy_at(peer, *chain("near", "near")), watcher=seen)
+    result = way.result(policy_at(peer, *again("near", "near")), watcher=seen)
     assert result.status == Status.COMPLETED
     (waited,) = seen.of(EventKind.WAITING)
     assert waited.seconds is not None
@@ -519,23 +527,24 @@ def test_a_provider_is_left_alone_for_as_long_as_it_asks(peer: Provider, way: Wa
     assert second["started_at"] - first["ended_at"] > 0.35
 
 
-def test_another_provider_is_not_waited_for(peer: Provider, way: Way) -> None:
+@pytest.mark.parametrize("second", ["near", "far"])
+def test_another_target_is_not_waited_for(peer: Provider, way: Way, second: str) -> None:
     peer.fail(429, "m0", retry_after=30)
     seen = Seen()
-    result = way.result(policy_at(peer, *chain("near", "far")), watcher=seen)
+    result = way.result(policy_at(peer, *chain("near", second)), watcher=seen)
     assert result.status == Status.COMPLETED
     assert seen.of(EventKind.WAITING) == []
 
 
-def test_a_provider_that_asks_for_too_long_is_passed_over(peer: Provider, way: Way) -> None:
+def test_a_target_that_asks_for_too_long_is_passed_over(peer: Provider, way: Way) -> None:
     peer.fail(429, "m0", retry_after=30)
     seen, options = Seen(), {"longest_wait": 5}
-    policy = policy_at(peer, *chain("near", "near", "far"))
+    policy = policy_at(peer, *again("near", "near", "far"))
     result = way.result(policy, watcher=seen, executor=options)
     assert result.status == Status.COMPLETED
     assert tried(result) == [
         ("m0", Failing.RATE_LIMITED, 429),
-        ("m1", Failing.RATE_LIMITED, None),
+        ("m0", Failing.RATE_LIMITED, None),
         ("m2", None, 200),
     ]
     assert seen.of(EventKind.WAITING) == []
@@ -546,7 +555,7 @@ def test_where_all_that_is_left_is_to_be_left_alone_too_long_nothing_is_waited_f
     peer: Provider, way: Way
 ) -> None:
     peer.fail(429, "m0", retry_after=90)
-    result = way.result(policy_at(peer, *chain("near", "near")), executor={"retries": 3})
+    result = way.result(policy_at(peer, *again("near", "near")), executor={"retries": 3})
     assert (result.status, error_code(result)) == (Status.FAILED, Failing.RATE_LIMITED)
     assert peer.models() == ["m0"]
 
@@ -619,39 +628,38 @@ BREAKS = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "after", "text"),
+    ("kind", "code"),
     [
-        ("disconnect", 1, ""),
-        ("disconnect", 3, "Hello! You "),
-        ("truncate", 1, ""),
-        ("truncate", 3, "Hello! You "),
-        ("malformed", 1, ""),
-        ("malformed", 3, "Hello! You "),
-        ("stall", 3, "Hello! You "),
+        ("disconnect", Failing.STREAM_BROKEN),
+        ("truncate", Failing.STREAM_BROKEN),
+        ("malformed", Failing.STREAM_BROKEN),
+        ("stall", Failing.TIMEOUT),
     ],
 )
-def test_after_its_first_chunk_a_stream_that_breaks_is_the_end(
-    peer: Provider, way: Way, kind: str, after: int, text: str
+def test_after_its_first_text_a_stream_that_breaks_is_the_end(
+    peer: Provider, way: Way, kind: str, code: Failing
 ) -> None:
-    peer.break_stream(kind, after=after, **BREAKS[kind])
+    text = "Hello! You "
+    peer.break_stream(kind, after=3, **BREAKS[kind])
     seen = Seen()
     options = {"streams": True, "timeout": 0.7, "retries": 2}
     policy = policy_at(peer, *chain("near", "far", fallback_on=[400, 401]))
     result = way.result(policy, watcher=seen, executor=options)
-    assert (result.status, error_code(result)) == (Status.FAILED, Failing.STREAM_BROKEN)
-    assert result.text == (text or None)
+    assert (result.status, error_code(result)) == (Status.FAILED, code)
+    assert result.text == text
     assert "".join(event.message for event in seen.of(EventKind.TEXT)) == text
     (attempt,) = result.attempts
-    assert (attempt.model, attempt.failure) == ("m0", Failing.STREAM_BROKEN)
+    assert (attempt.model, attempt.failure) == ("m0", code)
     assert result.cost_usd is None
     assert peer.models() == ["m0"]
 
 
-@pytest.mark.parametrize("kind", ["disconnect", "truncate", "stall"])
-def test_before_its_first_chunk_a_stream_that_breaks_is_gone_on_after(
-    peer: Provider, way: Way, kind: str
+@pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.parametrize("kind", BREAKS)
+def test_before_its_first_text_a_stream_that_breaks_is_gone_on_after(
+    peer: Provider, way: Way, kind: str, after: int
 ) -> None:
-    peer.break_stream(kind, after=0, **BREAKS[kind])
+    peer.break_stream(kind, after=after, **BREAKS[kind])
     options = {"streams": True, "timeout": 0.7}
     result = way.result(policy_at(peer, *chain("near", "far")), executor=options)
     assert (result.status, result.text) == (Status.COMPLETED, HELLO)
@@ -814,6 +822,19 @@ def test_an_interrupted_delegation_cancels_its_children_first(peer: Provider, co
 # Faults at random
 
 
+class Forgetful:
+    """A host's store of health that knows nothing of any target, so that each child is alone."""
+
+    def rest(self, provider: str, model: str) -> None:
+        """Know of no rest."""
+
+    def failed(self, provider: str, model: str, failure: Failure) -> None:
+        """Forget it."""
+
+    def answered(self, provider: str, model: str) -> None:
+        """Forget it."""
+
+
 @pytest.mark.parametrize(
     ("way", "streams"),
     [(WAYS["thread"], True), (WAYS["loop"], True), (WAYS["loop"], False)],
@@ -827,7 +848,7 @@ def test_whatever_happens_every_task_has_a_result_that_is_true(
     seen = Seen()
     policy = policy_at(shaky, *chain("near", "far", price=PRICE))
     shaky.reset()
-    options = {"streams": streams}
+    options = {"streams": streams, "health": Forgetful()}
     made = way.delegate(policy, tasks(200), concurrency=32, watcher=seen, executor=options)
     assert [result.task for result in made.results] == list(range(200))
     for result in made.results:
@@ -841,11 +862,14 @@ def test_whatever_happens_every_task_has_a_result_that_is_true(
     assert [ended[number] for number in range(200)] == list(made.results)
 
 
+GONE_ON_AFTER = {"rate_limited", "server_error", "connection_failed", "bad_response"}
+
+
 def _check(result: Result) -> None:
     """Assert that a result agrees with itself."""
     *before, last = result.attempts
     assert [attempt.model for attempt in result.attempts] == ["m0", "m1"][: len(result.attempts)]
-    assert all(attempt.failure in {"rate_limited", "server_error"} for attempt in before)
+    assert all(attempt.failure in GONE_ON_AFTER for attempt in before)
     assert result.effective is not None
     assert result.effective.model == last.model
     if result.status is Status.COMPLETED:

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from jsonschema import Draft7Validator
+from msgspec import UnsetType
 
 import policy_router
 from policy_router import Delegator, Executor, Router, check, decide, load, log
@@ -25,11 +26,14 @@ from policy_router.calls.results import Delegation, EventKind, Failing, Ran, Sta
 from policy_router.cli import main as command_line
 from policy_router.decision.record import ReasonCode, Result
 from policy_router.domain import Dialect
+from policy_router.files.rule_files import is_suite
+from policy_router.hosts import HostPlan, Leg, PolicyHost, Refused
 from policy_router.policy.known_providers import KNOWN_PROVIDERS
 from tests.support.commands import NOW, ROOT
 from tests.support.provider import Provider
 
 README = ROOT / "README.md"
+EXAMPLES = [it for it in sorted((ROOT / "rules" / "examples").glob("*.yaml")) if not is_suite(it)]
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -131,6 +135,29 @@ def test_the_language_page_knows_every_key_of_the_schema() -> None:
     assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
 
 
+@pytest.mark.usefixtures("shell")
+def test_the_testing_page_shows_what_is_printed(
+    beside_readme: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs" / "testing.md"
+    (suite,), (code,) = blocks(page, "yaml"), blocks(page, "python")
+    (beside_readme / "policy.yaml").rename(beside_readme / "acme.yaml")
+    (beside_readme / "acme_test.yaml").write_text(suite, encoding="utf-8")
+    for block in blocks(page, "console"):
+        command, _, printed = block.removeprefix("$ ").partition("\n")
+        assert in_the_shell(command, beside_readme) == printed
+    assert executed(code, capsys) == ""
+
+
+def test_the_testing_page_knows_every_key_of_a_suite() -> None:
+    text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    schema = json.loads((ROOT / "schemas" / "policy-test.schema.json").read_bytes())
+    parts = [schema, *(schema["definitions"][name] for name in ("test", "expect"))]
+    keys = [key for part in parts for key in part["properties"]]
+    assert len(keys) > 20
+    assert [key for key in keys if f"`{key}`" not in text] == []
+
+
 @pytest.mark.usefixtures("beside_readme")
 def test_the_library_page_s_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = blocks(ROOT / "docs" / "library.md", "python")
@@ -200,7 +227,7 @@ def test_the_log_page_s_python_runs(
     (beside_readme / "auditor.key.pub").write_text(signer.verifier().encoded())
     with log.DecisionLog("decisions") as decisions:
         Router(load("policy.yaml"), log=decisions).decide({})
-    log.make_checkpoint("decisions", signer)
+    log.make_checkpoint("decisions", signer, memory="auditor.key.state", first=True)
     words = executed(code, capsys).split()
     assert (words[:5], words[6], len(words)) == (["True", "whole", "()", "True", "0"], "close", 9)
 
@@ -315,6 +342,68 @@ def test_the_delegation_page_s_child_calls_its_tools(
     assert len(beside_a_provider.requests()) == 2
 
 
+# the page about the layer for hosts
+
+HOSTS = ROOT / "docs" / "hosts-layer.md"
+
+
+def test_the_adapter_of_the_page_about_hosts_is_short_and_imports_nothing_else() -> None:
+    code = blocks(HOSTS, "python")[0]
+    assert len(code.splitlines()) < 100
+    ours = [line for line in code.splitlines() if "policy_router" in line and "import" in line]
+    assert ours == [
+        "from policy_router import DecisionLog",
+        "from policy_router.hosts import PolicyHost, Refused",
+    ]
+
+
+def test_the_adapter_of_the_page_about_hosts_runs(
+    beside_a_provider: Provider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = blocks(HOSTS, "python")[0]
+    made = json.loads(executed(f"{code}\nprint(json.dumps(made))", capsys))
+    (result,) = made["results"]
+    assert result["status"] == "completed"
+    assert "You are a tester. Fix the test." in result["text"]
+    (request,) = beside_a_provider.requests()
+    assert request["model"] == "small-model"
+    entries = [line.entry for line in log.LogReader("decisions").lines()]
+    events = [it.execution.event for it in entries if not isinstance(it.execution, UnsetType)]
+    assert events == ["started", "attempt", "finished"]
+
+
+def test_an_adapter_shows_a_refusal_to_its_agent(
+    beside_a_provider: Provider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = blocks(HOSTS, "python")[0].replace('"kind": "coding"', '"kindd": "coding"')
+    made = json.loads(executed(f"{code}\nprint(json.dumps(made))", capsys))
+    assert made["status"] == "refused"
+    assert made["error"]["code"] == "bad_request"
+    assert beside_a_provider.requests() == []
+
+
+def test_an_adapter_goes_to_the_next_target(
+    beside_a_provider: Provider, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = json.loads((tmp_path / "policy.yaml").read_text(encoding="utf-8"))
+    rules["pool"] = [{"model": "m0", "pick": "true", "fallback": ["m1"]}, {"model": "m1"}]
+    (tmp_path / "policy.yaml").write_text(json.dumps(rules), encoding="utf-8")
+    beside_a_provider.fail(429, "m0")
+    code = blocks(HOSTS, "python")[0]
+    made = json.loads(executed(f"{code}\nprint(json.dumps(made))", capsys))
+    attempts = [(it["model"], it["failure"]) for it in made["results"][0]["attempts"]]
+    assert attempts == [("m0", "rate_limited"), ("m1", None)]
+
+
+@pytest.mark.parametrize("kind", [HostPlan, Leg, PolicyHost, Refused])
+def test_the_page_about_hosts_knows_every_name(kind: type) -> None:
+    text = HOSTS.read_text(encoding="utf-8")
+    names = [name for name in vars(kind) if not name.startswith("_")]
+    internal = {"target", "endpoint", "wire", "dialect", "slots", "flush", "flush_async"}
+    internal |= {"pause", "attempts", "task", "policy", "record", "decision_id", "path", "reasons"}
+    assert [it for it in names if it not in internal and not re.search(rf"\b{it}\b", text)] == []
+
+
 # the command line's page
 
 
@@ -381,7 +470,7 @@ def test_the_commands_in_the_starter_s_comments_run(tmp_path: Path) -> None:
     assert "selected  large" in shown
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "rules" / "examples").glob("*.yaml")), ids=str)
+@pytest.mark.parametrize("file", EXAMPLES, ids=str)
 def test_the_command_in_an_example_s_comment_is_about_that_example(file: Path) -> None:
     text, name = file.read_text(encoding="utf-8"), f"rules/examples/{file.stem}"
     if file.stem != "hermes":  # which stands as its host wrote it

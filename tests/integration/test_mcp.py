@@ -36,6 +36,7 @@ GIVEN: Final[dict[str, Any]] = {
 CALLER: Final = {"id": "a-agent", "team": "research"}
 PAGE: Final = ROOT / "docs" / "mcp.md"
 WHERE: Final = ("stdio", "http")
+UNTOLD: Final = "s3cr3t"
 HEADERS: Final = {
     "content-type": "application/json",
     "accept": "application/json, text/event-stream",
@@ -312,6 +313,10 @@ def test_decisions_over_mcp_are_counted(
     sessions["agent"].call("decide")
     sessions["agent"].call("menu")
     assert selected() == before + 1
+    client.post("/mcp", json={}, headers=HEADERS | {"accept": "text/html"})
+    text = client.get("/metrics").text
+    assert 'policy_router_requests_total{route="/mcp",status="406"}' in text
+    assert 'status="500"' not in text
 
 
 def test_a_host_states_what_it_has_verified(sessions: dict[str, Session], folder: Path) -> None:
@@ -428,6 +433,10 @@ def test_what_is_no_message_over_http_is_an_error(
             assert answer.status_code == 400
             assert "error" in answer.json()
             assert b"Traceback" not in answer.content
+    for content in ([UNTOLD], {"id": UNTOLD}, {"jsonrpc": "2.0", "id": 1, "params": UNTOLD}):
+        answer = client.post("/mcp", json=content, headers=HEADERS)
+        assert "no message of JSON-RPC" in answer.json()["error"]["message"]
+        assert UNTOLD not in answer.text
     pong = {"jsonrpc": "2.0", "id": 1, "result": {}}
     assert client.post("/mcp", content=ping, headers=HEADERS).json() == pong
     assert client.post("/mcp", content=b"x" * 2**21, headers=HEADERS).status_code == 413

@@ -120,10 +120,6 @@ def test_who_is_nobody_may_not_administer_over_tcp(client: httpx.Client) -> None
 @pytest.mark.parametrize(
     "path",
     [
-        "/v1/plan",
-        "/v1/executions",
-        "/v1/chat/completions",
-        "/v1/responses",
         "/v1/messages",
     ],
 )
@@ -169,6 +165,8 @@ def test_json_in_utf8_may_say_so_and_a_compressed_body_is_refused(client: httpx.
     assert client.post("/v1/decide", content=b"{}", headers=good).status_code == 200
     zipped = {"content-type": "application/json", "content-encoding": "gzip"}
     assert client.post("/v1/decide", content=b"{}", headers=zipped).status_code == 415
+    text = problem(client.post("/v1/decide", content=b"{}", headers={"content-type": "text/plain"}))
+    assert text["help"] == "send the header `Content-Type: application/json`"
 
 
 @pytest.mark.parametrize(
@@ -184,6 +182,11 @@ def test_json_in_utf8_may_say_so_and_a_compressed_body_is_refused(client: httpx.
         ("127.0.0.1.evil.example.com", 421),
         ("[::1", 400),
         ("", 400),
+        ("localhost:none", 400),
+        ("localhost:99999", 400),
+        ("evil.example.com@localhost", 400),
+        ("localhost/evil.example.com", 400),
+        ("localhost#.evil.example.com", 400),
     ],
 )
 def test_only_known_names_of_the_service_are_answered(
@@ -290,6 +293,31 @@ def test_unknown_paths_and_methods_are_refused(client: httpx.Client) -> None:
     assert (problem(answer)["code"], answer.headers["allow"]) == ("no_method", "POST")
 
 
+def test_a_head_is_that_of_the_answer_without_its_body(client: httpx.Client) -> None:
+    head, whole = client.head("/livez"), client.get("/livez")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
+    assert client.head("/v1/decide").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "input data was truncated"),
+        (b'{"task": }', "byte 9"),
+        (b'{"task": "\xff"}', "it is not UTF-8"),
+        (b"[" * 100_000, "nested too deep"),
+    ],
+)
+def test_what_is_no_json_is_said_with_its_place(
+    client: httpx.Client, body: bytes, reason: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    said = problem(client.post("/v1/decide", content=body, headers=headers))
+    assert said["code"] == "not_json"
+    assert reason in said["detail"]
+
+
 def test_a_long_path_takes_no_long_time(service: Service) -> None:
     began = time.monotonic()
     for path in ("/" * 60_000, "/v1/decisions/" + "a/" * 20_000, "/v1/decide" + "%2f" * 9_000):
@@ -348,7 +376,12 @@ def test_a_unix_socket_is_its_owner_s_who_may_administer(folder: Path) -> None:
         (("policy.yaml", "--listen", "0.0.0.0:0"), "without credentials only"),
         (("policy.yaml", "--listen", "nowhere"), "an address and a port"),
         (("policy.yaml", "--listen", "127.0.0.1:99999"), "an address and a port"),
-        (("policy.yaml", "--tokens", "missing.jsonl"), "cannot be read"),
+        (("policy.yaml", "--listen", "unix:"), "an address and a port"),
+        (("policy.yaml", "--config", "nul.json"), "an address and a port"),
+        (("policy.yaml", "--tokens", "none.jsonl", "--listen", "a..b:80"), "no name of a host"),
+        (("policy.yaml", "--config", "notls.json"), "none.pem, policy.yaml: cannot be read"),
+        (("policy.yaml", "--config", "badtls.json"), "no certificate and its key"),
+        (("policy.yaml", "--tokens", "missing.jsonl"), "token new --tokens missing.jsonl makes"),
         (("policy.yaml", "--config", "missing.yaml"), "cannot be read"),
         (("policy.yaml", "--config", "policy.yaml"), "unknown field"),
         (("policy.yaml", "--workers", "0"), "workers"),
@@ -357,9 +390,24 @@ def test_a_unix_socket_is_its_owner_s_who_may_administer(folder: Path) -> None:
 def test_a_service_that_is_not_set_up_well_does_not_start(
     folder: Path, words: tuple[str, ...], said: str
 ) -> None:
+    tls = {"certificate": "policy.yaml", "key": "policy.yaml"}
+    write(
+        folder,
+        nul_json=json.dumps({"listen": "unix:\0router"}),
+        notls_json=json.dumps({"tls": {**tls, "certificate": "none.pem"}}),
+        badtls_json=json.dumps({"tls": tls}),
+        none_jsonl="",
+    )
     ran = in_process_of_its_own("serve", *words, cwd=folder)
     assert (ran.code, ran.out) == (2, "")
     assert said in ran.err
+
+
+def test_a_port_that_is_taken_is_said_with_what_to_do(service: Service, folder: Path) -> None:
+    place = "{}:{}".format(*service.address)
+    ran = in_process_of_its_own("serve", "policy.yaml", "--listen", place, cwd=folder)
+    assert ran.code == 2
+    assert f"{place}: cannot listen: address already in use; another process" in ran.err
 
 
 def test_a_policy_with_errors_is_not_served(folder: Path) -> None:

@@ -531,7 +531,12 @@ def test_no_secret_is_in_what_the_service_says_or_logs(
 
 
 def test_a_token_needs_an_id_and_a_good_rate(folder: Path) -> None:
-    for words in (("--id", ""), ("--id", "a", "--rate", "x"), ("--id", "a", "--fact", "x")):
+    for words, said in (
+        (("--id", ""), "has to have an id"),
+        (("--id", "a", "--rate", "x"), "rate: a rate such as 50/s"),
+        (("--id", "a", "--fact", "x"), "NAME=VALUE"),
+    ):
         ran = in_process_of_its_own("token", "new", "--tokens", "t.jsonl", *words, cwd=folder)
         assert (ran.code, ran.out) == (2, "")
+        assert said in ran.err
     assert not (folder / "t.jsonl").exists()

@@ -8,10 +8,12 @@ import resource
 import select
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +24,7 @@ from policy_router import load
 from policy_router.log import LogReader, verify
 from tests.integration.test_service import POLICY
 from tests.support.commands import in_process_of_its_own, write
-from tests.support.service import Service, problem, until
+from tests.support.service import SECONDS, Service, problem, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="POSIX only")]
 
@@ -415,6 +417,36 @@ def test_what_is_counted_is_named_as_prometheus_wants_it(folder: Path) -> None:
 
 
 @pytest.mark.stress
+@pytest.mark.stress
+def test_an_index_that_cannot_be_kept_is_said_once(folder: Path) -> None:
+    command = [sys.executable, "-m", "policy_router.server.follower"]
+    with subprocess.Popen(  # noqa: S603 - our own
+        [*command, "log", "policy.yaml/index"],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        time.sleep(2.5)  # it is tried again after two seconds
+        _, more = process.communicate(timeout=SECONDS)
+    assert said.startswith(b"policy-router: the index policy.yaml/index: ")
+    assert more == b""
+
+
+def test_a_usual_limit_of_open_files_drops_no_connection(folder: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        service = Service(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with service, ExitStack() as opened:
+        for _ in range(200):
+            opened.enter_context(socket.create_connection(service.address))
+        assert service.client().get("/livez").status_code == 200
+
+
 def test_connections_that_do_nothing_harm_nobody(folder: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     many = min(2000, (hard if hard > 0 else soft) // 2 - 100)

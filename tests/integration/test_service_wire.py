@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-import shutil
-import subprocess
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from tests.integration.test_service import POLICY
 from tests.support.commands import write
-from tests.support.service import Service
+from tests.support.service import SECONDS, Service
 
 pytestmark = pytest.mark.slow
 
@@ -90,20 +91,74 @@ def test_a_wish_for_another_protocol_is_answered_as_http(service: Service) -> No
     assert answer.startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
-def test_fetch_of_node_is_answered(service: Service) -> None:
-    program = """
-    const answer = await fetch(process.argv[1] + "/v1/decide", {
-        method: "POST",
-        headers: {"content-type": "application/json"},
-        body: JSON.stringify({task: {kind: "coding"}}),
-    });
-    console.log(answer.status, (await answer.json()).record.decision.target.model);
-    """
-    ran = subprocess.run(  # noqa: S603 - our own program
-        [shutil.which("node") or "", "--input-type=module", "-e", program, service.url],
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
-    assert ran.stdout.decode().split() == ["200", "large-model"], ran.stderr.decode()
+LAST = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+CODING = json.dumps({"task": {"kind": "coding"}})
+
+
+def chunked(*heads: str, trailer: str = "") -> bytes:
+    lines = ("POST /v1/decide HTTP/1.1", *heads, "Content-Type: application/json")
+    size = f"{len(CODING):x}"
+    ends = ("Transfer-Encoding: chunked", "", size, CODING, "0", trailer, "")
+    return "\r\n".join((*lines, *ends)).encode()
+
+
+def statuses(answers: bytes) -> list[bytes]:
+    return re.findall(rb"HTTP/1.1 (\d+)", answers)
+
+
+def test_a_body_comes_with_a_wish_for_another_protocol(service: Service) -> None:
+    """As the client of Java asks unless told otherwise, with and without a length."""
+    wish = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA")
+    for asked in (request(*wish, body=CODING), chunked("Host: localhost", *wish)):
+        answers = service.raw(asked + LAST)
+        assert statuses(answers) == [b"200", b"200"]
+        assert b'"model":"large-model"' in answers
+
+
+def test_a_body_in_a_form_that_is_not_known_is_refused(service: Service) -> None:
+    asked = chunked("Host: localhost").replace(b"-Encoding: chunked", b"-Encoding: gzip, chunked")
+    assert statuses(service.raw(asked + LAST)) == [b"415", b"200"]
+
+
+def test_a_connection_goes_on_behind_a_body_that_is_too_long(service: Service) -> None:
+    body = " " * (1024 * 1024 + 1)
+    assert statuses(service.raw(request(body=body) + LAST)) == [b"413", b"200"]
+
+
+def test_what_is_no_http_is_a_problem_like_any_other(service: Service) -> None:
+    answer = service.raw(b"no request\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert statuses(head) == [b"400"]
+    assert heads_of(answer)["content-type"] == "application/problem+json"
+    said = json.loads(body)
+    assert (said["code"], said["status"]) == ("bad_http", 400)
+
+
+@pytest.mark.parametrize(("size", "status"), [(60_000, b"200"), (66_000, b"400")])
+def test_a_head_is_bounded_in_one_piece_too(service: Service, size: int, status: bytes) -> None:
+    asked = request(f"X-Long: {'x' * size}", "Connection: close", body=CODING)
+    assert statuses(service.raw(asked)) == [status]
+
+
+def test_a_body_with_the_name_of_a_header_is_as_long_as_it_was(service: Service) -> None:
+    body = "\r\nUpgrade: h2c\r\n{}"
+    head, _, _ = request(body=body).partition(body.encode())
+    with socket.create_connection(service.address, timeout=SECONDS) as link:
+        link.sendall(head)
+        time.sleep(0.2)  # so that the body comes by itself
+        link.sendall(body.encode() + LAST)
+        assert statuses(b"".join(iter(lambda: link.recv(65536), b""))) == [b"400", b"200"]
+
+
+def test_what_comes_behind_a_body_is_no_header(service: Service) -> None:
+    answers = service.raw(chunked(trailer="Host: localhost\r\n") + LAST)
+    assert statuses(answers) == [b"400", b"200"]
+    assert b"unknown_host" in answers
+
+
+def test_a_client_that_leaves_at_once_makes_no_noise(service: Service) -> None:
+    before = len(service.said)
+    service.raw(request(), shuts=True)
+    service.raw(request() + b"no request\r\n\r\n")
+    assert statuses(service.raw(LAST)) == [b"200"]
+    assert service.said[before:] == []

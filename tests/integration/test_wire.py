@@ -536,9 +536,7 @@ def test_no_other_headers_are_sent(way: Way, dialect: dict[str, Any]) -> None:
     hosts = net()
     way.reply(policy_of({**ONE, "dialect": dialect}), hosts, session_id="s-1")
     headers = dict(hosts.sent.headers)
-    assert headers.pop("accept-encoding").startswith("gzip, deflate")
-    if not way.streams:
-        assert headers.pop("x-stainless-raw-response") == "true"
+    assert headers.pop("accept-encoding") == "gzip, deflate"
     assert headers == {
         "host": "one.example",
         "connection": "keep-alive",
@@ -548,8 +546,6 @@ def test_no_other_headers_are_sent(way: Way, dialect: dict[str, Any]) -> None:
         "content-length": str(len(hosts.sent.content)),
         "user-agent": f"policy-router/{VERSION}",
         "x-session-id": "s-1",
-        "x-stainless-read-timeout": "600.0",
-        "x-stainless-retry-count": "0",
     }
     assert len(hosts.sent.headers.multi_items()) == len(hosts.sent.headers)
 
@@ -830,7 +826,7 @@ def test_what_is_begun_anew_is_an_attempt_of_ours(way: Way) -> None:
     hosts = net(one=[*[status(503, {}, retry_after="0")] * 2, says()])
     reply = way.reply(policy_of(), hosts, options={"retries": 2})
     assert [attempt.number for attempt in reply.attempts] == [1, 2, 3]
-    assert [request.headers["x-stainless-retry-count"] for request in hosts.seen] == ["0"] * 3
+    assert len(hosts.seen) == 3
 
 
 @pytest.mark.parametrize(
@@ -843,11 +839,11 @@ def test_what_is_begun_anew_is_an_attempt_of_ours(way: Way) -> None:
         ({"retry_after": "Sat, 31 Jan 2026 08:59:00 GMT"}, 2),
     ],
 )
-def test_a_provider_that_asks_for_too_long_is_not_called_again(
+def test_a_target_that_asks_for_too_long_is_not_called_again(
     way: Way, headers: dict[str, str], hosts_called: int
 ) -> None:
     hosts = net(one=[status(429, {}, **headers), says()])
-    pool = [{"model": "m", "pick": "true", "fallback": ["n"]}, {"model": "n"}]
+    pool = [{"model": "m", "pick": "true", "fallback": ["n"]}, {"name": "n", "model": "m"}]
     policy = policy_of(pool=pool)
     if hosts_called == 2:
         assert len(way.reply(policy, hosts, options={"clock": _clock}).attempts) == 2
@@ -954,8 +950,8 @@ def test_one_goes_on_after_the_statuses_that_the_entry_names(way: Way, number: i
         (b"{broken", "{broken"),
         (b"upstream connect error", "upstream connect error"),
         (b"\xff\xfe\x00", "\ufffd\ufffd\ufffd"),
-        (b"<" + b"x" * 5_000_000, None),
-        (b'{"error": {"message": "' + b"x" * 5_000_000 + b'"}}', "x" * 500 + "..."),
+        (b"<" + b"x" * 1_000_000, None),
+        (b'{"error": {"message": "' + b"x" * 1_000_000 + b'"}}', "x" * 500 + "..."),
         (b"[" * 100_000, "[" * 500 + "..."),
     ],
 )
@@ -997,12 +993,23 @@ def test_a_body_that_breaks_off_is_a_failure_after_which_one_goes_on() -> None:
         assert reply.attempts[0].failure is Failing.CONNECTION_FAILED
 
 
-@pytest.mark.parametrize("name", ["thread", "loop"])
-@pytest.mark.parametrize("content", [b"", b"<html>", b"{}", b'{"choices": []}', b"[" * 100_000])
-def test_an_answer_that_is_none_is_the_end(name: str, content: bytes) -> None:
+@pytest.mark.parametrize("number", [400, 429, 502])
+def test_a_long_text_of_an_error_is_not_read_and_its_status_tells_what_follows(
+    way: Way, number: int
+) -> None:
+    hosts = net(one=status(number, b"x" * 2_000_000))
+    if number == 400:
+        (first,) = way.error(chain(ONE, TWO), hosts).attempts
+    else:
+        first, _ = way.reply(chain(ONE, TWO), hosts).attempts
+    assert (first.failure, first.status) == (Failing.ANSWER_TOO_LARGE, number)
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"{}", b'{"choices": []}', b"[" * 100_000])
+def test_after_an_answer_that_is_none_one_goes_on(way: Way, content: bytes) -> None:
     hosts = net(one=status(200, content))
-    error = WAYS[name].error(chain(ONE, TWO), hosts)
-    assert (error.code, hosts.hosts) == (Failing.BAD_RESPONSE, ["one"])
+    first, second = way.reply(chain(ONE, TWO), hosts).attempts
+    assert (first.failure, second.failure) == (Failing.BAD_RESPONSE, None)
 
 
 UNDERSTOOD_AT_200 = [
@@ -1134,13 +1141,11 @@ def test_a_key_in_two_pieces_is_starred_out(stream: Way, dialect: dict[str, Any]
 BEGUN = sse(chunk("a "), chunk("b"))
 BROKEN = {
     "no reason": status(200, BEGUN),
-    "no reason before the end": status(200, BEGUN + sse(b"[DONE]")),
     "no JSON": status(200, BEGUN + sse(b"{broken")),
     "no UTF-8": status(200, BEGUN + sse(b"\xff")),
     "an error": status(200, BEGUN + sse({"error": {"message": "m", "code": 502}})),
     "an error that is a text": status(200, BEGUN + sse({"error": "a text"})),
     "no connection": breaks(BEGUN),
-    "silence": breaks(BEGUN, error=httpx.ReadTimeout),
     "half an event": breaks(BEGUN, b"data: {", error=httpx.RemoteProtocolError),
 }
 
@@ -1153,6 +1158,12 @@ def test_a_stream_that_breaks_after_its_first_piece_is_the_end(stream: Way, case
     assert (error.code, error.partial) == (Failing.STREAM_BROKEN, "a b")
     assert texts(events) == ["a ", "b"]
     assert hosts.hosts == ["one"]
+
+
+def test_silence_after_the_first_piece_is_the_end(stream: Way) -> None:
+    hosts = net(one=breaks(BEGUN, error=httpx.ReadTimeout))
+    error = stream.error(chain(ONE, TWO), hosts)
+    assert (error.code, error.partial, hosts.hosts) == (Failing.TIMEOUT, "a b", ["one"])
 
 
 NOT_BEGUN = {

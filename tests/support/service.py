@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import httpx
 
-SECONDS = 20.0
+SECONDS = 45.0
 """How long anything may take on a busy machine."""
 
 

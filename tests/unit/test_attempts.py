@@ -20,6 +20,7 @@ from policy_router.calls.attempts import (
     attempt_plan,
 )
 from policy_router.calls.failures import Failure
+from policy_router.calls.health import Health
 from policy_router.calls.results import Attempt, Failing, Reply
 from policy_router.decision.record import Target
 from tests.support.examples import examples
@@ -27,6 +28,7 @@ from tests.support.examples import examples
 A = Target("a", "p", {}, "first")
 B = Target("b", "q", {})
 C = Target("c", "p", {})
+AGAIN = Target("a", "p", {}, "again")
 PLAN = (A, B, C)
 GOOD = Reply(text="done")
 
@@ -78,6 +80,8 @@ def driven(
     also: Mapping[str, tuple[int, ...]] | None = None,
     chance: float = 1.0,
     took: float = 0.0,
+    health: Health | None = None,
+    deadline: float | None = None,
 ) -> Run:
     """Drive a course with answers; each call takes some seconds, and a pause as long as it is."""
     now = 1000.0
@@ -88,6 +92,8 @@ def driven(
         lambda target: known.get(target.model, ()),
         lambda: now,
         lambda: chance,
+        health,
+        deadline,
     )
     steps: list[Call | Pause] = []
     answers = iter(script)
@@ -136,8 +142,16 @@ def test_where_all_fail_the_last_failure_is_what_came_of_it() -> None:
 
 # Which failure leads where.
 
-ON = {"rate": LIMITED, "credit": BROKE, "down": DOWN, "lost": LOST, "late": LATE, "gone": GONE}
-OVER = {"bad": BAD, "denied": DENIED, "teapot": TEAPOT, "gibberish": GIBBERISH, "torn": TORN}
+ON = {
+    "rate": LIMITED,
+    "credit": BROKE,
+    "down": DOWN,
+    "lost": LOST,
+    "late": LATE,
+    "gone": GONE,
+    "gibberish": GIBBERISH,
+}
+OVER = {"bad": BAD, "denied": DENIED, "teapot": TEAPOT, "torn": TORN}
 
 
 @pytest.mark.parametrize("failure", ON.values(), ids=ON)
@@ -257,38 +271,52 @@ def asking(seconds: float, failure: Failure = LIMITED) -> Failure:
     return Failure(failure.code, failure.message, failure.status, seconds)
 
 
-def test_a_provider_is_left_alone_for_as_long_as_it_asks() -> None:
-    run = driven((A, C), [asking(7), GOOD])
-    assert run.steps == [Call(A, 1, 2), Pause(7, "p"), Call(C, 2, 2, asking(7))]
+def test_a_target_is_left_alone_for_as_long_as_it_asks() -> None:
+    run = driven((A, AGAIN), [asking(7), GOOD])
+    assert run.steps == [Call(A, 1, 2), Pause(7, "p"), Call(AGAIN, 2, 2, asking(7))]
 
 
-def test_another_provider_is_called_at_once() -> None:
+def test_another_provider_or_model_is_called_at_once() -> None:
     run = driven(PLAN, [asking(7), GOOD])
     assert (run.models, run.pauses) == ("ab", [])
+    run = driven((A, C), [asking(7), GOOD])
+    assert (run.models, run.pauses) == ("ac", [])
+
+
+@pytest.mark.parametrize("failure", [BROKE, LOST], ids=["credit", "lost"])
+def test_what_is_about_a_whole_provider_counts_for_all_its_models(failure: Failure) -> None:
+    assert driven((A, C), [asking(7, failure), GOOD]).pauses == [(7, "p")]
+
+
+def test_one_that_is_left_alone_is_passed_over_where_another_is_free() -> None:
+    run = driven((A, AGAIN, B), [asking(7), GOOD])
+    assert (run.models, run.pauses) == ("ab", [])
+    assert [it.is_sent for it in run.made.attempts] == [True, False, True]
+    assert run.made.attempts[1].message == "asks to be left alone for 7 s"
 
 
 def test_time_that_has_passed_meanwhile_is_not_waited_again() -> None:
-    run = driven(PLAN, [asking(7), GONE, GOOD], took=3)
-    assert (run.models, run.pauses) == ("abc", [(4, "p")])
-    run = driven(PLAN, [asking(3), GONE, GOOD], took=3)
-    assert (run.models, run.pauses) == ("abc", [])
+    run = driven((A, B, AGAIN), [asking(7), GONE, GOOD], took=3)
+    assert (run.models, run.pauses) == ("aba", [(4, "p")])
+    run = driven((A, B, AGAIN), [asking(3), GONE, GOOD], took=3)
+    assert (run.models, run.pauses) == ("aba", [])
 
 
 @pytest.mark.parametrize("failure", [DOWN, BROKE, GONE], ids=["down", "credit", "gone"])
 def test_any_failure_may_ask_for_a_pause(failure: Failure) -> None:
-    assert driven((A, C), [asking(7, failure), GOOD]).pauses == [(7, "p")]
+    assert driven((A, AGAIN), [asking(7, failure), GOOD]).pauses == [(7, "p")]
 
 
 def test_a_pause_of_nothing_is_none() -> None:
-    assert driven((A, C), [asking(0), GOOD]).pauses == []
+    assert driven((A, AGAIN), [asking(0), GOOD]).pauses == []
 
 
-def test_a_provider_that_asks_for_longer_than_is_waited_is_passed_over() -> None:
-    run = driven((A, C, B), [asking(61), GOOD])
+def test_a_target_that_asks_for_longer_than_is_waited_is_passed_over() -> None:
+    run = driven((A, AGAIN, B), [asking(61), GOOD])
     assert (run.models, run.pauses) == ("ab", [])
     assert [(it.number, it.model, it.failure, it.status) for it in run.made.attempts] == [
         (1, "a", "rate_limited", 429),
-        (2, "c", "rate_limited", None),
+        (2, "a", "rate_limited", None),
         (3, "b", None, 200),
     ]
     assert run.made.attempts[1].message == (
@@ -299,14 +327,14 @@ def test_a_provider_that_asks_for_longer_than_is_waited_is_passed_over() -> None
 
 
 def test_to_pass_over_does_not_hide_why_the_others_failed() -> None:
-    run = driven((A, C), [asking(61)])
+    run = driven((A, AGAIN), [asking(61)])
     assert (run.made.last, run.made.target) == (asking(61), A)
 
 
 def test_one_may_wait_just_as_long_as_is_waited() -> None:
-    assert driven((A, C), [asking(60), GOOD]).pauses == [(60, "p")]
-    assert driven((A, C), [asking(2), GOOD], longest_wait=1.5).models == "a"
-    assert driven((A, C), [asking(2), GOOD], longest_wait=2).models == "ac"
+    assert driven((A, AGAIN), [asking(60), GOOD]).pauses == [(60, "p")]
+    assert driven((A, AGAIN), [asking(2), GOOD], longest_wait=1.5).models == "a"
+    assert driven((A, AGAIN), [asking(2), GOOD], longest_wait=2).models == "aa"
 
 
 def test_what_was_passed_over_has_no_further_turn() -> None:
@@ -319,8 +347,8 @@ def test_what_was_passed_over_has_no_further_turn() -> None:
 
 
 def test_after_too_many_calls_without_a_time_half_a_second_or_less_is_waited() -> None:
-    assert driven((A, C), [LIMITED, GOOD], chance=1.0).pauses == [(FIRST_PAUSE, "p")]
-    assert driven((A, C), [LIMITED, GOOD], chance=0.0).pauses == [(FIRST_PAUSE / 2, "p")]
+    assert driven((A, AGAIN), [LIMITED, GOOD], chance=1.0).pauses == [(FIRST_PAUSE, "p")]
+    assert driven((A, AGAIN), [LIMITED, GOOD], chance=0.0).pauses == [(FIRST_PAUSE / 2, "p")]
     assert driven((A, B), [LIMITED, GOOD]).pauses == []
 
 
@@ -328,8 +356,8 @@ def test_after_too_many_calls_without_a_time_half_a_second_or_less_is_waited() -
 def test_other_failures_are_not_waited_after_where_the_plan_is_gone_through_once(
     failure: Failure,
 ) -> None:
-    assert driven((A, C), [failure, GOOD]).pauses == []
-    assert driven((A, C), [failure, GOOD], retries=1).pauses == [(FIRST_PAUSE, "p")]
+    assert driven((A, AGAIN), [failure, GOOD]).pauses == []
+    assert driven((A, AGAIN), [failure, GOOD], retries=1).pauses == [(FIRST_PAUSE, "p")]
 
 
 def test_pauses_double_from_round_to_round_up_to_the_longest() -> None:
@@ -339,6 +367,106 @@ def test_pauses_double_from_round_to_round_up_to_the_longest() -> None:
     assert max(pauses) == pytest.approx(LONGEST_PAUSE)
     halves = [seconds for seconds, _ in driven((A,), [DOWN] * 4, retries=3, chance=0).pauses]
     assert halves == pytest.approx([0.25, 0.5, 1])
+
+
+# A deadline.
+
+
+def late(script: list[Reply | Failure], plan: Sequence[Target] = PLAN, **more: Any) -> Run:
+    """Drive a plan whose child has 10 seconds, by calls of 4 seconds."""
+    return driven(plan, script, **{"took": 4.0, "deadline": 1010.0, **more})
+
+
+def test_the_plan_goes_on_while_there_is_time() -> None:
+    assert late([LATE, LATE, GOOD]).models == "abc"
+    run = late([LATE, LATE, GOOD], took=5)
+    assert run.models == "ab"
+    assert (run.made.last, run.made.target) == (LATE, B)
+
+
+def test_after_another_failure_the_end_is_that_the_time_is_over() -> None:
+    run = late([DOWN, DOWN], took=5)
+    assert isinstance(run.made.last, Failure)
+    assert (run.made.last.code, run.made.last.message) == (
+        Failing.TIMEOUT,
+        "the deadline passed; before that: it was server_error",
+    )
+    assert run.made.target == B
+    assert [(it.failure, it.is_sent) for it in run.made.attempts] == [
+        ("server_error", True),
+        ("server_error", True),
+        ("timeout", False),
+    ]
+
+
+def test_without_any_time_nothing_is_called() -> None:
+    run = late([], deadline=1000.0)
+    assert run.steps == []
+    assert isinstance(run.made.last, Failure)
+    assert (run.made.last.code, run.made.last.message) == (Failing.TIMEOUT, "the deadline passed")
+
+
+def test_a_pause_that_is_longer_than_the_time_left_is_not_made() -> None:
+    run = late([asking(7), DOWN], (A, AGAIN))
+    assert (run.models, run.pauses) == ("a", [])
+    assert late([asking(5), GOOD], (A, AGAIN)).pauses == [(5, "p")]
+
+
+def test_a_call_that_is_cut_off_by_the_deadline_is_not_its_targets_fault() -> None:
+    health = Health(lambda: 0.0, in_a_row=1)
+    late([LATE], took=10, health=health)
+    assert health.rest("p", "a") is None
+    late([LATE, GOOD], health=health)
+    assert health.rest("p", "a") is not None
+
+
+# What everybody knows.
+
+
+def test_one_that_rests_is_passed_over_by_all_children() -> None:
+    health = Health(lambda: 0.0)
+    driven((A,), [asking(61)], health=health)
+    run = driven((A, B), [GOOD], health=health)
+    assert run.models == "b"
+    assert [(it.failure, it.is_sent) for it in run.made.attempts] == [
+        ("rate_limited", False),
+        (None, True),
+    ]
+    alone = driven((A,), [], health=health)
+    assert isinstance(alone.made.last, Failure)
+    assert alone.made.last.message == "asks to be left alone for 61 s, which is too long to wait"
+
+
+def test_one_that_failed_too_often_says_so() -> None:
+    health = Health(lambda: 0.0, in_a_row=2)
+    for _ in range(2):
+        driven((A,), [DOWN], health=health)
+    run = driven((A, B), [GOOD], health=health)
+    assert run.made.attempts[0].message == "failed several times, and is left alone for 5 s"
+    assert run.made.attempts[0].failure == "server_error"
+
+
+def test_one_is_waited_for_where_nobody_else_is_free() -> None:
+    now = [0.0]
+    health = Health(lambda: now[0])
+    driven((A,), [asking(7)], health=health)
+    run = driven((A,), [], longest_wait=5, health=health)
+    assert run.steps == []
+    # Whoever waited, and finds that it has to be left alone still, does not wait again.
+    run = driven((A,), [], health=health)
+    assert run.pauses == [(7, "p")]
+    assert [it.is_sent for it in run.made.attempts] == [False]
+
+
+def test_one_that_waited_for_its_turn_looks_again() -> None:
+    health = Health(lambda: 0.0)
+    rules = Rules(0, 60.0, lambda _: (), lambda: 0.0, lambda: 0.0, health)
+    steps = attempt_plan((A, B), rules)
+    assert next(steps) == Call(A, 1, 2)
+    health.failed("p", "a", asking(61))
+    after = steps.send(None)
+    assert isinstance(after, Call)
+    assert (after.target, after.number) == (B, 2)
 
 
 # Whatever is answered.

@@ -8,7 +8,7 @@ import pytest
 
 from policy_router import loads
 from policy_router.diagnostics.model import Code
-from policy_router.domain import Dialect, FrozenDict, Provider
+from policy_router.domain import Dialect, FrozenDict, Provider, Timeouts
 from policy_router.files.loader import check_text
 
 FULL = """
@@ -116,10 +116,52 @@ def test_what_is_said_empty_is_not_said() -> None:
         ("{p: {}}", "{p: {dialect: {system_role: system}}}"),
         ("fallback: [b]", "fallback: [b], fallback_on: [400]"),
         ("{model: b}", "{model: b, dialect: {api: chat_completions}}"),
+        ("{model: b}", "{model: b, timeouts: {idle: 3}}"),
+        ("{p: {}}", "{p: {concurrency: 4}}"),
     ],
 )
 def test_what_is_said_changes_the_revision(place: str, said: str) -> None:
     assert loads(BARE.replace(place, said)).revision != loads(BARE).revision
+
+
+# Time, and calls at once.
+
+
+def test_an_entry_says_how_long_an_attempt_may_take_and_a_provider_how_many_there_may_be() -> None:
+    policy = loads(
+        "providers: {p: {concurrency: 4}}\n"
+        "pool: [{model: a, provider: p, timeouts: {first_byte: 5, total: 60.5}}]"
+    )
+    assert policy.providers["p"].concurrency == 4
+    assert policy.pool is not None
+    assert policy.pool[0].timeouts == Timeouts(first_byte=5.0, total=60.5)
+    again = loads(policy.canonical)
+    assert (again.pool, again.providers) == (policy.pool, policy.providers)
+    assert again.revision == policy.revision
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "path"),
+    [
+        ("timeouts: {total: 0}", Code.BAD_VALUE, "timeouts.total"),
+        ("timeouts: {total: -1}", Code.BAD_VALUE, "timeouts.total"),
+        ("timeouts: {idle: 1e9}", Code.BAD_VALUE, "timeouts.idle"),
+        ("timeouts: {idle: soon}", Code.WRONG_TYPE, "timeouts.idle"),
+        ("timeouts: 5", Code.WRONG_TYPE, "timeouts"),
+        ("timeouts: {first: 1}", Code.UNKNOWN_KEY, "timeouts.first"),
+    ],
+)
+def test_a_time_that_is_none_is_an_error(said: str, code: Code, path: str) -> None:
+    found = found_in(f"pool: [{{model: a, {said}}}]")
+    assert [row[:2] for row in found] == [(code, f"$.pool[0].{path}")]
+
+
+@pytest.mark.parametrize("number", ["0", "1.5", "many"])
+def test_a_number_of_calls_is_whole_and_above_0(number: str) -> None:
+    found = found_in(f"model: m\nprovider: p\nproviders: {{p: {{concurrency: {number}}}}}")
+    assert [row[1] for row in found if row[0] in {Code.BAD_VALUE, Code.WRONG_TYPE}] == [
+        "$.providers.p.concurrency"
+    ]
 
 
 # What cannot be said.

@@ -251,7 +251,7 @@ def test_a_file_of_tests_is_read_where_it_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_rule_files_is_a_diagnostic(tmp_path: Path) -> None:
-    written(tmp_path, a_test="model: m")
+    written(tmp_path, a_test="tests: []")
     policy, (item,) = check(tmp_path)
     assert policy is None
     assert (item.code, item.message) == (Code.NO_RULE_FILES, "the folder holds no rule files")

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import codecs
 import datetime
+import itertools
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from policy_router import DecisionLog, Request, RequestError, decide, loads
+from policy_router.decision.request import moment
 from policy_router.log import Decided
 from policy_router.server.active import Active
-from policy_router.server.credentials import Credential, Limits
-from policy_router.server.index import Follower, Index
+from policy_router.server.asking import Asked
+from policy_router.server.credentials import Credential, Limits, TokenFile, TokenLine, sum_of
+from policy_router.server.deciding import Agents
+from policy_router.server.earlier import EarlierDecisions
+from policy_router.server.follower import Follower
+from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics, fold
 from policy_router.server.problems import Problem, retry_after
 from policy_router.server.settings import per_second, seconds_of, settings_of
@@ -62,6 +71,20 @@ def test_a_rate_is_so_many_in_a_second_and_at_once() -> None:
 def test_a_configuration_with_a_mistake_or_a_danger_is_refused(content: Any) -> None:
     with pytest.raises(RequestError):
         settings_of(content, {})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"drain": "soon"}, "serve: $.drain: a duration such as 30s"),
+        ({"agent_may_state": ["caller"]}, "serve: $.agent_may_state[0]: parent, budget, facts or"),
+        ({"workers": "x"}, "serve: $.workers: expected `int`, got `str`"),
+    ],
+)
+def test_a_mistake_is_said_in_words_and_not_as_a_pattern(content: Any, said: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        settings_of(content, {})
+    assert str(caught.value).startswith(said)
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/run/x"])
@@ -175,3 +198,46 @@ def test_a_decided_record_is_logged_as_its_content_says(tmp_path: Path) -> None:
         log.decisions(POLICY, [Decided(record, "a", None, record.to_json())])
     (segment,) = (tmp_path / "log").glob("w1/*.jsonl")
     assert record.to_json() in segment.read_bytes()
+
+
+def test_the_tokens_of_an_editor_on_windows_are_read(tmp_path: Path) -> None:
+    lines = [TokenLine(sum_of(name), "agent", {"id": name}) for name in ("ada", "jo")]
+    content = b"\r\n".join(map(msgspec.json.encode, lines))
+    file = tmp_path / "tokens.jsonl"
+    file.write_bytes(codecs.BOM_UTF8 + content + b"\r\n")
+    tokens = TokenFile(str(file))
+    assert [getattr(tokens.get(sum_of(name)), "caller", None) for name in ("ada", "jo")] == [
+        {"id": "ada"},
+        {"id": "jo"},
+    ]
+
+
+def test_a_line_that_is_no_token_is_named_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.jsonl"
+    line = {"sha256": sum_of("a"), "role": "agent", "caller": {"id": "a"}, "rate": "much"}
+    file.write_bytes(msgspec.json.encode(line))
+    with pytest.raises(RequestError, match=r"line 1 is no token: \$\.rate: a rate such as 50/s"):
+        TokenFile(str(file))
+
+
+def test_of_many_long_batches_a_few_are_decided_at_a_time_and_short_ones_at_once() -> None:
+    """Or each of them would hold all its records at the same time."""
+    seconds = itertools.count()
+    agents = Agents(
+        lambda: POLICY,
+        log=None,
+        clock=lambda: moment(NOW) + datetime.timedelta(seconds=next(seconds)),
+        may_state=(),
+        earlier=EarlierDecisions(None),
+        unlogged=lambda: None,
+    )
+    bodies = [msgspec.json.encode({"requests": [{}] * size}) for size in (*[60] * 30, 2)]
+
+    async def all_of_them() -> list[tuple[str, str]]:
+        asked = [Asked(Credential("", frozenset({"agent"})), body) for body in bodies]
+        answers = await asyncio.gather(*map(agents.batch, asked))
+        return [(records[0].now, records[-1].now) for _, records in answers]
+
+    *long, (short, _) = asyncio.run(all_of_them())
+    assert max(sum(a <= first <= b for a, b in long) for first, _ in long) == 8
+    assert short < max(first for first, _ in long)

@@ -12,6 +12,7 @@ import pytest
 
 import policy_router
 from policy_router import RequestError
+from policy_router.analysis.schema import suite_schema
 from policy_router.cel.ast import DOUBLE, INT, STRING, STRINGS
 from policy_router.cel.vocabulary import (
     REQUEST_NAMES,
@@ -29,6 +30,7 @@ from policy_router.server.settings import serve_schema
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 MADE = {
+    "policy-test": suite_schema,
     "request": request_schema,
     "record": record_schema,
     "log": log_schema,

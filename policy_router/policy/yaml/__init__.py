@@ -20,7 +20,13 @@ from policy_router.policy.yaml.nodes import (
     plain,
 )
 from policy_router.policy.yaml.parser import MAX_BYTES
-from policy_router.policy.yaml.reader import EMBEDDED_KEY, MAX_HOST_DEPTH, read, read_value
+from policy_router.policy.yaml.reader import (
+    EMBEDDED_KEY,
+    MAX_HOST_DEPTH,
+    read,
+    read_mapping,
+    read_value,
+)
 from policy_router.policy.yaml.remarks import remarks
 from policy_router.policy.yaml.tree import MAX_DEPTH, MAX_NODES, MAX_PROBLEMS
 
@@ -41,6 +47,7 @@ __all__ = [
     "at",
     "plain",
     "read",
+    "read_mapping",
     "read_value",
     "remarks",
 ]

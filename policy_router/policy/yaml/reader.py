@@ -195,13 +195,42 @@ def read_value(name: str, content: str | bytes) -> tuple[Any, tuple[Diagnostic, 
     Returns:
         Dicts, lists and scalars, and everything found; None where anything was.
     """
+    _, root, found = _read_root(name, content)
+    return (None if found or root is None else plain(root)), found
+
+
+def read_mapping(
+    name: str, content: str | bytes, what: str
+) -> tuple[Document | None, tuple[Diagnostic, ...]]:
+    """Read a YAML file that is no policy and holds a mapping, such as tests, with its places.
+
+    Args:
+        name: how the file is called in diagnostics.
+        content: its bytes, or its text.
+        what: what the mapping is called in messages, such as ``a suite of tests``.
+
+    Returns:
+        The document, and everything found; None where no mapping can be had from the file.
+    """
+    source, root, found = _read_root(name, content)
+    if isinstance(root, MappingNode):
+        return Document(source, root, embedded=False, path="$"), found
+    if root is not None and not found:
+        message = f"{what} is a mapping, not {kind_of_node(root)}"
+        found = (error(Code.WRONG_TYPE, message, root.span),)
+    return None, found
+
+
+def _read_root(
+    name: str, content: str | bytes
+) -> tuple[SourceFile, Node | None, tuple[Diagnostic, ...]]:
     source, problem = opened(name, content, remedy="split the document into several files")
     found = (problem,) if problem else tuple(directives(source))
     if found:
-        return None, found
+        return source, None, found
     tree = Tree(source, "$", Neutral.of(source.text), noun="document")
     found = tuple(_fed(tree))
-    return (None if found or tree.root is None else plain(tree.root)), found
+    return source, tree.root, found
 
 
 def _fed(tree: Tree) -> Iterator[Diagnostic]:

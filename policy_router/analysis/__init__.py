@@ -1,0 +1,39 @@
+"""Policy tests: what a policy is to decide, written beside it.
+
+A suite is a file ``*_test.yaml``, whose shape is ``schemas/policy-test.schema.json``. A program
+runs suites as the command line does::
+
+    from policy_router.analysis import run_tests
+
+    for result in run_tests("rules"):
+        assert result.passed
+"""
+
+from policy_router.analysis.coverage import Coverage, CoverageItem, CoverageReport
+from policy_router.analysis.expectations import Difference
+from policy_router.analysis.running import (
+    Coverages,
+    PolicyTestResult,
+    PolicyTestStatus,
+    SuiteResult,
+    run_suite,
+    run_tests,
+)
+from policy_router.analysis.suites import PolicyTest, Suite, read_suite, suite_files
+
+__all__ = [
+    "Coverage",
+    "CoverageItem",
+    "CoverageReport",
+    "Coverages",
+    "Difference",
+    "PolicyTest",
+    "PolicyTestResult",
+    "PolicyTestStatus",
+    "Suite",
+    "SuiteResult",
+    "read_suite",
+    "run_suite",
+    "run_tests",
+    "suite_files",
+]

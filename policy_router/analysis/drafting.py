@@ -1,0 +1,102 @@
+"""A decision as the test that it would be, for a person to confirm."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from policy_router.analysis.expectations import forbid_of, name_of
+from policy_router.decision.record import DecisionRecord
+from policy_router.policy.yaml import read_value
+
+_SIMPLE = re.compile(r"[A-Za-z_](?:[\w./-]|:(?=\w))*")
+_LONGEST = 96
+
+
+def expectation_of(record: DecisionRecord) -> dict[str, Any]:
+    """Return all that a test could expect of a decision, but for messages."""
+    decision = record.decision
+    found: dict[str, Any]
+    if decision.target:
+        target = decision.target
+        found = {"entry": target.entry} if target.entry else {"model": target.model}
+        found |= {"provider": target.provider, "level": decision.level.value}
+        found |= {"rule": decision.rule, "fallbacks": [*map(name_of, decision.fallbacks or ())]}
+        found |= {"parameters": dict(target.parameters)} if target.parameters else {}
+    else:
+        refusal = decision.refusal
+        assert refusal  # noqa: S101 - a decision without a target has one
+        found = {"refused": refusal.code.value}
+        found |= {"rule": refusal.rule} if refusal.rule else {}
+        found |= {"forbid": it} if (it := forbid_of(record)) else {}
+        found |= {"permitted": [*refusal.permitted]} if refusal.permitted else {}
+    return {**found, "warnings": [warning.code.value for warning in decision.warnings]}
+
+
+def suite_of(records: Iterable[DecisionRecord], *, policy: str | None = None) -> str:
+    """Return a suite with a test for each of some decisions, as YAML.
+
+    Args:
+        records: the decisions.
+        policy: where the policy is, as seen from the suite; None to leave it open.
+    """
+    head = ["# Confirm what is expected, and give each test a name that says why."]
+    head += [f"policy: {_flow(policy)}"] if policy is not None else []
+    seen: Counter[str] = Counter()
+    tests = [line for record in records for line in _test(record, seen)]
+    return "\n".join([*head, "tests:", *tests])
+
+
+def _test(record: DecisionRecord, seen: Counter[str]) -> Iterator[str]:
+    name = _name(record)
+    seen[name] += 1
+    number = f" ({seen[name]})" if seen[name] > 1 else ""
+    yield f"  - name: {_flow(name + number)}"
+    yield f"    now: {record.now}"
+    request = msgspec.to_builtins(record.request)
+    if request:
+        yield from _pairs("request", request)
+    yield from _pairs("expect", expectation_of(record))
+
+
+def _name(record: DecisionRecord) -> str:
+    """Return a first name: what is asked for, and what comes of it."""
+    task = record.request.get("task", {})
+    words = [f"kind {task['kind']}"] if task.get("kind") else []
+    words += [f"labels {', '.join(task['labels'])}"] if task.get("labels") else []
+    for level in ("call", "task"):
+        asked = record.request.get(level, {}).get("model")
+        words += [f"{level} asks for {asked}"] if asked else []
+    decision = record.decision
+    if decision.target:
+        result = f"runs on {name_of(decision.target)}"
+    else:
+        result = f"refused, {decision.refusal.code}" if decision.refusal else "refused"
+    return f"{', '.join(words) or 'a request'}: {result}"
+
+
+def _pairs(key: str, content: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a mapping on one line, or a line for each of its keys where that is too long."""
+    line = f"    {key}: {_flow(content)}"
+    if len(line) <= _LONGEST:
+        yield line
+        return
+    yield f"    {key}:"
+    for inner, value in content.items():
+        yield f"      {_flow(inner)}: {_flow(value)}"
+
+
+def _flow(value: Any) -> str:
+    """Return a value as YAML in flow style; what is no plain word is JSON."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_flow(key)}: {_flow(it)}' for key, it in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_flow, value))}]"
+    if isinstance(value, str) and _SIMPLE.fullmatch(value) and read_value("", value)[0] == value:
+        return value
+    return json.dumps(value, ensure_ascii=not isinstance(value, str) or not value.isprintable())

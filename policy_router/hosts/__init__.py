@@ -1,0 +1,59 @@
+"""For whoever runs decisions: a gateway, or a host that runs its sub-agents itself.
+
+::
+
+    from policy_router.hosts import PolicyHost, Refused
+
+    host = PolicyHost("rules/", log=DecisionLog("decisions"))
+    plan = host.plan({"task": {"kind": "coding"}, "caller": {"team": "research"}})
+    if isinstance(plan, Refused):
+        return plan.to_dict()
+    while (leg := plan.ready()) is not None:
+        try:
+            answer = call(leg.model, leg.base_url, leg.api_key, leg.headers, leg.parameters)
+        except Exception as error:  # of any SDK
+            plan.failed(error)
+        else:
+            plan.done(served_model=answer.model, input_tokens=..., output_tokens=...)
+            return answer
+    return plan.error
+
+A host builds on this package and on nothing else of ``policy_router``. Nothing here raises for a
+fault of the policy, the log or the request: each is a refusal, so that no child runs without a
+decision because something broke. Every name is imported when it is first asked for (PEP 562).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from policy_router.calls.legs import Leg
+    from policy_router.calls.limits import Limits
+    from policy_router.hosts.host_plan import HostPlan
+    from policy_router.hosts.policy_host import PolicyHost
+    from policy_router.hosts.refused import Refused
+
+__all__ = ["HostPlan", "Leg", "Limits", "PolicyHost", "Refused"]
+
+_MODULES = {
+    "HostPlan": "hosts.host_plan",
+    "Leg": "calls.legs",
+    "Limits": "calls.limits",
+    "PolicyHost": "hosts.policy_host",
+    "Refused": "hosts.refused",
+}
+"""The module of each public name."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, and keep it."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"policy_router.{_MODULES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted({*globals(), *__all__})

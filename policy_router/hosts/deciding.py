@@ -1,0 +1,114 @@
+"""Decisions for a host: what it states itself, what is asked, and how large the input is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from policy_router.decision.evaluator import decide
+from policy_router.decision.request import Request
+from policy_router.delegation.arguments import Assignment, arguments_of
+from policy_router.delegation.batch import CountTokens, Planned, planned
+from policy_router.domain import Policy
+from policy_router.errors import RequestError
+from policy_router.files.clock import Clock
+from policy_router.files.ids import Ids, check_session
+from policy_router.hosts.own_arguments import split
+
+_Facts = Mapping[str, Any]
+
+
+class Deciding(Struct, frozen=True):
+    """Makes the decisions of a host.
+
+    Attributes:
+        facts: sections of every request that the host states once.
+        counts: estimates the input tokens of goal and context, or None.
+        clock: the time of decisions.
+        ids: the ids of decisions.
+    """
+
+    facts: _Facts
+    counts: CountTokens | None
+    clock: Clock
+    ids: Ids
+
+    def single(
+        self,
+        policy: Policy,
+        request: Request | _Facts | None,
+        goal: str,
+        context: str,
+        session_id: str | None,
+    ) -> Planned:
+        """Decide one run of a child.
+
+        Raises:
+            RequestError: the request does not fit the policy.
+        """
+        check_given_session(session_id)
+        given = self._completed(request, goal, context)
+        now = self.clock()
+        record = decide(policy, given, now=now)
+        task = Assignment(goal, context, dict(record.request.get("task", {})))
+        return Planned(0, task, record, self.ids(now), session_id)
+
+    def _completed(self, request: Request | _Facts | None, goal: str, context: str) -> Request:
+        """Return a request with what the host states, and with the size of its input."""
+        if isinstance(request, Request) and not self.facts and not (goal or context):
+            return request
+        given = (
+            request.given if isinstance(request, Request) else {} if request is None else request
+        )
+        whole = Request.from_mapping(self._with_facts(given))
+        if self.counts is None or not (goal or context):
+            return whole
+        task = whole.given.get("task", {})
+        least = self.counts(f"{goal}\n\n{context}")
+        size = max(task.get("input_tokens", least), least)
+        return Request.from_mapping({**whole.given, "task": {**task, "input_tokens": size}})
+
+    def _with_facts(self, given: _Facts) -> dict[str, Any]:
+        """Return the sections of a request with those of the host; nothing is stated twice."""
+        if not isinstance(given, Mapping):
+            raise RequestError("$", "a mapping of sections is wanted")
+        sections = dict(given)
+        for name, stated in self.facts.items():
+            if name not in sections:
+                sections[name] = stated
+                continue
+            ours, theirs = stated, sections[name]
+            if name != "facts" or not isinstance(theirs, Mapping) or {*ours} & {*theirs}:
+                raise RequestError(f"$.{name}", "the host states this for every request already")
+            sections[name] = {**ours, **theirs}
+        return sections
+
+    def batch(
+        self,
+        policy: Policy,
+        arguments: _Facts | str | bytes,
+        facts: _Facts | None,
+        own: Sequence[str],
+        session_id: str | None,
+    ) -> tuple[list[Planned], list[dict[str, Any]]]:
+        """Return the decisions of a call of the tool, and what of it is the host's own."""
+        check_given_session(session_id)
+        asked, kept = split(arguments, own)
+        made = planned(
+            policy,
+            arguments_of(asked),
+            self._with_facts({} if facts is None else facts),
+            now=self.clock(),
+            ids=self.ids,
+            session_id=session_id,
+            counts=self.counts,
+        )
+        return made, kept
+
+
+def check_given_session(session_id: str | None) -> None:
+    """Refuse the id of a session that no header can carry; None is no session."""
+    if session_id is not None:
+        check_session(session_id)
