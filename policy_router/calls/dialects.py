@@ -124,9 +124,12 @@ def longest_answer(parameters: Mapping[str, Any]) -> int | None:
     Args:
         parameters: of the call; of several names for it, the largest number counts.
     """
-    found = [parameters[name] for name in _LENGTHS if name in parameters]
-    whole = [number for number in found if type(number) is int and number > 0]
-    return max(whole, default=None)
+    longest = 0
+    for name in _LENGTHS:
+        number = parameters.get(name)
+        if type(number) is int and number > longest:
+            longest = number
+    return longest or None
 
 
 def _usual_role(model: str) -> str:

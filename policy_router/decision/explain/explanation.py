@@ -14,7 +14,13 @@ from msgspec import Raw, UnsetType
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.trace import ConditionTrace, trace
-from policy_router.decision.explain.why_not import WhyNot, asking_level, traces_of, why_not_selected
+from policy_router.decision.explain.why_not import (
+    WhyNot,
+    asking_level,
+    forbidden_outside,
+    traces_of,
+    why_not_selected,
+)
 from policy_router.decision.explain.wording import (
     REASONS,
     aligned,
@@ -135,6 +141,16 @@ class _Page:
         for entry, traces in self.explanation.entries() if full else ():
             yield ""
             yield f"{self.paint(entry.name, 'strong')}   {entry.span}"
+            for item in traces:
+                yield from (f"  {line}" for line in item.lines())
+        yield from self.outside() if full else ()
+
+    def outside(self) -> Iterator[str]:
+        """Yield the forbid rules that rejected a target which is no pool entry."""
+        explanation = self.explanation
+        for candidate, traces in forbidden_outside(explanation.evaluation, explanation.record):
+            yield ""
+            yield f"{self.paint(printable(candidate.model), 'strong')}   not in the pool"
             for item in traces:
                 yield from (f"  {line}" for line in item.lines())
 
