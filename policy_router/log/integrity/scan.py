@@ -161,9 +161,9 @@ class Scan:
 
     def _note(self, block: bytes, read: Sequence[LineView]) -> None:
         """Remember of which policies the decisions are, and what is not there."""
-        times = [line.time for line in read]
-        self._oldest = min(self._oldest or times[0], min(times))
-        self._newest, self._last_kind = max(self._newest, max(times)), read[-1].kind
+        times = sorted(line.time for line in read)
+        self._oldest = min(self._oldest or times[0], times[0])
+        self._newest, self._last_kind = max(self._newest, times[-1]), read[-1].kind
         records = [line.record for line in read if line.record]
         # Most lines are of the policy of the line before: to count it is quicker than to read it.
         if not self._marker or block.count(self._marker) != len(records):
