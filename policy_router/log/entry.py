@@ -248,10 +248,11 @@ class LogEntry(Struct, frozen=True):
 class LineView(Struct, frozen=True, gc=False, kw_only=True):
     """What is read of a line where many lines are read; the fields are those of :class:`LogEntry`.
 
-    A kind of a later version is a text like any other. The record and the execution stay JSON; an
+    A kind of a later version is a text like any other. Caller, record and execution stay JSON; an
     absent one is empty. The fields are in the order that lines have: to read them so is quicker.
     """
 
+    caller: Raw = _NOTHING
     execution: Raw = _NOTHING
     gap: Gap | UnsetType = UNSET
     id: str = ""

@@ -21,26 +21,27 @@ TERMS = re.findall(r"^\| (?!term)([a-z -]+) \| .+ \|$", PAGE, re.MULTILINE)
 _WORD = re.compile(r"[a-z]+")
 PLAIN = {
     *_WORD.findall("""
-about accepted acknowledged aclose act add against age algorithm alias allow always api argument
-assert assertion assume assumption async attest audience authenticity base before believes by
-byte cache call canonical cause cel certificate check checked children claim client clock close
-code completeness completion concurrency config consistency content context copy cosign cosigner
-cost count covered decide decided default delegate delegator depth description destination
-deviation diagnostic dict draft drain dry duplicate durability duration effort encoded enforce
-engine env environ error evaluation example executor explain extra fail failure finish first flip
-flush folder follow foreign format found frequency frequent from full gained gap given goal goes
-growth hash header help helper hint id identical if in inclusion index input instruction
-integrity is issuer item json jwks jwt k key kind label last left line listen load longest lost
-make mapping matrix max may megabytes message min model money most name need never new newest no
-not note now number of old omitted on order origin other otherwise out output over owner p paint
-partial path pedantic penalty pending pick place poll prepare prepared presence prev price
-progress prove prune pruned publish purpose queue ran rate read reader reason reasoning refused
-release remaining reply report requested require required result retry rotate router run schema
-second secret section seed sent seq serve served session severity shorten signature signer since
-size source span spent state status stream strength strict support system team temperature text
-time timeout title tls to token tool top total trace transport type unchanged uncovered unfit
-unknown unlogged unreadable unsupported until url usd use value verbosity verifier verify version
-violation wait waiting warm watcher what when whole why window wire without write
+about accept accepted acknowledged aclose act add against age algorithm alias allow always api
+argument assert assertion assume assumption async attest audience authenticity base before
+believes by byte cache call canonical cause cel certificate check checked children claim client
+clock close code completeness completion concurrency config consistency content context copy
+cosign cosigner cost count covered decide decided default delegate delegator depth description
+destination deviation diagnostic dict draft drain dry duplicate durability duration effort
+encoded enforce engine env environ error evaluation example executor explain extra fail failure
+finish first flip flush folder follow foreign format found frequency frequent from full gained
+gap given goal goes growth hash header help helper hint id identical if in inclusion index input
+instruction integrity is issuer item json jwks jwt k key kind label last left line listen load
+longest lost make mapping matrix max may megabytes message min model money most name need never
+new newest no not note now number of old omitted on order origin other otherwise out output over
+owner p paint partial path pedantic penalty pending pick place poll prepare prepared presence
+prev price progress prove prune pruned publish purpose queue ran rate read reader reason
+reasoning refused release remaining reply report requested require required result retry rotate
+router run schema second secret section seed sent seq serve served session severity shorten
+signature signer since size source span spent state status stream strength strict support system
+team temperature text time timeout title tls to token tool top total trace transport type
+unchanged uncovered unfit unknown unlogged unreadable unsupported until url usd use value
+verbosity verifier verify version violation wait waiting warm watcher what when whole why window
+wire without write
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""
