@@ -1,7 +1,7 @@
 """How a newer version of a policy comes to decide: compiled elsewhere, and only if it is good.
 
-A policy is compiled and checked in a process of its own. Where that fails, the last good policy
-stays, and says so.
+A policy is compiled and checked, and its tests are run, in a process of its own. Where that fails,
+the last good policy stays, and says so.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
+from policy_router.analysis import suite_files
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.files.rule_files import rule_files
@@ -215,10 +216,10 @@ async def _first_of(event: asyncio.Event, seconds: float) -> None:
 
 
 def fingerprint(path: str) -> Stamps:
-    """Return what changes with the rule files of a policy."""
+    """Return what changes with the rule files of a policy, and with its tests."""
     place = Path(path)
     files = rule_files(place, []) if place.is_dir() else [place]
-    return tuple(map(_stamp, files))
+    return tuple(map(_stamp, [*files, *suite_files(place)]))
 
 
 def _stamp(file: Path) -> tuple[str, int, int, int]:
