@@ -173,7 +173,7 @@ def test_the_tests_of_a_policy_are_run_before_a_change_decides(folder: Path) -> 
         # A suite that is wrong stops a change too; and a change of the tests alone is noticed.
         (folder / "policy_test.yaml").write_text(suite.replace("model:", "modle:") % "tiny-model")
         reason = client.post("/v1/policy/reload").json()["reason"]
-        assert reason == "policy_test.yaml:1:37: unknown key `modle`"
+        assert reason == "policy_test.yaml:1:38: unknown key `modle`"
         (folder / "policy_test.yaml").write_text(suite % "tiny-model")
         after = load(folder / "policy.yaml").revision
         until(lambda: client.get("/v1/policy").json()["revision"] == after)
