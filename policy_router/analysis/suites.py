@@ -334,8 +334,7 @@ class _Reader:
             return Request.from_mapping(content)
         except RequestError as problem:
             place = place_of(problem.path, [*each.pieces, *reversed(pieces)])
-            if place is not None:
-                self.found.append(place.error(Code.BAD_VALUE, problem.reason, problem.help))
+            self.found.append(place.error(Code.BAD_VALUE, problem.reason, problem.help))
             return None
 
 
