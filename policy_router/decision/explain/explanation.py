@@ -299,21 +299,22 @@ def explanation_as_json(explanation: Explanation, *, full: bool = False) -> dict
         answer["why_not"] = {
             "name": question.name,
             "lines": question.lines,
-            "conditions": [_trace_as_json(it) for it in question.traces],
+            "conditions": [trace_as_json(it) for it in question.traces],
         }
     if full:
         answer["entries"] = [
             {
                 "entry": entry.name,
                 "place": str(entry.span),
-                "conditions": [_trace_as_json(it) for it in traces],
+                "conditions": [trace_as_json(it) for it in traces],
             }
             for entry, traces in explanation.entries()
         ]
     return answer
 
 
-def _trace_as_json(item: ConditionTrace) -> dict[str, Any]:
+def trace_as_json(item: ConditionTrace) -> dict[str, Any]:
+    """Return the trace of a condition as plain data."""
     return {
         "title": item.title,
         "value": item.value,
@@ -322,5 +323,5 @@ def _trace_as_json(item: ConditionTrace) -> dict[str, Any]:
             {"depth": part.depth, "text": part.text, "value": part.value, "inputs": part.inputs}
             for part in item.parts
         ],
-        "variables": [_trace_as_json(it) for it in item.variables],
+        "variables": [trace_as_json(it) for it in item.variables],
     }
