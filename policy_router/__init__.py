@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from policy_router.calls.executor import Executor
-    from policy_router.calls.results import Reply
+    from policy_router.calls.results import Event, Reply
     from policy_router.decision.evaluator import decide, permitted
     from policy_router.decision.explain.explanation import Explanation, explain
     from policy_router.decision.record import DecisionRecord
@@ -45,6 +45,7 @@ __all__ = [
     "Delegator",
     "Diagnostic",
     "Diagnostics",
+    "Event",
     "Executor",
     "Explanation",
     "NoTarget",
@@ -72,6 +73,7 @@ _MODULES = {
     "Delegator": "delegation.delegator",
     "Diagnostic": "diagnostics.model",
     "Diagnostics": "diagnostics.model",
+    "Event": "calls.results",
     "Executor": "calls.executor",
     "Explanation": "decision.explain.explanation",
     "NoTarget": "errors",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from policy_router.calls.endpoints import Endpoint
 from policy_router.calls.failures import Failure
 from policy_router.calls.results import Failing, Reply
+from policy_router.files.forks import begins_again, keep
 
 if TYPE_CHECKING:
     import openai
@@ -71,10 +72,17 @@ class Clients(Generic[T]):
             connect: makes the client of an endpoint.
         """
         self._connect = connect
+        self._is_closed = False
         self._leases: dict[str, Lease[T]] = {}
         self._lent: list[T] = []
         self._dead: list[T] = []
-        self._is_closed = False
+        self._lock = threading.Lock()
+        begins_again(self)
+
+    def begin_again(self) -> None:
+        """Have no clients, and a new lock: in a process that was forked."""
+        keep(self._leases, self._lent, self._dead)
+        self._leases, self._lent, self._dead = {}, [], []
         self._lock = threading.Lock()
 
     def take(self, endpoint: Endpoint) -> Lease[T]:
@@ -168,6 +176,13 @@ class Connections:
         self.clients: Clients[openai.OpenAI] = Clients(self._connect)
         self._by_loop: dict[asyncio.AbstractEventLoop, Clients[openai.AsyncOpenAI]] = {}
         self._is_closed = False
+        self._lock = threading.Lock()
+        begins_again(self)
+
+    def begin_again(self) -> None:
+        """Know no event loop, and have a new lock: in a process that was forked."""
+        keep(self._by_loop)
+        self._by_loop = {}
         self._lock = threading.Lock()
 
     def of_this_loop(self) -> Clients[openai.AsyncOpenAI]:

@@ -65,14 +65,19 @@ class Reading(Struct, frozen=True):
 
 
 def failure_from(
-    error: BaseException | Failure | int, known: Reading, *, partial: str = ""
+    error: BaseException | Failure | int,
+    known: Reading,
+    *,
+    partial: str = "",
+    has_begun: bool = False,
 ) -> Failure:
     """Return the failure that an error of any kind tells of.
 
     Args:
         error: an exception of any SDK or HTTP client, an HTTP status, or a failure.
         known: what is known besides.
-        partial: the part of the answer that has been passed on already; nothing is tried after it.
+        partial: the text that has been passed on already; nothing is tried after it.
+        has_begun: whether anything else of the answer has been passed on already.
     """
     if isinstance(error, Failure):
         found = error
@@ -82,7 +87,7 @@ def failure_from(
         found = _of_ours(error)
     else:
         found = _of_exception(error, known)
-    return replace(found, streamed=True, partial=partial) if partial else found
+    return replace(found, streamed=True, partial=partial) if partial or has_begun else found
 
 
 def _of_ours(error: ProviderError) -> Failure:

@@ -24,7 +24,7 @@ from policy_router.calls.legs import SESSION_HEADER, Leg, Legs
 from policy_router.calls.limits import Limits
 from policy_router.calls.notifications import notify_all, tell_text
 from policy_router.calls.plan import Plan, rules_of
-from policy_router.calls.results import ChildTask, Failing, Reply, Watcher, moment_after
+from policy_router.calls.results import ChildTask, Reply, Watcher, moment_after
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.domain import Policy
 from policy_router.errors import NoTarget, ProviderError
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 INSTRUCTIONS: Final = "You are a sub-agent. Do the task, and answer with its result alone."
 """The system message of a child, unless the host has its own."""
-_GRACE: Final = 0.05
-"""Seconds after its time in which a call may end by itself, and say how far it came."""
 
 
 class Executor(Closeable):
@@ -253,30 +251,18 @@ class Executor(Closeable):
         clients = self._connections.of_this_loop()
         try:
             with borrowed(clients, leg.endpoint) as loan:
-                loan.answer = await self._answer_async(exchange, loan.client, leg, task)
+                if self._streams:
+                    stream = exchange.stream_async(loan.client, leg.limits)
+                    async with aclosing(stream) as pieces:
+                        async for piece in pieces:
+                            tell_text(task, piece)
+                    loan.answer = exchange.reading.outcome()
+                else:
+                    loan.answer = await exchange.call_async(loan.client, leg.limits)
         finally:
             for client in clients.dead():
                 await client.close()
         return loan.answer
-
-    async def _answer_async(
-        self, exchange: Exchange, client: openai.AsyncOpenAI, leg: Leg, task: ChildTask
-    ) -> Reply | Failure:
-        """Return what a call brings; one that does not end by itself in time is cancelled."""
-        total = leg.limits.total
-        limit = asyncio.timeout(None if total is None else total + _GRACE)
-        try:
-            async with limit:
-                if not self._streams:
-                    return await exchange.call_async(client, leg.limits)
-                async with aclosing(exchange.stream_async(client, leg.limits)) as pieces:
-                    async for piece in pieces:
-                        tell_text(task, piece)
-                return exchange.reading.outcome()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            return Failure(Failing.TIMEOUT, "the provider did not answer in time")
 
     def _exchange(self, leg: Leg, task: ChildTask) -> Exchange:
         from policy_router.calls.sdk import Exchange

@@ -17,6 +17,7 @@ from msgspec import Struct
 from policy_router.calls.failures import Failure
 from policy_router.calls.notifications import LOGGER
 from policy_router.calls.results import Failing
+from policy_router.files.forks import begins_again
 
 IN_A_ROW: Final = 5
 """So many failures without an answer between them, and a target rests."""
@@ -90,6 +91,7 @@ class Health:
         """
         self._clock, self._in_a_row = clock, in_a_row
         self.begin_again()
+        begins_again(self)
 
     def begin_again(self) -> None:
         """Forget everything, with a new lock: in a process that was forked."""

@@ -15,9 +15,10 @@ from policy_router.calls.dialects import Wire, wire
 from policy_router.calls.endpoints import Endpoint, endpoint_of, entry_of, merged
 from policy_router.calls.failures import Failure
 from policy_router.calls.limits import Limits
-from policy_router.calls.slots import Slots, slots_at
+from policy_router.calls.slots import ENDPOINTS, Slots
 from policy_router.decision.record import Target
 from policy_router.domain import TIMEOUTS, Dialect, Policy, Timeouts
+from policy_router.files.forks import begins_again
 from policy_router.files.ids import check_session
 
 SESSION_HEADER: Final = "X-Session-Id"
@@ -87,7 +88,7 @@ class Leg:
 
     @property
     def api(self) -> str:
-        """The API that is called: ``chat_completions`` or ``responses``."""
+        """The API that is called, as a dialect names it."""
         return self.wire.api
 
     @property
@@ -115,6 +116,7 @@ class Legs:
         session_header: str = SESSION_HEADER,
         limits: Limits = _NO_LIMITS,
         streams: bool = False,
+        workers: int = 1,
     ) -> None:
         """Prepare to make legs; no key is read yet.
 
@@ -123,6 +125,7 @@ class Legs:
             session_header: the header with the session's id for the provider.
             limits: how long a call may take.
             streams: whether the answers are streamed.
+            workers: how many processes share the limits of providers' calls.
 
         Raises:
             ValueError: the header cannot be one.
@@ -130,9 +133,14 @@ class Legs:
         if not _HEADER.fullmatch(session_header) or session_header.lower() in _TAKEN:
             raise ValueError("the session_header is no name for a header of one's own")
         self._environ, self._session_header = environ, session_header
-        self._limits, self._streams = limits, streams
+        self._limits, self._streams, self._workers = limits, streams, workers
         self._read: list[str] = []
         self.secrets: tuple[str, ...] = ()
+        self.begin_again()
+        begins_again(self)
+
+    def begin_again(self) -> None:
+        """Have a new lock: in a process that was forked."""
         self._lock = threading.Lock()
 
     def endpoint(self, policy: Policy, provider: str) -> Endpoint | Failure:
@@ -164,7 +172,14 @@ class Legs:
         sent = wire(target, entry, dialect, streams=self._streams if streams is None else streams)
         sent = replace(sent, headers=self._session(session_id))
         limits = self._limits if entry is None else _limited(self._limits, entry.timeouts)
-        return Leg(target, endpoint, sent, dialect, limits, _slots(policy, endpoint))
+        return Leg(target, endpoint, sent, dialect, limits, self._slots(policy, endpoint))
+
+    def _slots(self, policy: Policy, endpoint: Endpoint) -> Slots | None:
+        provider = policy.providers.get(endpoint.provider)
+        if provider is None or provider.concurrency is None:
+            return None
+        share = -(-provider.concurrency // self._workers)
+        return ENDPOINTS.slots(endpoint.provider, endpoint.base_url, share)
 
     def _session(self, session_id: str | None) -> dict[str, str]:
         if session_id is None:
@@ -185,10 +200,3 @@ def _limited(usual: Limits, own: Timeouts) -> Limits:
     """Return the limits of an entry, and where it says nothing, the usual ones."""
     said = ((name, getattr(own, name)) for name in TIMEOUTS)
     return replace(usual, **{name: seconds for name, seconds in said if seconds is not None})
-
-
-def _slots(policy: Policy, endpoint: Endpoint) -> Slots | None:
-    provider = policy.providers.get(endpoint.provider)
-    if provider is None or provider.concurrency is None:
-        return None
-    return slots_at(endpoint.provider, endpoint.base_url, provider.concurrency)

@@ -6,12 +6,14 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from policy_router.calls.results import ChildTask, Event, EventKind, Watcher
+from policy_router.calls.results import ChildTask, Event, EventKind, Reply, Watcher
 from policy_router.decision.record import Target
 from policy_router.diagnostics.model import printable
 
 if TYPE_CHECKING:
     from policy_router.calls.attempts import Call, Pause
+    from policy_router.calls.failures import Failure
+    from policy_router.calls.legs import Leg
 
 LOGGER: Final = logging.getLogger("policy_router")
 """The log of this package; a host says where it goes, and without that it goes nowhere."""
@@ -74,3 +76,17 @@ def tell_left_out(call: Call, task: ChildTask, name: str) -> None:
     message = f"{printable(call.target.model)} does not take `{printable(name)}`, which is left out"
     LOGGER.warning("decision %s task %d: %s", task.decision_id, task.index, message)
     tell(task, EventKind.PARAMETER_LEFT_OUT, message, call.target, parameter=name)
+
+
+def log_answer(answer: Reply | Failure, leg: Leg, task: ChildTask) -> None:
+    """Log what came of a call, for whoever looks closely: no text of it, and no key."""
+    if not LOGGER.isEnabledFor(logging.DEBUG):
+        return
+    if isinstance(answer, Reply):
+        what = f"answered: {answer.finish_reason or 'done'}"
+        what += f", {answer.input_tokens} + {answer.output_tokens} tokens"
+    else:
+        what = f"failed: {answer.code}, {answer.message}"
+    where = f"{leg.model} at {leg.provider}"
+    ids = task.decision_id, task.index
+    LOGGER.debug("decision %s task %d %s %s", *ids, printable(where), printable(what))

@@ -31,7 +31,12 @@ from policy_router.calls.exceptions import Reading, failure_from
 from policy_router.calls.failures import Failure
 from policy_router.calls.health import HealthStore
 from policy_router.calls.legs import Leg, Legs
-from policy_router.calls.notifications import tell_attempt, tell_left_out, tell_pause
+from policy_router.calls.notifications import (
+    log_answer,
+    tell_attempt,
+    tell_left_out,
+    tell_pause,
+)
 from policy_router.calls.results import Attempt, ChildTask, Reply
 from policy_router.calls.served import concluded
 from policy_router.calls.slots import Slot, Slots
@@ -166,6 +171,7 @@ class Plan:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         partial: str = "",
+        has_begun: bool = False,
     ) -> bool:
         """Note that the call failed.
 
@@ -173,7 +179,8 @@ class Plan:
             error: the exception of any SDK or HTTP client, or the HTTP status of the answer.
             body: the body of the answer, where the exception does not have it.
             headers: the headers of the answer, where the exception does not have them.
-            partial: the part of the answer that was passed on already: nothing is tried after it.
+            partial: the text that was passed on already: nothing is tried after it.
+            has_begun: whether anything else of the answer was passed on already.
 
         Returns:
             Whether there is another call to make.
@@ -182,7 +189,7 @@ class Plan:
         if leg is None:
             return False
         known = Reading(self._clock(), leg.model, self._legs.secrets, body, headers)
-        self.answered(failure_from(error, known, partial=partial))
+        self.answered(failure_from(error, known, partial=partial, has_begun=has_begun))
         return self._end is None
 
     def done(
@@ -221,6 +228,7 @@ class Plan:
         if leg is None:
             return
         self.close()
+        log_answer(answer, leg, self.task)
         if isinstance(answer, Reply) and leg.left_out:
             left_out = [f"the model does not take `{name}`" for name in leg.left_out]
             answer = replace(answer, warnings=(*left_out, *answer.warnings))
@@ -234,8 +242,9 @@ class Plan:
 
     def __del__(self) -> None:
         """Give back the slot of a plan that nobody goes on with."""
-        if getattr(self, "_slot", None) is not None:
-            self.close()
+        slot = getattr(self, "_slot", None)  # none where the plan was never made
+        if slot is not None:
+            slot.drop()
 
     # What it ended with.
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
+
+from policy_router.files.forks import begins_again
 
 
 class Slots:
@@ -25,19 +26,25 @@ class Slots:
         """
         self.limit = limit
         self.begin_again()
+        begins_again(self)
 
     def begin_again(self) -> None:
         """Have all slots free, with a new lock: in a process that was forked."""
         self._lock = threading.Lock()
+        self._dropped: deque[Slot] = deque()
         self._taken = 0
         self._waiting: deque[_Waiter] = deque()
         self._age = object()
+
+    def is_of_this_process(self, slot: Slot) -> bool:
+        """Tell whether a slot is not of the process that this one was forked from."""
+        return slot.age is self._age
 
     def resize(self, limit: int) -> None:
         """Have so many slots from now on; those that are taken stay taken."""
         if limit == self.limit:
             return
-        with self._lock:
+        with self._locked():
             self.limit = limit
             self._hand_out()
 
@@ -53,7 +60,7 @@ class Slots:
 
     def take_now(self) -> Slot | None:
         """Take a slot, if one is free and nobody waits for it."""
-        with self._lock:
+        with self._locked():
             if self._taken >= self.limit or self._waiting:
                 return None
             self._taken += 1
@@ -99,11 +106,34 @@ class Slots:
             raise
         return self._got(waiter)
 
+    # Locking.
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock; at its end, take back what was dropped meanwhile."""
+        with self._lock:
+            yield
+        self._collect()
+
+    def drop(self, slot: Slot) -> None:
+        """Take a slot back without waiting for the lock: a finalizer may run while it is held."""
+        self._dropped.append(slot)
+        self._collect()
+
+    def _collect(self) -> None:
+        """Take back what was dropped; whoever holds the lock now does it afterwards."""
+        while self._dropped and self._lock.acquire(blocking=False):
+            try:
+                while self._dropped:
+                    self._take_back(self._dropped.popleft())
+            finally:
+                self._lock.release()
+
     # Waiting.
 
     def _wait(self, wake: Callable[[], object]) -> _Waiter:
         waiter = _Waiter(wake)
-        with self._lock:
+        with self._locked():
             self._waiting.append(waiter)
             self._hand_out()
         return waiter
@@ -117,7 +147,7 @@ class Slots:
 
     def _got(self, waiter: _Waiter) -> Slot | None:
         """Return what a waiter got, and let it wait no more."""
-        with self._lock:
+        with self._locked():
             if waiter.slot is None:
                 self._forget(waiter)
             return waiter.slot
@@ -134,10 +164,13 @@ class Slots:
 
     def give_back(self, slot: Slot) -> None:
         """Take a slot back; one of the process that this was forked from is nobody's."""
-        with self._lock:
-            if slot.age is self._age:
-                self._taken -= 1
-                self._hand_out()
+        with self._locked():
+            self._take_back(slot)
+
+    def _take_back(self, slot: Slot) -> None:
+        if self.is_of_this_process(slot):
+            self._taken -= 1
+            self._hand_out()
 
 
 class Slot:
@@ -155,6 +188,12 @@ class Slot:
         slots, self._slots = self._slots, None
         if slots is not None:
             slots.give_back(self)
+
+    def drop(self) -> None:
+        """Give it back from a finalizer, which may run anywhere."""
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.drop(self)
 
 
 class _Waiter:
@@ -182,128 +221,34 @@ def _settle(woken: asyncio.Future[None]) -> None:
         woken.set_result(None)
 
 
-class Held:
-    """The slot of a child, which it gives back while it waits for children of its own.
+class Endpoints:
+    """The slots of endpoints, which all policies and executors of this process share."""
 
-    So children may delegate however deep: whoever waits for others is not at work.
-    """
+    def __init__(self) -> None:
+        """Know none."""
+        self.begin_again()
+        begins_again(self)
 
-    def __init__(self, slots: Slots, slot: Slot) -> None:
-        """Hold a slot.
+    def begin_again(self) -> None:
+        """Know none, with a new lock: in a process that was forked."""
+        self._lock = threading.Lock()
+        self._slots: dict[tuple[str, str], Slots] = {}
+
+    def slots(self, provider: str, base_url: str, limit: int) -> Slots:
+        """Return the slots of an endpoint.
 
         Args:
-            slots: where it is from.
-            slot: the slot.
+            provider: the provider's name.
+            base_url: its address.
+            limit: how many there are; the last one that is said counts.
         """
-        self._slots, self._slot = slots, slot
-        self._lent, self._is_over = 0, False
-        self._lock = threading.Lock()
-
-    def lend(self) -> None:
-        """Give the slot back for a while."""
         with self._lock:
-            self._lent += 1
-            self._slot.give_back()
-
-    def regain(self) -> None:
-        """Wait for a slot again."""
-        if self._is_last():
-            self._keep(self._slots.take())
-
-    async def regain_async(self) -> None:
-        """Wait for a slot again, on the running event loop."""
-        if self._is_last():
-            self._keep(await self._slots.take_async())
-
-    def forgo(self) -> None:
-        """Go on without waiting for a slot: what it was given back for was interrupted."""
-        self._is_last()
-
-    def end(self) -> None:
-        """Give the slot back for good."""
-        with self._lock:
-            self._is_over = True
-            self._slot.give_back()
-
-    def _is_last(self) -> bool:
-        with self._lock:
-            self._lent -= 1
-            return self._lent == 0 and not self._is_over
-
-    def _keep(self, slot: Slot | None) -> None:
-        with self._lock:
-            if slot is None:
-                return
-            self._slot.give_back()
-            self._slot = slot
-            if self._is_over or self._lent:
-                slot.give_back()
+            found = self._slots.get((provider, base_url))
+            if found is None:
+                found = self._slots[provider, base_url] = Slots(limit)
+        found.resize(limit)
+        return found
 
 
-_HELD: Final[ContextVar[Held | None]] = ContextVar("policy_router_slot", default=None)
-
-
-@contextmanager
-def lent() -> Iterator[None]:
-    """Give back the slot of the child whose code runs here, while it waits for others."""
-    has = _HELD.get()
-    if has is None:
-        yield
-        return
-    has.lend()
-    try:
-        yield
-    except BaseException:
-        has.forgo()
-        raise
-    has.regain()
-
-
-@asynccontextmanager
-async def lent_async() -> AsyncIterator[None]:
-    """Give back the slot on an event loop, like :func:`lent`."""
-    has = _HELD.get()
-    if has is None:
-        yield
-        return
-    has.lend()
-    try:
-        yield
-    except BaseException:
-        has.forgo()
-        raise
-    await has.regain_async()
-
-
-@contextmanager
-def holding(slots: Slots, slot: Slot | None) -> Iterator[None]:
-    """Let what runs here be known to hold a slot, and give it back at the end."""
-    if slot is None:  # pragma: no cover - without a limit of time there is one
-        raise TypeError("there is no slot")
-    has = Held(slots, slot)
-    token = _HELD.set(has)
-    try:
-        yield
-    finally:
-        _HELD.reset(token)
-        has.end()
-
-
-_OF_ENDPOINTS: Final[dict[tuple[str, str], Slots]] = {}
-_ENDPOINTS_LOCK: Final = threading.Lock()
-
-
-def slots_at(provider: str, base_url: str, limit: int) -> Slots:
-    """Return the slots of an endpoint, which all policies and executors of this process share.
-
-    Args:
-        provider: the provider's name.
-        base_url: its address.
-        limit: how many there are; the last one that is said counts.
-    """
-    with _ENDPOINTS_LOCK:
-        found = _OF_ENDPOINTS.get((provider, base_url))
-        if found is None:
-            found = _OF_ENDPOINTS[provider, base_url] = Slots(limit)
-    found.resize(limit)
-    return found
+ENDPOINTS: Final = Endpoints()
+"""The slots of all endpoints of this process."""

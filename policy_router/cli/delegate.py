@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,14 @@ from policy_router.calls.executor import Executor
 from policy_router.calls.notifications import LOGGER
 from policy_router.calls.results import Delegation, Event, EventKind, Result, Status
 from policy_router.cli.decision_log import add_logging, log_for
-from policy_router.cli.exit_codes import CHILD_FAILED, GOOD, INTERRUPTED, REFUSED, USAGE
+from policy_router.cli.exit_codes import (
+    CHILD_FAILED,
+    GOOD,
+    INTERRUPTED,
+    REFUSED,
+    TERMINATED,
+    USAGE,
+)
 from policy_router.cli.inputs import read_facts, read_policy, read_value
 from policy_router.cli.options import add_format, add_now, add_policy
 from policy_router.cli.results import deliver, is_misunderstood
@@ -40,6 +48,7 @@ _MARKS = {
 }
 _NOTES = {EventKind.WAITING, EventKind.MODEL_MISMATCH, EventKind.PARAMETER_LEFT_OUT}
 _MOST = 100_000
+_EVERYTHING = 2
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +91,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--budget",
         metavar="FILE",
         help="keep what was spent in this file: --max-cost is for all commands that have it",
+    )
+    parser.add_argument(
+        "--deadline",
+        metavar="N",
+        type=_seconds,
+        help="seconds for all tasks together; then the finished results are printed",
     )
     add_logging(parser)
     parser.add_argument("--stream", action="store_true", help="stream the answers")
@@ -148,17 +163,23 @@ def run(options: argparse.Namespace) -> int:
     lines = Lines(sys.stderr, is_quiet=options.quiet)
     watch = _Watch(lines)
     executor = _executor(policy, options)
-    shown = _shown_log(lines, is_verbose=options.verbose > 0)
-    interrupted = False
-    with shown, _log(options) as log, executor, _delegator(executor, options, watch, log) as maker:
+    shown = _shown_log(lines, options.verbose)
+    interrupted: int | None = None
+    with (
+        _terminating(),
+        shown,
+        _log(options) as log,
+        executor,
+        _delegator(executor, options, watch, log) as maker,
+    ):
         try:
             if options.dry_run:
                 made = maker.plan(arguments, facts, session_id=options.session_id)
             else:
                 session_id, parent_id = options.session_id, options.parent_id
                 made = maker.delegate(arguments, facts, session_id=session_id, parent_id=parent_id)
-        except KeyboardInterrupt:
-            interrupted = True
+        except KeyboardInterrupt as problem:
+            interrupted = TERMINATED if isinstance(problem, _Terminated) else INTERRUPTED
             made = watch.as_far_as(maker.plan(arguments, facts, session_id=options.session_id))
         finally:
             lines.end()
@@ -166,7 +187,30 @@ def run(options: argparse.Namespace) -> int:
     if made.error is not None and is_misunderstood(made):
         err(f"policy-router: {printable(made.error.message)}")
         return USAGE
-    return INTERRUPTED if interrupted else _exit_code(made)
+    return _exit_code(made) if interrupted is None else interrupted
+
+
+class _Terminated(KeyboardInterrupt):
+    """The process was told to end (SIGTERM), and prints what is finished as if interrupted."""
+
+
+@contextmanager
+def _terminating() -> Iterator[None]:
+    """Let SIGTERM interrupt what runs, once; the second one ends the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, _frame: object) -> None:
+        signal.signal(number, before)
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _log(options: argparse.Namespace) -> AbstractContextManager[DecisionLog | None]:
@@ -182,6 +226,7 @@ def _delegator(
         executor.policy,
         executor=executor,
         concurrency=options.concurrency,
+        deadline=options.deadline,
         on_refused=options.on_refused,
         watcher=watch,
         clock=lambda: options.now,
@@ -205,25 +250,26 @@ def _executor(policy: Policy, options: argparse.Namespace) -> Executor:
 
 
 class _LogLines(logging.Handler):
-    """Shows the log's line of each child that begins, among the others."""
+    """Shows the log's line of each child that begins, among the others; or of each answer, too."""
 
-    def __init__(self, lines: Lines) -> None:
-        super().__init__(logging.INFO)
+    def __init__(self, lines: Lines, level: int) -> None:
+        super().__init__(level)
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a line; what is a warning is shown as an event."""
-        if record.levelno == logging.INFO:
+        if record.levelno <= logging.INFO:
             self._lines.say(record.getMessage(), "dim")
 
 
 @contextmanager
-def _shown_log(lines: Lines, *, is_verbose: bool) -> Iterator[None]:
-    """Let the log's lines be seen on standard error."""
-    handler, level = _LogLines(lines), LOGGER.level
-    if is_verbose:
+def _shown_log(lines: Lines, verbosity: int) -> Iterator[None]:
+    """Let the log's lines be seen on standard error: of children, and from 2 on of each call."""
+    shown = logging.INFO if verbosity < _EVERYTHING else logging.DEBUG
+    handler, level = _LogLines(lines, shown), LOGGER.level
+    if verbosity:
         LOGGER.addHandler(handler)
-        LOGGER.setLevel(logging.INFO)
+        LOGGER.setLevel(shown)
     try:
         yield
     finally:

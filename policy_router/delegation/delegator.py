@@ -31,13 +31,14 @@ from policy_router.calls.results import (
     Watcher,
     hand_over,
 )
-from policy_router.calls.slots import Slots, holding, lent, lent_async
+from policy_router.calls.slots import Slots
 from policy_router.decision.record import Target
 from policy_router.delegation.arguments import arguments_of
 from policy_router.delegation.batch import CountTokens, Planned, count_tokens, planned
 from policy_router.delegation.budgets import Budget, Funds, MemoryBudget, Purse
 from policy_router.delegation.child import task_of, tell_finished, tell_started
 from policy_router.delegation.current_decision import decision_scope, parent_of, until_of
+from policy_router.delegation.held import holding, lent, lent_async
 from policy_router.delegation.log_events import decided
 from policy_router.delegation.loop import BackgroundLoop, in_a_thread
 from policy_router.delegation.outcomes import completed, failed, overall, refused_whole, totals
@@ -216,7 +217,11 @@ class Delegator(Closeable):
         ran: dict[int, Result] = {}
         with self._purse.holding([plan.decision_id for plan in batch]):
             chosen = self._chosen(batch)
-            with self._tasks.under_way(len(chosen)):
+            try:
+                counted = self._tasks.count(len(chosen))
+            except ArgumentsError as problem:
+                return refused_whole(problem, session_id)
+            with counted:
                 if self._log is not None:
                     self._log.decisions(self.policy, _decided_by(batch, parent_id))
                 with lent(), self._handing_over(batch, ran, session_id):
@@ -246,7 +251,11 @@ class Delegator(Closeable):
         ran: dict[int, Result] = {}
         with self._purse.holding([plan.decision_id for plan in batch]):
             chosen = self._chosen(batch)
-            with self._tasks.under_way(len(chosen)):
+            try:
+                counted = self._tasks.count(len(chosen))
+            except ArgumentsError as problem:
+                return refused_whole(problem, session_id)
+            with counted:
                 if (log := self._log) is not None:
                     decisions = _decided_by(batch, parent_id)
                     await log.decisions_async(self.policy, decisions)

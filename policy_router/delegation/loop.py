@@ -10,6 +10,8 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
 
+from policy_router.files.forks import begins_again, keep
+
 T = TypeVar("T")
 
 
@@ -22,6 +24,13 @@ class BackgroundLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._is_stopped = False
+        begins_again(self)
+
+    def begin_again(self) -> None:
+        """Have no loop, no thread, and a new lock: in a process that was forked."""
+        keep(self._loop, self._thread)
+        self._loop = self._thread = None
+        self._lock = threading.Lock()
 
     def run(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine, and wait for it.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
-from policy_router.errors import RequestError
+from policy_router.errors import ArgumentsError
+from policy_router.files.forks import begins_again
 
 GRACE: Final = 0.4
 """Seconds after its deadline in which a child may end by itself, and say what it tried."""
@@ -25,6 +26,7 @@ class Tasks:
         """
         self._most = most
         self.begin_again()
+        begins_again(self)
 
     def begin_again(self) -> None:
         """Count none, with a new lock: in a process that was forked."""
@@ -32,20 +34,22 @@ class Tasks:
         self._count = 0
         self._age = object()
 
-    @contextmanager
-    def under_way(self, count: int) -> Iterator[None]:
-        """Count tasks while they are under way.
+    def count(self, count: int) -> AbstractContextManager[None]:
+        """Count tasks that begin now, until the end of what is returned.
 
         Raises:
-            RequestError: there would be too many.
+            ArgumentsError: there would be too many.
         """
         with self._lock:
             if self._most is not None and self._count + count > self._most:
                 reason = f"at most {self._most} tasks may be under way at the same time"
-                help_ = f"{self._count} are; delegate fewer tasks, or delegate them later"
-                raise RequestError("$.tasks", reason, help_)
+                help_ = f"{self._count} are; send fewer tasks, or send them later"
+                raise ArgumentsError("$.tasks", reason, help_)
             self._count += count
-            age = self._age
+        return self._counted(count, self._age)
+
+    @contextmanager
+    def _counted(self, count: int, age: object) -> Iterator[None]:
         try:
             yield
         finally:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from policy_router.decision.evaluator import decide
 from policy_router.decision.request import Request
 from policy_router.delegation.arguments import Assignment, arguments_of
 from policy_router.delegation.batch import CountTokens, Planned, planned
+from policy_router.delegation.current_decision import parent_of
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.files.clock import Clock
 from policy_router.files.ids import Ids, check_session
 from policy_router.hosts.own_arguments import split
+from policy_router.log.write.drafts import Decided
 
 _Facts = Mapping[str, Any]
 
@@ -112,3 +114,10 @@ def check_given_session(session_id: str | None) -> None:
     """Refuse the id of a session that no header can carry; None is no session."""
     if session_id is not None:
         check_session(session_id)
+
+
+def drafts(made: Sequence[Planned], parent_id: str | None, trace: str | None) -> list[Decided]:
+    """Return decisions as they are logged, below the one that the child at hand runs by."""
+    above = parent_of(parent_id)
+    kept: str | UnsetType = UNSET if trace is None else trace
+    return [Decided(it.record, it.decision_id, above, trace=kept) for it in made]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from policy_router.domain import Policy
+from policy_router.files.forks import begins_again
 from policy_router.files.loader import load
 from policy_router.files.rule_files import Stamps, fingerprint
 from policy_router.hosts.refused import (
@@ -47,6 +48,7 @@ class DecidingPolicy:
         self._found: Policy | Callable[[], Policy] | None = None
         self._fault = Refused(POLICY_UNAVAILABLE, "there is no policy")
         self.begin_again()
+        begins_again(self)
         self.use(source)
 
     def begin_again(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from policy_router.calls.legs import Leg
@@ -13,6 +14,7 @@ from policy_router.calls.results import Attempt, ChildTask, Reply, Result, Statu
 from policy_router.decision.record import Target
 from policy_router.delegation.batch import Planned
 from policy_router.delegation.child import tell_finished, tell_started
+from policy_router.delegation.current_decision import decision_scope
 from policy_router.delegation.outcomes import completed, failed
 from policy_router.domain import Policy
 
@@ -106,6 +108,7 @@ class HostPlan:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         partial: str = "",
+        has_begun: bool = False,
     ) -> bool:
         """Note that the call failed, and go to the next one if the policy's plan has one.
 
@@ -113,7 +116,8 @@ class HostPlan:
             error: the exception of any SDK or HTTP client, or the HTTP status of the answer.
             body: the body of the answer, where the exception does not have it.
             headers: the headers of the answer, where the exception does not have them.
-            partial: the part of the answer that was passed on already: nothing is tried after it.
+            partial: the text that was passed on already: nothing is tried after it.
+            has_begun: whether anything else of the answer was passed on already.
 
         Returns:
             Whether there is another call to make.
@@ -121,7 +125,9 @@ class HostPlan:
         if isinstance(error, _CANCELLED):
             self.cancelled()
             return False
-        goes_on = self._begun().failed(error, body=body, headers=headers, partial=partial)
+        goes_on = self._begun().failed(
+            error, body=body, headers=headers, partial=partial, has_begun=has_begun
+        )
         self._looked(None)
         return goes_on
 
@@ -168,6 +174,13 @@ class HostPlan:
             self._begun()
             self._finish(self._planned.result(Status.CANCELLED, self.policy))
         return self.result or self._planned.result(Status.CANCELLED, self.policy)
+
+    def scope(self) -> AbstractContextManager[None]:
+        """Return a context in which what the child decides is linked to its own decision.
+
+        Its deadline is that of what it delegates there, too.
+        """
+        return decision_scope(self._task)
 
     @property
     def error(self) -> TaskError | None:

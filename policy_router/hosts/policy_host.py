@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import UNSET, UnsetType
-
 from policy_router.calls.health import Health, HealthStore
 from policy_router.calls.legs import SESSION_HEADER, Legs
 from policy_router.calls.limits import Limits
@@ -18,11 +16,10 @@ from policy_router.decision.request import Request
 from policy_router.delegation.arguments import Assignment
 from policy_router.delegation.batch import CountTokens, Planned, count_tokens
 from policy_router.delegation.child import task_of
-from policy_router.delegation.current_decision import parent_of
 from policy_router.domain import Policy
 from policy_router.files.clock import Clock, system_clock
 from policy_router.files.ids import Ids, uuid7
-from policy_router.hosts.deciding import Deciding, check_given_session
+from policy_router.hosts.deciding import Deciding, check_given_session, drafts
 from policy_router.hosts.deciding_policy import DecidingPolicy, PolicySource
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.refused import (
@@ -35,7 +32,6 @@ from policy_router.hosts.refused import (
     refusing,
 )
 from policy_router.log.write.decision_log import DecisionLog
-from policy_router.log.write.drafts import Decided
 
 _Facts = Mapping[str, Any]
 
@@ -59,6 +55,7 @@ class PolicyHost:
         retries: int = 0,
         longest_wait: float = 60.0,
         session_header: str = SESSION_HEADER,
+        workers: int = 1,
         health: HealthStore | None = None,
         watcher: Watcher | None = None,
         counts: CountTokens | None = count_tokens,
@@ -79,6 +76,8 @@ class PolicyHost:
             retries: how often the plan is repeated after temporary failures.
             longest_wait: seconds; a provider that asks for a longer pause is skipped.
             session_header: the header with the session's id for the provider.
+            workers: how many processes serve together; each takes its share of the number of calls
+                that a provider may get at the same time, at least one.
             health: what is known of targets, shared by all plans; default: a store of this host.
             watcher: is called with each event, in the thread of the event.
             counts: estimates the input tokens of goal and context; None: no estimate.
@@ -92,12 +91,14 @@ class PolicyHost:
             raise ValueError("the timeout is above 0, retries and longest_wait are at least 0")
         if deadline is not None and deadline <= 0:
             raise ValueError("the deadline is above 0")
+        if workers < 1:
+            raise ValueError("the workers are above 0")
         self._log, self._watcher, self._clock = log, watcher, clock
         self._deciding = Deciding(dict(facts or {}), counts, clock, ids)
         self._deadline, self._retries, self._longest_wait = deadline, retries, longest_wait
         self._health = Health() if health is None else health
         limits = Limits(timeout, timeout)
-        self._legs = Legs(environ, session_header=session_header, limits=limits)
+        self._legs = Legs(environ, session_header=session_header, limits=limits, workers=workers)
         self._source = DecidingPolicy(policy)
 
     # The policy.
@@ -286,7 +287,7 @@ class PolicyHost:
     ) -> None:
         if self._log is not None:
             with refusing(LOG_UNAVAILABLE, "the decision cannot be logged, so it is denied"):
-                self._log.decisions(policy, _drafts(made, parent_id, trace))
+                self._log.decisions(policy, drafts(made, parent_id, trace))
 
     async def _logged_async(
         self,
@@ -297,7 +298,7 @@ class PolicyHost:
     ) -> None:
         if self._log is not None:
             with refusing(LOG_UNAVAILABLE, "the decision cannot be logged, so it is denied"):
-                await self._log.decisions_async(policy, _drafts(made, parent_id, trace))
+                await self._log.decisions_async(policy, drafts(made, parent_id, trace))
 
     # Handing out.
 
@@ -347,9 +348,3 @@ class PolicyHost:
         """Wait as :meth:`flush` does, without blocking the running event loop."""
         if self._log is not None:
             await self._log.flush_async()
-
-
-def _drafts(made: Sequence[Planned], parent_id: str | None, trace: str | None) -> list[Decided]:
-    above = parent_of(parent_id)
-    kept: str | UnsetType = UNSET if trace is None else trace
-    return [Decided(it.record, it.decision_id, above, trace=kept) for it in made]

@@ -210,31 +210,46 @@ class Service:
         if route.spends and not self._may_spend:
             raise credential_needed()
         asked = Asked(credential, b"", headers, scope["query_string"], rest, receive)
-        return await self._run(route, asked, receive)
+        is_bounded = credential.rate is not None or credential.concurrency is not None
+        run = self._held if is_bounded or route.longest > LONGEST_BODY else self._run
+        return await run(route, asked, receive)
 
     async def _run(self, route: Route, asked: Asked, receive: Receive) -> Answer:
-        """Answer a request that may be made, and count it for as long as its answer takes."""
+        """Answer a request, and count it until its answer is there: the quick way of most."""
+        self._check_room(0)
+        self._count(1, 0)
+        size = 0
+        try:
+            body = await body_of(asked.headers, receive)
+            size = len(body)
+            self._bytes += size
+            return await route.answer(
+                Asked(asked.credential, body, asked.headers, asked.query, asked.rest, receive)
+            )
+        finally:
+            self._count(-1, -size)
+
+    async def _held(self, route: Route, asked: Asked, receive: Receive) -> Answer:
+        """Answer a request that is bounded or may be long, and count it until its answer's end."""
         # A body that may be long is counted before it is read.
-        long = route.longest > LONGEST_BODY
-        size = length_of(asked.headers, route.longest) if long else 0
-        if self._running >= self._queue or self._bytes + size > _MOST_BYTES:
-            self._metrics.overloaded()
-            raise busy("overloaded", "there are too many requests at a time")
+        size = length_of(asked.headers, route.longest)
+        self._check_room(size)
         with ExitStack() as held:
             self._count(1, size)
             held.callback(self._count, -1, -size)
             body = await body_of(asked.headers, receive, route.longest)
-            if not long:
-                self._bytes += len(body)
-                held.callback(self._count, 0, -len(body))
-            credential = asked.credential
-            if credential.rate is not None or credential.concurrency is not None:
-                weight = 1 if route.weighs is None else route.weighs(body)
-                held.enter_context(self._limits.use(credential, weight))
+            weight = 1 if route.weighs is None else route.weighs(body)
+            held.enter_context(self._limits.use(asked.credential, weight))
             answer = await route.answer(replace(asked, body=body))
             if answer.pieces is not None:
                 answer = replace(answer, pieces=_while(answer.pieces, held.pop_all()))
         return answer
+
+    def _check_room(self, size: int) -> None:
+        """Turn a request away where too many, or too long ones, are being answered."""
+        if self._running >= self._queue or self._bytes + size > _MOST_BYTES:
+            self._metrics.overloaded()
+            raise busy("overloaded", "there are too many requests at a time")
 
     def _count(self, requests: int, size: int) -> None:
         """Count what is being answered."""

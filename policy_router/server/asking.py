@@ -304,4 +304,5 @@ def _check_type(kind: bytes) -> None:
 
 
 def _too_long(longest: int) -> Problem:
-    return Problem(413, "too_large", f"the body is longer than {longest:,} bytes")
+    detail = f"the body is longer than {longest:,} bytes"
+    return Problem(413, "too_large", detail, headers=((b"connection", b"close"),))

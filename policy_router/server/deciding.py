@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any, Final, cast
 
 import msgspec
@@ -29,6 +29,7 @@ from policy_router.files.ids import uuid7
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.log.write.drafts import Decided
 from policy_router.server.asking import Answer, Asked
+from policy_router.server.budgets import CallerBudgets
 from policy_router.server.credentials import Credential
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.problems import NOT_JSON, Problem, not_json, not_verified, unfit, unlogged
@@ -41,6 +42,8 @@ DECISION: Final = b"policy-router-decision-id"
 MOST_REQUESTS: Final = 1000
 """How many requests a batch may have."""
 _STATED: Final = frozenset({"call", "task"})
+_SEVERAL: Final = 8
+"""How many long batches a worker answers at a time; others wait."""
 AT_A_TIME: Final = 50
 """After how many requests of one call others have their turn."""
 
@@ -58,6 +61,7 @@ class Agents:
         earlier: EarlierDecisions,
         unlogged: Callable[[], None],
         spans: Spans | None = None,
+        budgets: CallerBudgets | None = None,
     ) -> None:
         """Keep what decisions need.
 
@@ -69,11 +73,13 @@ class Agents:
             earlier: knows the decisions of a moment ago.
             unlogged: is called where decisions cannot be logged.
             spans: make a span of each decision.
+            budgets: know what a caller may spend; None: nobody does.
         """
         self._policy, self._log, self._clock = policy, log, clock
         self._may_state, self._earlier = may_state, earlier
-        self._unlogged, self._spans = unlogged, spans
+        self._unlogged, self._spans, self._budgets = unlogged, spans, budgets
         self._open = _STATED.union(may_state)
+        self._several = asyncio.Semaphore(_SEVERAL)
 
     async def decide(self, asked: Asked) -> Decided:
         """Decide one request, and log it.
@@ -91,25 +97,31 @@ class Agents:
 
     async def batch(self, asked: Asked) -> tuple[Answer, list[DecisionRecord]]:
         """Decide requests, in order, and log all of them together."""
-        policy, contents = self._policy(), batch_of(asked.body)
-        made: list[Decided | Problem] = []
-        for number, content in enumerate(contents, 1):
-            try:
-                made.append(await self.decided(policy, bytes(content), asked))
-            except Problem as problem:
-                made.append(problem)
-            if not number % AT_A_TIME:
-                await asyncio.sleep(0)  # others have their turn
-        decided = [it for it in made if isinstance(it, Decided)]
-        await self.keep(policy, decided)
-        answers = [
-            {"error": it.plain()}
-            if isinstance(it, Problem)
-            else {"decision_id": it.decision_id, "record": msgspec.Raw(it.content or b"")}
-            for it in made
-        ]
-        body = msgspec.json.encode({"decisions": answers})
-        return Answer(body, revision=policy.revision), [it.record for it in decided]
+        contents = batch_of(asked.body)
+        async with self.turn(len(contents)):
+            policy = self._policy()
+            made: list[Decided | Problem] = []
+            for number, content in enumerate(contents, 1):
+                try:
+                    made.append(await self.decided(policy, bytes(content), asked))
+                except Problem as problem:
+                    made.append(problem)
+                if not number % AT_A_TIME:
+                    await asyncio.sleep(0)  # others have their turn
+            decided = [it for it in made if isinstance(it, Decided)]
+            await self.keep(policy, decided)
+            answers = [
+                {"error": it.plain()}
+                if isinstance(it, Problem)
+                else {"decision_id": it.decision_id, "record": msgspec.Raw(it.content or b"")}
+                for it in made
+            ]
+            body = msgspec.json.encode({"decisions": answers})
+            return Answer(body, revision=policy.revision), [it.record for it in decided]
+
+    def turn(self, requests: int) -> AbstractAsyncContextManager[Any]:
+        """Return what is held while so many requests are answered together: it bounds memory."""
+        return self._several if requests > AT_A_TIME else nullcontext()
 
     async def menu(self, asked: Asked) -> Answer:
         """List what the caller may ask for: at all, or with this request."""
@@ -270,6 +282,10 @@ class Agents:
             sections["caller"] = credential.caller
         if credential.facts:
             sections["facts"] = self._facts(policy, sections.get("facts", {}), credential)
+        if self._budgets is not None and "budget" not in sections:
+            budget = self._budgets.section(sections.get("caller"))
+            if budget is not None:
+                sections["budget"] = budget
         if stated.is_checked:
             return Request.of_checked(sections)
         return Request.from_mapping(sections)

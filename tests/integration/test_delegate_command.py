@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from policy_router import Delegator, load
+from policy_router.calls.connections import prepare_sdk
 from policy_router.delegation.budgets import nano
 from policy_router.delegation.sqlite_budget import SqliteBudget
 from policy_router.delegation.tool import FORMATS
@@ -445,13 +446,56 @@ def test_no_key_is_printed(
     assert SECRET[:18] not in ran.out + ran.err
 
 
+# Time, and how closely one looks
+
+
+@pytest.mark.slow
+def test_after_its_deadline_it_prints_what_is_finished(peer: Provider, delegate: Run) -> None:
+    prepare_sdk()
+    peer.delay(30, "m0", times=None)
+    batch = json.dumps([{"goal": "a", "model": "m1"}, {"goal": "b"}])
+    ran = delegate("--tasks", "-", "--deadline", "0.5", *JSON, stdin=batch)
+    assert ran.code == 5
+    made = json.loads(ran.out)
+    assert made["status"] == "partial"
+    assert [result["status"] for result in made["results"]] == ["completed", "failed"]
+    assert made["results"][1]["error"]["code"] == "timeout"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "soon"])
+def test_a_deadline_is_a_number_of_seconds(delegate: Run, text: str) -> None:
+    ran = delegate(*GOAL, "--deadline", text)
+    assert (ran.code, ran.out) == (2, "")
+    assert "seconds from above 0" in ran.err
+
+
+def test_one_may_look_more_and_more_closely(peer: Provider, delegate: Run) -> None:
+    seen = []
+    for words in ((), ("-v",), ("-vv",)):
+        peer.fail(500, "m0")
+        seen.append(re.sub(r"decision \S+", "decision ID", delegate(*GOAL, *words).err))
+    few, more, all_ = (set(text.splitlines()[:-1]) for text in seen)
+    assert few < more < all_
+    assert more - few == {"decision ID task 0 level pool provider near model m0"}
+    failed, answered = sorted(all_ - more)
+    assert failed.startswith("decision ID task 0 m0 at near failed: server_error, ")
+    assert answered == "decision ID task 0 m1 at far answered: stop, 18 + 23 tokens"
+
+
 # Interrupts
 
 
 @pytest.mark.usefixtures("interrupts")
 @pytest.mark.parametrize("words", [(), JSON])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_prints_what_is_finished_and_what_is_not(
-    peer: Provider, delegate: Run, tmp_path: Path, words: tuple[str, ...]
+    peer: Provider,
+    delegate: Run,
+    tmp_path: Path,
+    *,
+    words: tuple[str, ...],
+    number: signal.Signals,
+    code: int,
 ) -> None:
     assert delegate("--goal", "x", "--dry-run").code == 0
     peer.delay(30, "m0", times=None)
@@ -467,9 +511,9 @@ def test_an_interrupt_prints_what_is_finished_and_what_is_not(
     ) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith(b"task 0  completed  m1 at far")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=20)
-    assert process.returncode == 130, err.decode()
+    assert process.returncode == code, err.decode()
     assert b"Traceback" not in err
     if "json" in words:
         made = json.loads(out)

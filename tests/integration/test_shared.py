@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from policy_router import Delegator, Executor, Policy, ProviderError, decide
 from policy_router.calls.connections import prepare_sdk
 from policy_router.calls.health import Health
 from policy_router.calls.results import Delegation, Failing, Result, Status
-from tests.support.provider import KEYS, Provider, chain, policy_at
+from tests.support.provider import KEYS, Provider, chain, policy_at, policy_text
 
 pytestmark = pytest.mark.slow
 
@@ -201,7 +204,10 @@ def test_a_provider_gets_so_many_calls_at_the_same_time_and_no_more(peer: Provid
         async def both() -> list[Delegation]:
             batches = (it.delegate_async(tasks(6)) for it in (one, two))
             single = asyncio.to_thread(one.delegate, ONE)
-            return list(await asyncio.gather(*batches, single))
+            made = list(await asyncio.gather(*batches, single))
+            for it in (one, two):
+                await it.executor.release()
+            return made
 
         made = asyncio.run(both())
     assert [it.status for it in made] == [Status.COMPLETED] * 3
@@ -218,3 +224,47 @@ def test_of_children_that_wait_for_their_turn_none_calls_one_that_rests(peer: Pr
         made = it.delegate(tasks(100))
     assert codes(made) == {"rate_limited": 100}
     assert len(peer.requests()) <= 2
+
+
+# The first call on an event loop.
+
+FIRST_CALL = """
+import asyncio, sys, threading
+from policy_router import Executor, decide, load
+
+policy = load(sys.argv[1])
+record = decide(policy, {}, now="2026-01-31T09:00:00Z")
+
+
+async def main():
+    async with Executor(policy, environ={"NEAR_KEY": "k" * 20}) as executor:
+        if sys.argv[2] == "warm":
+            await executor.warm()
+            assert "openai" in sys.modules
+        await executor.run_async(record, "hi there")
+
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "openai":
+            print(threading.current_thread() is threading.main_thread())
+        return None
+
+
+sys.meta_path.insert(0, Finder())
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("way", ["warm", "cold"])
+def test_on_an_event_loop_the_sdk_is_imported_in_another_thread(
+    peer: Provider, tmp_path: Path, way: str
+) -> None:
+    (tmp_path / "policy.json").write_text(policy_text(peer, *chain("near")), encoding="utf-8")
+    ran = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", FIRST_CALL, str(tmp_path / "policy.json"), way],
+        capture_output=True,
+        check=False,
+        timeout=50,
+    )
+    assert (ran.stdout.decode().split(), ran.stderr.decode()) == (["False"], "")

@@ -77,11 +77,12 @@ def driven(
     *,
     retries: int = 0,
     longest_wait: float = 60.0,
-    also: Mapping[str, tuple[int, ...]] | None = None,
+    also: Mapping[str, tuple[int | str, ...]] | None = None,
     chance: float = 1.0,
     took: float = 0.0,
     health: Health | None = None,
     deadline: float | None = None,
+    windows: Mapping[str, int] | None = None,
 ) -> Run:
     """Drive a course with answers; each call takes some seconds, and a pause as long as it is."""
     now = 1000.0
@@ -92,8 +93,9 @@ def driven(
         lambda target: known.get(target.model, ()),
         lambda: now,
         lambda: chance,
-        health,
-        deadline,
+        health=health,
+        deadline=deadline,
+        window=lambda target: (windows or {}).get(target.model),
     )
     steps: list[Call | Pause] = []
     answers = iter(script)
@@ -460,7 +462,7 @@ def test_one_is_waited_for_where_nobody_else_is_free() -> None:
 
 def test_one_that_waited_for_its_turn_looks_again() -> None:
     health = Health(lambda: 0.0)
-    rules = Rules(0, 60.0, lambda _: (), lambda: 0.0, lambda: 0.0, health)
+    rules = Rules(0, 60.0, lambda _: (), lambda: 0.0, lambda: 0.0, health=health)
     steps = attempt_plan((A, B), rules)
     assert next(steps) == Call(A, 1, 2)
     health.failed("p", "a", asking(61))
@@ -531,3 +533,34 @@ def test_whatever_is_answered_nobody_outside_the_plan_is_called(
         assert run.made.target in [run.calls[place].target for place in last_ones]
     called = {call.number: call.target.model for call in run.calls}
     assert all(attempts[number - 1].model == model for number, model in called.items())
+
+
+# Inputs that are too long.
+
+LONG = failing(Failing.CONTEXT_OVERFLOW, 400)
+
+
+@pytest.mark.parametrize(
+    ("windows", "models"),
+    [
+        ({}, "abc"),
+        ({"a": 100, "b": 100, "c": 200}, "ac"),
+        ({"a": 100, "b": 200, "c": 300}, "abc"),
+        ({"a": 100, "b": 50}, "ac"),
+        ({"a": 100, "b": 99, "c": 1}, "a"),
+        ({"b": 1, "c": 1}, "ab"),
+        ({"a": 100, "c": 100}, "ab"),
+    ],
+)
+def test_an_input_that_is_too_long_goes_to_where_it_may_fit(
+    windows: dict[str, int], models: str
+) -> None:
+    for retries in (0, 2):
+        run = driven(PLAN, [LONG] * len(models), windows=windows, retries=retries)
+        assert (run.models, run.made.last) == (models, LONG)
+        skipped = [it for it in run.made.attempts if not it.is_sent]
+        assert [it.failure for it in skipped] == ["context_overflow"] * (3 - len(models))
+
+
+def test_a_window_counts_only_after_an_input_was_too_long() -> None:
+    assert driven((A, B), [DOWN, GOOD], windows={"a": 100, "b": 50}).models == "ab"

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 import policy_router.hosts
-from policy_router import DecisionLog, Policy, decide, loads
+from policy_router import DecisionLog, Policy, Request, decide, loads
 from policy_router.calls.results import Event, EventKind, Status
 from policy_router.hosts import HostPlan, PolicyHost, Refused, deciding_policy
 from policy_router.log import LogReader
@@ -181,6 +181,24 @@ def test_after_a_part_of_an_answer_nothing_is_tried() -> None:
     assert plan.result.text == "so f"
 
 
+def test_after_anything_of_an_answer_nothing_is_tried() -> None:
+    plan = planned(host().plan({"task": {"kind": "coding"}}))
+    assert not plan.failed(StatusError(503), has_begun=True)
+    assert plan.leg is None
+
+
+def test_what_a_child_decides_in_its_turn_is_below_it(tmp_path: Path) -> None:
+    with DecisionLog(tmp_path / "log") as log:
+        kept = host(log=log)
+        plan = planned(kept.plan({}))
+        with plan.scope():
+            planned(kept.plan({}))
+        planned(kept.plan({}))
+    entries = [line.entry for line in LogReader(tmp_path / "log").lines()]
+    parents = [it.parent for it in entries if it.kind == "decision"]
+    assert parents == [UNSET, plan.decision_id, UNSET]
+
+
 @pytest.mark.parametrize("count", [-1, "7", 1.5, True])
 def test_a_count_that_is_none_is_unknown_after_an_answer_that_was_paid(count: Any) -> None:
     result = planned(host().plan({})).done("text", input_tokens=count, output_tokens=3)
@@ -242,7 +260,8 @@ def test_plans_share_what_is_known_of_targets() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"timeout": 0}, {"retries": -1}, {"longest_wait": -1}, {"deadline": 0}]
+    "options",
+    [{"timeout": 0}, {"retries": -1}, {"longest_wait": -1}, {"deadline": 0}, {"workers": 0}],
 )
 def test_an_option_without_such_a_value_is_an_error(options: Any) -> None:
     with pytest.raises(ValueError, match="above 0"):
@@ -260,6 +279,17 @@ def test_the_plan_of_a_decision_that_was_made_elsewhere() -> None:
     other = refused(host().plan_of(loads(TINY % "a"), record, "id-1"))
     assert (other.code, other.decision_id) == ("policy_unavailable", "id-1")
     assert refused(host().plan_of(POLICY, record, "id-1", session_id="")).code == "bad_request"
+
+
+@pytest.mark.parametrize(("workers", "share"), [(1, 5), (2, 3), (5, 1), (9, 1)])
+def test_of_several_workers_each_takes_its_share_of_a_providers_calls(
+    workers: int, share: int
+) -> None:
+    text = "{model: a, provider: p, providers: {p: {base_url: 'http://w%d', concurrency: 5}}}"
+    leg = planned(host(loads(text % workers), workers=workers).plan({})).leg
+    assert leg is not None
+    assert leg.slots is not None
+    assert leg.slots.limit == share
 
 
 # Who decides, and what is refused.
@@ -437,3 +467,66 @@ def test_a_plan_needs_no_sdk() -> None:
         [sys.executable, "-c", program], capture_output=True, check=True, timeout=60
     )
     assert ran.stdout.decode().split() == ["False"] * 4
+
+
+# What is not asked for every day.
+
+
+def test_a_host_says_which_policy_decides_if_one_does(tmp_path: Path) -> None:
+    assert host().policy is POLICY
+    assert host(tmp_path / "none.yaml").policy is None
+    assert host().reload() is None
+
+
+def test_a_refusal_of_a_place_names_it_and_one_may_print_it() -> None:
+    made = refused(host().plan({"task": {"kind": 1}}))
+    assert made.to_dict()["error"]["path"] == "$.task.kind"
+    assert str(made) == f"bad_request: {made.message}"
+
+
+def test_a_fault_that_nobody_expected_refuses_without_its_words() -> None:
+    def broken() -> Any:
+        raise ZeroDivisionError("a secret")
+
+    kept = host(clock=broken)
+    for made in (
+        kept.plan({}),
+        kept.batch({"goal": "a"}),
+        asyncio.run(kept.plan_async({})),
+        asyncio.run(kept.batch_async({"goal": "a"})),
+    ):
+        assert refused(made).code == "policy_unavailable"
+        assert refused(made).message == "no decision can be made (ZeroDivisionError)"
+
+
+def test_facts_of_a_host_are_joined_by_name() -> None:
+    policy = loads(
+        "{model: m, provider: p, providers: {p: {base_url: 'http://h'}},"
+        " facts: {a: {type: int}, b: {type: int}}}"
+    )
+    kept = host(policy, facts={"facts": {"a": 1}})
+    assert planned(kept.plan({"facts": {"b": 2}})).record.request["facts"] == {"a": 1, "b": 2}
+    stated: list[Any] = [{"a": 2}, [], {"a": 1}]
+    for again in stated:
+        assert refused(kept.plan({"facts": again})).path == "$.facts"
+
+
+def test_a_goal_is_an_estimate_of_the_input_and_a_request_may_be_checked_before() -> None:
+    request = Request(task={"input_tokens": 3})
+    assert planned(host().plan(request)).record.request["task"]["input_tokens"] == 3
+    made = planned(host().plan(request, goal="x" * 40))
+    assert made.record.request["task"]["input_tokens"] == 11
+    made = planned(host(counts=None).plan(request, goal="x" * 40))
+    assert made.record.request["task"]["input_tokens"] == 3
+
+
+def test_a_pause_of_a_plan_can_be_asked_for(tmp_path: Path) -> None:
+    with DecisionLog(tmp_path / "log") as log:
+        kept = host(log=log, retries=1)
+        plan = planned(kept.plan({}))
+        assert plan.pause == 0
+        plan.failed(503, headers={"Retry-After": "5"})
+        assert 4 < plan.pause <= 5
+        asyncio.run(kept.flush_async())
+    host().flush()
+    asyncio.run(host().flush_async())

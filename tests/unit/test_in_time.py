@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec import UnsetType
 
-from policy_router import DecisionLog, Delegator, RequestError, loads
+from policy_router import DecisionLog, Delegator, loads
 from policy_router.calls.results import ChildTask, Delegation, Event, Status
 from policy_router.decision.record import Target
 from policy_router.log import LogReader
@@ -290,23 +290,26 @@ def test_coroutines_that_delegate_in_their_turn_do_not_either() -> None:
 
 
 def test_so_many_tasks_may_be_under_way_nested_ones_included() -> None:
-    refused: list[RequestError] = []
+    refused: list[Delegation] = []
 
     def run(_target: Target, task: ChildTask) -> str:
         if task.goal == "outer":
-            with pytest.raises(RequestError) as caught:
-                it.delegate(batch("inner", "inner"))
-            refused.append(caught.value)
+            refused.append(it.delegate(batch("inner", "inner")))
             it.delegate({"goal": "inner"})
         return ""
 
     with Delegator(POLICY, run_child=run, max_tasks=2) as it:
         assert it.delegate({"goal": "outer"}).status is Status.COMPLETED
         assert it.delegate(batch("a", "b")).status is Status.COMPLETED
-        with pytest.raises(RequestError, match="at most 2 tasks"):
-            it.delegate(batch("a", "b", "c"))
-    assert refused[0].path == "$.tasks"
-    assert refused[0].help == "1 are; delegate fewer tasks, or delegate them later"
+        refused.append(asyncio.run(it.delegate_async(batch("a", "b", "c"))))
+    inner, whole = refused
+    assert (inner.status, whole.status) == (Status.REFUSED, Status.REFUSED)
+    assert inner.error is not None
+    assert inner.error.code == "bad_request"
+    assert inner.error.message == (
+        "$.tasks: at most 2 tasks may be under way at the same time; "
+        "1 are; send fewer tasks, or send them later"
+    )
 
 
 @pytest.mark.parametrize("options", [{"max_tasks": 0}, {"deadline": 0}, {"deadline": -1}])

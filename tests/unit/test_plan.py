@@ -17,7 +17,7 @@ from policy_router.calls.health import Health
 from policy_router.calls.limits import Limits
 from policy_router.calls.plan import Plan
 from policy_router.calls.results import ChildTask, Event, EventKind, Failing, Reply
-from policy_router.calls.slots import slots_at
+from policy_router.calls.slots import ENDPOINTS
 from policy_router.decision.record import Target
 
 TEXT = """
@@ -260,7 +260,7 @@ def test_a_slot_is_waited_for_while_there_is_time(policy: Policy, *, on_loop: bo
 def test_the_slots_are_those_of_the_process(policy: Policy) -> None:
     one, two = planned(Executor(policy), "c"), planned(Executor(policy), "c")
     assert slots(one) is slots(two)
-    assert slots(one) is slots_at("q", one.leg.base_url if one.leg else "", 1)
+    assert slots(one) is ENDPOINTS.slots("q", one.leg.base_url if one.leg else "", 1)
 
 
 def test_an_answer_of_the_executor_is_noted_once(policy: Policy) -> None:

@@ -26,7 +26,7 @@ from policy_router import (
 )
 from policy_router.version import VERSION
 
-MOST = 24
+MOST = 25
 
 
 DECLARED_WITH = {"Any", "TYPE_CHECKING", "import_module"}

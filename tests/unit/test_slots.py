@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from policy_router.calls.slots import Held, Slot, Slots, holding, lent, lent_async, slots_at
+from policy_router.calls.slots import ENDPOINTS, Slot, Slots
+from policy_router.delegation.held import Held, holding, lent, lent_async
 
 
 def taken(slots: Slots) -> Slot:
@@ -267,7 +268,54 @@ def test_a_slot_that_comes_after_the_end_is_given_back() -> None:
 
 
 def test_the_slots_of_an_endpoint_are_those_of_the_process() -> None:
-    slots = slots_at("p", "http://one.example", 2)
-    assert slots_at("p", "http://one.example", 3) is slots
+    slots = ENDPOINTS.slots("p", "http://one.example", 2)
+    assert ENDPOINTS.slots("p", "http://one.example", 3) is slots
     assert slots.limit == 3
-    assert slots_at("p", "http://two.example", 2) is not slots
+    assert ENDPOINTS.slots("p", "http://two.example", 2) is not slots
+
+
+def test_a_wait_in_a_thread_that_is_interrupted_keeps_no_slot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slots = Slots(1)
+    slot = taken(slots)
+
+    def interrupted(_event: threading.Event, _seconds: float | None = None) -> bool:
+        slot.give_back()  # it comes just as the wait is interrupted
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Event, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        slots.take()
+    assert (slots.taken, slots.waiting) == (0, 0)
+
+
+def test_fewer_slots_than_are_taken_are_not_given_out() -> None:
+    slots = Slots(2)
+    one, two = taken(slots), taken(slots)
+    slots.resize(1)
+    slots.resize(1)
+    one.give_back()
+    assert slots.take_now() is None
+    two.give_back()
+    taken(slots)
+
+
+def test_a_finalizer_may_drop_a_slot_while_the_lock_is_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slots, got = Slots(1), list[Slot | None]()
+    slot = taken(slots)
+    thread = waiting_thread(slots, got)
+    looked = Slots.is_of_this_process
+
+    def collecting(self: Slots, it: Slot) -> bool:
+        if it is not slot:
+            slot.drop()  # as the garbage collector may, in the midst of anything
+        return looked(self, it)
+
+    monkeypatch.setattr(Slots, "is_of_this_process", collecting)
+    slots.give_back(Slot(slots, object()))
+    thread.join(10)
+    assert got[0] is not None
+    assert slots.taken == 1
