@@ -39,8 +39,8 @@ from policy_router.server.credentials import LOGGER, Credential, Limits
 from policy_router.server.deciding import DECISION, Agents, batch_size
 from policy_router.server.evaluations import evaluations_size
 from policy_router.server.gate import Gate
-from policy_router.server.gateway.models import CALLS, LONGEST_CALL, models_of
-from policy_router.server.gateway.said import to_openai
+from policy_router.server.gateway.models import CALLS, LONGEST_CALL, MESSAGES_PATH, models_of
+from policy_router.server.gateway.said import to_anthropic, to_openai
 from policy_router.server.metrics import OTHER, ROUTES, Metrics
 from policy_router.server.metrics import TYPE as METRICS
 from policy_router.server.openapi import document
@@ -382,18 +382,18 @@ def gateway_routes(agents: Agents, gateway: Gateway | None) -> Routes:
 
     models = Route(models_of(agents), takes_api_key=True, problem_in=to_openai)
 
-    def call(answer: Handler) -> Route:
+    def call(path: str, answer: Handler) -> Route:
         return Route(
             answer,
             longest=LONGEST_CALL,
             takes_api_key=True,
             spends=gateway is not None,
-            problem_in=to_openai,
+            problem_in=to_anthropic if path == MESSAGES_PATH else to_openai,
         )
 
     routes = {"/v1/models": {"GET": models}}
     for path, name in CALLS.items():
-        routes[path] = {"POST": call(getattr(gateway, name, not_offered))}
+        routes[path] = {"POST": call(path, getattr(gateway, name, not_offered))}
     return routes
 
 
@@ -403,15 +403,6 @@ def plan_routes(plans: Plans) -> Routes:
         "/v1/plan": {"POST": Route(plans.plan, weighs=tasks_size)},
         "/v1/executions": {"POST": Route(plans.report)},
     }
-
-
-def later_routes() -> Routes:
-    """Return what is promised for a later version."""
-
-    async def later(_asked: Asked) -> Answer:
-        raise Problem(501, "not_implemented", "this is promised for a later version")
-
-    return {"/v1/messages": {"POST": Route(later)}}
 
 
 def state_routes(

@@ -27,7 +27,6 @@ from policy_router.server.app import (
     agent_routes,
     auditor_routes,
     gateway_routes,
-    later_routes,
     mcp_routes,
     plan_routes,
     state_routes,
@@ -168,7 +167,6 @@ class Worker:
             **gateway_routes(agents, gateway),
             **plan_routes(plans),
             **state_routes(self.active, self._metrics, readiness(log)),
-            **later_routes(),
         }
 
     def _gateway(self, agents: Agents, index: Index | None) -> Gateway:
