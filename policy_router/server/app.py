@@ -56,6 +56,7 @@ from policy_router.server.problems import (
 from policy_router.server.tracing import Spans
 
 if TYPE_CHECKING:
+    from policy_router.server.delegating import Delegations
     from policy_router.server.gateway.gateway import Gateway
 
 Handler = Callable[[Asked], Awaitable[Answer]]
@@ -336,6 +337,8 @@ def mcp_routes(
     auditors: Auditors,
     may_state: tuple[str, ...],
     metrics: Metrics,
+    *,
+    delegations: Delegations | None = None,
 ) -> Routes:
     """Return what answers over MCP. The SDK is imported with the first message: it takes long."""
     tools: list[Any] = []
@@ -343,7 +346,15 @@ def mcp_routes(
     def load() -> None:
         with needs_extra("mcp", "mcp", "MCP"):
             from policy_router.server.mcp import Tools
-        tools.append(Tools(policy, agents, auditors, metrics.decided, may_state=may_state))
+        made = Tools(
+            policy,
+            agents,
+            auditors,
+            metrics.decided,
+            may_state=may_state,
+            delegations=delegations,
+        )
+        tools.append(made)
 
     async def speak(asked: Asked) -> Answer:
         if not tools:

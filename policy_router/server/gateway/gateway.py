@@ -20,13 +20,14 @@ from msgspec.structs import replace
 
 from policy_router.calls.dialects import CHAT, MESSAGES, PATHS, RESPONSES
 from policy_router.calls.messages import VERSION as VERSION_OF_MESSAGES
-from policy_router.calls.results import Failing
+from policy_router.calls.results import Event, Failing, Watcher
 from policy_router.decision.record import DecisionRecord
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
 from policy_router.errors import ProviderError
 from policy_router.hosts import HostPlan, Leg, PolicyHost, Refused
 from policy_router.server.asking import Answer, Asked, BrokenOffError, DisconnectedError
+from policy_router.server.budgets import CallerBudgets, reserve
 from policy_router.server.deciding import DECISION, Agents
 from policy_router.server.gateway.hang_up import HangUp
 from policy_router.server.gateway.model_request import ModelRequest, model_request
@@ -98,6 +99,7 @@ class Gateway:
         origins: Origins,
         passes: Collection[str],
         counted: Callable[[DecisionRecord], None],
+        budgets: CallerBudgets | None = None,
     ) -> None:
         """Keep what a call needs.
 
@@ -109,10 +111,12 @@ class Gateway:
             origins: know which target gave which answer.
             passes: the fields that the configuration lets through.
             counted: counts decisions.
+            budgets: know what a caller may spend; None: nobody does.
         """
         self._policy, self._agents, self._host = policy, agents, host
         self._upstream, self._passes = upstream, frozenset(passes)
-        self._origins, self._counted = origins, counted
+        self._origins, self._counted, self._budgets = origins, counted, budgets
+        self._settling: set[asyncio.Task[object]] = set()
 
     async def chat(self, asked: Asked) -> Answer:
         """Answer a call of Chat Completions."""
@@ -137,7 +141,8 @@ class Gateway:
         self._counted(record)
         if origin is not None:
             record = _only(origin, record, decision_id)
-        plan = self._host.plan_of(policy, record, decision_id)
+        watcher = await self._paying(policy, record, decision_id)
+        plan = self._host.plan_of(policy, record, decision_id, watcher=watcher)
         if isinstance(plan, Refused):
             raise _refused(plan, decision_id)
         keep = partial(self._origins.keep, record=record, decision_id=decision_id)
@@ -145,6 +150,31 @@ class Gateway:
             api, request, plan, upstream=self._upstream, asked=asked, keep=keep
         )
         return await forwarding.answer()
+
+    async def _paying(
+        self, policy: Policy, record: DecisionRecord, decision_id: str
+    ) -> Watcher | None:
+        """Reserve what a call may cost, where its caller has a budget.
+
+        Returns:
+            What settles it at the end of the call.
+
+        Raises:
+            Problem: the budget does not let it.
+        """
+        caller = record.request.get("caller")
+        accounts = None if self._budgets is None else self._budgets.of(caller)
+        if accounts is None:
+            return None
+        purse = await asyncio.to_thread(reserve, accounts, policy, record, decision_id)
+
+        def watch(event: Event) -> None:
+            if event.result is not None:
+                settling = asyncio.create_task(asyncio.to_thread(purse.settled, event.result))
+                self._settling.add(settling)
+                settling.add_done_callback(self._settling.discard)
+
+        return watch
 
     async def _origin(self, request: ModelRequest, asked: Asked) -> Origin | None:
         """Return what gave the answer that a request goes on from.
