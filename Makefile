@@ -24,9 +24,10 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) ## decide on the shipped examples, explain, plan a delegation, replay the log, and serve
+demo: $(INSTALLED) ## test the shipped policies, decide, explain, plan a delegation, replay the log, and serve
 	rm -rf .demo
 	$(BIN)/policy-router check $(EXAMPLE).yaml
+	$(BIN)/policy-router test rules
 	$(BIN)/policy-router menu $(EXAMPLE).yaml
 	$(BIN)/policy-router decide $(EXAMPLE).yaml $(EXAMPLE).requests.json --log $(DEMO_LOG)
 	$(BIN)/policy-router explain $(EXAMPLE).yaml $(EXAMPLE).requests.json --task 2 --why-not glm-5.1

@@ -6,11 +6,13 @@ The peer is ``llmock``, started here on a free port of the loopback address.
 from __future__ import annotations
 
 import asyncio
+import datetime
 import gc
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -24,13 +26,20 @@ import openai
 from benchmarks import cold
 from benchmarks.timing import Case, Local, run
 from benchmarks.workload import NOW, policy_text, requests
-from policy_router import Delegator, Executor, decide, loads
+from policy_router import Delegator, Executor, Policy, decide, loads
 from policy_router.calls.executor import INSTRUCTIONS
+from policy_router.delegation.arguments import arguments_of
+from policy_router.delegation.batch import planned
+from policy_router.delegation.budgets import Budget, Funds, MemoryBudget
+from policy_router.delegation.sqlite_budget import SqliteBudget
+from policy_router.files.ids import uuid7
 
 CHILDREN, CONCURRENCY = 2000, 64
 BATCH = 100
 _GOAL = "Say hello."
 _WAIT_SECONDS = 20.0
+_ENOUGH_USD = 1_000_000.0
+_MOMENT = datetime.datetime.fromisoformat(NOW)
 _SOCKETS = Path("/proc/self/fd")
 
 _POLICY = """
@@ -149,19 +158,53 @@ def _call_row(cases: dict[tuple[str, str], Case], form: str, name: str) -> dict[
 
 
 def batches(rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Time the decisions of a batch, from the arguments of the tool to what would run."""
+    """Time the decisions of a batch, from the arguments of the tool to what would run.
+
+    With a budget, all that a batch may cost is reserved, in one transaction.
+    """
     size = 50
     picked = requests(size)["picked"]
     facts = {key: value for key, value in picked.items() if key not in {"call", "task"}}
+    without = {key: value for key, value in facts.items() if key != "budget"}
     task = {
         key: value for key, value in picked["task"].items() if key not in {"index", "batch_size"}
     }
     arguments = {"tasks": [{"goal": _GOAL, **task}] * BATCH}
-    delegator = Delegator(loads(policy_text(size)))
-    case = Case(Local(lambda: delegator.plan(arguments, facts)))
-    for _ in run([case], rounds, seconds):
-        pass
-    return [{"tasks": BATCH, "size": size, "ms": case.median_us() / 1000}]
+    policy = loads(policy_text(size))
+    with tempfile.TemporaryDirectory() as folder:
+        file = SqliteBudget(Path(folder, "budget"), _ENOUGH_USD)
+        cases = {
+            "decided": Case(Local(lambda: _batch(policy, arguments, facts, None))),
+            "decided and reserved, in memory": Case(
+                Local(lambda: _batch(policy, arguments, without, MemoryBudget(_ENOUGH_USD)))
+            ),
+            "decided and reserved, in a file": Case(
+                Local(lambda: _batch(policy, arguments, without, file))
+            ),
+        }
+        for _ in run(list(cases.values()), rounds, seconds):
+            pass
+        file.close()
+    return [
+        {"what": what, "tasks": BATCH, "size": size, "ms": case.median_us() / 1000}
+        for what, case in cases.items()
+    ]
+
+
+def _batch(
+    policy: Policy, arguments: dict[str, Any], facts: dict[str, Any], budget: Budget | None
+) -> None:
+    """Decide a batch as a delegator does, and reserve what it may cost."""
+    found = arguments_of(arguments)
+    if budget is None:
+        planned(policy, found, facts, now=_MOMENT, ids=uuid7)
+        return
+
+    def choose(funds: Funds) -> dict[str, int]:
+        batch = planned(policy, found, facts, now=_MOMENT, ids=uuid7, funds=funds)
+        return {plan.decision_id: plan.reserved for plan in batch if plan.denied is None}
+
+    budget.reserve(choose)
 
 
 def stress(url: str) -> dict[str, Any]:

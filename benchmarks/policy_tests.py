@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.workload import NOW, policy_text, varied_requests
 from policy_router import decide, load
-from policy_router.analysis import read_suite, run_suite, suite_files
+from policy_router.analysis import Coverages, read_suite, run_suite, suite_files
 from policy_router.analysis.drafting import suite_of
 
 SIZE = 50
@@ -58,6 +58,7 @@ def main() -> None:
             "load the policy": seconds(lambda: load(path.with_name("policy.yaml"))),
             "read policy and suite": seconds(lambda: read_suite(file)),
             "run the suite": seconds(lambda: run_suite(suite)),
+            "run it with coverage": seconds(lambda: run_suite(suite, coverages=Coverages())),
         }
         print(json.dumps(figures, indent=2))
 

@@ -231,7 +231,7 @@ def _delegation(found: Mapping[str, Any]) -> list[Table]:
     columns = ("on", "by", "calls", "median µs", "p99 µs", "x the SDK alone")
     keys = ("form", "by", "calls", "median_us", "p99_us", "ratio")
     calls = [[row[key] for key in keys[:-1]] + [f"{row['ratio']:.3f}"] for row in found["calls"]]
-    batches = [[row[k] for k in ("tasks", "size", "ms")] for row in found["batches"]]
+    batches = [[row[k] for k in ("what", "tasks", "size", "ms")] for row in found["batches"]]
     stress = found["stress"]
     states = [
         [
@@ -244,7 +244,7 @@ def _delegation(found: Mapping[str, Any]) -> list[Table]:
     title = f"{stress['children']:,} children, {stress['seconds']:.1f} s, {stress['right']:,} right"
     return [
         Table("calls", "A model call, to a peer on this machine", columns, 2, calls),
-        Table("batches", "A batch, decided", ("tasks", "entries", "ms"), 1, batches),
+        Table("batches", "A batch", ("what", "tasks", "entries", "ms"), 1, batches),
         Table("stress", title, ("when", "resident MB", "open sockets"), 1, states),
     ]
 

@@ -371,6 +371,7 @@ class Policy:
         facts: the declared facts, by name.
         closed: the closed sets, by the name of the request.
         required: the names that every request must have.
+        unknown_cost_usd: what is reserved for a task whose cost is unknown; None refuses it.
         tables: the tables, by name.
         variables: named expressions, each using only the ones before it.
         pool: the entries; None is no restriction, an empty pool permits no wish.
@@ -394,6 +395,7 @@ class Policy:
     facts: Mapping[str, Fact] = NOTHING
     closed: Mapping[str, ClosedSet] = NOTHING
     required: tuple[str, ...] = ()
+    unknown_cost_usd: float | None = None
     tables: Mapping[str, Table] = NOTHING
     variables: tuple[Variable, ...] = ()
     pool: tuple[PoolEntry, ...] | None = None

@@ -9,7 +9,8 @@
     ├── RecordError    the stored record's: unreadable, of a newer schema, of another policy
     ├── NoTarget       a refusal where a target was needed: carries the record
     ├── ProviderError  the provider's: decision id and attempts
-    └── LogError       the disk's: the decision log cannot be written or read
+    ├── LogError       the disk's: the decision log cannot be written or read
+    └── BudgetError    the budget's: it cannot be read or written, or holds too little
 
 Where a call needs a package that is not installed, a ``ModuleNotFoundError`` names the extra that
 installs it. Anything else that escapes from this package is a bug of ours. No message ever holds
@@ -154,6 +155,10 @@ class LogError(PolicyRouterError):
     def __str__(self) -> str:
         """Return both on one line."""
         return f"the log {self.folder}: {self.reason}"
+
+
+class BudgetError(PolicyRouterError):
+    """A budget that cannot be read or written, or holds less than would be reserved."""
 
 
 def reason_of(problem: OSError | ValueError) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 EFFORT: Final = "reasoning_effort"
 MAX_TOKENS: Final = "max_tokens"
+BUDGET: Final = "thinking_budget"
 LONGEST: Final = 64
 """The most characters of a text that may be wished for."""
 
@@ -28,6 +29,7 @@ KNOWN: Final[Mapping[str, Kind]] = {
     "top_k": Kind.COUNT,
     MAX_TOKENS: Kind.COUNT,
     EFFORT: Kind.TEXT,
+    BUDGET: Kind.COUNT,
     "verbosity": Kind.TEXT,
     "seed": Kind.COUNT,
     "frequency_penalty": Kind.NUMBER,

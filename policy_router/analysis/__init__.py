@@ -9,8 +9,10 @@ runs suites as the command line does::
         assert result.passed
 """
 
+from policy_router.analysis.coverage import Coverage, CoverageItem, CoverageReport
 from policy_router.analysis.expectations import Difference
 from policy_router.analysis.running import (
+    Coverages,
     PolicyTestResult,
     PolicyTestStatus,
     SuiteResult,
@@ -20,6 +22,10 @@ from policy_router.analysis.running import (
 from policy_router.analysis.suites import PolicyTest, Suite, read_suite, suite_files
 
 __all__ = [
+    "Coverage",
+    "CoverageItem",
+    "CoverageReport",
+    "Coverages",
     "Difference",
     "PolicyTest",
     "PolicyTestResult",

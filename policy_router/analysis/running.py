@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from policy_router.analysis.coverage import Coverage
 from policy_router.analysis.expectations import (
     Difference,
     differences,
@@ -79,12 +80,33 @@ class SuiteResult:
         return explain(self.suite.policy, result.record, why_not=name).to_text(paint)
 
 
+class Coverages:
+    """The coverage of each policy that tests are run of; suites of one policy share it."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._found: dict[tuple[str, ...], Coverage] = {}
+
+    def of(self, policy: Policy) -> Coverage:
+        """Return the coverage of a policy."""
+        key = (policy.revision, *(source.name for source in policy.sources))
+        return self._found.setdefault(key, Coverage(policy))
+
+    def all(self) -> Sequence[Coverage]:
+        """Return the coverage of each policy, in the order of their first suites."""
+        return tuple(self._found.values())
+
+
 Wanted = Callable[[PolicyTest], bool]
 """Tells whether a test is to be run."""
 
 
 def run_suite(
-    suite: Suite, *, wanted: Wanted | None = None, fail_fast: bool = False
+    suite: Suite,
+    *,
+    wanted: Wanted | None = None,
+    fail_fast: bool = False,
+    coverages: Coverages | None = None,
 ) -> SuiteResult:
     """Run the tests of a suite; none where the suite or its policy has errors.
 
@@ -92,19 +114,27 @@ def run_suite(
         suite: the suite.
         wanted: tells which tests to run; all unless given.
         fail_fast: stop after the first failure.
+        coverages: counts what the decisions bring about.
     """
     results: list[PolicyTestResult] = []
     policy = suite.policy if suite.usable else None
+    coverage = coverages.of(policy) if coverages and policy else None
     for test in suite.tests if policy is not None else ():
         if policy is not None and (wanted is None or wanted(test)):
             results.append(_run(policy, test))
+            record = results[-1].record
+            if coverage is not None and record is not None:
+                coverage.note(test.request, record)
             if fail_fast and results[-1].status is PolicyTestStatus.FAILED:
                 break
     return SuiteResult(suite, tuple(results))
 
 
 def run_tests(
-    *paths: str | Path, wanted: Wanted | None = None, fail_fast: bool = False
+    *paths: str | Path,
+    wanted: Wanted | None = None,
+    fail_fast: bool = False,
+    coverages: Coverages | None = None,
 ) -> Iterator[SuiteResult]:
     """Run the suites that paths stand for: suites, rule files with a suite beside them, folders.
 
@@ -112,13 +142,15 @@ def run_tests(
         paths: the paths.
         wanted: tells which tests to run; all unless given.
         fail_fast: stop after the first failure.
+        coverages: counts what the decisions bring about.
 
     Yields:
         What became of each suite.
     """
     files = dict.fromkeys(file for path in paths for file in suite_files(path))
     for file in files:
-        result = run_suite(read_suite(file), wanted=wanted, fail_fast=fail_fast)
+        suite = read_suite(file)
+        result = run_suite(suite, wanted=wanted, fail_fast=fail_fast, coverages=coverages)
         yield result
         if fail_fast and not result.passed:
             return

@@ -7,7 +7,8 @@ not to be selected, is held against that policy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from typing import Any, Final
 from policy_router.analysis.expectations import senseless
 from policy_router.analysis.requests import Combination, combinations, merged, place_of
 from policy_router.analysis.schema import MAX_TESTS
+from policy_router.decision.compare import reads_now
 from policy_router.decision.request import Request, moment
 from policy_router.diagnostics.model import (
     Code,
@@ -156,6 +158,12 @@ def read_suite_text(path: str, content: str | bytes, policy: Policy | None = Non
     return Suite(path, policy, tests, Diagnostics.of(reader.found))
 
 
+def _tidy(path: Path) -> Path:
+    """Return a path without ``..``, unless that leads elsewhere, as it can behind a link."""
+    tidy = Path(os.path.normpath(path))
+    return tidy if tidy.exists() and path.exists() and tidy.samefile(path) else path
+
+
 class _Reader:
     """Reads one suite, and collects what is wrong with it."""
 
@@ -178,7 +186,7 @@ class _Reader:
     def policy(self, root: Piece) -> Policy | None:
         """Return the policy that a suite is about."""
         named = root.text_at("policy")
-        place = self.path.parent / named if named else policy_beside(self.path)
+        place = _tidy(self.path.parent / named) if named else policy_beside(self.path)
         piece = root.get("policy")
         if piece is not None and not place.exists():
             message = f"there is no file or folder {quote(str(place))}"
@@ -217,7 +225,7 @@ class _Reader:
     def _tests_of(self, piece: Piece, policy: Policy, now: str | None) -> Iterator[PolicyTest]:
         own = self._now(piece) or now
         expect = piece.get("expect") or piece
-        if own is None and _reads_now(policy):
+        if own is None and reads_now(policy):
             message = "this policy reads the time, and no `now` is given"
             place = piece.get("name") or piece
             remedy = "write `now` in the suite or the test, such as `now: 2026-01-31T09:00:00Z`"
@@ -273,17 +281,6 @@ class _Reader:
             if place is not None:
                 self.found.append(place.error(Code.BAD_VALUE, problem.reason, problem.help))
             return None
-
-
-def _reads_now(policy: Policy) -> bool:
-    """Tell whether any condition that decides reads the time."""
-    pool, rules = policy.pool or (), policy.precedence
-    conditions: Sequence[Any] = [
-        *(it for entry in pool for it in (entry.allow, entry.pick)),
-        *(rule.when for rule in policy.forbid),
-        *(it for rule in rules for it in (rule.when, rule.order_by)),
-    ]
-    return any(it is not None and "now" in it.reads for it in conditions)
 
 
 def _hide_facts(source: SourceFile, root: Piece) -> None:

@@ -171,8 +171,9 @@ class _Walk:
     ) -> Generator[Call | Pause, Reply | Failure | None, Finished | None]:
         """Call one target; None where the next one has its turn."""
         if not may_hold(self.rules.window(target), self.overflowed):
-            message = "its context window is no larger than one for which the input was too long"
-            self.pass_over(target, place, Failure(Failing.CONTEXT_OVERFLOW, message))
+            why = "its context window is no larger than one for which the input was too long"
+            self.note(target, Failure(Failing.CONTEXT_OVERFLOW, why), 0.0, is_sent=False)
+            self.hopeless.add(place)
             return None
         number, has_waited = len(self.attempts) + 1, False
         while True:
@@ -253,11 +254,6 @@ class _Walk:
         self.free_from[target.provider, target.model] = self.rules.clock() + pause
 
     # Noting and ending.
-
-    def pass_over(self, target: Target, place: int, failure: Failure) -> None:
-        """Note why a target is not called, in this round or any other."""
-        self.note(target, failure, 0.0, is_sent=False)
-        self.hopeless.add(place)
 
     def note(self, target: Target, failure: Failure, took: float, *, is_sent: bool) -> None:
         """Keep a failure; the last one of a call that was made is what the attempts end with."""

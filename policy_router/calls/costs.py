@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
-from msgspec import UnsetType
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
-from policy_router.calls.dialects import longest_answer
-from policy_router.calls.endpoints import entry_of
+from policy_router.calls.dialects import longest_answer, wire
+from policy_router.calls.endpoints import dialect_of, entry_of, merged
 from policy_router.calls.results import Estimate, Ran
 from policy_router.decision.record import Target
-from policy_router.domain import Policy
+from policy_router.domain import Policy, Price
 
 _MILLION: Final = 1_000_000
 
@@ -21,17 +23,51 @@ def ran_on(target: Target) -> Ran:
     return Ran(target.model, target.provider, entry)
 
 
-def cost(
-    policy: Policy, target: Target, input_tokens: int | None, output_tokens: int | None
-) -> float | None:
-    """Return what tokens cost at a target, in US dollars; None where anything is unknown."""
-    entry = entry_of(policy, target)
-    price = entry.price if entry else None
+class Cost(Struct, frozen=True):
+    """What tokens cost.
+
+    Attributes:
+        usd: US dollars.
+        is_upper_bound: whether it may be less, since the rate of tokens from a cache is unknown.
+    """
+
+    usd: float
+    is_upper_bound: bool = False
+
+
+def priced(
+    policy: Policy,
+    target: Target,
+    input_tokens: int | None,
+    output_tokens: int | None,
+    cached_tokens: int | None = None,
+) -> Cost | None:
+    """Return what tokens cost at a target; None where anything is unknown.
+
+    Args:
+        policy: has the prices.
+        target: what was called.
+        input_tokens: all tokens of the input, those from a cache among them.
+        output_tokens: the tokens of the answer.
+        cached_tokens: how many of the input came from the provider's cache; None is none.
+    """
+    price = _price(policy, target)
     if price is None or price.input is None or price.output is None:
         return None
     if input_tokens is None or output_tokens is None:
         return None
-    return round((input_tokens * price.input + output_tokens * price.output) / _MILLION, 12)
+    cached = min(cached_tokens or 0, input_tokens)
+    rate = price.input if price.cache_read is None else price.cache_read
+    dollars = (input_tokens - cached) * price.input + cached * rate + output_tokens * price.output
+    return Cost(round(dollars / _MILLION, 12), cached > 0 and price.cache_read is None)
+
+
+def cost(
+    policy: Policy, target: Target, input_tokens: int | None, output_tokens: int | None
+) -> float | None:
+    """Return what tokens cost at a target, in US dollars; None where anything is unknown."""
+    found = priced(policy, target, input_tokens, output_tokens)
+    return found.usd if found else None
 
 
 def estimate(policy: Policy, target: Target, input_tokens: int | None) -> Estimate:
@@ -45,3 +81,70 @@ def estimate(policy: Policy, target: Target, input_tokens: int | None) -> Estima
     longest = longest_answer(target.parameters)
     input_tokens = None if input_tokens is None else max(0, input_tokens)
     return Estimate(input_tokens, longest, cost(policy, target, input_tokens, longest))
+
+
+def dearest(policy: Policy, targets: Iterable[Target], input_tokens: int | None) -> float | None:
+    """Return the most that a call of one of some targets costs, in US dollars.
+
+    Args:
+        policy: has the prices, the dialects, and what an unknown cost counts as.
+        targets: the target of a task, and its fallbacks.
+        input_tokens: the size of its input; None is unknown.
+
+    Returns:
+        The largest cost; None where one is unknown and the policy has no ``unknown_cost_usd``.
+    """
+    highest = 0.0
+    for target in targets:
+        found = _at_most(policy, target, input_tokens)
+        if found is None:
+            found = policy.unknown_cost_usd
+        if found is None:
+            return None
+        highest = max(highest, found)
+    return highest
+
+
+class _Rates(Struct, frozen=True):
+    """What bounds the cost of a call: dollars a token, and whether its longest answer is sent."""
+
+    input: float
+    output: float
+    sends_length: bool
+
+
+def _at_most(policy: Policy, target: Target, input_tokens: int | None) -> float | None:
+    known = policy.prepared(_rates_of)
+    key = (target.entry, target.model, target.provider)
+    rates = known.get(key, UNSET)
+    if isinstance(rates, UnsetType):
+        rates = known[key] = _rates(policy, target)
+    if rates is None or input_tokens is None or not rates.sends_length:
+        return None
+    longest = longest_answer(target.parameters)
+    if longest is None:
+        return None
+    return (max(0, input_tokens) * rates.input + longest * rates.output) / _MILLION
+
+
+def _rates_of(_: Policy) -> dict[Any, _Rates | None]:
+    """Return the rates of a policy's targets: none at first."""
+    return {}
+
+
+def _rates(policy: Policy, target: Target) -> _Rates | None:
+    """Return the rates of a target; tokens that are put in a cache may be the dearest."""
+    entry = entry_of(policy, target)
+    price = entry.price if entry else None
+    if price is None or price.input is None or price.output is None:
+        return None
+    dialect = dialect_of(policy, target.provider)
+    probe = replace(target, parameters={"max_tokens": 1})
+    sent = wire(probe, entry, merged(entry.dialect, dialect) if entry else dialect)
+    highest = max(price.input, price.cache_write or 0.0)
+    return _Rates(highest, price.output, longest_answer(sent.parameters) is not None)
+
+
+def _price(policy: Policy, target: Target) -> Price | None:
+    entry = entry_of(policy, target)
+    return entry.price if entry else None

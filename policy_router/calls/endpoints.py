@@ -91,8 +91,13 @@ def endpoint_of(policy: Policy, name: str, environ: Mapping[str, str] | None) ->
     }
     secret |= {word for value in secret for word in value.split(" ")[1:]}  # after a scheme
     sent = tuple(zip(headers, values[1:], strict=True))
-    dialect = merged(own.dialect, known.dialect)
-    return Endpoint(name, base_url, values[0], sent, dialect, frozenset(secret))
+    return Endpoint(name, base_url, values[0], sent, dialect_of(policy, name), frozenset(secret))
+
+
+def dialect_of(policy: Policy, name: str) -> Dialect:
+    """Return how a provider speaks: as the policy says, and else as is known of it."""
+    known = KNOWN_PROVIDERS.get(name, _UNKNOWN)
+    return merged(policy.providers.get(name, _UNKNOWN).dialect, known.dialect)
 
 
 def _is_address(url: str) -> bool:

@@ -317,6 +317,14 @@ class Executor(Closeable):
         """Return the SDK's client for the running event loop, like :meth:`client`."""
         return self._connections.of_this_loop().lend(self._endpoint(provider))
 
+    def missing(self, provider: str) -> str | None:
+        """Return why a provider cannot be called now: its address or its key is missing.
+
+        Nothing is sent. None where nothing is known to be in the way.
+        """
+        endpoint = self._legs.endpoint(self.policy, provider)
+        return endpoint.message if isinstance(endpoint, Failure) else None
+
     def _endpoint(self, provider: str) -> Endpoint:
         endpoint = self._legs.endpoint(self.policy, provider)
         if isinstance(endpoint, Failure):

@@ -83,6 +83,11 @@ class Status(StrEnum):
     """It was decided and not run, as asked (a dry run)."""
 
 
+_NEVER_RUN = frozenset({Status.REFUSED, Status.NOT_STARTED, Status.DECIDED})
+_FIRST_ERROR = 400
+"""The lowest HTTP status of an error."""
+
+
 class Asked(Struct, frozen=True):
     """What the agent asked for; None is nothing."""
 
@@ -105,10 +110,37 @@ class Ran(Struct, frozen=True):
 
 
 class Tokens(Struct, frozen=True):
-    """What the provider counted; None is unknown."""
+    """What the provider counted; None is unknown.
+
+    Attributes:
+        input: the tokens of the input, those from a cache among them.
+        output: the tokens of the answer.
+        cached: how many tokens of the input came from the provider's cache.
+    """
 
     input: int | None = None
     output: int | None = None
+    cached: int | None = None
+
+
+class Totals(Struct, frozen=True):
+    """What a delegation took, over all its tasks; None where it is unknown of any.
+
+    Attributes:
+        input_tokens: the tokens of all inputs.
+        output_tokens: the tokens of all answers.
+        cost_usd: what all tasks cost, in US dollars.
+        unknown_tokens: of how many tasks the tokens are unknown.
+        unknown_costs: of how many tasks the cost is unknown.
+        overrun_usd: what went beyond the reservations of a budget, where there is one.
+    """
+
+    input_tokens: int | None = 0
+    output_tokens: int | None = 0
+    cost_usd: float | None = 0.0
+    unknown_tokens: int = 0
+    unknown_costs: int = 0
+    overrun_usd: float | None = None
 
 
 class Attempt(Struct, frozen=True):
@@ -190,6 +222,10 @@ class Result(Struct, frozen=True):
         attempts: every model call, in order.
         tokens: what the provider counted.
         cost_usd: US dollars by the prices of the pool; None is unknown.
+        cost_is_upper_bound: whether it may have cost less, since tokens came from a cache and the
+            pool has no price for them.
+        reserved_usd: what was reserved for it, where there is a budget.
+        overrun_usd: what it cost beyond that.
         estimate: what it may take, of a dry run.
         duration_seconds: from its start to its end.
         warnings: what went otherwise than wished.
@@ -211,6 +247,9 @@ class Result(Struct, frozen=True):
     attempts: tuple[Attempt, ...] = ()
     tokens: Tokens = Tokens()
     cost_usd: float | None = None
+    cost_is_upper_bound: bool = False
+    reserved_usd: float | None = None
+    overrun_usd: float | None = None
     estimate: Estimate | None = None
     duration_seconds: float | None = None
     warnings: tuple[str, ...] = ()
@@ -220,6 +259,18 @@ class Result(Struct, frozen=True):
         """Return it as plain data: what is unknown is None."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it cost nothing for certain.
+
+        A call that was sent may have been paid, unless its status is that of an error.
+        """
+        if self.status is not Status.FAILED:
+            return self.status in _NEVER_RUN
+        return bool(self.attempts) and all(
+            not it.is_sent or (it.status or 0) >= _FIRST_ERROR for it in self.attempts
+        )
 
 
 class Delegation(Struct, frozen=True):
@@ -231,12 +282,14 @@ class Delegation(Struct, frozen=True):
         session_id: the session it belongs to, as the host gave it.
         error: the first refusal, where the batch was refused for one; or what is wrong with the
             arguments, and then there are no results.
+        totals: what all tasks took.
     """
 
     status: Status
     results: tuple[Result, ...]
     session_id: str | None = None
     error: TaskError | None = None
+    totals: Totals = Totals()
 
     @staticmethod
     def handed_over(problem: BaseException) -> Delegation | None:
@@ -274,7 +327,7 @@ class Delegation(Struct, frozen=True):
         waiting = [it.task for it in self.results if it.status is Status.NOT_STARTED]
         answer = {
             "status": self.status,
-            "results": [_answer_row(result) for result in told],
+            "results": [_for_model(result) for result in told],
             "not_started": waiting,
             "error": None if self.results else _reason(self.error),
         }
@@ -418,7 +471,7 @@ class ChildTask(Struct, frozen=True):
         return self.record.decision.fallbacks or ()
 
 
-def _answer_row(result: Result) -> dict[str, Any]:
+def _for_model(result: Result) -> dict[str, Any]:
     """Return what a model is told of a task."""
     ran = result.effective
     is_cut = result.finish_reason == "length"

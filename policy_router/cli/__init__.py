@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 from policy_router.cli.exit_codes import EXIT_CODES, INTERRUPTED, USAGE
-from policy_router.cli.options import add_commands, add_verbosity
+from policy_router.cli.options import Parser, add_commands, add_verbosity
 from policy_router.version import VERSION
 
 _COMMANDS = {
     "check": "find the problems of policies",
     "test": "run the tests of policies",
     "decide": "decide the targets of tasks",
-    "explain": "explain the decision about a task",
+    "explain": "explain the decision about a task, or the code of a diagnostic",
     "menu": "list the entries that agents may ask for",
     "tool": "print the definition of delegate_task for an agent's model",
     "delegate": "decide the targets of tasks, and run the tasks",
@@ -32,7 +32,7 @@ _COMMANDS = {
     "token": "make credentials for a service",
     "bundle": "put a policy into one signed file for services",
     "schema": "print a JSON Schema",
-    "init": "write a first policy with comments",
+    "init": "write a first policy with comments and tests, or an example",
 }
 
 
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         allow_abbrev=False,
         prog="policy-router",
         description="Decides which language model a delegated task runs on, and explains it.",

@@ -3,59 +3,90 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from policy_router.calls.endpoints import Endpoint, endpoint_of
 from policy_router.calls.results import Failing
-from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS
-from policy_router.cli.inputs import existing
+from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS, USAGE
+from policy_router.cli.formats import Case, annotation_of, junit, sarif
+from policy_router.cli.inputs import exists, name_of, no_file, read_bytes
 from policy_router.cli.options import POLICY, add_format, add_now, add_strict
-from policy_router.cli.terminal import counted, out, out_bytes, paint_for, table
+from policy_router.cli.terminal import counted, err, out, out_bytes, paint_for, table
 from policy_router.diagnostics.model import Diagnostics, printable
 from policy_router.diagnostics.redaction import redact
 from policy_router.domain import Level, Policy
-from policy_router.files.loader import check
+from policy_router.files.loader import check, check_text
 from policy_router.policy.known_providers import KNOWN_PROVIDERS
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
-    parser.add_argument("paths", metavar="PATH", nargs="+", help=POLICY)
+    help_ = f"{POLICY}; - is standard input"
+    parser.add_argument("paths", metavar="PATH", nargs="+", help=help_)
     add_strict(parser)
     parser.add_argument("--pedantic", action="store_true", help="count hints as errors too")
     parser.add_argument("--env", action="store_true", help="test whether the keys exist here")
     add_now(parser, "time with which conditions are compared")
-    add_format(parser)
+    add_format(parser, "github", "junit", "sarif")
 
 
 def run(options: argparse.Namespace) -> int:
     """Find what is wrong with policies; ``--strict`` and ``--pedantic`` count more as errors."""
-    found: list[Diagnostics] = []
-    good: list[tuple[str, Policy]] = []
-    for path in [existing(path) for path in dict.fromkeys(options.paths)]:
-        policy, diagnostics = check(path, now=options.now)
-        found.append(diagnostics)
-        if policy is not None:
-            good.append((path, policy))
-    total = Diagnostics(
+    missing = [path for path in dict.fromkeys(options.paths) if path != "-" and not exists(path)]
+    paths = [path for path in dict.fromkeys(options.paths) if path not in missing]
+    checked = {path: _checked(path, options.now) for path in paths}
+    total = _united([diagnostics for _, diagnostics in checked.values()])
+    good = [(path, policy) for path, (policy, _) in checked.items() if policy is not None]
+    places = [place for _, policy in good for place in _targets(policy)] if options.env else None
+    match options.format:
+        case "json":
+            out_bytes(_as_json(total, places))
+        case "sarif":
+            out(sarif(total))
+        case "junit":
+            out(junit((path, [_case(options, found)]) for path, (_, found) in checked.items()))
+        case "github":
+            for item in total:
+                out(annotation_of(item))
+        case _:
+            _report(options, good, total)
+            if places:
+                out(_shown(places))
+    for path in missing:
+        err(f"policy-router: {printable(no_file(path))}")
+    if missing:
+        return USAGE
+    lacks = (options.strict or options.pedantic) and any(place.problem for place in places or ())
+    return POLICY_ERRORS if lacks or _is_bad(options, total) else GOOD
+
+
+def _checked(path: str, now: datetime.datetime) -> tuple[Policy | None, Diagnostics]:
+    if path == "-":
+        return check_text(read_bytes(path), name=name_of(path), now=now)
+    return check(path, now=now)
+
+
+def _united(found: Sequence[Diagnostics]) -> Diagnostics:
+    return Diagnostics(
         Diagnostics.of(item for each in found for item in each).items,
         *(sum(getattr(each, word) for each in found) for word in ("errors", "warnings", "hints")),
     )
-    places = [place for _, policy in good for place in _targets(policy)] if options.env else None
-    if options.format == "json":
-        out_bytes(_as_json(total, places))
-    else:
-        _report(options, good, total)
-        if places:
-            out(_shown(places))
+
+
+def _is_bad(options: argparse.Namespace, found: Diagnostics) -> bool:
+    """Tell whether findings are counted as errors."""
     is_strict = options.strict or options.pedantic
-    missing = any(place.problem for place in places or ())
-    bad = total.errors or (is_strict and (total.warnings or missing))
-    return POLICY_ERRORS if bad or (options.pedantic and total.hints) else GOOD
+    is_bad = found.errors or (is_strict and found.warnings)
+    return bool(is_bad or (options.pedantic and found.hints))
+
+
+def _case(options: argparse.Namespace, found: Diagnostics) -> Case:
+    return Case("check", found.to_text() if _is_bad(options, found) else None)
 
 
 def _as_json(total: Diagnostics, places: list[_Target] | None) -> bytes:

@@ -30,8 +30,10 @@ from policy_router.cli.inputs import read_facts, read_policy, read_value
 from policy_router.cli.options import add_format, add_now, add_policy
 from policy_router.cli.results import deliver, is_misunderstood
 from policy_router.cli.terminal import Lines, err
+from policy_router.delegation.budgets import Budget, MemoryBudget
 from policy_router.delegation.delegator import Delegator
-from policy_router.delegation.outcomes import overall
+from policy_router.delegation.outcomes import overall, totals
+from policy_router.delegation.sqlite_budget import SqliteBudget
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
@@ -88,6 +90,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         help="seconds for all tasks together; then the finished results are printed",
     )
+    parser.add_argument(
+        "--max-cost", metavar="USD", type=_dollars, help="what all tasks may cost, in US dollars"
+    )
+    parser.add_argument(
+        "--budget",
+        metavar="FILE",
+        help="keep what was spent in this file: --max-cost is for all commands that have it",
+    )
     add_logging(parser)
     parser.add_argument("--stream", action="store_true", help="stream the answers")
     parser.add_argument("--session-id", metavar="ID", help="continue this session")
@@ -123,6 +133,27 @@ def _seconds(text: str) -> float:
     if not 0 < number <= _MOST:
         raise argparse.ArgumentTypeError(f"seconds from above 0 to {_MOST:,} are wanted")
     return number
+
+
+def _dollars(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= _MOST:
+        raise argparse.ArgumentTypeError(f"US dollars from 0 to {_MOST:,} are wanted")
+    return number
+
+
+def _budget(options: argparse.Namespace) -> Budget | None:
+    """Return what the tasks may cost."""
+    if options.max_cost is None:
+        if options.budget is not None:
+            raise RequestError("--budget", "how much may be spent is not said", "add --max-cost")
+        return None
+    if options.budget is None:
+        return MemoryBudget(options.max_cost)
+    return SqliteBudget(options.budget, options.max_cost)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -200,6 +231,7 @@ def _delegator(
         watcher=watch,
         clock=lambda: options.now,
         log=log,
+        budget=_budget(options),
     )
 
 
@@ -247,7 +279,7 @@ def _shown_log(lines: Lines, verbosity: int) -> Iterator[None]:
 
 def _exit_code(made: Delegation) -> int:
     found = {result.status for result in made.results}
-    if Status.REFUSED in found:
+    if Status.REFUSED in {made.status, *found}:
         return REFUSED
     return CHILD_FAILED if Status.FAILED in found else GOOD
 
@@ -300,7 +332,7 @@ class _Watch:
             )
             for result in plan.results
         )
-        return Delegation(overall(results), results, plan.session_id)
+        return Delegation(overall(results), results, plan.session_id, None, totals(results))
 
 
 def _last_word(event: Event, result: Result) -> tuple[str, str]:

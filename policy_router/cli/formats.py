@@ -15,7 +15,6 @@ _NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.HINT: "notice"}
 _SARIF_LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.HINT: "note"}
 _SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
-_PAGES = "docs/diagnostics"
 
 
 class Case(NamedTuple):
@@ -103,7 +102,7 @@ def sarif(found: Iterable[Diagnostic]) -> str:
     """Return diagnostics in SARIF 2.1.0 (OASIS), as code scanning reads them."""
     items = list(found)
     codes = sorted({item.code.value for item in items})
-    rules = [{"id": code, "helpUri": f"{_PAGES}/{code}.md"} for code in codes]
+    rules = [{"id": it, "help": {"text": f"See: policy-router explain {it}"}} for it in codes]
     driver = {"name": "policy-router", "version": VERSION, "rules": rules}
     run = {
         "tool": {"driver": driver},

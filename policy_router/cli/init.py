@@ -1,4 +1,4 @@
-"""The command ``init``: a policy to begin with, and the schema that editors read it by."""
+"""The command ``init``: a policy to begin with, its tests, and the schema for editors."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 from policy_router.cli.inputs import UsageError
 from policy_router.cli.terminal import out
+from policy_router.diagnostics.model import did_you_mean
 from policy_router.errors import reason_of
 from policy_router.files.loader import data_folder
+from policy_router.files.rule_files import SUITE_SUFFIX
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -16,25 +18,51 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", metavar="DIR", nargs="?", default=".", help="default: this folder"
     )
+    parser.add_argument(
+        "--example", metavar="NAME", help=f"one of the examples: {', '.join(_examples())}"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the policy and the schema."""
-    folder = Path(options.folder)
-    contents = {
-        "policy.yaml": (data_folder("rules") / "starter.yaml").read_text(encoding="utf-8"),
-        "policy.schema.json": (data_folder("schemas") / "policy.schema.json").read_text(
-            encoding="utf-8"
-        ),
-    }
+    """Write a policy, its tests, and the schema."""
+    folder, example = Path(options.folder), options.example
+    contents = {"policy.schema.json": _text(data_folder("schemas") / "policy.schema.json")}
+    if example is None:
+        starter = data_folder("rules") / "starter.yaml"
+        contents["policy.yaml"] = _text(starter)
+        contents["policy_test.yaml"] = _text(starter.with_name("starter_test.yaml"))
+        policy = folder / "policy.yaml"
+    else:
+        contents |= _files_of(example)
+        policy = folder / (example if f"{example}.yaml" not in contents else f"{example}.yaml")
     taken = [name for name in contents if (folder / name).exists()]
     if taken:
         raise UsageError(f"{folder / taken[0]} is there already and is left as it is")
     _write(folder, contents)
-    policy = folder / "policy.yaml"
     if not options.quiet:
-        out(f"wrote {policy} and, for editors, {folder / 'policy.schema.json'}")
+        out(f"wrote {policy}, its tests and, for editors, {folder / 'policy.schema.json'}")
         out(f"next: edit it, then policy-router check {policy}")
+        out(f"and:  policy-router test {policy}")
+
+
+def _examples() -> list[str]:
+    found = (data_folder("rules") / "examples").glob(f"*{SUITE_SUFFIX}.yaml")
+    return sorted(file.stem.removesuffix(SUITE_SUFFIX) for file in found)
+
+
+def _files_of(example: str) -> dict[str, str]:
+    """Return the files of an example, by their paths in the folder of the examples."""
+    if example not in _examples():
+        remedy = did_you_mean(example, _examples()) or f"known: {', '.join(_examples())}"
+        raise UsageError(f"there is no example {example}; {remedy}")
+    folder = data_folder("rules") / "examples"
+    files = [*folder.glob(f"{example}.*"), *folder.glob(f"{example}{SUITE_SUFFIX}.*")]
+    files = [*(it for it in files if it.is_file()), *(folder / example).rglob("*.yaml")]
+    return {file.relative_to(folder).as_posix(): _text(file) for file in files}
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
 
 
 def _write(folder: Path, contents: dict[str, str]) -> None:
@@ -45,6 +73,7 @@ def _write(folder: Path, contents: dict[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
             file = folder / name
+            file.parent.mkdir(exist_ok=True)
             with file.open("x", encoding="utf-8", newline="\n") as stream:
                 written.append(file)
                 stream.write(content)

@@ -48,13 +48,22 @@ def existing(path: str) -> str:
     Raises:
         UsageError: nothing is there.
     """
-    try:
-        exists = Path(path).exists()
-    except (OSError, ValueError):  # a name that no file can have
-        exists = False
-    if not exists:
-        raise UsageError(f"there is no file or folder {path[:200]}")
+    if not exists(path):
+        raise UsageError(no_file(path))
     return path
+
+
+def exists(path: str) -> bool:
+    """Tell whether a file or folder is there; a name that no file can have is not."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def no_file(path: str) -> str:
+    """Say that nothing is there."""
+    return f"there is no file or folder {path[:200]}"
 
 
 def read_requests(path: str) -> tuple[list[Request], bool]:

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from policy_router.cli.exit_codes import EXIT_CODES
 
@@ -19,7 +20,24 @@ _DIGITS = 10
 """More are too many for any number here, and for Python some thousand are."""
 
 
-class _Command(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """Says of a misspelt word what was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with what is wrong with the command line."""
+        found = _CHOICE.search(message)
+        if found is not None:
+            from policy_router.diagnostics.model import did_you_mean
+
+            remedy = did_you_mean(found[1], re.findall(r"[\w-]+", found[2]))
+            message = f"{message}; {remedy}" if remedy else message
+        super().error(message)
+
+
+_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)", re.DOTALL)
+
+
+class _Command(Parser):
     """A command: its module is imported, and its options added, when it is asked for."""
 
     def __init__(self, *, module: str, **settings: Any) -> None:

@@ -37,7 +37,10 @@ def _print(made: Delegation, options: argparse.Namespace) -> None:
     if is_misunderstood(made):
         return
     if made.error is not None:
-        err(f"policy-router: task {made.error.task}: {_refusal(made.error)}")
+        where = "" if made.error.task is None else f"task {made.error.task}: "
+        err(f"policy-router: {where}{_refusal(made.error)}")
+        if made.error.task is None:
+            return
         if not options.dry_run:
             err("policy-router: nothing was started; --on-refused skip runs the other tasks")
     if options.quiet:

@@ -49,7 +49,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _log_error_code(options: argparse.Namespace, problem: LogError) -> int:
     """Return what a log that cannot be used comes to: what would be logged there is refused."""
-    from policy_router.log.integrity.verify import NotWholeError
+    from policy_router.log.damage import NotWholeError
 
     if isinstance(problem, NotWholeError):
         return NOT_WHOLE

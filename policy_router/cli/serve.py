@@ -41,6 +41,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--workers", metavar="N", type=int, help="processes that decide; default: 1"
     )
     parser.add_argument(
+        "--run",
+        dest="runs",  # `run` is the command's own function
+        action="store_true",
+        help="call models too: the gateway; needs --tokens or unix:",
+    )
+    parser.add_argument(
         "--drain", metavar="TIME", help="how long requests may take at the end; default: 30s"
     )
     parser.add_argument(
@@ -57,13 +63,18 @@ def run(options: argparse.Namespace) -> None:
 
     settings = _settings(options)
     files, policy = _policy(options.policy, settings)
-    serving.need_server()
+    serving.need_server(runs=settings.run)
     logging.basicConfig(level=logging.INFO, format="policy-router: %(message)s")
 
     def say(where: str) -> None:
         err(f"policy-router: {policy.name} ({policy.revision[:19]}) is served at {where}")
         if settings.log is None and not options.quiet:
             err("policy-router: decisions are not logged; --log DIR does that")
+        if settings.run and not settings.may_spend:
+            err(
+                "policy-router: model calls need a token: policy-router token new --tokens FILE"
+                " --id NAME, and serve with --tokens FILE"
+            )
         if not settings.has_credentials and settings.socket_path is None and not options.quiet:
             err(
                 "policy-router: everybody on this machine may ask; for other roles, make tokens:"
@@ -103,4 +114,5 @@ def _settings(options: argparse.Namespace) -> Settings:
     """
     content = None if options.config is None else read_value(options.config)
     given = {name: getattr(options, name) for name in _OPTIONS}
-    return settings_of(content, {**given, "strict": options.strict or None})
+    flags = {"strict": options.strict or None, "run": options.runs or None}
+    return settings_of(content, {**given, **flags})

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from policy_router.analysis import PolicyTestResult, PolicyTestStatus, SuiteResult, run_tests
+from policy_router.analysis import (
+    CoverageItem,
+    CoverageReport,
+    Coverages,
+    PolicyTestResult,
+    PolicyTestStatus,
+    SuiteResult,
+    run_tests,
+)
 from policy_router.analysis.drafting import suite_of
 from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS, USAGE
 from policy_router.cli.formats import Case, annotation, annotation_of, junit
@@ -41,6 +50,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", "--only", metavar="TEXT", help="only tests with this in the name")
     parser.add_argument("--fail-fast", action="store_true", help="stop after the first failure")
     parser.add_argument(
+        "--coverage", action="store_true", help="say what of the policies no test looks at"
+    )
+    parser.add_argument(
+        "--threshold",
+        metavar="N",
+        type=_percentage,
+        help="with coverage: fail where less than N percent of a policy are looked at",
+    )
+    parser.add_argument(
         "--new",
         metavar="REQUEST|ID",
         help="print the test that the decision of a request would be, by the policy PATH;"
@@ -61,19 +79,50 @@ def run(options: argparse.Namespace) -> int:
         return GOOD
     if options.log is not None:
         raise UsageError("--log needs --new and the id of a decision")
+    options.coverages = None
+    if options.coverage or options.threshold is not None:
+        options.coverages = Coverages()
     part = (options.only or "").casefold()
     paths = [existing(path) for path in options.paths]
     found = run_tests(
         *paths,
         wanted=lambda test: part in test.name.casefold(),
         fail_fast=options.fail_fast,
+        coverages=options.coverages,
     )
     results = list(_REPORTS[options.format](found, options))
     if not any(result.results or not result.suite.usable for result in results):
         named = f" with {printable(options.only)!r} in its name" if options.only else ""
         err(f"policy-router: no test{named} was found in {', '.join(map(printable, paths))}")
         return USAGE
-    return GOOD if all(result.passed for result in results) else POLICY_ERRORS
+    is_good = all(result.passed for result in results)
+    return GOOD if is_good and _covers_enough(options) else POLICY_ERRORS
+
+
+def _percentage(text: str) -> float:
+    """Return a part in percent; it is the type of an option."""
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,3})?", text, re.ASCII) or float(text) > 100:  # noqa: PLR2004
+        raise argparse.ArgumentTypeError("a number from 0 to 100 is wanted")
+    return float(text)
+
+
+def _reports(options: argparse.Namespace) -> list[tuple[str, CoverageReport]]:
+    """Return the coverage of each policy, by the name of its first file."""
+    found = options.coverages.all() if options.coverages else ()
+    return [(each.policy.sources[0].name, each.report()) for each in found]
+
+
+def _covers_enough(options: argparse.Namespace) -> bool:
+    """Tell whether enough of each policy is looked at, and say of which it is not."""
+    if options.threshold is None:
+        return True
+    low = [it for it in _reports(options) if it[1].percent < options.threshold]
+    for path, report in low:
+        err(
+            f"policy-router: {printable(path)}: the tests cover {report.percent:.1f} %,"
+            f" which is less than {options.threshold:g} %"
+        )
+    return not low
 
 
 def _new(options: argparse.Namespace) -> str:
@@ -124,6 +173,22 @@ def _human(found: _Results, options: argparse.Namespace) -> Iterator[SuiteResult
         yield result
     if suites > 1 and not options.quiet:
         out(f"{_counts(counts, paint)} in {counted(suites, 'suite')}")
+    for path, report in _reports(options):
+        for line in _coverage(path, report):
+            out(line)
+
+
+def _coverage(path: str, report: CoverageReport) -> Iterator[str]:
+    """Yield what of a policy no test looks at."""
+    head = f"{printable(path)}: {report.percent:.1f} % covered"
+    yield f"{head}, {report.covered:,} of {report.total:,} outcomes"
+    for item in report.items:
+        if item.missing:
+            what = f"part of {item.name}" if item.kind == "leaf" else f"{item.kind} {item.name}"
+            missing = " and ".join(item.missing)
+            yield from _wrapped(f"  {item.span}: {printable(what)} is never {missing}")
+            if item.text:
+                yield from _wrapped(f"    {printable(' '.join(item.text.split()))}", "      ")
 
 
 def _lines(result: SuiteResult, paint: Paint | None, options: argparse.Namespace) -> Iterator[str]:
@@ -161,7 +226,8 @@ def _failure(result: SuiteResult, each: PolicyTestResult, paint: Paint | None) -
         yield from _wrapped(f"    {difference}", "      ")
     page = result.explanation(each, paint)
     for line in page.splitlines():
-        yield from _wrapped(f"      {line}".rstrip(), "        ") if line else ("",)
+        start = " " * (10 + len(line) - len(line.lstrip()))
+        yield from _wrapped(f"      {line}", start) if line else ("",)
     yield ""
 
 
@@ -184,12 +250,31 @@ def _wrapped(text: str, indent: str = "    ") -> list[str]:
     )
 
 
-def _json(found: _Results, _: argparse.Namespace) -> Iterator[SuiteResult]:
+def _json(found: _Results, options: argparse.Namespace) -> Iterator[SuiteResult]:
     results = list(found)
     counts = {str(it): sum(result.count(it) for result in results) for it in PolicyTestStatus}
     content = {"suites": [_suite(result) for result in results], **counts}
+    if options.coverages:
+        content["coverage"] = [_coverage_as_json(*it) for it in _reports(options)]
     out_bytes(json.dumps(content, ensure_ascii=False, indent=2).encode())
     yield from results
+
+
+def _coverage_as_json(path: str, report: CoverageReport) -> dict[str, Any]:
+    return {
+        "file": path,
+        "percent": round(report.percent, 3),
+        "covered": report.covered,
+        "total": report.total,
+        "items": [_item(it) for it in report.items],
+    }
+
+
+def _item(item: CoverageItem) -> dict[str, Any]:
+    line, column = item.span.position if item.span else (None, None)
+    text = {"text": item.text} if item.text else {}
+    place = {"file": item.span.source.name if item.span else None, "line": line, "column": column}
+    return {"kind": item.kind, "name": item.name, **text, **place, "counts": item.counts}
 
 
 def _suite(result: SuiteResult) -> dict[str, Any]:

@@ -225,7 +225,7 @@ class _Walk:
             self.note(rule, Result.ERROR, ReasonCode.EVALUATION_ERROR)
             return Ending(rule, rejection=Rejection(ReasonCode.EVALUATION_ERROR))
         # 2. The candidates of its level.
-        proposal = _PROPOSERS[rule.use](evaluation, rule)
+        proposal = proposed(evaluation, rule)
         self.warnings += proposal.warnings
         # 3. Nothing proposed.
         if not proposal.entries and proposal.other is None and proposal.code is None:
@@ -343,6 +343,11 @@ def _ordered(
     )
     code = ReasonCode.EVALUATION_ERROR if requested is not UNSET and not entries else None
     return Proposal(entries, None, requested, code, warnings)
+
+
+def proposed(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:
+    """Return what a rule's level proposes."""
+    return _PROPOSERS[rule.use](evaluation, rule)
 
 
 def _position(entry: PoolEntry) -> int:

@@ -63,7 +63,9 @@ class Request:
         Raises:
             RequestError: an unknown section or key, a wrong type, or a number that is not finite.
         """
-        self._keep({section: _section(section, content) for section, content in sections.items()})
+        self._keep(
+            {section: checked_section(section, content) for section, content in sections.items()}
+        )
 
     @classmethod
     def of_checked(cls, sections: Mapping[str, FrozenDict]) -> Request:
@@ -294,7 +296,12 @@ def spelt(now: datetime.datetime) -> str:
     return f"{text.rstrip('0') if now.microsecond else text}Z"
 
 
-def _section(section: str, content: Any) -> FrozenDict:
+def checked_section(section: str, content: Any) -> FrozenDict:
+    """Check a section of a request in shape.
+
+    Raises:
+        RequestError: an unknown section or key, a wrong type, or a number that is not finite.
+    """
     if section not in SECTIONS and section != "facts":
         remedy = did_you_mean(section, [*SECTIONS, "facts"])
         raise RequestError(json_path(section), f"unknown key {quote(section)}", remedy)

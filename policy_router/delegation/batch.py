@@ -7,21 +7,31 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
-from policy_router.calls.costs import ran_on
+from policy_router.calls.costs import dearest, ran_on
 from policy_router.calls.results import Asked, Result, Status, TaskError
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.wording import spelt_warning
 from policy_router.decision.record import DecisionRecord, ReasonCode, Target
-from policy_router.decision.request import Request
+from policy_router.decision.request import Request, checked_section
 from policy_router.delegation.arguments import Arguments, Assignment, at_place
-from policy_router.domain import WISHES, Policy
+from policy_router.delegation.budgets import Funds, nano
+from policy_router.domain import WISHES, FrozenDict, Policy
 from policy_router.errors import RequestError
 from policy_router.files.ids import Ids
 
 CountTokens = Callable[[str], int]
 """Estimates the tokens of a text."""
 
+BUDGET_EXCEEDED: Final = "budget_exceeded"
+"""The code of a task that may cost more than its budget has left."""
+COST_UNKNOWN: Final = "cost_unknown"
+"""The code of a task of which nobody knows what it may cost."""
+_UNKNOWN_COST: Final = (
+    "what it may cost is unknown: a price, `max_tokens` or the size of the input is missing, and"
+    " the policy has no `unknown_cost_usd`"
+)
 _BYTES_A_TOKEN: Final = 4
 _UNRUN: Final = frozenset({Status.NOT_STARTED, Status.REFUSED})
 
@@ -40,6 +50,8 @@ class Planned(Struct, frozen=True):
         record: the decision.
         decision_id: the id of the decision.
         session_id: the session it belongs to, or None.
+        reserved: what a budget has to hold for it, in nano-dollars.
+        denied: why its budget does not let it start; None where it does.
     """
 
     index: int
@@ -47,10 +59,14 @@ class Planned(Struct, frozen=True):
     record: DecisionRecord
     decision_id: str
     session_id: str | None
+    reserved: int = 0
+    denied: TaskError | None = None
 
     @property
     def target(self) -> Target | None:
-        """What it runs on; None where it is refused."""
+        """What it runs on; None where it is refused, by the policy or by its budget."""
+        if self.denied is not None:
+            return None
         target = self.record.decision.target
         return None if isinstance(target, UnsetType) else target
 
@@ -93,7 +109,7 @@ class Planned(Struct, frozen=True):
         """Why it is refused; None where it is not."""
         refusal = self.record.decision.refusal
         if isinstance(refusal, UnsetType):
-            return None
+            return self.denied
         permitted, reasons = _given(refusal.permitted), refusal.reasons or ()
         return TaskError(refusal.code, refusal.message, self.index, permitted, reasons)
 
@@ -107,8 +123,9 @@ def planned(
     ids: Ids,
     session_id: str | None = None,
     counts: CountTokens | None = count_tokens,
+    funds: Funds | None = None,
 ) -> list[Planned]:
-    """Decide every task of a batch.
+    """Decide every task of a batch, in order.
 
     Args:
         policy: what decides.
@@ -119,6 +136,8 @@ def planned(
         session_id: the session that the batch belongs to.
         counts: estimates ``task.input_tokens``, which is at least what a task says; None: nobody
             does.
+        funds: what the budget has: each task is decided with what the tasks before it leave. None
+            is no budget.
 
     Raises:
         ArgumentsError: what is asked does not fit the policy; its path says which task's.
@@ -130,19 +149,57 @@ def planned(
         if section in facts:
             reason = "what is asked for stands in the arguments, not among the facts"
             raise RequestError(f"$.{section}", reason)
-    made = []
+    if funds is not None and "budget" in facts:
+        reason = "the budget is the delegator's own: it is not stated among the facts"
+        raise RequestError("$.budget", reason)
+    made: list[Planned] = []
+    common = {
+        **Request.from_mapping(facts).given,
+        **_section("call", arguments.call, arguments.assignments[0]),
+    }
     for index, assignment in enumerate(arguments.assignments):
         task = assignment.task
         if counts is not None:
             task = {**task, "input_tokens": _larger(task, counts(_text(assignment)))}
-        asked = {"call": arguments.call, "task": task}
-        given = {name: content for name, content in asked.items() if content}
+        given = {**common, **_section("task", task, assignment)}
+        if funds is not None:
+            given["budget"] = funds.section()
         try:
-            record = decide(policy, Request.from_mapping({**facts, **given}), now=now)
+            record = decide(policy, Request.of_checked(given), now=now)
         except RequestError as problem:
             raise at_place(problem, assignment) from None
-        made.append(Planned(index, assignment, record, ids(now), session_id))
+        plan = Planned(index, assignment, record, ids(now), session_id)
+        if funds is not None:
+            plan = _reserving(policy, plan, funds)
+            funds = funds.less(plan.reserved)
+        made.append(plan)
     return made
+
+
+def _section(
+    name: str, content: Mapping[str, Any], assignment: Assignment
+) -> dict[str, FrozenDict]:
+    """Return a section of a request, checked in shape; none where nothing is in it."""
+    try:
+        return {name: checked_section(name, content)} if content else {}
+    except RequestError as problem:
+        raise at_place(problem, assignment) from None
+
+
+def _reserving(policy: Policy, plan: Planned, funds: Funds) -> Planned:
+    """Return a plan with what its budget has to hold, or with why the budget does not let it."""
+    target = plan.target
+    if target is None:
+        return plan
+    tokens = plan.record.request.get("task", {}).get("input_tokens")
+    most = dearest(policy, (target, *(plan.record.decision.fallbacks or ())), tokens)
+    if most is None:
+        return replace(plan, denied=TaskError(COST_UNKNOWN, _UNKNOWN_COST, plan.index))
+    amount = nano(most)
+    if amount > funds.remaining:
+        message = f"it may cost {most:.6f} US dollars, and the budget has less than that left"
+        return replace(plan, denied=TaskError(BUDGET_EXCEEDED, message, plan.index))
+    return replace(plan, reserved=amount)
 
 
 def _text(assignment: Assignment) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,16 +35,17 @@ from policy_router.calls.slots import Slots
 from policy_router.decision.record import Target
 from policy_router.delegation.arguments import arguments_of
 from policy_router.delegation.batch import CountTokens, Planned, count_tokens, planned
+from policy_router.delegation.budgets import Budget, Funds, MemoryBudget, Purse
 from policy_router.delegation.child import task_of, tell_finished, tell_started
 from policy_router.delegation.current_decision import decision_scope, parent_of, until_of
 from policy_router.delegation.held import holding, lent, lent_async
 from policy_router.delegation.log_events import decided
 from policy_router.delegation.loop import BackgroundLoop, in_a_thread
-from policy_router.delegation.outcomes import completed, failed, overall, refused_arguments
+from policy_router.delegation.outcomes import completed, failed, overall, refused_whole, totals
 from policy_router.delegation.tasks import GRACE, Tasks, seconds_to
 from policy_router.delegation.tool import Format, tool
 from policy_router.domain import Policy
-from policy_router.errors import ArgumentsError, ProviderError
+from policy_router.errors import ArgumentsError, BudgetError, ProviderError
 from policy_router.files.clock import Clock, system_clock
 from policy_router.files.ids import Ids, check_session, uuid7
 from policy_router.log.write.decision_log import DecisionLog
@@ -79,6 +81,8 @@ class Delegator(Closeable):
         clock: Clock = system_clock,
         ids: Ids = uuid7,
         log: DecisionLog | None = None,
+        max_cost_usd: float | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """Prepare to delegate; nothing is opened yet.
 
@@ -101,6 +105,10 @@ class Delegator(Closeable):
             ids: the ids of decisions.
             log: every decision is logged before its child starts, and its execution before the
                 results are returned. The delegator does not close the log.
+            max_cost_usd: US dollars that all children of this delegator may cost together; short
+                for a :class:`MemoryBudget`.
+            budget: what the children may cost, shared with whoever else has it. Before a batch
+                starts, the most that its tasks may cost is reserved.
 
         Raises:
             ValueError: the executor has another policy, or an option has a wrong value.
@@ -111,6 +119,10 @@ class Delegator(Closeable):
             raise ValueError("the deadline is above 0")
         if on_refused not in {"refuse", "skip"}:
             raise ValueError("on_refused is refuse or skip")
+        if max_cost_usd is not None:
+            if budget is not None:
+                raise ValueError("a delegator has max_cost_usd or a budget, not both")
+            budget = MemoryBudget(max_cost_usd)
         if executor is not None and executor.policy is not policy:
             raise ValueError("the executor is of another policy")
         self.policy = policy
@@ -119,6 +131,7 @@ class Delegator(Closeable):
         self._slots, self._tasks, self._deadline = Slots(concurrency), Tasks(max_tasks), deadline
         self._skips, self._watcher = on_refused == "skip", watcher
         self._counts, self._clock, self._ids, self._log = counts, clock, ids, log
+        self._purse = Purse(budget)
         self._loop = BackgroundLoop()
         self._owns_executor, self._is_closed = executor is None, False
 
@@ -156,9 +169,9 @@ class Delegator(Closeable):
         Arguments and errors are those of :meth:`delegate`. Nothing is logged.
         """
         try:
-            batch = self._decided(arguments, facts, session_id)
-        except ArgumentsError as problem:
-            return refused_arguments(problem, session_id)
+            batch = self._decided(arguments, facts, session_id, is_run=False)
+        except (ArgumentsError, BudgetError) as problem:
+            return refused_whole(problem, session_id)
         results = [self._estimated(plan) for plan in batch]
         return self._delegation(batch, results, session_id)
 
@@ -199,16 +212,20 @@ class Delegator(Closeable):
         """
         try:
             batch = self._decided(arguments, facts, session_id)
-            chosen = self._chosen(batch)
-            counted = self._tasks.count(len(chosen))
-        except ArgumentsError as problem:
-            return refused_arguments(problem, session_id)
+        except (ArgumentsError, BudgetError) as problem:
+            return refused_whole(problem, session_id)
         ran: dict[int, Result] = {}
-        with counted:
-            if self._log is not None:
-                self._log.decisions(self.policy, _decided_by(batch, parent_id))
-            with lent(), self._handing_over(batch, ran, session_id):
-                self._run_chosen(chosen, ran, until_of(self._deadline, deadline), watcher)
+        with self._purse.holding([plan.decision_id for plan in batch]):
+            chosen = self._chosen(batch)
+            try:
+                counted = self._tasks.count(len(chosen))
+            except ArgumentsError as problem:
+                return refused_whole(problem, session_id)
+            with counted:
+                if self._log is not None:
+                    self._log.decisions(self.policy, _decided_by(batch, parent_id))
+                with lent(), self._handing_over(batch, ran, session_id):
+                    self._run_chosen(chosen, ran, until_of(self._deadline, deadline), watcher)
         if self._log is not None:
             self._log.flush()
         return self._delegation(batch, self._in_order(batch, ran), session_id)
@@ -228,20 +245,24 @@ class Delegator(Closeable):
         Cancelling it cancels its children; :meth:`Delegation.handed_over` has what was finished.
         """
         try:
-            batch = self._decided(arguments, facts, session_id)
-            chosen = self._chosen(batch)
-            counted = self._tasks.count(len(chosen))
-        except ArgumentsError as problem:
-            return refused_arguments(problem, session_id)
+            batch = await self._decided_async(arguments, facts, session_id)
+        except (ArgumentsError, BudgetError) as problem:
+            return refused_whole(problem, session_id)
         ran: dict[int, Result] = {}
-        with counted:
-            if (log := self._log) is not None:
-                decisions = _decided_by(batch, parent_id)
-                await log.decisions_async(self.policy, decisions)
-            until = until_of(self._deadline, deadline)
-            async with lent_async():
-                with self._handing_over(batch, ran, session_id):
-                    await self._run_all(chosen, ran, until, watcher)
+        with self._purse.holding([plan.decision_id for plan in batch]):
+            chosen = self._chosen(batch)
+            try:
+                counted = self._tasks.count(len(chosen))
+            except ArgumentsError as problem:
+                return refused_whole(problem, session_id)
+            with counted:
+                if (log := self._log) is not None:
+                    decisions = _decided_by(batch, parent_id)
+                    await log.decisions_async(self.policy, decisions)
+                until = until_of(self._deadline, deadline)
+                async with lent_async():
+                    with self._handing_over(batch, ran, session_id):
+                        await self._run_all(chosen, ran, until, watcher)
         if log is not None:
             await log.flush_async()
         return self._delegation(batch, self._in_order(batch, ran), session_id)
@@ -253,12 +274,16 @@ class Delegator(Closeable):
         arguments: Mapping[str, Any] | str | bytes,
         facts: Facts,
         session_id: str | None,
+        *,
+        is_run: bool = True,
     ) -> list[Planned]:
+        """Decide a batch; where it is run, with what it may cost reserved."""
         if self._is_closed:
             raise RuntimeError("the delegator is closed")
         if session_id is not None:
             check_session(session_id)
-        return planned(
+        decide_all = functools.partial(
+            planned,
             self.policy,
             arguments_of(arguments),
             {} if facts is None else facts,
@@ -267,6 +292,47 @@ class Delegator(Closeable):
             session_id=session_id,
             counts=self._counts,
         )
+        if not self._purse.is_limited:
+            return decide_all()
+        batch: list[Planned] = []
+
+        def choose(funds: Funds) -> dict[str, int]:
+            batch.extend(decide_all(funds=funds))
+            is_started = is_run and self._refusing(batch) is None
+            chosen = [plan for plan in batch if is_started and plan.target is not None]
+            return {plan.decision_id: plan.reserved for plan in chosen}
+
+        self._purse.reserve(choose)
+        return batch
+
+    async def _decided_async(
+        self, arguments: Mapping[str, Any] | str | bytes, facts: Facts, session_id: str | None
+    ) -> list[Planned]:
+        """Decide a batch; a budget may let it wait, so it is asked in a thread.
+
+        A thread goes on when its waiter is cancelled: what it reserves then is released again.
+        """
+        if not self._purse.is_limited:
+            return self._decided(arguments, facts, session_id)
+        made: list[Planned] = []
+        handing_over, is_wanted = threading.Lock(), [True]
+
+        def decide_it() -> None:
+            batch = self._decided(arguments, facts, session_id)
+            with handing_over:
+                if is_wanted:
+                    made.extend(batch)
+                else:
+                    self._purse.release(plan.decision_id for plan in batch)
+
+        try:
+            await asyncio.to_thread(decide_it)
+        except asyncio.CancelledError:
+            with handing_over:
+                is_wanted.clear()
+                self._purse.release(plan.decision_id for plan in made)
+            raise
+        return made
 
     def _estimated(self, plan: Planned) -> Result:
         """Return a result that was only decided, with what it may take."""
@@ -274,7 +340,10 @@ class Delegator(Closeable):
             return plan.result(Status.REFUSED, self.policy)
         tokens = plan.record.request.get("task", {}).get("input_tokens")
         before = plan.result(Status.DECIDED, self.policy)
-        return replace(before, estimate=estimate(self.policy, plan.target, tokens))
+        hindrance = None if self._run_child else self.executor.missing(plan.target.provider)
+        notes = () if hindrance is None else (f"cannot be called now: {hindrance}",)
+        guess = estimate(self.policy, plan.target, tokens)
+        return replace(before, estimate=guess, warnings=(*before.warnings, *notes))
 
     def _refusing(self, batch: Sequence[Planned]) -> Planned | None:
         """Return the task that refuses the batch, if one does."""
@@ -307,7 +376,7 @@ class Delegator(Closeable):
         refusal = self._refusing(batch)
         error = refusal.error if refusal else None
         status = Status.REFUSED if refusal else overall(results)
-        return Delegation(status, tuple(results), session_id, error)
+        return Delegation(status, tuple(results), session_id, error, totals(results))
 
     # Running.
 
@@ -374,11 +443,11 @@ class Delegator(Closeable):
             result = completed(self.policy, plan, answer, self.executor.secrets)
         except (KeyboardInterrupt, GeneratorExit):
             cancelled = plan.result(Status.CANCELLED, self.policy)
-            ran[plan.index] = tell_finished(cancelled, task, began)
+            ran[plan.index] = self._finished(cancelled, task, began)
             raise
         except BaseException as problem:  # noqa: BLE001 - what a child raises is its error
             result = failed(self.policy, plan, problem, self.executor.secrets)
-        ran[plan.index] = tell_finished(result, task, began)
+        ran[plan.index] = self._finished(result, task, began)
 
     async def _run_async(
         self,
@@ -399,20 +468,20 @@ class Delegator(Closeable):
         except BaseException as problem:
             if isinstance(problem, asyncio.CancelledError) and _is_being_cancelled():
                 cancelled = plan.result(Status.CANCELLED, self.policy)
-                ran[plan.index] = tell_finished(cancelled, task, began)
+                ran[plan.index] = self._finished(cancelled, task, began)
                 raise
             late = ProviderError(Failing.TIMEOUT, "the deadline passed")
             is_late = limit.expired() and isinstance(problem, TimeoutError)
             why = late if is_late else problem
             result = failed(self.policy, plan, why, self.executor.secrets)
-        ran[plan.index] = tell_finished(result, task, began)
+        ran[plan.index] = self._finished(result, task, began)
 
     def _late(self, plan: Planned, watcher: Watcher | None) -> Result:
         """Return the result of a task that had no turn before the deadline."""
         task = task_of(plan, self._log, self._watcher, watcher)
         late = ProviderError(Failing.TIMEOUT, "the deadline passed before it began")
         result = failed(self.policy, plan, late, self.executor.secrets)
-        return tell_finished(result, task, time.monotonic())
+        return self._finished(result, task, time.monotonic())
 
     async def _answer(self, target: Target, task: ChildTask) -> Answer:
         if self._run_child is None:
@@ -433,6 +502,10 @@ class Delegator(Closeable):
         task = replace(task_of(plan, self._log, self._watcher, watcher), deadline=until)
         tell_started(task, target)
         return target, task
+
+    def _finished(self, result: Result, task: ChildTask, began: float) -> Result:
+        """Settle what a child cost, and say that it has ended."""
+        return tell_finished(self._purse.settled(result), task, began)
 
     # Closeable.
 

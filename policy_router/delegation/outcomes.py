@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from math import isfinite
 from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from policy_router.calls.costs import cost, ran_on
+from policy_router.calls.costs import Cost, priced, ran_on
 from policy_router.calls.failures import clean, sound, without
+from policy_router.calls.notifications import LOGGER
 from policy_router.calls.results import (
     Attempt,
     Delegation,
@@ -22,16 +23,19 @@ from policy_router.calls.results import (
     Status,
     TaskError,
     Tokens,
+    Totals,
 )
 from policy_router.calls.served import is_served
 from policy_router.decision.explain.wording import is_pinned
 from policy_router.decision.record import DecisionRecord
 from policy_router.delegation.batch import Planned
 from policy_router.domain import Policy
-from policy_router.errors import ArgumentsError, ProviderError
+from policy_router.errors import ArgumentsError, BudgetError, ProviderError
 
 BAD_REQUEST: Final = "bad_request"
 """The code of arguments that are not understood."""
+BUDGET_UNAVAILABLE: Final = "budget_unavailable"
+"""The code of a call whose budget cannot be read or written."""
 _TASK: Final = re.compile(r"\$\.tasks\[(\d+)\]")
 
 
@@ -48,7 +52,7 @@ def completed(policy: Policy, plan: Planned, answer: Any, secrets: Iterable[str]
         TypeError: the answer is neither, or a reply that its own class does not allow.
     """
     reply = _checked(Reply(text=answer) if isinstance(answer, str) else answer)
-    before = plan.result(Status.COMPLETED, policy)
+    before, paid = plan.result(Status.COMPLETED, policy), _cost(policy, plan, reply)
     return replace(
         before,
         text=_cleared(reply.text, secrets),
@@ -56,8 +60,9 @@ def completed(policy: Policy, plan: Planned, answer: Any, secrets: Iterable[str]
         served_model=_cleared(reply.served_model, secrets),
         finish_reason=_cleared(reply.finish_reason, secrets),
         attempts=tuple(_cleared_attempt(attempt, secrets) for attempt in reply.attempts),
-        tokens=Tokens(reply.input_tokens, reply.output_tokens),
-        cost_usd=_cost(policy, plan, reply),
+        tokens=Tokens(reply.input_tokens, reply.output_tokens, reply.cached_tokens),
+        cost_usd=paid.usd if paid else None,
+        cost_is_upper_bound=paid is not None and paid.is_upper_bound,
         warnings=(*before.warnings, *(clean(warning, secrets) for warning in reply.warnings)),
     )
 
@@ -84,13 +89,14 @@ def _misfit(value: object, wanted: Any) -> str | None:
     return None
 
 
-def _cost(policy: Policy, plan: Planned, reply: Reply) -> float | None:
+def _cost(policy: Policy, plan: Planned, reply: Reply) -> Cost | None:
     """Return what a child cost; unknown where another model was served, as its price is."""
     target = reply.ran or plan.target
     served = reply.served_model
     if target is None or (served is not None and not is_served(policy, target, served)):
         return None
-    return cost(policy, target, reply.input_tokens, reply.output_tokens)
+    counts = reply.input_tokens, reply.output_tokens, reply.cached_tokens
+    return priced(policy, target, *counts)
 
 
 def _cleared(text: str | None, secrets: Iterable[str]) -> str | None:
@@ -101,7 +107,7 @@ def _cleared_attempt(attempt: Attempt, secrets: Iterable[str]) -> Attempt:
     if attempt.message is not None:
         attempt = replace(attempt, message=clean(attempt.message, secrets))
     took = attempt.duration_seconds
-    if not (isfinite(took) and took >= 0):  # A host's clock may have gone back.
+    if not (math.isfinite(took) and took >= 0):  # A host's clock may have gone back.
         attempt = replace(attempt, duration_seconds=0.0)
     return _sound(attempt)
 
@@ -165,6 +171,23 @@ def _last(attempts: Sequence[Attempt]) -> Ran | None:
     return called[-1] if called else None
 
 
+def totals(results: Sequence[Result]) -> Totals:
+    """Return what tasks took together."""
+    ran = [result for result in results if not result.is_free]
+    tokens = [it.tokens for it in ran if None not in (it.tokens.input, it.tokens.output)]
+    costs = [it.cost_usd for it in ran if it.cost_usd is not None]
+    overruns = [it.overrun_usd for it in results if it.overrun_usd is not None]
+    is_known, is_priced = len(tokens) == len(ran), len(costs) == len(ran)
+    return Totals(
+        input_tokens=sum(it.input or 0 for it in tokens) if is_known else None,
+        output_tokens=sum(it.output or 0 for it in tokens) if is_known else None,
+        cost_usd=round(math.fsum(costs), 12) if is_priced else None,
+        unknown_tokens=len(ran) - len(tokens),
+        unknown_costs=len(ran) - len(costs),
+        overrun_usd=round(math.fsum(overruns), 9) if overruns else None,
+    )
+
+
 def overall(results: Sequence[Result]) -> Status:
     """Return what became of a delegation, by what became of its tasks."""
     found = {result.status for result in results}
@@ -175,13 +198,18 @@ def overall(results: Sequence[Result]) -> Status:
     return Status.PARTIAL if Status.COMPLETED in found else Status.FAILED
 
 
-def refused_arguments(problem: ArgumentsError, session_id: str | None) -> Delegation:
-    """Return the delegation of arguments that are not understood: nothing was decided.
+def refused_whole(problem: ArgumentsError | BudgetError, session_id: str | None) -> Delegation:
+    """Return the delegation of a call of which nothing was decided.
 
     Args:
-        problem: says what is wrong with them, where, and what to send.
+        problem: what is wrong with its arguments, where, and what to send; or with the budget,
+            of which an agent hears no more than that.
         session_id: the session it belongs to.
     """
-    place = _TASK.match(problem.path)
-    task = int(place[1]) if place else None
-    return Delegation(Status.REFUSED, (), session_id, TaskError(BAD_REQUEST, str(problem), task))
+    if isinstance(problem, BudgetError):
+        LOGGER.error("no child is started: %s", problem)
+        error = TaskError(BUDGET_UNAVAILABLE, "the budget cannot be used now", None)
+    else:
+        place = _TASK.match(problem.path)
+        error = TaskError(BAD_REQUEST, str(problem), int(place[1]) if place else None)
+    return Delegation(Status.REFUSED, (), session_id, error)

@@ -188,7 +188,7 @@ def profiles() -> Mapping[str, tuple[str, str]]:
 
 
 def data_folder(name: str) -> Path:
-    """Return a folder that ships with the package: ``rules`` or ``schemas``."""
+    """Return what ships with the package: ``rules``, ``schemas`` or ``docs/diagnostics``."""
     inside = _PACKAGE / "_data" / name
     return inside if inside.is_dir() else _PACKAGE.parent / name
 

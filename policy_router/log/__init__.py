@@ -9,9 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from policy_router.log.damage import NotWholeError
     from policy_router.log.entry import Call, Execution, LogEntry
+    from policy_router.log.integrity.attest import attest
     from policy_router.log.integrity.prune import prune
-    from policy_router.log.integrity.verify import NotWholeError, Report, verify
+    from policy_router.log.integrity.verify import Report, verify
     from policy_router.log.read.reading import Line, LogReader
     from policy_router.log.replay.replaying import ReplayReport, replay_log
     from policy_router.log.replay.what_if import what_if
@@ -24,13 +26,23 @@ if TYPE_CHECKING:
         new_signer,
         read_signer,
         read_verifier,
+        read_verifiers,
     )
     from policy_router.log.sign.notes import ConsistencyProof, InclusionProof
-    from policy_router.log.sign.signing import make_checkpoint, prove, prove_growth
+    from policy_router.log.sign.proving import prove, prove_growth, prove_line
+    from policy_router.log.sign.publishing import copy_log, newest_checkpoint, publish
+    from policy_router.log.sign.signing import (
+        NewCheckpoint,
+        cosign,
+        make_checkpoint,
+        rotate_key,
+    )
+    from policy_router.log.sign.statements import Accepted
     from policy_router.log.write.decision_log import DecisionLog
     from policy_router.log.write.drafts import Decided
 
 __all__ = [
+    "Accepted",
     "Call",
     "ConsistencyProof",
     "Decided",
@@ -40,6 +52,7 @@ __all__ = [
     "Line",
     "LogEntry",
     "LogReader",
+    "NewCheckpoint",
     "NotWholeError",
     "ReplayReport",
     "Report",
@@ -47,14 +60,22 @@ __all__ = [
     "Signer",
     "Verifier",
     "WhatIf",
+    "attest",
+    "copy_log",
+    "cosign",
     "make_checkpoint",
     "new_signer",
+    "newest_checkpoint",
     "prove",
     "prove_growth",
+    "prove_line",
     "prune",
+    "publish",
     "read_signer",
     "read_verifier",
+    "read_verifiers",
     "replay_log",
+    "rotate_key",
     "verify",
     "verify_growth",
     "verify_proof",
@@ -62,6 +83,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Accepted": "sign.statements",
     "Call": "entry",
     "ConsistencyProof": "sign.notes",
     "Decided": "write.drafts",
@@ -71,21 +93,30 @@ _MODULES = {
     "Line": "read.reading",
     "LogEntry": "entry",
     "LogReader": "read.reading",
-    "NotWholeError": "integrity.verify",
+    "NewCheckpoint": "sign.signing",
+    "NotWholeError": "damage",
     "ReplayReport": "replay.replaying",
     "Report": "integrity.verify",
     "SignatureError": "sign.keys",
     "Signer": "sign.keys",
     "Verifier": "sign.keys",
     "WhatIf": "replay.what_if_report",
+    "attest": "integrity.attest",
+    "copy_log": "sign.publishing",
+    "cosign": "sign.signing",
     "make_checkpoint": "sign.signing",
     "new_signer": "sign.keys",
-    "prove": "sign.signing",
-    "prove_growth": "sign.signing",
+    "newest_checkpoint": "sign.publishing",
+    "prove": "sign.proving",
+    "prove_growth": "sign.proving",
+    "prove_line": "sign.proving",
     "prune": "integrity.prune",
+    "publish": "sign.publishing",
     "read_signer": "sign.keys",
     "read_verifier": "sign.keys",
+    "read_verifiers": "sign.keys",
     "replay_log": "replay.replaying",
+    "rotate_key": "sign.signing",
     "verify": "integrity.verify",
     "verify_growth": "sign.checkpoints",
     "verify_proof": "sign.checkpoints",

@@ -1,15 +1,18 @@
-"""What is wrong with a log: the kinds of damage, and what was done to lines that do not fit."""
+"""What is wrong with a log: the kinds of damage, and where it is."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from itertools import pairwise
 
 from msgspec import Struct
 
-from policy_router.log.entry import LineView, view_of
+from policy_router.errors import LogError
+
+
+class NotWholeError(LogError):
+    """A log that is damaged, or not the one that was signed before."""
+
 
 SHOWN = 20
 """How many places of a kind are listed."""
@@ -37,15 +40,25 @@ class Damage(StrEnum):
     CHANGED_POLICY = "changed_policy"
     """A policy's file does not hold what its name says."""
     BAD_PRUNE = "bad_prune"
-    """A segment was removed, and the log does not say so."""
+    """Segments were removed, and nobody says so; with a key: nobody who has it."""
     BAD_CHECKPOINT = "bad_checkpoint"
     """A checkpoint cannot be read, or contradicts others."""
+    BAD_STATEMENT = "bad_statement"
+    """A statement that was signed cannot be read, or contradicts others."""
     BAD_SIGNATURE = "bad_signature"
     """A checkpoint is not signed with the key."""
+    BAD_TREE = "bad_tree"
+    """A file of the tree is missing, or is not what was signed."""
+    OTHER_ORIGIN = "other_origin"
+    """Something is signed for another log."""
     REWRITTEN = "rewritten"
     """The lines are not those that a checkpoint covers."""
     UNSIGNED = "unsigned"
     """There is a key, and no checkpoint."""
+    UNWITNESSED = "unwitnessed"
+    """There is the key of a witness, and no checkpoint has its signature."""
+    TOO_OLD = "too_old"
+    """The newest checkpoint is older than it may be."""
 
 
 LOSSES = frozenset(
@@ -78,91 +91,66 @@ class Problem(Struct, frozen=True):
     lines: tuple[int, int] | None = None
 
 
-class Placed(Struct, frozen=True):
-    """A line with the number that it has, whatever it says, and its hash."""
+class Places:
+    """What is wrong with lines, as ranges of their numbers: some are listed, the others counted."""
 
-    number: int
-    hash: str
-    read: LineView | None
-    is_edited: bool
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._ranges: dict[tuple[Damage, str], list[tuple[int, int]]] = {}
+        self._more: dict[tuple[Damage, str], int] = {}
 
+    def add(self, damage: Damage, where: str, first: int, last: int) -> None:
+        """Add lines.
 
-def number_of(line: Placed) -> int:
-    """Return the number of a line."""
-    return line.number
+        Args:
+            damage: what was done to them.
+            where: the segment.
+            first: the number of the first one.
+            last: that of the last one.
+        """
+        key = damage, where
+        ranges = self._ranges.setdefault(key, [])
+        if ranges and first <= ranges[-1][1] + 1 and last >= ranges[-1][0] - 1:
+            ranges[-1] = min(first, ranges[-1][0]), max(last, ranges[-1][1])
+        elif len(ranges) <= SHOWN:
+            ranges.append((first, last))
+        else:
+            self._more[key] = self._more.get(key, 1) + 1
+            ranges[-1] = ranges[-1][0], last
 
+    def take_back(self, damage: Damage, number: int) -> None:
+        """Take back that something was done to a line."""
+        for key, ranges in self._ranges.items():
+            for place, (first, last) in enumerate(ranges if key[0] is damage else ()):
+                if first <= number <= last:
+                    parts = (first, number - 1), (number + 1, last)
+                    ranges[place : place + 1] = [it for it in parts if it[0] <= it[1]]
+                    return
 
-def placed(lines: Iterable[bytes], number: int, prev: str) -> Iterator[Placed]:
-    """Number lines: by the line before where they follow it, else as they say."""
-    for content in lines:
-        read = view_of(content)
-        follows = read is None or read.prev == prev
-        number = number + 1 if read is None or follows else read.seq
-        prev = hashlib.sha256(content).hexdigest()
-        yield Placed(number, prev, read, is_edited=read is None or read.seq != number)
+    def tells_of(self, number: int) -> bool:
+        """Tell whether something is known to be wrong with a line, but that it was signed."""
+        kinds = ((it, ranges) for (it, _), ranges in self._ranges.items())
+        found = (one for it, ranges in kinds if it is not Damage.REWRITTEN for one in ranges)
+        return any(first <= number <= last for first, last in found)
 
-
-def diagnosed(
-    names: tuple[str, str, str], lines: list[Placed], edited: set[int]
-) -> Iterator[Problem]:
-    """Tell what was done to lines; the first one is the last of the segment before, or block.
-
-    Args:
-        names: where the first one is, where those are missing that are missing after it, and where
-            the others are.
-        lines: the lines.
-        edited: the numbers of those that are known to be changed.
-    """
-    earlier, after_it, name = names
-    numbers = [line.number for line in lines]
-    ordered = sorted(lines, key=number_of)
-    for line, following in pairwise(ordered):
-        is_next = following.number == line.number + 1
-        if is_next and following.read is not None and following.read.prev != line.hash:
-            edited.add(max(line.number, 1))  # before the first there is none
-    moved = {
-        line.number for line, place in zip(ordered, numbers, strict=True) if line.number != place
-    }
-    repeated = {number for number, following in pairwise(sorted(numbers)) if number == following}
-    gaps = [
-        (number + 1, following - 1)
-        for number, following in pairwise(sorted(numbers))
-        if following > number + 1
-    ]
-    yield from _problems(Damage.SWAPPED, name, _ranges(moved | repeated))
-    first = {number for number in edited if number <= numbers[0]} if earlier != name else set()
-    yield from _problems(Damage.EDITED, earlier, _ranges(first))
-    yield from _problems(Damage.EDITED, name, _ranges(edited - first))
-    cut = [gap for gap in gaps if gap[0] == numbers[0] + 1]
-    yield from _problems(Damage.REMOVED, after_it, cut)
-    yield from _problems(Damage.REMOVED, name, [gap for gap in gaps if gap not in cut])
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong."""
+        for (damage, where), ranges in self._ranges.items():
+            for first, last in ranges[:SHOWN]:
+                message = f"{spelt_lines(first, last)}: {_WORDS[damage]}"
+                yield Problem(damage, where, message, (first, last))
+            for first, last in ranges[SHOWN:]:
+                places = self._more.get((damage, where), 1)
+                words = f"{places} more places up to line {last:,}: {_WORDS[damage]}"
+                yield Problem(damage, where, words, (first, last))
 
 
 _WORDS: Mapping[Damage, str] = {
     Damage.SWAPPED: "out of order, or there twice",
     Damage.EDITED: "changed",
     Damage.REMOVED: "removed",
+    Damage.REWRITTEN: "not what was signed",
 }
-
-
-def _problems(damage: Damage, name: str, ranges: Sequence[tuple[int, int]]) -> Iterator[Problem]:
-    for first, last in ranges[:SHOWN]:
-        yield Problem(damage, name, f"{spelt_lines(first, last)}: {_WORDS[damage]}", (first, last))
-    if more := ranges[SHOWN:]:
-        span = (more[0][0], more[-1][1])
-        words = f"{len(more)} more places up to line {span[1]:,}: {_WORDS[damage]}"
-        yield Problem(damage, name, words, span)
-
-
-def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Return numbers as ranges, from and up to."""
-    found: list[tuple[int, int]] = []
-    for number in sorted(numbers):
-        if found and number == found[-1][1] + 1:
-            found[-1] = (found[-1][0], number)
-        else:
-            found.append((number, number))
-    return found
 
 
 def spelt_lines(first: int, last: int) -> str:

@@ -23,6 +23,8 @@ HOLE: Final = b"\0"
 """What a power cut may leave where nothing was on disk yet. No line has it: JSON spells it out."""
 ACCESS: Final = "access"
 """The purpose of a decision that only answers whether something is allowed."""
+MOST_LINE: Final = 16 << 20
+"""The bytes that no line has more of: nobody writes a longer one, and nobody reads one."""
 GENESIS: Final = "0" * 64
 """What the first line of a writer has for the hash of the line before it."""
 ID_RULE: Final = "the id of a decision is of 1 to 200 letters, digits, `_`, `-`, `.`, `:`"
@@ -110,6 +112,7 @@ class Execution(Struct, frozen=True, omit_defaults=True):
         duration_seconds: of the end: the time since the start.
         session_id: the session of the child.
         calls: of the end: every model call, in order.
+        answer_id: of an answer that can be gone on from: its id at the provider.
     """
 
     event: str
@@ -129,6 +132,7 @@ class Execution(Struct, frozen=True, omit_defaults=True):
     duration_seconds: float | None = None
     session_id: str | None = None
     calls: tuple[Call, ...] = ()
+    answer_id: str | None = None
 
 
 class Gap(Struct, frozen=True, omit_defaults=True):

@@ -4,22 +4,21 @@
 
     LOG/
       w1/00000001.jsonl       a writer's segments, one JSON object a line
-      w1/00000001.pruned      what is kept of a segment that was removed
+      heads/w1                how far the writer has come; its lock
       policies/               policies by content, and the rule files they were made of
-      checkpoints/            signed checkpoints, by the number of lines that they cover
-      .heads/w1               how far the writer has come; its lock
+      tree/                   the Merkle tree over the lines, its checkpoints, what was signed
+
+A log of the first edition has its heads in ``.heads/``, and goes on there. Its signed checkpoints
+are in ``checkpoints/``; what it kept of segments that were removed is in ``w1/00000001.pruned``.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager, suppress
-from itertools import takewhile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -27,26 +26,30 @@ from msgspec import Struct
 
 from policy_router.diagnostics.model import printable
 from policy_router.errors import LogError, reason_of
+from policy_router.log.files import read_file
 from policy_router.log.heads import Head, UnknownSchemaError, last_hash, read_head
-from policy_router.log.pruned import read_pruned
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Is told how many bytes of how many are done."""
 
 _WRITER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-_SEGMENT = re.compile(r"(\d{8}|[1-9]\d{8,17})\.(jsonl|pruned)", re.ASCII)
+_SEGMENT = re.compile(r"(\d{8}|[1-9]\d{8,17})\.jsonl", re.ASCII)
 _NOTE = re.compile(r"\d{1,20}\.txt", re.ASCII)
-_BINARY: Final = getattr(os, "O_BINARY", 0)
-_RESERVED: Final = frozenset({"policies", "checkpoints"})
+_CHECKPOINT = re.compile("checkpoint")
+PRUNE_WRITER: Final = "prune"
+"""The writer of the lines that say what was removed: no other can have its name."""
+_RESERVED: Final = frozenset({"policies", "checkpoints", "heads", "tree"})
+WRITER_RULE: Final = (
+    "a writer's name is of letters, digits, `_`, `-` and `.`, and no name that a log needs itself"
+)
 
 
 class Segment(Struct, frozen=True, order=True):
-    """A file of a writer; ``is_pruned`` where only its proof material is left."""
+    """A file of a writer."""
 
     writer: str
     number: int
     path: str
-    is_pruned: bool = False
 
     @property
     def name(self) -> str:
@@ -61,8 +64,8 @@ class LogFolder:
         """Take a path; nothing is read or made."""
         self.path = Path(path).absolute()
         self.policies = self.path / "policies"
-        self.checkpoints = self.path / "checkpoints"
-        self.heads = self.path / ".heads"
+        self.tree = self.path / "tree"
+        self.first_checkpoints = self.path / "checkpoints"
 
     @classmethod
     def existing(cls, path: str | Path) -> LogFolder:
@@ -73,10 +76,18 @@ class LogFolder:
         """
         folder = cls(path)
         with readable(folder):
-            is_there = folder.writers() or folder.heads.is_dir() or _has(folder.checkpoints, _NOTE)
+            signed = (folder.tree, _CHECKPOINT), (folder.first_checkpoints, _NOTE)
+            is_there = bool(folder.writers()) or folder.heads.is_dir()
+            is_there = is_there or any(_has(*it) for it in signed)
         if not is_there:
             raise LogError(str(path), "there is no decision log here")
         return folder
+
+    @property
+    def heads(self) -> Path:
+        """The folder of the heads."""
+        first, own = self.path / ".heads", self.path / "heads"
+        return first if first.is_dir() and not own.is_dir() else own
 
     def writers(self) -> list[str]:
         """Return the names of the writers that have a folder of lines, sorted."""
@@ -98,25 +109,22 @@ class LogFolder:
         return sorted(filter(is_writer, names), key=_natural)
 
     def segments(self, writer: str) -> list[Segment]:
-        """Return the segments of a writer, in order; one that is there and pruned is there."""
-        found: dict[int, Segment] = {}
+        """Return the segments of a writer that are there, in order."""
         try:
             with os.scandir(self.path / writer) as files:
-                names = sorted(it.name for it in files if it.is_file())
+                names = [it.name for it in files if _SEGMENT.fullmatch(it.name) and it.is_file()]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        for name in names:  # .jsonl comes before .pruned
-            match = _SEGMENT.fullmatch(name)
-            if match and int(match[1]) not in found:
-                path = str(self.path / writer / name)
-                number = int(match[1])
-                found[number] = Segment(writer, number, path, match[2] == "pruned")
-        return [found[number] for number in sorted(found)]
+        found = ((int(name.partition(".")[0]), name) for name in names)
+        return [
+            Segment(writer, number, str(self.path / writer / name))
+            for number, name in sorted(found)
+        ]
 
     def all_segments(self) -> Iterator[Segment]:
-        """Yield every segment of every writer that is still there."""
+        """Yield every segment of every writer."""
         for writer in self.writers():
-            yield from (it for it in self.segments(writer) if not it.is_pruned)
+            yield from self.segments(writer)
 
     def segment_path(self, writer: str, number: int) -> Path:
         """Return the path of a segment."""
@@ -133,7 +141,7 @@ class LogFolder:
             return None
         try:
             # It is written over in place: what is read twice alike was not being written.
-            while content != (again := path.read_bytes()):
+            while content != (again := read_file(path)):
                 content = again
         except FileNotFoundError:
             return None
@@ -147,13 +155,8 @@ class LogFolder:
         if head.length:
             segments = [it for it in segments if it.number == head.segment]
         else:
-            segments = [it for it in segments if it.number < head.segment][-1:]
-        for it in segments:
-            kept = read_pruned(it.path) if it.is_pruned else None
-            if kept is not None:
-                return (kept.first + kept.lines - 1, kept.hash) == (head.seq, head.hash)
-            return last_hash(it.path, head.length or None) == head.hash
-        return True
+            segments = [it for it in segments if it.number == head.segment - 1]
+        return all(last_hash(it.path, head.length or None) == head.hash for it in segments)
 
 
 _BROKEN: Final = (
@@ -180,56 +183,6 @@ def readable(folder: LogFolder) -> Iterator[None]:
 def is_writer(name: str) -> bool:
     """Tell whether a writer can have this name."""
     return bool(_WRITER.fullmatch(name)) and name not in _RESERVED
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, and on disk when this returns.
-
-    Raises:
-        OSError: it cannot be written; what was there is as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        with half.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        half.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            half.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def opened(path: Path, flags: int = 0) -> io.FileIO:
-    """Open a file to read and write; it is made where it is not there."""
-    return io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | _BINARY | flags, 0o644), "rb+")
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder and those it is in, with their names on disk when this returns.
-
-    Raises:
-        OSError: one cannot be made.
-    """
-    new = list(takewhile(lambda it: not it.exists(), (path, *path.parents)))
-    path.mkdir(parents=True, exist_ok=True)
-    for it in new:
-        with suppress(PermissionError):  # what it is in may be written and not read
-            sync_folder(it.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Let the names in a folder be on disk; a system that cannot open folders does so itself."""
-    if os.name == "nt":  # pragma: no cover - other systems
-        return
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _has(folder: Path, pattern: re.Pattern[str]) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, Final
 
 import msgspec
 from msgspec import Struct
 
-from policy_router.log.entry import UNREADABLE, line_hash
+from policy_router.log.entry import MOST_LINE, UNREADABLE, line_hash
+from policy_router.log.files import open_file
 
 SCHEMA: Final = "policy-router/log/v1"
 _ANY_SCHEMA = re.compile(r"policy-router/log/v\d+", re.ASCII)
@@ -84,7 +85,7 @@ def last_hash(path: str | Path, length: int | None = None) -> str | None:
     Returns:
         The hash; None where no line ends there.
     """
-    with open(path, "rb") as stream:  # noqa: PTH123 - the name may be a string
+    with open_file(path) as stream:
         size = stream.seek(0, io.SEEK_END)
         if length is None:
             length = after_newline(stream, size)
@@ -93,10 +94,11 @@ def last_hash(path: str | Path, length: int | None = None) -> str | None:
             return None
         start = after_newline(stream, length - 1)
         stream.seek(start)
-        return line_hash(stream.read(length - 1 - start))
+        size = length - 1 - start
+        return line_hash(stream.read(size)) if size <= MOST_LINE else None
 
 
-def after_newline(stream: BinaryIO, stop: int) -> int:
+def after_newline(stream: IO[bytes], stop: int) -> int:
     """Return the offset after the last line end before another offset; 0 where there is none."""
     while stop > 0:
         start = max(0, stop - _BLOCK)

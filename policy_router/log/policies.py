@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,12 @@ from pathlib import Path
 from policy_router.domain import Policy
 from policy_router.errors import PolicyError, RecordError, reason_of
 from policy_router.files.loader import load_files, load_stored
-from policy_router.log.folder import LogFolder, write_whole
+from policy_router.log.files import open_file, read_file, write_whole
+from policy_router.log.folder import LogFolder
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_FILES = re.compile(r"[0-9a-f]{32}")
+_MOST_BYTES = 64 << 20
 _LONGEST_NAME = 50
 _UNSAFE = re.compile(r"[^\w. -]")
 
@@ -42,13 +46,14 @@ class PolicyStore:
             is_kept = _holds(path, policy.revision)
         if not is_kept:
             write_whole(path, policy.canonical)
-        files = [(source.name, source.blanked()) for source in policy.sources]
-        kept = hashlib.sha256(repr(files).encode(errors="surrogatepass")).hexdigest()[:16]
-        folder = path.with_suffix("") / kept
-        for number, (name, text) in enumerate(files):
-            file = folder / _file_name(number, name)
-            if not file.exists():
-                write_whole(file, text.encode(errors="replace"))
+        files = {
+            _file_name(number, source.name): source.blanked().encode(errors="replace")
+            for number, source in enumerate(policy.sources)
+        }
+        folder = path.with_suffix("") / _digest_of_files(files.items())
+        for name, content in files.items():
+            if not (folder / name).exists():
+                write_whole(folder / name, content)
 
     def path(self, revision: str) -> Path:
         """Return where a policy is: under its revision, where a file can have that name."""
@@ -70,7 +75,7 @@ class PolicyStore:
             raise RecordError("the record names no revision of a policy")
         path = self.path(revision)
         try:
-            content = path.read_bytes()
+            content = read_file(path, _MOST_BYTES)
         except OSError as problem:
             reason = reason_of(problem)
             raise RecordError(f"the policy {revision[:19]} is not kept: {reason}") from None
@@ -96,7 +101,7 @@ class PolicyStore:
         for folder in sorted(folders.iterdir()) if folders.is_dir() else ():
             try:
                 files = [
-                    (str(path), path.read_bytes())
+                    (str(path), read_file(path, _MOST_BYTES))
                     for path in sorted(folder.iterdir())
                     if not path.name.startswith(".")
                 ]
@@ -108,7 +113,7 @@ class PolicyStore:
         return policy
 
     def altered(self) -> list[str]:
-        """Return the names of the files that do not hold what their names say.
+        """Return the names of policies and rule files that do not hold what their names say.
 
         Raises:
             OSError: one cannot be read.
@@ -116,7 +121,16 @@ class PolicyStore:
         if not self._folder.is_dir():
             return []
         files = sorted(self._folder.glob("*.json"))
-        return [file.name for file in files if not _holds(file, _revision_of(file))]
+        found = [file.name for file in files if not _holds(file, _revision_of(file))]
+        folders = sorted(it for it in self._folder.glob("*/*") if _FILES.fullmatch(it.name))
+        for folder in folders:
+            content = ((it.name, _read(it)) for it in sorted(folder.iterdir()))
+            if (
+                _digest_of_files((name, it) for name, it in content if name[:1] != ".")
+                != folder.name
+            ):
+                found.append(folder.relative_to(self._folder).as_posix())
+        return found
 
 
 def digest(content: bytes) -> str:
@@ -129,7 +143,23 @@ def _revision_of(path: Path) -> str:
 
 
 def _holds(path: Path, revision: str) -> bool:
-    return path.is_file() and digest(path.read_bytes()) == revision
+    if not path.is_file():
+        return False
+    with open_file(path) as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == revision
+
+
+def _read(path: Path) -> bytes:
+    """Return what a rule file holds; something else where it is none."""
+    return read_file(path, _MOST_BYTES) if path.is_file() else b"\0"
+
+
+def _digest_of_files(files: Iterable[tuple[str, bytes]]) -> str:
+    """Return the name of the folder of rule files: 32 digits, where the first edition has 16."""
+    found = hashlib.sha256()
+    for name, content in files:
+        found.update(b"%d %s %d\n%s" % (len(name), name.encode(), len(content), content))
+    return found.hexdigest()[:32]
 
 
 def _file_name(number: int, name: str) -> str:

@@ -69,6 +69,7 @@ def _policy(policy: Policy) -> dict[str, Any]:
         "facts": _each(policy.facts, _fact),
         **{key: _closed(policy.closed.get(path)) for key, path in CLOSED.items()},
         "require": [path for path in policy.required if not path.startswith("facts.")] or None,
+        "unknown_cost_usd": policy.unknown_cost_usd,
         "tables": {name: table.values for name, table in policy.tables.items()} or None,
         "pool": None if policy.pool is None else [_entry(policy, item) for item in policy.pool],
         "forbid": [_forbid(number, rule) for number, rule in enumerate(policy.forbid, start=1)]

@@ -132,6 +132,7 @@ class _Reader:
             facts=facts,
             closed=closed,
             required=required,
+            unknown_cost_usd=self.number("unknown_cost_usd"),
             tables=tables,
             variables=variables,
             pool=pool,
@@ -156,6 +157,11 @@ class _Reader:
     def text(self, key: str) -> str | None:
         piece = self.sections.one(key)
         return piece.text() if piece else None
+
+    def number(self, key: str) -> float | None:
+        piece = self.sections.one(key)
+        found = piece.number() if piece else None
+        return None if found is None else float(found)
 
     # Sections without conditions.
 

@@ -14,7 +14,10 @@ from policy_router.diagnostics.model import Code, Diagnostic, Severity, Span, js
 from policy_router.diagnostics.redaction import REFERENCE
 from policy_router.policy.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode
 
-_SINGLE = ("name", "description", "owner", "model", "provider", "reasoning_effort", "precedence")
+_SINGLE = (
+    *("name", "description", "owner", "model", "provider", "reasoning_effort"),
+    *("unknown_cost_usd", "precedence"),
+)
 """The root keys that stand in one file only."""
 _OPEN_WORDS = frozenset({"api", "max_tokens", "system_role", "unsupported"})
 """The keys of a dialect; a key that is none of them may be a secret's, in the wrong place."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import ExitStack, aclosing
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -17,8 +18,10 @@ from policy_router.errors import needs_extra
 from policy_router.server.active import Active
 from policy_router.server.administering import Administrators
 from policy_router.server.asking import (
+    LONGEST_BODY,
     Answer,
     Asked,
+    BrokenOffError,
     DisconnectedError,
     Edges,
     Receive,
@@ -26,6 +29,8 @@ from policy_router.server.asking import (
     Send,
     answer_of,
     body_of,
+    length_of,
+    with_bearer,
 )
 from policy_router.server.auditing import Auditors
 from policy_router.server.authzen import PATH as ACCESS
@@ -34,11 +39,24 @@ from policy_router.server.credentials import LOGGER, Credential, Limits
 from policy_router.server.deciding import DECISION, Agents, batch_size
 from policy_router.server.evaluations import evaluations_size
 from policy_router.server.gate import Gate
+from policy_router.server.gateway.models import CALLS, LONGEST_CALL, models_of
+from policy_router.server.gateway.said import to_openai
 from policy_router.server.metrics import OTHER, ROUTES, Metrics
 from policy_router.server.metrics import TYPE as METRICS
 from policy_router.server.openapi import document
-from policy_router.server.problems import Header, Problem, busy, not_json, role_needed
+from policy_router.server.plans import Plans, tasks_size
+from policy_router.server.problems import (
+    Header,
+    Problem,
+    busy,
+    credential_needed,
+    not_json,
+    role_needed,
+)
 from policy_router.server.tracing import Spans
+
+if TYPE_CHECKING:
+    from policy_router.server.gateway.gateway import Gateway
 
 Handler = Callable[[Asked], Awaitable[Answer]]
 WriteWhole = Callable[[Send, int, list[Header], bytes], bool]
@@ -59,6 +77,10 @@ class Route(Struct, frozen=True):
         weighs: how many requests a body counts as.
         name: how it is called where requests are counted.
         also: another role that will do.
+        longest: how many bytes a body may have.
+        takes_api_key: whether a credential may come in the header ``x-api-key`` too.
+        spends: whether it spends money, which takes a credential, or a socket of one's own.
+        problem_in: says a problem in the words of its clients.
     """
 
     answer: Handler
@@ -66,6 +88,10 @@ class Route(Struct, frozen=True):
     weighs: Callable[[bytes], int] | None = None
     name: str = OTHER
     also: str | None = None
+    longest: int = LONGEST_BODY
+    takes_api_key: bool = False
+    spends: bool = False
+    problem_in: Callable[[Problem], Answer] = answer_of
 
 
 Routes = dict[str, dict[str, Route]]
@@ -85,8 +111,10 @@ class Service:
         *,
         routes: Routes,
         queue: int,
+        may_spend: bool = False,
         spans: Spans | None = None,
         write_whole: WriteWhole = lambda *_: False,
+        cut: Callable[[Send], None] = lambda _: None,
     ) -> None:
         """Begin.
 
@@ -98,12 +126,15 @@ class Service:
             metrics: count.
             routes: what answers.
             queue: how many requests are answered at a time.
+            may_spend: whether everybody who may ask is known, so that money may be spent.
             spans: take over the traces of requests.
             write_whole: writes an answer at once, where the server has a quicker way for that.
+            cut: ends an answer so that its client knows that it is not whole.
         """
         self.active, self.is_draining = active, False
         self._gate, self._limits, self._edges, self._spans = gate, limits, edges, spans
-        self._metrics, self._queue, self._write_whole = metrics, queue, write_whole
+        self._metrics, self._queue, self._may_spend = metrics, queue, may_spend
+        self._write_whole, self._cut = write_whole, cut
         self._running = self._bytes = 0
         self._routes = {
             path: {
@@ -118,19 +149,20 @@ class Service:
         if scope["type"] != "http":
             raise RuntimeError("only HTTP is spoken here")
         began, name = perf_counter(), OTHER
+        shaped: Callable[[Problem], Answer] = answer_of
         try:
             route, rest = self._route(scope["path"], scope["method"])
-            name = route.name
+            name, shaped = route.name, route.problem_in
             answer = await self._answered(route, rest, scope, receive)
         except Problem as problem:
-            answer = answer_of(problem)
+            answer = shaped(problem)
         except DisconnectedError:
             return
         except RecursionError as problem:  # a body can be nested so that reading works, and no more
-            answer = answer_of(not_json(problem))
+            answer = shaped(not_json(problem))
         except Exception:  # noqa: BLE001 - a bug of ours fails one request and is logged
             LOGGER.exception("%s %s", scope["method"], printable(scope["path"]))
-            answer = answer_of(Problem(500, "internal", "this is a bug of the service"))
+            answer = shaped(Problem(500, "internal", "this is a bug of the service"))
         if scope["path"].startswith(ACCESS):
             named = request_id(scope["headers"])
             answer = replace(answer, headers=(*answer.headers, *named))
@@ -153,8 +185,15 @@ class Service:
         start = {"type": "http.response.start", "status": answer.status, "headers": headers}
         await send(start)
         if answer.pieces is not None:
-            async for piece in answer.pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            try:
+                async with aclosing(answer.pieces) as pieces:
+                    async for piece in pieces:
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
+            except DisconnectedError:
+                return
+            except BrokenOffError:
+                self._cut(send)
+                return
         await send({"type": "http.response.body", "body": body})
 
     async def _answered(self, route: Route, rest: str, scope: Scope, receive: Receive) -> Answer:
@@ -163,28 +202,60 @@ class Service:
             self._spans.take_over(headers)
         if route.role is None:
             return await route.answer(Asked(_NOBODY, headers=headers, query=scope["query_string"]))
+        if route.takes_api_key:
+            headers = with_bearer(headers)
         credential = self._gate.known(headers) or await self._gate.credential(headers)
         if route.role not in credential.roles and route.also not in credential.roles:
             raise role_needed(route.role)
-        if self._running >= self._queue or self._bytes > _MOST_BYTES:
+        if route.spends and not self._may_spend:
+            raise credential_needed()
+        asked = Asked(credential, b"", headers, scope["query_string"], rest, receive)
+        is_bounded = credential.rate is not None or credential.concurrency is not None
+        run = self._held if is_bounded or route.longest > LONGEST_BODY else self._run
+        return await run(route, asked, receive)
+
+    async def _run(self, route: Route, asked: Asked, receive: Receive) -> Answer:
+        """Answer a request, and count it until its answer is there: the quick way of most."""
+        self._check_room(0)
+        self._count(1, 0)
+        size = 0
+        try:
+            body = await body_of(asked.headers, receive)
+            size = len(body)
+            self._bytes += size
+            return await route.answer(
+                Asked(asked.credential, body, asked.headers, asked.query, asked.rest, receive)
+            )
+        finally:
+            self._count(-1, -size)
+
+    async def _held(self, route: Route, asked: Asked, receive: Receive) -> Answer:
+        """Answer a request that is bounded or may be long, and count it until its answer's end."""
+        # A body that may be long is counted before it is read.
+        size = length_of(asked.headers, route.longest)
+        self._check_room(size)
+        with ExitStack() as held:
+            self._count(1, size)
+            held.callback(self._count, -1, -size)
+            body = await body_of(asked.headers, receive, route.longest)
+            weight = 1 if route.weighs is None else route.weighs(body)
+            held.enter_context(self._limits.use(asked.credential, weight))
+            answer = await route.answer(replace(asked, body=body))
+            if answer.pieces is not None:
+                answer = replace(answer, pieces=_while(answer.pieces, held.pop_all()))
+        return answer
+
+    def _check_room(self, size: int) -> None:
+        """Turn a request away where too many, or too long ones, are being answered."""
+        if self._running >= self._queue or self._bytes + size > _MOST_BYTES:
             self._metrics.overloaded()
             raise busy("overloaded", "there are too many requests at a time")
-        self._running += 1
+
+    def _count(self, requests: int, size: int) -> None:
+        """Count what is being answered."""
+        self._running += requests
+        self._bytes += size
         self._metrics.running(self._running)
-        body = b""
-        try:
-            body = await body_of(headers, receive)
-            self._bytes += len(body)
-            asked = Asked(credential, body, headers, scope["query_string"], rest, receive)
-            if credential.rate is None and credential.concurrency is None:
-                return await route.answer(asked)
-            weight = 1 if route.weighs is None else route.weighs(body)
-            with self._limits.use(credential, weight):
-                return await route.answer(asked)
-        finally:
-            self._running -= 1
-            self._metrics.running(self._running)
-            self._bytes -= len(body)
 
     def _route(self, path: str, method: str) -> tuple[Route, str]:
         methods, rest, above = self._routes.get(path), "", ""
@@ -204,6 +275,14 @@ class Service:
             detail = f"the method is none of {allowed}"
             raise Problem(405, "no_method", detail, headers=headers)
         return route, rest
+
+
+async def _while(pieces: AsyncGenerator[bytes, None], held: ExitStack) -> AsyncGenerator[bytes]:
+    """Yield the pieces of an answer, and leave what is held at their end."""
+    with held:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
 
 
 _NOBODY: Final = Credential("", frozenset())
@@ -289,21 +368,50 @@ def access_routes(access: Access) -> Routes:
     }
 
 
+def gateway_routes(agents: Agents, gateway: Gateway | None) -> Routes:
+    """Return what clients of models ask.
+
+    Args:
+        agents: list the models.
+        gateway: forwards calls; None where models are not called.
+    """
+
+    async def not_offered(_asked: Asked) -> Answer:
+        help_ = "start the service with `--run`"
+        raise Problem(501, "not_offered", "this service calls no models", help=help_)
+
+    models = Route(models_of(agents), takes_api_key=True, problem_in=to_openai)
+
+    def call(answer: Handler) -> Route:
+        return Route(
+            answer,
+            longest=LONGEST_CALL,
+            takes_api_key=True,
+            spends=gateway is not None,
+            problem_in=to_openai,
+        )
+
+    routes = {"/v1/models": {"GET": models}}
+    for path, name in CALLS.items():
+        routes[path] = {"POST": call(getattr(gateway, name, not_offered))}
+    return routes
+
+
+def plan_routes(plans: Plans) -> Routes:
+    """Return what hosts in other languages ask."""
+    return {
+        "/v1/plan": {"POST": Route(plans.plan, weighs=tasks_size)},
+        "/v1/executions": {"POST": Route(plans.report)},
+    }
+
+
 def later_routes() -> Routes:
     """Return what is promised for a later version."""
 
     async def later(_asked: Asked) -> Answer:
         raise Problem(501, "not_implemented", "this is promised for a later version")
 
-    get, post = {"GET": Route(later)}, {"POST": Route(later)}
-    return {
-        "/v1/plan": post,
-        "/v1/executions": post,
-        "/v1/models": get,
-        "/v1/chat/completions": post,
-        "/v1/responses": post,
-        "/v1/messages": post,
-    }
+    return {"/v1/messages": {"POST": Route(later)}}
 
 
 def state_routes(

@@ -7,7 +7,7 @@ page can let a browser ask a service on the reader's own machine (DNS rebinding)
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -25,10 +25,20 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 LONGEST_BODY: Final = 1024 * 1024
 """The longest body, in bytes."""
 JSON: Final = b"application/json"
-_ONCE: Final = (b"host", b"origin", b"authorization", b"content-type", b"policy-router-parent")
 _PLAIN: Final = ((b"content-encoding", b"identity"), (b"transfer-encoding", b"chunked"))
 """How a body may come, if a header says so."""
 _Type = TypeVar("_Type")
+API_KEY: Final = b"x-api-key"
+"""Where clients of Anthropic have their credential."""
+_ONCE: Final = (
+    b"host",
+    b"origin",
+    b"authorization",
+    b"content-type",
+    b"policy-router-facts",
+    b"policy-router-parent",
+    API_KEY,
+)
 _LONGEST_QUERY: Final = 4096
 _LONGEST_NUMBER: Final = 20
 
@@ -96,7 +106,7 @@ class Answer(Struct, frozen=True):
     status: int = 200
     headers: tuple[Header, ...] = ()
     type: bytes = JSON
-    pieces: AsyncIterator[bytes] | None = None
+    pieces: AsyncGenerator[bytes, None] | None = None
     revision: str | None = None
 
     @classmethod
@@ -107,6 +117,10 @@ class Answer(Struct, frozen=True):
 
 class DisconnectedError(Exception):
     """The client has hung up."""
+
+
+class BrokenOffError(Exception):
+    """An answer that has begun cannot be finished."""
 
 
 def answer_of(problem: Problem) -> Answer:
@@ -181,6 +195,22 @@ class Edges:
             )
 
 
+def with_bearer(headers: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+    """Return headers in which a credential stands where it usually does.
+
+    Raises:
+        Problem: there are two.
+    """
+    key = headers.get(API_KEY)
+    if key is None:
+        return headers
+    bearer = b"Bearer " + key
+    if headers.get(b"authorization", bearer) != bearer:
+        detail = "a credential is given twice: in this header and in `authorization`"
+        raise Problem(400, "stated_twice", detail, path=API_KEY.decode())
+    return {**headers, b"authorization": bearer}
+
+
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
@@ -189,22 +219,41 @@ def _is_address(name: str) -> bool:
     return True
 
 
-async def body_of(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+def length_of(headers: Mapping[bytes, bytes], longest: int) -> int:
+    """Return how many bytes of a body are announced; a body without a length may be the longest.
+
+    Raises:
+        Problem: they are too many.
+    """
+    length = headers.get(b"content-length")
+    if length is None:
+        return longest if b"transfer-encoding" in headers else 0
+    if len(length) > _LONGEST_NUMBER or not length.isdigit() or int(length) > longest:
+        raise _too_long(longest)
+    return int(length)
+
+
+async def body_of(
+    headers: Mapping[bytes, bytes], receive: Receive, longest: int = LONGEST_BODY
+) -> bytes:
     """Return the body of a request, which has to be JSON.
+
+    Args:
+        headers: the headers of the request.
+        receive: returns the pieces of the body.
+        longest: how many bytes it may have.
 
     Raises:
         Problem: it is something else, or too long.
         DisconnectedError: the client has hung up before its end, or was too slow.
     """
-    length = headers.get(b"content-length", b"0")
-    if len(length) > _LONGEST_NUMBER or not length.isdigit() or int(length) > LONGEST_BODY:
-        raise _too_long()
+    length_of(headers, longest)
     message = await receive()
     content: bytes = message.get("body", b"")
     if message.get("more_body") or message["type"] != "http.request":
-        content = await _rest(message, receive)
-    if len(content) > LONGEST_BODY:
-        raise _too_long()
+        content = await _rest(message, receive, longest)
+    if len(content) > longest:
+        raise _too_long(longest)
     kind = headers.get(b"content-type", b"")
     if kind != JSON and (content or kind):
         _check_type(kind)
@@ -231,15 +280,15 @@ def decoded(body: bytes, type_: type[_Type]) -> _Type:
         raise not_json(problem) from None
 
 
-async def _rest(message: MutableMapping[str, Any], receive: Receive) -> bytes:
+async def _rest(message: MutableMapping[str, Any], receive: Receive, longest: int) -> bytes:
     parts, size = [], 0
     while True:
         if message["type"] != "http.request":
             raise DisconnectedError
         part = message.get("body", b"")
         size += len(part)
-        if size > LONGEST_BODY:
-            raise _too_long()
+        if size > longest:
+            raise _too_long(longest)
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)
@@ -254,5 +303,6 @@ def _check_type(kind: bytes) -> None:
         raise Problem(415, "unsupported_type", detail, path="content-type", help=help_)
 
 
-def _too_long() -> Problem:
-    return Problem(413, "too_large", f"the body is longer than {LONGEST_BODY:,} bytes")
+def _too_long(longest: int) -> Problem:
+    detail = f"the body is longer than {longest:,} bytes"
+    return Problem(413, "too_large", detail, headers=((b"connection", b"close"),))

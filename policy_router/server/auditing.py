@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
 import msgspec
@@ -207,7 +207,7 @@ class Auditors:
         first = await anext(lines)  # a problem that is known at once has its own status
         return Answer(type=_LINES, pieces=_with(first, lines))
 
-    async def _lines(self, task: Task, asked: Asked) -> AsyncIterator[bytes]:
+    async def _lines(self, task: Task, asked: Asked) -> AsyncGenerator[bytes, None]:
         with self._helpers.audit():
             async for said in self._helpers.said(task, asked.gone):
                 yield msgspec.json.encode(said) + b"\n"
@@ -235,7 +235,7 @@ class Auditors:
             raise _bad_query(name, reason) from None
 
 
-async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _with(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     yield first
     try:
         async for line in rest:

@@ -88,8 +88,13 @@ class Access:
     async def evaluations(self, asked: Asked) -> Answer:
         """Answer several evaluations, in order."""
         asked.options()
-        policy, content = self._policy(), content_of(asked.body)
+        content = content_of(asked.body)
         several = as_type(Evaluations, content)
+        async with self._agents.turn(len(several.evaluations)):
+            return await self._several(content, several, asked)
+
+    async def _several(self, content: dict[str, Any], several: Evaluations, asked: Asked) -> Answer:
+        policy = self._policy()
         if not several.evaluations:
             beside = ("evaluations", "options")
             alone = {name: it for name, it in content.items() if name not in beside}

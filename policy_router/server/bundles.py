@@ -24,7 +24,7 @@ from policy_router.domain import Policy
 from policy_router.errors import PolicyError, RequestError, reason_of
 from policy_router.files.loader import load_files
 from policy_router.files.rule_files import rule_files
-from policy_router.log.folder import sync_folder, write_whole
+from policy_router.log.files import sync_folder, write_whole
 from policy_router.log.sign.keys import SignatureError, Signer, Verifier
 from policy_router.log.sign.notes import opened, sign, text_of
 from policy_router.server.fetching import check_address, fetch, is_address, shown, why

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any, Final, cast
 
 import msgspec
@@ -19,6 +19,8 @@ from policy_router.decision.menu import menu_as_json, permitted_entries
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request
 from policy_router.decision.typed import typed_sections
+from policy_router.delegation.arguments import Arguments
+from policy_router.delegation.batch import Planned, planned
 from policy_router.delegation.tool import FORMATS, Format, tool
 from policy_router.domain import FrozenDict, Policy
 from policy_router.errors import LogError, RequestError
@@ -32,11 +34,15 @@ from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.problems import NOT_JSON, Problem, not_json, not_verified, unfit, unlogged
 from policy_router.server.tracing import Spans, trace_of
 
+FACTS: Final = b"policy-router-facts"
+"""The header that states what the body has no place for."""
 PARENT: Final = b"policy-router-parent"
 DECISION: Final = b"policy-router-decision-id"
 MOST_REQUESTS: Final = 1000
 """How many requests a batch may have."""
 _STATED: Final = frozenset({"call", "task"})
+_SEVERAL: Final = 8
+"""How many long batches a worker answers at a time; others wait."""
 AT_A_TIME: Final = 50
 """After how many requests of one call others have their turn."""
 
@@ -70,6 +76,7 @@ class Agents:
         self._may_state, self._earlier = may_state, earlier
         self._unlogged, self._spans = unlogged, spans
         self._open = _STATED.union(may_state)
+        self._several = asyncio.Semaphore(_SEVERAL)
 
     async def decide(self, asked: Asked) -> Decided:
         """Decide one request, and log it.
@@ -87,25 +94,31 @@ class Agents:
 
     async def batch(self, asked: Asked) -> tuple[Answer, list[DecisionRecord]]:
         """Decide requests, in order, and log all of them together."""
-        policy, contents = self._policy(), batch_of(asked.body)
-        made: list[Decided | Problem] = []
-        for number, content in enumerate(contents, 1):
-            try:
-                made.append(await self.decided(policy, bytes(content), asked))
-            except Problem as problem:
-                made.append(problem)
-            if not number % AT_A_TIME:
-                await asyncio.sleep(0)  # others have their turn
-        decided = [it for it in made if isinstance(it, Decided)]
-        await self.keep(policy, decided)
-        answers = [
-            {"error": it.plain()}
-            if isinstance(it, Problem)
-            else {"decision_id": it.decision_id, "record": msgspec.Raw(it.content or b"")}
-            for it in made
-        ]
-        body = msgspec.json.encode({"decisions": answers})
-        return Answer(body, revision=policy.revision), [it.record for it in decided]
+        contents = batch_of(asked.body)
+        async with self.turn(len(contents)):
+            policy = self._policy()
+            made: list[Decided | Problem] = []
+            for number, content in enumerate(contents, 1):
+                try:
+                    made.append(await self.decided(policy, bytes(content), asked))
+                except Problem as problem:
+                    made.append(problem)
+                if not number % AT_A_TIME:
+                    await asyncio.sleep(0)  # others have their turn
+            decided = [it for it in made if isinstance(it, Decided)]
+            await self.keep(policy, decided)
+            answers = [
+                {"error": it.plain()}
+                if isinstance(it, Problem)
+                else {"decision_id": it.decision_id, "record": msgspec.Raw(it.content or b"")}
+                for it in made
+            ]
+            body = msgspec.json.encode({"decisions": answers})
+            return Answer(body, revision=policy.revision), [it.record for it in decided]
+
+    def turn(self, requests: int) -> AbstractAsyncContextManager[Any]:
+        """Return what is held while so many requests are answered together: it bounds memory."""
+        return self._several if requests > AT_A_TIME else nullcontext()
 
     async def menu(self, asked: Asked) -> Answer:
         """List what the caller may ask for: at all, or with this request."""
@@ -140,7 +153,68 @@ class Agents:
         Raises:
             Problem: the request is not good.
         """
-        stated = _stated_in(content)
+        return await self._decided(policy, _stated_in(content), asked)
+
+    async def decide_sections(
+        self, policy: Policy, sections: dict[str, Any], asked: Asked
+    ) -> Decided:
+        """Decide a request that came in other words, and log it.
+
+        Args:
+            policy: what decides.
+            sections: the sections of the request, as its caller states them.
+            asked: who asks.
+
+        Raises:
+            Problem: the request is not good, or cannot be logged.
+        """
+        decided = await self._decided(policy, _Stated(sections, is_checked=False), asked)
+        await self.keep(policy, [decided])
+        return decided
+
+    async def plans(self, policy: Policy, arguments: Arguments, asked: Asked) -> list[Planned]:
+        """Decide a call of ``delegate_task`` whole, and log it.
+
+        Args:
+            policy: what decides.
+            arguments: the tasks.
+            asked: who asks; its header has the facts that it may state.
+
+        Raises:
+            Problem: the request is not good, or cannot be logged.
+        """
+        facts, parent_id = await self.facts(policy, asked)
+        with _fitting():
+            made = planned(policy, arguments, facts, now=self._clock(), ids=uuid7)
+        trace, _ = trace_of(asked.headers)
+        drafts = [
+            Decided(it.record, it.decision_id, parent_id, it.record.to_json(), trace=trace)
+            for it in made
+        ]
+        await self.keep(policy, drafts)
+        return made
+
+    async def facts(self, policy: Policy, asked: Asked) -> tuple[Mapping[str, Any], str | None]:
+        """Return the facts of a call of ``delegate_task``, as far as they are believed.
+
+        They are stated in a header, since the body has the arguments.
+
+        Returns:
+            The sections, and the id of the decision that the agent itself runs by.
+
+        Raises:
+            Problem: they are not good.
+        """
+        stated = _stated_in(asked.headers.get(FACTS, b"{}"))
+        for section in _STATED & stated.sections.keys():
+            detail = "what is asked for stands in the arguments, not among the facts"
+            raise Problem(422, "bad_request", detail, path=f"{FACTS.decode()}: {section}")
+        parent_id, parent = await self._parent(stated.sections, asked)
+        with _fitting():
+            request = self._request(policy, stated, asked.credential, parent)
+        return request.given, parent_id
+
+    async def _decided(self, policy: Policy, stated: _Stated, asked: Asked) -> Decided:
         parent_id, parent = None, None
         if PARENT in asked.headers:
             parent_id, parent = await self._parent(stated.sections, asked)

@@ -24,7 +24,7 @@ from policy_router.log.heads import UnknownSchemaError
 from policy_router.server.index import BITS
 from policy_router.version import VERSION
 
-SCHEMA: Final = f"policy-router/index/v1 {VERSION}"
+SCHEMA: Final = f"policy-router/index/v2 {VERSION}"
 _POLL_SECONDS: Final = 0.2
 _TURN_SECONDS: Final = 2.0
 _BLOCK: Final = 4 * 1024 * 1024
@@ -41,8 +41,10 @@ CREATE TABLE decisions (
     PRIMARY KEY (time, nth)) WITHOUT ROWID;
 CREATE INDEX by_id ON decisions (id);
 CREATE INDEX by_parent ON decisions (parent) WHERE parent IS NOT NULL;
-CREATE TABLE executions (id TEXT, time INTEGER, file INTEGER, place INTEGER, size INTEGER);
+CREATE TABLE executions (
+    id TEXT, time INTEGER, file INTEGER, place INTEGER, size INTEGER, answer TEXT);
 CREATE INDEX executions_by_id ON executions (id);
+CREATE INDEX executions_by_answer ON executions (answer) WHERE answer IS NOT NULL;
 """
 
 
@@ -84,6 +86,10 @@ class _Record(Struct, frozen=True):
     request: _Request
 
 
+class _Execution(Struct, frozen=True):
+    answer_id: str | None = None
+
+
 class _Line(Struct, frozen=True):
     """What the index holds of a line."""
 
@@ -92,6 +98,7 @@ class _Line(Struct, frozen=True):
     id: str = ""
     parent: str | None = None
     record: _Record | UnsetType = UNSET
+    execution: _Execution = _Execution()
 
 
 _LINES: Final = msgspec.json.Decoder(_Line)
@@ -206,13 +213,14 @@ class Follower:
                 with suppress(*UNREADABLE):
                     read = _LINES.decode(line)
                     if read.kind == Kind.EXECUTION:
-                        executions.append((read.id, read.time, file, place, len(line)))
+                        where = (file, place, len(line))
+                        executions.append((read.id, read.time, *where, read.execution.answer_id))
                     elif isinstance(read.record, _Record):
                         decisions.append(self._row(read, read.record, (file, place, len(line))))
                 place += len(line) + 1
             marks = ", ".join("?" * 17)
             self._base.executemany(f"INSERT INTO decisions VALUES ({marks})", decisions)  # noqa: S608
-            self._base.executemany("INSERT INTO executions VALUES (?, ?, ?, ?, ?)", executions)
+            self._base.executemany("INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?)", executions)
             self._base.execute("UPDATE files SET done = ? WHERE number = ?", [place, file])
         return len(decisions) + len(executions)
 

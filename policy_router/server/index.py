@@ -129,6 +129,16 @@ class Index:
             children = _places(base, "decisions WHERE parent = ?", decision_id)
         return self._read(lines), self._read(children)
 
+    def answered(self, answer_id: str) -> list[bytes]:
+        """Return the lines about an answer that can be gone on from.
+
+        Raises:
+            LogError: there is no index yet, or it cannot be read.
+        """
+        with self._opened() as base:
+            lines = _places(base, "executions WHERE answer = ?", answer_id)
+        return self._read(lines)
+
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         try:

@@ -16,13 +16,15 @@ from policy_router.server.asking import LONGEST_BODY
 from policy_router.server.auditing import ExplainBody, WindowBody
 from policy_router.server.deciding import MOST_REQUESTS, BatchBody
 from policy_router.server.evaluations import TYPES as ACCESS_TYPES
+from policy_router.server.gateway.models import AUTO
 from policy_router.server.index import FILTERS
+from policy_router.server.plans import ReportBody
 from policy_router.version import VERSION
 
 _REF: Final = "#/components/schemas/"
 _TEXT: Final = {"type": "string"}
 _ANY: Final[dict[str, Any]] = {"type": "object"}
-_BODIES: Final = (BatchBody, ExplainBody, WindowBody, CheckBody, *ACCESS_TYPES)
+_BODIES: Final = (BatchBody, ExplainBody, WindowBody, CheckBody, ReportBody, *ACCESS_TYPES)
 
 
 class Operation(Struct, frozen=True):
@@ -37,6 +39,8 @@ class Operation(Struct, frozen=True):
         type: the content type of the answer.
         takes_parent: whether the header is read that names the decision of the agent itself.
         needs_body: whether a body has to be there.
+        problem: the schema of its problems.
+        takes_facts: whether the header is read that has more of the request.
     """
 
     summary: str
@@ -47,6 +51,8 @@ class Operation(Struct, frozen=True):
     type: str = "application/json"
     takes_parent: bool = False
     needs_body: bool = True
+    takes_facts: bool = False
+    problem: str = "Problem"
 
 
 def _ref(name: str) -> dict[str, Any]:
@@ -55,6 +61,20 @@ def _ref(name: str) -> dict[str, Any]:
 
 def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": sorted(properties)}
+
+
+def _call(api: str) -> Operation:
+    """Return the call of a model."""
+    summary = f"Forward a model call to the target that the policy decides ({api})."
+    return Operation(
+        summary,
+        "agent",
+        _ANY,
+        "ModelCall",
+        takes_parent=True,
+        takes_facts=True,
+        problem="OpenAIProblem",
+    )
 
 
 _FLAG: Final = {"type": "string", "enum": ["true", "false"]}
@@ -138,6 +158,29 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("/v1/policy/reload", "POST"): Operation(
         "Load the policy again.", "admin", _object(outcome=_TEXT)
     ),
+    ("/v1/plan", "POST"): Operation(
+        "Decide a call of delegate_task whole, for a host that runs the children itself.",
+        "agent",
+        _object(tasks=_LINES),
+        "Arguments",
+        takes_parent=True,
+        takes_facts=True,
+    ),
+    ("/v1/executions", "POST"): Operation(
+        "Report what came of a decision, once for each attempt.",
+        "agent",
+        _object(decision_id=_TEXT, attempt={"type": "integer"}),
+        "ReportBody",
+    ),
+    ("/v1/models", "GET"): Operation(
+        "List what the caller may ask for, in the form of OpenAI's API.",
+        "agent",
+        _object(object=_TEXT, data=_LINES),
+        takes_parent=True,
+        problem="OpenAIProblem",
+    ),
+    ("/v1/chat/completions", "POST"): _call("Chat Completions"),
+    ("/v1/responses", "POST"): _call("Responses"),
     ("/access/v1/evaluation", "POST"): Operation(
         "Evaluate whether something is allowed (AuthZEN 1.0). A denial is an answer, too.",
         "agent",
@@ -203,14 +246,17 @@ def document() -> bytes:
 def _operation(path: str, operation: Operation) -> dict[str, Any]:
     needs = "no credential" if operation.role is None else f"the role {operation.role}"
     answer = {"description": "Done.", "content": {operation.type: {"schema": operation.answer}}}
-    problem = {"application/problem+json": {"schema": _ref("Problem")}}
+    is_usual = operation.problem == "Problem"
+    kind = "application/problem+json" if is_usual else "application/json"
+    says = "A problem (RFC 9457)." if is_usual else "A problem, as the API of the call has it."
+    problem = {kind: {"schema": _ref(operation.problem)}}
     described: dict[str, Any] = {
         "summary": operation.summary,
         "description": f"It needs {needs}.",
         "parameters": list(_parameters(path, operation)),
         "responses": {
             "200": answer,
-            "default": {"description": "A problem (RFC 9457).", "content": problem},
+            "default": {"description": says, "content": problem},
         },
     }
     if operation.body is not None:
@@ -235,6 +281,10 @@ def _parameters(path: str, operation: Operation) -> Any:
             "schema": _TEXT,
         }
 
+    if operation.takes_facts:
+        text = "More of the request: its sections as JSON."
+        yield {"name": "policy-router-facts", "in": "header", "description": text, "schema": _TEXT}
+
 
 def _schemas() -> dict[str, Any]:
     """Return the shapes of what is asked and answered."""
@@ -257,6 +307,23 @@ def _schemas() -> dict[str, Any]:
         "description": explain["record"]["description"],
     }
     schemas["Decided"] = _object(decision_id=_TEXT, record=_ref("DecisionRecord"))
+    model = f"A name, `{AUTO}` where none is asked for, or `policy:KIND` for a kind of task."
+    schemas["ModelCall"] = {
+        **_object(model={**_TEXT, "description": model}),
+        "description": "A model call of any client: what is not described here passes as it is.",
+    }
+    schemas["ModelCall"]["properties"] |= {
+        "stream": {"type": "boolean"},
+        "policy_router": {**_ANY, "description": "More of the request: its sections."},
+    }
+    schemas["Arguments"] = {**_ANY, "description": "The arguments of `delegate_task`."}
+    said = _object(message=_TEXT, type=_TEXT, code=_TEXT)
+    said["properties"] |= {
+        "param": {"type": ["string", "null"]},
+        "decision_id": _TEXT,
+        "permitted": {"type": "array", "items": _TEXT},
+    }
+    schemas["OpenAIProblem"] = _object(error=said)
     schemas["Problem"] = {
         **_object(type=_TEXT, title=_TEXT, status={"type": "integer"}, code=_TEXT, detail=_TEXT),
         "description": f"Why there is no other answer. A body has at most {LONGEST_BODY:,} bytes.",

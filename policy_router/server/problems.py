@@ -26,7 +26,9 @@ TITLES: Final = {
     429: "Too many requests",
     500: "Internal error",
     501: "Not implemented",
+    502: "The provider failed",
     503: "Not available",
+    504: "The provider did not answer in time",
 }
 
 
@@ -111,6 +113,16 @@ def role_needed(role: str) -> Problem:
     detail = f"this credential may not do that: the role {role} is needed"
     help_ = f"`policy-router token new --role {role}` makes a token for `serve --tokens FILE`"
     return Problem(403, "role_needed", detail, help=help_)
+
+
+def credential_needed() -> Problem:
+    """Return the problem of a request that spends money where anybody may ask."""
+    detail = "what spends money needs a credential, or a service at a Unix socket"
+    help_ = (
+        "make a token with `policy-router token new --tokens FILE --id NAME`, and serve with"
+        " `--tokens FILE`"
+    )
+    return Problem(401, "credential_needed", detail, help=help_)
 
 
 def retry_after(seconds: float) -> Header:

@@ -31,8 +31,11 @@ _QUEUE_SECONDS: Final = 0.1
 _POLL_SECONDS: Final = 1.0
 
 
-def need_server() -> None:
+def need_server(*, runs: bool = False) -> None:
     """Say which extra a service needs, where it is not there.
+
+    Args:
+        runs: whether it calls models.
 
     Raises:
         ModuleNotFoundError: a package of the extra is not installed.
@@ -41,6 +44,9 @@ def need_server() -> None:
         with needs_extra("serve", module, "the service"):
             if find_spec(module) is None:
                 raise ModuleNotFoundError(name=module)
+    with needs_extra("run", "openai", "calling a model"):
+        if runs and find_spec("openai") is None:
+            raise ModuleNotFoundError(name="openai")
 
 
 def serve(files: RuleFiles, policy: Policy, settings: Settings, say: Callable[[str], None]) -> None:
@@ -56,7 +62,7 @@ def serve(files: RuleFiles, policy: Policy, settings: Settings, say: Callable[[s
         RequestError: the configuration names a file or an address that cannot be used.
         ModuleNotFoundError: an extra is not installed.
     """
-    need_server()
+    need_server(runs=settings.run)
     from policy_router.server.supervisor import Supervisor
     from policy_router.server.worker import Worker
 

@@ -100,6 +100,17 @@ class Tls(Struct, frozen=True, forbid_unknown_fields=True):
     key: _Name
 
 
+class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, rename={"passes": "pass"}):
+    """How model calls are forwarded.
+
+    Attributes:
+        pass: fields of a model call that clients may use although they name another model,
+            endpoint, order of providers or class of price than the decided ones.
+    """
+
+    passes: tuple[_Name, ...] = ()
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The configuration of a service. Everything is optional.
 
@@ -122,6 +133,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         policy_key: the file of the public key; with it, only bundles that it signed are a policy.
         policy_state: the folder of the last good bundle; ``<log>.policy`` unless given.
         policy_poll: how often the address of a bundle is asked for a newer one.
+        run: whether models are called: the gateway, and ``delegate_task``.
+        gateway: how model calls are forwarded.
     """
 
     listen: _Name = "127.0.0.1:8080"
@@ -142,6 +155,13 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     policy_key: _Name | None = None
     policy_state: _Name | None = None
     policy_poll: Duration = "30s"
+    run: bool = False
+    gateway: GatewaySettings = GatewaySettings()
+
+    @property
+    def may_spend(self) -> bool:
+        """Whether everybody who can ask is known, so that money may be spent for them."""
+        return self.has_credentials or self.socket_path is not None
 
     @property
     def has_credentials(self) -> bool:

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from policy_router.server.app import Service
 from policy_router.server.asking import Send
-from policy_router.server.problems import Header
+from policy_router.server.problems import TYPE, Header, Problem
 from policy_router.server.serve import let_nobody_in
 from policy_router.server.settings import Settings, seconds_of
 
@@ -30,6 +30,9 @@ _READING_SECONDS: Final = 60.0
 _LONGEST_HEAD: Final = 64 * 1024
 _LEAVE_SECONDS: Final = 1.0
 _LEAVE_POLL_SECONDS: Final = 0.02
+_NO_REQUEST: Final = Problem(
+    400, "bad_http", "this is no HTTP, or it comes too slowly, or its head is too long"
+)
 _HEAD_END: Final = b"\r\n\r\n"
 _UPGRADE: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 new_loop: Final = uvloop.new_event_loop
@@ -69,7 +72,7 @@ class _Connection(HttpToolsProtocol):
         self._head_bytes = 0 if has_head else self._head_bytes + size
         left = self._began + _REQUEST_SECONDS - now
         if self._head_bytes > _LONGEST_HEAD or left <= 0:
-            self.send_400_response("The request is too slow, or its head is too long.")
+            self.send_400_response()
         else:
             self._close_after(left)
 
@@ -85,6 +88,20 @@ class _Connection(HttpToolsProtocol):
         super().on_headers_complete()
         nothing: Any = deque(maxlen=0)
         self.headers = nothing
+
+    def send_400_response(self, _msg: str = "") -> None:
+        """Answer what is no request, as a problem like any other, and close."""
+        body = _NO_REQUEST.to_json()
+        parts = [STATUS_LINE[400]]
+        for name, value in (
+            *self.server_state.default_headers,
+            (b"content-type", TYPE),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ):
+            parts += (name, b": ", value, b"\r\n")
+        self.transport.write(b"".join((*parts, b"\r\n", body)))
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """Wait for a client that does not read only so long."""
@@ -144,6 +161,7 @@ def write_whole(send: Send, status: int, headers: list[Header], body: bytes) -> 
         or cycle.disconnected
         or cycle.flow.write_paused
         or cycle.scope["method"] == "HEAD"
+        or (b"connection", b"close") in headers
     ):
         return False
     parts = [STATUS_LINE[status]]
@@ -156,6 +174,14 @@ def write_whole(send: Send, status: int, headers: list[Header], body: bytes) -> 
     cycle.message_event.set()
     cycle.on_response()
     return True
+
+
+def cut(send: Send) -> None:
+    """Close the connection of an answer, behind what was written, so that it is not whole."""
+    cycle = getattr(send, "__self__", None)
+    if type(cycle) is RequestResponseCycle:
+        cycle.disconnected = True
+        cycle.transport.close()
 
 
 class Server(uvicorn.Server):

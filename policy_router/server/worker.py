@@ -9,12 +9,13 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from policy_router.decision.prepared import Prepared
 from policy_router.domain import Policy
 from policy_router.errors import reason_of
 from policy_router.files.clock import system_clock
+from policy_router.hosts import PolicyHost
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.server.active import Active
 from policy_router.server.administering import Administrators
@@ -25,8 +26,10 @@ from policy_router.server.app import (
     administrator_routes,
     agent_routes,
     auditor_routes,
+    gateway_routes,
     later_routes,
     mcp_routes,
+    plan_routes,
     state_routes,
 )
 from policy_router.server.asking import Edges
@@ -39,10 +42,15 @@ from policy_router.server.gate import Gate
 from policy_router.server.helpers import Helpers
 from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics
+from policy_router.server.plans import Plans
 from policy_router.server.reloading import Reloads, RuleFiles, for_ever
 from policy_router.server.settings import Settings, index_of, seconds_of
 from policy_router.server.tracing import Spans
-from policy_router.server.wire import Server, new_loop, write_whole
+from policy_router.server.wire import Server, cut, new_loop, write_whole
+
+if TYPE_CHECKING:
+    from policy_router.server.gateway.gateway import Gateway
+    from policy_router.server.gateway.upstream import Upstream
 
 Reload: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 """Loads a policy again, and returns what became of it."""
@@ -83,6 +91,7 @@ class Worker:
         self.active = Active(policy, system_clock)
         self._gate, self._metrics = Gate(settings), Metrics(shared, number)
         self._log = DecisionLog(settings.log) if settings.log is not None else None
+        self._upstream: Upstream | None = None
         helpers = Helpers(settings, shared)
         self._reloads = None if reload is not None else self._own_reloads(files, helpers)
         self.service = Service(
@@ -93,8 +102,10 @@ class Worker:
             self._metrics,
             routes=self._routes(helpers, reload or self._reload),
             queue=settings.queue,
+            may_spend=settings.may_spend,
             spans=self._spans,
             write_whole=write_whole,
+            cut=cut,
         )
         self._server: Server | None = None
 
@@ -137,6 +148,9 @@ class Worker:
             has_tls=self._settings.tls is not None,
         )
         administrators = Administrators(self.active, helpers, reload)
+        counted = self._metrics.decided
+        plans = Plans(lambda: self.active.policy, agents, earlier, self._log, counted)
+        gateway = self._gateway(agents, index) if self._settings.run else None
         return {
             **agent_routes(agents, auditors, self._metrics),
             **access_routes(access),
@@ -149,9 +163,28 @@ class Worker:
                 self._settings.agent_may_state,
                 self._metrics,
             ),
+            **gateway_routes(agents, gateway),
+            **plan_routes(plans),
             **state_routes(self.active, self._metrics, readiness(log)),
             **later_routes(),
         }
+
+    def _gateway(self, agents: Agents, index: Index | None) -> Gateway:
+        """Return what forwards model calls; what it is made of is imported only where it is."""
+        from policy_router.server.gateway.gateway import Gateway
+        from policy_router.server.gateway.origins import Origins
+        from policy_router.server.gateway.upstream import Upstream
+
+        self._upstream = Upstream()
+        return Gateway(
+            lambda: self.active.policy,
+            agents,
+            PolicyHost(lambda: self.active.policy, log=self._log),
+            self._upstream,
+            origins=Origins(self._log, index),
+            passes=self._settings.gateway.passes,
+            counted=self._metrics.decided,
+        )
 
     async def _reload(self) -> dict[str, Any]:
         if self._reloads is None:  # pragma: no cover - then it is the supervisor's
@@ -206,6 +239,8 @@ class Worker:
         await server.serve(sockets=[listener])
         for task in tasks:
             task.cancel()
+        if self._upstream is not None:
+            await self._upstream.aclose()
         if self._log is not None:
             await self._log.aclose()
 

@@ -11,13 +11,25 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from jsonschema import Draft7Validator
 
 from policy_router import Request, check, decide, load
 from policy_router.cli import main
-from tests.support.commands import NOW, ROOT, STRICT, Ran, Run, in_process_of_its_own, write
+from policy_router.cli.explain import page_of
+from policy_router.diagnostics.model import Code
+from tests.support.commands import (
+    NOW,
+    ROOT,
+    STRICT,
+    WRONG,
+    Ran,
+    Run,
+    in_process_of_its_own,
+    write,
+)
 
 CODING = '{"task": {"kind": "coding"}}'
 OUTSIDE = '{"task": {"model": "gpt-9"}}'
@@ -126,6 +138,62 @@ def test_check_of_a_folder_without_rules_is_an_error(run: Run, tmp_path: Path) -
 def test_a_path_that_is_not_there_is_a_usage_error(run: Run, command: str) -> None:
     words = (command, "nowhere.yaml") if command == "check" else (command, "nowhere.yaml", "-")
     says_no(run(*words, stdin=CODING), "there is no file or folder nowhere.yaml")
+
+
+def test_check_reports_every_path_even_if_one_is_missing(run: Run) -> None:
+    ran = run("check", "nowhere.yaml", "wrong.yaml", "policy.yaml", "neither.yaml")
+    assert ran.code == 2
+    assert "error[PR301]" in ran.out
+    assert "policy.yaml: policy small" in ran.out
+    assert ran.err == (
+        "policy-router: there is no file or folder nowhere.yaml\n"
+        "policy-router: there is no file or folder neither.yaml\n"
+    )
+
+
+def test_check_reads_standard_input(run: Run) -> None:
+    ran = run("check", "-", stdin=WRONG)
+    assert ran.code == 1
+    assert ran.out.startswith("standard input:4:22: error[PR301]")
+    good = run("check", "-", stdin=STRICT)
+    assert (good.code, good.out.partition(":")[0]) == (0, "-")
+
+
+def test_check_as_annotations(run: Run) -> None:
+    ran = run("check", "wrong.yaml", "warns.yaml", "policy.yaml", "--format", "github")
+    assert ran.code == 1
+    lines = ran.out.splitlines()
+    assert lines[1].startswith("::error file=wrong.yaml,line=4,col=22,endLine=4,endColumn=25,")
+    assert lines[0].startswith("::warning file=warns.yaml,line=5,")
+    assert len(lines) == 2
+
+
+def test_check_as_junit(run: Run) -> None:
+    ran = run("check", "wrong.yaml", "warns.yaml", "--format", "junit")
+    wrong, warns = ET.fromstring(ran.out)  # noqa: S314 - it is our own
+    assert (wrong.attrib["name"], wrong.attrib["failures"]) == ("wrong.yaml", "1")
+    assert (warns.attrib["name"], warns.attrib["failures"]) == ("warns.yaml", "0")
+    strict = ET.fromstring(run("check", "warns.yaml", "--strict", "--format", "junit").out)  # noqa: S314
+    assert strict[0].attrib["failures"] == "1"
+
+
+def test_check_as_sarif(run: Run) -> None:
+    ran = run("check", "wrong.yaml", "warns.yaml", "--format", "sarif")
+    assert ran.code == 1
+    log = json.loads(ran.out)
+    (only,) = log["runs"]
+    assert (log["version"], only["columnKind"]) == ("2.1.0", "unicodeCodePoints")
+    assert [rule["id"] for rule in only["tool"]["driver"]["rules"]] == ["PR301", "PR410"]
+    warning, error = only["results"]
+    assert (warning["level"], error["level"]) == ("warning", "error")
+    assert (error["ruleId"], error["ruleIndex"]) == ("PR301", 0)
+    assert "did you mean `task`?" in error["message"]["text"]
+    (place,) = error["locations"]
+    assert place["physicalLocation"] == {
+        "artifactLocation": {"uri": "wrong.yaml"},
+        "region": {"startLine": 4, "startColumn": 22, "endLine": 4, "endColumn": 25},
+    }
+    assert place["logicalLocations"] == [{"fullyQualifiedName": "$.pool[0].pick"}]
 
 
 def test_check_quiet_prints_problems_alone(run: Run) -> None:
@@ -492,6 +560,41 @@ def test_menu_of_one_name_at_two_providers_lists_the_one_that_may_be_used(
         assert [entry["provider"] for entry in found["entries"]] == providers
 
 
+# explain CODE
+
+
+def test_explain_prints_the_page_of_a_code(run: Run) -> None:
+    ran = run("explain", "pr306")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("# PR306: ")
+    assert "](" not in ran.out
+    assert "   = path: $.precedence[0].when\n" in ran.out
+
+
+@pytest.mark.parametrize("code", [code.value for code in Code])
+def test_the_page_of_each_code_is_shown_in_eighty_columns(code: str) -> None:
+    page = page_of(code)
+    assert page is not None
+    fenced = re.split(r"^```.*$", page, flags=re.MULTILINE)
+    for part in fenced[::2]:
+        for line in part.splitlines():
+            assert len(line) <= 80 or line.startswith("|") or " " not in line[80:]
+
+
+def test_a_code_that_is_none_gets_a_suggestion(run: Run) -> None:
+    ran = run("explain", "PR360")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("policy-router: there is no code PR360; did you mean `PR3")
+    assert run("explain", "PR999").err == "policy-router: there is no code PR999\n"
+
+
+def test_explain_wants_a_request_where_it_has_no_code(run: Run) -> None:
+    assert run("explain", "policy.yaml").err == (
+        "policy-router: a request or a record is wanted, or in place of the policy a code such as"
+        " PR306\n"
+    )
+
+
 # schema, init
 
 
@@ -510,6 +613,7 @@ def test_init_writes_a_policy_that_checks_clean(run: Run, tmp_path: Path) -> Non
     assert "next: edit it, then policy-router check new/rules/policy.yaml" in ran.out
     assert {file.name for file in (tmp_path / "new/rules").iterdir()} == {
         "policy.yaml",
+        "policy_test.yaml",
         "policy.schema.json",
     }
     first = (tmp_path / "new/rules/policy.yaml").read_text(encoding="utf-8").splitlines()[0]
@@ -517,6 +621,22 @@ def test_init_writes_a_policy_that_checks_clean(run: Run, tmp_path: Path) -> Non
     assert run("check", "new/rules", "--strict").code == 0
     assert run("check", "new/rules/policy.yaml", "--strict").code == 0
     assert run("decide", "new/rules", "-", stdin=CODING).code == 0
+    assert run("test", "new/rules").out == "new/rules/policy_test.yaml: 12 passed\n"
+
+
+@pytest.mark.parametrize("name", ["canary", "by-team"])
+def test_init_writes_an_example_with_its_tests(run: Run, name: str) -> None:
+    ran = run("init", "new", "--example", name)
+    assert (ran.code, ran.err) == (0, "")
+    policy = ran.out.splitlines()[1].rpartition(" ")[2]
+    assert run("check", policy, "--strict").code == 0
+    assert run("test", "new", "--threshold", "100").code == 0
+    assert run("decide", policy, f"new/{name}.requests.json", "--now", NOW).code in {0, 3}
+
+
+def test_init_knows_its_examples(run: Run) -> None:
+    says_no(run("init", "--example", "canry"), "there is no example canry; did you mean `canary`?")
+    says_no(run("init", "--example", "../starter"), "known: by-team, canary, ")
 
 
 def test_init_writes_the_schema_that_schema_prints(run: Run, tmp_path: Path) -> None:
@@ -524,7 +644,7 @@ def test_init_writes_the_schema_that_schema_prints(run: Run, tmp_path: Path) -> 
     assert (tmp_path / "new/policy.schema.json").read_text("utf-8") == run("schema", "policy").out
 
 
-@pytest.mark.parametrize("name", ["policy.yaml", "policy.schema.json"])
+@pytest.mark.parametrize("name", ["policy.yaml", "policy_test.yaml", "policy.schema.json"])
 def test_init_never_overwrites(run: Run, tmp_path: Path, name: str) -> None:
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / name).write_text("mine")
@@ -582,6 +702,19 @@ def test_a_command_and_its_words_are_wanted(run: Run) -> None:
     ran = run("check", "policy.yaml", "--format", "xml")
     assert ran.code == 2
     assert "--format" in ran.err
+
+
+def test_a_misspelt_command_gets_a_suggestion(run: Run) -> None:
+    assert run("chekc", "policy.yaml").err.endswith("; did you mean `check`?\n")
+    assert run("log", "stat", "log").err.endswith("; did you mean `stats`?\n")
+    assert run("check", "policy.yaml", "--format", "jsn").err.endswith("; did you mean `json`?\n")
+    assert "did you mean" not in run("frobnicate").err
+
+
+def test_the_hooks_for_pre_commit_are_well_formed() -> None:
+    words = ("-m", "pre_commit", "validate-manifest", str(ROOT / ".pre-commit-hooks.yaml"))
+    done = in_process_of_its_own(cwd=ROOT, prefix=words, measured=False)
+    assert (done.code, done.out) == (0, "")
 
 
 @pytest.mark.parametrize("command", ["check", "decide", "explain", "menu", "schema", "init"])

@@ -14,6 +14,8 @@ import pytest
 
 from policy_router import Delegator, load
 from policy_router.calls.connections import prepare_sdk
+from policy_router.delegation.budgets import nano
+from policy_router.delegation.sqlite_budget import SqliteBudget
 from policy_router.delegation.tool import FORMATS
 from tests.support.commands import Ran, Run, in_process_of_its_own, write
 from tests.support.provider import KEYS, Provider, chain, policy_text
@@ -23,6 +25,7 @@ HELLO = (
     "Hello! You said: You are a sub-agent. Do the task, and answer with its result alone. hi there"
 )
 GOAL = ("--goal", "hi there")
+TOKENS = {"input": 18, "output": 23, "cached": None}
 JSON = ("--format", "json")
 
 
@@ -87,14 +90,30 @@ def test_a_program_gets_what_an_agent_would(delegate: Run) -> None:
     made = json.loads(ran.out)
     (result,) = made.pop("results")
     assert (ran.code, ran.out.count("\n")) == (0, 1)
-    assert made == {"status": "completed", "session_id": "s-1", "error": None}
+    totals = {"input_tokens": 18, "output_tokens": 23, "cost_usd": 0.000399}
+    unknown = {"unknown_tokens": 0, "unknown_costs": 0, "overrun_usd": None}
+    assert made == {
+        "status": "completed",
+        "session_id": "s-1",
+        "error": None,
+        "totals": {**totals, **unknown},
+    }
     assert list(result) == [
         *("task", "status", "text", "requested", "outranked", "effective", "level", "rule"),
         *("decision_id", "session_id", "served_model", "finish_reason", "attempts", "tokens"),
-        *("cost_usd", "estimate", "duration_seconds", "warnings", "error"),
+        *(
+            "cost_usd",
+            "cost_is_upper_bound",
+            "reserved_usd",
+            "overrun_usd",
+            "estimate",
+            "duration_seconds",
+            "warnings",
+            "error",
+        ),
     ]
     assert (result["text"], result["session_id"]) == (HELLO, "s-1")
-    assert (result["tokens"], result["cost_usd"]) == ({"input": 18, "output": 23}, 0.000399)
+    assert (result["tokens"], result["cost_usd"]) == (TOKENS, 0.000399)
 
 
 def test_quiet_prints_the_text_alone(peer: Provider, delegate: Run) -> None:
@@ -180,7 +199,7 @@ def test_a_dry_run_calls_nobody_and_estimates(peer: Provider, delegate: Run) -> 
     ]
     for result in made["results"]:
         assert (result["status"], result["attempts"], result["text"]) == ("decided", [], None)
-        assert (result["tokens"], result["cost_usd"]) == ({"input": None, "output": None}, None)
+        assert (result["tokens"], result["cost_usd"]) == (dict.fromkeys(TOKENS), None)
     assert peer.requests() == []
 
 
@@ -260,7 +279,7 @@ def test_a_stream_ends_in_the_same_text(
     peer: Provider, delegate: Run, words: tuple[str, ...]
 ) -> None:
     (result,) = results(delegate(*GOAL, *JSON, *words))
-    assert (result["text"], result["tokens"]) == (HELLO, {"input": 18, "output": 23})
+    assert (result["text"], result["tokens"]) == (HELLO, TOKENS)
     assert peer.requests()[0]["stream"] is bool(words)
 
 
@@ -585,3 +604,68 @@ def test_the_tool_comes_in_the_format_of_an_api(delegate: Run, run: Run, tmp_pat
             strict = run("tool", "peers.json", "--format", format_, "--strict-arguments")
             assert json.loads(strict.out) == delegator.tool(format=format_, strict=True)
     assert run("tool", "peers.json", "--format", "xml").code == 2
+
+
+# Money.
+
+PRICED = (*GOAL, "--model", "m0")
+"""A wish by name has no fallbacks; the fallback of this entry has no price."""
+
+
+def test_what_may_be_spent_is_said_on_the_command_line(delegate: Run, peer: Provider) -> None:
+    ran = delegate(*PRICED, "--max-cost", "0.0001", *JSON)
+    assert ran.code == 3
+    made = json.loads(ran.out)
+    assert made["error"]["code"] == "budget_exceeded"
+    assert peer.requests() == []
+    ran = delegate(*PRICED, "--max-cost", "1", *JSON)
+    assert ran.code == 0
+    (result,) = results(ran)
+    assert result["overrun_usd"] == 0.0
+    assert result["reserved_usd"] >= result["cost_usd"] > 0
+
+
+def test_a_file_keeps_what_commands_spent(delegate: Run, tmp_path: Path) -> None:
+    money = ("--max-cost", "0.0015", "--budget", "money.db")
+    runs = [delegate(*PRICED, *money, *JSON) for _ in range(3)]
+    assert [ran.code for ran in runs] == [0, 0, 3]
+    assert json.loads(runs[2].out)["error"]["code"] == "budget_exceeded"
+    spent = sum(result["cost_usd"] for ran in runs for result in results(ran)[:1] if result["text"])
+    assert SqliteBudget(tmp_path / "money.db", 0.0015).remaining() == nano(0.0015) - nano(spent)
+
+
+def test_a_budget_that_cannot_be_used_starts_nothing(
+    delegate: Run, peer: Provider, tmp_path: Path
+) -> None:
+    write(tmp_path, money_txt="no database, and long enough to be told from one" * 20)
+    ran = delegate(*GOAL, "--max-cost", "1", "--budget", "money.txt")
+    assert (ran.code, ran.out) == (3, "")
+    assert "budget_unavailable: the budget cannot be used now" in ran.err
+    assert peer.requests() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--budget", "money.db"), "--budget: how much may be spent is not said; add --max-cost"),
+        (("--max-cost", "-1"), "US dollars from 0 to 100,000 are wanted"),
+        (("--max-cost", "much"), "US dollars from 0 to 100,000 are wanted"),
+    ],
+)
+def test_a_budget_needs_an_amount(delegate: Run, words: tuple[str, ...], said: str) -> None:
+    ran = delegate(*GOAL, *words)
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_a_dry_run_says_what_cannot_be_called_now(
+    delegate: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in KEYS:
+        monkeypatch.delenv(name, raising=False)
+    ran = delegate(*GOAL, "--dry-run", *JSON)
+    assert ran.code == 0
+    (result,) = results(ran)
+    assert re.fullmatch(
+        r"cannot be called now: the key is missing: env:\w+ is not set", result["warnings"][-1]
+    )

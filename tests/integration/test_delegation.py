@@ -187,13 +187,24 @@ def test_one_child_comes_back_with_everything_that_is_known_of_it(peer: Provider
                         "is_sent": True,
                     }
                 ],
-                "tokens": {"input": 2, "output": 6},
+                "tokens": {"input": 2, "output": 6, "cached": None},
                 "cost_usd": 0.000096,
+                "cost_is_upper_bound": False,
+                "reserved_usd": None,
+                "overrun_usd": None,
                 "estimate": None,
                 "warnings": [],
                 "error": None,
             }
         ],
+        "totals": {
+            "input_tokens": 2,
+            "output_tokens": 6,
+            "cost_usd": 0.000096,
+            "unknown_tokens": 0,
+            "unknown_costs": 0,
+            "overrun_usd": None,
+        },
     }
 
 

@@ -26,12 +26,14 @@ from policy_router.calls.results import Delegation, EventKind, Failing, Ran, Sta
 from policy_router.cli import main as command_line
 from policy_router.decision.record import ReasonCode, Result
 from policy_router.domain import Dialect
+from policy_router.files.rule_files import is_suite
 from policy_router.hosts import HostPlan, Leg, PolicyHost, Refused
 from policy_router.policy.known_providers import KNOWN_PROVIDERS
 from tests.support.commands import NOW, ROOT
 from tests.support.provider import Provider
 
 README = ROOT / "README.md"
+EXAMPLES = [it for it in sorted((ROOT / "rules" / "examples").glob("*.yaml")) if not is_suite(it)]
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -133,6 +135,29 @@ def test_the_language_page_knows_every_key_of_the_schema() -> None:
     assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
 
 
+@pytest.mark.usefixtures("shell")
+def test_the_testing_page_shows_what_is_printed(
+    beside_readme: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs" / "testing.md"
+    (suite,), (code,) = blocks(page, "yaml"), blocks(page, "python")
+    (beside_readme / "policy.yaml").rename(beside_readme / "acme.yaml")
+    (beside_readme / "acme_test.yaml").write_text(suite, encoding="utf-8")
+    for block in blocks(page, "console"):
+        command, _, printed = block.removeprefix("$ ").partition("\n")
+        assert in_the_shell(command, beside_readme) == printed
+    assert executed(code, capsys) == ""
+
+
+def test_the_testing_page_knows_every_key_of_a_suite() -> None:
+    text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    schema = json.loads((ROOT / "schemas" / "policy-test.schema.json").read_bytes())
+    parts = [schema, *(schema["definitions"][name] for name in ("test", "expect"))]
+    keys = [key for part in parts for key in part["properties"]]
+    assert len(keys) > 20
+    assert [key for key in keys if f"`{key}`" not in text] == []
+
+
 @pytest.mark.usefixtures("beside_readme")
 def test_the_library_page_s_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = blocks(ROOT / "docs" / "library.md", "python")
@@ -202,7 +227,7 @@ def test_the_log_page_s_python_runs(
     (beside_readme / "auditor.key.pub").write_text(signer.verifier().encoded())
     with log.DecisionLog("decisions") as decisions:
         Router(load("policy.yaml"), log=decisions).decide({})
-    log.make_checkpoint("decisions", signer)
+    log.make_checkpoint("decisions", signer, memory="auditor.key.state", first=True)
     words = executed(code, capsys).split()
     assert (words[:5], words[6], len(words)) == (["True", "whole", "()", "True", "0"], "close", 9)
 
@@ -282,6 +307,7 @@ def beside_a_provider(peer: Provider, tmp_path: Path, monkeypatch: pytest.Monkey
     rules = {
         "model": "small-model",
         "provider": "main",
+        "unknown_cost_usd": 0.5,
         "providers": {"main": {"base_url": peer.url("near")}},
     }
     (tmp_path / "policy.yaml").write_text(json.dumps(rules), encoding="utf-8")
@@ -296,10 +322,20 @@ def test_the_delegation_page_s_delegation_runs(capsys: pytest.CaptureFixture[str
     assert "Fix the test." in made["results"][1]["text"]
 
 
-def test_the_delegation_page_s_child_calls_its_tools(
+def test_the_delegation_page_s_budget_is_kept_in_its_file(
     beside_a_provider: Provider, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = blocks(DELEGATION, "python")[1]
+    shown = json.loads(executed(f"{code}\nprint(made.to_json().decode())", capsys))
+    reserved = [result["reserved_usd"] for result in shown["results"]]
+    assert (shown["status"], reserved) == ("completed", [0.5])
+    assert len(beside_a_provider.requests()) == 1
+
+
+def test_the_delegation_page_s_child_calls_its_tools(
+    beside_a_provider: Provider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = blocks(DELEGATION, "python")[2]
     shown = executed(f"{A_TOOL}\n{code}\nprint(made.to_json().decode())", capsys)
     (result,) = json.loads(shown)["results"]
     assert (result["status"], result["served_model"]) == ("completed", "small-model")
@@ -434,7 +470,7 @@ def test_the_commands_in_the_starter_s_comments_run(tmp_path: Path) -> None:
     assert "selected  large" in shown
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "rules" / "examples").glob("*.yaml")), ids=str)
+@pytest.mark.parametrize("file", EXAMPLES, ids=str)
 def test_the_command_in_an_example_s_comment_is_about_that_example(file: Path) -> None:
     text, name = file.read_text(encoding="utf-8"), f"rules/examples/{file.stem}"
     if file.stem != "hermes":  # which stands as its host wrote it

@@ -9,9 +9,20 @@ from pathlib import Path
 import pytest
 
 from policy_router import check, decide, load
+from policy_router.analysis import Coverages, run_tests
+from policy_router.files.loader import profiles
+from policy_router.files.rule_files import is_suite
 from tests.support.commands import NOW, ROOT, Run
 
 EXAMPLES = ROOT / "rules" / "examples"
+PROFILES = ROOT / "rules" / "precedence"
+# Each team has a line in the tables, and the checks of conditions want the guard all the same.
+UNREACHABLE = {
+    "three-teams": [
+        ("caller.team in tables.reserve_usd", ("false",)),
+        ("caller.team in tables.dearest_usd", ("false",)),
+    ]
+}
 EXPECTED = {
     "hermes": ["call glm-5", "task glm-5.1", "config glm-5-turbo", "config glm-5-turbo"],
     "team-budget": [
@@ -94,8 +105,24 @@ def file_of(name: str) -> Path:
 
 
 def test_every_example_is_tested() -> None:
-    found = {file.stem for file in EXAMPLES.iterdir() if not file.name.endswith(".json")}
-    assert found == set(EXPECTED)
+    files = [file for file in EXAMPLES.iterdir() if not file.name.endswith(".json")]
+    suites = {file.stem.removesuffix("_test") for file in files if is_suite(file)}
+    assert {file.stem for file in files if not is_suite(file)} == suites == set(EXPECTED)
+    beside = {file.stem.removesuffix("_test") for file in PROFILES.iterdir() if is_suite(file)}
+    assert beside == set(profiles())
+
+
+@pytest.mark.parametrize("folder", ["examples", "precedence", "."])
+def test_the_tests_of_what_is_shipped_pass_and_look_at_all_of_it(folder: str) -> None:
+    suites = [file for file in (ROOT / "rules" / folder).iterdir() if is_suite(file)]
+    assert suites
+    coverages = Coverages()
+    for result in run_tests(*suites, coverages=coverages):
+        failed = [it.test.name for it in result.results if it.differences]
+        assert (result.suite.found.to_text(), failed) == ("", [])
+    for each in coverages.all() if folder != "precedence" else ():
+        missing = [(item.text, item.missing) for item in each.report().items if item.missing]
+        assert missing == UNREACHABLE.get(each.policy.name, [])
 
 
 @pytest.mark.parametrize("name", EXPECTED)

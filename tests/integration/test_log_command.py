@@ -26,17 +26,16 @@ from policy_router import DecisionLog, decide
 from policy_router.cli import terminal
 from policy_router.errors import LogError
 from policy_router.files.loader import schema
-from policy_router.log.damage import Damage
+from policy_router.log.damage import Damage, NotWholeError
 from policy_router.log.entry import Execution, Gap, Kind, LogEntry, microseconds
 from policy_router.log.folder import LogFolder
 from policy_router.log.integrity import prune as prune_module
 from policy_router.log.integrity.prune import prune
-from policy_router.log.integrity.verify import NotWholeError, verify
-from policy_router.log.pruned import read_pruned
+from policy_router.log.integrity.verify import verify
 from policy_router.log.read.reading import Line, LogReader
 from policy_router.log.sign.checkpoints import keep, verify_growth
 from policy_router.log.sign.notes import Checkpoint, InclusionProof, sign, text_of
-from policy_router.log.sign.signing import make_checkpoint, prove_growth
+from policy_router.log.sign.proving import prove_growth
 from policy_router.log.write.drafts import Draft
 from tests.support.commands import Ran, Run, write
 from tests.support.log_auditing import (
@@ -55,6 +54,8 @@ from tests.support.log_auditing import (
     put_lines,
     rewritten,
     segments,
+    seq_of,
+    sign_log,
     with_record,
 )
 from tests.support.provider import KEYS, Provider, chain, policy_text
@@ -805,9 +806,9 @@ def test_a_name_that_no_folder_can_have_is_an_error(run: Run, command: str) -> N
 @pytest.mark.parametrize("command", [*READING, "checkpoint", "prune"])
 def test_one_log_is_wanted(listed: Path, run: Run, command: str) -> None:
     assert listed.is_dir()
-    more = {"checkpoint": ["--key", "k"], "prune": ["--before", "1d"]}.get(command, [])
+    more = {"checkpoint": ["--key", "k"], "prune": ["--before", "1d", "--key", "k"]}
     for words in ((), ("log", "--log", "log")):
-        ran = run("log", command, *words, *more)
+        ran = run("log", command, *words, *more.get(command, []))
         assert (ran.code, ran.out) == (2, "")
         assert ran.err == "policy-router: LOG: expected one log folder\n"
 
@@ -897,7 +898,7 @@ def test_what_is_no_time_is_an_error(listed: Path, run: Run, text: str) -> None:
         ran = run("log", "ls", str(listed), f"{option}={text}")
         assert (ran.code, ran.out) == (2, "")
         assert ran.err.startswith(f"policy-router: {option}: a day (2026-01-31), a time")
-    assert run("log", "prune", str(listed), f"--before={text}").code == 2
+    assert run("log", "prune", str(listed), f"--before={text}", "--key", "k").code == 2
 
 
 # Keys, checkpoints and proofs.
@@ -944,8 +945,8 @@ def test_a_key_that_cannot_be_made_is_an_error(run: Run, tmp_path: Path) -> None
 
 
 def test_a_checkpoint_is_made_and_told(keyed: Path, run: Run) -> None:
-    ran = run("log", "checkpoint", "log", "--key", "auditor")
-    path = keyed / "checkpoints/000000000044.txt"
+    ran = run("log", "checkpoint", "log", "--key", "auditor", "--first")
+    path = keyed / "tree/checkpoints/000000000044.txt"
     assert ran == Ran(
         0,
         f"signed 44 lines, 44 of them new: {path}\n"
@@ -954,29 +955,30 @@ def test_a_checkpoint_is_made_and_told(keyed: Path, run: Run) -> None:
     )
     lines = path.read_text().split("\n")
     assert lines[:2] == ["example.com/log", "44"]
-    assert [line.split()[:3] for line in lines[3:5]] == [["writer", name, "22"] for name in "ab"]
-    assert lines[5] == ""
-    assert lines[6].startswith("\u2014 example.com/log ")
-    ran = run("log", "checkpoint", "log", "--key", "auditor")
-    words = "policy-router: the last checkpoint covers every line already\n"
-    assert ran == Ran(0, "", words)
+    assert lines[3] == ""
+    assert all(line.startswith("\u2014 example.com/log ") for line in lines[4:6])
+    assert (keyed / "tree/checkpoint").read_text() == path.read_text()
+    ran = run("-q", "log", "checkpoint", "log", "--key", "auditor")
+    assert ran == Ran(0, f"signed 44 lines, 0 of them new: {path}\n", "")
     ran = run("log", "verify", "log", "--key", "auditor.pub")
-    assert ran == Ran(
-        0,
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(
         "integrity     whole        44 lines in 8 segments of 2 writers\n"
         "completeness  whole        every line that was acknowledged\n"
-        "authenticity  verified     1 checkpoint, the last one over 44 of 44 lines\n",
-        "",
+        "authenticity  verified     1 checkpoint, the last one over 44 of 44 lines\n"
+        "signed        log example.com/log\n"
+        "              key example.com/log+"
     )
 
 
 def test_checkpoints_go_on_where_the_last_one_ended(keyed: Path, run: Run) -> None:
     words = ("log", "checkpoint", "log", "--key", "auditor")
-    assert json.loads(run(*words, "--origin", "my log", *JSON).out) == {
-        "path": str(keyed / "checkpoints/000000000044.txt"),
+    assert json.loads(run(*words, "--first", "--origin", "my log", *JSON).out) == {
+        "path": str(keyed / "tree/checkpoints/000000000044.txt"),
         "origin": "my log",
         "lines": 44,
         "new_lines": 44,
+        "left_out": {},
     }
     audited(keyed, each=2, writers=["c", "a"])
     found = json.loads(run(*words, *JSON).out)
@@ -986,53 +988,51 @@ def test_checkpoints_go_on_where_the_last_one_ended(keyed: Path, run: Run) -> No
     assert "the last one over 51 of 51 lines" in run("log", "verify", "log").out
 
 
-def test_what_is_not_whole_is_not_signed(keyed: Path, run: Run) -> None:
-    path = segments(keyed)[0]
-    put_lines(path, lines_of(path)[1:])
-    ran = run("log", "checkpoint", "log", "--key", "auditor")
-    assert (ran.code, ran.out) == (1, "")
-    assert "it is not whole: see log verify" in ran.err
-    assert list((keyed / "checkpoints").glob("*.txt")) == []
+def test_what_is_not_whole_is_signed_up_to_there(keyed: Path, run: Run) -> None:
+    path = segments(keyed)[1]
+    put_lines(path, lines_of(path)[2:])
+    words = ("-q", "log", "checkpoint", "log", "--key", "auditor", "--first")
+    ran = run(*words)
+    seq = seq_of(lines_of(path)[0]) - 2
+    told = f"policy-router: a is not signed to its end: line {seq} does not continue what comes"
+    assert (ran.code, ran.err) == (1, f"{told} before it\n")
+    # The line before may be the one that was changed: only a line after it would show that.
+    assert f"signed {22 + seq - 2} lines" in ran.out
+    assert run("log", "verify", "log", "--key", "auditor.pub").code == 1
 
 
 def test_what_was_signed_stays_signed_where_a_head_is_behind(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     with DecisionLog(folder, writer="a") as one, DecisionLog(folder, writer="b") as two:
         one.decision(RULES, RECORD)
-        behind = (folder / ".heads/a").read_bytes()
+        behind = (folder / "heads/a").read_bytes()
         for log in (one, one, two):
             log.decision(RULES, RECORD)
-        first = make_checkpoint(folder, SIGNER)
+        first = sign_log(folder)
         assert first is not None
-        (folder / ".heads/a").write_bytes(behind)
-        assert make_checkpoint(folder, SIGNER) is None
+        (folder / "heads/a").write_bytes(behind)
+        assert sign_log(folder).new_lines == 0
         two.decision(RULES, RECORD)
         two.decision(RULES, RECORD)
-        second = make_checkpoint(folder, SIGNER)
+        second = sign_log(folder)
         assert second is not None
         assert (first.checkpoint.size, second.checkpoint.size, second.new_lines) == (4, 6, 2)
         assert verify(folder, verifier=SIGNER.verifier()).is_whole
 
 
-def test_a_checkpoint_is_never_written_over(keyed: Path, run: Run) -> None:
-    there = keyed / "checkpoints/000000000044.txt"
-    there.parent.mkdir()
-    there.mkdir()
-    ran = run("log", "checkpoint", "log", "--key", "auditor")
-    assert (ran.code, ran.out) == (1, "")
-    there.rmdir()
-    checkpoint = Checkpoint("x", 44, bytes(32))
-    keep(LogFolder(keyed), checkpoint, "note")
-    with pytest.raises(FileExistsError):
-        keep(LogFolder(keyed), checkpoint, "other")
-    assert there.read_text() == "note"
+def test_a_checkpoint_is_never_written_over(keyed: Path) -> None:
+    log, checkpoint = LogFolder(keyed), Checkpoint("x", 44, bytes(32))
+    there = keep(log, checkpoint, "note")
+    assert there == keyed / "tree/checkpoints/000000000044.txt"
+    keep(log, checkpoint, "other")
+    assert (there.read_text(), (keyed / "tree/checkpoint").read_text()) == ("note", "other")
 
 
 def test_only_one_process_makes_a_checkpoint(keyed: Path, run: Run) -> None:
-    (keyed / "checkpoints").mkdir()
+    (keyed / "tree").mkdir()
     holding = "import fcntl, sys; f = open(sys.argv[1], 'ab'); fcntl.flock(f, 2); print(); input()"
     with subprocess.Popen(  # noqa: S603 - the words are the test's own
-        [sys.executable, "-c", holding, str(keyed / "checkpoints/.lock")],
+        [sys.executable, "-c", holding, str(keyed / "tree/.lock")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
@@ -1050,7 +1050,7 @@ def test_only_one_process_makes_a_checkpoint(keyed: Path, run: Run) -> None:
         (("--key", "auditor.pub"), "not a private key"),
         (("--key", "none"), "none: cannot be read: no such file or directory"),
         (("--key", "nu\0l"), "cannot be read: no file can have this name"),
-        (("--key", "auditor", "--origin", "a\nb"), "malformed checkpoint"),
+        (("--key", "auditor", "--first", "--origin", "a\nb"), "malformed checkpoint"),
     ],
 )
 def test_what_cannot_be_signed_is_an_error(
@@ -1062,7 +1062,7 @@ def test_what_cannot_be_signed_is_an_error(
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(keyed: Path, run: Run) -> None:
-    (keyed / "checkpoints").write_text("")
+    (keyed / "tree").write_text("")
     ran = run("log", "checkpoint", "log", "--key", "auditor")
     assert (ran.code, ran.out) == (2, "")
     assert "standard output" not in ran.err
@@ -1071,7 +1071,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(keyed: Path, run: Run) -> N
 def test_one_decision_is_proved_to_who_has_nothing_but_the_key(
     keyed: Path, run: Run, tmp_path: Path
 ) -> None:
-    run("log", "checkpoint", "log", "--key", "auditor")
+    run("log", "checkpoint", "log", "--key", "auditor", "--first")
     audited(keyed, each=3, writers=["a", "c"])
     run("log", "checkpoint", "log", "--key", "auditor")
     whole = {it["id"]: it for it in of_kind(keyed, "decision")}
@@ -1106,7 +1106,7 @@ def test_one_decision_is_proved_to_who_has_nothing_but_the_key(
 
 @pytest.fixture
 def proof(keyed: Path, run: Run, tmp_path: Path) -> Path:
-    run("log", "checkpoint", "log", "--key", "auditor")
+    run("log", "checkpoint", "log", "--key", "auditor", "--first")
     run("log", "prove", str(keyed), id_of(7), "--output", "one.proof")
     return tmp_path / "one.proof"
 
@@ -1115,8 +1115,8 @@ def proof(keyed: Path, run: Run, tmp_path: Path) -> Path:
 def grown(keyed: Path, run: Run, tmp_path: Path) -> Path:
     """Return a log that grew since a checkpoint `kept.txt`, and is gone but for `growth.proof`."""
     words = ("-q", "log", "checkpoint", "log", "--key", "auditor")
-    run(*words)
-    (kept,) = (keyed / "checkpoints").glob("*.txt")
+    run(*words, "--first")
+    (kept,) = (keyed / "tree/checkpoints").glob("*.txt")
     shutil.copy(kept, tmp_path / "kept.txt")
     for writers in (["a", "c"], ["b"]):
         audited(keyed, each=3, writers=writers)
@@ -1143,7 +1143,7 @@ def test_a_log_is_proved_to_have_only_grown(grown: Path, run: Run, tmp_path: Pat
         "lines": 58,
         "origin": "example.com/log",
     }
-    last = max((tmp_path / "gone/checkpoints").glob("*.txt"))
+    last = max((tmp_path / "gone/tree/checkpoints").glob("*.txt"))
     same = run("log", "prove", "--log", "gone", "--since", str(last)).out
     assert same == f"old 58\n\n{last.read_text()}"
     assert run("log", "prove", "gone", "--since", "kept.txt").out == grown.read_text()
@@ -1180,10 +1180,10 @@ def test_two_logs_do_not_prove_each_other(tmp_path: Path) -> None:
     notes = []
     for name in ("one", "two"):
         audited(tmp_path / name)
-        made = make_checkpoint(tmp_path / name, SIGNER, origin=name)
+        made = sign_log(tmp_path / name, origin=name)
         assert made is not None
         notes.append(made.path.read_text())
-    proof = prove_growth(tmp_path / "two", tmp_path / "two/checkpoints/000000000044.txt")
+    proof = prove_growth(tmp_path / "two", tmp_path / "two/tree/checkpoints/000000000044.txt")
     assert verify_growth(proof, notes[1], SIGNER.verifier()).size == 44
     with pytest.raises(LogError, match="of another log"):
         verify_growth(proof, notes[0], SIGNER.verifier())
@@ -1191,9 +1191,10 @@ def test_two_logs_do_not_prove_each_other(tmp_path: Path) -> None:
 
 def test_what_no_checkpoint_covers_is_not_proved_to_have_grown(keyed: Path, run: Run) -> None:
     audited(keyed.parent / "more", each=30)
-    run("log", "checkpoint", "log", "--key", "auditor")
-    run("log", "checkpoint", "more", "--key", "auditor")
-    (larger,) = (keyed.parent / "more/checkpoints").glob("*.txt")
+    run("log", "checkpoint", "log", "--key", "auditor", "--first")
+    other = ("--origin", "other", "--first")
+    assert run("log", "checkpoint", "more", "--key", "auditor", *other).code == 0
+    (larger,) = (keyed.parent / "more/tree/checkpoints").glob("*.txt")
     ran = run("log", "prove", "log", "--since", str(larger))
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.endswith("no checkpoint covers as much\n")
@@ -1204,16 +1205,16 @@ def test_what_no_checkpoint_covers_is_not_proved_to_have_grown(keyed: Path, run:
 
 def changed_line(proof: InclusionProof) -> InclusionProof:
     return InclusionProof(
-        proof.index, proof.hashes, proof.checkpoint, proof.line.replace(b"7", b"8", 1)
+        proof.index, proof.hashes, proof.checkpoint, proof.extra.replace(b"7", b"8", 1)
     )
 
 
 def changed_index(proof: InclusionProof) -> InclusionProof:
-    return InclusionProof(proof.index + 1, proof.hashes, proof.checkpoint, proof.line)
+    return InclusionProof(proof.index + 1, proof.hashes, proof.checkpoint, proof.extra)
 
 
 def fewer_hashes(proof: InclusionProof) -> InclusionProof:
-    return InclusionProof(proof.index, proof.hashes[1:], proof.checkpoint, proof.line)
+    return InclusionProof(proof.index, proof.hashes[1:], proof.checkpoint, proof.extra)
 
 
 @pytest.mark.parametrize("change", [changed_line, changed_index, fewer_hashes])
@@ -1252,12 +1253,22 @@ def test_what_no_checkpoint_covers_is_not_proved(keyed: Path, run: Run) -> None:
     assert "there is no decision with this id" in run("log", "prove", "log", id_of(500)).err
 
 
-def test_nothing_is_proved_of_what_is_not_whole(proof: Path, keyed: Path, run: Run) -> None:
+def test_a_damaged_line_is_not_proved_and_stops_no_other_proof(
+    proof: Path, keyed: Path, run: Run
+) -> None:
     assert proof.is_file()
     path = segments(keyed, "b")[0]
-    put_lines(path, lines_of(path)[1:])
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"small"', b'"smell"', 1))
+    assert path.read_bytes() != content
+    assert run("log", "prove", "log", id_of(7)).code == 0
+    codes = [run("log", "prove", "log", id_of(number)).code for number in range(100, 104)]
+    assert sorted(codes) == [0, 0, 0, 1]
+    path = keyed / "tree/tile/entries/000.p/44"
+    path.write_bytes(path.read_bytes()[:-1])
     ran = run("log", "prove", "log", id_of(7))
     assert (ran.code, ran.out) == (1, "")
+    assert ran.err.endswith("tile/entries/000.p/44: it is damaged\n")
 
 
 def test_a_proof_that_cannot_be_written_is_an_error(proof: Path, run: Run) -> None:
@@ -1271,12 +1282,13 @@ def test_a_proof_that_cannot_be_written_is_an_error(proof: Path, run: Run) -> No
 
 BEFORE = "2026-01-31T09:00:30Z"
 """A time within the lines of the writer `a`, before all of the writer `b`."""
+KEY = ("--key", "auditor")
 
 
 @pytest.fixture
 def old(keyed: Path, run: Run) -> Path:
     """Return the same log, with a checkpoint."""
-    ran = run("-q", "log", "checkpoint", "log", "--key", "auditor")
+    ran = run("-q", "log", "checkpoint", "log", "--key", "auditor", "--first")
     assert (ran.code, ran.out.count("\n")) == (0, 1)
     return keyed
 
@@ -1285,20 +1297,17 @@ def stems(folder: Path, writer: str = "a") -> list[str]:
     return sorted(path.name for path in (folder / writer).iterdir())
 
 
-def test_old_segments_are_removed_and_their_proof_material_is_kept(old: Path, run: Run) -> None:
+def test_old_segments_are_removed_and_their_hashes_are_kept(old: Path, run: Run) -> None:
     run("log", "prove", "log", id_of(0), "--output", "one.proof")
     contents = [path.read_bytes() for path in segments(old)[:2]]
     size, lines = sum(map(len, contents)), sum(it.count(b"\n") for it in contents)
-    words = ("log", "prune", "log", "--before", BEFORE)
-    ran = run(*words, "--dry-run", "--key", "auditor.pub")
+    words = ("log", "prune", "log", "--before", BEFORE, *KEY)
+    ran = run(*words, "--dry-run")
     assert ran == Ran(0, f"would remove 2 segments, {lines} lines, {size:,} bytes\n", "")
-    assert "prune" not in stems(old, ".heads")
-    ran = run(*words, "--key", "auditor.pub")
+    assert "prune" not in stems(old, "heads")
+    ran = run(*words)
     assert ran == Ran(0, f"removed 2 segments, {lines} lines, {size:,} bytes\n", "")
-    assert stems(old) == [
-        *("00000001.pruned", "00000002.pruned"),
-        *("00000003.jsonl", "00000004.jsonl"),
-    ]
+    assert stems(old) == ["00000003.jsonl", "00000004.jsonl"]
     (act,) = of_kind(old, "prune")
     assert act["prune"] == {
         "before": microseconds(datetime.datetime.fromisoformat(BEFORE)),
@@ -1310,6 +1319,14 @@ def test_old_segments_are_removed_and_their_proof_material_is_kept(old: Path, ru
         0,
         "integrity     whole        46 lines in 7 segments of 3 writers",
     )
+    (statement,) = (old / "tree/statements").iterdir()
+    assert ran.out.splitlines()[-5:] == [
+        f"pruned        a: segments 1 to 2, lines 1 to {lines}",
+        "              from 2026-01-31T09:00:02Z to 2026-01-31T09:00:21Z",
+        "              said by prune, line 1",
+        f"              signed in tree/statements/{statement.name}",
+        "              covered by tree/checkpoints/000000000044.txt",
+    ]
     assert run("log", "verify-proof", "one.proof", "--key", "auditor.pub").code == 0
     assert run("log", "prove", "log", id_of(117)).code == 0
     assert run("log", "prove", "log", id_of(0)).err.endswith("there is no decision with this id\n")
@@ -1328,7 +1345,7 @@ def test_lines_of_every_kind_have_the_published_shape(old: Path, run: Run) -> No
         log.execution(id_of(500), finished(3))
     before = logged(old)
     assert run("log", "checkpoint", "log", "--key", "auditor").code == 0
-    assert run("log", "prune", "log", "--before", BEFORE).code == 0
+    assert run("log", "prune", "log", "--before", BEFORE, *KEY).code == 0
     lines = [*before, *logged(old)]
     assert {line["kind"] for line in lines} == set(Kind)
     assert [problem for line in lines for problem in SHAPE.iter_errors(line)] == []
@@ -1338,7 +1355,7 @@ def test_lines_of_every_kind_have_the_published_shape(old: Path, run: Run) -> No
 
 
 def test_the_log_goes_on_after_a_prune(old: Path, run: Run) -> None:
-    assert run("log", "prune", "log", "--before", "2026-02-01").code == 0
+    assert run("log", "prune", "log", "--before", "2026-02-01", *KEY).code == 0
     assert list(old.glob("[ab]/*.jsonl")) == []
     assert run("log", "verify", "log", "--key", "auditor.pub").code == 0
     audited(old, each=6)
@@ -1352,6 +1369,7 @@ def test_the_log_goes_on_after_a_prune(old: Path, run: Run) -> None:
 @pytest.mark.stress
 def test_prunes_at_once_harm_nothing(old: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "policy_router.cli", "log", "prune", "log", "--before", BEFORE]
+    words += KEY
     with contextlib.ExitStack() as stack:
         running = [
             stack.enter_context(
@@ -1374,15 +1392,15 @@ def test_a_writer_that_was_killed_goes_on_after_a_prune(tmp_path: Path, torn: in
     killed = tmp_path / "killed"
     with DecisionLog(tmp_path / "log", segment_bytes=1, writer="a", clock=Clock()) as log:
         log.decision(RULES, RECORD)
-        behind = (tmp_path / "log/.heads/a").read_bytes()
+        behind = (tmp_path / "log/heads/a").read_bytes()
         log.decision(RULES, RECORD)
         shutil.copytree(tmp_path / "log", killed)
-    (killed / ".heads/a").write_bytes(behind)
+    (killed / "heads/a").write_bytes(behind)
     path = segments(killed)[1]
     line = lines_of(path)[0] + b"\n"
     path.write_bytes(line[: len(line) - torn])
-    make_checkpoint(killed, SIGNER)
-    done = prune(killed, microseconds(MOMENT + datetime.timedelta(days=1)))
+    sign_log(killed)
+    done = prune(killed, microseconds(MOMENT + datetime.timedelta(days=1)), SIGNER)
     assert done.segments == ("a/1",)
     with DecisionLog(killed, writer="a") as again:
         again.decision(RULES, RECORD)
@@ -1392,40 +1410,34 @@ def test_a_writer_that_was_killed_goes_on_after_a_prune(tmp_path: Path, torn: in
 
 
 def test_a_dry_run_of_a_prune_holds_no_writer_up(old: Path, run: Run) -> None:
-    words = ("log", "prune", "log", "--before", "2026-02-01", "--dry-run")
+    words = ("log", "prune", "log", "--before", "2026-02-01", "--dry-run", *KEY)
     with DecisionLog(old, writer="a", clock=Clock()) as log:
         log.decision(RULES, RECORD)
         assert "kept  a/4: it is not closed" in run(*words).out
         log.decision(RULES, RECORD)
-    assert sorted(path.name for path in (old / "checkpoints").iterdir()) == [
-        ".lock",
-        "000000000044.txt",
-    ]
+    assert not (old / "tree/statements").exists()
 
 
-def test_a_writer_that_lost_its_head_goes_on_after_what_was_pruned(old: Path, run: Run) -> None:
-    assert run("log", "prune", "log", "--before", "2026-02-01").code == 0
-    last = read_pruned(old / "a/00000004.pruned")
-    assert last is not None
-    (old / ".heads/a").unlink()
+def test_a_writer_that_lost_its_head_with_all_its_lines_is_told(old: Path, run: Run) -> None:
+    assert run("log", "prune", "log", "--before", "2026-02-01", *KEY).code == 0
+    (old / "heads/a").unlink()
+    report = verify(old)
+    assert [it.damage for it in report.completeness.problems] == [Damage.MISSING_WRITER]
     with DecisionLog(old, writer="a") as log:
         log.decision(RULES, RECORD)
-    first = LogEntry.from_json(lines_of(segments(old)[0])[0])
-    assert (first.seq, first.prev) == (last.first + last.lines, last.hash)
-    report = verify(old, verifier=None)
-    assert (report.integrity.problems, len(report.completeness.problems)) == ((), 1)
+    assert not verify(old).is_whole
 
 
 def test_what_was_pruned_once_is_not_pruned_again(old: Path, run: Run) -> None:
-    words = ("log", "prune", "log", "--before", BEFORE)
+    words = ("log", "prune", "log", "--before", BEFORE, *KEY)
     assert run(*words).out.startswith("removed 2 segments")
     assert run(*words).out == "removed 0 segments, 0 lines, 0 bytes\n"
     assert len(of_kind(old, "prune")) == 1
 
 
 def test_a_log_can_be_pruned_again(old: Path, run: Run) -> None:
-    assert run("log", "prune", "log", "--before", BEFORE).code == 0
-    ran = run("log", "prune", "log", "--before", "2026-02-01", *JSON)
+    assert run("log", "prune", "log", "--before", BEFORE, *KEY).code == 0
+    ran = run("log", "prune", "log", "--before", "2026-02-01", *KEY, *JSON)
     assert (ran.code, ran.err) == (0, "")
     assert json.loads(ran.out)["segments"] == ["a/3", "a/4", "b/1", "b/2", "b/3", "b/4"]
     assert len(of_kind(old, "prune")) == 2
@@ -1435,15 +1447,19 @@ def test_a_log_can_be_pruned_again(old: Path, run: Run) -> None:
 def test_a_prune_that_was_interrupted_is_finished_by_the_next(
     old: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    unlink = Path.unlink
+
+    def interrupt(path: Path, *, missing_ok: bool = False) -> None:
+        if path.suffix == ".jsonl":
+            raise KeyboardInterrupt
+        unlink(path, missing_ok=missing_ok)
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", interrupt)
-        assert run("log", "prune", "log", "--before", BEFORE).code == 130
-    assert stems(old)[:2] == ["00000001.jsonl", "00000001.pruned"]
+        assert run("log", "prune", "log", "--before", BEFORE, *KEY).code == 130
+    assert stems(old)[:2] == ["00000001.jsonl", "00000002.jsonl"]
     assert verify(old).is_whole
-    assert run("log", "prune", "log", "--before", BEFORE).out.startswith("removed 2 segments")
+    assert run("log", "prune", "log", "--before", BEFORE, *KEY).out.startswith("removed 2 segments")
     assert verify(old).is_whole
 
 
@@ -1453,27 +1469,27 @@ def test_nothing_is_removed_that_cannot_be_told(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prune_module, "write_whole", full)
-    ran = run("log", "prune", "log", "--before", BEFORE)
+    monkeypatch.setattr(prune_module, "state", full)
+    ran = run("log", "prune", "log", "--before", BEFORE, *KEY)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.endswith(": no space left on device\n")
     assert len(segments(old)) == 4
     monkeypatch.undo()
     (old / "prune").write_text("")
     with pytest.raises(LogError):
-        prune(old, microseconds(MOMENT + 30 * SECOND))
+        prune(old, microseconds(MOMENT + 30 * SECOND), SIGNER)
     assert len(segments(old)) == 4
 
 
 def test_what_no_checkpoint_covers_is_kept(keyed: Path, run: Run) -> None:
-    ran = run("log", "prune", "log", "--before", BEFORE)
+    ran = run("log", "prune", "log", "--before", BEFORE, *KEY)
     assert ran.out == (
         "removed 0 segments, 0 lines, 0 bytes\n"
         "  kept  a/1: no checkpoint covers it\n"
         "  kept  a/2: no checkpoint covers it\n"
     )
-    assert "kept" not in run("-q", "log", "prune", "log", "--before", BEFORE).out
-    found = json.loads(run("log", "prune", "log", "--before", BEFORE, *JSON, "--dry-run").out)
+    assert "kept" not in run("-q", "log", "prune", "log", "--before", BEFORE, *KEY).out
+    found = json.loads(run("log", "prune", "log", "--before", BEFORE, *KEY, *JSON, "--dry-run").out)
     assert found == {
         "dry_run": True,
         "segments": [],
@@ -1481,19 +1497,17 @@ def test_what_no_checkpoint_covers_is_kept(keyed: Path, run: Run) -> None:
         "bytes": 0,
         "kept_back": [[f"a/{number}", "no checkpoint covers it"] for number in (1, 2)],
     }
-    ran = run("log", "prune", "log", "--before", BEFORE, "--key", "auditor.pub")
-    assert (ran.code, ran.out) == (1, "")
-    assert "nothing is removed" in ran.err
     assert len(segments(keyed)) == 4
 
 
 def test_a_segment_of_which_one_line_is_not_covered_is_kept(tmp_path: Path, run: Run) -> None:
     with DecisionLog(tmp_path / "log", clock=Clock()) as log:
         log.decision(RULES, RECORD)
-        made = make_checkpoint(tmp_path / "log", SIGNER)
+        made = sign_log(tmp_path / "log")
     assert made is not None
     assert made.checkpoint.size == 1
-    assert run("log", "prune", "log", "--before", "2026-02-01").out == (
+    (tmp_path / "auditor").write_text(SIGNER.encoded())
+    assert run("log", "prune", "log", "--before", "2026-02-01", *KEY).out == (
         "removed 0 segments, 0 lines, 0 bytes\n  kept  w1/1: no checkpoint covers it\n"
     )
 
@@ -1506,8 +1520,9 @@ def test_what_is_still_written_is_kept(tmp_path: Path, run: Run) -> None:
         for log in (first, second):
             log.decision(RULES, RECORD, decision_id=id_of(1))
         second.decision(RULES, RECORD, decision_id=id_of(2))
-        make_checkpoint(tmp_path / "log", SIGNER)
-        ran = run("log", "prune", "log", "--before", "2026-02-01")
+        sign_log(tmp_path / "log")
+        (tmp_path / "auditor").write_text(SIGNER.encoded())
+        ran = run("log", "prune", "log", "--before", "2026-02-01", *KEY)
         assert ran.out == (
             f"removed 1 segment, 2 lines, {pruned_bytes(tmp_path)} bytes\n"
             "  kept  open/1: it is not closed\n"
@@ -1528,75 +1543,50 @@ def test_a_segment_with_any_line_that_is_not_old_is_kept(old: Path, run: Run) ->
     last = LogEntry.from_json(lines_of(segments(old)[0])[-1]).time - microseconds(MOMENT)
     for seconds, count in ((0, 0), (1, 1)):
         moment = MOMENT + datetime.timedelta(microseconds=last) + seconds * SECOND
-        ran = run("log", "prune", "log", "--before", moment.isoformat(), "--dry-run")
+        ran = run("log", "prune", "log", "--before", moment.isoformat(), *KEY, "--dry-run")
         assert ran.out.startswith(f"would remove {count} segment")
 
 
 @pytest.mark.parametrize("words", [(), ("--dry-run",)])
-def test_nothing_is_removed_from_what_is_not_whole(
-    old: Path, run: Run, words: tuple[str, ...]
-) -> None:
-    path = segments(old, "b")[0]
-    put_lines(path, lines_of(path)[1:])
-    ran = run("log", "prune", "log", "--before", "2026-02-01", *words)
+def test_what_is_not_as_it_was_signed_is_kept(old: Path, run: Run, words: tuple[str, ...]) -> None:
+    path = segments(old)[0]
+    put_lines(path, [line.replace(b"small", b"smell") for line in lines_of(path)])
+    ran = run("log", "prune", "log", "--before", BEFORE, *KEY, *words)
+    assert ran.code == 0
+    assert ran.out.splitlines()[1:] == [
+        "  kept  a/1: its lines are not those that were signed: see log verify"
+    ]
+    assert path.exists()
+    path = old / "tree/tile/0/000.p/44"
+    path.write_bytes(path.read_bytes()[::-1])
+    ran = run("log", "prune", "log", "--before", "2026-02-01", *KEY, *words)
     assert (ran.code, ran.out) == (1, "")
-    assert "it is not whole: see log verify; nothing is removed" in ran.err
-    assert len(segments(old)) == 4
+    assert "nothing is removed" in ran.err
 
 
 def test_a_writer_that_never_wrote_holds_nothing_up(old: Path, run: Run) -> None:
     (old / "never").mkdir()
-    assert run("log", "prune", "log", "--before", BEFORE).out.startswith("removed 2 segments")
+    assert run("log", "prune", "log", "--before", BEFORE, *KEY).out.startswith("removed 2 segments")
 
 
 def test_the_key_of_somebody_else_removes_nothing(old: Path) -> None:
     with pytest.raises(NotWholeError, match="nothing is removed"):
-        prune(old, microseconds(MOMENT + 60 * SECOND), verifier=STRANGER.verifier())
+        prune(old, microseconds(MOMENT + 60 * SECOND), STRANGER)
     assert len(segments(old)) == 4
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "damage"),
-    [
-        ("leaves", "A" * 44, Damage.BAD_PRUNE),
-        ("first", 2, Damage.BAD_PRUNE),
-        ("prev", "f" * 64, Damage.BAD_PRUNE),
-        ("hash", "f" * 64, Damage.EDITED),
-        ("schema", "policy-router/pruned/v9", Damage.BAD_PRUNE),
-    ],
-)
-def test_what_is_kept_of_a_segment_cannot_be_changed(
-    old: Path, run: Run, key: str, value: Any, damage: Damage
-) -> None:
-    run("log", "prune", "log", "--before", BEFORE)
-    path = old / "a/00000002.pruned"
-    path.write_text(json.dumps({**json.loads(path.read_bytes()), key: value}))
-    report = verify(old)
-    problems = (*report.integrity.problems, *report.completeness.problems)
-    assert damage in {it.damage for it in problems}
-    assert run("log", "verify", "log").code == 1
-
-
-def test_the_leaves_of_a_pruned_segment_cannot_be_changed(old: Path, run: Run) -> None:
-    run("log", "prune", "log", "--before", BEFORE)
-    path = old / "a/00000001.pruned"
-    plain = json.loads(path.read_bytes())
-    leaves = plain["leaves"]
-    path.write_text(
-        json.dumps({**plain, "leaves": leaves[::-1].lstrip("=").ljust(len(leaves), "=")})
-    )
-    report = verify(old)
-    assert not report.is_whole
-
-
-@pytest.mark.parametrize("name", ["a/00000001.pruned", "a/00000002.pruned", "prune"])
+@pytest.mark.parametrize("name", ["tree/statements", "prune", "heads/prune"])
 def test_what_is_left_of_a_prune_is_missed(old: Path, run: Run, name: str) -> None:
-    run("log", "prune", "log", "--before", BEFORE)
+    run("log", "prune", "log", "--before", BEFORE, *KEY)
     path = old / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    ran = run("log", "verify", "log")
+    ran = run("log", "verify", "log", "--key", "auditor.pub")
     assert ran.code == 1
-    assert ("bad_prune" if name == "prune" else "missing_segment") in ran.out
+    if name == "tree/statements":
+        assert "a/1: lines 1 to 12: removed, and nobody who has the key says so" in ran.out
+        assert run("log", "verify", "log").code == 0
+        shutil.rmtree(old / "prune")
+        assert "missing_segment  a/1" in run("log", "verify", "log").out
 
 
 # How far it is.
@@ -1619,7 +1609,7 @@ def test_a_terminal_sees_how_far_it_is(
     monkeypatch.setenv("TERM", "xterm")
     commands = {
         "verified": ("log", "verify"),
-        "read": ("log", "checkpoint", "--key", "auditor"),
+        "writers": ("log", "checkpoint", "--key", "auditor"),
         "replayed": ("replay",),
         "decided": ("replay", "--against", "policy.yaml"),
     }

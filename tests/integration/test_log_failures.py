@@ -396,7 +396,7 @@ def test_below_a_plain_file_what_need_not_be_logged_is_counted(
     assert (gap["decisions"], gap["error"], len(ids(lines))) == (4, "not a directory", 1)
 
 
-@pytest.mark.parametrize("name", ["w1", ".heads", "policies"])
+@pytest.mark.parametrize("name", ["w1", "heads", "policies"])
 def test_a_file_in_the_place_of_a_folder_denies(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     with DecisionLog(tmp_path) as log:
@@ -452,7 +452,7 @@ def test_a_head_that_is_removed_under_a_writer_lets_nobody_write_over_its_lines(
 ) -> None:
     with DecisionLog(tmp_path) as first, DecisionLog(tmp_path) as second:
         made = [first.decision(RULES, RECORD)]
-        (tmp_path / ".heads/w1").unlink()
+        (tmp_path / "heads/w1").unlink()
         made.append(second.decision(RULES, RECORD))
         with pytest.raises(LogError, match="the log was removed while it was written"):
             first.decision(RULES, RECORD)
@@ -469,7 +469,7 @@ def test_a_removed_log_denies_and_begins_anew(tmp_path: Path, size: int) -> None
         with pytest.raises(LogError, match="the log was removed while it was written"):
             log.decision(RULES, RECORD)
         made = log.decision(RULES, RECORD)
-        assert (folder / ".heads/w1").exists()
+        assert (folder / "heads/w1").exists()
         with DecisionLog(folder) as other:
             other.decision(RULES, RECORD)
             assert other.writer == "w2"

@@ -259,7 +259,7 @@ def test_what_is_missing_and_could_not_be_told_at_once_is_told_later(
     if reason == "cut":
         segments(tmp_path)[0].write_bytes(b"")
     else:
-        (tmp_path / ".heads/w1").unlink()
+        (tmp_path / "heads/w1").unlink()
     opened(tmp_path).release()  # killed before its first line
     again(tmp_path)
     assert [gap["reason"] for gap in gaps(read(tmp_path)["w1"])] == [reason]
@@ -316,9 +316,9 @@ def test_a_whole_line_in_its_place_is_kept_whatever_it_says(tmp_path: Path, oddi
 @pytest.mark.parametrize("size", [1_000_000, 2500, 1], ids=["one", "some", "each"])
 def test_a_head_that_is_behind_loses_no_line(tmp_path: Path, size: int) -> None:
     made = logged(tmp_path, 1)
-    before = (tmp_path / ".heads/w1").read_bytes()
+    before = (tmp_path / "heads/w1").read_bytes()
     made += logged(tmp_path, 6, segment_bytes=size)
-    (tmp_path / ".heads/w1").write_bytes(before)
+    (tmp_path / "heads/w1").write_bytes(before)
     made.append(again(tmp_path))
     lines = one_writer(tmp_path)
     assert ids(lines) == made
@@ -330,9 +330,9 @@ def test_lines_after_a_head_that_is_behind_are_not_cut_where_one_was_changed(
     tmp_path: Path, old: bytes
 ) -> None:
     made = logged(tmp_path, 1)
-    before = (tmp_path / ".heads/w1").read_bytes()
+    before = (tmp_path / "heads/w1").read_bytes()
     made += logged(tmp_path, 5)
-    (tmp_path / ".heads/w1").write_bytes(before)
+    (tmp_path / "heads/w1").write_bytes(before)
     path = segments(tmp_path)[0]
     lines = path.read_bytes().split(b"\n")
     lines[2] = lines[2].replace(old, old.swapcase())
@@ -361,11 +361,11 @@ def test_a_hole_in_lines_that_nobody_was_told_of_is_a_torn_tail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int
 ) -> None:
     made = logged(tmp_path)
-    head = (tmp_path / ".heads/w1").read_bytes()
+    head = (tmp_path / "heads/w1").read_bytes()
     path = segments(tmp_path)[0]
     length = path.stat().st_size
     logged(tmp_path, 3)
-    (tmp_path / ".heads/w1").write_bytes(head)
+    (tmp_path / "heads/w1").write_bytes(head)
     kept, lines = path.read_bytes()[:length], path.read_bytes()[length:].splitlines(keepends=True)
     lines[place] = b"\x00" * (len(lines[place]) - 300) + lines[place][-300:]
     path.write_bytes(kept + b"".join(lines))
@@ -413,7 +413,7 @@ HEADS = {
 @pytest.mark.parametrize("content", HEADS.values(), ids=HEADS)
 def test_a_lost_head_is_told_and_the_chain_goes_on(tmp_path: Path, content: bytes | None) -> None:
     made = logged(tmp_path)
-    head = tmp_path / ".heads/w1"
+    head = tmp_path / "heads/w1"
     if content is None:
         head.unlink()
     else:
@@ -434,7 +434,7 @@ def test_a_head_that_says_what_cannot_be_loses_no_line(
     tmp_path: Path, field: str, value: object
 ) -> None:
     made = logged(tmp_path)
-    head = tmp_path / ".heads/w1"
+    head = tmp_path / "heads/w1"
     head.write_bytes(canonical(json.loads(head.read_bytes()) | {field: value}))
     made.append(again(tmp_path))
     assert [lost for lost in made if lost not in ids(read(tmp_path)["w1"])] == []
@@ -442,8 +442,8 @@ def test_a_head_that_says_what_cannot_be_loses_no_line(
 
 def test_all_heads_are_lost(tmp_path: Path) -> None:
     made = logged(tmp_path, 6, segment_bytes=1500)
-    (tmp_path / ".heads/w1").unlink()
-    (tmp_path / ".heads").rmdir()
+    (tmp_path / "heads/w1").unlink()
+    (tmp_path / "heads").rmdir()
     made.append(again(tmp_path))
     lines = one_writer(tmp_path)
     assert gaps(lines) == [{"reason": "head_lost"}]
@@ -453,7 +453,7 @@ def test_all_heads_are_lost(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tail", [b"", b"{half", b"\x00" * 10], ids=["none", "half", "NUL"])
 def test_head_and_end_are_lost_together(tmp_path: Path, tail: bytes) -> None:
     made = logged(tmp_path)
-    (tmp_path / ".heads/w1").write_bytes(b"")
+    (tmp_path / "heads/w1").write_bytes(b"")
     append(tmp_path, tail)
     made.append(again(tmp_path))
     lines = one_writer(tmp_path)
@@ -464,7 +464,7 @@ def test_head_and_end_are_lost_together(tmp_path: Path, tail: bytes) -> None:
 
 def test_no_line_is_cut_where_nothing_says_which_were_acknowledged(tmp_path: Path) -> None:
     made = logged(tmp_path)
-    (tmp_path / ".heads/w1").unlink()
+    (tmp_path / "heads/w1").unlink()
     path = segments(tmp_path)[0]
     first, *others = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(changed := first + b"".join(it.replace(b"{", b"[", 1) for it in others))
@@ -479,7 +479,7 @@ def test_no_line_is_cut_where_nothing_says_which_were_acknowledged(tmp_path: Pat
 def test_the_head_is_lost_where_the_last_segment_has_no_whole_line(tmp_path: Path) -> None:
     made = logged(tmp_path, 2, segment_bytes=1)
     (tmp_path / "w1/00000003.jsonl").write_bytes(b"{half")
-    (tmp_path / ".heads/w1").write_bytes(b"")
+    (tmp_path / "heads/w1").write_bytes(b"")
     made.append(again(tmp_path))
     lines = one_writer(tmp_path)
     assert gaps(lines) == [{"reason": "head_lost"}, {"reason": "torn_tail", "bytes": 5}]
@@ -487,8 +487,8 @@ def test_the_head_is_lost_where_the_last_segment_has_no_whole_line(tmp_path: Pat
 
 
 def test_a_writer_without_a_line_begins_at_the_beginning(tmp_path: Path) -> None:
-    (tmp_path / ".heads").mkdir()
-    (tmp_path / ".heads/w1").write_bytes(b"\x00")
+    (tmp_path / "heads").mkdir()
+    (tmp_path / "heads/w1").write_bytes(b"\x00")
     (tmp_path / "w1").mkdir()
     made = again(tmp_path)
     lines = one_writer(tmp_path)

@@ -120,10 +120,6 @@ def test_who_is_nobody_may_not_administer_over_tcp(client: httpx.Client) -> None
 @pytest.mark.parametrize(
     "path",
     [
-        "/v1/plan",
-        "/v1/executions",
-        "/v1/chat/completions",
-        "/v1/responses",
         "/v1/messages",
     ],
 )

@@ -25,7 +25,7 @@ SERVICE = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
 OPERATION = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = "".join(
-    path.read_text(encoding="utf-8") for path in (ROOT / "policy_router" / "server").glob("*.py")
+    path.read_text(encoding="utf-8") for path in (ROOT / "policy_router" / "server").rglob("*.py")
 )
 
 

@@ -125,6 +125,15 @@ def test_a_connection_goes_on_behind_a_body_that_is_too_long(service: Service) -
     assert statuses(service.raw(request(body=body) + LAST)) == [b"413", b"200"]
 
 
+def test_what_is_no_http_is_a_problem_like_any_other(service: Service) -> None:
+    answer = service.raw(b"no request\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert statuses(head) == [b"400"]
+    assert heads_of(answer)["content-type"] == "application/problem+json"
+    said = json.loads(body)
+    assert (said["code"], said["status"]) == ("bad_http", 400)
+
+
 @pytest.mark.parametrize(("size", "status"), [(60_000, b"200"), (66_000, b"400")])
 def test_a_head_is_bounded_in_one_piece_too(service: Service, size: int, status: bytes) -> None:
     asked = request(f"X-Long: {'x' * size}", "Connection: close", body=CODING)

@@ -169,6 +169,60 @@ def test_as_annotations(run: Run, suite: Path) -> None:
     assert run("-q", "test", "acme.yaml", "--format", "github").out == ""
 
 
+# --coverage
+
+
+def test_what_no_test_looks_at_is_listed(run: Run, suite: Path) -> None:
+    good(suite)
+    ran = run("-q", "test", "acme.yaml", "--coverage")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == (
+        "acme.yaml: 83.3 % covered, 5 of 6 outcomes\n"
+        "  acme.yaml:11:12: allow large is never false\n"
+    )
+
+
+def test_a_part_of_a_condition_is_shown_with_its_text(run: Run, suite: Path) -> None:
+    rules = STRICT.replace("parent.depth < 2", "parent.depth < 2 || caller.team == 'a'")
+    suite.with_name("acme.yaml").write_text(rules)
+    assert run("-q", "test", "acme.yaml", "--coverage").out.endswith(
+        "  acme.yaml:11:12: allow large is never false\n"
+        "  acme.yaml:11:12: part of large: allow is never false\n"
+        "    parent.depth < 2\n"
+        "  acme.yaml:11:32: part of large: allow is never true and false\n"
+        "    caller.team == 'a'\n"
+    )
+
+
+def test_too_little_coverage_is_a_failure(run: Run, suite: Path) -> None:
+    good(suite)
+    assert run("test", "--threshold", "83.3").code == 0
+    ran = run("-q", "test", "--threshold", "90", "--format", "github")
+    assert (ran.code, ran.err) == (
+        1,
+        "policy-router: acme.yaml: the tests cover 83.3 %, which is less than 90 %\n",
+    )
+    for wrong in ("101", "x", "-1"):
+        assert run("test", f"--threshold={wrong}").code == 2
+
+
+def test_coverage_as_json(run: Run, suite: Path) -> None:
+    good(suite)
+    found = json.loads(run("test", "acme.yaml", "--coverage", "--format", "json").out)
+    (policy,) = found["coverage"]
+    items = policy.pop("items")
+    assert policy == {"file": "acme.yaml", "percent": 83.333, "covered": 5, "total": 6}
+    assert {
+        "kind": "allow",
+        "name": "large",
+        "file": "acme.yaml",
+        "line": 11,
+        "column": 12,
+        "counts": {"true": 1, "false": 0},
+    } in items
+    assert "coverage" not in json.loads(run("test", "acme.yaml", "--format", "json").out)
+
+
 # --new
 
 

@@ -23,7 +23,7 @@ Plain: TypeAlias = dict[str, Any]
 WISHES: Final = ("call", "task")
 """The levels at which an agent asks for something."""
 
-WHOLE: Final = ("max_tokens", "top_k", "seed")
+WHOLE: Final = ("max_tokens", "top_k", "seed", "thinking_budget")
 TEXTS: Final = ("reasoning_effort", "verbosity")
 NUMBERS: Final = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 KNOWN: Final = (*WHOLE, *TEXTS, *NUMBERS)

@@ -20,10 +20,11 @@ from policy_router.log.replay.replaying import replay_log
 from policy_router.log.replay.what_if import what_if
 from policy_router.log.sign.checkpoints import verify_proof
 from policy_router.log.sign.keys import Signer
-from policy_router.log.sign.signing import make_checkpoint, prove
+from policy_router.log.sign.proving import prove
 from tests.property.reference_input import faults
 from tests.property.rich_policies import rich_policies, rich_requests
 from tests.property.strategies import NOW, compiled, policies, requests
+from tests.support.log_auditing import sign_log
 
 Plain = dict[str, Any]
 SIGNER = Signer("auditor", b"k" * 32)
@@ -119,7 +120,7 @@ def test_every_decision_that_a_checkpoint_covers_is_proved(
     history: list[tuple[Plain, list[Plain]]], size: int, data: st.DataObject
 ) -> None:
     with logged(history, size) as folder:
-        assert make_checkpoint(folder, SIGNER) is not None
+        sign_log(folder, SIGNER)
         report = verify(folder, verifier=SIGNER.verifier())
         assert (report.authenticity.status, report.covered) == (Answer.VERIFIED, report.lines)
         lines = [

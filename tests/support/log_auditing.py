@@ -19,7 +19,8 @@ from policy_router.log.entry import (
 )
 from policy_router.log.heads import Head
 from policy_router.log.sign.keys import Signer
-from policy_router.log.sign.merkle import Tree
+from policy_router.log.sign.merkle import Node, TreeEdge
+from policy_router.log.sign.signing import NewCheckpoint, make_checkpoint
 
 MOMENT = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)
@@ -117,9 +118,30 @@ def finished(
 
 def root(leaves: Sequence[bytes]) -> bytes:
     """Return the root of the tree over leaves, given their hashes."""
-    tree = Tree()
-    tree.extend(leaves)
-    return tree.root()
+    edge = TreeEdge()
+    list(edge.extend(leaves))
+    return edge.root()
+
+
+def nodes_of(leaves: Sequence[bytes]) -> Node:
+    """Return the nodes of a tree, given the hashes of its leaves."""
+    return lambda height, index: root(leaves[index << height : (index + 1) << height])
+
+
+def sign_log(
+    folder: Path, signer: Signer = SIGNER, *, memory: Path | None = None, **options: Any
+) -> NewCheckpoint:
+    """Sign a log, with a memory beside it; the first time, that is said."""
+    memory = memory or memory_of(folder, signer)
+    if not memory.exists() and "first" not in options:
+        kept = folder / "tree/checkpoint"
+        options |= {"since": kept} if kept.exists() and "since" not in options else {"first": True}
+    return make_checkpoint(folder, signer, memory=memory, **options)
+
+
+def memory_of(folder: Path, signer: Signer = SIGNER) -> Path:
+    """Return the file in which a key remembers what it signed of a log."""
+    return folder.parent / f"{folder.name}.{signer.verifier().key_id.hex()}.memory"
 
 
 # By hand.
@@ -159,7 +181,7 @@ def rewritten(folder: Path, writer: str, change: Callable[[Plain], None]) -> Non
         put_lines(path, made)
     last = segments(folder, writer)[-1]
     head = Head(int(last.stem), last.stat().st_size, seq, prev)
-    (folder / ".heads" / writer).write_bytes(head.to_bytes())
+    (folder / "heads" / writer).write_bytes(head.to_bytes())
 
 
 def on_decision(number: int, change: Callable[[Plain], None], plain: Plain) -> None:

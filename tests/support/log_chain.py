@@ -51,7 +51,7 @@ class Line:
 
 def writers(folder: Path) -> list[str]:
     """Return the names of the writers that have a folder."""
-    others = {"policies", "checkpoints", ".heads"}
+    others = {"policies", "checkpoints", "heads", "tree"}
     return sorted(it.name for it in folder.iterdir() if it.is_dir() and it.name not in others)
 
 

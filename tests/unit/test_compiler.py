@@ -7,12 +7,13 @@ import hashlib
 import json
 import operator
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import policy_router
-from policy_router import Policy, PolicyError, loads
+from policy_router import Policy, PolicyError, load, loads
 from policy_router.cel.ast import DOUBLE, STRINGS
 from policy_router.diagnostics.model import Code, Diagnostics
 from policy_router.domain import FrozenDict, Level, Limit, Note, Price, Provider, frozen
@@ -693,6 +694,7 @@ labels: {values: [l], unknown: refuse}
 needs: [n]
 facts: {f: {type: int, required: true}, g: {type: int, required: false}}
 require: [caller.team, budget.spent_usd]
+unknown_cost_usd: 1
 tables: {z: {b: 1, a: 2.5}, y: {c: [x]}}
 pool:
   - model: m
@@ -713,6 +715,7 @@ NEW = {
     "needs": ["n"],
     "facts": {"f": {"type": "int", "required": True}, "g": {"type": "int"}},
     "require": ["caller.team", "budget.spent_usd"],
+    "unknown_cost_usd": 1.0,
     "tables": {"z": {"b": 1.0, "a": 2.5}, "y": {"c": ["x"]}},
     "pool": [
         {
@@ -945,3 +948,29 @@ def test_plain_data_is_frozen_all_the_way_down() -> None:
     assert frozen({"a": [{"b": 1}]}) == FrozenDict(a=(FrozenDict(b=1),))
     assert isinstance(frozen({"a": {}})["a"], FrozenDict)
     assert hash(frozen({"a": [{"b": [1]}]}))
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "path"),
+    [
+        ("unknown_cost_usd: -1", "PR205", "$.unknown_cost_usd"),
+        ("unknown_cost_usd: much", "PR202", "$.unknown_cost_usd"),
+        ("unknown_cost_usd: true", "PR202", "$.unknown_cost_usd"),
+    ],
+)
+def test_what_an_unknown_cost_counts_as_is_a_number_of_dollars(
+    text: str, code: str, path: str
+) -> None:
+    with pytest.raises(PolicyError) as caught:
+        loads(f"{BASE}{text}")
+    (found,) = [it for it in caught.value.diagnostics if it.severity == "error"]
+    assert (found.code, found.path) == (code, path)
+
+
+def test_what_an_unknown_cost_counts_as_stands_in_one_file_only(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"{number}.yaml").write_text(f"unknown_cost_usd: {number}\n", encoding="utf-8")
+    with pytest.raises(PolicyError, match="`unknown_cost_usd` is given twice"):
+        load(tmp_path)
+    (tmp_path / "2.yaml").write_text("model: m\nprovider: p\n", encoding="utf-8")
+    assert load(tmp_path).unknown_cost_usd == 1.0

@@ -688,7 +688,7 @@ def test_a_name_that_is_taken_is_an_error_until_it_is_free(tmp_path: Path, new_l
 def test_a_log_of_a_later_version_is_left_alone(tmp_path: Path, new_log: NewLog) -> None:
     with new_log() as log:
         log.decision(RULES, RECORD)
-    head = tmp_path / "log/.heads/w1"
+    head = tmp_path / "log/heads/w1"
     head.write_bytes(b'{"schema":"policy-router/log/v2","more":1}')
     before = {path: path.read_bytes() for path in (tmp_path / "log").rglob("*") if path.is_file()}
     denying, allowing = new_log(), new_log(on_log_failure="allow_unlogged")

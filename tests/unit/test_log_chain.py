@@ -28,7 +28,8 @@ from policy_router.log.entry import (
     microseconds,
     moment_of,
 )
-from policy_router.log.folder import LogFolder, is_writer, sync_folder, write_whole
+from policy_router.log.files import sync_folder, write_whole
+from policy_router.log.folder import LogFolder, is_writer
 from policy_router.log.heads import SCHEMA, Head, UnknownSchemaError, read_head
 from policy_router.log.lock import lock
 from policy_router.log.read.reading import LogReader
@@ -204,7 +205,7 @@ def test_a_time_that_no_calendar_has_counts_as_1970(time: int) -> None:
         ("a" * 64, True),
         ("a" * 65, False),
         ("", False),
-        (".heads", False),
+        ("heads", False),
         ("-a", False),
         ("a/b", False),
         ("a\n", False),
@@ -222,9 +223,9 @@ STRAYS = ("x.jsonl", "2.jsonl", "000000004.jsonl", "00000002.jsonl.bak", "٠٠٠
 
 
 def test_writers_and_segments_are_found_in_order(tmp_path: Path) -> None:
-    for name in ("w10", "w2", "b", "policies", "checkpoints", ".heads", "-x", "src"):
+    for name in ("w10", "w2", "b", "policies", "checkpoints", "heads", "-x", "src"):
         (tmp_path / name).mkdir()
-    for name in ("w10/00000001.jsonl", ".heads/b", "policies/1.jsonl"):
+    for name in ("w10/00000001.jsonl", "heads/b", "policies/1.jsonl"):
         (tmp_path / name).touch()
     (tmp_path / "w3").write_text("no folder")
     for name in ("00000010.jsonl", "00000009.jsonl", "00000003.pruned", "00000004.pruned", *STRAYS):
@@ -234,19 +235,13 @@ def test_writers_and_segments_are_found_in_order(tmp_path: Path) -> None:
     folder = LogFolder(tmp_path)
     assert folder.writers() == ["b", "w2", "w10"]
     found = folder.segments("w2")
-    assert [(it.number, it.is_pruned) for it in found] == [
-        (3, True),
-        (4, False),
-        (9, False),
-        (10, False),
-    ]
-    assert [it.name for it in found] == ["w2/3", "w2/4", "w2/9", "w2/10"]
+    assert [(it.number, it.name) for it in found] == [(4, "w2/4"), (9, "w2/9"), (10, "w2/10")]
     assert [it.name for it in folder.all_segments()] == ["w2/4", "w2/9", "w2/10", "w10/1"]
     assert folder.segments("w3") == folder.segments("nobody") == []
     assert folder.segment_path("w2", 7) == tmp_path / "w2/00000007.jsonl"
 
 
-@pytest.mark.parametrize("name", ["w1/00000001.jsonl", ".heads/w1", "checkpoints/000000000001.txt"])
+@pytest.mark.parametrize("name", ["w1/00000001.jsonl", "heads/w1", "checkpoints/000000000001.txt"])
 def test_a_folder_is_a_log_when_there_is_anything_of_one(tmp_path: Path, name: str) -> None:
     file = tmp_path / "log" / name
     for folder in (tmp_path / "log", file.parent):
@@ -416,7 +411,7 @@ def test_lines_go_on_over_processes(tmp_path: Path) -> None:
 
 def test_the_files_of_a_log_are_no_programs(tmp_path: Path) -> None:
     written(tmp_path, [gap()])
-    for path in (tmp_path / ".heads/w1", segments(tmp_path)[0]):
+    for path in (tmp_path / "heads/w1", segments(tmp_path)[0]):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o111
 
 
@@ -460,7 +455,7 @@ def test_the_first_free_name_is_claimed(tmp_path: Path) -> None:
 
 def test_a_head_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     written(tmp_path, [gap()])
-    head, segment = tmp_path / ".heads/w1", segments(tmp_path)[0]
+    head, segment = tmp_path / "heads/w1", segments(tmp_path)[0]
     head.write_bytes(b'{"schema":"policy-router/log/v2"}')
     with segment.open("ab") as stream:
         stream.write(b"later\n")
@@ -698,7 +693,7 @@ def test_a_gap_that_is_found_is_told_at_once(tmp_path: Path) -> None:
 def test_the_chain_goes_on_after_segments_that_were_pruned(tmp_path: Path) -> None:
     written(tmp_path, [gap(1)], [gap(2)], limits=Limits(1, 1e6))
     for path in segments(tmp_path):
-        path.rename(path.with_suffix(".pruned"))
+        path.unlink()
     before = LogFolder(tmp_path).head("w1")
     assert before is not None
     written(tmp_path, [gap(3)])
@@ -713,8 +708,8 @@ def test_a_lost_head_is_found_again_beside_what_was_pruned(tmp_path: Path) -> No
     written(tmp_path, [gap(1)], [gap(2)], [gap(3)], limits=Limits(1, 1e6))
     lines = read(tmp_path)["w1"]
     for path in segments(tmp_path)[:2]:
-        path.rename(path.with_suffix(".pruned"))
-    (tmp_path / ".heads/w1").write_bytes(b"")
+        path.unlink()
+    (tmp_path / "heads/w1").write_bytes(b"")
     chain = opened(tmp_path)
     chain.write([gap(4)])
     chain.release()

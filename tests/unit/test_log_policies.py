@@ -12,7 +12,8 @@ import pytest
 from policy_router import Policy, decide, load, loads
 from policy_router.errors import RecordError
 from policy_router.log import policies as policies_module
-from policy_router.log.folder import LogFolder, write_whole
+from policy_router.log.files import write_whole
+from policy_router.log.folder import LogFolder
 from policy_router.log.policies import PolicyStore, digest
 from tests.support.log_chain import NOW, everything, policy_of, record_of
 

@@ -230,7 +230,7 @@ def test_what_is_written_before_the_first_line_is_asked_for_is_followed(log: Pat
 def test_a_line_is_followed_once_it_is_finished(log: Path) -> None:
     path = segments(log)[-1]
     line = lines_of(path)[-1]
-    (log / ".heads/a").unlink()
+    (log / "heads/a").unlink()
 
     def half() -> None:
         with path.open("ab") as stream:
@@ -261,7 +261,7 @@ def test_following_begins_after_the_last_whole_line(
     line = lines_of(path)[-1]
     new = log / "c/00000001.jsonl"
     new.parent.mkdir()
-    (log / ".heads/a").unlink()
+    (log / "heads/a").unlink()
     for file in (path, new):
         with file.open("ab") as stream:
             stream.write(torn)
@@ -330,9 +330,9 @@ def test_what_was_not_acknowledged_is_left_out_where_that_is_wanted(tmp_path: Pa
     with DecisionLog(tmp_path) as log:
         for number in range(3):
             log.decision(RULES, RECORD, decision_id=id_of(number))
-        head = (tmp_path / ".heads/w1").read_bytes()
+        head = (tmp_path / "heads/w1").read_bytes()
         log.decision(RULES, RECORD, decision_id=id_of(3))
-        (tmp_path / ".heads/w1").write_bytes(head)
+        (tmp_path / "heads/w1").write_bytes(head)
         reader = LogReader(tmp_path)
         for acknowledged, count in ((True, 3), (False, 4)):
             found = decisions(reader.newest_first(acknowledged=acknowledged))

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import pytest
 from msgspec import Raw
 
 from policy_router import decide
-from policy_router.log.damage import Damage, spelt_lines
+from policy_router.log.damage import Damage, Places, spelt_lines
 from policy_router.log.entry import GENESIS, Close, Kind, Prune, line_hash
 from policy_router.log.integrity import scan as scan_module
 from policy_router.log.integrity.scan import Scan
-from policy_router.log.pruned import Pruned
-from policy_router.log.sign.merkle import leaf_hash
 from policy_router.log.write.drafts import Draft, chained
 from tests.support.log_auditing import NOW, policy_of
 
@@ -36,31 +34,44 @@ def content(lines: Sequence[bytes]) -> bytes:
     return b"".join(line + b"\n" for line in lines)
 
 
-def scanned(*segments: bytes, watched: int = -1, wants_leaves: bool = False) -> Scan:
-    made = Scan(watched=watched, wants_leaves=wants_leaves)
+class Lines:
+    """What was signed of lines: here, it only remembers them."""
+
+    def __init__(self) -> None:
+        self.hashes: dict[int, str] = {}
+
+    def differing(self, first: int, hashes: Sequence[str]) -> Iterator[int]:
+        """Yield the numbers of lines that were met before, with another hash."""
+        for number, digest in enumerate(hashes, first):
+            if self.hashes.setdefault(number, digest) != digest:
+                yield number
+
+
+def scanned(*segments: bytes, watched: int = -1, signed: Lines | None = None) -> Scan:
+    made = Scan(Places(), watched=watched, signed=signed)
     for number, segment in enumerate(segments, 1):
         made.segment(f"w/{number}", io.BytesIO(segment))
     return made
 
 
 def found(scan: Scan) -> list[tuple[Damage, str, tuple[int, int] | None]]:
-    return [(it.damage, it.where, it.lines) for it in scan.problems]
+    return [(it.damage, it.where, it.lines) for it in scan.places.problems()]
 
 
 def test_before_the_first_line_there_is_nothing() -> None:
     made = scanned(b"")
-    assert (made.seq, made.prev, made.problems, made.torn) == (0, GENESIS, [], 0)
+    assert (made.seq, made.prev, found(made), made.torn) == (0, GENESIS, [], 0)
     assert scanned(b"", watched=0).watched_hash == GENESIS
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 300, 4096])
 def test_the_size_of_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(scan_module, "_BLOCK", size)
-    lines = chain(9)
-    made = scanned(content(lines[:4]), content(lines[4:]) + b"{", watched=3, wants_leaves=True)
-    assert (made.seq, made.prev, made.problems, made.torn) == (9, line_hash(lines[-1]), [], 1)
+    lines, met = chain(9), Lines()
+    made = scanned(content(lines[:4]), content(lines[4:]) + b"{", watched=3, signed=met)
+    assert (made.seq, made.prev, found(made), made.torn) == (9, line_hash(lines[-1]), [], 1)
     assert made.watched_hash == line_hash(lines[2])
-    assert bytes(made.leaves) == b"".join(map(leaf_hash, lines))
+    assert met.hashes == {number: line_hash(line) for number, line in enumerate(lines, 1)}
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 300, 4096])
@@ -68,13 +79,14 @@ def test_damage_is_found_whatever_the_size_of_blocks(
     monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(scan_module, "_BLOCK", size)
-    lines = chain(9)
+    lines, met = chain(9), Lines()
     changed = [*lines[:3], lines[3].replace(b"time", b"size", 1), *lines[4:]]
-    made = scanned(content(changed) + b"{}", watched=6, wants_leaves=True)
+    made = scanned(content(changed) + b"{}", watched=6, signed=met)
     assert found(made) == [(Damage.EDITED, "w/1", (4, 4))]
     assert (made.seq, made.prev, made.torn) == (9, line_hash(lines[-1]), 2)
     assert made.watched_hash == line_hash(lines[5])
-    assert len(made.leaves) == 9 * 32
+    assert list(met.hashes) == list(range(1, 10))
+    assert [it.lines for it in scanned(content(lines), signed=met).places.problems()] == [(4, 4)]
 
 
 def test_one_scan_goes_on_after_damage() -> None:
@@ -89,10 +101,10 @@ def test_each_damage_of_a_segment_is_told_with_its_lines() -> None:
     lines[2:4] = lines[2:4][::-1]
     lines[6] = lines[6].replace(b"time", b"size", 1)
     del lines[10:13]
-    assert found(scanned(content(lines))) == [
-        (Damage.SWAPPED, "w/1", (3, 4)),
+    assert sorted(found(scanned(content(lines)))) == [
         (Damage.EDITED, "w/1", (7, 7)),
         (Damage.REMOVED, "w/1", (11, 13)),
+        (Damage.SWAPPED, "w/1", (3, 4)),
     ]
 
 
@@ -101,8 +113,8 @@ def test_a_line_that_is_removed_with_the_line_after_it_edited_is_told_as_both() 
     lines[4] = lines[4].replace(b"time", b"size", 1)
     del lines[2]
     assert found(scanned(content(lines))) == [
-        (Damage.EDITED, "w/1", (5, 5)),
         (Damage.REMOVED, "w/1", (3, 3)),
+        (Damage.EDITED, "w/1", (5, 5)),
     ]
 
 
@@ -116,7 +128,7 @@ def test_a_number_from_far_away_does_not_lead_the_scan_astray() -> None:
     lines = chain(6)
     lines[2] = chained(Draft(Kind.CLOSE, 1, close=Close("end")), 10**9, "f" * 64)
     made = scanned(content(lines))
-    assert made.problems
+    assert found(made)
     assert made.seq == 6
 
 
@@ -124,12 +136,12 @@ def test_a_line_end_alone_is_an_edited_line() -> None:
     lines = chain(3)
     made = scanned(content([*lines, b""]))
     assert found(made) == [(Damage.EDITED, "w/1", (4, 4))]
-    assert scanned(b"\n").problems
+    assert found(scanned(b"\n"))
 
 
 def test_what_is_damaged_in_no_line_is_no_problem_of_a_line() -> None:
     made = scanned(b"\xff\xff", b"")
-    assert (made.problems, made.seq) == ([], 0)
+    assert (found(made), made.seq) == ([], 0)
 
 
 def test_the_policies_of_decisions_are_noted_in_damaged_segments_too() -> None:
@@ -147,20 +159,20 @@ def test_the_policies_of_decisions_are_noted_in_damaged_segments_too() -> None:
 
 
 def test_what_was_pruned_is_noted() -> None:
-    line = chained(Draft(Kind.PRUNE, 1, prune=Prune(1, 2, ("a/1", "b/2"))), 1, GENESIS)
-    assert scanned(content([line])).prunes == {"a/1", "b/2"}
-    assert scanned(content([line, b"?"])).prunes == {"a/1", "b/2"}
+    act = Prune(1, 2, ("a/1", "b/2"))
+    line = chained(Draft(Kind.PRUNE, 1, prune=act), 1, GENESIS)
+    assert scanned(content([line])).prunes == [(1, act)]
+    assert scanned(content([line, b"?"])).prunes == [(1, act)]
 
 
-def test_a_removed_segment_is_gone_past_where_it_fits() -> None:
+def test_a_removed_segment_is_gone_past() -> None:
     lines = chain(6)
-    kept = Pruned(1, 3, GENESIS, line_hash(lines[2]), "AAAA")
-    made = Scan(watched=3, wants_leaves=False)
-    assert made.follow(kept)
-    made.segment("w/2", io.BytesIO(content(lines[3:])))
-    assert (made.seq, made.problems, made.prunes) == (6, [], set())
+    made = Scan(Places(), watched=3)
+    made.go_on_at(3, line_hash(lines[2]))
+    extent = made.segment("w/2", io.BytesIO(content(lines[3:])))
+    assert (made.seq, found(made), made.prunes) == (6, [], [])
     assert made.watched_hash == line_hash(lines[2])
-    assert not made.follow(kept)
+    assert (extent.first, extent.last, extent.oldest, extent.newest) == (4, 6, 4, 6)
 
 
 def test_lines_are_spelt_as_people_do() -> None:
@@ -177,6 +189,6 @@ def test_the_first_line_is_the_first_that_can_be_edited() -> None:
 @pytest.mark.parametrize("part", ["seq", "prev", "time", "kind"])
 def test_what_lacks_a_part_that_every_line_has_is_no_line(part: str) -> None:
     plain = {"seq": 1, "prev": GENESIS, "time": 1, "kind": "of-a-later-version"}
-    assert scanned(content([msgspec.json.encode(plain)])).problems == []
+    assert found(scanned(content([msgspec.json.encode(plain)]))) == []
     del plain[part]
     assert found(scanned(content([msgspec.json.encode(plain)]))) == [(Damage.EDITED, "w/1", (1, 1))]

@@ -9,18 +9,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policy_router.log.sign import merkle
 from policy_router.log.sign.merkle import (
-    Tree,
-    consistency_proof,
-    inclusion_proof,
+    TreeEdge,
     leaf_hash,
     verify_consistency,
     verify_inclusion,
 )
 from tests.support.examples import examples
-from tests.support.log_auditing import root
+from tests.support.log_auditing import nodes_of, root
 
 MOST = 70
+
+
+def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
+    return merkle.inclusion_proof(nodes_of(leaves), index, len(leaves))
+
+
+def consistency_proof(leaves: Sequence[bytes], size: int) -> tuple[bytes, ...]:
+    return merkle.consistency_proof(nodes_of(leaves), size, len(leaves))
+
+
+def grow(edge: TreeEdge, leaves: Sequence[bytes]) -> list[merkle.Tile]:
+    """Append leaves, and return the tiles that are full by them."""
+    return list(edge.extend(leaves))
 
 
 def unhex(*texts: str) -> list[bytes]:
@@ -141,10 +153,10 @@ def test_every_reference_tree_has_its_root(size: int) -> None:
 
 
 def test_a_tree_has_each_root_while_it_grows() -> None:
-    tree = Tree()
+    tree = TreeEdge()
     for size, leaf in enumerate(LEAVES):
         assert (tree.size, tree.root()) == (size, ROOTS[size])
-        tree.extend([leaf])
+        grow(tree, [leaf])
     assert (tree.size, tree.root()) == (8, ROOTS[8])
 
 
@@ -156,17 +168,17 @@ def test_a_root_is_the_one_of_the_recursive_definition(size: int) -> None:
 @examples(300)
 @given(st.lists(st.integers(0, 40), max_size=12))
 def test_in_what_pieces_a_tree_grows_makes_no_difference(pieces: list[int]) -> None:
-    tree, size = Tree(), 0
+    tree, size = TreeEdge(), 0
     for piece in pieces:
-        tree.extend(iter(MANY[size : size + piece]))
+        grow(tree, MANY[size : size + piece])
         size += piece
     assert (tree.size, tree.root()) == (size, root(MANY[:size]))
 
 
 def test_pieces_may_be_larger_than_what_is_read_at_a_time() -> None:
-    tree = Tree()
+    tree = TreeEdge()
     for start, end in ((0, 1), (1, 5000), (5000, 5000), (5000, 10_000)):
-        tree.extend(MANY[start:end])
+        grow(tree, MANY[start:end])
     assert (tree.size, tree.root()) == (10_000, slow_root(MANY))
 
 
@@ -364,7 +376,6 @@ def test_there_is_no_proof_of_a_tree_that_is_larger(leaves: list[bytes], size: i
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_large_tree_proves_too() -> None:
     leaves = MANY * 10 + MANY[:77]
     top, size = root(leaves), len(leaves)
@@ -374,3 +385,17 @@ def test_a_large_tree_proves_too() -> None:
     for old_size in (1, 65_536, 65_537, size - 1):
         proof = consistency_proof(leaves, old_size)
         assert verify_consistency(old_size, size, root(leaves[:old_size]), top, proof)
+
+
+def test_the_tiles_of_a_tree_of_70000_leaves_are_those_of_the_specification() -> None:
+    # https://c2sp.org/tlog-tiles, "Partial Tiles"
+    leaves, edge = MANY * 7, TreeEdge()
+    tiles = [(level, number) for level, number, _ in grow(edge, leaves)]
+    assert tiles.count((0, 272)) == 1
+    assert len([it for it in tiles if it[0] == 0]) == 273
+    assert [it for it in tiles if it[0]] == [(1, 0)]
+    parts = [(level, number, len(nodes)) for level, number, nodes in edge.partial_tiles()]
+    assert parts == [(0, 273, 112), (1, 1, 17), (2, 0, 1)]
+    again = TreeEdge(edge.size, edge.levels)
+    grow(again, leaves[:300])
+    assert again.root() == root([*leaves, *leaves[:300]])

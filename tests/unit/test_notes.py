@@ -40,7 +40,7 @@ from policy_router.log.sign.merkle import (
 )
 from policy_router.log.sign.notes import Checkpoint, InclusionProof, opened, sign, text_of
 from tests.support.examples import examples
-from tests.support.log_auditing import root
+from tests.support.log_auditing import nodes_of, root
 from tests.support.log_disk import ran
 
 # The example of golang.org/x/mod/sumdb/note.
@@ -512,8 +512,9 @@ BAD_PUBLIC = [
     (published(CURVE), OTHER),
     (published(CURVE, Encoding.OpenSSH), OTHER),
     (published(GOLDILOCKS), OTHER),
-    # A key of tlog-cosignature, which may be the same bytes, signs something else.
-    (PETER_PUBLIC.replace("+AR", "+BB").encode(), OTHER),
+    # A key of tlog-cosignature, which may be the same bytes, has another id.
+    (PETER_PUBLIC.replace("+AR", "+BB").encode(), NOT_ITS_ID),
+    (PETER_PUBLIC.replace("+AR", "+Ah").encode(), OTHER),
     (published(KEY)[:40], UNREADABLE),
     (pem("CERTIFICATE", RFC_8410_PUBLIC), UNREADABLE),
     (b"ssh-ed25519 AAAA", UNREADABLE),
@@ -733,7 +734,9 @@ def test_a_proof_is_all_that_it_takes(size: int) -> None:
     leaves = [leaf_hash(line) for line in log]
     note = sign(Checkpoint("example.com/log", size, root(leaves)).to_text(), SIGNER)
     for index, line in enumerate(log):
-        text = InclusionProof(index, inclusion_proof(leaves, index), note, line).to_text()
+        text = InclusionProof(
+            index, inclusion_proof(nodes_of(leaves), index, size), note, line
+        ).to_text()
         proof = InclusionProof.from_text(text)
         signed = Checkpoint.from_text(opened(proof.checkpoint, VERIFIER))
         leaf = leaf_hash(proof.line)

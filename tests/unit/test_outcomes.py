@@ -25,7 +25,7 @@ from policy_router.calls.results import (
 from policy_router.decision.record import Target
 from policy_router.delegation.arguments import arguments_of
 from policy_router.delegation.batch import Planned, planned
-from policy_router.delegation.outcomes import completed, failed, overall, refused_arguments
+from policy_router.delegation.outcomes import completed, failed, overall, refused_whole
 from policy_router.errors import ArgumentsError
 from policy_router.files.ids import uuid7
 
@@ -412,8 +412,11 @@ def test_in_json_what_is_unknown_is_null_and_nothing_is_left_out() -> None:
                 "served_model": None,
                 "finish_reason": None,
                 "attempts": [],
-                "tokens": {"input": None, "output": None},
+                "tokens": {"input": None, "output": None, "cached": None},
                 "cost_usd": None,
+                "cost_is_upper_bound": False,
+                "reserved_usd": None,
+                "overrun_usd": None,
                 "estimate": None,
                 "duration_seconds": None,
                 "warnings": [],
@@ -422,6 +425,14 @@ def test_in_json_what_is_unknown_is_null_and_nothing_is_left_out() -> None:
         ],
         "session_id": None,
         "error": None,
+        "totals": {
+            "input_tokens": 0,
+            "output_tokens": 0,
+            "cost_usd": 0.0,
+            "unknown_tokens": 0,
+            "unknown_costs": 0,
+            "overrun_usd": None,
+        },
     }
 
 
@@ -508,7 +519,7 @@ def test_of_a_refused_batch_a_model_is_told_what_refuses_it_once() -> None:
 
 
 def test_a_model_is_told_what_is_wrong_with_its_arguments() -> None:
-    made = refused_arguments(ArgumentsError("$.tasks[3].goal", "nothing", "send one"), "s")
+    made = refused_whole(ArgumentsError("$.tasks[3].goal", "nothing", "send one"), "s")
     assert told(made) == {
         "status": "refused",
         "error": {"code": "bad_request", "message": "$.tasks[3].goal: nothing; send one"},

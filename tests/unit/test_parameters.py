@@ -15,7 +15,7 @@ WHOLE, NUMBER, TEXT = "top_k", "temperature", "verbosity"
 def test_what_may_be_wished_for_of_any_target_is_what_the_page_says() -> None:
     kinds = {kind: {name for name, it in KNOWN.items() if it is kind} for kind in Kind}
     assert kinds == {
-        Kind.COUNT: {"max_tokens", "top_k", "seed"},
+        Kind.COUNT: {"max_tokens", "top_k", "seed", "thinking_budget"},
         Kind.NUMBER: {"temperature", "top_p", "frequency_penalty", "presence_penalty"},
         Kind.TEXT: {"reasoning_effort", "verbosity"},
     }

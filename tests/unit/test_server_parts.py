@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import datetime
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -13,9 +15,13 @@ import msgspec
 import pytest
 
 from policy_router import DecisionLog, Request, RequestError, decide, loads
+from policy_router.decision.request import moment
 from policy_router.log import Decided
 from policy_router.server.active import Active
+from policy_router.server.asking import Asked
 from policy_router.server.credentials import Credential, Limits, TokenFile, TokenLine, sum_of
+from policy_router.server.deciding import Agents
+from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.follower import Follower
 from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics, fold
@@ -212,3 +218,26 @@ def test_a_line_that_is_no_token_is_named_in_words(tmp_path: Path) -> None:
     file.write_bytes(msgspec.json.encode(line))
     with pytest.raises(RequestError, match=r"line 1 is no token: \$\.rate: a rate such as 50/s"):
         TokenFile(str(file))
+
+
+def test_of_many_long_batches_a_few_are_decided_at_a_time_and_short_ones_at_once() -> None:
+    """Or each of them would hold all its records at the same time."""
+    seconds = itertools.count()
+    agents = Agents(
+        lambda: POLICY,
+        log=None,
+        clock=lambda: moment(NOW) + datetime.timedelta(seconds=next(seconds)),
+        may_state=(),
+        earlier=EarlierDecisions(None),
+        unlogged=lambda: None,
+    )
+    bodies = [msgspec.json.encode({"requests": [{}] * size}) for size in (*[60] * 30, 2)]
+
+    async def all_of_them() -> list[tuple[str, str]]:
+        asked = [Asked(Credential("", frozenset({"agent"})), body) for body in bodies]
+        answers = await asyncio.gather(*map(agents.batch, asked))
+        return [(records[0].now, records[-1].now) for _, records in answers]
+
+    *long, (short, _) = asyncio.run(all_of_them())
+    assert max(sum(a <= first <= b for a, b in long) for first, _ in long) == 8
+    assert short < max(first for first, _ in long)

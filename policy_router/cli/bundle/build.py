@@ -11,7 +11,7 @@ from policy_router.cli.log.arguments import add_key, key_of
 from policy_router.cli.options import add_strict
 from policy_router.cli.terminal import counted, out
 from policy_router.errors import RequestError, reason_of
-from policy_router.log.folder import write_whole
+from policy_router.log.files import write_whole
 from policy_router.log.sign.keys import SignatureError, read_signer
 from policy_router.server.bundles import MAX_SERIAL, build
 

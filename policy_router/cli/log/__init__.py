@@ -7,11 +7,17 @@ import argparse
 from policy_router.cli.options import add_commands
 
 _COMMANDS = {
-    "verify": "check whether a log is whole",
-    "checkpoint": "sign all lines of a log",
+    "verify": "check whether a log is whole, who says so, what was removed",
+    "checkpoint": "sign the new lines of a log",
+    "cosign": "sign the newest checkpoint as a witness",
+    "attest": "state that lines are damaged, so that the log goes on",
     "keygen": "make a key for signing checkpoints",
+    "rotate-key": "hand a log over from a key to another one",
     "prove": "prove that a decision is in a log, or that it only grew",
     "verify-proof": "verify a proof",
+    "anchor": "print the newest checkpoint, to be kept elsewhere",
+    "publish": "copy tree and checkpoints to a folder for everybody",
+    "copy": "copy a log that may be written meanwhile",
     "ls": "list decisions, the newest first",
     "show": "show one decision, its reasons and its execution",
     "tail": "show the last lines",

@@ -6,7 +6,7 @@ import argparse
 import datetime
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from policy_router.cli.inputs import name_of, read_bytes
@@ -14,7 +14,7 @@ from policy_router.cli.options import LOG
 from policy_router.decision.request import moment
 from policy_router.errors import RequestError
 from policy_router.log.entry import microseconds
-from policy_router.log.sign.keys import SignatureError, Verifier, read_verifier
+from policy_router.log.sign.keys import SignatureError, Verifier, read_verifiers
 
 _AGE = re.compile(r"(\d{1,9})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -39,6 +39,25 @@ def add_key(parser: argparse.ArgumentParser, text: str, *, is_needed: bool = Fal
     parser.add_argument("--key", metavar="FILE", required=is_needed, help=text)
 
 
+def add_keys(parser: argparse.ArgumentParser, text: str, *, is_needed: bool = False) -> None:
+    """Add the files of keys: one or several, in one file or several."""
+    words = f"{text}; may be given several times"
+    parser.add_argument("--key", metavar="FILE", action="append", required=is_needed, help=words)
+
+
+def add_memory(parser: argparse.ArgumentParser) -> None:
+    """Add where a key remembers what it signed."""
+    text = "where the key remembers what it signed; default: the file of the key, and .state"
+    parser.add_argument("--state", metavar="FILE", help=text)
+    text = "nobody has ever signed the log with this key"
+    parser.add_argument("--first", action="store_true", help=text)
+
+
+def memory_of(options: argparse.Namespace) -> str:
+    """Return the file in which a key remembers what it signed."""
+    return str(options.state or f"{options.key}.state")
+
+
 def log_of(options: argparse.Namespace) -> str:
     """Return the log that is meant."""
     words = options.words if isinstance(options.words, list) else [options.words]
@@ -59,9 +78,9 @@ def log_and_id(options: argparse.Namespace) -> tuple[str, str]:
     return (words[1], words[0]) if second and not first else (words[0], words[1])
 
 
-def verifier_of(path: str | None) -> Verifier | None:
-    """Return the key that a file holds; None where none is meant."""
-    return None if path is None else key_of(path, read_verifier)
+def verifiers_of(paths: Sequence[str] | None) -> list[Verifier]:
+    """Return the keys that files hold."""
+    return [it for path in paths or () for it in key_of(path, read_verifiers)]
 
 
 def key_of(path: str, read: Callable[[bytes], _K]) -> _K:
@@ -71,6 +90,17 @@ def key_of(path: str, read: Callable[[bytes], _K]) -> _K:
         return read(content)
     except SignatureError as problem:
         raise RequestError(name_of(path), str(problem)) from None
+
+
+def seconds_of(text: str, option: str) -> int:
+    """Return how many seconds an age is, such as ``2h``."""
+    age = _AGE.fullmatch(text)
+    try:
+        if age:
+            return int(datetime.timedelta(**{_UNITS[age[2]]: int(age[1])}).total_seconds())
+    except OverflowError:
+        pass
+    raise RequestError(option, "an age (2h) is wanted")
 
 
 def time_of(text: str, now: datetime.datetime, option: str) -> int:

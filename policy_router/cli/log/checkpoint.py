@@ -3,40 +3,60 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import msgspec
 
-from policy_router.cli.log.arguments import add_key, add_log, key_of, log_of
+from policy_router.cli.exit_codes import GOOD, NOT_WHOLE
+from policy_router.cli.log.arguments import (
+    add_key,
+    add_log,
+    add_memory,
+    key_of,
+    log_of,
+    memory_of,
+)
 from policy_router.cli.options import add_format
 from policy_router.cli.terminal import Bar, counted, err, out, out_bytes
 from policy_router.diagnostics.model import printable
 from policy_router.log.sign.keys import read_signer
-from policy_router.log.sign.signing import make_checkpoint
+from policy_router.log.sign.signing import NewCheckpoint, make_checkpoint
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_log(parser)
     add_key(parser, "the private key (Ed25519)", is_needed=True)
-    parser.add_argument(
-        "--origin",
-        metavar="NAME",
-        help="the name of the log; default: as in the last checkpoint, else the name of the key",
-    )
+    add_memory(parser)
+    text = "the last checkpoint that you kept, where the key does not remember the log"
+    parser.add_argument("--since", metavar="FILE", help=text)
+    text = "the name of the log in its first checkpoint; default: the name of the key"
+    parser.add_argument("--origin", metavar="NAME", help=text)
     add_format(parser)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> int:
     """Sign what is not signed yet."""
     log = log_of(options)
     signer = key_of(options.key, read_signer)
-    with Bar("read", is_quiet=options.quiet) as bar:
-        made = make_checkpoint(log, signer, origin=options.origin, progress=bar)
-    if made is None:
-        err("policy-router: the last checkpoint covers every line already")
-        if options.format == "json":
-            out_bytes(b'{"path":null,"new_lines":0}')
-    elif options.format == "json":
+    with Bar("writers", is_quiet=options.quiet) as bar:
+        made = make_checkpoint(
+            log,
+            signer,
+            memory=memory_of(options),
+            since=None if options.since is None else Path(options.since),
+            first=options.first,
+            origin=options.origin,
+            progress=bar,
+        )
+    _print(made, options)
+    for writer, reason in made.left_out:
+        err(f"policy-router: {printable(writer)} is not signed to its end: {reason}")
+    return NOT_WHOLE if made.left_out else GOOD
+
+
+def _print(made: NewCheckpoint, options: argparse.Namespace) -> None:
+    if options.format == "json":
         out_bytes(
             msgspec.json.encode(
                 {
@@ -44,11 +64,12 @@ def run(options: argparse.Namespace) -> None:
                     "origin": made.checkpoint.origin,
                     "lines": made.checkpoint.size,
                     "new_lines": made.new_lines,
+                    "left_out": dict(made.left_out),
                 }
             )
         )
-    else:
-        lines = counted(made.checkpoint.size, "line")
-        out(f"signed {lines}, {made.new_lines:,} of them new: {made.path}")
-        if not options.quiet:
-            out("next: keep a copy of it where nobody who writes the log can change it")
+        return
+    lines = counted(made.checkpoint.size, "line")
+    out(f"signed {lines}, {made.new_lines:,} of them new: {made.path}")
+    if not options.quiet:
+        out("next: keep a copy of it where nobody who writes the log can change it")

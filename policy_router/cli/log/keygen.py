@@ -9,7 +9,7 @@ from pathlib import Path
 
 from policy_router.cli.terminal import out
 from policy_router.errors import RequestError, reason_of
-from policy_router.log.folder import write_whole
+from policy_router.log.files import write_whole
 from policy_router.log.sign.keys import Signer, new_signer
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from policy_router.cli.log.arguments import add_log_and_id, log_and_id, log_of
 from policy_router.cli.terminal import out
 from policy_router.errors import RequestError, reason_of
-from policy_router.log.folder import write_whole
-from policy_router.log.sign import signing
+from policy_router.log.files import write_whole
+from policy_router.log.sign import proving
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +25,9 @@ def run(options: argparse.Namespace) -> None:
     """Make a proof."""
     if options.since is None:
         log, decision_id = log_and_id(options)
-        text = signing.prove(log, decision_id).to_text()
+        text = proving.prove(log, decision_id).to_text()
     else:
-        text = signing.prove_growth(log_of(options), Path(options.since)).to_text()
+        text = proving.prove_growth(log_of(options), Path(options.since)).to_text()
     if options.output is None:
         out(text.removesuffix("\n"))
         return

@@ -6,10 +6,11 @@ import argparse
 
 import msgspec
 
-from policy_router.cli.log.arguments import add_key, add_log, log_of, time_of, verifier_of
+from policy_router.cli.log.arguments import add_key, add_log, key_of, log_of, time_of
 from policy_router.cli.options import add_format
 from policy_router.cli.terminal import counted, out, out_bytes
 from policy_router.log.integrity.prune import prune
+from policy_router.log.sign.keys import read_signer
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--before", metavar="TIME", required=True, help="a day, a time (RFC 3339), or an age (90d)"
     )
-    add_key(parser, "the key with which checkpoints must be signed")
+    add_key(parser, "the private key of the log", is_needed=True)
     parser.add_argument("--dry-run", action="store_true", help="only list what would be removed")
     add_format(parser)
 
@@ -27,8 +28,8 @@ def run(options: argparse.Namespace) -> None:
     """Remove what may go, and say what is kept back."""
     log = log_of(options)
     before = time_of(options.before, options.now, "--before")
-    verifier = verifier_of(options.key)
-    done = prune(log, before, verifier=verifier, dry_run=options.dry_run)
+    signer = key_of(options.key, read_signer)
+    done = prune(log, before, signer, dry_run=options.dry_run)
     if options.format == "json":
         out_bytes(msgspec.json.encode({"dry_run": options.dry_run, **msgspec.to_builtins(done)}))
         return

@@ -8,7 +8,7 @@ import msgspec
 
 from policy_router.cli.exit_codes import GOOD, NOT_WHOLE
 from policy_router.cli.inputs import read_bytes
-from policy_router.cli.log.arguments import add_key, key_of
+from policy_router.cli.log.arguments import add_keys, verifiers_of
 from policy_router.cli.options import add_format
 from policy_router.cli.terminal import counted, err, out, out_bytes
 from policy_router.decision.compare import named
@@ -17,14 +17,14 @@ from policy_router.diagnostics.model import printable
 from policy_router.errors import LogError, RecordError
 from policy_router.log.entry import LogEntry, moment_of
 from policy_router.log.sign import checkpoints
-from policy_router.log.sign.keys import SignatureError, Verifier, read_verifier
+from policy_router.log.sign.keys import SignatureError, Verifier
 from policy_router.log.sign.notes import ConsistencyProof, InclusionProof
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument("proof", metavar="PROOF", help="a file, or - for standard input")
-    add_key(parser, "the public key", is_needed=True)
+    add_keys(parser, "the public key of the log", is_needed=True)
     text = "the older checkpoint, for a proof that the log only grew"
     parser.add_argument("--since", metavar="FILE", help=text)
     add_format(parser)
@@ -32,23 +32,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check a proof."""
-    verifier = key_of(options.key, read_verifier)
+    verifiers = verifiers_of(options.key)
     text = read_bytes(options.proof).decode(errors="surrogateescape")
     try:
         if options.since is None:
-            _verify_line(text, verifier, options)
+            _verify_line(text, verifiers, options)
         else:
             old = read_bytes(options.since).decode(errors="surrogateescape")
-            _verify_growth(text, old, verifier, options)
+            _verify_growth(text, old, verifiers, options)
     except (SignatureError, LogError, RecordError) as problem:
         err(f"policy-router: not proved: {printable(str(problem))}")
         return NOT_WHOLE
     return GOOD
 
 
-def _verify_line(text: str, verifier: Verifier, options: argparse.Namespace) -> None:
+def _verify_line(text: str, verifiers: list[Verifier], options: argparse.Namespace) -> None:
     proof = InclusionProof.from_text(text)
-    checkpoint = checkpoints.verify_proof(proof, verifier)
+    checkpoint = checkpoints.verify_proof(proof, *verifiers)
     entry = LogEntry.from_json(proof.line)
     record = entry.decision_record
     if options.format == "json":
@@ -67,9 +67,11 @@ def _verify_line(text: str, verifier: Verifier, options: argparse.Namespace) -> 
     out(f"        {spelt(moment_of(entry.time))}  {printable(named(record.decision))}")
 
 
-def _verify_growth(text: str, old: str, verifier: Verifier, options: argparse.Namespace) -> None:
+def _verify_growth(
+    text: str, old: str, verifiers: list[Verifier], options: argparse.Namespace
+) -> None:
     proof = ConsistencyProof.from_text(text)
-    checkpoint = checkpoints.verify_growth(proof, old, verifier)
+    checkpoint = checkpoints.verify_growth(proof, old, *verifiers)
     if options.format == "json":
         lines = {"old_lines": proof.old_size, "lines": checkpoint.size}
         out_bytes(msgspec.json.encode({"proved": True, **lines, "origin": checkpoint.origin}))

@@ -1,38 +1,34 @@
 """Retention: segments that are old enough are removed, and what proves the rest is kept.
 
-Only what a signed checkpoint covers is removed, so that nobody can remove what nobody vouched for.
-Of a segment its Merkle leaf hashes and the ends of its chain stay, in ``<number>.pruned``. The
-removal is a line of the log, written before the first file goes.
+Only what a checkpoint covers is removed, and only by who has its key: the removal is a signed
+statement, and a line of the log, both written before the first file goes. The hashes of the lines
+stay in the entries of the tree.
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Final, TypeAlias
 
 from msgspec import Struct
 
 from policy_router.files.clock import Clock, system_clock
-from policy_router.log.entry import Kind, Prune, microseconds
-from policy_router.log.folder import LogFolder, Segment, readable, write_whole
-from policy_router.log.integrity.scan import SegmentExtent
-from policy_router.log.integrity.verify import NotWholeError, audited
+from policy_router.log.damage import NotWholeError, Places
+from policy_router.log.entry import Close, Kind, Prune, microseconds
+from policy_router.log.files import open_file, opened
+from policy_router.log.folder import PRUNE_WRITER, LogFolder, Segment, readable
+from policy_router.log.integrity.scan import Scan
+from policy_router.log.integrity.signed import SignedLines, SignedLog
 from policy_router.log.lock import lock
-from policy_router.log.pruned import Pruned
-from policy_router.log.sign.checkpoints import hashes, stored
-from policy_router.log.sign.keys import Verifier
+from policy_router.log.sign.growing import first_line
+from policy_router.log.sign.keys import Signer
 from policy_router.log.sign.signing import auditing
-from policy_router.log.write.decision_log import DecisionLog
+from policy_router.log.sign.statements import PrunedSegment, state
+from policy_router.log.write.chain import Chain, Limits
 from policy_router.log.write.drafts import Draft
 
-WRITER: Final = "prune"
-"""The writer of the lines that say what was removed; those are kept."""
-
-
-_Extents: TypeAlias = Mapping[Segment, SegmentExtent]
+_PATIENCE_SECONDS = 1.0
+_LIMITS = Limits(64 << 20, 24 * 3600.0)
 
 
 class PruneReport(Struct, frozen=True):
@@ -54,96 +50,124 @@ class PruneReport(Struct, frozen=True):
 def prune(
     folder: str | Path,
     before: int,
+    signer: Signer,
     *,
-    verifier: Verifier | None = None,
     dry_run: bool = False,
     clock: Clock = system_clock,
 ) -> PruneReport:
-    """Remove closed segments that are old, and that a signed checkpoint covers.
+    """Remove closed segments that are old, and that a checkpoint covers.
 
     Args:
         folder: the log.
         before: a segment is old if every line is older than this, in microseconds since 1970.
-        verifier: the key with which checkpoints must be signed; without it, their signatures are
-            not verified.
+        signer: the key of the log.
         dry_run: only count, and remove nothing.
         clock: the time of the line that logs the removal.
 
     Raises:
-        NotWholeError: the log is damaged; nothing is removed.
+        NotWholeError: the checkpoints are not by this key, or the tree is not what it signed.
         LogError: there is no log, another process prunes or signs it, or it cannot be written.
-        SignatureError: the key cannot be used.
     """
     log = LogFolder.existing(folder)
-    with nullcontext() if dry_run else auditing(log), ExitStack() as locks:
-        with readable(log):
-            report, found = audited(log, verifier=verifier)
-            if not report.is_whole:
-                reason = "it is not whole: see log verify; nothing is removed"
-                raise NotWholeError(str(folder), reason)
-            old = {
-                segment: extent
-                for segment, extent in found.segments.items()
-                if segment.writer != WRITER and extent.lines and extent.newest < before
-            }
-            kept_back = _kept_back(log, old, locks)
-        going = {segment: it for segment, it in old.items() if segment not in kept_back}
-        if going and not dry_run:
-            _keep_proofs(going, found.leaves)
-            _tell(log, before, going, clock)
-            for segment in going:
+    with nullcontext() if dry_run else auditing(log), readable(log), ExitStack() as locks:
+        signed = SignedLog(log, [signer.verifier()], (), None)
+        if signed.problems:
+            it = signed.problems[0]
+            reason = f"nothing is removed: {it.where}: {it.message}"
+            raise NotWholeError(str(folder), reason)
+        pruning = _Pruning(log, signed, before, locks)
+        for writer in log.writers():
+            if writer != PRUNE_WRITER:
+                pruning.look(writer)
+        if pruning.going and not dry_run:
+            now = microseconds(clock())
+            acts = [it for it, _, _ in pruning.going]
+            state(log, signed.claims[-1].origin, now // 1_000_000, acts, signer)
+            _tell(log, before, pruning, now)
+            for _, segment, _ in pruning.going:
                 Path(segment.path).unlink()
     return PruneReport(
-        tuple(segment.name for segment in going),
-        sum(it.lines for it in going.values()),
-        sum(it.size for it in going.values()),
-        tuple((segment.name, reason) for segment, reason in kept_back.items()),
+        tuple(it.name for it, _, _ in pruning.going),
+        pruning.lines,
+        sum(size for _, _, size in pruning.going),
+        tuple(pruning.kept_back),
     )
 
 
-def _kept_back(log: LogFolder, old: _Extents, locks: ExitStack) -> dict[Segment, str]:
-    """Return why segments that are old enough stay; nobody goes on with the others any more."""
-    checkpoints, _ = stored(log)
-    covered = {it.writer: it.lines for it in checkpoints[-1].covers} if checkpoints else {}
-    lasts = [log.segments(writer)[-1] for writer in {segment.writer for segment in old}]
-    kept_back: dict[Segment, str] = {}
-    for segment, it in old.items():
-        if not it.is_closed:
-            kept_back[segment] = "it is not closed"
-        elif it.last > covered.get(segment.writer, 0):
-            kept_back[segment] = "no checkpoint covers it"
-        elif not _is_idle(log, segment, it.size, None if segment not in lasts else locks):
-            kept_back[segment] = "its writer is running"
-    return kept_back
+class _Pruning:
+    """Which segments may go.
 
-
-def _is_idle(log: LogFolder, segment: Segment, size: int, locks: ExitStack | None) -> bool:
-    """Tell whether nobody has gone on with a segment since it was read.
-
-    Args:
-        log: the log.
-        segment: the segment.
-        size: its size when it was read.
-        locks: for a writer's last segment: what keeps the writer's lock, so that nobody goes on.
+    Attributes:
+        going: what goes, with the length of each.
+        kept_back: what stays, and why.
     """
-    try:
-        head = locks and locks.enter_context((log.heads / segment.writer).open("rb+"))
-    except OSError:
-        return False
-    return (not head or lock(head)) and Path(segment.path).stat().st_size == size
+
+    def __init__(self, log: LogFolder, signed: SignedLog, before: int, locks: ExitStack) -> None:
+        self._log, self._signed, self._before, self._locks = log, signed, before, locks
+        self.going: list[tuple[PrunedSegment, Segment, int]] = []
+        self.kept_back: list[tuple[str, str]] = []
+
+    @property
+    def lines(self) -> int:
+        """How many lines go."""
+        return sum(it.last - it.first + 1 for it, _, _ in self.going)
+
+    def look(self, writer: str) -> None:
+        """Look at the segments of a writer."""
+        segments = self._log.segments(writer)
+        signed = self._signed.lines.get(writer)
+        for segment in segments:
+            view = first_line(segment)
+            if view is None or view.time >= self._before:
+                continue
+            places = Places()
+            scan = Scan(places, seq=view.seq - 1, prev=view.prev, signed=signed)
+            with open_file(segment.path) as stream:
+                found = scan.segment(segment.name, stream)
+            if found.newest >= self._before:
+                continue
+            act = PrunedSegment(
+                writer, segment.number, found.first, found.last, found.oldest, found.newest
+            )
+            is_last = segment is segments[-1]
+            reason = self._reason(act, signed, is_closed=found.is_closed)
+            if any(places.problems()):
+                reason = "its lines are not those that were signed: see log verify"
+            if not reason and not self._is_idle(segment, found.size, is_last=is_last):
+                reason = "its writer is running"
+            if reason:
+                self.kept_back.append((segment.name, reason))
+            else:
+                self.going.append((act, segment, found.size))
+
+    def _reason(self, act: PrunedSegment, signed: SignedLines | None, *, is_closed: bool) -> str:
+        """Return why a segment that is old enough stays; empty where it may go."""
+        if not is_closed:
+            return "it is not closed"
+        is_covered = signed and all(signed.place(it) is not None for it in (act.first, act.last))
+        return "" if is_covered else "no checkpoint covers it"
+
+    def _is_idle(self, segment: Segment, size: int, *, is_last: bool) -> bool:
+        """Tell whether nobody has gone on with a segment since it was read.
+
+        The lock of the writer of a last segment is kept, so that nobody goes on.
+        """
+        if is_last:
+            try:
+                head = self._locks.enter_context(opened(self._log.heads / segment.writer))
+            except OSError:
+                return False
+            if not lock(head):
+                return False
+        return Path(segment.path).stat().st_size == size
 
 
-def _keep_proofs(going: _Extents, leaves: Mapping[str, bytes | bytearray]) -> None:
-    for segment, it in going.items():
-        its = b"".join(hashes(leaves[segment.writer], it.first - 1, it.last))
-        encoded = base64.b64encode(its).decode()
-        kept = Pruned(it.first, it.lines, it.prev, it.hash, encoded)
-        write_whole(Path(segment.path).with_suffix(".pruned"), kept.to_bytes())
-
-
-def _tell(log: LogFolder, before: int, going: _Extents, clock: Clock) -> None:
+def _tell(log: LogFolder, before: int, pruning: _Pruning, now: int) -> None:
     """Say in the log what goes."""
-    names = tuple(segment.name for segment in going)
-    act = Prune(before, sum(it.lines for it in going.values()), names)
-    with DecisionLog(log.path, writer=WRITER, clock=clock) as writing:
-        writing.act(Draft(Kind.PRUNE, microseconds(clock()), prune=act, is_waited_for=True))
+    names = tuple(it.name for it, _, _ in pruning.going)
+    act = Prune(before, pruning.lines, names)
+    chain = Chain(log, [PRUNE_WRITER], _LIMITS, now, patience=_PATIENCE_SECONDS)
+    try:
+        chain.write([Draft(Kind.PRUNE, now, prune=act), Draft(Kind.CLOSE, now, close=Close("end"))])
+    finally:
+        chain.release()

@@ -1,61 +1,63 @@
 """Going through a writer's lines: is each one what the next one says it was?
 
-The quick way compares number and hash of each line with the line before. Only where that fails is
-a segment looked at closely, to tell what was done to it.
+The quick way checks a block of lines at once: their numbers, and the hash of each with what the
+line after it says. Only a block where that fails is looked at line by line. Memory is that of a
+block, or of one line, whatever a file holds.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Iterable, Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Protocol
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from policy_router.log.damage import Placed, Problem, diagnosed, number_of, placed
+from policy_router.log.damage import Damage, Places
 from policy_router.log.entry import (
     GENESIS,
     HOLE,
+    MOST_LINE,
     Gap,
     Kind,
     LineView,
+    Prune,
     record_view,
+    view_of,
     views_of,
 )
-from policy_router.log.pruned import Pruned
 
 _BLOCK = 256 * 1024
-_LEAF = hashlib.sha256(b"\x00")
-"""The beginning of every leaf hash (RFC 9162, section 2.1.1)."""
+_CLOSE_BLOCK = 64 * 1024
+_MOST_MISSING = 50
+
+
+class Signed(Protocol):
+    """What was signed of a writer's lines."""
+
+    def differing(self, first: int, hashes: Sequence[str]) -> Iterator[int]:
+        """Yield the numbers of lines that are not as they were signed, given their hashes."""
 
 
 class SegmentExtent(Struct, frozen=True):
-    """What a segment holds, as far as its lines are whole.
+    """What a segment holds.
 
     Attributes:
         first: the number of its first line.
         last: the number of its last line; one less than the first where it has none.
-        prev: the hash of the line before it.
-        hash: the hash of its last line.
-        newest: the latest time of a line, in microseconds since 1970.
+        oldest: the earliest time of a line, in microseconds since 1970.
+        newest: the latest time of a line.
         size: how many bytes its lines have.
         is_closed: whether its last line closes it.
     """
 
     first: int
     last: int
-    prev: str
-    hash: str
+    oldest: int
     newest: int
     size: int
     is_closed: bool
-
-    @property
-    def lines(self) -> int:
-        """How many lines it has."""
-        return self.last - self.first + 1
 
 
 class Scan:
@@ -64,106 +66,114 @@ class Scan:
     Attributes:
         seq: the number of the last line so far.
         prev: its hash.
-        leaves: the Merkle leaf hashes so far, 32 bytes each, where they are wanted.
+        places: what is wrong.
         revisions: the policies that decisions are of.
-        prunes: the segments that lines say were removed.
+        prunes: what lines say was removed, with the numbers of the lines.
         gaps: what lines say is not in the log, with the numbers of the lines.
-        problems: what is wrong.
         torn: how many bytes the last segment has after its last line end.
         watched_hash: the hash of the line that is watched for; None where it was not met.
     """
 
-    def __init__(self, *, watched: int, wants_leaves: bool, wanted: str | None = None) -> None:
-        """Begin before the first line.
+    def __init__(
+        self,
+        places: Places,
+        *,
+        seq: int = 0,
+        prev: str = GENESIS,
+        watched: int = -1,
+        wanted: str | None = None,
+        signed: Signed | None = None,
+        met: Callable[[list[str]], None] | None = None,
+    ) -> None:
+        """Begin after a line.
 
         Args:
+            places: is told what is wrong.
+            seq: the number of that line.
+            prev: its hash.
             watched: the number of the line whose hash is remembered.
             wanted: what that hash has to be, where it is known.
-            wants_leaves: whether leaf hashes are worked out.
+            signed: what was signed of the lines.
+            met: is told the ids of decisions.
         """
-        self.seq, self.prev = 0, GENESIS
-        self.leaves = bytearray()
+        self.seq, self.prev, self.places = seq, prev, places
         self.revisions: set[str] = set()
-        self.prunes: set[str] = set()
+        self.prunes: list[tuple[int, Prune]] = []
         self.gaps: list[tuple[int, Gap]] = []
-        self.problems: list[Problem] = []
         self.torn = 0
-        self.watched_hash = GENESIS if watched == 0 else None
-        self._watched, self._wanted, self._wants_leaves = watched, wanted, wants_leaves
+        self.watched_hash = prev if watched == seq else None
+        self._watched, self._wanted, self._signed, self._met = watched, wanted, signed, met
         self._marker = b""
         self._name = ""  # of the segment that the last line so far is in, or should be
         self._is_open = False  # whether that ends without saying so
-        self._size, self._newest, self._last_kind = 0, 0, ""  # of the segment so far
+        self._missing: list[tuple[int, int]] = []  # lines that may yet come, out of order
+        self._oldest = self._newest = self._size = 0  # of the segment so far
+        self._last_kind = ""
 
-    def segment(self, name: str, stream: BinaryIO) -> SegmentExtent:
+    def segment(self, name: str, stream: IO[bytes]) -> SegmentExtent:
         """Go through a segment, and return what it holds.
 
         Args:
             name: how it is called in messages.
             stream: its content.
         """
-        seq, prev = self.seq, self.prev
-        self._size, self._newest, self._last_kind = 0, 0, ""
-        self._segment(name, stream)
-        end = self._newest, self._size, self._last_kind == Kind.CLOSE
-        return SegmentExtent(seq + 1, self.seq, prev, self.prev, *end)
-
-    def _segment(self, name: str, stream: BinaryIO) -> None:
-        size, self.torn = _BLOCK, 0
-        while block := stream.read(size):
-            end = block.rfind(b"\n") + 1
-            lines, self.torn = block[:end], len(block) - end
-            if lines and not self._is_whole(lines):
-                stream.seek(-len(block), io.SEEK_CUR)
-                self._closely(name, stream.read())
-                return
-            self._name = name
-            if not end and len(block) < size:
-                break
-            # A line that has not ended may be written over meanwhile: it is read again as a whole.
-            stream.seek(-self.torn, io.SEEK_CUR)
-            size = _BLOCK if end else size * 2
+        first = self.seq + 1
+        self._oldest = self._newest = self._size = 0
+        self._last_kind, blocks = "", Blocks(stream)
+        for block in blocks:
+            if not (block.endswith(b"\n") and self._is_whole(name, block)):
+                end = self._hole(name, block)
+                if end is not None:
+                    blocks.leave(len(block) - end)
+                    self._size += end
+                    break
+                for part in _parts(block):
+                    self._closely(name, part)
+            self._size += len(block)
+            self._name, self._is_open = name, False
+        self.torn = blocks.torn
         self._name, self._is_open = name, self._last_kind != Kind.CLOSE
+        times = self._oldest, self._newest
+        return SegmentExtent(first, self.seq, *times, self._size, not self._is_open)
 
-    def _is_whole(self, block: bytes) -> bool:
+    def _is_whole(self, name: str, block: bytes) -> bool:
         """Check lines at once, and go on to their end where they are whole."""
         read = views_of(block)
         if read is None:
             return False
-        lines = _split(block)
-        hashes = [hashlib.sha256(line).hexdigest() for line in lines]
-        numbers = list(range(self.seq + 1, self.seq + 1 + len(lines)))
-        if [line.seq for line in read] != numbers:
+        hashes = [hashlib.sha256(line).hexdigest() for line in block.split(b"\n")[:-1]]
+        last = self.seq + len(hashes)
+        if [line.seq for line in read] != list(range(self.seq + 1, last + 1)):
             return False
         if [line.prev for line in read] != [self.prev, *hashes[:-1]]:
             return False
-        if self.seq < self._watched <= numbers[-1]:
+        if self.seq < self._watched <= last:
             self.watched_hash = hashes[self._watched - self.seq - 1]
-        self.seq, self.prev = numbers[-1], hashes[-1]
-        self._size, self._last_kind = self._size + len(block), read[-1].kind
-        self._newest = max(self._newest, *[line.time for line in read])
+        self._compare(name, self.seq + 1, hashes)
+        self.seq, self.prev = last, hashes[-1]
         self._note(block, read)
-        self._add_leaves(lines)
         return True
 
-    def _add_leaves(self, lines: Iterable[bytes | memoryview]) -> None:
-        if not self._wants_leaves:
-            return
-        for line in lines:
-            leaf = _LEAF.copy()
-            leaf.update(line)
-            self.leaves += leaf.digest()
+    def _compare(self, name: str, first: int, hashes: Sequence[str]) -> None:
+        """Compare lines with what was signed."""
+        for number in self._signed.differing(first, hashes) if self._signed else ():
+            self.places.add(Damage.REWRITTEN, name, number, number)
 
     def _note(self, block: bytes, read: Sequence[LineView]) -> None:
         """Remember of which policies the decisions are, and what is not there."""
+        times = [line.time for line in read]
+        self._oldest = min(self._oldest or times[0], min(times))
+        self._newest, self._last_kind = max(self._newest, max(times)), read[-1].kind
         records = [line.record for line in read if line.record]
         # Most lines are of the policy of the line before: to count it is quicker than to read it.
         if not self._marker or block.count(self._marker) != len(records):
             for record in records:
                 self._note_policy(record)
+        if self._met and records:
+            self._met([line.id for line in read if line.record])
         for line in read:
             if line.prune is not UNSET:
-                self.prunes.update(line.prune.segments)
+                self.prunes.append((line.seq, line.prune))
             if line.gap is not UNSET:
                 self.gaps.append((line.seq, line.gap))
 
@@ -174,67 +184,147 @@ class Scan:
             # A fact is no object: no request has this.
             self._marker = b'"policy":' + msgspec.json.encode(view.policy, order="sorted")
 
-    def follow(self, kept: Pruned) -> bool:
-        """Go past a segment that was removed; tell whether it was the next one."""
-        is_next = (kept.first, kept.prev) == (self.seq + 1, self.prev)
-        self.go_on_at(kept.first + kept.lines - 1, kept.hash)
-        self.leaves += kept.leaf_hashes()
-        return is_next
-
     def go_on_at(self, seq: int, prev: str) -> None:
         """Go on after a line whose hash somebody else says."""
         self.seq, self.prev = seq, prev
         if seq == self._watched:
             self.watched_hash = prev
 
-    def tells_of(self, number: int) -> bool:
-        """Tell whether something is known to be wrong with a line."""
-        return any(it.lines and it.lines[0] <= number <= it.lines[1] for it in self.problems)
-
     # Where something is wrong.
 
-    def _closely(self, name: str, content: bytes) -> None:
-        """Tell what was done to the rest of a segment, and go on after it."""
-        if self._ends_with_a_hole(content):
-            self._name, self._is_open = name, True
-            return
-        lines = content.split(b"\n")
-        self.torn = len(lines.pop())
-        found = list(placed(lines, self.seq, self.prev))
-        before = Placed(self.seq, self.prev, None, is_edited=False)
-        edited = {
-            line.number
-            for line in found
-            if line.is_edited
-            or (self._wanted and line.number == self._watched and line.hash != self._wanted)
-        }
-        names = (self._name or name, self._name if self._is_open else name, name)
-        self.problems += diagnosed(names, [before, *found], edited)
-        self._name, self._is_open = name, False
-        self.watched_hash = next(
-            (line.hash for line in found if line.number == self._watched), self.watched_hash
-        )
-        self._note(b"", [line.read for line in found if line.read is not None])
-        self._add_leaves(lines)
-        near = found[-1].number + len(found)
-        last = max((line for line in found if line.number <= near), key=number_of)
-        self.seq, self.prev = last.number, last.hash
+    def _closely(self, name: str, block: bytes) -> None:
+        """Tell what was done to the lines of a block, one by one."""
+        lines = block.removesuffix(b"\n").split(b"\n")
+        views = [view_of(line) for line in lines]
+        befores = {view.prev for view in views if view}
+        for line, view, after in zip(lines, views, [*views[1:], None], strict=True):
+            digest = hashlib.sha256(line).hexdigest()
+            goes_on = after is None or view is None or view.seq < after.seq
+            self._line(name, view, digest, is_confirmed=goes_on or digest in befores)
+            if view:
+                self._note(b"", [view])
+            self._name = name
 
-    def _ends_with_a_hole(self, content: bytes) -> bool:
-        """Tell whether nothing is wrong but what a power cut left of lines nobody was told of."""
-        hole = content.find(HOLE)
-        end = content.rfind(b"\n", 0, max(hole, 0)) + 1
-        if hole < 0 or self.seq + content.count(b"\n", 0, end) < self._watched:
-            return False
-        is_whole = not end or self._is_whole(content[:end])
-        self.torn = len(content) - end
-        return is_whole
+    def _line(self, name: str, view: LineView | None, digest: str, *, is_confirmed: bool) -> None:
+        """Tell what was done to a line, and go on after it.
+
+        Args:
+            name: the segment.
+            view: what the line says.
+            digest: its hash.
+            is_confirmed: whether another line may come after it.
+        """
+        number, earlier = self.seq + 1, self._name if self._is_open else name
+        follows = view is None or view.prev == self.prev
+        if view is not None and not follows:
+            if number < view.seq and is_confirmed:
+                self.places.add(Damage.REMOVED, earlier, number, view.seq - 1)
+                self._missing = [*self._missing[-_MOST_MISSING:], (number, view.seq - 1)]
+                number = view.seq
+            elif view.seq == number:
+                before = (self._name, self.seq) if self.seq else (name, 1)
+                self.places.add(Damage.EDITED, before[0] or name, before[1], before[1])
+            elif view.seq < number:
+                self._late(name, view.seq)
+                return
+            else:
+                follows = True
+        if follows and (view is None or view.seq != number):
+            self.places.add(Damage.EDITED, name, number, number)
+        if number == self._watched:
+            self.watched_hash = digest
+            if self._wanted and digest != self._wanted:
+                self.places.add(Damage.EDITED, name, number, number)
+        self._compare(name, number, [digest])
+        self.seq, self.prev, self._is_open = number, digest, False
+
+    def _late(self, name: str, number: int) -> None:
+        """Tell of a line that is behind a later one, or there twice."""
+        found = next((it for it in self._missing if it[0] <= number <= it[1]), None)
+        if found is not None:
+            self._missing.remove(found)
+            self._missing += [
+                it for it in ((found[0], number - 1), (number + 1, found[1])) if it[0] <= it[1]
+            ]
+            self.places.take_back(Damage.REMOVED, number)
+        self.places.add(Damage.SWAPPED, name, number, self.seq if found else number)
+
+    def _hole(self, name: str, block: bytes) -> int | None:
+        """Return where a block ends, if the rest is what a power cut left of unconfirmed lines."""
+        hole = block.find(HOLE)
+        end = block.rfind(b"\n", 0, max(hole, 0)) + 1
+        if hole < 0 or self.seq + block.count(b"\n", 0, end) < self._watched:
+            return None
+        return end if not end or self._is_whole(name, block[:end]) else None
 
 
-def _split(block: bytes) -> list[memoryview]:
-    """Return the lines of a block that ends with one, without copying them."""
-    view, found, start = memoryview(block), [], 0
-    while (end := block.find(b"\n", start)) >= 0:
-        found.append(view[start:end])
-        start = end + 1
-    return found
+class Blocks:
+    """A file in blocks of whole lines; what has no line end at the end of it is left out.
+
+    A line that is longer than any that is written comes without its end, and shortened.
+
+    Attributes:
+        torn: how many bytes are after the last line end, when all were read.
+    """
+
+    def __init__(self, stream: IO[bytes], stop: int | None = None) -> None:
+        """Take a file.
+
+        Args:
+            stream: the file, at the beginning of a line.
+            stop: up to which offset it is read; to its end unless given.
+        """
+        self._stream, self._stop, self.torn = stream, stop, 0
+        self._place = stream.tell()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield its blocks."""
+        size = _BLOCK
+        while block := self._read(size):
+            end = block.rfind(b"\n") + 1
+            if not end and len(block) >= MOST_LINE:
+                yield block[:_CLOSE_BLOCK]
+                if not self._pass_line():
+                    return
+                size = _BLOCK
+                continue
+            if not end and len(block) < size:
+                self.torn = len(block)
+                return
+            self.torn = len(block) - end
+            # A line that has not ended may be written over meanwhile: it is read again as a whole.
+            self._place += end
+            self._stream.seek(self._place)
+            size = _BLOCK if end else size * 2
+            if end:
+                yield block[:end]
+
+    def leave(self, rest: int) -> None:
+        """Count all that comes as torn, with the end of the block that came last."""
+        self.torn = self._stream.seek(0, 2) - self._place + rest
+
+    def _read(self, size: int) -> bytes:
+        if self._stop is not None:
+            size = min(size, max(self._stop - self._place, 0))
+        return self._stream.read(size)
+
+    def _pass_line(self) -> bool:
+        """Go behind the next line end; tell whether there is one."""
+        self._stream.seek(self._place)
+        while block := self._stream.read(_BLOCK):
+            end = block.find(b"\n") + 1
+            self._place += end or len(block)
+            if end:
+                self._stream.seek(self._place)
+                return True
+        return False
+
+
+def _parts(block: bytes) -> Iterator[bytes]:
+    """Yield a block in parts of whole lines, so small that a list of its lines is."""
+    start = 0
+    while start < len(block):
+        end = block.rfind(b"\n", start, start + _CLOSE_BLOCK) + 1
+        end = end or block.find(b"\n", start) + 1 or len(block)
+        yield block[start:end]
+        start = end

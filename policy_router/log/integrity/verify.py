@@ -1,48 +1,50 @@
-"""Is a log whole? Three questions, answered apart.
+"""Is a log whole, who says so, and what was removed?
 
-*Integrity*: is every line that is there what it was? *Completeness*: is every line there?
-*Authenticity*: did whoever has the key see the same lines? The first two find damage and careless
-hands. Who can write to the folder can make hashes and heads anew: against that there are signed
-checkpoints, best kept somewhere else as well.
+Four questions, each answered for itself: is every line that is there what it was (integrity); is
+every line that was acknowledged there (completeness); are they the lines that were signed
+(authenticity); and is that recent enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from policy_router.diagnostics.model import printable
-from policy_router.errors import LogError, reason_of
-from policy_router.log.damage import Damage, Problem, spelt_lines
+from policy_router.files.clock import Clock, system_clock
+from policy_router.log.damage import SHOWN, Damage, Problem
 from policy_router.log.folder import LogFolder, Progress
-from policy_router.log.integrity.completeness import Findings, examined, steadily
-from policy_router.log.sign.checkpoints import LogTree, SignedCheckpoint, hashes, stored
-from policy_router.log.sign.keys import SignatureError, Verifier
-from policy_router.log.sign.notes import opened
+from policy_router.log.integrity.completeness import Known, Removal, examined, steadily
+from policy_router.log.integrity.duplicates import those_repeated
+from policy_router.log.integrity.first_edition import FirstCheckpoints
+from policy_router.log.integrity.signed import Claim, SignedLog, covers
+from policy_router.log.read.reading import LogReader, decisions
+from policy_router.log.sign.keys import Verifier
+from policy_router.log.sign.signing import read_kept
 
-
-class NotWholeError(LogError):
-    """A damaged log, which cannot be signed, proved or pruned."""
+Verifiers: TypeAlias = Verifier | Sequence[Verifier] | None
+"""No key, one, or several."""
 
 
 class Answer(StrEnum):
-    """The answer to one of the three questions."""
+    """The answer to one of the questions."""
 
     WHOLE = "whole"
     BROKEN = "broken"
     VERIFIED = "verified"
-    """Every checkpoint is signed with the key, and covers the lines that are there."""
+    """Every checkpoint is signed with a key, and covers the lines that are there."""
     NOT_CHECKED = "not_checked"
     """There is no key, or no checkpoint."""
 
 
 class Part(Struct, frozen=True):
-    """The answer to one of the three questions, and what is wrong."""
+    """The answer to one of the questions, and what is wrong."""
 
     status: Answer
     problems: tuple[Problem, ...] = ()
@@ -59,8 +61,20 @@ class Report(Struct, frozen=True):
         writers: the number of writers.
         segments: the number of segments, without pruned ones.
         lines: the number of lines, with pruned ones.
-        checkpoints: the number of signed checkpoints.
+        checkpoints: the number of signed checkpoints, with those of the first edition.
         covered: the number of lines that the last checkpoint covers.
+        uncovered: the number of lines that it does not cover.
+        origin: the name of the log in the checkpoints; empty without any.
+        keys: the keys that signed them, where keys are given.
+        checkpoint_time: when the newest was signed, in seconds since 1970, as a given key says; of
+            the newest that is witnessed, where a witness is given.
+        checkpoint_age: how old it is, in seconds.
+        witnesses: how many lines each witness has seen.
+        pruned: what was removed.
+        accepted: damage that a signed statement names.
+        unlogged: decisions that are not in the log, as it says itself.
+        gaps: how many lines say that something is not in the log.
+        duplicate_ids: ids that several decisions have; the first ones.
     """
 
     integrity: Part
@@ -71,10 +85,21 @@ class Report(Struct, frozen=True):
     lines: int
     checkpoints: int
     covered: int
+    uncovered: int = 0
+    origin: str = ""
+    keys: tuple[str, ...] = ()
+    checkpoint_time: int | None = None
+    checkpoint_age: int | None = None
+    witnesses: dict[str, int] = {}
+    pruned: tuple[Removal, ...] = ()
+    accepted: tuple[Problem, ...] = ()
+    unlogged: int = 0
+    gaps: int = 0
+    duplicate_ids: tuple[str, ...] = ()
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether nothing is wrong but what a signed statement names."""
         return not any(
             part.problems for part in (self.integrity, self.completeness, self.authenticity)
         )
@@ -84,19 +109,35 @@ class Report(Struct, frozen=True):
         return msgspec.json.encode({"whole": self.is_whole, **msgspec.to_builtins(self)})
 
 
+class _Wanted(Struct, frozen=True):
+    """What a log is checked against."""
+
+    verifiers: tuple[Verifier, ...]
+    witnesses: tuple[Verifier, ...]
+    checkpoint: Path | None
+    max_age: int | None
+    now: int
+
+
 def verify(
     folder: str | Path,
     *,
-    verifier: Verifier | None = None,
+    verifier: Verifiers = None,
+    witness: Verifiers = None,
     checkpoint: Path | None = None,
+    max_age: int | None = None,
+    clock: Clock = system_clock,
     progress: Progress | None = None,
 ) -> Report:
     """Check a log.
 
     Args:
         folder: the log.
-        verifier: the key with which checkpoints must be signed.
+        verifier: the keys with which checkpoints must be signed; hand-overs are followed.
+        witness: the keys of witnesses, each of which must have signed a checkpoint.
         checkpoint: a copy that was kept elsewhere; the log must agree with it.
+        max_age: how old the newest checkpoint may be, in seconds.
+        clock: the time.
         progress: is called with the progress.
 
     Raises:
@@ -104,141 +145,118 @@ def verify(
         SignatureError: the kept checkpoint cannot be read.
     """
     log = LogFolder.existing(folder)
-    return audited(log, verifier=verifier, checkpoint=checkpoint, progress=progress)[0]
+    keys, witnesses = _several(verifier), _several(witness)
+    wanted = _Wanted(keys, witnesses, checkpoint, max_age, int(clock().timestamp()))
+    return steadily(log, lambda: _audited(log, wanted, progress), lambda found: found.is_whole)
 
 
-def audited(
-    log: LogFolder,
-    *,
-    verifier: Verifier | None = None,
-    checkpoint: Path | None = None,
-    progress: Progress | None = None,
-) -> tuple[Report, Findings]:
-    """Check a log as :func:`verify` does, and return what its lines came to, too."""
-    return steadily(
-        log,
-        lambda: _audited(log, verifier, checkpoint, progress),
-        lambda found: found[0].is_whole,
-    )
+def _several(verifiers: Verifiers) -> tuple[Verifier, ...]:
+    if verifiers is None:
+        return ()
+    return (verifiers,) if isinstance(verifiers, Verifier) else tuple(verifiers)
 
 
-def _audited(
-    log: LogFolder,
-    verifier: Verifier | None,
-    checkpoint: Path | None,
-    progress: Progress | None,
-) -> tuple[Report, Findings]:
-    own, unread = stored(log)
-    checkpoints = own if checkpoint is None else _with_kept(own, checkpoint)
-    found = examined(log, wants_leaves=bool(checkpoints), progress=progress)
-    found.completeness += _uncovered(found, own)
-    authenticity = _authenticity(found, checkpoints, unread, verifier)
-    covered = own[-1].checkpoint.size if own else 0
-    report = Report(
-        _part(found.integrity),
-        _part(found.completeness, found.notes),
-        authenticity,
+def _audited(log: LogFolder, wanted: _Wanted, progress: Progress | None) -> Report:
+    # What was signed comes before the lines, which those of later checkpoints may not be.
+    kept = None if wanted.checkpoint is None else read_kept(wanted.checkpoint)
+    signed = SignedLog(log, wanted.verifiers, wanted.witnesses, kept)
+    first = FirstCheckpoints(log, signed.keyring)
+    found = examined(log, Known(signed, first.covered), progress)
+    authenticity = [*found.authenticity, *signed.problems, *first.problems]
+    authenticity += _of_checkpoints(signed, wanted, first)
+    sorts = [_sorted_out(it, signed) for it in (found.integrity, found.completeness, authenticity)]
+    newest = _newest(signed.claims, wanted)
+    covered, lines = signed.size or sum(first.covered.values()), sum(found.seqs.values())
+    is_checked = bool(wanted.verifiers) and not sorts[2][0]
+    return Report(
+        _part(sorts[0][0], Answer.WHOLE),
+        _part(sorts[1][0], Answer.WHOLE, [*found.notes, *first.notes]),
+        _part(sorts[2][0], Answer.VERIFIED if is_checked else Answer.NOT_CHECKED),
         len(found.seqs),
-        len(found.segments),
-        sum(found.seqs.values()),
-        len(own),
+        found.segments,
+        lines,
+        signed.count + first.count,
         covered,
-    )
-    return report, found
-
-
-def _part(problems: Sequence[Problem], notes: Sequence[str] = ()) -> Part:
-    status = Answer.BROKEN if problems else Answer.WHOLE
-    return Part(status, _printable(problems), tuple(map(printable, notes)))
-
-
-def _printable(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """Return problems in which no name of a file does anything to a terminal, or to JSON."""
-    return tuple(
-        replace(it, where=printable(it.where), message=printable(it.message)) for it in problems
+        max(lines - covered, 0),
+        printable(signed.claims[-1].origin) if signed.claims else "",
+        tuple(dict.fromkeys(printable(it.key) for it in signed.claims if it.key)),
+        newest.time if newest else None,
+        wanted.now - newest.time if newest and newest.time is not None else None,
+        _witnessed(signed.claims),
+        tuple(found.removals),
+        tuple(problem for _, accepted in sorts for problem in accepted),
+        found.unlogged,
+        found.gaps,
+        _duplicates(log, found.repeated),
     )
 
 
-def _uncovered(found: Findings, checkpoints: Sequence[SignedCheckpoint]) -> Iterator[Problem]:
-    """Yield the segments that nobody may have removed: no checkpoint covers them."""
-    covered: dict[str, int] = {}
-    for it in (cover for checkpoint in checkpoints for cover in checkpoint.covers):
-        covered[it.writer] = max(it.lines, covered.get(it.writer, 0))
-    for segment, last in found.pruned.items():
-        if last > covered.get(segment.writer, 0):
-            yield Problem(Damage.BAD_PRUNE, segment.name, "removed, and no checkpoint covers it")
+def _part(problems: Sequence[Problem], good: Answer, notes: Sequence[str] = ()) -> Part:
+    status = Answer.BROKEN if problems else good
+    return Part(status, tuple(problems), tuple(map(printable, notes)))
+
+
+def _sorted_out(
+    problems: Iterable[Problem], signed: SignedLog
+) -> tuple[list[Problem], list[Problem]]:
+    """Return what is wrong, and what of it a signed statement names.
+
+    No name of a file in it does anything to a terminal, or to JSON.
+    """
+    wrong: list[Problem] = []
+    accepted: list[Problem] = []
+    for it in problems:
+        ranges = [one for one in signed.accepted if one.writer == it.where.partition("/")[0]]
+        is_known = it.lines is not None and covers(ranges, *it.lines)
+        plain = replace(it, where=printable(it.where), message=printable(it.message))
+        (accepted if is_known else wrong).append(plain)
+    return wrong, accepted
 
 
 # Checkpoints.
 
 
-def read_kept(path: Path) -> SignedCheckpoint:
-    """Read a checkpoint that was kept somewhere else.
-
-    Raises:
-        SignatureError: it cannot be read, or is none.
-    """
-    try:
-        return SignedCheckpoint.read(path, str(path))
-    except OSError as problem:
-        raise SignatureError(f"{path}: {reason_of(problem)}") from None
-
-
-def _with_kept(checkpoints: list[SignedCheckpoint], path: Path) -> list[SignedCheckpoint]:
-    """Add a checkpoint that was kept somewhere else, if it is not among them."""
-    kept = read_kept(path)
-    if any(kept.checkpoint == it.checkpoint for it in checkpoints):
-        return checkpoints
-    return sorted([*checkpoints, kept], key=lambda it: it.checkpoint.size)
-
-
-def _authenticity(
-    found: Findings,
-    checkpoints: Sequence[SignedCheckpoint],
-    problems: list[Problem],
-    verifier: Verifier | None,
-) -> Part:
-    """Compare every checkpoint with the lines, and with those before it."""
-    log_tree = LogTree(found.leaves)
-    for it in checkpoints:
-        if verifier is not None:
-            problems += _signature(it, verifier)
-        problems += _agreement(it, log_tree, found)
-    if verifier is not None and not checkpoints:
-        problems.append(Problem(Damage.UNSIGNED, "checkpoints", "there is no checkpoint"))
-    if problems:
-        return Part(Answer.BROKEN, _printable(problems))
-    is_checked = verifier is not None
-    return Part(Answer.VERIFIED if is_checked else Answer.NOT_CHECKED)
+def _of_checkpoints(
+    signed: SignedLog, wanted: _Wanted, first: FirstCheckpoints
+) -> Iterable[Problem]:
+    """Yield what is wrong with the checkpoints as a whole."""
+    where = "tree/checkpoint"
+    if wanted.verifiers and not signed.count and not first.count:
+        yield Problem(Damage.UNSIGNED, where, "there is no checkpoint")
+    for witness in wanted.witnesses:
+        if not any(witness.name in it.witnessed and it.holds for it in signed.claims):
+            words = f"no checkpoint is signed by `{witness.name}`"
+            yield Problem(Damage.UNWITNESSED, where, words)
+    if wanted.max_age is None:
+        return
+    newest = _newest(signed.claims, wanted)
+    if newest is None or newest.time is None:
+        words = "no key that is given says how old a checkpoint is"
+        yield Problem(Damage.TOO_OLD, where, words)
+    elif wanted.now - newest.time > wanted.max_age:
+        words = f"it is {wanted.now - newest.time:,} seconds old, and may be {wanted.max_age:,}"
+        yield Problem(Damage.TOO_OLD, newest.name, words)
 
 
-def _signature(it: SignedCheckpoint, verifier: Verifier) -> list[Problem]:
-    try:
-        opened(it.note, verifier)
-    except SignatureError as problem:
-        return [Problem(Damage.BAD_SIGNATURE, it.name, str(problem))]
-    return []
+def _newest(claims: Sequence[Claim], wanted: _Wanted) -> Claim | None:
+    """Return the newest checkpoint that holds, and that every witness has signed."""
+    names = {it.name for it in wanted.witnesses}
+    able = [it for it in claims if it.holds and names <= it.witnessed.keys()]
+    return max(able, key=lambda it: (it.time or 0, it.size), default=None)
 
 
-def _agreement(it: SignedCheckpoint, log_tree: LogTree, found: Findings) -> list[Problem]:
-    """Tell where a checkpoint and the lines differ."""
-    lost = [cover for cover in it.covers if found.seqs.get(cover.writer, 0) < cover.lines]
-    for cover in lost:
-        there = found.seqs.get(cover.writer, 0)
-        damage = Damage.CUT_TAIL if cover.writer in found.seqs else Damage.MISSING_WRITER
-        lines = (there + 1, cover.lines)
-        words = f"{spelt_lines(*lines)}: missing, though {it.name} covers them"
-        found.completeness.append(Problem(damage, cover.writer, words, lines))
-    if not log_tree.add(it.covers):
-        words = "it covers less than one before it"
-        return [Problem(Damage.BAD_CHECKPOINT, it.name, words)]
-    if lost or log_tree.tree.root() == it.checkpoint.root:
-        return []
-    changed = [
-        cover.writer
-        for cover in it.covers
-        if hashes(found.leaves[cover.writer], cover.lines - 1, cover.lines) != [cover.leaf]
-    ]
-    where_to_look = f"look at {', '.join(changed)}" if changed else "or a checkpoint is missing"
-    words = f"the lines are not those that were signed; {where_to_look}"
-    return [Problem(Damage.REWRITTEN, it.name, words)]
+def _witnessed(claims: Sequence[Claim]) -> dict[str, int]:
+    """Return how many lines each witness has seen."""
+    sizes: dict[str, int] = {}
+    for it in claims:
+        for name in it.witnessed if it.holds else ():
+            sizes[printable(name)] = max(it.size, sizes.get(printable(name), 0))
+    return sizes
+
+
+def _duplicates(log: LogFolder, hashes: set[int]) -> tuple[str, ...]:
+    """Return the first ids that several decisions have."""
+    if not hashes:
+        return ()
+    ids = (str(it.entry.id) for it in decisions(LogReader(log.path).lines()))
+    return tuple(sorted(map(printable, those_repeated(ids, hashes)))[:SHOWN])

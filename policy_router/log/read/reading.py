@@ -19,7 +19,8 @@ from typing import BinaryIO, TypeAlias
 from msgspec import Struct, UnsetType
 
 from policy_router.errors import LogError, RecordError
-from policy_router.log.entry import Kind, LogEntry
+from policy_router.log.entry import MOST_LINE, Kind, LogEntry
+from policy_router.log.files import open_file
 from policy_router.log.folder import LogFolder, Segment, readable
 from policy_router.log.heads import Head, after_newline
 
@@ -182,7 +183,7 @@ class LogReader:
         with readable(self.folder):
             if writer is None:
                 return list(self.folder.all_segments())
-            return [it for it in self.folder.segments(writer) if not it.is_pruned]
+            return self.folder.segments(writer)
 
     def _of_writer(self, writer: str) -> Iterator[Line]:
         for segment in self._segments(writer):
@@ -220,7 +221,7 @@ def decisions(lines: Iterator[Line]) -> Iterator[Line]:
 
 
 def _open(path: str) -> BinaryIO:
-    return open(path, "rb", buffering=_BLOCK)  # noqa: PTH123 - the name is a string
+    return io.BufferedReader(open_file(path), _BLOCK)
 
 
 def _marked(path: str, stop: int) -> _Mark:
@@ -255,10 +256,14 @@ def _starts(value: str | UnsetType, beginning: str) -> bool:
 
 
 def whole_lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield every line that has its end."""
-    for line in stream:
+    """Yield every line that has its end; one that is too long is shortened, and no line."""
+    while line := stream.readline(MOST_LINE):
         if line.endswith(b"\n"):
             yield line[:-1]
+        elif len(line) == MOST_LINE:
+            while len(rest := stream.readline(MOST_LINE)) == MOST_LINE and rest[-1:] != b"\n":
+                pass
+            yield line[:_BEGINNING]
 
 
 def _lines_with(stream: BinaryIO, wanted: bytes) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ pass it in.
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import signal
@@ -19,7 +20,8 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from policy_router.log.entry import Kind, LineView, known_views
+from policy_router.log.entry import MOST_LINE, Kind, LineView, known_views
+from policy_router.log.files import open_file
 from policy_router.log.folder import LogFolder, Progress
 
 T = TypeVar("T")
@@ -64,15 +66,17 @@ class Chunk(Struct, frozen=True):
     def lines(self) -> Iterator[bytes]:
         """Yield its lines that have their end, without it; none where it was pruned meanwhile."""
         try:
-            stream = open(self.path, "rb", buffering=1024 * 1024)  # noqa: PTH123, SIM115 - below
+            stream = io.BufferedReader(open_file(self.path), 1024 * 1024)
         except FileNotFoundError:
             return
         with stream:
             place = self.start
             if place:
                 stream.seek(place - 1)
-                place += len(stream.readline()) - 1
-            for line in stream:
+                while (line := stream.readline(MOST_LINE)) and not line.endswith(b"\n"):
+                    place += len(line)
+                place += len(line) - 1
+            while line := stream.readline(MOST_LINE):
                 if place >= self.stop:
                     return
                 place += len(line)

@@ -24,6 +24,8 @@ KEY_NAME: Final = re.compile(r"[^\s+\x00-\x1f\ud800-\udfff]+")
 """What a key can be called."""
 
 _ED25519: Final = b"\x01"
+_COSIGNATURE: Final = b"\x04"
+"""The type of a signature with its time (https://c2sp.org/tlog-cosignature)."""
 _KEY_SIZE: Final = 32
 _PRIVATE: Final = "PRIVATE+KEY+"
 _NOT_ED25519: Final = "not an Ed25519 key: wanted one of that algorithm"
@@ -57,7 +59,15 @@ class Verifier:
     @property
     def key_id(self) -> bytes:
         """The four bytes in a signature that identify its key."""
-        return sha256(self.name.encode() + b"\n" + _ED25519 + self.key).digest()[:ID_SIZE]
+        return self._id(_ED25519)
+
+    @property
+    def cosigner_id(self) -> bytes:
+        """The same in a signature that has its time."""
+        return self._id(_COSIGNATURE)
+
+    def _id(self, kind: bytes) -> bytes:
+        return sha256(self.name.encode() + b"\n" + kind + self.key).digest()[:ID_SIZE]
 
     @property
     def title(self) -> str:
@@ -161,8 +171,10 @@ def read_signer(content: bytes) -> Signer:
     if b"-----BEGIN " in content:
         return Signer(DEFAULT_NAME, _loaded_private(content))
     own_name, key_id, key = _split(content.removeprefix(_PRIVATE.encode()))
-    signer = Signer(own_name, key)
-    _check_id(signer.verifier(), key_id)
+    if not key.startswith(_ED25519):
+        raise SignatureError(_NOT_ED25519)
+    signer = Signer(own_name, key[1:])
+    _check_id(signer.verifier(), key_id, _ED25519)
     return signer
 
 
@@ -184,9 +196,16 @@ def read_verifier(content: bytes) -> Verifier:
     if b"-----BEGIN " in content or b" " in content:
         return Verifier(DEFAULT_NAME, _loaded_public(content))
     own_name, key_id, key = _split(content)
-    verifier = Verifier(own_name, key)
-    _check_id(verifier, key_id)
+    verifier = Verifier(own_name, key[1:])
+    _check_id(verifier, key_id, key[:1])
     return verifier
+
+
+def read_verifiers(content: bytes) -> list[Verifier]:
+    """Read public keys from the content of a file: one in any form, or several, one a line."""
+    lines = [line for line in content.splitlines() if line.strip()]
+    is_list = len(lines) > 1 and b"-----BEGIN " not in content
+    return [read_verifier(line) for line in (lines if is_list else [content])]
 
 
 def _is_private(content: bytes) -> bool:
@@ -202,23 +221,25 @@ def _check(name: str, key: bytes) -> None:
         raise SignatureError(f"a key of Ed25519 has {_KEY_SIZE} bytes, this one {len(key)}")
 
 
-def _check_id(verifier: Verifier, key_id: str) -> None:
+def _check_id(verifier: Verifier, key_id: str, kind: bytes) -> None:
     """Refuse a key that has another id than it says."""
-    if verifier.key_id.hex() != key_id:
+    own = verifier.key_id if kind == _ED25519 else verifier.cosigner_id
+    if own.hex() != key_id:
         raise SignatureError("malformed key: its id is not that of its name and its bytes")
 
 
 def _split(encoded: bytes) -> tuple[str, str, bytes]:
-    """Return the name, the id and the key that Go's ``sumdb/note`` writes in one."""
+    """Return the name, the id and the key, after its type, that Go's ``sumdb/note`` writes."""
     # What is not UTF-8 becomes what no name and no base64 has.
     name, _, rest = encoded.decode(errors="surrogateescape").partition("+")
     key_id, _, key = rest.partition("+")
     if not key:
         raise SignatureError("malformed key: wanted `name+id+base64`, PEM or OpenSSH's form")
     content = from_base64(key, "key")
-    if not content.startswith(_ED25519):
+    is_cosigner = content.startswith(_COSIGNATURE) and len(content) == 1 + _KEY_SIZE
+    if not content.startswith(_ED25519) and not is_cosigner:
         raise SignatureError(_NOT_ED25519)
-    return name, key_id, content.removeprefix(_ED25519)
+    return name, key_id, content
 
 
 def _loaded_private(content: bytes) -> bytes:

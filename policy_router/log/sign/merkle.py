@@ -1,23 +1,28 @@
-"""The Merkle tree over a log: that a line is in it, and that it only grew, shown by a few hashes.
+"""The Merkle tree over a log: that an entry is in it, and that it only grew, shown by a few hashes.
 
 The tree and its proofs are those of RFC 9162, section 2.1, which are those of RFC 6962: SHA-256,
-a byte in front that tells a leaf from what is above it, and nothing filled up. All functions but
-:func:`leaf_hash` take the hashes of leaves, never what the leaves hold.
+a byte in front that tells a leaf from what is above it, and nothing filled up. A proof is worked
+out from a few nodes, wherever they are kept: ``node(height, index)`` returns the hash of the whole
+subtree with ``2 ** height`` leaves that is the ``index``-th of its height.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
+from typing import Final, TypeAlias
 
-HASH_SIZE = 32
+HASH_SIZE: Final = 32
 """The bytes of a hash."""
+WIDTH: Final = 256
+"""How many hashes a tile has (https://c2sp.org/tlog-tiles)."""
+EMPTY: Final = sha256().digest()
+"""The root of a tree without leaves."""
 
-_EMPTY = sha256().digest()
-# Few enough that a processor's caches hold them, enough that no leaf pays for the loops around.
-_BATCH = 4096
+Node: TypeAlias = Callable[[int, int], bytes]
+Tile: TypeAlias = tuple[int, int, list[bytes]]
+"""The level of a tile, its number in the level, and its hashes."""
 
 
 def leaf_hash(content: bytes) -> bytes:
@@ -25,53 +30,85 @@ def leaf_hash(content: bytes) -> bytes:
     return sha256(b"\x00" + content).digest()
 
 
-class Tree:
-    """A tree that leaves are appended to, of which it keeps one hash a level.
+def leaf_hashes(contents: Iterable[bytes]) -> list[bytes]:
+    """Return the hashes of leaves."""
+    return [sha256(b"\x00" + content).digest() for content in contents]
+
+
+def folded(nodes: Sequence[bytes]) -> bytes:
+    """Return the root over subtrees that follow each other; only the last one may be smaller."""
+    while len(nodes) > 1:
+        # Written out, as a call for each pair would cost as much again as its hash.
+        nodes = [
+            *(sha256(b"\x01" + a + b).digest() for a, b in zip(nodes[::2], nodes[1::2])),  # noqa: B905 - the last one may have no neighbour
+            *nodes[len(nodes) & ~1 :],
+        ]
+    return nodes[0] if nodes else EMPTY
+
+
+class TreeEdge:
+    """The right edge of a tree that leaves are appended to: its tiles that are not full.
 
     Attributes:
-        size: how many leaves it has.
+        size: how many leaves the tree has.
+        levels: by level of tiles, the hashes of the last tile, fewer than it can have.
     """
 
-    __slots__ = ("_unpaired", "size")
+    __slots__ = ("levels", "size")
 
-    def __init__(self) -> None:
-        self.size = 0
-        # By level, the last node that has no right neighbour yet.
-        self._unpaired: list[bytes | None] = []
+    def __init__(self, size: int = 0, levels: Sequence[Sequence[bytes]] = ()) -> None:
+        """Begin with nothing, or where a tree ended.
 
-    def extend(self, leaves: Iterable[bytes]) -> None:
-        """Append leaves, given their hashes. An iterator is read some thousand leaves at a time."""
-        for batch in _batches(leaves):
-            nodes, level = batch, 0
-            while nodes:
-                nodes = self._pairs(nodes, level)
-                level += 1
-            self.size += len(batch)
+        Args:
+            size: how many leaves that had.
+            levels: its edge.
+        """
+        self.size, self.levels = size, [list(level) for level in levels]
+
+    def extend(self, leaves: Sequence[bytes]) -> Iterator[Tile]:
+        """Append leaves, given their hashes, and yield each tile that is full by them."""
+        start = 0
+        while start < len(leaves):
+            stop = min(start + WIDTH - self.size % WIDTH, len(leaves))
+            self.size += stop - start
+            yield from self._append(leaves[start:stop])
+            start = stop
+
+    def _append(self, nodes: Sequence[bytes]) -> Iterator[Tile]:
+        """Append nodes to the lowest level that do not fill more than a tile."""
+        for level in itertools.count():
+            if level == len(self.levels):
+                self.levels.append([])
+            tile = self.levels[level]
+            tile += nodes
+            if len(tile) < WIDTH:
+                return
+            self.levels[level] = []
+            yield level, (self.size >> 8 * (level + 1)) - 1, tile
+            nodes = (folded(tile),)
 
     def root(self) -> bytes:
         """Return the hash of all leaves, for a tree without any that of nothing."""
-        nodes = [node for node in self._unpaired if node is not None]
-        if not nodes:
-            return _EMPTY
-        return functools.reduce(lambda right, left: _parent(left, right), nodes)
+        right: list[bytes] = []
+        for level in self.levels:
+            if nodes := [*level, *right]:
+                right = [folded(nodes)]
+        return right[0] if right else EMPTY
 
-    def _pairs(self, nodes: list[bytes], level: int) -> list[bytes]:
-        """Append nodes to a level, and return those that this makes for the level above."""
-        if level == len(self._unpaired):
-            self._unpaired.append(None)
-        waiting = self._unpaired[level]
-        if waiting is not None:
-            nodes = [waiting, *nodes]
-        self._unpaired[level] = nodes[-1] if len(nodes) % 2 else None
-        return _parents(nodes)
+    def partial_tiles(self) -> Iterator[Tile]:
+        """Yield the tiles that are not full, but for empty ones."""
+        for level, nodes in enumerate(self.levels):
+            if nodes:
+                yield level, self.size >> 8 * (level + 1), nodes
 
 
-def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
-    """Return what shows that a leaf is in the tree (RFC 9162, section 2.1.3.1).
+def inclusion_proof(node: Node, index: int, size: int) -> tuple[bytes, ...]:
+    """Return what shows that a leaf is in a tree (RFC 9162, section 2.1.3.1).
 
     Args:
-        leaves: the hashes of all leaves.
+        node: returns the nodes of the tree.
         index: which leaf, from 0.
+        size: how many leaves the tree has.
 
     Returns:
         Hashes, from the leaf's neighbour to the root's child.
@@ -79,17 +116,27 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
     Raises:
         IndexError: there is no such leaf.
     """
-    if not 0 <= index < len(leaves):
-        raise IndexError(f"a tree of {len(leaves)} leaves has no leaf {index}")
-    return tuple(_siblings(leaves, index))
+    if not 0 <= index < size:
+        raise IndexError(f"a tree of {size} leaves has no leaf {index}")
+    proof, start, stop = [], 0, size
+    while stop - start > 1:
+        middle = _middle(start, stop)
+        if index < middle:
+            proof.append(_subtree(node, middle, stop))
+            stop = middle
+        else:
+            proof.append(_subtree(node, start, middle))
+            start = middle
+    return tuple(reversed(proof))
 
 
-def consistency_proof(leaves: Sequence[bytes], size: int) -> tuple[bytes, ...]:
-    """Return what shows that the tree begins as an older one was (RFC 9162, section 2.1.4.1).
+def consistency_proof(node: Node, old: int, size: int) -> tuple[bytes, ...]:
+    """Return what shows that a tree begins as an older one was (RFC 9162, section 2.1.4.1).
 
     Args:
-        leaves: the hashes of all leaves.
-        size: how many of them, from the first, the older tree has.
+        node: returns the nodes of the tree.
+        old: how many leaves, from the first, the older tree has.
+        size: how many the tree has.
 
     Returns:
         Hashes; none where the older tree is empty or the same.
@@ -97,16 +144,19 @@ def consistency_proof(leaves: Sequence[bytes], size: int) -> tuple[bytes, ...]:
     Raises:
         IndexError: the tree has fewer leaves.
     """
-    if not 0 <= size <= len(leaves):
-        raise IndexError(f"a tree of {len(leaves)} leaves has no first {size}")
-    if size in {0, len(leaves)}:
-        return ()
-    nodes, index = leaves, size - 1
-    while index & 1:
-        nodes, index = _level_above(nodes), index >> 1
-    # At index 0 the node is the older tree itself, whose root the verifier has.
-    start = (nodes[index],) if index else ()
-    return (*start, *_siblings(nodes, index))
+    if not 0 <= old <= size:
+        raise IndexError(f"a tree of {size} leaves has no first {old}")
+    proof, start, stop = [], 0, size if old else 0
+    while old != stop and old:
+        middle = _middle(start, stop)
+        if old <= middle:
+            proof.append(_subtree(node, middle, stop))
+            stop = middle
+        else:
+            proof.append(_subtree(node, start, middle))
+            start = middle
+    # At the start the node is the older tree itself, whose root the verifier has.
+    return tuple(reversed([*proof, *([_subtree(node, start, stop)] if start else [])]))
 
 
 def verify_inclusion(
@@ -144,7 +194,7 @@ def verify_consistency(
     """
     if not 0 <= old_size <= new_size:
         return False
-    if (old_size == 0 and old_root != _EMPTY) or (old_size == new_size and old_root != new_root):
+    if (old_size == 0 and old_root != EMPTY) or (old_size == new_size and old_root != new_root):
         return False
     if old_size in {0, new_size}:
         return not proof
@@ -180,46 +230,25 @@ def _climb(index: int, last: int, node: bytes, path: Sequence[bytes]) -> tuple[b
         if not last:
             return None
         if index & 1 or index == last:
-            old, new = _parent(sibling, old), _parent(sibling, new)
+            old, new = folded((sibling, old)), folded((sibling, new))
             # A last node without a neighbour goes up as it is.
             while index and not index & 1:
                 index, last = index >> 1, last >> 1
         else:
-            new = _parent(new, sibling)
+            new = folded((new, sibling))
         index, last = index >> 1, last >> 1
     return None if last else (old, new)
 
 
-def _siblings(nodes: Sequence[bytes], index: int) -> Iterator[bytes]:
-    """Yield the siblings of a node and of all above it, where they have one."""
-    while len(nodes) > 1:
-        sibling = index ^ 1
-        if sibling < len(nodes):
-            yield nodes[sibling]
-        nodes, index = _level_above(nodes), index >> 1
+def _middle(start: int, stop: int) -> int:
+    """Return where a tree of several leaves parts: after the largest power of two."""
+    return start + (1 << (stop - start - 1).bit_length() - 1)
 
 
-def _level_above(nodes: Sequence[bytes]) -> list[bytes]:
-    """Return the level above a whole level; a last node without a neighbour goes up as it is."""
-    return [*_parents(nodes), *nodes[len(nodes) & ~1 :]]
-
-
-def _parents(nodes: Sequence[bytes]) -> list[bytes]:
-    """Return the parents of neighbours; a last node without one is left out."""
-    # Written out, as a call of _parent for each pair would cost as much again as its hash.
-    return [
-        sha256(b"\x01" + left + right).digest()
-        for left, right in zip(nodes[::2], nodes[1::2], strict=False)
-    ]
-
-
-def _parent(left: bytes, right: bytes) -> bytes:
-    """Return the hash of a node, of those below it."""
-    return sha256(b"\x01" + left + right).digest()
-
-
-def _batches(leaves: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Yield the items of an iterable, some at a time."""
-    items = iter(leaves)
-    while batch := list(itertools.islice(items, _BATCH)):
-        yield batch
+def _subtree(node: Node, start: int, stop: int) -> bytes:
+    """Return the root over some leaves of a tree, as its proofs need them."""
+    height = (stop - start).bit_length() - 1
+    if stop - start == 1 << height:
+        return node(height, start >> height)
+    middle = _middle(start, stop)
+    return folded((_subtree(node, start, middle), _subtree(node, middle, stop)))

@@ -1,11 +1,13 @@
 """What is signed: notes, the checkpoints of a log in them, and proofs that hold a checkpoint.
 
-The formats are C2SP's ``signed-note``, ``tlog-checkpoint`` and ``tlog-proof`` (https://c2sp.org).
+The formats are C2SP's ``signed-note``, ``tlog-checkpoint``, ``tlog-cosignature`` and ``tlog-proof``
+(https://c2sp.org).
 """
 
 from __future__ import annotations
 
 import re
+import struct
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -23,6 +25,8 @@ from policy_router.log.sign.merkle import HASH_SIZE
 
 _MAX_SIGNATURES: Final = 100
 _MAX_SIZE: Final = 2**64 - 1
+_MOST_TIME: Final = 2**63 - 1
+_TIME_SIZE: Final = 8
 _DASH: Final = "\u2014"
 # A note is UTF-8, which surrogates are not, without control characters but for the newline.
 _TEXT: Final = re.compile(r"[^\x00-\x09\x0b-\x1f\ud800-\udfff]*\n")
@@ -44,6 +48,7 @@ _PROOF: Final = re.compile(
 _GROWTH: Final = re.compile(
     r"old (?P<size>0|[1-9][0-9]{0,19})\n(?P<hashes>(?:[^\n]+\n)*)\n(?P<checkpoint>.+)", re.DOTALL
 )
+_EXTRA: Final = re.compile(rb"([A-Za-z0-9_][A-Za-z0-9_.-]{0,63}) \{")
 _NOT_GROWTH: Final = "malformed proof: wanted the old size, hashes and a checkpoint"
 _NOT_CHECKPOINT: Final = "malformed checkpoint: wanted lines of origin, size and root"
 _NOT_PROOF: Final = "malformed proof: wanted a line, its index, hashes and a checkpoint"
@@ -81,6 +86,50 @@ def opened(note: str, verifier: Verifier) -> str:
     if not all(verifier.believes(signature, text.encode()) for signature in own):
         raise SignatureError(f"the signature by `{verifier.title}` is not one of this text")
     return text
+
+
+def cosigned(note: str, signer: Signer, time: int) -> str:
+    """Return a note with one more signature, which says when it was made.
+
+    Args:
+        note: the note, whose signatures stay.
+        signer: who signs.
+        time: when, in seconds since 1970.
+
+    Raises:
+        SignatureError: it is no note, or has as many signatures as it can have.
+        ModuleNotFoundError: the extra for signing is not installed.
+    """
+    stamp = struct.pack(">Q", time)
+    signature = signer.signature(_cosigned_text(text_of(note), time))
+    line = to_base64(signer.verifier().cosigner_id + stamp + signature)
+    longer = f"{note}{_DASH} {signer.name} {line}\n"
+    text_of(longer)
+    return longer
+
+
+def cosigned_at(note: str, verifier: Verifier) -> int | None:
+    """Return when a key signed a note, in seconds since 1970; None where it did not say.
+
+    Raises:
+        SignatureError: it is no note, or a signature of the key is not one of its text.
+        ModuleNotFoundError: the extra for signing is not installed.
+    """
+    text, signatures = _parsed(note)
+    by, found = (verifier.name, verifier.cosigner_id), None
+    for signature in signatures:
+        if signature[:2] != by:
+            continue
+        time = int.from_bytes(signature.content[:_TIME_SIZE])
+        content = _cosigned_text(text, time)
+        if time > _MOST_TIME or not verifier.believes(signature.content[_TIME_SIZE:], content):
+            raise SignatureError(f"the cosignature by `{verifier.name}` is not one of this text")
+        found = max(found or 0, time)
+    return found
+
+
+def _cosigned_text(text: str, time: int) -> bytes:
+    return f"cosignature/v1\ntime {time}\n{text}".encode()
 
 
 def text_of(note: str) -> str:
@@ -146,7 +195,7 @@ class InclusionProof(Struct, frozen=True):
         index: the place of the line in the tree, from 0.
         hashes: the inclusion proof.
         checkpoint: the note that signs the tree.
-        line: the line; :func:`verify_proof` checks it against the hashes.
+        extra: the writer, a space, and the line; the line alone in a proof of the first edition.
 
     Raises:
         SignatureError: an attribute has an impossible value.
@@ -155,20 +204,20 @@ class InclusionProof(Struct, frozen=True):
     index: int
     hashes: tuple[bytes, ...]
     checkpoint: str
-    line: bytes
+    extra: bytes
 
     def __post_init__(self) -> None:
         if (
             not 0 <= self.index <= _MAX_SIZE
-            or not self.line
+            or not self.extra
             or any(len(node) != HASH_SIZE for node in self.hashes)
         ):
             raise SignatureError(_NOT_PROOF)
         Checkpoint.from_text(text_of(self.checkpoint))
 
     def to_text(self) -> str:
-        """Return the proof as ``tlog-proof`` writes it, with the line as the extra data."""
-        head = ("c2sp.org/tlog-proof@v1", f"extra {to_base64(self.line)}", f"index {self.index}")
+        """Return the proof as ``tlog-proof`` has it."""
+        head = ("c2sp.org/tlog-proof@v1", f"extra {to_base64(self.extra)}", f"index {self.index}")
         lines = (*head, *(to_base64(node) for node in self.hashes))
         return "".join(f"{line}\n" for line in lines) + f"\n{self.checkpoint}"
 
@@ -183,8 +232,19 @@ class InclusionProof(Struct, frozen=True):
         if parts is None:
             raise SignatureError(_NOT_PROOF)
         encoded = (parts["line"], *parts["hashes"].split("\n")[:-1])
-        line, *hashes = (from_base64(item, "proof") for item in encoded)
-        return cls(int(parts["index"]), tuple(hashes), parts["checkpoint"], line)
+        extra, *hashes = (from_base64(item, "proof") for item in encoded)
+        return cls(int(parts["index"]), tuple(hashes), parts["checkpoint"], extra)
+
+    @property
+    def writer(self) -> str:
+        """Whose line it is; empty in a proof of the first edition."""
+        found = _EXTRA.match(self.extra)
+        return found[1].decode() if found else ""
+
+    @property
+    def line(self) -> bytes:
+        """The line; :func:`verify_proof` checks it against the hashes."""
+        return self.extra[len(self.writer) + 1 :] if self.writer else self.extra
 
 
 class ConsistencyProof(Struct, frozen=True):

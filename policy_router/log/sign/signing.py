@@ -1,34 +1,39 @@
-"""What an auditor does with a log and a key: checkpoints, and proofs of single decisions."""
+"""Signing a log with a key that remembers: checkpoints, cosignatures, hand-overs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
 
 from msgspec import Struct
 
 from policy_router.errors import LogError, reason_of
-from policy_router.log.entry import Kind
+from policy_router.files.clock import Clock, system_clock
+from policy_router.log.damage import NotWholeError, Problem
+from policy_router.log.files import opened, write_whole
 from policy_router.log.folder import LogFolder, Progress
-from policy_router.log.integrity.completeness import Findings, examined, steadily
-from policy_router.log.integrity.verify import NotWholeError, read_kept
+from policy_router.log.heads import UnknownSchemaError
 from policy_router.log.lock import lock
-from policy_router.log.read.reading import LogReader
-from policy_router.log.sign.checkpoints import (
-    LogTree,
-    SignedCheckpoint,
-    keep,
-    proved,
-    signed,
-    stored,
+from policy_router.log.sign.checkpoints import SignedCheckpoint, keep, newest, stored
+from policy_router.log.sign.growing import NOTHING, Growth
+from policy_router.log.sign.keys import SignatureError, Signer, Verifier
+from policy_router.log.sign.memory import Extent, Remembered, SignerMemory
+from policy_router.log.sign.merkle import (
+    EMPTY,
+    WIDTH,
+    TreeEdge,
+    consistency_proof,
+    leaf_hashes,
+    verify_consistency,
 )
-from policy_router.log.sign.keys import Signer
-from policy_router.log.sign.merkle import HASH_SIZE, consistency_proof
-from policy_router.log.sign.notes import Checkpoint, ConsistencyProof, InclusionProof
+from policy_router.log.sign.notes import Checkpoint, cosigned, sign
+from policy_router.log.sign.statements import Accepted, Handover, Keyring, Statement, state, stated
+from policy_router.log.sign.tiles import ENTRIES, TileStore, TreeWriter, read_entry
 
-_SignedTree: TypeAlias = tuple[Findings, list[SignedCheckpoint], LogTree]
+_NEW = "the key does not remember this log: sign it with --first if nobody has ever signed it, else"
+_SINCE = " give the last checkpoint that you kept, with --since"
 
 
 class NewCheckpoint(Struct, frozen=True):
@@ -38,39 +43,13 @@ class NewCheckpoint(Struct, frozen=True):
         path: its file.
         checkpoint: what it says.
         new_lines: how many lines it covers that none before it does.
+        left_out: the writers that are not signed to their end, each with the reason.
     """
 
     path: Path
     checkpoint: Checkpoint
     new_lines: int
-
-
-def make_checkpoint(
-    folder: str | Path,
-    signer: Signer,
-    *,
-    origin: str | None = None,
-    progress: Progress | None = None,
-) -> NewCheckpoint | None:
-    """Sign all acknowledged lines of a log.
-
-    Args:
-        folder: the log.
-        signer: the key.
-        origin: the name of the log in the checkpoint; default: the name in the last checkpoint,
-            else the name of the key.
-        progress: is called with the progress.
-
-    Returns:
-        The checkpoint; None if the last one covers everything.
-
-    Raises:
-        NotWholeError: the log is damaged, or does not agree with its checkpoints.
-        LogError: another process signs or prunes the log, or it cannot be written.
-    """
-    log = LogFolder.existing(folder)
-    with auditing(log):
-        return _made(log, signer, origin, progress)
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 @contextmanager
@@ -81,92 +60,322 @@ def auditing(log: LogFolder) -> Iterator[None]:
         LogError: another one is at it, or what it takes cannot be written.
     """
     try:
-        log.checkpoints.mkdir(exist_ok=True)
-        with (log.checkpoints / ".lock").open("ab") as file:
+        log.tree.mkdir(exist_ok=True)
+        with opened(log.tree / ".lock") as file:
             if not lock(file):
                 raise LogError(str(log.path), "another process signs or prunes it")
             yield
+    except UnknownSchemaError as problem:
+        raise LogError(str(log.path), str(problem)) from None
     except OSError as problem:
         raise LogError(str(log.path), reason_of(problem)) from None
 
 
-def _made(
-    log: LogFolder, signer: Signer, origin: str | None, progress: Progress | None
-) -> NewCheckpoint | None:
-    found, before, log_tree = _signed_tree(log, progress)
-    size = log_tree.tree.size
-    # A line that is not acknowledged may yet be taken away; one that was signed may not.
-    upto = {
-        writer: max(lines, log_tree.covered.get(writer, 0))
-        for writer, lines in found.acknowledged.items()
-    }
-    if all(lines == log_tree.covered.get(writer, 0) for writer, lines in upto.items()):
-        return None
-    origin = origin or (before[-1].checkpoint.origin if before else signer.name)
-    leaves = {writer: its[: upto[writer] * HASH_SIZE] for writer, its in found.leaves.items()}
-    checkpoint, note = signed(log_tree, leaves, origin, signer)
-    return NewCheckpoint(keep(log, checkpoint, note), checkpoint, checkpoint.size - size)
-
-
-def _signed_tree(log: LogFolder, progress: Progress | None = None) -> _SignedTree:
-    """Return what a log that is whole comes to, its checkpoints, and their tree.
-
-    Raises:
-        NotWholeError: the log is not whole, or does not agree with them.
-    """
-    return steadily(log, lambda: _signed_tree_now(log, progress), lambda _: True)
-
-
-def _signed_tree_now(log: LogFolder, progress: Progress | None) -> _SignedTree:
-    checkpoints, problems = stored(log)  # before the lines, which those of later ones may not be
-    found = examined(log, wants_leaves=True, progress=progress)
-    log_tree = LogTree(found.leaves)
-    agrees = all(
-        log_tree.add(it.covers) and log_tree.tree.root() == it.checkpoint.root for it in checkpoints
-    )
-    if found.problems or problems or not agrees:
-        raise NotWholeError(str(log.path), "it is not whole: see log verify")
-    return found, checkpoints, log_tree
-
-
-def prove(folder: str | Path, decision_id: str) -> InclusionProof:
-    """Return the proof that a decision is in a log.
+def make_checkpoint(
+    folder: str | Path,
+    signer: Signer,
+    *,
+    memory: str | Path,
+    since: Path | None = None,
+    first: bool = False,
+    origin: str | None = None,
+    clock: Clock = system_clock,
+    progress: Progress | None = None,
+) -> NewCheckpoint:
+    """Sign the acknowledged lines of a log, as a growth of what the key signed before.
 
     Args:
         folder: the log.
-        decision_id: the id of the decision, or the beginning of it.
+        signer: the key.
+        memory: the file in which the key remembers what it signed.
+        since: a checkpoint that was kept, if the memory is lost.
+        first: whether nobody has ever signed the log.
+        origin: the name of the log in its first checkpoint; default: the name of the key. Later
+            ones have the same.
+        clock: the time that the checkpoint has.
+        progress: is called with how many writers of how many are done.
+
+    Returns:
+        The checkpoint. If there are no new lines, it has a new time.
 
     Raises:
-        LogError: there is no such decision, or no checkpoint covers it.
-        NotWholeError: the log is not whole.
+        NotWholeError: the log is not a growth of what the key signed, so nothing is signed.
+        LogError: another process signs or prunes the log, or something cannot be written.
+        SignatureError: `since` is not signed with the key.
     """
-    reader = LogReader(folder)
-    lines = [it for it in reader.about(decision_id) if it.entry.kind is Kind.DECISION]
-    if not lines:
-        raise LogError(str(folder), "there is no decision with this id")
-    line = lines[0]
-    _, checkpoints, log_tree = _signed_tree(reader.folder)
-    index = log_tree.index(line.writer, line.entry.seq)
-    if index is None:
-        raise LogError(str(folder), "no checkpoint covers the decision yet: see log checkpoint")
-    return proved(log_tree, index, line.content, checkpoints[-1].note)
+    log, remembering = LogFolder.existing(folder), SignerMemory(Path(memory))
+    with auditing(log), remembering.held():
+        verifier = signer.verifier()
+        base = _Base(log, verifier, remembering, origin=origin, since=since, is_first=first)
+        writing = TreeWriter(base.store, base.edge)
+        extents, left_out = _grown(log, base, writing, progress)
+        writing.finish(base.size)
+        edge, time = writing.edge, int(clock().timestamp())
+        remembering.put(base.origin, Remembered(edge.size, edge.root(), extents))
+        checkpoint = Checkpoint(base.origin, edge.size, edge.root())
+        note = cosigned(sign(checkpoint.to_text(), signer), signer, time)
+        path = keep(log, checkpoint, note)
+        _drop_partial_tiles(base.store, base.size, edge.size)
+    return NewCheckpoint(path, checkpoint, edge.size - base.covered, left_out)
 
 
-def prove_growth(folder: str | Path, since: Path) -> ConsistencyProof:
-    """Return the proof that a log only grew since a checkpoint.
+def _grown(
+    log: LogFolder, base: _Base, writing: TreeWriter, progress: Progress | None
+) -> tuple[dict[str, Extent], tuple[tuple[str, str], ...]]:
+    """Append what is new; return how much of each writer there is, and what is left out."""
+    extents, left_out = dict(base.extents()), []
+    writers = sorted({*log.writers(), *extents})
+    for place, writer in enumerate(writers, 1):
+        accepted = [it for it in base.accepted if it.writer == writer]
+        begin = extents.get(writer, NOTHING)
+
+        def append(first: int, hashes: Sequence[str], name: str = writer) -> None:
+            writing.append(name, first, hashes)
+
+        growth = Growth(log, writer, begin, accepted, append)
+        growth.run()
+        if growth.extent.seq:
+            extents[writer] = growth.extent
+        if growth.problem:
+            left_out.append((writer, growth.problem))
+        if progress is not None:
+            progress(place, len(writers))
+    return extents, tuple(left_out)
+
+
+class _Base:
+    """What a checkpoint builds on: the largest tree that the key is known to have signed.
+
+    Attributes:
+        origin: what the log is called.
+        size: how many entries the tree has.
+        covered: how many the newest checkpoint of the log covers.
+        store: its tiles.
+        edge: its right edge.
+        accepted: the lines that are known to be damaged.
+    """
+
+    def __init__(
+        self,
+        log: LogFolder,
+        verifier: Verifier,
+        memory: SignerMemory,
+        *,
+        origin: str | None = None,
+        since: Path | None = None,
+        is_first: bool = False,
+    ) -> None:
+        self._path, self.store = str(log.path), TileStore(log.tree)
+        statements = [it for it in stated(log) if isinstance(it, Statement)]
+        keyring = Keyring([verifier], statements)
+        own, foreign = _own_and_foreign(log, keyring)
+        kept = None if since is None else read_kept(since)
+        if kept is not None:
+            keyring.signer_of(kept.note, kept.checkpoint.size)
+        signed = [it.checkpoint for it in (kept, own) if it is not None]
+        self.origin = self._origin(origin, signed, verifier)
+        remembered = memory.of(self.origin)
+        self._check_memory(remembered, kept, own, foreign, is_first=is_first)
+        bases = [(it.size, it.root) for it in (*signed, remembered) if it is not None]
+        self.size, root = max(bases, default=(0, EMPTY))
+        self.covered = own.checkpoint.size if own else 0
+        for size, older in bases:
+            self._check_growth(size, older, root)
+        self.edge = self.store.edge(self.size)
+        if self.edge.root() != root:
+            raise NotWholeError(self._path, "its tree is not the one that was signed")
+        is_own = [it for it in statements if it.origin == self.origin and keyring.vouches(it)]
+        acts = [act for it in is_own for act in it.acts]
+        self.accepted = [act for act in acts if isinstance(act, Accepted)]
+        self._remembered, self._root = remembered, root
+
+    def _origin(self, wanted: str | None, signed: Sequence[Checkpoint], verifier: Verifier) -> str:
+        """Return what the log is called, which only the key says, or what it has signed."""
+        names = {it.origin for it in signed} | ({wanted} if wanted is not None else set())
+        if len(names) > 1:
+            raise NotWholeError(self._path, f"it is signed as `{signed[0].origin}`")
+        return names.pop() if names else verifier.name
+
+    def _check_memory(
+        self,
+        remembered: Remembered | None,
+        kept: SignedCheckpoint | None,
+        own: SignedCheckpoint | None,
+        foreign: SignedCheckpoint | None,
+        *,
+        is_first: bool,
+    ) -> None:
+        """Refuse to sign without knowing what was signed before."""
+        if remembered is not None and remembered.successor:
+            raise NotWholeError(self._path, f"it was handed over to `{remembered.successor}`")
+        if remembered is not None and is_first:
+            raise NotWholeError(self._path, "the key has signed it before: --first is wrong")
+        if remembered is not None or kept is not None:
+            return
+        if not is_first:
+            raise NotWholeError(self._path, f"{_NEW}{_SINCE}")
+        if own is not None:
+            raise NotWholeError(self._path, f"{own.name} is by this key:{_SINCE}")
+        if foreign is not None:
+            reason = f"{foreign.name} is by another key, which did not hand over to this one"
+            raise NotWholeError(self._path, reason)
+
+    def _check_growth(self, size: int, root: bytes, newest_root: bytes) -> None:
+        """Refuse a tree that is no growth of one that was signed."""
+        proof = consistency_proof(self.store.node(self.size), size, self.size)
+        if not verify_consistency(size, self.size, root, newest_root, proof):
+            reason = f"it is not a growth of the {size:,} lines that were signed"
+            raise NotWholeError(self._path, reason)
+
+    def extents(self) -> dict[str, Extent]:
+        """Return how much of each writer is in the tree: as remembered, or as its entries say."""
+        if self._remembered is not None and self._remembered.size == self.size:
+            return self._remembered.extents
+        edge, found = TreeEdge(), dict[str, Extent]()
+        for _, entries in self.store.entries(self.size):
+            for _tile in edge.extend(leaf_hashes(entries)):
+                pass
+            for entry in filter(None, map(read_entry, entries)):
+                found[entry.writer] = Extent(entry.seq, entry.hash)
+        if edge.root() != self._root:
+            raise NotWholeError(self._path, "its entries are not those that were signed")
+        return found
+
+
+def _own_and_foreign(
+    log: LogFolder, keyring: Keyring
+) -> tuple[SignedCheckpoint | None, SignedCheckpoint | None]:
+    """Return the newest checkpoint by the keys of a log, and the newest by others."""
+    found: dict[bool, SignedCheckpoint] = {}
+    for it in stored(log):
+        if isinstance(it, Problem):
+            continue
+        try:
+            is_own = bool(keyring.signer_of(it.note, it.checkpoint.size))
+        except SignatureError:
+            is_own = False
+        before = found.get(is_own)
+        if before is None or before.checkpoint.size <= it.checkpoint.size:
+            found[is_own] = it
+    return found.get(True), found.get(False)
+
+
+def read_kept(path: Path) -> SignedCheckpoint:
+    """Read a checkpoint that was kept somewhere else.
+
+    Raises:
+        SignatureError: it cannot be read, or is none.
+    """
+    return SignedCheckpoint.read(path, str(path))
+
+
+def _drop_partial_tiles(store: TileStore, before: int, size: int) -> None:
+    """Remove parts of tiles that are full now."""
+    level = 0
+    while rest := before >> 8 * level:
+        number, width = divmod(rest, WIDTH)
+        if width and number < size >> 8 * (level + 1):
+            for kind in (level, *(() if level else (ENTRIES,))):
+                shutil.rmtree(store.path(kind, number, 1).parent, ignore_errors=True)
+        level += 1
+
+
+# Other signatures.
+
+
+def cosign(
+    folder: str | Path,
+    signer: Signer,
+    *,
+    memory: str | Path,
+    verifiers: Sequence[Verifier] = (),
+    first: bool = False,
+    clock: Clock = system_clock,
+) -> NewCheckpoint:
+    """Sign the newest checkpoint of a log as a witness that it only grew.
 
     Args:
         folder: the log.
-        since: the file of the older checkpoint.
+        signer: the key of the witness.
+        memory: the file in which that remembers what it signed.
+        verifiers: the keys of the log; who signed the checkpoint is not checked without them.
+        first: whether the witness sees the log for the first time.
+        clock: the time of the signature.
 
     Raises:
-        LogError: the last checkpoint covers less.
-        NotWholeError: the log is not whole.
-        SignatureError: the file holds no checkpoint.
+        NotWholeError: the log is not a growth of what the witness signed.
+        SignatureError: the checkpoint is not signed with a key of the log.
+        LogError: there is no checkpoint, or something cannot be written.
+    """
+    log, remembering = LogFolder.existing(folder), SignerMemory(Path(memory))
+    with auditing(log), remembering.held():
+        found = newest(log)
+        if found is None:
+            raise LogError(str(log.path), "there is no checkpoint: see log checkpoint")
+        if verifiers:
+            statements = [it for it in stated(log) if isinstance(it, Statement)]
+            Keyring(verifiers, statements).signer_of(found.note, found.checkpoint.size)
+        checkpoint = found.checkpoint
+        before = remembering.of(checkpoint.origin)
+        if (before is None) != first:
+            wrong = (
+                "the witness remembers it" if first else "the witness sees it for the first time"
+            )
+            raise NotWholeError(
+                str(log.path), f"{wrong}: --first is {'wrong' if first else 'missing'}"
+            )
+        old = before or Remembered(0, EMPTY)
+        _check_witnessed(log, old, checkpoint)
+        remembering.put(checkpoint.origin, Remembered(checkpoint.size, checkpoint.root))
+        note = cosigned(found.note, signer, int(clock().timestamp()))
+        path = keep(log, checkpoint, note)
+        write_whole(path, note.encode())
+    return NewCheckpoint(path, checkpoint, checkpoint.size - old.size)
+
+
+def _check_witnessed(log: LogFolder, old: Remembered, checkpoint: Checkpoint) -> None:
+    reason = f"it is not a growth of the {old.size:,} lines that the witness signed"
+    sizes = old.size, checkpoint.size
+    if sizes[0] > sizes[1]:
+        raise NotWholeError(str(log.path), reason)
+    proof = consistency_proof(TileStore(log.tree).node(checkpoint.size), *sizes)
+    if not verify_consistency(*sizes, old.root, checkpoint.root, proof):
+        raise NotWholeError(str(log.path), reason)
+
+
+def rotate_key(
+    folder: str | Path,
+    old: Signer,
+    new: Signer,
+    *,
+    old_memory: str | Path,
+    new_memory: str | Path,
+    clock: Clock = system_clock,
+) -> Statement:
+    """Hand a log over from a key to another one: both sign it, and the old one stops.
+
+    Args:
+        folder: the log.
+        old: the key so far.
+        new: the key from now on.
+        old_memory: the file in which the old key remembers what it signed.
+        new_memory: that of the new key.
+        clock: the time of the statement.
+
+    Raises:
+        NotWholeError: the log is not what the old key signed.
+        LogError: the keys are the same, or something cannot be written.
     """
     log = LogFolder.existing(folder)
-    size = read_kept(since).checkpoint.size
-    _, checkpoints, log_tree = _signed_tree(log)
-    if size > log_tree.tree.size:
-        raise LogError(str(folder), "no checkpoint covers as much")
-    return ConsistencyProof(size, consistency_proof(log_tree.leaves(), size), checkpoints[-1].note)
+    before, after = SignerMemory(Path(old_memory)), SignerMemory(Path(new_memory))
+    if old.verifier() == new.verifier() or before.path.absolute() == after.path.absolute():
+        raise LogError(str(log.path), "a key cannot hand over to itself")
+    with auditing(log), before.held(), after.held():
+        base = _Base(log, old.verifier(), before)
+        root = base.edge.root()
+        act = Handover(base.size, root, old.verifier(), new.verifier())
+        after.put(base.origin, Remembered(base.size, root, base.extents()))
+        (made,) = state(log, base.origin, int(clock().timestamp()), [act], old, new)
+        successor = new.verifier().title
+        before.put(base.origin, Remembered(base.size, root, successor=successor))
+    return made

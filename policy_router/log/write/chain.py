@@ -10,11 +10,13 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from msgspec import Struct
 
 from policy_router.log.entry import Close, Gap, Kind, line_hash
-from policy_router.log.folder import LogFolder, make_folder, opened, sync_folder
+from policy_router.log.files import make_folder, opened, sync_folder
+from policy_router.log.folder import LogFolder
 from policy_router.log.heads import Head, read_head
 from policy_router.log.write.claims import claimed
 from policy_router.log.write.drafts import Draft, chained
@@ -22,6 +24,7 @@ from policy_router.log.write.recovery import Recovery, last_line
 
 _MICROSECONDS = 1_000_000
 _REMOVED = "the log was removed while it was written"
+_CUT = "lines were cut off while the log was written"
 sync = getattr(os, "fdatasync", os.fsync)
 """Puts lines on disk. Tests let the disk fail here, in ``write_all`` and in ``opened``."""
 
@@ -64,6 +67,7 @@ class Chain:
             UnknownSchemaError: a later version of this package wrote here.
         """
         make_folder(folder.heads)
+        _check_no_link(folder.heads)
         self.folder, self._limits = folder, limits
         self.writer, self._head_file = claimed(folder, names, patience)
         self._head_path = str(folder.heads / self.writer)
@@ -81,6 +85,7 @@ class Chain:
     def _recover(self, now: int) -> None:
         """Find the end of the chain, cut off what was not finished, and say so in a line."""
         (self.folder.path / self.writer).mkdir(exist_ok=True)
+        _check_no_link(self.folder.path / self.writer)
         segments = self.folder.segments(self.writer)
         self._head_file.seek(0)
         content = self._head_file.read()
@@ -150,6 +155,8 @@ class Chain:
         self._check_claim()
         self._is_broken = True
         file = self._file or self._next_file()
+        if os.fstat(file.fileno()).st_size < self._head.length:
+            raise FileNotFoundError(errno.ENOENT, _CUT)
         if not self._head.length:
             self._began = drafts[0].time
         write_all(file, content)
@@ -230,6 +237,12 @@ class Chain:
             self._file.close()
             self._file = None
         self._head_file.close()
+
+
+def _check_no_link(path: Path) -> None:
+    """Raise where a link is in the place of a folder that is written into."""
+    if path.is_symlink():
+        raise NotADirectoryError(errno.ENOTDIR, "a link is in the place of a folder")
 
 
 def write_all(file: io.FileIO, content: bytes) -> None:

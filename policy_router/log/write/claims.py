@@ -5,14 +5,19 @@ from __future__ import annotations
 import errno
 import io
 import os
+import secrets
 import threading
 import time
 import weakref
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from policy_router.log.folder import LogFolder, opened
+from policy_router.log.entry import GENESIS
+from policy_router.log.files import opened, sync_folder
+from policy_router.log.folder import LogFolder
+from policy_router.log.heads import Head
 from policy_router.log.lock import lock
 
 _POLL_SECONDS = 0.05
@@ -23,7 +28,12 @@ def claimed(folder: LogFolder, names: Iterable[str], patience: float) -> tuple[s
     until = time.monotonic() + patience
     while True:
         for name in names:
-            file = _claim(folder.heads / name)
+            try:
+                file = _claim(folder, name)
+            except PermissionError:
+                if not (folder.heads / name).exists():
+                    raise
+                continue  # It is the writer of another user.
             try:
                 is_free = lock(file)
             except BaseException:
@@ -42,13 +52,31 @@ _CLAIMING: Final = threading.RLock()
 """Held while one is added, and during a fork."""
 
 
-def _claim(path: Path) -> io.FileIO:
+def _claim(folder: LogFolder, name: str) -> io.FileIO:
     """Open a file that is to be locked, which a process that is forked does not keep open."""
+    path = folder.heads / name
     with _CLAIMING:
+        if not path.exists() and not (folder.path / name).exists():
+            _make_head(path)
         file = opened(path)
         _CLAIMS[:] = [it for it in _CLAIMS if it() is not None]
         _CLAIMS.append(weakref.ref(file))
     return file
+
+
+def _make_head(path: Path) -> None:
+    """Make the head of a new writer, so that it is never there without what it says."""
+    half = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with half.open("xb") as stream:
+            stream.write(Head(1, 0, 0, GENESIS).to_bytes())
+            stream.flush()
+            os.fsync(stream.fileno())
+        with suppress(OSError):  # Another process made it, or files can have one name only.
+            os.link(half, path)
+        sync_folder(path.parent)
+    finally:
+        half.unlink(missing_ok=True)
 
 
 def _forget_claims() -> None:

@@ -20,7 +20,7 @@ from policy_router.errors import LogError, reason_of
 from policy_router.files.clock import Clock, system_clock
 from policy_router.files.ids import Ids, uuid7
 from policy_router.log.entry import Close, Execution, Kind, microseconds
-from policy_router.log.folder import LogFolder, is_writer
+from policy_router.log.folder import PRUNE_WRITER, WRITER_RULE, LogFolder, is_writer
 from policy_router.log.heads import UnknownSchemaError
 from policy_router.log.policies import PolicyStore
 from policy_router.log.write.chain import Chain, Limits
@@ -94,8 +94,8 @@ class DecisionLog(Closeable):
             raise ValueError("durability is sync, group or async")
         if on_log_failure not in {"deny", "allow_unlogged"}:
             raise ValueError("on_log_failure is deny or allow_unlogged")
-        if writer is not None and not is_writer(writer):
-            raise ValueError("a writer's name is of letters, digits, `_`, `-` and `.`")
+        if writer is not None and (not is_writer(writer) or writer == PRUNE_WRITER):
+            raise ValueError(WRITER_RULE)
         if b"\0" in os.fsencode(folder):
             raise ValueError("the name of a folder has no NUL character")
         if segment_bytes < 1 or segment_seconds <= 0:
@@ -286,12 +286,12 @@ class DecisionLog(Closeable):
         return None
 
     def _keep_policies(self, drafts: Sequence[Draft]) -> None:
-        """Store what decided, before its first decision."""
-        for draft in drafts:
-            policy = draft.policy
-            if policy is not None and policy.revision not in self._kept:
+        """Store what decided, before its first decision, and again if somebody removed it."""
+        found = {it.policy.revision: it.policy for it in drafts if it.policy is not None}
+        for revision, policy in found.items():
+            if revision not in self._kept or not self.policies.has(revision):
                 self.policies.keep(policy)
-                self._kept.add(policy.revision)
+                self._kept.add(revision)
 
     def _opened(self) -> Chain:
         now = microseconds(self._clock())

@@ -53,9 +53,9 @@ from pathlib import Path
 
 from policy_router.errors import RecordError
 from policy_router.log.entry import GENESIS, HOLE, Close, Gap, LogEntry, line_hash, view_of
-from policy_router.log.folder import LogFolder, Segment, opened
+from policy_router.log.files import opened
+from policy_router.log.folder import LogFolder, Segment
 from policy_router.log.heads import Head
-from policy_router.log.pruned import read_pruned
 
 _CLOSE_BYTES = 512
 """More than the line has that closes a segment."""
@@ -93,10 +93,10 @@ class Recovery:
             self._leave()  # It was taken away, which `verify` will tell.
         for segment in segments:
             is_last, is_next = segment is segments[-1], segment.number == self.head.segment
-            gap = self._walk(segment) if is_next and not segment.is_pruned else None
+            gap = self._walk(segment) if is_next else None
             if gap is not None and gap.reason == "torn_tail" and is_last:
                 return [gap]
-            if gap is not None or not is_next or (segment.is_pruned and is_last):
+            if gap is not None or not is_next:
                 self._leave(segments[-1].number)
                 return [gap] if gap is not None else []
             if not is_last:
@@ -161,10 +161,7 @@ def _has_entry(content: bytes) -> bool:
 def last_line(segments: Sequence[Segment]) -> Head:
     """Return a head where none says how far the writer had come: that of its last whole line."""
     for segment in reversed(segments):
-        kept = read_pruned(segment.path) if segment.is_pruned else None
-        if kept is not None:
-            return Head(segment.number, 0, kept.first + kept.lines - 1, kept.hash)
-        lines = [] if segment.is_pruned else _lines(Path(segment.path).read_bytes())
+        lines = _lines(Path(segment.path).read_bytes())
         for end, line in reversed(list(lines)):
             if (view := view_of(line)) is not None:
                 return Head(segment.number, end, view.seq, line_hash(line))

@@ -1,0 +1,58 @@
+"""After damage: a signed statement that names the lines, so that the log can go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from policy_router.errors import LogError
+from policy_router.files.clock import Clock, system_clock
+from policy_router.log.damage import Problem
+from policy_router.log.folder import LogFolder
+from policy_router.log.integrity.verify import Report, verify
+from policy_router.log.sign.keys import Signer
+from policy_router.log.sign.signing import auditing
+from policy_router.log.sign.statements import Accepted, state
+
+
+def attest(
+    folder: str | Path,
+    accepted: Sequence[Accepted],
+    signer: Signer,
+    *,
+    clock: Clock = system_clock,
+) -> Report:
+    """State that lines are missing or changed, and that this is known.
+
+    Nothing is shown by such lines any more. What is wrong beside them stays a problem.
+
+    Args:
+        folder: the log.
+        accepted: the lines.
+        signer: the key of the log.
+        clock: the time of the statement.
+
+    Returns:
+        What is found after it.
+
+    Raises:
+        LogError: nothing is wrong with lines that are named, or the statement cannot be written.
+    """
+    log = LogFolder.existing(folder)
+    before = verify(folder, verifier=signer.verifier(), clock=clock)
+    parts = before.integrity, before.completeness, before.authenticity
+    problems = [*before.accepted, *(it for part in parts for it in part.problems)]
+    for it in accepted:
+        if not any(_is_about(problem, it) for problem in problems):
+            lines = f"{it.writer}:{it.first}-{it.last}"
+            raise LogError(str(log.path), f"nothing is known to be wrong with {lines}")
+    with auditing(log):
+        state(log, before.origin or signer.name, int(clock().timestamp()), accepted, signer)
+    return verify(folder, verifier=signer.verifier(), clock=clock)
+
+
+def _is_about(problem: Problem, accepted: Accepted) -> bool:
+    """Tell whether lines are among those that a problem is about."""
+    if problem.lines is None or problem.where.partition("/")[0] != accepted.writer:
+        return False
+    return problem.lines[0] <= accepted.last and accepted.first <= problem.lines[1]

@@ -1,0 +1,111 @@
+"""What the body of a model call has besides its messages: wishes, and what no client may say.
+
+A wish is a parameter of the call, in the spelling of any of the APIs. What would name another
+model, endpoint, credential, order of providers or class of price than the decided ones is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from policy_router.calls.dialects import RESPONSES
+from policy_router.domain import FrozenDict
+from policy_router.parameters import BUDGET, EFFORT, KNOWN, SPELLINGS
+
+MESSAGES: Final = "anthropic_messages"
+
+WISHES: Final[Mapping[tuple[str, ...], str]] = MappingProxyType(
+    {
+        **{(name,): name for name in (*KNOWN, *SPELLINGS)},
+        ("reasoning", "effort"): EFFORT,  # Responses, OpenRouter
+        ("output_config", "effort"): EFFORT,  # Anthropic
+        ("text", "verbosity"): "verbosity",  # Responses
+        ("thinking", "budget_tokens"): BUDGET,  # Anthropic
+    }
+)
+"""The places of wishes in a body, and the parameters that they are for."""
+
+PLACES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = FrozenDict(
+    {
+        RESPONSES: {"verbosity": ("text", "verbosity")},
+        MESSAGES: {EFFORT: ("output_config", "effort"), BUDGET: ("thinking", "budget_tokens")},
+    }
+)
+"""Where an API has a parameter that a dialect leaves at the top."""
+
+NESTED: Final = frozenset(path[0] for path in WISHES if len(path) > 1)
+"""The fields of which only a part is a wish; the rest goes through."""
+
+_OPENAI: Final = "https://platform.openai.com/docs/api-reference"
+_OPENROUTER: Final = "https://openrouter.ai/docs/api-reference/overview"
+_LITELLM: Final = "https://docs.litellm.ai/docs/proxy/clientside_auth"
+_LITELLM_CALL: Final = "https://docs.litellm.ai/docs/completion/input"
+_LITELLM_RELIABLE: Final = "https://docs.litellm.ai/docs/proxy/reliability"
+_ANTHROPIC: Final = "https://platform.claude.com/docs/en/api/messages"
+_AZURE: Final = "https://learn.microsoft.com/azure/ai-foundry/openai/references/on-your-data"
+_VERCEL: Final = "https://vercel.com/docs/ai-gateway/models-and-providers/provider-options"
+_XAI: Final = "https://docs.x.ai/docs/guides/deferred-chat-completions"
+_SGLANG: Final = "https://docs.sglang.ai/advanced_features/lora.html"
+_LORAX: Final = "https://loraexchange.ai/reference/rest_api"
+
+NOT_ALLOWED: Final[Mapping[str, str]] = FrozenDict(
+    {
+        # another model
+        "adapter_id": _LORAX,
+        "adapter_source": _LORAX,
+        "context_window_fallbacks": _LITELLM_RELIABLE,
+        "content_policy_fallbacks": _LITELLM_RELIABLE,
+        "deployment_id": _LITELLM_CALL,
+        "fallbacks": _LITELLM_RELIABLE,
+        "lora_path": _SGLANG,
+        "model_list": _LITELLM_CALL,
+        "models": _OPENROUTER,
+        "plugins": _OPENROUTER,
+        "preset": _OPENROUTER,
+        "prompt": f"{_OPENAI}/responses/create",  # a stored one, which names its model
+        "route": _OPENROUTER,
+        # another endpoint or credential
+        "api_base": _LITELLM_CALL,
+        "api_key": _LITELLM,
+        "api_token": _LORAX,
+        "api_version": _LITELLM_CALL,
+        "azure_ad_token": _LITELLM_CALL,
+        "base_url": _LITELLM_CALL,
+        "custom_llm_provider": _LITELLM_CALL,
+        "data_sources": _AZURE,
+        "extra_body": _LITELLM_CALL,
+        "extra_headers": _LITELLM_CALL,
+        "extra_query": f"{_OPENAI}/introduction",
+        "headers": _LITELLM_CALL,
+        "organization": _LITELLM_CALL,
+        "user_config": _LITELLM,
+        # another order of providers
+        "provider": _OPENROUTER,
+        "providerOptions": _VERCEL,
+        "provider_options": _VERCEL,
+        "router_settings_override": _LITELLM_RELIABLE,
+        # another class of price, or more than one answer
+        "background": f"{_OPENAI}/responses/create",
+        "best_of": f"{_OPENAI}/completions/create",
+        "deferred": _XAI,
+        "inference_geo": _ANTHROPIC,
+        "n": f"{_OPENAI}/chat/create",  # above 1
+        "service_tier": f"{_OPENAI}/chat/create",
+        "speed": _ANTHROPIC,
+    }
+)
+"""What no client may say, with the page that describes it, unless the configuration passes it."""
+
+HARMLESS: Final[Mapping[str, object]] = FrozenDict(
+    {"n": 1, "background": False, "deferred": False, "service_tier": "default", "speed": "standard"}
+)
+"""The values that say no more than a missing field does."""
+
+OURS: Final = "policy_router"
+"""The field, or the key of ``metadata``, that has more of the request; it is never forwarded."""
+
+_TAKEN: Final = {*NOT_ALLOWED, *(path[0] for path in WISHES), OURS, "model", "stream"}
+SAME: Final[Mapping[str, str]] = FrozenDict({name.casefold(): name for name in _TAKEN})
+"""The fields that are looked at, by their names in one case: some servers take any case."""

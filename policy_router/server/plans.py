@@ -1,0 +1,224 @@
+"""For hosts in other languages: plans for children that they run, and reports of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from policy_router.calls.dialects import wire
+from policy_router.calls.endpoints import entry_of, merged
+from policy_router.decision.record import DecisionRecord, Target
+from policy_router.delegation.arguments import arguments_of
+from policy_router.delegation.batch import Planned
+from policy_router.domain import Dialect, Policy, Provider
+from policy_router.errors import RecordError, RequestError
+from policy_router.log.entry import Execution, LogEntry
+from policy_router.log.write.decision_log import DecisionLog
+from policy_router.policy.known_providers import KNOWN_PROVIDERS
+from policy_router.server.asking import Answer, Asked
+from policy_router.server.deciding import Agents
+from policy_router.server.earlier import Earlier, EarlierDecisions
+from policy_router.server.problems import NOT_JSON, Problem, not_json, unfit
+
+REPORTED: Final = "reported"
+"""The event of what somebody reports; what the executor measures is `finished`."""
+_MOST: Final = 10_000
+_UNKNOWN: Final = Provider()
+_Count = Annotated[int, Meta(ge=0, le=2**53)]
+_Amount = Annotated[float, Meta(ge=0)]
+_Word = Annotated[str, Meta(max_length=200)]
+
+
+class ReportBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What came of an attempt to run a decision.
+
+    Attributes:
+        decision_id: the id of the decision.
+        attempt: the number of the attempt, from 1.
+        status: what became of it.
+        model: the model that was called; the decided one unless given.
+        provider: its provider; the decided one unless given.
+        error: the code of the failure.
+        served_model: the model that the provider reports.
+        finish_reason: the provider's reason why the model stopped.
+        input_tokens: the provider's count.
+        output_tokens: the provider's count.
+        cost_usd: US dollars.
+        duration_seconds: how long it took.
+    """
+
+    decision_id: _Word
+    attempt: Annotated[int, Meta(ge=1, le=1000)] = 1
+    status: Literal["completed", "failed", "cancelled"]
+    model: _Word | None = None
+    provider: _Word | None = None
+    error: _Word | None = None
+    served_model: _Word | None = None
+    finish_reason: _Word | None = None
+    input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
+    cost_usd: _Amount | None = None
+    duration_seconds: _Amount | None = None
+
+
+class Plans:
+    """Hands out plans, and takes reports."""
+
+    def __init__(
+        self,
+        policy: Callable[[], Policy],
+        agents: Agents,
+        earlier: EarlierDecisions,
+        log: DecisionLog | None,
+        counted: Callable[[DecisionRecord], None],
+    ) -> None:
+        """Keep what the answers need.
+
+        Args:
+            policy: returns what decides now.
+            agents: decide and log.
+            earlier: knows decisions by their ids.
+            log: takes the reports; None where nothing is logged.
+            counted: counts decisions.
+        """
+        self._policy, self._agents, self._earlier = policy, agents, earlier
+        self._log, self._counted = log, counted
+        self._reported: dict[tuple[str, int], None] = {}
+
+    async def plan(self, asked: Asked) -> Answer:
+        """Decide a call of ``delegate_task`` whole, and log it."""
+        asked.options()
+        policy = self._policy()
+        try:
+            arguments = arguments_of(asked.body)
+        except RequestError as problem:
+            raise unfit(problem) from None
+        plans = await self._agents.plans(policy, arguments, asked)
+        for plan in plans:
+            self._counted(plan.record)
+        tasks = [_planned(policy, plan) for plan in plans]
+        return Answer(msgspec.json.encode({"tasks": tasks}), revision=policy.revision)
+
+    async def report(self, asked: Asked) -> Answer:
+        """Log what came of a decision."""
+        asked.options()
+        report = _report_in(asked.body)
+        if self._log is None:
+            raise Problem(404, "no_log", "nothing is logged here")
+        known = await self._earlier.find(report.decision_id)
+        if known is None or not _may_report(known, asked):
+            detail = "this credential got no such decision"
+            raise Problem(404, "unknown_decision", detail, path="$.decision_id")
+        if known.target is None:
+            detail = "the decision is a refusal, so nothing ran by it"
+            raise Problem(409, "was_refused", detail, path="$.decision_id")
+        await self._once(report)
+        caller = {"id": known.caller} if known.caller else None
+        self._log.execution(report.decision_id, _execution(report, known.target), caller)
+        await self._log.flush_async()
+        return Answer.of({"decision_id": report.decision_id, "attempt": report.attempt})
+
+    async def _once(self, report: ReportBody) -> None:
+        """Note that an attempt is reported.
+
+        Raises:
+            Problem: it was before.
+        """
+        place = (report.decision_id, report.attempt)
+        is_known = place in self._reported
+        if not is_known:
+            self._reported[place] = None  # at once: others may report it meanwhile
+            lines, _ = await self._earlier.lines(report.decision_id)
+            is_known = any(_reports(line, report.attempt) for line in lines)
+        if len(self._reported) > _MOST:
+            del self._reported[next(iter(self._reported))]
+        if is_known:
+            detail = f"attempt {report.attempt} of this decision is reported already"
+            raise Problem(409, "reported_twice", detail, path="$.attempt")
+
+
+def tasks_size(body: bytes) -> int:
+    """Return how many requests a call of ``delegate_task`` counts as."""
+    try:
+        return len(arguments_of(body).assignments)
+    except RequestError as problem:
+        raise unfit(problem) from None
+
+
+def _report_in(body: bytes) -> ReportBody:
+    try:
+        report = msgspec.json.decode(body, type=ReportBody)
+    except msgspec.ValidationError as problem:
+        reason, _, place = str(problem).partition(" - at ")
+        path = place.strip("`") or "$"
+        raise Problem(422, "bad_request", reason[:1].lower() + reason[1:], path=path) from None
+    except NOT_JSON:
+        raise not_json() from None
+    if not all(math.isfinite(it or 0.0) for it in (report.cost_usd, report.duration_seconds)):
+        raise Problem(422, "bad_request", "a finite number is wanted", path="$")
+    return report
+
+
+def _may_report(known: Earlier, asked: Asked) -> bool:
+    """Tell whether a decision is one of the credential's own, or it is that of a host."""
+    return asked.credential.is_host or known.caller == asked.credential.caller.get("id", "")
+
+
+def _reports(line: bytes, attempt: int) -> bool:
+    try:
+        execution = LogEntry.from_json(line).execution
+    except RecordError:
+        return False
+    if not isinstance(execution, Execution):
+        return False
+    return execution.event == REPORTED and execution.attempt == attempt
+
+
+def _execution(report: ReportBody, target: Target) -> Execution:
+    return Execution(
+        REPORTED,
+        provider=report.provider or target.provider,
+        model=report.model or target.model,
+        attempt=report.attempt,
+        status=report.status,
+        error=report.error,
+        served_model=report.served_model,
+        finish_reason=report.finish_reason,
+        input_tokens=report.input_tokens,
+        output_tokens=report.output_tokens,
+        cost_usd=report.cost_usd,
+        duration_seconds=report.duration_seconds,
+    )
+
+
+def _planned(policy: Policy, plan: Planned) -> dict[str, Any]:
+    """Return what a host is told of a task."""
+    answer: dict[str, Any] = {"task": plan.index, "decision_id": plan.decision_id}
+    if plan.target is None:
+        return {**answer, "error": msgspec.to_builtins(plan.error)}
+    decision = plan.record.decision
+    answer["target"] = leg_as_json(policy, plan.target)
+    answer["fallbacks"] = [leg_as_json(policy, it) for it in decision.fallbacks or ()]
+    answer["warnings"] = msgspec.to_builtins(decision.warnings)
+    return answer
+
+
+def leg_as_json(policy: Policy, target: Target) -> dict[str, Any]:
+    """Return a target with the name of its endpoint, and its parameters in its dialect; no key."""
+    own = policy.providers.get(target.provider, _UNKNOWN)
+    known = KNOWN_PROVIDERS.get(target.provider, _UNKNOWN)
+    entry = entry_of(policy, target)
+    of_entry = entry.dialect if entry is not None else Dialect()
+    sent = wire(target, entry, merged(of_entry, merged(own.dialect, known.dialect)))
+    return {
+        "model": target.model,
+        "endpoint": target.provider,
+        "entry": msgspec.to_builtins(target).get("entry"),
+        "api": sent.api,
+        "parameters": sent.parameters,
+        "left_out": sent.left_out,
+    }
