@@ -32,16 +32,16 @@ expect expected explain fail failed failure fast file finish first flip flush fo
 format found frequency frequent from full gained gap given goal goes growth hash header help helper
 hint id identical if in inclusion index input instruction integrity is issuer item json jwks jwt k
 key kind label line listen load longest lost make mapping matrix max may megabytes message min
-missing model money most name need never new newest no not note now number of old omitted on only
-order origin other otherwise output over owner p paint partial passed path pedantic penalty pending
-percent pick piece place poll prepare prepared presence prev price progress prove prune purpose
-queue ran rate read reader reason reasoning refused release remaining reply report requested
-require required result retry router run schema second secret section seed sent seq serve served
-session severity shorten signature signer since size skip skipped source span spent state status
-stream strength strict support system team temperature text threshold time timeout title tls to
-token tool top total trace transport type unchanged unfit unknown unlogged unreadable unsupported
-until url usable usd use value verbosity verifier verify version violation wait waiting wanted warm
-watcher what when whole why window wire without write
+missing model money most mutate name need never new newest no not note now number of old omitted on
+only order origin other otherwise output over owner p paint partial passed path pedantic penalty
+pending percent pick piece place poll prepare prepared presence prev price progress prove prune
+purpose queue ran rate read reader reason reasoning refused release remaining reply report
+requested require required result retry router run schema second secret section seed sent seq serve
+served session severity shorten signature signer since size skip skipped source span spent state
+status stream strength strict support system team temperature text threshold time timeout title tls
+to token tool top total trace transport type unchanged unfit unknown unlogged unreadable
+unsupported until url usable usd use value verbosity verifier verify version violation wait waiting
+wanted warm watcher what when whole why window wire without write
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""
