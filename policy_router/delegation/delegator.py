@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -22,39 +20,29 @@ from policy_router.calls.connections import require_sdk
 from policy_router.calls.costs import estimate
 from policy_router.calls.executor import Executor
 from policy_router.calls.results import (
-    ChildTask,
     Delegation,
-    Failing,
-    Reply,
     Result,
     Status,
     Watcher,
     hand_over,
 )
-from policy_router.calls.slots import Slots
-from policy_router.decision.record import Target
 from policy_router.delegation.arguments import arguments_of
 from policy_router.delegation.batch import CountTokens, Planned, count_tokens, planned
 from policy_router.delegation.budgets import Budget, Funds, MemoryBudget, Purse
-from policy_router.delegation.child import task_of, tell_finished, tell_started
-from policy_router.delegation.current_decision import decision_scope, parent_of, until_of
-from policy_router.delegation.held import holding, lent, lent_async
+from policy_router.delegation.children import Children, RunChild
+from policy_router.delegation.current_decision import parent_of, until_of
+from policy_router.delegation.held import lent, lent_async
 from policy_router.delegation.log_events import decided
-from policy_router.delegation.loop import BackgroundLoop, in_a_thread
-from policy_router.delegation.outcomes import completed, failed, overall, refused_whole, totals
-from policy_router.delegation.tasks import GRACE, Tasks, seconds_to
+from policy_router.delegation.loop import BackgroundLoop
+from policy_router.delegation.outcomes import overall, refused_whole, totals
+from policy_router.delegation.tasks import Tasks
 from policy_router.delegation.tool import Format, tool
 from policy_router.domain import Policy
-from policy_router.errors import ArgumentsError, BudgetError, ProviderError
+from policy_router.errors import ArgumentsError, BudgetError
 from policy_router.files.clock import Clock, system_clock
 from policy_router.files.ids import Ids, check_session, uuid7
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.log.write.drafts import Decided
-
-Answer = Reply | str
-"""What a child has to say, or only its text."""
-RunChild = Callable[[Target, ChildTask], Answer | Awaitable[Answer]]
-"""Runs one child at a target, in a thread or as a coroutine; what it raises is the task's error."""
 
 Facts = Mapping[str, Any] | None
 """What a host knows: sections of a request, but for ``call`` and ``task``."""
@@ -127,12 +115,20 @@ class Delegator(Closeable):
             raise ValueError("the executor is of another policy")
         self.policy = policy
         self.executor = executor or Executor(policy)
-        self._run_child, self._concurrency = run_child, concurrency
-        self._slots, self._tasks, self._deadline = Slots(concurrency), Tasks(max_tasks), deadline
-        self._skips, self._watcher = on_refused == "skip", watcher
+        self._run_child, self._skips = run_child, on_refused == "skip"
+        self._tasks, self._deadline = Tasks(max_tasks), deadline
         self._counts, self._clock, self._ids, self._log = counts, clock, ids, log
         self._purse = Purse(budget)
         self._loop = BackgroundLoop()
+        self._children = Children(
+            self.executor,
+            run_child,
+            concurrency=concurrency,
+            purse=self._purse,
+            loop=self._loop,
+            watcher=watcher,
+            log=log,
+        )
         self._owns_executor, self._is_closed = executor is None, False
 
     @property
@@ -230,7 +226,7 @@ class Delegator(Closeable):
                 if self._log is not None:
                     self._log.decisions(self.policy, _decided_by(batch, parent_id))
                 with lent(), self._handing_over(batch, ran, session_id):
-                    self._run_chosen(chosen, ran, until_of(self._deadline, deadline), watcher)
+                    self._children.run(chosen, ran, until_of(self._deadline, deadline), watcher)
         if self._log is not None:
             self._log.flush()
         return self._delegation(batch, self._in_order(batch, ran), session_id)
@@ -267,7 +263,7 @@ class Delegator(Closeable):
                 until = until_of(self._deadline, deadline)
                 async with lent_async():
                     with self._handing_over(batch, ran, session_id):
-                        await self._run_all(chosen, ran, until, watcher)
+                        await self._children.run_all(chosen, ran, until, watcher)
         if log is not None:
             await log.flush_async()
         return self._delegation(batch, self._in_order(batch, ran), session_id)
@@ -383,7 +379,7 @@ class Delegator(Closeable):
         status = Status.REFUSED if refusal else overall(results)
         return Delegation(status, tuple(results), session_id, error, totals(results))
 
-    # Running.
+    # Interrupted.
 
     @contextmanager
     def _handing_over(
@@ -397,120 +393,6 @@ class Delegator(Closeable):
             results = self._in_order(batch, {**left, **ran})
             hand_over(problem, self._delegation(batch, results, session_id))
             raise
-
-    def _run_chosen(
-        self,
-        chosen: Sequence[Planned],
-        ran: dict[int, Result],
-        until: float | None,
-        watcher: Watcher | None,
-    ) -> None:
-        """Run children, and wait for them; one that has no deadline, in this thread."""
-        if len(chosen) == 1 and until is None and not _is_coroutine(self._run_child):
-            with holding(self._slots, self._slots.take()):
-                self._run(chosen[0], ran, watcher)
-        elif chosen:
-            self._loop.run(lambda: self._run_all(chosen, ran, until, watcher))
-
-    async def _run_all(
-        self,
-        batch: Sequence[Planned],
-        ran: dict[int, Result],
-        until: float | None,
-        watcher: Watcher | None,
-    ) -> None:
-        """Run children, as many at a time as may; results are in ``ran`` as they come."""
-        waiting = iter(batch)
-
-        async def work() -> None:
-            for plan in waiting:
-                slot = await self._slots.take_async(seconds_to(until))
-                if slot is None:
-                    ran[plan.index] = self._late(plan, watcher)
-                    continue
-                with holding(self._slots, slot):
-                    await self._run_async(plan, ran, until, watcher)
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._concurrency, len(batch))):
-                group.create_task(work())
-
-    def _run(self, plan: Planned, ran: dict[int, Result], watcher: Watcher | None) -> None:
-        """Run a child in this thread."""
-        target, task = self._started(plan, None, watcher)
-        began = time.monotonic()
-        try:
-            with decision_scope(task):
-                answer = (self._run_child or self.executor.run_child)(target, task)
-                if inspect.isawaitable(answer):
-                    waiting = answer
-                    answer = self._loop.run(lambda: _awaited(waiting))
-            result = completed(self.policy, plan, answer, self.executor.secrets)
-        except (KeyboardInterrupt, GeneratorExit):
-            cancelled = plan.result(Status.CANCELLED, self.policy)
-            ran[plan.index] = self._finished(cancelled, task, began)
-            raise
-        except BaseException as problem:  # noqa: BLE001 - what a child raises is its error
-            result = failed(self.policy, plan, problem, self.executor.secrets)
-        ran[plan.index] = self._finished(result, task, began)
-
-    async def _run_async(
-        self,
-        plan: Planned,
-        ran: dict[int, Result],
-        until: float | None,
-        watcher: Watcher | None,
-    ) -> None:
-        """Run a child on the event loop."""
-        target, task = self._started(plan, until, watcher)
-        began = time.monotonic()
-        limit = asyncio.timeout(seconds_to(until, more=GRACE))
-        try:
-            with decision_scope(task):
-                async with limit:
-                    answer = await self._answer(target, task)
-            result = completed(self.policy, plan, answer, self.executor.secrets)
-        except BaseException as problem:
-            if isinstance(problem, asyncio.CancelledError) and _is_being_cancelled():
-                cancelled = plan.result(Status.CANCELLED, self.policy)
-                ran[plan.index] = self._finished(cancelled, task, began)
-                raise
-            late = ProviderError(Failing.TIMEOUT, "the deadline passed")
-            is_late = limit.expired() and isinstance(problem, TimeoutError)
-            why = late if is_late else problem
-            result = failed(self.policy, plan, why, self.executor.secrets)
-        ran[plan.index] = self._finished(result, task, began)
-
-    def _late(self, plan: Planned, watcher: Watcher | None) -> Result:
-        """Return the result of a task that had no turn before the deadline."""
-        task = task_of(plan, self._log, self._watcher, watcher)
-        late = ProviderError(Failing.TIMEOUT, "the deadline passed before it began")
-        result = failed(self.policy, plan, late, self.executor.secrets)
-        return self._finished(result, task, time.monotonic())
-
-    async def _answer(self, target: Target, task: ChildTask) -> Answer:
-        if self._run_child is None:
-            return await self.executor.run_child_async(target, task)
-        if _is_coroutine(self._run_child):
-            answer = self._run_child(target, task)
-        else:
-            answer = await in_a_thread(functools.partial(self._run_child, target, task))
-        return await answer if inspect.isawaitable(answer) else answer
-
-    def _started(
-        self, plan: Planned, until: float | None, watcher: Watcher | None
-    ) -> tuple[Target, ChildTask]:
-        """Say that a child begins."""
-        target = plan.target
-        if target is None:  # pragma: no cover - only what is selected is run
-            raise TypeError("a child needs a target")
-        task = replace(task_of(plan, self._log, self._watcher, watcher), deadline=until)
-        tell_started(task, target)
-        return target, task
-
-    def _finished(self, result: Result, task: ChildTask, began: float) -> Result:
-        """Settle what a child cost, and say that it has ended."""
-        return tell_finished(self._purse.settled(result), task, began)
 
     # Closeable.
 
@@ -534,20 +416,3 @@ def _decided_by(batch: Sequence[Planned], parent_id: str | None) -> list[Decided
     """Return the decisions of a batch, below the one that the child at hand runs by, if any."""
     above = parent_of(parent_id)
     return [decided(plan, above) for plan in batch]
-
-
-def _is_coroutine(run_child: RunChild | None) -> bool:
-    """Tell whether a host's child is a coroutine function, or an object that is called as one."""
-    return inspect.iscoroutinefunction(run_child) or inspect.iscoroutinefunction(
-        getattr(run_child, "__call__", None)  # noqa: B004 - it is asked of what kind it is
-    )
-
-
-def _is_being_cancelled() -> bool:
-    """Tell whether somebody cancels the running task, or only something in it was cancelled."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-async def _awaited(answer: Awaitable[Answer]) -> Answer:
-    return await answer

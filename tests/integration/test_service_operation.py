@@ -558,3 +558,18 @@ def test_the_extra_is_named_where_it_is_not_installed(folder: Path) -> None:
     ran = in_process_of_its_own("serve", "policy.yaml", cwd=folder, prefix=("-c", program))
     assert ran.code == 2
     assert "pip install 'policy-router[serve]'" in ran.err
+
+
+def test_a_log_that_cannot_be_written_is_told_at_the_start(folder: Path) -> None:
+    write(folder, log="no folder")
+    with Service(folder, "--log", "log") as service:
+        assert any("not ready: the decision log cannot be written" in it for it in service.said)
+        answer = service.client().post("/v1/decide", json={})
+        assert (answer.status_code, problem(answer)["code"]) == (503, "log_unavailable")
+
+
+def test_a_configuration_that_cannot_be_read_is_named(folder: Path) -> None:
+    write(folder, serve_yaml="")
+    ran = in_process_of_its_own("serve", "policy.yaml", "--config", "serve.yaml", cwd=folder)
+    assert ran.code == 2
+    assert ran.err == "policy-router: serve.yaml: the file is empty (line 1, column 1)\n"

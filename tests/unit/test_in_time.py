@@ -14,6 +14,7 @@ from msgspec import UnsetType
 from policy_router import DecisionLog, Delegator, loads
 from policy_router.calls.results import ChildTask, Delegation, Event, Status
 from policy_router.decision.record import Target
+from policy_router.delegation.budgets import MemoryBudget, nano
 from policy_router.log import LogReader
 
 POLICY = loads("{model: m, provider: p}")
@@ -103,6 +104,22 @@ def test_what_had_no_turn_before_the_deadline_is_late_too(child: Any, tmp_path: 
     entries = [line.entry for line in LogReader(tmp_path / "log").lines()]
     ends = [it.execution for it in entries if not isinstance(it.execution, UnsetType)]
     assert [it.error for it in ends if it.event == "finished"].count("timeout") == 3
+
+
+@pytest.mark.slow
+def test_what_had_no_turn_costs_nothing(child: Any) -> None:
+    policy = loads(
+        "{model: m, provider: p, pool: [{model: m, price: {input: 1, output: 1},"
+        " parameters: {max_tokens: 1000}}]}"
+    )
+    budget = MemoryBudget(1.0)
+    options: dict[str, Any] = {"concurrency": 1, "deadline": 0.1, "budget": budget}
+    with Delegator(policy, run_child=child, **options) as it:
+        made = it.delegate(batch("wait", "a", "b"))
+    assert codes(made) == ["timeout"] * 3
+    reserved = made.results[0].reserved_usd  # it may have been paid, and nobody says how much
+    assert reserved is not None
+    assert budget.remaining() == nano(1.0) - nano(reserved)
 
 
 def test_a_child_knows_how_long_it_has_and_so_do_its_own() -> None:
