@@ -414,10 +414,14 @@ class _Forwarding:
         """Yield the events of a stream as they come, and note what became of it."""
         try:
             async with aclosing(stream.pieces):
+                self._hang_up.calls(stream.received.abort)
                 yield first
-                while (piece := await self._next(stream, seen)) is not None:
-                    if whole := events.feed(piece):
+                async for piece in stream.timely():
+                    whole = events.feed(piece)
+                    stream.look(has_news=seen.has_news)
+                    if whole:
                         yield whole
+            self._hang_up.check()
             if rest := events.rest():
                 yield rest
             self._ended(stream.leg, seen)
@@ -425,25 +429,15 @@ class _Forwarding:
             self._plan.cancelled()
             raise
         except (*BROKEN, TimeoutError) as problem:
+            if self._hang_up.has_come:
+                self._plan.cancelled()
+                raise DisconnectedError from None
             message = f"the stream broke off ({type(problem).__name__})"
             self._failed(Failing.STREAM_BROKEN, message, _PASSED_ON)
             yield broken_off(self._api, message)
             raise BrokenOffError from None
         finally:
             self._hang_up.end()
-
-    async def _next(self, stream: _Stream, seen: Seen) -> bytes | None:
-        """Return the next piece; None at the end."""
-        now = time.monotonic()
-        if seen.has_news:
-            stream.alive = now
-        elif now - stream.alive > stream.idle:
-            raise TimeoutError
-        following = anext(stream.pieces, None)
-        if stream.deadline is None:
-            return await self._hang_up.wait(following)
-        async with asyncio.timeout_at(stream.deadline):
-            return await self._hang_up.wait(following)
 
     def _ended(self, leg: Leg, seen: Seen) -> None:
         if seen.error is not None:
@@ -512,6 +506,30 @@ class _Stream:
         self.alive = time.monotonic()
         total = leg.limits.total
         self.deadline = None if total is None else began + total
+
+    def timely(self) -> AsyncGenerator[bytes, None]:
+        """Return the pieces, as long as they come in time."""
+        return self.pieces if self.deadline is None else self._until(self.deadline)
+
+    async def _until(self, deadline: float) -> AsyncGenerator[bytes, None]:
+        while True:
+            async with asyncio.timeout_at(deadline):
+                piece = await anext(self.pieces, None)
+            if piece is None:
+                return
+            yield piece
+
+    def look(self, *, has_news: bool) -> None:
+        """Note whether a piece had news.
+
+        Raises:
+            TimeoutError: there was none for too long.
+        """
+        now = time.monotonic()
+        if has_news:
+            self.alive = now
+        elif now - self.alive > self.idle:
+            raise TimeoutError
 
 
 def _status(code: str, status: int | None) -> int:

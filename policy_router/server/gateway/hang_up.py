@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from policy_router.server.asking import DisconnectedError, Receive
@@ -27,6 +27,7 @@ class HangUp:
         self.has_come: bool = False
         self._task: asyncio.Task[object] | None = asyncio.current_task()
         self._waiting: asyncio.Task[object] | None = None
+        self._ends: Callable[[], None] | None = None
         watching = None if gone is None else self._watch(gone)
         self._watcher = None if watching is None else asyncio.create_task(watching)
 
@@ -36,6 +37,8 @@ class HangUp:
         self.has_come = True
         if self._waiting is not None:
             self._waiting.cancel()
+        elif self._ends is not None:
+            self._ends()
 
     async def wait(self, awaited: Awaitable[T]) -> T:
         """Wait for something until the client hangs up.
@@ -54,6 +57,24 @@ class HangUp:
             raise DisconnectedError from None
         finally:
             self._waiting = None
+
+    def calls(self, ends: Callable[[], None]) -> None:
+        """Call something when the client hangs up, which ends what is waited for.
+
+        Raises:
+            DisconnectedError: it has.
+        """
+        self._ends = ends
+        self.check()
+
+    def check(self) -> None:
+        """Look whether the client has hung up.
+
+        Raises:
+            DisconnectedError: it has.
+        """
+        if self.has_come:
+            raise DisconnectedError
 
     def _has_cancelled(self) -> bool:
         """Tell whether the running task was cancelled because of the client, and nothing else."""

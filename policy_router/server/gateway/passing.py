@@ -136,7 +136,8 @@ class Seen:
             self._know(event.response)
         choices = event.choices or ()
         for choice in choices:
-            self.finish_reason = _word(choice.finish_reason) or self.finish_reason
+            if choice.finish_reason is not None:
+                self.finish_reason = _word(choice.finish_reason) or self.finish_reason
             self.has_news = self.has_news or _is_news(choice.delta)
         self._look_at_kind(event, content)
         self.is_complete = self.is_complete or bool(choices and self.finish_reason)
@@ -173,14 +174,16 @@ class Seen:
         self.is_complete = self.is_complete or kind in _FINAL
 
     def _know(self, answer: _Answer) -> None:
-        self.id = _word(answer.id) or self.id
-        self.model = _word(answer.model) or self.model
-        stopped = answer.incomplete_details.reason if answer.incomplete_details else None
-        status = _word(answer.status)
-        ended = None if status in _UNFINISHED else status
-        self.finish_reason = (
-            _word(stopped) or _word(answer.stop_reason) or ended or self.finish_reason
-        )
+        self.id = self.id or _word(answer.id)
+        self.model = self.model or _word(answer.model)
+        if answer.status is not None or answer.stop_reason is not None:
+            status, details = _word(answer.status), answer.incomplete_details
+            self.finish_reason = (
+                _word(details.reason if details else None)
+                or _word(answer.stop_reason)
+                or (None if status in _UNFINISHED else status)
+                or self.finish_reason
+            )
         if bytes(answer.error) not in _NOTHING:
             self.error = bytes(answer.error)
         if answer.usage is not None:

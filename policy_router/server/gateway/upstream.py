@@ -79,6 +79,12 @@ class Received:
         finally:
             await self._response.aclose()
 
+    def abort(self) -> None:
+        """Break the connection off, so that whoever reads from it hears of its end."""
+        stream = self._response.extensions["network_stream"]
+        if isinstance(stream, _Stream):
+            stream.abort()
+
     async def whole(self, longest: int, idle: float | None) -> bytes:
         """Return the whole body; of one that has more bytes than that, at least so many."""
         parts, size = [], 0
@@ -114,6 +120,10 @@ class _Stream(httpcore.AsyncNetworkStream):
             raise httpcore.WriteError(problem) from None
 
     async def aclose(self) -> None:
+        self._connection.close()
+
+    def abort(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
     async def start_tls(
