@@ -4,7 +4,7 @@
 
     from policy_router.hosts import PolicyHost, Refused
 
-    host = PolicyHost("rules/", log=DecisionLog("decisions"))
+    host = PolicyHost("rules/", log="decisions")
     plan = host.plan({"task": {"kind": "coding"}, "caller": {"team": "research"}})
     if isinstance(plan, Refused):
         return plan.to_dict()
