@@ -114,7 +114,7 @@ class Dialect:
     """How an endpoint speaks; None is as usual.
 
     Attributes:
-        api: the API that is called: ``chat_completions`` or ``responses``.
+        api: the API that is called: ``chat_completions``, ``responses`` or ``anthropic_messages``.
         system_role: the role of the system message: ``system`` or ``developer``.
         max_tokens: how that parameter is spelt: ``max_tokens`` or ``max_completion_tokens``.
         unsupported: names of the parameters that are left out.
@@ -140,6 +140,28 @@ class Timeouts:
     idle: float | None = None
     total: float | None = None
 
+
+FALLBACK_CODES = (
+    "answer_too_large",
+    "bad_request",
+    "bad_response",
+    "connection_failed",
+    "content_filtered",
+    "context_overflow",
+    "empty_answer",
+    "http_error",
+    "model_not_found",
+    "no_credential",
+    "no_endpoint",
+    "payment_required",
+    "rate_limited",
+    "refused_by_model",
+    "server_error",
+    "timeout",
+    "unauthorized",
+    "wants_tool",
+)
+"""The codes of failures after which an entry may say whether its fallback is tried."""
 
 TIMEOUTS = ("first_byte", "idle", "total")
 """The parts of an attempt that have a limit of time."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -12,9 +10,8 @@ import msgspec
 
 from policy_router.analysis.expectations import forbid_of, name_of
 from policy_router.decision.record import DecisionRecord
-from policy_router.policy.yaml import read_value
+from policy_router.policy.yaml import flow
 
-_SIMPLE = re.compile(r"[A-Za-z_](?:[\w./-]|:(?=\w))*")
 _LONGEST = 96
 
 
@@ -46,7 +43,7 @@ def suite_of(records: Iterable[DecisionRecord], *, policy: str | None = None) ->
         policy: where the policy is, as seen from the suite; None to leave it open.
     """
     head = ["# Confirm what is expected, and give each test a name that says why."]
-    head += [f"policy: {_flow(policy)}"] if policy is not None else []
+    head += [f"policy: {flow(policy)}"] if policy is not None else []
     seen: Counter[str] = Counter()
     tests = [line for record in records for line in _test(record, seen)]
     return "\n".join([*head, "tests:", *tests])
@@ -56,7 +53,7 @@ def _test(record: DecisionRecord, seen: Counter[str]) -> Iterator[str]:
     name = _name(record)
     seen[name] += 1
     number = f" ({seen[name]})" if seen[name] > 1 else ""
-    yield f"  - name: {_flow(name + number)}"
+    yield f"  - name: {flow(name + number)}"
     yield f"    now: {record.now}"
     request = msgspec.to_builtins(record.request)
     if request:
@@ -82,21 +79,10 @@ def _name(record: DecisionRecord) -> str:
 
 def _pairs(key: str, content: Mapping[str, Any]) -> Iterator[str]:
     """Yield a mapping on one line, or a line for each of its keys where that is too long."""
-    line = f"    {key}: {_flow(content)}"
+    line = f"    {key}: {flow(content)}"
     if len(line) <= _LONGEST:
         yield line
         return
     yield f"    {key}:"
     for inner, value in content.items():
-        yield f"      {_flow(inner)}: {_flow(value)}"
-
-
-def _flow(value: Any) -> str:
-    """Return a value as YAML in flow style; what is no plain word is JSON."""
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{_flow(key)}: {_flow(it)}' for key, it in value.items())}}}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_flow, value))}]"
-    if isinstance(value, str) and _SIMPLE.fullmatch(value) and read_value("", value)[0] == value:
-        return value
-    return json.dumps(value, ensure_ascii=not isinstance(value, str) or not value.isprintable())
+        yield f"      {flow(inner)}: {flow(value)}"

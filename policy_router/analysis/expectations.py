@@ -159,9 +159,7 @@ def _rule(record: DecisionRecord) -> str | None:
 def forbid_of(record: DecisionRecord) -> str | None:
     """Return the forbid rule for which a request is refused: that of the first candidate."""
     refusal = record.decision.refusal
-    if isinstance(refusal, UnsetType):
-        return None
-    if refusal.reasons:
+    if refusal and refusal.reasons:
         return next((it.forbid for it in refusal.reasons if it.forbid), None)
     ended = [step for step in record.steps if step.result is Result.VIOLATED]
     candidates = ended[-1].candidates if ended else ()

@@ -120,21 +120,21 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def place_of(path: str, pieces: Sequence[Piece]) -> Piece | None:
+def place_of(path: str, pieces: Sequence[Piece]) -> Piece:
     """Return where a value of a request is written.
 
     Args:
         path: the JSON path of the value in the request.
-        pieces: where parts of the request are written, the one that counts first.
+        pieces: where parts of the request are written, the one that counts first; there is one.
 
     Returns:
-        The place of the value, or the first piece where it is in none; None where there are none.
+        The place of the value, or the first piece where it is in none.
     """
     for piece in pieces:
         for inner in _inside(piece):
             if json_path(*inner.parts[len(piece.parts) :]) == path:
                 return inner
-    return pieces[0] if pieces else None
+    return pieces[0]
 
 
 def _inside(piece: Piece) -> Iterator[Piece]:

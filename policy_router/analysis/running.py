@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +17,7 @@ from policy_router.analysis.suites import PolicyTest, Suite, read_suite, suite_f
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.explanation import explain
 from policy_router.decision.record import DecisionRecord
-from policy_router.diagnostics.model import Paint
+from policy_router.diagnostics.model import Paint, quote
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
 
@@ -171,3 +171,18 @@ def _result(
 ) -> PolicyTestResult:
     status = PolicyTestStatus.FAILED if found else PolicyTestStatus.PASSED
     return PolicyTestResult(test, status, found, record)
+
+
+def first_failure(suites: Iterable[Suite]) -> str | None:
+    """Run suites, and return what is wrong first, with its place; None where all is well."""
+    for suite in suites:
+        result = run_suite(suite, fail_fast=True)
+        if not suite.usable:
+            item = next(iter(suite.found))
+            return f"{item.span}: {item.message}"
+        if not result.passed:
+            last = result.results[-1]
+            place = last.test.span_of("name") or suite.path
+            name = quote(last.test.name)
+            return f"{place}: the test {name} fails: {last.differences[0]}"
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct, UnsetType
 from msgspec.structs import replace
 
 from policy_router.calls.dialects import longest_answer, wire
@@ -94,55 +94,52 @@ def dearest(policy: Policy, targets: Iterable[Target], input_tokens: int | None)
     Returns:
         The largest cost; None where one is unknown and the policy has no ``unknown_cost_usd``.
     """
-    highest = 0.0
+    known, highest = policy.prepared(_rates_of), 0.0
     for target in targets:
-        found = _at_most(policy, target, input_tokens)
-        if found is None:
-            found = policy.unknown_cost_usd
-        if found is None:
+        key = (target.entry, target.model, target.provider)
+        rates = known.get(key)
+        if rates is None:
+            rates = known[key] = _rates(policy, target)
+        longest = longest_answer(target.parameters)
+        if rates.is_bound and longest is not None and input_tokens is not None:
+            usd = (max(0, input_tokens) * rates.input + longest * rates.output) / _MILLION
+        elif policy.unknown_cost_usd is None:
             return None
-        highest = max(highest, found)
+        else:
+            usd = policy.unknown_cost_usd
+        highest = max(highest, usd)
     return highest
 
 
 class _Rates(Struct, frozen=True):
-    """What bounds the cost of a call: dollars a token, and whether its longest answer is sent."""
+    """What bounds the cost of a call.
 
-    input: float
-    output: float
-    sends_length: bool
+    Attributes:
+        is_bound: whether there is a bound: both prices are known, and the longest answer is sent.
+        input: US dollars per million tokens.
+        output: the same.
+    """
 
-
-def _at_most(policy: Policy, target: Target, input_tokens: int | None) -> float | None:
-    known = policy.prepared(_rates_of)
-    key = (target.entry, target.model, target.provider)
-    rates = known.get(key, UNSET)
-    if isinstance(rates, UnsetType):
-        rates = known[key] = _rates(policy, target)
-    if rates is None or input_tokens is None or not rates.sends_length:
-        return None
-    longest = longest_answer(target.parameters)
-    if longest is None:
-        return None
-    return (max(0, input_tokens) * rates.input + longest * rates.output) / _MILLION
+    is_bound: bool = False
+    input: float = 0.0
+    output: float = 0.0
 
 
-def _rates_of(_: Policy) -> dict[Any, _Rates | None]:
+def _rates_of(_: Policy) -> dict[Any, _Rates]:
     """Return the rates of a policy's targets: none at first."""
     return {}
 
 
-def _rates(policy: Policy, target: Target) -> _Rates | None:
+def _rates(policy: Policy, target: Target) -> _Rates:
     """Return the rates of a target; tokens that are put in a cache may be the dearest."""
-    entry = entry_of(policy, target)
-    price = entry.price if entry else None
+    entry, price = entry_of(policy, target), _price(policy, target)
     if price is None or price.input is None or price.output is None:
-        return None
+        return _Rates()
     dialect = dialect_of(policy, target.provider)
     probe = replace(target, parameters={"max_tokens": 1})
     sent = wire(probe, entry, merged(entry.dialect, dialect) if entry else dialect)
     highest = max(price.input, price.cache_write or 0.0)
-    return _Rates(highest, price.output, longest_answer(sent.parameters) is not None)
+    return _Rates(longest_answer(sent.parameters) is not None, highest, price.output)
 
 
 def _price(policy: Policy, target: Target) -> Price | None:

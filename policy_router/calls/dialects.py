@@ -6,11 +6,13 @@ that were decided, whatever the endpoint calls them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from msgspec import Struct
 
+from policy_router.calls.messages import message_body, spelt_for_messages
 from policy_router.decision.record import Target
 from policy_router.domain import Dialect, PoolEntry
 
@@ -43,7 +45,7 @@ class Wire(Struct, frozen=True):
     """What is sent.
 
     Attributes:
-        api: which API is called: ``chat_completions`` or ``responses``.
+        api: which API is called: ``chat_completions``, ``responses`` or ``anthropic_messages``.
         model: the model's id.
         parameters: further parameters, as the API calls them.
         left_out: the names of the parameters that the model does not take, sorted.
@@ -99,9 +101,21 @@ def body(sent: Wire, *, streams: bool) -> dict[str, Any]:
         sent: what is sent.
         streams: whether the answer is streamed.
     """
-    messages = "input" if sent.api == RESPONSES else "messages"
-    whole = {"model": sent.model, messages: sent.messages, **sent.parameters}
+    talk: dict[str, Any] = {"input" if sent.api == RESPONSES else "messages": sent.messages}
+    if sent.api == MESSAGES:
+        talk = message_body(sent.messages)
+    whole = {"model": sent.model, **talk, **sent.parameters}
     return {**whole, "stream": True} if streams else whole
+
+
+def encoded_body(sent: Wire, *, streams: bool) -> bytes:
+    """Return the body of a call as JSON; as for :func:`body`."""
+    whole = body(sent, streams=streams)
+    text = json.dumps(whole, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half a character, which JSON can only escape
+        return json.dumps(whole, separators=(",", ":"), allow_nan=False).encode()
 
 
 def longest_answer(parameters: Mapping[str, Any]) -> int | None:
@@ -110,9 +124,12 @@ def longest_answer(parameters: Mapping[str, Any]) -> int | None:
     Args:
         parameters: of the call; of several names for it, the largest number counts.
     """
-    found = [parameters[name] for name in _LENGTHS if name in parameters]
-    whole = [number for number in found if type(number) is int and number > 0]
-    return max(whole, default=None)
+    longest = 0
+    for name in _LENGTHS:
+        number = parameters.get(name)
+        if type(number) is int and number > longest:
+            longest = number
+    return longest or None
 
 
 def _usual_role(model: str) -> str:
@@ -126,6 +143,8 @@ def _taken(
     """Return the parameters that a model takes, and the names of the others."""
     supports = entry.supports if entry else None
     against = {*_RESERVED, *dialect.unsupported}
+    if dialect.api == MESSAGES:
+        against.add("system")
     if _length(dialect) in against:
         against |= {*_LENGTHS}
     if supports is not None:
@@ -136,7 +155,8 @@ def _taken(
 
 def _length(dialect: Dialect) -> str:
     """Return the name for the most tokens of an answer."""
-    return "max_output_tokens" if dialect.api == RESPONSES else dialect.max_tokens or "max_tokens"
+    usual = {RESPONSES: "max_output_tokens", MESSAGES: "max_tokens"}
+    return usual.get(dialect.api or CHAT) or dialect.max_tokens or "max_tokens"
 
 
 def _spelt(parameters: Mapping[str, Any], api: str, dialect: Dialect) -> dict[str, Any]:
@@ -144,6 +164,8 @@ def _spelt(parameters: Mapping[str, Any], api: str, dialect: Dialect) -> dict[st
     length = _length(dialect)
     spelt = {name: value for name, value in parameters.items() if name not in _LENGTHS}
     given = [parameters[name] for name in (length, *_LENGTHS) if name in parameters]
+    if api == MESSAGES:
+        return spelt_for_messages(spelt, given[0] if given else None)
     if given:
         spelt[length] = given[0]
     if api == RESPONSES and "reasoning_effort" in spelt:

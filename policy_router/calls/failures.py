@@ -14,7 +14,7 @@ from msgspec import Struct
 from policy_router.calls.meanings import meaning_of
 from policy_router.calls.results import Failing, Reply
 from policy_router.diagnostics.model import printable
-from policy_router.diagnostics.redaction import redact
+from policy_router.diagnostics.redaction import redact_words
 
 MAX_MESSAGE: Final = 500
 """The longest message of a provider that is passed on, in characters."""
@@ -239,7 +239,7 @@ def _passed_on(error: Any) -> str:
 
 def clean(text: str, secrets: Iterable[str]) -> str:
     """Return a text for a log or a person: one line, not long, no keys, no control characters."""
-    text = redact(without(text, secrets)[: 10 * MAX_MESSAGE])
+    text = redact_words(without(text, secrets)[: 10 * MAX_MESSAGE])
     line = printable(" ".join(text.split()))
     return line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE]}..."
 

@@ -88,7 +88,7 @@ class Leg:
 
     @property
     def api(self) -> str:
-        """The API that is called: ``chat_completions`` or ``responses``."""
+        """The API that is called, as a dialect names it."""
         return self.wire.api
 
     @property

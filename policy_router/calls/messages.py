@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from policy_router.calls.answers import (
     Reading,
@@ -23,6 +23,77 @@ from policy_router.calls.answers import (
 )
 from policy_router.calls.failures import Failure
 from policy_router.calls.results import Failing, Reply
+
+VERSION: Final = "2023-06-01"
+"""The version of the API that is spoken: its header ``anthropic-version``."""
+USUAL_LENGTH: Final = 8192
+"""The most tokens of an answer where a policy says nothing, since the API wants a number.
+
+Each model that is served in 2026 takes it; a longer answer ends with ``max_tokens``.
+"""
+_CACHED: Final = {"type": "ephemeral"}
+_CHOICES: Final = {"auto": "auto", "required": "any", "none": "none"}
+
+
+# What is sent.
+
+
+def spelt_for_messages(parameters: Mapping[str, Any], length: Any) -> dict[str, Any]:
+    """Return parameters under the names that the API has for them.
+
+    Args:
+        parameters: those of the call, but for the most tokens of its answer.
+        length: the most tokens of its answer; None where nothing says it.
+    """
+    spelt = {**parameters, "max_tokens": USUAL_LENGTH if length is None else length}
+    if "stop" in spelt:
+        stop = spelt.pop("stop")
+        spelt["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+    if "reasoning_effort" in spelt:
+        own = spelt.get("output_config")
+        effort = {"effort": spelt.pop("reasoning_effort")}
+        spelt["output_config"] = {**(own if isinstance(own, Mapping) else {}), **effort}
+    if isinstance(spelt.get("tools"), list):
+        spelt["tools"] = [_tool(tool) for tool in spelt["tools"]]
+    choice = _choice(spelt.pop("tool_choice", None), spelt.pop("parallel_tool_calls", None))
+    return {**spelt, "tool_choice": choice} if choice is not None else spelt
+
+
+def _tool(tool: Any) -> Any:
+    """Return a tool as the API describes it; one that is no function stays as it is."""
+    function = get(tool, "function")
+    if not isinstance(function, Mapping):
+        return tool
+    named = {key: function[key] for key in ("name", "description") if key in function}
+    return {**named, "input_schema": function.get("parameters") or {"type": "object"}}
+
+
+def _choice(choice: Any, in_parallel: Any) -> Any:
+    """Return which tool is to be used, and whether several may be at once."""
+    if isinstance(choice, str):
+        choice = {"type": _CHOICES.get(choice, choice)}
+    elif name := get(choice, "function", "name"):
+        choice = {"type": "tool", "name": name}
+    if in_parallel is False and isinstance(choice or {}, Mapping):
+        choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
+    return choice
+
+
+def message_body(messages: list[dict[str, str]]) -> dict[str, Any]:
+    """Return the part of a body that holds the conversation, with the system message apart.
+
+    What stays the same from child to child is marked, so that the provider may keep it.
+    """
+    system = [
+        {"type": "text", "text": message["content"], "cache_control": _CACHED}
+        for message in messages
+        if message["role"] in {"system", "developer"}
+    ]
+    rest = [message for message in messages if message["role"] not in {"system", "developer"}]
+    return {"system": system, "messages": rest} if system else {"messages": rest}
+
+
+# What comes back.
 
 
 def read_message(answer: Any, secrets: Secrets) -> Reply | Failure:

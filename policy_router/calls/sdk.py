@@ -14,24 +14,23 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
-import math
 import secrets
 import ssl
-import threading
 import time
-from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, suppress
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from policy_router.calls.answers import Secrets
 from policy_router.calls.bodies import PACKINGS
-from policy_router.calls.dialects import PATHS, Wire, body
+from policy_router.calls.dialects import CHAT, MESSAGES, PATHS, Wire, encoded_body
 from policy_router.calls.endpoints import Endpoint
 from policy_router.calls.failures import Failure
 from policy_router.calls.limits import Limits
+from policy_router.calls.messages import VERSION as VERSION_OF_MESSAGES
+from policy_router.calls.network import bound, hide, hide_in_logs, waits_until
 from policy_router.calls.receiving import Receiving, Sent
 from policy_router.calls.results import Reply
 from policy_router.errors import needs_extra
@@ -50,6 +49,7 @@ else:
 NO_LIMITS: Final = Limits()
 _LONGEST_REST: Final = 0.05
 """Seconds to wait for the end of a body that says no more, so that its connection can be kept."""
+hide_in_logs(httpx.__name__, "openai")
 CONNECT_SECONDS: Final = 10.0
 """How long a connection may take to be made."""
 _POOL: Final = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
@@ -92,13 +92,14 @@ def connect(endpoint: Endpoint, timeout: float, transport: Any = None) -> Client
         timeout: seconds that the provider may be silent, where a call says nothing else.
         transport: a transport of the SDK's HTTP client in place of the network, or None.
     """
+    hide(endpoint.secrets | {endpoint.api_key})
     http = httpx.Client(
         **_options(timeout),
         transport=transport,
         event_hooks={"request": [_unsigned], "response": [_as_utf8]},
     )
     if transport is None:
-        _bound(http)
+        bound(http)
     own = type("Client", (Client,), {"endpoint": endpoint})
     client: Client = own(http_client=http, **_arguments(endpoint))
     client.http = http
@@ -107,6 +108,7 @@ def connect(endpoint: Endpoint, timeout: float, transport: Any = None) -> Client
 
 def connect_async(endpoint: Endpoint, timeout: float, transport: Any = None) -> AsyncClient:
     """Return the client of an endpoint for an event loop; as for :func:`connect`."""
+    hide(endpoint.secrets | {endpoint.api_key})
     http = httpx.AsyncClient(
         **_options(timeout),
         transport=transport,
@@ -167,16 +169,21 @@ def _arguments(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _headers(endpoint: Endpoint) -> dict[str, str]:
-    """Return the headers of an endpoint; one that it names itself goes before ours."""
+def _headers(endpoint: Endpoint, api: str = CHAT) -> dict[str, str]:
+    """Return the headers of an endpoint for an API; one that it names itself goes before ours."""
     usual = {
         "Accept": "application/json",
         "Content-Type": "application/json",
         "User-Agent": f"policy-router/{VERSION}",
         "Accept-Encoding": PACKINGS,
     }
-    usual["Authorization"] = f"Bearer {endpoint.api_key}" if endpoint.api_key else _NO_KEY
     own = {name.lower() for name, _ in endpoint.headers}
+    if api == MESSAGES:
+        usual["anthropic-version"] = VERSION_OF_MESSAGES
+        if endpoint.api_key and "authorization" not in own:
+            usual["x-api-key"] = endpoint.api_key
+    else:
+        usual["Authorization"] = f"Bearer {endpoint.api_key}" if endpoint.api_key else _NO_KEY
     ours = {name: value for name, value in usual.items() if name.lower() not in own}
     return {**ours, **dict(endpoint.headers)}
 
@@ -240,15 +247,15 @@ class Exchange:
         receiving, request = self._begin(own, limits, streams=streams)
         response = None
         try:
-            with _bounded(receiving.until):
+            with waits_until(receiving.until):
                 response = own.http.send(request, stream=True)
             chunks = iter(_begun(receiving, response) or response.iter_raw())
             while not receiving.is_done:
-                with _bounded(receiving.until):
+                with waits_until(receiving.until):
                     chunk = next(chunks, None)
                 yield from receiving.end() if chunk is None else receiving.feed(chunk)
             if receiving.is_reusable:
-                with _bounded(time.monotonic() + _LONGEST_REST), suppress(httpx.HTTPError):
+                with waits_until(time.monotonic() + _LONGEST_REST), suppress(httpx.HTTPError):
                     next(chunks, None)
         except _BROKEN as error:
             _end(receiving, error, is_answered=response is not None)
@@ -295,8 +302,8 @@ class Exchange:
         request = client.http.build_request(
             "POST",
             f"{str(client.base_url).rstrip('/')}/{PATHS[wire.api]}",
-            content=_encoded(body(wire, streams=streams)),
-            headers={**_headers(client.endpoint), **wire.headers},
+            content=encoded_body(wire, streams=streams),
+            headers={**_headers(client.endpoint, wire.api), **wire.headers},
             timeout=httpx.Timeout(patience, connect=min([*known, CONNECT_SECONDS])),
         )
         sent = Sent(wire.api, wire.model, self._secrets, self._clock, streams)
@@ -345,91 +352,3 @@ def _end(receiving: Receiving, error: Exception, *, is_answered: bool) -> None:
         if is_answered
         else f"the connection to the provider failed ({what})"
     )
-
-
-def _encoded(body: dict[str, Any]) -> bytes:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    try:
-        return text.encode()
-    except UnicodeEncodeError:  # half a character, which JSON can only escape
-        return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
-
-
-# A thread waits in the operating system, where nobody can call it back. So what it reads from is
-# told the moment to which the present step may wait, and asks for it before each wait.
-
-_STEP: Final = threading.local()
-_SHORTEST_WAIT: Final = 0.001
-_LONGEST_WRITE: Final = 64 * 1024
-
-
-@contextmanager
-def _bounded(until: float) -> Iterator[None]:
-    """Let this thread wait for the network no longer than to a moment."""
-    _STEP.until = until
-    try:
-        yield
-    finally:
-        _STEP.until = math.inf
-
-
-def _wait(timeout: float | None) -> float | None:
-    """Return how long to wait: no longer than was said, and no longer than the step may."""
-    until: float = getattr(_STEP, "until", math.inf)
-    if until == math.inf:
-        return timeout
-    left = max(until - time.monotonic(), _SHORTEST_WAIT)
-    return left if timeout is None else min(left, timeout)
-
-
-def _bound(http: httpx.Client) -> None:
-    """Let all connections of a client ask how long they may wait.
-
-    The client has no option for that: its transports make their pools themselves.
-    """
-    for transport in (http._transport, *http._mounts.values()):  # noqa: SLF001 - as above
-        pool = getattr(transport, "_pool", None)
-        if pool is not None:
-            pool._network_backend = _Network(pool._network_backend)  # noqa: SLF001 - as above
-
-
-class _Network:
-    """Opens connections whose waits end with the step."""
-
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-
-    def connect_tcp(self, host: str, port: int, timeout: float | None = None, **more: Any) -> Any:
-        return _Stream(self._backend.connect_tcp(host, port, _wait(timeout), **more))
-
-    def connect_unix_socket(self, path: str, timeout: float | None = None, **more: Any) -> Any:
-        return _Stream(self._backend.connect_unix_socket(path, _wait(timeout), **more))
-
-    def sleep(self, seconds: float) -> None:
-        self._backend.sleep(seconds)
-
-
-class _Stream:
-    """A connection whose waits end with the step."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        found: bytes = self._stream.read(max_bytes, _wait(timeout))
-        return found
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for start in range(0, len(buffer), _LONGEST_WRITE):
-            self._stream.write(buffer[start : start + _LONGEST_WRITE], _wait(timeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
-    ) -> Any:
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, _wait(timeout)))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)

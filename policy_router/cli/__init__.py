@@ -19,9 +19,12 @@ from policy_router.version import VERSION
 
 _COMMANDS = {
     "check": "find the problems of policies",
+    "show": "show a policy as it decides, or who may use what",
+    "diff": "say what tells two policies apart",
     "test": "run the tests of policies",
     "decide": "decide the targets of tasks",
     "explain": "explain the decision about a task, or the code of a diagnostic",
+    "eval": "evaluate one condition, and show the values under it",
     "menu": "list the entries that agents may ask for",
     "tool": "print the definition of delegate_task for an agent's model",
     "delegate": "decide the targets of tasks, and run the tasks",

@@ -219,8 +219,9 @@ def _from_yaml(path: str, content: bytes) -> Any:
     value, problems = read_yaml(name_of(path), content)
     for problem in problems:
         line, column = problem.span.position
-        where = f"line {line}, column {column}"
-        raise RequestError(problem.path, f"{problem.message} ({where})", problem.help)
+        place = name_of(path) if problem.path == "$" else f"{name_of(path)}: {problem.path}"
+        reason = f"{problem.message} (line {line}, column {column})"
+        raise RequestError(place, reason, problem.help)
     return value
 
 

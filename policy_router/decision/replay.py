@@ -71,7 +71,9 @@ def replay(policy: Policy, record: DecisionRecord) -> Replayed:
             return Replayed(Outcome.CHANGED, reason=f"{_LANGUAGE_CHANGED}: {reason}")
         return Replayed(Outcome.NOT_REPLAYABLE, reason=reason)
     if compared(again) == compared(record):
-        return Replayed(Outcome.IDENTICAL, again)
+        if (again.policy, again.now) == (record.policy, record.now):
+            return Replayed(Outcome.IDENTICAL, again)
+        return Replayed(Outcome.CHANGED, again, "the record names the policy or the time otherwise")
     reason = f"first difference: {difference(record, again)}"
     if _of_first_edition(record):
         return Replayed(Outcome.CHANGED, again, f"{_LANGUAGE_CHANGED}: {reason}")

@@ -311,10 +311,15 @@ def checked_section(section: str, content: Any) -> FrozenDict:
     names = SECTIONS.get(section, NOTHING_GIVEN)
     found = {}
     for key, value in content.items():
-        # Most values are plain strings: they are known to be good at once.
+        # Most values are plain strings, or whole numbers: they are known to be good at once.
         name = names.get(key)
-        is_good = name is not None and name.type is STRING and _is_plain(value)
-        found[key] = value if is_good else _given(section, key, value)
+        if name is None:
+            found[key] = _given(section, key, value)
+        elif name.type is STRING:
+            found[key] = value if _is_plain(value) else _given(section, key, value)
+        else:
+            is_good = name.type is INT and type(value) is int and -_INT64 <= value < _INT64
+            found[key] = value if is_good else _given(section, key, value)
     return FrozenDict(found)
 
 

@@ -38,7 +38,7 @@ _SEND: Final = {
     **dict.fromkeys((*WISHES, "kind"), "send one string, or leave it out"),
 }
 """What to send instead."""
-_FENCE: Final = re.compile(rb"\s*```[a-z]*\s*\n(.*)```\s*", re.DOTALL)
+_FENCE: Final = b"```"
 _DIGITS: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -114,12 +114,19 @@ def _decoded(content: Mapping[str, Any] | str | bytes) -> Any:
         raise ArgumentsError("$", f"the arguments are longer than {MAX_BYTES:,} bytes")
     if not content.strip():
         return {}
-    fenced = _FENCE.fullmatch(content)
     try:
-        found = msgspec.json.decode(fenced[1] if fenced else content)
+        found = msgspec.json.decode(_unfenced(content))
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise ArgumentsError("$", "the arguments are not JSON", _SEND["$"]) from None
     return found if not isinstance(found, str) else _held(found, dict, found)
+
+
+def _unfenced(content: bytes) -> bytes:
+    """Return what stands between the lines of a fence, or the content where there is none."""
+    first, _, rest = content.strip().partition(b"\n")
+    language = first.removeprefix(_FENCE).strip()
+    is_fenced = first.startswith(_FENCE) and rest.endswith(_FENCE)
+    return rest[: -len(_FENCE)] if is_fenced and (not language or language.isalpha()) else content
 
 
 def _held(text: str, kind: type | UnionType, otherwise: Any) -> Any:
@@ -141,21 +148,22 @@ def _given(content: Any, path: str, known: tuple[str, ...]) -> dict[str, Any]:
             remedy = did_you_mean(str(key), known) or f"known: {', '.join(known)}"
             where = json_path(str(key), base=path)
             raise ArgumentsError(where, f"unknown key {quote(str(key))}", remedy)
-    read = {key: _read(key, value, json_path(key, base=path)) for key, value in content.items()}
+    read = {key: _read(key, value, path) for key, value in content.items()}
     return {key: value for key, value in read.items() if value is not None}
 
 
-def _read(key: str, value: Any, path: str) -> Any:
+def _read(key: str, value: Any, base: str) -> Any:
     """Return a value in the only way in which it can be meant; None where nothing is given."""
     if value is None or key == "tasks":
         return value
     if key in TEXTS:
-        _check_text(value, path)
+        if type(value) is not str or not value.isascii():
+            _check_text(value, json_path(key, base=base))
         return value
     if isinstance(value, str) and not value.strip():
         return None
     if key in _LISTS and isinstance(value, str):
-        return _listed(value, path)
+        return _listed(value, json_path(key, base=base))
     if key == "input_tokens":
         return _whole_number(value)
     return value

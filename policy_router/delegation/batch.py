@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from msgspec import UNSET, Struct, UnsetType
-from msgspec.structs import replace
 
 from policy_router.calls.costs import dearest, ran_on
 from policy_router.calls.results import Asked, Result, Status, TaskError
@@ -143,15 +142,7 @@ def planned(
         ArgumentsError: what is asked does not fit the policy; its path says which task's.
         RequestError: the facts do not.
     """
-    if not isinstance(facts, Mapping):
-        raise RequestError("$", "a mapping of facts is wanted")
-    for section in ("call", "task"):
-        if section in facts:
-            reason = "what is asked for stands in the arguments, not among the facts"
-            raise RequestError(f"$.{section}", reason)
-    if funds is not None and "budget" in facts:
-        reason = "the budget is the delegator's own: it is not stated among the facts"
-        raise RequestError("$.budget", reason)
+    _check_facts(facts, has_funds=funds is not None)
     made: list[Planned] = []
     common = {
         **Request.from_mapping(facts).given,
@@ -168,12 +159,24 @@ def planned(
             record = decide(policy, Request.of_checked(given), now=now)
         except RequestError as problem:
             raise at_place(problem, assignment) from None
-        plan = Planned(index, assignment, record, ids(now), session_id)
+        reserved, denied = (0, None) if funds is None else _reserved(policy, record, index, funds)
         if funds is not None:
-            plan = _reserving(policy, plan, funds)
-            funds = funds.less(plan.reserved)
+            funds = funds.less(reserved)
+        plan = Planned(index, assignment, record, ids(now), session_id, reserved, denied)
         made.append(plan)
     return made
+
+
+def _check_facts(facts: Any, *, has_funds: bool) -> None:
+    if not isinstance(facts, Mapping):
+        raise RequestError("$", "a mapping of facts is wanted")
+    for section in ("call", "task"):
+        if section in facts:
+            reason = "what is asked for stands in the arguments, not among the facts"
+            raise RequestError(f"$.{section}", reason)
+    if has_funds and "budget" in facts:
+        reason = "the budget is the delegator's own: it is not stated among the facts"
+        raise RequestError("$.budget", reason)
 
 
 def _section(
@@ -186,20 +189,22 @@ def _section(
         raise at_place(problem, assignment) from None
 
 
-def _reserving(policy: Policy, plan: Planned, funds: Funds) -> Planned:
-    """Return a plan with what its budget has to hold, or with why the budget does not let it."""
-    target = plan.target
-    if target is None:
-        return plan
-    tokens = plan.record.request.get("task", {}).get("input_tokens")
-    most = dearest(policy, (target, *(plan.record.decision.fallbacks or ())), tokens)
+def _reserved(
+    policy: Policy, record: DecisionRecord, index: int, funds: Funds
+) -> tuple[int, TaskError | None]:
+    """Return what a budget has to hold for a task; or 0, and why the budget does not let it."""
+    target = record.decision.target
+    if isinstance(target, UnsetType):
+        return 0, None
+    tokens = record.request.get("task", {}).get("input_tokens")
+    most = dearest(policy, (target, *(record.decision.fallbacks or ())), tokens)
     if most is None:
-        return replace(plan, denied=TaskError(COST_UNKNOWN, _UNKNOWN_COST, plan.index))
+        return 0, TaskError(COST_UNKNOWN, _UNKNOWN_COST, index)
     amount = nano(most)
     if amount > funds.remaining:
         message = f"it may cost {most:.6f} US dollars, and the budget has less than that left"
-        return replace(plan, denied=TaskError(BUDGET_EXCEEDED, message, plan.index))
-    return replace(plan, reserved=amount)
+        return 0, TaskError(BUDGET_EXCEEDED, message, index)
+    return amount, None
 
 
 def _text(assignment: Assignment) -> str:

@@ -58,7 +58,7 @@ class Funds(Struct, frozen=True):
 
     def less(self, amount: int) -> Funds:
         """Return what is left after a reservation."""
-        return replace(self, remaining=self.remaining - amount)
+        return Funds(self.remaining - amount, self.spent)
 
     def section(self) -> FrozenDict:
         """Return the section ``budget`` of a request."""
@@ -218,8 +218,8 @@ class Purse:
         Raises:
             BudgetError: nothing is reserved.
         """
-        if self._budget is None:
-            return
+        if self._budget is None:  # pragma: no cover - who reserves has asked whether there is one
+            raise TypeError("there is no budget")
         kept: dict[str, int] = {}
 
         def remembered(funds: Funds) -> Mapping[str, int]:

@@ -230,7 +230,7 @@ def _prepare(rows: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError("the file is a database, but no budget")
     rows.execute("PRAGMA journal_mode = WAL")
     rows.execute("BEGIN IMMEDIATE")
-    if _format_of(rows) != _FORMAT:
+    if _format_of(rows) != _FORMAT:  # pragma: no branch - another process may be faster
         for statement in _SCHEMA.strip().split(";\n"):
             rows.execute(statement)
         rows.execute(f"PRAGMA application_id = {_FORMAT}")

@@ -253,7 +253,7 @@ def _framed(parameters: dict[str, Any], format_: Format, *, strict: bool) -> dic
             return {**said, "input_schema": parameters, "strict": strict}
         case "gemini":
             return {**said, "parameters": _of_gemini(parameters)}
-        case "mcp":
+        case _:
             return {**said, "inputSchema": parameters}
 
 

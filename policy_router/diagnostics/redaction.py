@@ -81,6 +81,38 @@ def redact(text: str) -> str:
     return text
 
 
+_NAMED_IN_WORDS = re.compile(
+    r"""(?xi)
+    (?<![\w-])(?:(?:[\w-]{0,20}[-_ ])?api[-_ ]?key | authorization | passw(?:or)?d | passphrase
+        | (?:client[-_ ])?secret(?:[-_ ]?(?:access[-_ ])?key)? | (?:set-)?cookie
+        | (?:access|auth|bearer|refresh|session)[-_ ]?token)
+    (?:[ ]provided)? [\\"']* [ ]?[:=][ ]? [\\"']* (?:(?:bearer|basic|token)[ ])?
+    (?P<value>[^\s"',;{}()\[\]\\]{6,})
+    | (?<![\w-])(?:bearer|basic)[ ](?P<credential>[\w.~+/=-]{8,})
+    """
+)
+
+
+def redact_words(text: str) -> str:
+    """Return what somebody else says, with a star in place of every character of a secret.
+
+    These are sentences, not a file: after ``Unknown key:`` comes no secret. So besides words in the
+    shape of a key, only the word after the name of a secret is one, unless it is a plain word.
+
+    Args:
+        text: a message, such as that of a provider.
+    """
+    found = [match.span() for match in KEY_SHAPE.finditer(text)]
+    for match in _NAMED_IN_WORDS.finditer(text):
+        name = "value" if match["value"] else "credential"
+        is_word = match[name].strip(".:!?").isalpha()
+        if not is_word:
+            found.append(match.span(name))
+    for start, end in found:
+        text = text[:start] + "*" * (end - start) + text[end:]
+    return text
+
+
 def _values_of_secret_keys(text: str) -> Iterator[tuple[int, int]]:
     """Yield what follows a secret's key: the rest of its line, and what goes on below."""
     if not _HIDDEN_WORD.search(text.lower().replace("\u017f", "s")):

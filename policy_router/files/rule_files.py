@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -129,11 +130,16 @@ def _error(code: Code, path: Path, message: str, remedy: str | None = None) -> D
     return Diagnostic(code, Severity.ERROR, message, span, help=remedy)
 
 
-def fingerprint(path: str | Path) -> Stamps:
-    """Return what changes with the rule files of a policy."""
+def fingerprint(path: str | Path, also: Iterable[Path] = ()) -> Stamps:
+    """Return what changes with the rule files of a policy.
+
+    Args:
+        path: the policy.
+        also: further files that it is to change with.
+    """
     place = Path(path)
     files = rule_files(place, []) if place.is_dir() else [place]
-    return tuple(map(_stamp, files))
+    return tuple(map(_stamp, [*files, *also]))
 
 
 def _stamp(file: Path) -> tuple[str, int, int, int]:

@@ -46,7 +46,7 @@ class PolicyHost(Closeable):
     log or the request: each returns :class:`Refused`.
     """
 
-    def __init__(  # noqa: PLR0913 - options are keywords
+    def __init__(
         self,
         policy: PolicySource,
         *,

@@ -250,10 +250,11 @@ class LogEntry(Struct, frozen=True):
 class LineView(Struct, frozen=True, gc=False, kw_only=True):
     """What is read of a line where many lines are read; the fields are those of :class:`LogEntry`.
 
-    A kind of a later version is a text like any other. The record and the execution stay JSON; an
+    A kind of a later version is a text like any other. Caller, record and execution stay JSON; an
     absent one is empty. The fields are in the order that lines have: to read them so is quicker.
     """
 
+    caller: Raw = _NOTHING
     execution: Raw = _NOTHING
     gap: Gap | UnsetType = UNSET
     id: str = ""
@@ -298,6 +299,9 @@ def known_views(lines: Iterable[bytes]) -> Iterator[LineView | None]:
     """Read lines; None for each of a kind that this version does not know, or without its id."""
     decode = _VIEWS.decode
     for line in lines:
+        if line[:1] != b"{":  # To raise takes long, and there may be very many.
+            yield None
+            continue
         try:
             view = decode(line)
         except UNREADABLE:

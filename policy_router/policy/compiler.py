@@ -39,7 +39,13 @@ from policy_router.policy import lint, parameters, review
 from policy_router.policy.canonical import default_forbid_id, with_revision
 from policy_router.policy.conditions import ConditionReader, Sees, Vocabularies
 from policy_router.policy.embedded import native_form
-from policy_router.policy.endpoints import dialect, providers, statuses, timeouts
+from policy_router.policy.endpoints import (
+    bad_fallback_rules,
+    dialect,
+    fallback_rules,
+    providers,
+    timeouts,
+)
 from policy_router.policy.findings import settled
 from policy_router.policy.request_sections import RequestSections
 from policy_router.policy.review import Surroundings
@@ -203,6 +209,7 @@ class _Reader:
         supports, price = piece.get("supports"), piece.get("price")
         window = piece.number_at("context_window")
         own, bounds = self.own_parameters(piece)
+        self.found += bad_fallback_rules(piece.get("fallback_on"))
         return PoolEntry(
             name=piece.text_at("name") or model,
             model=model,
@@ -216,7 +223,7 @@ class _Reader:
             parameters=own,
             limits=bounds,
             fallback=piece.texts_at("fallback"),
-            fallback_on=statuses(piece.get("fallback_on")),
+            fallback_on=fallback_rules(piece.get("fallback_on")),
             timeouts=timeouts(piece.get("timeouts")),
             dialect=dialect(piece.get("dialect")),
             allow=allow,

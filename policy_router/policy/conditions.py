@@ -136,6 +136,11 @@ class ConditionReader:
             self.found[before:] = [placed(piece, _closed(it)) for it in expression.problems]
         return condition
 
+    def expression(self, piece: Piece, sees: Sees) -> Condition | None:
+        """Read an expression of any type."""
+        found = self._expression(piece, sees)
+        return found.condition(piece) if found else None
+
     def number(self, piece: Piece | None) -> Condition | None:
         """Read an expression for a candidate that must be a number."""
         wanted = "`order_by` is a number, not {}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, quote
+from policy_router.diagnostics.model import Code, Diagnostic, Severity, did_you_mean, quote
 from policy_router.diagnostics.redaction import is_secret_name
-from policy_router.domain import TIMEOUTS, Dialect, FrozenDict, Provider, Timeouts
+from policy_router.domain import FALLBACK_CODES, TIMEOUTS, Dialect, FrozenDict, Provider, Timeouts
 from policy_router.policy.sections import Piece, Sections
 from policy_router.policy.yaml import ScalarNode
+
+_LEAST_STATUS = 400
 
 
 def providers(sections: Sections) -> Mapping[str, Provider]:
@@ -29,10 +31,31 @@ def dialect(piece: Piece | None) -> Dialect:
     )
 
 
-def statuses(piece: Piece | None) -> tuple[int, ...]:
-    """Return the HTTP statuses in a list."""
-    numbers = [item.number() for item in piece.items()] if piece else []
-    return tuple(int(number) for number in numbers if number is not None)
+def fallback_rules(piece: Piece | None) -> tuple[int | str, ...]:
+    """Return the HTTP statuses and codes in a list of ``fallback_on``."""
+    found: list[int | str] = []
+    for item in piece.items() if piece else []:
+        number, code = item.number(), item.text()
+        found += [int(number)] if number is not None else [code] if code is not None else []
+    return tuple(found)
+
+
+def bad_fallback_rules(piece: Piece | None) -> Iterator[Diagnostic]:
+    """Yield an error for what is neither a status nor a code, and for what says both."""
+    said = {str(rule) for rule in fallback_rules(piece)}
+    for item in piece.items() if piece else []:
+        number, code = item.number(), item.text()
+        if number is not None and number == int(number) and abs(number) < _LEAST_STATUS:
+            message = f"the status {int(number)} is no failure: they are from 400 to 599"
+            yield item.error(Code.BAD_VALUE, message)
+        name = "" if code is None else code.removeprefix("-")
+        if code is not None and name not in FALLBACK_CODES:
+            remedy = did_you_mean(name, FALLBACK_CODES) or f"known are {', '.join(FALLBACK_CODES)}"
+            yield item.error(Code.BAD_VALUE, f"there is no failure {quote(name or '-')}", remedy)
+        rule = code if number is None else str(int(number))
+        if rule is not None and rule.startswith("-") and rule[1:] in said:
+            message = f"{quote(rule[1:])} cannot be both given and taken out"
+            yield item.error(Code.BAD_VALUE, message, "keep one of the two")
 
 
 def timeouts(piece: Piece | None) -> Timeouts:

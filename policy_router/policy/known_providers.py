@@ -1,4 +1,4 @@
-"""Where widely used providers with an OpenAI-compatible API are, and how they speak.
+"""Where widely used providers are, and how they speak.
 
 One row each, from their public documentation in November 2026. It is no more than a default: what a
 policy says under ``providers`` goes before it, name by name, and with an address of its own a
@@ -14,10 +14,11 @@ from policy_router.domain import Dialect, Provider
 
 _USUAL: Final = Dialect()
 _NEW_LENGTH: Final = Dialect(max_tokens="max_completion_tokens")
+_MESSAGES: Final = Dialect(api="anthropic_messages")
 _NO_USAGE: Final = Dialect(unsupported=("stream_options",))
 
 _ROWS: Final[tuple[tuple[str, str, str | None, Dialect], ...]] = (
-    ("anthropic", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", _USUAL),
+    ("anthropic", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", _MESSAGES),
     ("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", _NEW_LENGTH),
     ("cohere", "https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY", _NO_USAGE),
     (

@@ -127,7 +127,7 @@ def _references(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
 
 
 def _plans(_policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
-    """Yield a warning for statuses to go on after where there is nothing to go on with."""
+    """Yield a warning for failures to go on after where there is nothing to go on with."""
     for piece in sections.joined("pool") or ():
         statuses = piece.get("fallback_on")
         if statuses is not None and not piece.texts_at("fallback"):

@@ -23,7 +23,7 @@ from policy_router.diagnostics.model import quote
 from policy_router.domain import Policy
 from policy_router.errors import PolicyError, RequestError, reason_of
 from policy_router.files.loader import load_files
-from policy_router.files.rule_files import rule_files
+from policy_router.files.rule_files import is_suite, rule_files, suites_in
 from policy_router.log.files import sync_folder, write_whole
 from policy_router.log.sign.keys import SignatureError, Signer, Verifier
 from policy_router.log.sign.notes import opened, sign, text_of
@@ -45,7 +45,7 @@ _TEXT: Final = re.compile(
     r"(?P<files>(?:[0-9a-f]{64} [^\n]+\n)+)"
 )
 _PART: Final = r"[^/\\:.\x00-\x1f][^/\\:\x00-\x1f]*"
-_RULE_FILE: Final = re.compile(rf"(?:{_PART}/)*(?!.*_test\.ya?ml$){_PART}\.ya?ml")
+_RULE_FILE: Final = re.compile(rf"(?:{_PART}/)*{_PART}\.ya?ml")
 _PLAIN: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _BROKEN: Final = (
     *(zipfile.BadZipFile, zlib.error, struct.error),
@@ -61,7 +61,7 @@ class Bundle(Struct, frozen=True):
         serial: is higher in a newer bundle.
         sha256: of the manifest without its signatures, so that it tells one content from another.
         name: the policy's, where no rule file has one.
-        files: the rule files: their names and contents, sorted.
+        files: the rule files and the suites of policy tests: names and contents, sorted.
     """
 
     serial: int
@@ -75,21 +75,23 @@ class Bundle(Struct, frozen=True):
         Raises:
             PolicyError: it has errors, or ``strict`` refuses its warnings.
         """
-        policy = load_files(self.files, name=self.name)
+        rules = [(name, held) for name, held in self.files if not is_suite(Path(name))]
+        policy = load_files(rules, name=self.name)
         if strict and policy.warnings.warnings:
             raise PolicyError(policy.warnings)
         return policy
 
 
 def build(folder: Path, signer: Signer, serial: int) -> bytes:
-    """Return a bundle of the rule files of a folder.
+    """Return a bundle of the rule files of a folder, and of the suites of tests in it.
 
     Raises:
         RequestError: a file is a link.
         OSError: a file cannot be read.
         SignatureError: no bundle can hold the files.
     """
-    files = [(it.relative_to(folder).as_posix(), _read(it)) for it in rule_files(folder, [])]
+    found = sorted([*rule_files(folder, []), *suites_in(folder)])
+    files = [(it.relative_to(folder).as_posix(), _read(it)) for it in found]
     sums = "".join(f"{sha256(content).hexdigest()} {name}\n" for name, content in files)
     head = f"policy-router bundle v1\nserial {serial}\nname {folder.name or 'policy'}\n"
     note = sign(f"{head}{sums}", signer).encode()

@@ -29,6 +29,7 @@ from policy_router.files.ids import uuid7
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.log.write.drafts import Decided
 from policy_router.server.asking import Answer, Asked
+from policy_router.server.budgets import CallerBudgets
 from policy_router.server.credentials import Credential
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.problems import NOT_JSON, Problem, not_json, not_verified, unfit, unlogged
@@ -60,6 +61,7 @@ class Agents:
         earlier: EarlierDecisions,
         unlogged: Callable[[], None],
         spans: Spans | None = None,
+        budgets: CallerBudgets | None = None,
     ) -> None:
         """Keep what decisions need.
 
@@ -71,10 +73,11 @@ class Agents:
             earlier: knows the decisions of a moment ago.
             unlogged: is called where decisions cannot be logged.
             spans: make a span of each decision.
+            budgets: know what a caller may spend; None: nobody does.
         """
         self._policy, self._log, self._clock = policy, log, clock
         self._may_state, self._earlier = may_state, earlier
-        self._unlogged, self._spans = unlogged, spans
+        self._unlogged, self._spans, self._budgets = unlogged, spans, budgets
         self._open = _STATED.union(may_state)
         self._several = asyncio.Semaphore(_SEVERAL)
 
@@ -279,6 +282,10 @@ class Agents:
             sections["caller"] = credential.caller
         if credential.facts:
             sections["facts"] = self._facts(policy, sections.get("facts", {}), credential)
+        if self._budgets is not None and "budget" not in sections:
+            budget = self._budgets.section(sections.get("caller"))
+            if budget is not None:
+                sections["budget"] = budget
         if stated.is_checked:
             return Request.of_checked(sections)
         return Request.from_mapping(sections)

@@ -12,7 +12,7 @@ import pickle
 import resource
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from policy_router.analysis import Suite
+from policy_router.analysis.running import first_failure
+from policy_router.analysis.suites import suites_about, suites_among
 from policy_router.decision.explain.explanation import explain, explanation_as_json
 from policy_router.decision.record import DecisionRecord
 from policy_router.diagnostics.model import Diagnostics
@@ -112,13 +115,13 @@ def _say(what: dict[str, Any]) -> None:
 
 
 def _compile(task: Task) -> dict[str, Any]:
-    """Compile a policy of files; the process that started this one reads it from the answer."""
+    """Compile a policy of files, and run its tests; the policy is in the report."""
     if task.key:
         return _compile_bundle(task)
     policy, found = check(task.path)
     if policy is None or (task.strict and found.warnings):
         return found.to_dict()
-    return _compiled(policy, found)
+    return _tested(policy, found, suites_about(task.path, policy))
 
 
 def _compile_bundle(task: Task) -> dict[str, Any]:
@@ -130,10 +133,15 @@ def _compile_bundle(task: Task) -> dict[str, Any]:
     except PolicyError as problem:
         return problem.diagnostics.to_dict()
     told = {"serial": bundle.serial, "sha256": bundle.sha256}
-    return {**_compiled(policy, policy.warnings), "bundle": told}
+    report = _tested(policy, policy.warnings, suites_among(bundle.files, policy))
+    return {**report, "bundle": told} if "policy" in report else report
 
 
-def _compiled(policy: Policy, found: Diagnostics) -> dict[str, Any]:
+def _tested(policy: Policy, found: Diagnostics, suites: Sequence[Suite]) -> dict[str, Any]:
+    """Report a policy only where its tests pass."""
+    failure = first_failure(suites)
+    if failure is not None:
+        return {**found.to_dict(), "reason": failure}
     pickled = base64.b64encode(pickle.dumps(policy)).decode()
     return {**found.to_dict(), "revision": policy.revision, "policy": pickled}
 

@@ -1,7 +1,7 @@
 """How a newer version of a policy comes to decide: compiled elsewhere, and only if it is good.
 
-A policy is compiled and checked in a process of its own. Where that fails, the last good policy
-stays, and says so.
+A policy is compiled and checked, and its tests are run, in a process of its own. Where that fails,
+the last good policy stays, and says so.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from policy_router.analysis import suite_files
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.files.rule_files import Stamps, fingerprint
@@ -46,7 +47,7 @@ class RuleFiles(Struct, frozen=True):
     @classmethod
     def now(cls, path: str) -> RuleFiles:
         """Return what they are like now; to be called before they are read."""
-        return cls(path, fingerprint(path))
+        return cls(path, _seen_in(path))
 
 
 class NotAdoptedError(Exception):
@@ -96,7 +97,7 @@ class Reloads:
             findings.
         """
         async with self._turn:
-            self._seen = fingerprint(self._path)
+            self._seen = _seen_in(self._path)
             return await self._outcome(only_changed=False)
 
     async def _outcome(self, *, only_changed: bool) -> dict[str, Any]:
@@ -159,7 +160,7 @@ class Reloads:
         before = self._seen
         while True:
             await _first_of(self.hurry, POLL_SECONDS)
-            now = await asyncio.to_thread(fingerprint, self._path)
+            now = await asyncio.to_thread(_seen_in, self._path)
             # What is being written is left alone until it is as it was half a second ago.
             has_settled, before = now == before, now
             if self.hurry.is_set() or (has_settled and now != self._seen):
@@ -207,3 +208,8 @@ async def _first_of(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         return
+
+
+def _seen_in(path: str) -> Stamps:
+    """Return what changes with the rule files of a policy, and with its tests."""
+    return fingerprint(path, suite_files(path))

@@ -21,6 +21,7 @@ from typing import Final
 
 from policy_router.domain import Policy
 from policy_router.errors import RequestError, needs_extra, reason_of
+from policy_router.server.credentials import LOGGER
 from policy_router.server.reloading import RuleFiles
 from policy_router.server.settings import Settings, Tls, index_of
 
@@ -64,13 +65,15 @@ def serve(files: RuleFiles, policy: Policy, settings: Settings, say: Callable[[s
     """
     need_server(runs=settings.run)
     from policy_router.server.supervisor import Supervisor
-    from policy_router.server.worker import Worker
+    from policy_router.server.worker import Worker, why_not_writable
 
     _check_tls(settings.tls)
     _allow_connections()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to load a policy again
     with tempfile.TemporaryDirectory(prefix="policy-router-") as folder:
         shared, several = Path(folder), settings.workers > 1
+        if settings.log is not None and (reason := why_not_writable(settings.log)) is not None:
+            LOGGER.warning("not ready: %s", reason)
         serving = Supervisor if several else Worker
         server = serving(files, policy, settings, shared)
         listener = listen(settings)

@@ -31,6 +31,7 @@ _RATE: Final = r"^[1-9][0-9]{0,6}/[smh]$"
 Rate: TypeAlias = Annotated[str, Meta(pattern=_RATE)]
 """So many requests in a second, a minute or an hour: ``50/s``, ``600/m``."""
 _Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
+_Dollars: TypeAlias = Annotated[float, Meta(ge=0, le=1_000_000_000)]
 _Positive: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
 _MAY_STATE: Final = r"^(parent|budget|facts(\.[A-Za-z_]\w*)?)$"
 _MayState: TypeAlias = Annotated[str, Meta(pattern=_MAY_STATE)]
@@ -100,6 +101,20 @@ class Tls(Struct, frozen=True, forbid_unknown_fields=True):
     key: _Name
 
 
+class Budgets(Struct, frozen=True, forbid_unknown_fields=True):
+    """What callers may spend, in US dollars; a file keeps what they have spent.
+
+    Attributes:
+        file: the budget file.
+        callers: US dollars by ``caller.id``: the account ``caller:ID`` of the file.
+        teams: US dollars by ``caller.team``: the account ``team:TEAM``.
+    """
+
+    file: _Name
+    callers: dict[str, _Dollars] = {}
+    teams: dict[str, _Dollars] = {}
+
+
 class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, rename={"passes": "pass"}):
     """How model calls are forwarded.
 
@@ -124,6 +139,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         hosts: names that clients may call the service by, besides ``localhost`` and addresses.
         origins: web pages that may ask, such as ``https://console.example.com``.
         agent_may_state: what an agent may state besides ``call`` and ``task``.
+        budgets: what callers and teams may spend.
         strict: refuse a policy with warnings.
         queue: how many requests a worker takes in before it answers 503.
         drain: how long requests may take to end when the service ends.
@@ -146,6 +162,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     hosts: tuple[_Name, ...] = ()
     origins: tuple[_Name, ...] = ()
     agent_may_state: tuple[_MayState, ...] = ()
+    budgets: Budgets | None = None
     strict: bool = False
     queue: _Positive = 1000
     drain: Duration = "30s"

@@ -47,6 +47,7 @@ class _Connection(HttpToolsProtocol):
     """
 
     _head_bytes = _come = 0
+    _is_leaving = False
     _began = 0.0
     _writing: asyncio.TimerHandle | None = None
 
@@ -57,6 +58,8 @@ class _Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in what has come, and wait for what is still to come only so long."""
+        if self._is_leaving:
+            return
         self._come = self._head_bytes + len(data)
         super().data_received(_without_upgrade(data))
         # uvicorn makes a scope when a request begins, and a cycle of it at the end of its head.
@@ -102,6 +105,16 @@ class _Connection(HttpToolsProtocol):
             parts += (name, b": ", value, b"\r\n")
         self.transport.write(b"".join((*parts, b"\r\n", body)))
         self.transport.close()
+
+    def leave(self) -> None:
+        """Close once the client has read its answer; what it still sends is thrown away.
+
+        To close at once would reset the connection, and the client would lose the answer.
+        """
+        self._is_leaving = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._close_after(_REQUEST_SECONDS)
 
     def pause_writing(self) -> None:
         """Wait for a client that does not read only so long."""
@@ -151,17 +164,17 @@ def write_whole(send: Send, status: int, headers: list[Header], body: bytes) -> 
         Whether it is written, or nobody is there any more to read it.
     """
     cycle = getattr(send, "__self__", None)
+    ends = (b"connection", b"close") in headers
     if type(cycle) is RequestResponseCycle and cycle.transport.is_closing():
         cycle.disconnected = True  # uvicorn hears of it a moment later
         return True
     if (
         type(cycle) is not RequestResponseCycle
-        or not cycle.keep_alive
+        or not (cycle.more_body if ends else cycle.keep_alive)
         or cycle.response_started
         or cycle.disconnected
         or cycle.flow.write_paused
         or cycle.scope["method"] == "HEAD"
-        or (b"connection", b"close") in headers
     ):
         return False
     parts = [STATUS_LINE[status]]
@@ -173,6 +186,9 @@ def write_whole(send: Send, status: int, headers: list[Header], body: bytes) -> 
     cycle.transport.write(b"".join(parts))
     cycle.message_event.set()
     cycle.on_response()
+    connection = getattr(cycle.on_response, "__self__", None)
+    if ends and isinstance(connection, _Connection):
+        connection.leave()
     return True
 
 

@@ -35,6 +35,7 @@ from policy_router.server.app import (
 from policy_router.server.asking import Edges
 from policy_router.server.auditing import Auditors
 from policy_router.server.authzen import Access
+from policy_router.server.budgets import CallerBudgets
 from policy_router.server.credentials import Limits
 from policy_router.server.deciding import Agents
 from policy_router.server.earlier import EarlierDecisions
@@ -121,7 +122,7 @@ class Worker:
         )
 
     def _routes(self, helpers: Helpers, reload: Reload) -> Routes:
-        log = self._settings.log
+        log, budgets = self._settings.log, self._settings.budgets
         index = None if log is None else Index(log, index_of(self._settings))
         earlier = EarlierDecisions(index)
         agents = Agents(
@@ -132,6 +133,7 @@ class Worker:
             earlier=earlier,
             unlogged=self._metrics.unlogged,
             spans=self._spans,
+            budgets=CallerBudgets(budgets) if budgets is not None else None,
         )
         auditors = Auditors(
             lambda: self.active.policy,

@@ -46,6 +46,10 @@ NEWER: Final = POLICY.replace("small-model", "mini-model")
 Member = tuple[str | zipfile.ZipInfo, bytes]
 
 
+FAILING: Final = "tests: [{name: the default, expect: {entry: large}}]\n"
+PASSING: Final = FAILING.replace("large", "small")
+
+
 def manifest(files: dict[str, bytes], serial: int = 10, signer: Signer = SIGNER) -> bytes:
     sums = "".join(f"{sha256(held).hexdigest()} {name}\n" for name, held in files.items())
     text = f"policy-router bundle v1\nserial {serial}\nname acme\n{sums}"
@@ -171,7 +175,6 @@ BAD: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
     "an empty part": (lambda: called("a//policy.yaml"), "can be called"),
     "a zero byte": (lambda: renamed(bundle(), b"policy.yaml", b"policy.yam\0"), "can be called"),
     "hidden": (lambda: called("rules/.policy.yaml"), "can be called"),
-    "a test of a policy": (lambda: called("policy_test.yaml"), "can be called"),
     "no rule file": (lambda: called("policy.txt"), "can be called"),
     "a bomb": (
         lambda: zipped(("manifest", manifest({"a.yaml": ZEROS})), ("a.yaml", ZEROS)),
@@ -257,14 +260,15 @@ def test_no_changed_byte_changes_what_is_read() -> None:
 def test_a_bundle_of_the_same_files_and_serial_is_the_same_bytes(folder: Path) -> None:
     (folder / "rules" / "more").mkdir()
     write(folder / "rules" / "more", pool_yml="variables: {hard: task.kind == 'coding'}\n")
-    write(folder / "rules", notes_txt="no rule file", policy_test_yaml="no rule file")
+    write(folder / "rules", notes_txt="no rule file")
+    (folder / "rules" / "policy_test.yaml").write_text("tests: []")
     made = build(folder / "rules", SIGNER, 7)
     for path in (folder / "rules").rglob("*.y*ml"):
         os.utime(path, (1, 1))
     assert build(folder / "rules", SIGNER, 7) == made
     found = read(made, SIGNER.verifier())
     assert (found.serial, found.name) == (7, "rules")
-    assert [name for name, _ in found.files] == ["more/pool.yml", "policy.yaml"]
+    assert [name for name, _ in found.files] == ["more/pool.yml", "policy.yaml", "policy_test.yaml"]
     assert found.policy().revision == load(folder / "rules").revision
 
 
@@ -324,14 +328,16 @@ def test_the_serial_is_the_time_unless_it_is_given(folder: Path) -> None:
         ("linked --key key", 2, "a link is not put into a bundle"),
         ("wrong --key key", 1, "unknown name `tsk`"),
         ("warns --key key --strict", 1, "has warnings"),
+        ("untested --key key", 1, "the test `the default` fails: entry: expected `large`"),
     ],
 )
 def test_what_cannot_be_built_leaves_no_file(
     folder: Path, words: str, code: int, said: str
 ) -> None:
-    for name, text in (("wrong", WRONG), ("warns", WARNS)):
+    for name, text in (("wrong", WRONG), ("warns", WARNS), ("untested", POLICY)):
         (folder / name).mkdir()
         write(folder / name, policy_yaml=text)
+    (folder / "untested" / "all_test.yaml").write_text(FAILING)
     (folder / "linked").mkdir()
     (folder / "linked" / "policy.yaml").symlink_to(folder / "rules" / "policy.yaml")
     ran = run(folder, f"bundle build {words} -o made.bundle")
@@ -434,6 +440,28 @@ def hold_to_refusals(folder: Path, names: list[str]) -> None:
         put(folder, bundle(CHANGED, 11))
         assert reloaded(client)["outcome"] in {"active", "unchanged"}
         assert "rejected" not in client.get("/v1/policy").json()
+        assert model(client) == "tiny-model"
+
+
+def with_tests(text: str, tests: str, serial: int) -> bytes:
+    """Return a bundle with a suite about all of it, and one about nothing that is in it."""
+    other = b"policy: ../other.yaml\n" + FAILING.encode()
+    files = {"policy.yaml": text.encode(), "all_test.yaml": tests.encode(), "x/y_test.yaml": other}
+    return zipped(("manifest", manifest(files, serial)), *files.items())
+
+
+@pytest.mark.slow
+def test_the_tests_in_a_bundle_are_run_before_it_decides(folder: Path) -> None:
+    with bundled(folder) as (_, client):
+        put(folder, with_tests(CHANGED, FAILING, 11))
+        said = reloaded(client)
+        assert (said["outcome"], model(client)) == ("rejected", "small-model")
+        assert said["reason"] == (
+            "all_test.yaml:1:16: the test `the default` fails:"
+            " entry: expected `large`, found `small`"
+        )
+        put(folder, with_tests(CHANGED, PASSING, 12))
+        assert reloaded(client)["outcome"] == "active"
         assert model(client) == "tiny-model"
 
 

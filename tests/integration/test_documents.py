@@ -149,6 +149,16 @@ def test_the_testing_page_shows_what_is_printed(
     assert executed(code, capsys) == ""
 
 
+def test_the_command_line_page_shows_a_real_matrix(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    shown = [it for it in blocks(ROOT / "docs" / "command-line.md", "console") if "--matrix" in it]
+    command, _, printed = shown[0].removeprefix("$ policy-router ").partition("\n")
+    assert command_line(shlex.split(command)) == 0
+    assert capsys.readouterr().out == printed
+
+
 def test_the_testing_page_knows_every_key_of_a_suite() -> None:
     text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
     schema = json.loads((ROOT / "schemas" / "policy-test.schema.json").read_bytes())

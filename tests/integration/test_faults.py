@@ -7,6 +7,7 @@ limits, and how much memory it takes, is measured by the benchmarks.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Any
 
+import openai
 import pytest
 
 from policy_router.calls.dialects import Wire
@@ -28,6 +30,7 @@ from tests.support.faults import EXPECTED, Faults, is_endless
 SHORT = Limits(first_byte=0.6, idle=0.6, total=1.2)
 LONG = Limits(first_byte=30, idle=30, total=40)
 KEY = "key-0123456789abcdef"
+OTHER = "other-0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
@@ -231,3 +234,37 @@ def test_a_limit_of_one_call_is_none_of_the_next(faults: Faults) -> None:
             model="right", messages=[{"role": "user", "content": "ping"}]
         )
     assert answer.choices[0].message.content == "pong"
+
+
+# Keys.
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["keys-in-an-error", "keys-in-an-answer"])
+def test_no_key_is_in_a_log_at_the_level_debug(
+    faults: Faults, form: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        outcome = FORMS[form].made(faults, name, LONG)
+    shown = f"{outcome!r}{caplog.text}"
+    assert "x-echo" in caplog.text  # the client does log the headers of answers
+    assert [part for part in (KEY, KEY[4:], KEY[:-4]) if part in shown] == []
+
+
+def test_no_key_is_in_the_log_of_a_client_that_was_lent(
+    faults: Faults, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint = Endpoint(
+        "one",
+        faults.url,
+        KEY,
+        (("X-Other", f"Bearer {OTHER}"), ("X-Plain", "plain")),
+        secrets=frozenset({KEY, OTHER}),
+    )
+    with caplog.at_level(logging.DEBUG), closing(connect(endpoint, 600)) as client:
+        with pytest.raises(openai.AuthenticationError):
+            client.chat.completions.create(model="keys-in-an-error", messages=[])
+        client.chat.completions.create(model="keys-in-an-answer", messages=[])
+    assert "x-echo" in caplog.text
+    assert "plain" in caplog.text
+    assert [part for part in (KEY, OTHER) if part in caplog.text] == []

@@ -1230,3 +1230,30 @@ def test_a_child_that_ended_in_several_pieces_costs_what_it_used_in_all(
     money = what_if(tmp_path, OTHER).money
     assert (money.measured, money.estimated, money.unknown) == (2, 0, 4)
     assert (money.before, money.after) == (6 * 12_000_000, 6 * 1_200_000)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            lambda plain: plain["record"]["policy"].update(name="other"),
+            "the record names the policy",
+        ),
+        (
+            lambda plain: plain["record"].update(now=f"{plain['record']['now'][:-1]}.000Z"),
+            "the record names the policy or the time otherwise",
+        ),
+        (lambda plain: plain.update(caller={"id": "eve"}), "the line has another caller"),
+        (lambda plain: plain.pop("caller"), "the line has another caller"),
+    ],
+    ids=["policy", "time", "caller", "no caller"],
+)
+def test_what_a_line_says_beside_the_decision_is_compared_too(
+    tmp_path: Path, change: Any, reason: str
+) -> None:
+    history(tmp_path, policy_of(), [{"caller": {"id": "ada"}}] * 3)
+    assert replay_log(tmp_path).is_identical
+    rewritten(tmp_path, "w1", lambda plain: change(plain) if plain["seq"] == 2 else None)
+    report = replay_log(tmp_path)
+    assert (report.counts["changed"], report.counts["identical"]) == (1, 2)
+    assert reason in report.deviations[0].reason

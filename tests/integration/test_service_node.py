@@ -117,6 +117,19 @@ def test_problems_say_what_to_do(served: Served) -> None:
     assert all(it["help"] for it in (text, nobody, role, stated))
 
 
+def test_a_body_too_long_is_answered_and_not_reset(served: Served) -> None:
+    program = """
+    const statuses = [];
+    for (let size = 1.1e6; size < 2e7; size *= 2) {
+        const body = " ".repeat(size);
+        const more = {headers: {...headers, authorization: `Bearer ${agent}`}};
+        statuses.push((await fetch(url + "/v1/decide", {method: "POST", body, ...more})).status);
+    }
+    console.log(JSON.stringify(statuses));
+    """
+    assert set(run(served, program)) == {413}
+
+
 def test_many_ask_at_a_time_and_a_list_is_read_line_by_line(served: Served) -> None:
     statuses, last = run(
         served,

@@ -154,6 +154,34 @@ def test_a_policy_that_breaks_is_not_used_and_the_last_good_one_says_so(
     checked(asked.answers, {good})
 
 
+@pytest.mark.slow
+def test_the_tests_of_a_policy_are_run_before_a_change_decides(folder: Path) -> None:
+    good = load(folder / "policy.yaml").revision
+    suite = "tests: [{name: the default, expect: {model: %s}}]\n"
+    (folder / "policy_test.yaml").write_text(suite % "small-model")
+    (folder / "other_test.yaml").write_text(f"policy: other.yaml\n{suite % 'none'}")
+    with served(folder) as (service, client):
+        replace_policy(folder, CHANGED)
+        answer = client.post("/v1/policy/reload")
+        assert (answer.status_code, answer.json()["outcome"]) == (409, "rejected")
+        assert answer.json()["reason"] == (
+            "policy_test.yaml:1:16: the test `the default` fails:"
+            " model: expected `small-model`, found `tiny-model`"
+        )
+        status = client.get("/v1/policy").json()
+        assert status["revision"] == good
+        assert "the test `the default` fails" in status["rejected"]["reason"]
+        assert any("the test `the default` fails" in line for line in service.said)
+        # A suite that is wrong stops a change too; and a change of the tests alone is noticed.
+        (folder / "policy_test.yaml").write_text(suite.replace("model:", "modle:") % "tiny-model")
+        reason = client.post("/v1/policy/reload").json()["reason"]
+        assert reason == "policy_test.yaml:1:38: unknown key `modle`"
+        (folder / "policy_test.yaml").write_text(suite % "tiny-model")
+        after = load(folder / "policy.yaml").revision
+        until(lambda: client.get("/v1/policy").json()["revision"] == after)
+        assert "rejected" not in client.get("/v1/policy").json()
+
+
 @pytest.mark.stress
 @pytest.mark.timeout(120)
 def test_a_worker_that_does_not_come_up_stops_the_change(folder: Path) -> None:
@@ -530,3 +558,18 @@ def test_the_extra_is_named_where_it_is_not_installed(folder: Path) -> None:
     ran = in_process_of_its_own("serve", "policy.yaml", cwd=folder, prefix=("-c", program))
     assert ran.code == 2
     assert "pip install 'policy-router[serve]'" in ran.err
+
+
+def test_a_log_that_cannot_be_written_is_told_at_the_start(folder: Path) -> None:
+    write(folder, log="no folder")
+    with Service(folder, "--log", "log") as service:
+        assert any("not ready: the decision log cannot be written" in it for it in service.said)
+        answer = service.client().post("/v1/decide", json={})
+        assert (answer.status_code, problem(answer)["code"]) == (503, "log_unavailable")
+
+
+def test_a_configuration_that_cannot_be_read_is_named(folder: Path) -> None:
+    write(folder, serve_yaml="")
+    ran = in_process_of_its_own("serve", "policy.yaml", "--config", "serve.yaml", cwd=folder)
+    assert ran.code == 2
+    assert ran.err == "policy-router: serve.yaml: the file is empty (line 1, column 1)\n"

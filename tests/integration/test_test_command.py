@@ -264,3 +264,5 @@ def test_new_tests_want_one_policy_or_a_log(run: Run) -> None:
         "policy-router: --new is about one policy\n"
     )
     assert run("test", "--new", "x", "--log", "none").code == 2
+    assert run("decide", "acme.yaml", "-", "--log", "log", stdin="{}").code == 0
+    assert run("test", "--new", "0" * 8, "--log", "log").code == 2

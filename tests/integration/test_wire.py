@@ -41,6 +41,7 @@ THREE = {"base_url": "https://three.example/api", "api_key": "env:THREE_KEY"}
 SYSTEM = {"role": "system", "content": INSTRUCTIONS}
 USER = {"role": "user", "content": "the goal"}
 RESPONSES = {"api": "responses"}
+MESSAGES = {"api": "anthropic_messages"}
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -62,6 +63,16 @@ def _events(api: str, text: str, model: str) -> list[Any]:
             {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 7}},
             b"[DONE]",
         ]
+    if api == "messages":
+        usage = {"input_tokens": 2, "cache_read_input_tokens": 3, "output_tokens": 1}
+        return [
+            {"type": "message_start", "message": {"model": model, "usage": usage}},
+            {"type": "ping"},
+            {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"},
+             "usage": {"output_tokens": 7}},
+            {"type": "message_stop"},
+        ]  # fmt: skip
     usage = {"input_tokens": 5, "output_tokens": 7}
     response = {"model": model, "status": "completed", "usage": usage}
     return [
@@ -76,6 +87,10 @@ def _whole(api: str, text: str, model: str) -> Any:
         choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         usage = {"prompt_tokens": 5, "completion_tokens": 7}
         return {"model": model, "choices": [choice], "usage": usage}
+    if api == "messages":
+        usage = {"input_tokens": 2, "cache_read_input_tokens": 3, "output_tokens": 7}
+        part = {"type": "text", "text": text}
+        return {"model": model, "content": [part], "stop_reason": "end_turn", "usage": usage}
     content = [{"type": "output_text", "text": text}]
     usage = {"input_tokens": 5, "output_tokens": 7}
     output = [{"type": "message", "content": content}]
@@ -88,7 +103,8 @@ def says(text: str = "the answer", *, model: str | None = None) -> Answer:
     def answer(request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content)
         path = request.url.path
-        api = "chat/completions" if path.endswith("/chat/completions") else "responses"
+        apis = ("chat/completions", "responses", "messages")
+        api = next(api for api in apis if path.endswith(f"/{api}"))
         if body.get("stream"):
             content = sse(*_events(api, text, model or body["model"]))
             return httpx.Response(
@@ -629,6 +645,55 @@ def test_the_body_of_a_response_is_exactly_this(way: Way) -> None:
     }
     assert (reply.text, reply.finish_reason, reply.served_model) == ("the answer", "completed", "m")
     assert (reply.input_tokens, reply.output_tokens, reply.warnings) == (5, 7, ())
+
+
+def test_the_body_and_headers_of_a_message_are_exactly_these(way: Way) -> None:
+    hosts = net()
+    policy = policy_of({**ONE, "dialect": MESSAGES}, parameters=PARAMETERS)
+    reply = way.reply(policy, hosts, session_id="s-1")
+    cached = {"type": "ephemeral"}
+    assert hosts.body == {
+        "model": "m",
+        "system": [{"type": "text", "text": INSTRUCTIONS, "cache_control": cached}],
+        "messages": [USER],
+        "max_tokens": 100,
+        "output_config": {"effort": "low"},
+        "stop_sequences": ["a", "b"],
+        **{name: value for name, value in KEPT.items() if name != "stop"},
+        **({"stream": True} if way.streams else {}),
+    }
+    assert str(hosts.sent.url) == "https://one.example/v1/messages"
+    assert hosts.sent.headers["x-api-key"] == ENV["ONE_KEY"]
+    assert hosts.sent.headers["anthropic-version"] == "2023-06-01"
+    assert "authorization" not in hosts.sent.headers
+    assert (reply.text, reply.finish_reason, reply.served_model) == ("the answer", "end_turn", "m")
+    assert (reply.input_tokens, reply.output_tokens, reply.cached_tokens) == (5, 7, 3)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"x-api-key": "env:MORE"}, {"x-api-key": ENV["MORE"]}),
+        ({"Authorization": "env:MORE"}, {"authorization": ENV["MORE"]}),
+        ({"anthropic-version": "2030-01-01"}, {"anthropic-version": "2030-01-01"}),
+    ],
+)
+def test_headers_of_a_message_that_a_provider_names_go_before_ours(
+    way: Way, headers: dict[str, str], expected: dict[str, str]
+) -> None:
+    hosts = net()
+    way.reply(policy_of({**ONE, "dialect": MESSAGES, "headers": headers}), hosts)
+    assert hosts.sent.headers.items() >= expected.items()
+    keys = [name for name in ("x-api-key", "authorization") if name in hosts.sent.headers]
+    assert len(keys) == 1
+
+
+def test_the_known_provider_of_messages_is_asked_by_its_own_api(way: Way) -> None:
+    hosts = net()
+    policy = loads("{version: 1, model: m, provider: anthropic}")
+    way.reply(policy, hosts, environ={"ANTHROPIC_API_KEY": ENV["ONE_KEY"]})
+    assert str(hosts.sent.url) == "https://api.anthropic.com/v1/messages"
+    assert hosts.body["max_tokens"] == 8192
 
 
 def test_without_parameters_there_is_nothing_more(way: Way) -> None:

@@ -31,8 +31,10 @@ ENDLESS: Final = 60.0
 class Line:
     """The connection of one request."""
 
-    def __init__(self, connection: socket.socket, body: dict[str, Any], path: str) -> None:
-        self.connection, self.body, self.path = connection, body, path
+    def __init__(self, connection: socket.socket, head: bytes, body: dict[str, Any]) -> None:
+        self.connection, self.body = connection, body
+        rows = [line.partition(": ") for line in head.decode("latin-1").split("\r\n")[1:]]
+        self.headers = {name.lower(): value for name, _, value in rows}
 
     @property
     def streams(self) -> bool:
@@ -437,6 +439,24 @@ _whole("asks-tool", "wants_tool", message(None, "tool_calls", message={"tool_cal
 _streamed("empty-stream", "empty_answer", chunk(""), chunk(reason="stop"), b"[DONE]")
 
 
+# Keys.
+
+
+@behaves("keys-in-an-error", "unauthorized")
+def _keys_in_an_error(line: Line) -> None:
+    """Repeat every header, in headers, in a cookie and in words."""
+    said = {f"x-echo-{name}": value for name, value in line.headers.items()}
+    said["set-cookie"] = f"sid={line.headers.get('authorization')}"
+    words = ", ".join(f"{name}: {value}" for name, value in line.headers.items())
+    line.say({"error": {"message": f"wrong key among {words}"}}, 401, **said)
+
+
+@behaves("keys-in-an-answer", "***")
+def _keys_in_an_answer(line: Line) -> None:
+    key = line.headers.get("authorization", "").removeprefix("Bearer ")
+    line.say(message(key, model=key), **{"x-echo": key, "x-other": f"api-key={key}"})
+
+
 # --- The server -----------------------------------------------------------------------------------
 
 
@@ -477,8 +497,7 @@ def serve() -> None:
 def _serve(connection: socket.socket) -> None:
     with connection, suppress(OSError):  # of the other side, which has enough
         head, body = _request(connection)
-        path = head.split(b" ", 2)[1].decode()
-        BEHAVIOURS[body["model"]](Line(connection, body, path))
+        BEHAVIOURS[body["model"]](Line(connection, head, body))
 
 
 def _request(connection: socket.socket) -> tuple[bytes, dict[str, Any]]:

@@ -235,9 +235,11 @@ def test_of_two_equal_keys_in_json_the_last_one_counts() -> None:
         "[" * 100_000,
         '{"tasks": ' * 100_000,
         "```json\n{\n```",
+        "```" + "\n" * 1_000_000,
+        "```what is it\n{}\n```",
         'Here you are: {"goal": "a"}',
     ],
-    ids=range(13),
+    ids=range(15),
 )
 def test_what_is_no_json_is_refused(content: str | bytes) -> None:
     assert problem(content) == ("$", "the arguments are not JSON", SEND_ALL)

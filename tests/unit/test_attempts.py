@@ -77,11 +77,12 @@ def driven(
     *,
     retries: int = 0,
     longest_wait: float = 60.0,
-    also: Mapping[str, tuple[int, ...]] | None = None,
+    also: Mapping[str, tuple[int | str, ...]] | None = None,
     chance: float = 1.0,
     took: float = 0.0,
     health: Health | None = None,
     deadline: float | None = None,
+    windows: Mapping[str, int] | None = None,
 ) -> Run:
     """Drive a course with answers; each call takes some seconds, and a pause as long as it is."""
     now = 1000.0
@@ -94,6 +95,7 @@ def driven(
         lambda: chance,
         health=health,
         deadline=deadline,
+        window=lambda target: (windows or {}).get(target.model),
     )
     steps: list[Call | Pause] = []
     answers = iter(script)
@@ -531,3 +533,34 @@ def test_whatever_is_answered_nobody_outside_the_plan_is_called(
         assert run.made.target in [run.calls[place].target for place in last_ones]
     called = {call.number: call.target.model for call in run.calls}
     assert all(attempts[number - 1].model == model for number, model in called.items())
+
+
+# Inputs that are too long.
+
+LONG = failing(Failing.CONTEXT_OVERFLOW, 400)
+
+
+@pytest.mark.parametrize(
+    ("windows", "models"),
+    [
+        ({}, "abc"),
+        ({"a": 100, "b": 100, "c": 200}, "ac"),
+        ({"a": 100, "b": 200, "c": 300}, "abc"),
+        ({"a": 100, "b": 50}, "ac"),
+        ({"a": 100, "b": 99, "c": 1}, "a"),
+        ({"b": 1, "c": 1}, "ab"),
+        ({"a": 100, "c": 100}, "ab"),
+    ],
+)
+def test_an_input_that_is_too_long_goes_to_where_it_may_fit(
+    windows: dict[str, int], models: str
+) -> None:
+    for retries in (0, 2):
+        run = driven(PLAN, [LONG] * len(models), windows=windows, retries=retries)
+        assert (run.models, run.made.last) == (models, LONG)
+        skipped = [it for it in run.made.attempts if not it.is_sent]
+        assert [it.failure for it in skipped] == ["context_overflow"] * (3 - len(models))
+
+
+def test_a_window_counts_only_after_an_input_was_too_long() -> None:
+    assert driven((A, B), [DOWN, GOOD], windows={"a": 100, "b": 50}).models == "ab"

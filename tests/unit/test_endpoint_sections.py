@@ -1,4 +1,4 @@
-"""What a policy says of endpoints: headers, dialects, and statuses after which one goes on."""
+"""What a policy says of endpoints: headers, dialects, and failures after which one goes on."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 import pytest
 
 from policy_router import loads
+from policy_router.calls.results import Failing
 from policy_router.diagnostics.model import Code
-from policy_router.domain import Dialect, FrozenDict, Provider, Timeouts
+from policy_router.domain import FALLBACK_CODES, Dialect, FrozenDict, Provider, Timeouts
 from policy_router.files.loader import check_text
 
 FULL = """
@@ -205,7 +206,7 @@ def test_a_name_that_no_header_can_have_is_an_error(name: str) -> None:
         ("1e30", Code.BAD_VALUE),
         ("400.5", Code.WRONG_TYPE),
         ("true", Code.WRONG_TYPE),
-        ("'400'", Code.WRONG_TYPE),
+        ("'400'", Code.BAD_VALUE),
     ],
 )
 def test_what_is_no_status_of_an_error_is_an_error(status: str, code: Code) -> None:
@@ -254,3 +255,47 @@ def test_only_an_endpoint_s_own_address_is_shown() -> None:
         _, found = check_text(text)
         assert found.errors
         assert "hunter2" not in found.to_text() + found.to_json()
+
+
+def test_failures_are_named_by_code_too_and_taken_out_with_a_minus() -> None:
+    rules = "[401, wants_tool, -rate_limited, -503, -timeout]"
+    policy = loads(f"pool: [{{model: a, fallback: [b], fallback_on: {rules}}}, {{model: b}}]")
+    expected = (401, "wants_tool", "-rate_limited", -503, "-timeout")
+    assert policy.pool is not None
+    assert policy.pool[0].fallback_on == expected
+    assert json.loads(policy.canonical)["pool"][0]["fallback_on"] == list(expected)
+    assert loads(policy.canonical, name="other.json").revision == policy.revision
+
+
+def test_each_failure_of_an_attempt_can_be_named() -> None:
+    assert {*FALLBACK_CODES} == {*Failing} - {Failing.CHILD_ERROR, Failing.STREAM_BROKEN}
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("rate_limit", "there is no failure `rate_limit`"),
+        ("-rate_limit", "there is no failure `rate_limit`"),
+        ("stream_broken", "there is no failure `stream_broken`"),
+        ("Timeout", "there is no failure `Timeout`"),
+        ("'-'", "there is no failure `-`"),
+        ("399", "the status 399 is no failure: they are from 400 to 599"),
+        ("-399", "the status -399 is no failure: they are from 400 to 599"),
+        ("0", "the status 0 is no failure: they are from 400 to 599"),
+        ("600", "the number is greater than 599"),
+        ("-600", "the number is less than -599"),
+        ("-401", "`401` cannot be both given and taken out"),
+        ("-server_error", "`server_error` cannot be both given and taken out"),
+    ],
+)
+def test_a_failure_that_cannot_be_is_an_error(rule: str, message: str) -> None:
+    plan = f"fallback: [b], fallback_on: [401, server_error, {rule}]"
+    (found,) = found_in(f"pool: [{{model: a, {plan}}}, {{model: b}}]")
+    assert found == (Code.BAD_VALUE, "$.pool[0].fallback_on[2]", message)
+
+
+@pytest.mark.parametrize("rule", ["true", "4.5", "[400]", "null", "''"])
+def test_a_failure_is_a_number_or_a_word(rule: str) -> None:
+    plan = f"fallback: [b], fallback_on: [401, {rule}]"
+    found = found_in(f"pool: [{{model: a, {plan}}}, {{model: b}}]")
+    assert [row[1] for row in found] == ["$.pool[0].fallback_on[1]"]

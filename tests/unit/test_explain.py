@@ -755,3 +755,53 @@ def test_a_warning_is_told(warning: DecisionWarning, text: str | None) -> None:
 
 def test_every_code_has_words() -> None:
     assert set(REASONS) == set(ReasonCode)
+
+
+# A target that is no entry.
+
+FORBIDDING = """
+model: general
+provider: us
+forbid:
+  - {id: pii, when: '"pii" in task.labels && target.provider == "us"', message: Stays in the EU.}
+  - {id: other, when: 'task.kind == "x"'}
+precedence: [{use: task}, {use: config}, {use: parent}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("request_", "rules"),
+    [
+        ({"task": {"labels": ["pii"]}}, ["config"]),
+        (
+            {"task": {"labels": ["pii"], "model": "general", "provider": "us"}},
+            ["task", "config"],
+        ),
+        (
+            {"task": {"labels": ["pii"]}, "parent": {"model": "general", "provider": "us"}},
+            ["config", "parent"],
+        ),
+    ],
+)
+def test_a_forbid_rule_shows_its_values_for_a_target_without_an_entry(
+    request_: dict[str, Any], rules: list[str]
+) -> None:
+    policy = loads(FORBIDDING)
+    record = decide(policy, request_, now=NOW)
+    shown = str(explain(policy, record, why_not="general")).partition("why not `general`\n")[2]
+    head, *lines = shown.splitlines()
+    assert head == "  general   not in the pool"
+    said = [line.split()[0] for line in lines if "proposed, and forbidden by `pii`" in line]
+    assert said == rules
+    assert '"pii" in task.labels                            true   task.labels = ["pii"]' in shown
+    assert "other" not in shown
+    full = explain(policy, record).to_text(full=True)
+    assert full.count("general   not in the pool") == len(rules)
+    assert full.count('target.provider = "us"') == len(rules)
+
+
+def test_without_a_rule_in_its_way_a_model_outside_the_pool_is_no_entry() -> None:
+    policy = loads(FORBIDDING)
+    record = decide(policy, {"task": {"labels": ["pii"]}}, now=NOW)
+    shown = str(explain(policy, record, why_not="another"))
+    assert "there is no pool: it is selected where it is asked for and not forbidden" in shown

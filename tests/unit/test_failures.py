@@ -15,10 +15,12 @@ from policy_router.calls.failures import (
     Failure,
     clean,
     goes_on,
+    may_hold,
     of_status,
     retry_after,
     without,
 )
+from policy_router.calls.meanings import MEANINGS
 from policy_router.calls.results import Failing
 from tests.support.examples import examples
 
@@ -30,7 +32,10 @@ RATE, PAY, SERVER = Failing.RATE_LIMITED, Failing.PAYMENT_REQUIRED, Failing.SERV
 GONE, BAD, DENIED = Failing.MODEL_NOT_FOUND, Failing.BAD_REQUEST, Failing.UNAUTHORIZED
 LATE, OTHER = Failing.TIMEOUT, Failing.HTTP_ERROR
 
-GOING_ON = {RATE, PAY, SERVER, GONE, LATE, Failing.CONNECTION_FAILED}
+GOING_ON = {RATE, PAY, SERVER, GONE, LATE, LONG, Failing.CONNECTION_FAILED}
+GOING_ON |= {Failing.EMPTY_ANSWER, Failing.BAD_RESPONSE}
+ENDING = {BAD, DENIED, OTHER, Failing.CONTENT_FILTERED, Failing.REFUSED_BY_MODEL}
+ENDING |= {Failing.WANTS_TOOL}
 PASSING = {RATE, SERVER, LATE, Failing.CONNECTION_FAILED}
 
 
@@ -169,6 +174,160 @@ def test_the_words_of_an_error_tell_the_class_where_the_status_is_vague(
     assert (made.code, made.message) == (code, words)
 
 
+# --- Bodies as providers send them ----------------------------------------------------------------
+
+FILTERED = Failing.CONTENT_FILTERED
+
+
+def of_openai(message: str, code: Any = None, type_: str = "invalid_request_error") -> Any:
+    return {"error": {"message": message, "type": type_, "param": None, "code": code}}
+
+
+BODIES: list[tuple[str, int, Any, Failing]] = [
+    # OpenAI, Azure
+    ("OpenAI", 400, of_openai("This model's maximum context length is 8192 tokens. However, "
+     "your messages resulted in 8545 tokens.", "context_length_exceeded"), LONG),
+    ("OpenAI, responses", 400, of_openai("Your input exceeds the context window of this model. "
+     "Please adjust your input and try again.", "context_length_exceeded"), LONG),
+    ("OpenAI", 400, of_openai("Invalid prompt: your prompt was flagged as potentially violating "
+     "our usage policy.", "invalid_prompt"), FILTERED),
+    ("OpenAI", 429, of_openai("You exceeded your current quota", "insufficient_quota",
+     "insufficient_quota"), PAY),
+    ("OpenAI", 404, of_openai("The model `vendor/x` has been deprecated", "model_not_found"), GONE),
+    ("OpenAI", 429, of_openai("Request too large for gpt-4 on tokens per min (TPM): Limit 10000, "
+     "Requested 12000.", "rate_limit_exceeded", "tokens"), RATE),
+    ("Azure", 400, {"error": {"message": "The response was filtered due to the prompt triggering "
+     "Azure OpenAI's content management policy.", "code": "content_filter", "status": 400,
+     "innererror": {"code": "ResponsibleAIPolicyViolation"}}}, FILTERED),
+    ("Azure, by its inner error", 400, {"error": {"message": "It was filtered.", "code": "400",
+     "innererror": {"code": "ResponsibleAIPolicyViolation"}}}, FILTERED),
+    ("Azure", 404, {"error": {"code": "DeploymentNotFound", "message": "not there"}}, GONE),
+    # OpenRouter
+    ("OpenRouter", 400, {"error": {"message": "This endpoint's maximum context length is 163840 "
+     "tokens. However, you requested about 200000 tokens.", "code": 400}}, LONG),
+    ("OpenRouter", 403, {"error": {"message": "Key limit exceeded (monthly limit). Manage it using "
+     "https://openrouter.ai/settings/keys", "code": 403}}, PAY),
+    ("OpenRouter", 403, {"error": {"message": "Your chosen model requires moderation and your "
+     "input was flagged", "code": 403, "metadata": {"reasons": ["violence"]}}}, FILTERED),
+    ("OpenRouter, passed on", 400, {"error": {"message": "Provider returned error", "code": 400,
+     "metadata": {"raw": '{"error": {"message": "prompt is too long: 9 tokens > 8 maximum"}}'}}},
+     LONG),
+    ("OpenRouter, passed on as text", 400, {"error": {"message": "Provider returned error",
+     "metadata": {"raw": "Input is too long for requested model."}}}, LONG),
+    ("OpenRouter, passed on as nothing", 400, {"error": {"message": "Provider returned error",
+     "metadata": {"raw": 5}}}, BAD),
+    # Anthropic
+    ("Anthropic", 400, {"type": "error", "error": {"type": "invalid_request_error",
+     "message": "prompt is too long: 208310 tokens > 200000 maximum"}}, LONG),
+    ("Anthropic", 413, {"type": "error", "error": {"type": "request_too_large",
+     "message": "Request exceeds the maximum size"}}, LONG),
+    ("Anthropic", 400, {"type": "error", "error": {"type": "invalid_request_error", "message":
+     "Your credit balance is too low to access the Anthropic API."}}, PAY),
+    ("Anthropic", 529, {"type": "error", "error": {"type": "overloaded_error",
+     "message": "Overloaded"}}, SERVER),
+    # Gemini
+    ("Gemini", 400, [{"error": {"code": 400, "message": "The input token count (1196265) exceeds "
+     "the maximum number of tokens allowed (1048575).", "status": "INVALID_ARGUMENT"}}], LONG),
+    ("Gemini", 429, [{"error": {"code": 429, "message": "You exceeded your current quota",
+     "status": "RESOURCE_EXHAUSTED"}}], RATE),
+    # Bedrock
+    ("Bedrock", 400, {"Message": "Input is too long for requested model."}, LONG),
+    ("Bedrock", 400, {"message": "The provided model identifier is invalid."}, GONE),
+    # vLLM, FastAPI
+    ("vLLM", 400, {"object": "error", "message": "This model's maximum context length is 131072 "
+     "tokens. However, you requested 351430.", "type": "BadRequestError", "code": 400}, LONG),
+    ("FastAPI", 422, {"detail": [{"loc": ["body", "messages"], "msg": "Field required",
+     "input": {"text": "the model is retired: maximum context length is 1"}}]}, OTHER),
+    ("FastAPI", 400, {"detail": "prompt exceeds max length"}, LONG),
+    # LiteLLM
+    ("LiteLLM", 400, of_openai("litellm.ContextWindowExceededError: litellm.BadRequestError: "
+     "too much", "400"), LONG),
+    ("LiteLLM", 400, of_openai("litellm.ContentPolicyViolationError: no", "400"), FILTERED),
+    ("LiteLLM", 400, of_openai("Budget has been exceeded! Current cost: 26.0, Max budget: 0.25",
+     "400", "budget_exceeded"), PAY),
+    ("LiteLLM", 400, {"error": {"message": "{'error': '/chat/completions: Invalid model name "
+     "passed in model=vendor/x. Call `/v1/models` to view available models.'}", "code": "400"}},
+     GONE),
+    # Others
+    ("llama.cpp", 400, {"error": {"code": 400, "type": "exceed_context_size_error", "message":
+     "request (9412 tokens) exceeds the available context size (8192 tokens)"}}, LONG),
+    ("GitHub Models", 413, of_openai("prompt token count of 125516 exceeds the limit of 64000",
+     "model_max_prompt_tokens_exceeded"), LONG),
+    ("xAI", 400, {"code": "Client specified an invalid argument", "error": "This model's maximum "
+     "prompt length is 131072 but the request contains 537812 tokens."}, LONG),
+    ("xAI", 403, {"code": "permission-denied", "error": "Your team 1 has either used all available "
+     "credits or reached its monthly spending limit."}, PAY),
+    ("xAI", 403, {"code": "x", "error": "Content violates usage guidelines."}, FILTERED),
+    ("Mistral", 400, {"object": "error", "message": "Prompt contains 40000 tokens, too large for "
+     "model with 32768 maximum context length", "code": 3051}, LONG),
+    ("Mistral", 400, {"object": "error", "message": "Invalid model: vendor/x",
+     "type": "invalid_model", "code": "1500"}, GONE),
+    ("TGI", 422, {"error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= "
+     "65537. Given: 79993", "error_type": "validation"}, LONG),
+    ("Z.ai", 400, {"error": {"code": "1261", "message": "Prompt exceeds max length"}}, LONG),
+    ("Z.ai", 429, {"error": {"code": "1113", "message": "Your account is in arrears"}}, PAY),
+    ("Z.ai", 400, {"error": {"code": "1301", "message": "unsafe content"}}, FILTERED),
+    ("DashScope", 400, of_openai("Input data may contain inappropriate content.",
+     "data_inspection_failed", "data_inspection_failed"), FILTERED),
+    ("DashScope", 400, of_openai("Access denied", "Arrearage"), PAY),
+    ("DeepSeek", 400, of_openai("Content Exists Risk"), FILTERED),
+    ("Groq", 413, of_openai("Request too large for model on tokens per minute (TPM): Limit 6000",
+     "rate_limit_exceeded", "tokens"), RATE),
+    ("Perplexity", 400, of_openai("Invalid model 'vendor/x'. Permitted models can be found in the "
+     "documentation."), GONE),
+    # Retired
+    ("retired", 400, of_openai("The supported API model names are next-flash or next-pro, but you "
+     "passed vendor/x"), GONE),
+    ("retired", 400, of_openai("Model vendor/x has been decommissioned and is no longer supported"),
+     GONE),
+    ("retired, another", 400, of_openai("The supported API model names are next-flash or next-pro, "
+     "but you passed vendor/x-2"), BAD),
+    ("no word of the model", 400, of_openai("This parameter is no longer supported"), BAD),
+    ("a parameter", 400, of_openai("The model vendor/x does not support temperature"), BAD),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(BODIES)))
+def test_a_body_of_a_provider_is_understood(number: int) -> None:
+    where, status, body, code = BODIES[number]
+    made = failure(status, body)
+    assert (made.code, made.status) == (code, status), where
+    assert made.message
+
+
+def test_each_row_of_the_table_is_needed() -> None:
+    codes = {code for *_, code in BODIES}
+    assert codes >= {row.code for row in MEANINGS}
+    assert all(row.source and (row.names or row.words) for row in MEANINGS)
+
+
+def test_bedrock_names_an_error_in_a_header() -> None:
+    made = failure(400, {"message": "m"}, x_amzn_errortype="Model_Not_Found:http://x")
+    assert made.code is GONE
+
+
+def test_what_another_provider_said_is_told_too() -> None:
+    raw = '{"error": {"message": "slow down"}}'
+    body = {"error": {"message": "Provider returned error", "metadata": {"raw": raw}}}
+    assert failure(429, body).message == "Provider returned error: slow down"
+    assert failure(429, {"error": {"metadata": {"raw": raw}}}).message == "slow down"
+
+
+@pytest.mark.parametrize(
+    ("delay", "seconds"),
+    [("36s", 36.0), ("3.5s", 3.5), ("0s", 0.0), ("36", None), ("-1s", None), (37, None)],
+)
+def test_google_says_in_the_body_how_long_to_wait(delay: Any, seconds: float | None) -> None:
+    kind = "type.googleapis.com/google.rpc.RetryInfo"
+    details = [{"@type": "x"}, 5, {"@type": kind, "retryDelay": delay}]
+    body = [{"error": {"code": 429, "message": "m", "details": details}}]
+    assert failure(429, body).retry_after == seconds
+    assert failure(429, body, retry_after="7").retry_after == 7.0
+
+
+# --- Going on -------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("also", [(), (400,), (401, 403)])
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 408, 409, 422, 429, 500, 503])
 def test_one_goes_on_after_what_another_could_mend_and_after_what_the_entry_says(
@@ -178,6 +337,46 @@ def test_one_goes_on_after_what_another_could_mend_and_after_what_the_entry_says
     expected = made.code in GOING_ON or status in also
     assert goes_on(made, also, is_fallback=False) is expected
     assert goes_on(made, also, is_fallback=True) is expected
+
+
+@pytest.mark.parametrize("code", sorted(GOING_ON | ENDING))
+@pytest.mark.parametrize("is_fallback", [False, True])
+def test_a_code_goes_on_by_itself_or_as_the_entry_says(
+    code: Failing,
+    is_fallback: bool,  # noqa: FBT001 - of the table
+) -> None:
+    made = Failure(code, "m", 418)
+
+    def goes(*rules: int | str) -> bool:
+        return goes_on(made, rules, is_fallback=is_fallback)
+
+    assert goes() is (code in GOING_ON)
+    assert goes(str(code)) is goes(418) is True
+    assert goes(f"-{code}") is goes(-418) is goes(418, f"-{code}") is False
+    assert goes("no_endpoint", "-no_endpoint", 499, -499) is (code in GOING_ON)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(None, False), (200, False), (400, False), (429, True), (502, True)]
+)
+def test_after_what_is_too_large_one_goes_on_where_its_status_says_so(
+    status: int | None,
+    expected: bool,  # noqa: FBT001 - of the table
+) -> None:
+    made = Failure(Failing.ANSWER_TOO_LARGE, "m", status)
+    assert goes_on(made, (), is_fallback=False) is expected
+
+
+@pytest.mark.parametrize(
+    ("window", "overflowed", "expected"),
+    [(None, 100, True), (100, None, True), (101, 100, True), (100, 100, False), (99, 100, False)],
+)
+def test_an_input_may_fit_where_the_window_is_larger_or_unknown(
+    window: int | None,
+    overflowed: int | None,
+    expected: bool,  # noqa: FBT001 - of the table
+) -> None:
+    assert may_hold(window, overflowed) is expected
 
 
 @pytest.mark.parametrize("code", [code for code in Failing if code.name.startswith("NO_")])

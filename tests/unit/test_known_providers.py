@@ -6,7 +6,7 @@ import urllib.parse
 
 import pytest
 
-from policy_router.calls.dialects import CHAT, RESPONSES
+from policy_router.calls.dialects import CHAT, MESSAGES, RESPONSES
 from policy_router.diagnostics.redaction import REFERENCE
 from policy_router.domain import NOTHING, Provider
 from policy_router.policy.known_providers import _ROWS, KNOWN_PROVIDERS
@@ -65,7 +65,7 @@ def test_a_key_is_a_reference_to_the_environment(provider: Provider) -> None:
 
 def test_a_dialect_has_only_words_that_there_are(provider: Provider) -> None:
     dialect = provider.dialect
-    assert dialect.api in {None, CHAT, RESPONSES}
+    assert dialect.api in {None, CHAT, RESPONSES, MESSAGES}
     assert dialect.system_role in {None, "system", "developer"}
     assert dialect.max_tokens in {None, "max_tokens", "max_completion_tokens"}
     assert set(dialect.unsupported) <= {"stream_options"}

@@ -19,7 +19,14 @@ from policy_router.analysis import (
 from policy_router.analysis import suites as module
 from policy_router.analysis.drafting import expectation_of, suite_of
 from policy_router.analysis.requests import merged
-from policy_router.analysis.suites import policy_beside, read_suite, read_suite_text
+from policy_router.analysis.running import first_failure
+from policy_router.analysis.suites import (
+    policy_beside,
+    read_suite,
+    read_suite_text,
+    suites_about,
+    suites_among,
+)
 from tests.support.commands import STRICT, write
 
 POLICY = """\
@@ -366,6 +373,86 @@ def test_a_suite_that_cannot_be_read(tmp_path: Path) -> None:
     suite = read_suite(tmp_path / "none_test.yaml")
     assert [item.code for item in suite.found] == ["PR113"]
     assert not run_suite(suite).passed
+
+
+def test_the_policy_of_a_suite_is_where_it_says(tmp_path: Path) -> None:
+    for name in ("rules", "tests"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "rules" / "a.yaml").write_text(STRICT)
+    suite = tmp_path / "tests" / "a_test.yaml"
+    suite.write_text("policy: ../rules/a.yaml\ntests: [{name: a, expect: {entry: small}}]")
+    read_ = read_suite(suite)
+    assert run_suite(read_).passed
+    assert read_.policy is not None
+    assert [source.name for source in read_.policy.sources] == [f"{tmp_path}/rules/a.yaml"]
+
+
+def about(*places: str, folder: Path, policy: str) -> list[str]:
+    """Write suites, and return those about a policy."""
+    suite = "tests: [{name: a, expect: {entry: small}}]"
+    for place in places:
+        name, _, named = place.partition("=")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"policy: {named}\n{suite}" if named else suite)
+    found = suites_about(folder / policy, loads(STRICT, name="p.yaml"))
+    assert first_failure(found) is None
+    return [Path(it.path).relative_to(folder).as_posix() for it in found]
+
+
+def test_the_suites_about_a_policy_are_found(tmp_path: Path) -> None:
+    write(tmp_path, acme_yaml=STRICT)
+    places = ("acme_test.yaml", "b_test.yaml=acme.yaml", "acme_test.yml=other.yaml")
+    assert about(*places, folder=tmp_path, policy="acme.yaml") == ["acme_test.yaml"]
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    write(rules, one_yaml=STRICT)
+    found = about(
+        *("rules/all_test.yaml", "rules/one_test.yaml", "rules_test.yaml"),
+        *("rules/x/deep_test.yaml", "rules/x/whole_test.yaml=..", "rules/none_test.yaml=none"),
+        folder=tmp_path,
+        policy="rules",
+    )
+    assert found == ["rules_test.yaml", "rules/all_test.yaml", "rules/x/whole_test.yaml"]
+
+
+def test_the_suites_about_all_of_a_bundle_are_found() -> None:
+    suite = "tests: [{name: a, expect: {entry: small}}]"
+    names = [
+        *("one.yaml", "x/y.yaml", "all_test.yaml", "one_test.yaml", "x_test.yaml", "x/z_test.yaml"),
+        *("named_test.yaml=.", "x/up_test.yml=..", "x/part_test.yaml=y.yaml", "out_test.yaml=.."),
+    ]
+    files = []
+    for name in names:
+        place, _, named = name.partition("=")
+        files.append((place, (f"policy: {named}\n{suite}" if named else suite).encode()))
+    policy = loads(STRICT, name="p.yaml")
+    found = suites_among(files, policy)
+    assert [it.path for it in found] == ["all_test.yaml", "named_test.yaml", "x/up_test.yml"]
+    assert first_failure(found) is None
+
+
+def test_the_first_failure_has_its_place(tmp_path: Path) -> None:
+    good, bad = (
+        read(f"tests: [{{name: a, expect: {{level: {it}}}}}]") for it in ("config", "task")
+    )
+    assert first_failure([good, bad]) == (
+        "acme_test.yaml:1:16: the test `a` fails: level: expected `task`, found `config`"
+    )
+    wrong = read("tests: [{name: a, expect: {}}]")
+    assert first_failure([wrong, bad]) == "acme_test.yaml:1:27: there is nothing in it"
+    write(tmp_path, acme_yaml=STRICT)
+    (tmp_path / "acme_test.yaml").symlink_to(tmp_path / "acme_test.yaml.d" / "none")
+    (tmp_path / "acme_test.yml").mkdir()
+    found = suites_about(tmp_path / "acme.yaml", ACME)
+    assert found == []
+    (tmp_path / "acme_test.yaml").unlink()
+    (tmp_path / "acme_test.yaml").write_bytes(b"\xff")
+    (tmp_path / "rules" / "folder_test.yaml").mkdir(parents=True)
+    failure = first_failure(suites_about(tmp_path / "rules", ACME))
+    assert failure is not None
+    assert "folder_test.yaml:1:1: the file cannot be read" in failure
+    failure = first_failure(suites_about(tmp_path / "acme.yaml", ACME))
+    assert failure == f"{tmp_path}/acme_test.yaml:1:1: the file is not UTF-8"
 
 
 # Decisions as tests

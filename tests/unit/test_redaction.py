@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policy_router.diagnostics.redaction import KEY_SHAPE, REFERENCE, redact
+from policy_router.diagnostics.redaction import KEY_SHAPE, REFERENCE, redact, redact_words
 
 SHAPED = [
     "sk-abcdefghijklmnop",
@@ -132,6 +132,41 @@ def test_a_reference_names_a_variable_or_a_file(
     is_reference: bool,  # noqa: FBT001
 ) -> None:
     assert bool(REFERENCE.fullmatch(text)) is is_reference
+
+
+WORDS = [
+    ("Unknown key: temperatur", "Unknown key: temperatur"),
+    ("Unrecognized keys: 'a', 'b'", "Unrecognized keys: 'a', 'b'"),
+    ("KeyError: 'messages'", "KeyError: 'messages'"),
+    ("missing token: <eos>", "missing token: <eos>"),
+    ("unexpected keyword: max_tokens", "unexpected keyword: max_tokens"),
+    ("token: expected string, received number", "token: expected string, received number"),
+    ("Invalid API key: please check it", "Invalid API key: please check it"),
+    ("basic authentication failed", "basic authentication failed"),
+    ("author: somebody", "author: somebody"),
+    ("Invalid API key: a1b2c3d4", "Invalid API key: ********"),
+    ("Incorrect API key provided: a1***d4. See", "Incorrect API key provided: ******** See"),
+    ("Authorization: Bearer abcdef123 is wrong", "Authorization: Bearer ********* is wrong"),
+    ("got Basic dXNlcjpwYXNz=", "got Basic *************"),
+    ("'x-api-key': 'hunter22'", "'x-api-key': '********'"),
+    ('{"api_key": "abcd-1234"}', '{"api_key": "*********"}'),
+    ("the password: hunter2", "the password: *******"),
+    ("client_secret=abc12345", "client_secret=********"),
+    ("set-cookie: sid=b12345; path=/", "set-cookie: **********; path=/"),
+    ("wrong: sk-abcdefghijklmnop", "wrong: *******************"),
+    ("https://me:hunter2@h/v1", "https://**********@h/v1"),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), WORDS)
+def test_of_what_others_say_only_secrets_are_masked(text: str, shown: str) -> None:
+    assert redact_words(text) == shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["api-key " * 20_000, "key:" * 30_000, "bearer a1" * 20_000])
+def test_long_words_of_others_take_no_long_time(text: str) -> None:
+    assert len(redact_words(text)) == len(text)
 
 
 @pytest.mark.slow

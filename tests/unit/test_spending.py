@@ -120,6 +120,8 @@ def test_tokens_that_are_put_in_a_cache_may_be_the_dearest() -> None:
     target = Target("m", "p", {"max_tokens": 10}, "m")
     assert dearest(policy, [target], 100) == 0.00012
     assert dearest(dear, [target], 100) == 0.000145
+    assert dearest(dear, [target, Target("m", "p", {}, "m")], 100) is None
+    assert dearest(dear, [target], None) is None
 
 
 # Deciding, in order.
@@ -397,13 +399,12 @@ def test_a_child_that_was_paid_is_delivered_where_its_budget_cannot_be_written()
     )
 
 
-def test_what_cannot_be_released_stays_reserved(caplog: pytest.LogCaptureFixture) -> None:
-    budget = Broken(settles=True)
-
-    async def child(_target: Target, _task: Any) -> str:
-        raise asyncio.CancelledError
-
-    with delegator(child, budget=budget) as it:
+def test_what_cannot_be_released_stays_reserved(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    budget, log = Broken(settles=True), DecisionLog(tmp_path / "log")
+    log.close()
+    with delegator(budget=budget, log=log) as it, pytest.raises((LogError, RuntimeError)):
         it.delegate(tasks("small", "small"))
     assert budget.budget.remaining() == 10**9 - 2 * 2_100_000
     assert "disk is full" in caplog.text

@@ -6,10 +6,14 @@ import argparse
 import shlex
 from pathlib import Path
 
+from policy_router.analysis.running import first_failure
+from policy_router.analysis.suites import suites_about
+from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS
 from policy_router.cli.inputs import read_policy
 from policy_router.cli.log.arguments import add_key, key_of
 from policy_router.cli.options import add_strict
-from policy_router.cli.terminal import counted, out
+from policy_router.cli.terminal import counted, err, out
+from policy_router.diagnostics.model import printable
 from policy_router.errors import RequestError, reason_of
 from policy_router.log.files import write_whole
 from policy_router.log.sign.keys import SignatureError, read_signer
@@ -30,12 +34,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> None:
-    """Make a bundle of a policy that has no errors."""
+def run(options: argparse.Namespace) -> int:
+    """Make a bundle of a policy that has no errors, and whose tests pass."""
     signer, folder = key_of(options.key, read_signer), Path(options.folder)
     if folder.exists() and not folder.is_dir():
         raise RequestError(options.folder, "a folder of rule files is wanted")
     policy = read_policy(options.folder, is_strict=options.strict)
+    failure = first_failure(suites_about(folder, policy))
+    if failure is not None:
+        err(f"policy-router: {printable(failure)}")
+        return POLICY_ERRORS
     serial = int(options.now.timestamp()) if options.serial is None else options.serial
     try:
         bundle = build(folder, signer, serial)
@@ -49,6 +57,7 @@ def run(options: argparse.Namespace) -> None:
         files = counted(len(policy.sources), "file")
         out(f"wrote {options.output}: {files} of {policy.name}, serial {serial}")
         out(f"next: policy-router serve {shlex.quote(options.output)} --policy-key FILE --log DIR")
+    return GOOD
 
 
 def _serial(text: str) -> int:

@@ -14,7 +14,13 @@ from msgspec import Raw, UnsetType
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.trace import ConditionTrace, trace
-from policy_router.decision.explain.why_not import WhyNot, asking_level, traces_of, why_not_selected
+from policy_router.decision.explain.why_not import (
+    WhyNot,
+    asking_level,
+    forbidden_outside,
+    traces_of,
+    why_not_selected,
+)
 from policy_router.decision.explain.wording import (
     REASONS,
     aligned,
@@ -135,6 +141,16 @@ class _Page:
         for entry, traces in self.explanation.entries() if full else ():
             yield ""
             yield f"{self.paint(entry.name, 'strong')}   {entry.span}"
+            for item in traces:
+                yield from (f"  {line}" for line in item.lines())
+        yield from self.outside() if full else ()
+
+    def outside(self) -> Iterator[str]:
+        """Yield the forbid rules that rejected a target which is no pool entry."""
+        explanation = self.explanation
+        for candidate, traces in forbidden_outside(explanation.evaluation, explanation.record):
+            yield ""
+            yield f"{self.paint(printable(candidate.model), 'strong')}   not in the pool"
             for item in traces:
                 yield from (f"  {line}" for line in item.lines())
 
@@ -283,21 +299,22 @@ def explanation_as_json(explanation: Explanation, *, full: bool = False) -> dict
         answer["why_not"] = {
             "name": question.name,
             "lines": question.lines,
-            "conditions": [_trace_as_json(it) for it in question.traces],
+            "conditions": [trace_as_json(it) for it in question.traces],
         }
     if full:
         answer["entries"] = [
             {
                 "entry": entry.name,
                 "place": str(entry.span),
-                "conditions": [_trace_as_json(it) for it in traces],
+                "conditions": [trace_as_json(it) for it in traces],
             }
             for entry, traces in explanation.entries()
         ]
     return answer
 
 
-def _trace_as_json(item: ConditionTrace) -> dict[str, Any]:
+def trace_as_json(item: ConditionTrace) -> dict[str, Any]:
+    """Return the trace of a condition as plain data."""
     return {
         "title": item.title,
         "value": item.value,
@@ -306,5 +323,5 @@ def _trace_as_json(item: ConditionTrace) -> dict[str, Any]:
             {"depth": part.depth, "text": part.text, "value": part.value, "inputs": part.inputs}
             for part in item.parts
         ],
-        "variables": [_trace_as_json(it) for it in item.variables],
+        "variables": [trace_as_json(it) for it in item.variables],
     }

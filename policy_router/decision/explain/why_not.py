@@ -16,6 +16,8 @@ from policy_router.decision.evaluator import (
 )
 from policy_router.decision.explain.trace import ConditionTrace, trace
 from policy_router.decision.explain.wording import REASONS, aligned, named, reason
+from policy_router.decision.prepared import Candidate
+from policy_router.decision.record import Candidate as RecordedCandidate
 from policy_router.decision.record import (
     DecisionRecord,
     ReasonCode,
@@ -45,6 +47,8 @@ def why_not_selected(evaluation: Evaluation, record: DecisionRecord, name: str) 
     """Return why a name was not selected; of one model at two providers, for each of them."""
     policy, selected = evaluation.policy, record.decision.target
     entries = meant(evaluation, name, "") if name and policy.pool is not None else []
+    if not entries and (outside := _outside(evaluation, record, name)) is not None:
+        return outside
     if not entries:
         answer = f"{quote(name)} is no entry of the pool"
         if policy.pool is None:
@@ -66,6 +70,49 @@ def why_not_selected(evaluation: Evaluation, record: DecisionRecord, name: str) 
         lines.append(_if_asked_for(evaluation, record, entry))
         traces.extend(_blocking_traces(evaluation, record, entry))
     return WhyNot(name, tuple(lines), tuple(traces))
+
+
+def _outside(evaluation: Evaluation, record: DecisionRecord, name: str) -> WhyNot | None:
+    """Return why a model that is no entry was not selected, if a forbid rule was in its way."""
+    traces = tuple(
+        item
+        for candidate, found in forbidden_outside(evaluation, record)
+        if candidate.model == name
+        for item in found
+    )
+    rows = [
+        (named(step), f"proposed, and {reason(it)}")
+        for step in record.steps
+        for it in step.candidates or ()
+        if it.model == name
+    ]
+    head = f"{printable(name)}   not in the pool"
+    return WhyNot(name, (head, *aligned(rows)), traces) if traces else None
+
+
+def forbidden_outside(
+    evaluation: Evaluation, record: DecisionRecord
+) -> Iterator[tuple[Candidate, tuple[ConditionTrace, ...]]]:
+    """Yield what forbid rules rejected that is no pool entry, with the traces of these rules."""
+    rules = {rule.id: rule for rule in evaluation.policy.forbid}
+    proposed = (
+        (Candidate(it.model, _provider_of(evaluation, step, it), step.level), it.forbid)
+        for step in record.steps
+        for it in step.candidates or ()
+        if isinstance(it.model, str) and isinstance(it.forbid, str)
+    )
+    for candidate, id_ in proposed:
+        if isinstance(id_, str):
+            title = f"forbid {id_}"
+            yield candidate, (trace(evaluation, title, rules[id_].when, candidate),)
+
+
+def _provider_of(evaluation: Evaluation, step: Step, candidate: RecordedCandidate) -> str:
+    """Return the provider of a candidate: recorded, or the only one that it can be."""
+    if isinstance(candidate.provider, str):
+        return candidate.provider
+    own = "" if step.level is Level.PARENT else evaluation.policy.provider
+    return own or str(evaluation.values["parent"]["provider"])
 
 
 def _if_asked_for(evaluation: Evaluation, record: DecisionRecord, entry: PoolEntry) -> str:

@@ -258,6 +258,10 @@ class _WriterWalk:
             with open_file(segment.path) as stream:
                 scan.segment(segment.name, stream)
             self._tell_torn(segment, is_last=segment is segments[-1])
+            if scan.is_lost:
+                self._lost(
+                    segment, next((it for it in segments if it.number > segment.number), None)
+                )
             passed(segment)
             expected = segment.number + 1
         self._end(expected)
@@ -286,6 +290,16 @@ class _WriterWalk:
     ) -> None:
         message = f"{spelt_lines(*lines)}: {words}" if lines else words
         self._found.tell(Problem(damage, where, message, lines))
+
+    def _lost(self, segment: Segment, following: Segment | None) -> None:
+        """Tell that the rest of a segment was not looked at, and go on behind it."""
+        scan, view = self._scan, first_line(following) if following else None
+        end = self._head.seq if self._head else 0
+        last = max(view.seq - 1 if view else end, scan.seq)
+        self._places.add(
+            Damage.EDITED, segment.name, scan.seq + 1, last + 1 if view is None else last
+        )
+        scan.go_on_at(view.seq - 1 if view else last, view.prev if view else "")
 
     def _tell_torn(self, segment: Segment, *, is_last: bool) -> None:
         torn = self._scan.torn

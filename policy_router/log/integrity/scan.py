@@ -29,8 +29,10 @@ from policy_router.log.entry import (
 )
 
 _BLOCK = 256 * 1024
-_CLOSE_BLOCK = 64 * 1024
+_CLOSE_BLOCK = 16 * 1024
 _MOST_MISSING = 50
+_MOST_UNREADABLE = 2_000
+"""After so many lines of a segment that are none, the others are not looked at."""
 
 
 class Signed(Protocol):
@@ -72,6 +74,7 @@ class Scan:
         gaps: what lines say is not in the log, with the numbers of the lines.
         torn: how many bytes the last segment has after its last line end.
         watched_hash: the hash of the line that is watched for; None where it was not met.
+        is_lost: whether the last segment does not say where the next one goes on.
     """
 
     def __init__(
@@ -100,7 +103,7 @@ class Scan:
         self.revisions: set[str] = set()
         self.prunes: list[tuple[int, Prune]] = []
         self.gaps: list[tuple[int, Gap]] = []
-        self.torn = 0
+        self.torn, self.is_lost = 0, False
         self.watched_hash = prev if watched == seq else None
         self._watched, self._wanted, self._signed, self._met = watched, wanted, signed, met
         self._marker = b""
@@ -108,7 +111,7 @@ class Scan:
         self._is_open = False  # whether that ends without saying so
         self._missing: list[tuple[int, int]] = []  # lines that may yet come, out of order
         self._oldest = self._newest = self._size = 0  # of the segment so far
-        self._last_kind = ""
+        self._unreadable, self._last_kind = 0, ""
 
     def segment(self, name: str, stream: IO[bytes]) -> SegmentExtent:
         """Go through a segment, and return what it holds.
@@ -119,7 +122,7 @@ class Scan:
         """
         first = self.seq + 1
         self._oldest = self._newest = self._size = 0
-        self._last_kind, blocks = "", Blocks(stream)
+        self._last_kind, blocks, self._unreadable, self.is_lost = "", Blocks(stream), 0, False
         for block in blocks:
             if not (block.endswith(b"\n") and self._is_whole(name, block)):
                 end = self._hole(name, block)
@@ -128,7 +131,8 @@ class Scan:
                     self._size += end
                     break
                 for part in _parts(block):
-                    self._closely(name, part)
+                    if not self._give_up():
+                        self._closely(name, part)
             self._size += len(block)
             self._name, self._is_open = name, False
         self.torn = blocks.torn
@@ -138,8 +142,8 @@ class Scan:
 
     def _is_whole(self, name: str, block: bytes) -> bool:
         """Check lines at once, and go on to their end where they are whole."""
-        read = views_of(block)
-        if read is None:
+        read = None if self.is_lost else views_of(block)
+        if read is None or len(read) != block.count(b"\n"):  # Empty lines are passed over.
             return False
         hashes = [hashlib.sha256(line).hexdigest() for line in block.split(b"\n")[:-1]]
         last = self.seq + len(hashes)
@@ -161,9 +165,9 @@ class Scan:
 
     def _note(self, block: bytes, read: Sequence[LineView]) -> None:
         """Remember of which policies the decisions are, and what is not there."""
-        times = [line.time for line in read]
-        self._oldest = min(self._oldest or times[0], min(times))
-        self._newest, self._last_kind = max(self._newest, max(times)), read[-1].kind
+        times = sorted(line.time for line in read)
+        self._oldest = min(self._oldest or times[0], times[0])
+        self._newest, self._last_kind = max(self._newest, times[-1]), read[-1].kind
         records = [line.record for line in read if line.record]
         # Most lines are of the policy of the line before: to count it is quicker than to read it.
         if not self._marker or block.count(self._marker) != len(records):
@@ -196,6 +200,7 @@ class Scan:
         """Tell what was done to the lines of a block, one by one."""
         lines = block.removesuffix(b"\n").split(b"\n")
         views = [view_of(line) for line in lines]
+        self._unreadable += views.count(None)
         befores = {view.prev for view in views if view}
         for line, view, after in zip(lines, views, [*views[1:], None], strict=True):
             digest = hashlib.sha256(line).hexdigest()
@@ -204,6 +209,11 @@ class Scan:
             if view:
                 self._note(b"", [view])
             self._name = name
+
+    def _give_up(self) -> bool:
+        """Tell whether a segment holds so much else that the rest of it is not looked at."""
+        self.is_lost = self._unreadable > _MOST_UNREADABLE
+        return self.is_lost
 
     def _line(self, name: str, view: LineView | None, digest: str, *, is_confirmed: bool) -> None:
         """Tell what was done to a line, and go on after it.

@@ -208,8 +208,11 @@ class LogReader:
 
     def _read(self, segment: Segment, content: bytes) -> Iterator[Line]:
         try:
-            entry = LogEntry.from_json(content)
+            # To raise takes long, and there may be very many.
+            entry = LogEntry.from_json(content) if content[:1] == b"{" else None
         except RecordError:
+            entry = None
+        if entry is None:
             self.unreadable += 1
             return
         yield Line(segment.writer, segment.number, entry, content)

@@ -15,7 +15,7 @@ from msgspec import UNSET
 from policy_router.decision.compare import reads_now
 from policy_router.decision.evaluator import decide
 from policy_router.decision.record import DecisionRecord
-from policy_router.decision.request import Request, moment
+from policy_router.decision.request import Request, moment, spelt
 from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
 from policy_router.log.entry import RecordView
@@ -80,6 +80,11 @@ def is_time(text: str) -> bool:
     except RequestError:
         return False
     return True
+
+
+def is_spelt(text: str) -> bool:
+    """Tell whether a time is as records have it."""
+    return is_time(text) and spelt(moment(text)) == text
 
 
 @lru_cache(maxsize=MOST_POLICIES)

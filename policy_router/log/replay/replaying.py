@@ -14,12 +14,13 @@ from msgspec import Raw, Struct, field
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.replay import Outcome, compared, replay
 from policy_router.errors import RecordError
-from policy_router.log.entry import Kind, known_record_view
+from policy_router.log.entry import Kind, LineView, known_record_view
 from policy_router.log.folder import LogFolder, Progress, readable
 from policy_router.log.replay.chunks import Chunk, Job, chunks, covered_views, over_all
 from policy_router.log.replay.decisions import (
     MOST_POLICIES,
     Decider,
+    is_spelt,
     is_time,
     kept_policy,
 )
@@ -139,7 +140,7 @@ def replay_chunk(job: Job, chunk: Chunk) -> ReplayReport:
             report.unreadable += 1
         elif line.kind == Kind.DECISION:
             try:
-                outcome, reason = _replayed(job, line.record, report)
+                outcome, reason = _replayed(job, line, report)
             except RecordError as problem:
                 outcome, reason = Outcome.NOT_REPLAYABLE, str(problem)
             if outcome is Outcome.IDENTICAL:
@@ -149,23 +150,26 @@ def replay_chunk(job: Job, chunk: Chunk) -> ReplayReport:
     return report
 
 
-def _replayed(job: Job, content: Raw, report: ReplayReport) -> tuple[Outcome, str]:
+def _replayed(job: Job, line: LineView, report: ReplayReport) -> tuple[Outcome, str]:
     """Return what became of a decision, and why where it is not identical.
 
     Raises:
         RecordError: it cannot be made again.
     """
-    view = known_record_view(content)
+    view = known_record_view(line.record)
     if view is None:
-        DecisionRecord.from_json(bytes(content))  # says why
+        DecisionRecord.from_json(bytes(line.record))  # says why
         raise RecordError("not a decision record")  # pragma: no cover - it has said so
     decider = _decider(job, view.policy.revision)
     if isinstance(decider, str):
         raise RecordError(decider)
     again = decider.decided(view, report) if is_time(view.now) else None
-    if again == (view.decision, view.steps):
+    if not _has_its_caller(line.caller, view.request):
+        return Outcome.CHANGED, "the line has another caller than the request"
+    is_named = view.policy.name == decider.policy.name and is_spelt(view.now)
+    if is_named and again == (view.decision, view.steps):
         return Outcome.IDENTICAL, ""
-    record = DecisionRecord.from_json(bytes(content))
+    record = DecisionRecord.from_json(bytes(line.record))
     made = replay(decider.policy, record)
     if made.outcome is not Outcome.IDENTICAL:
         return made.outcome, made.reason or ""
@@ -173,6 +177,13 @@ def _replayed(job: Job, content: Raw, report: ReplayReport) -> tuple[Outcome, st
         # It says the same in the words of another version, which has other optional fields.
         return Outcome.IDENTICAL, ""
     return Outcome.CHANGED, "the record is not as any version writes it"
+
+
+def _has_its_caller(caller: Raw, request: Raw) -> bool:
+    """Tell whether a line has the caller of a request; both are JSON with sorted keys."""
+    if caller:
+        return b'"caller":' + bytes(caller) in bytes(request)
+    return b'"caller":{' not in bytes(request)
 
 
 @lru_cache(maxsize=MOST_POLICIES)

@@ -29,6 +29,7 @@ from policy_router.policy.yaml.reader import (
 )
 from policy_router.policy.yaml.remarks import remarks
 from policy_router.policy.yaml.tree import MAX_DEPTH, MAX_NODES, MAX_PROBLEMS
+from policy_router.policy.yaml.writing import block, flow
 
 __all__ = [
     "EMBEDDED_KEY",
@@ -45,6 +46,8 @@ __all__ = [
     "SequenceNode",
     "Value",
     "at",
+    "block",
+    "flow",
     "plain",
     "read",
     "read_mapping",

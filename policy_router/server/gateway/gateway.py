@@ -7,6 +7,7 @@ client, the plan goes on after a failure; afterwards never.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -211,8 +212,7 @@ class _Forwarding:
         """
         answer = None
         try:
-            with self._hang_up.cancels():
-                answer = await self._walk()
+            answer = await self._hang_up.wait(self._walk())
         except (DisconnectedError, asyncio.CancelledError):
             self._plan.cancelled()
             raise
@@ -392,16 +392,16 @@ class _Forwarding:
 
     async def _next(self, stream: _Stream, seen: Seen) -> bytes | None:
         """Return the next piece; None at the end."""
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if seen.has_news:
             stream.alive = now
         elif now - stream.alive > stream.idle:
             raise TimeoutError
-        with self._hang_up.cancels():
-            if stream.deadline is None:
-                return await anext(stream.pieces, None)
-            async with asyncio.timeout_at(stream.deadline):
-                return await anext(stream.pieces, None)
+        following = anext(stream.pieces, None)
+        if stream.deadline is None:
+            return await self._hang_up.wait(following)
+        async with asyncio.timeout_at(stream.deadline):
+            return await self._hang_up.wait(following)
 
     def _ended(self, leg: Leg, seen: Seen) -> None:
         if seen.error is not None:
@@ -460,14 +460,14 @@ class _Stream:
         pieces: what comes of it.
         idle: seconds that it may be silent.
         began: when the call began, by the clock of the event loop.
-        alive: when it last had news.
+        alive: when it last had news, by the clock that only goes forward.
         deadline: when it has to have ended; None is never.
     """
 
     def __init__(self, leg: Leg, received: Received, idle: float, began: float) -> None:
         self.leg, self.received, self.idle, self.began = leg, received, idle, began
         self.pieces = received.pieces(idle)
-        self.alive = asyncio.get_running_loop().time()
+        self.alive = time.monotonic()
         total = leg.limits.total
         self.deadline = None if total is None else began + total
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from policy_router.server.asking import DisconnectedError, Receive
+
+T = TypeVar("T")
 
 
 class HangUp:
@@ -23,6 +25,7 @@ class HangUp:
             gone: returns what the client sends, until it has hung up.
         """
         self.has_come: bool = False
+        self._task: asyncio.Task[object] | None = asyncio.current_task()
         self._waiting: asyncio.Task[object] | None = None
         watching = None if gone is None else self._watch(gone)
         self._watcher = None if watching is None else asyncio.create_task(watching)
@@ -34,18 +37,17 @@ class HangUp:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    @contextmanager
-    def cancels(self) -> Iterator[None]:
-        """Cancel what the running task waits for in the block, when the client hangs up.
+    async def wait(self, awaited: Awaitable[T]) -> T:
+        """Wait for something until the client hangs up.
 
         Raises:
             DisconnectedError: it has.
         """
-        if self.has_come:
-            raise DisconnectedError
-        self._waiting = asyncio.current_task()
+        self._waiting = self._task
         try:
-            yield
+            if self.has_come:
+                raise DisconnectedError
+            return await awaited
         except asyncio.CancelledError:
             if not self._has_cancelled():
                 raise
@@ -55,7 +57,7 @@ class HangUp:
 
     def _has_cancelled(self) -> bool:
         """Tell whether the running task was cancelled because of the client, and nothing else."""
-        return self.has_come and self._waiting is not None and self._waiting.uncancel() == 0
+        return self.has_come and self._task is not None and self._task.uncancel() == 0
 
     def end(self) -> None:
         """Watch no more."""

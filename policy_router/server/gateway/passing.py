@@ -39,6 +39,7 @@ _STATUSES: Final = {
 }
 """What providers call an error in an answer, as the status that it would have had."""
 _UNFINISHED: Final = frozenset({"in_progress", "queued"})
+_ABOUT: Final = frozenset({"role", "type"})
 _LIFELESS: Final = frozenset({"ping"})
 
 
@@ -61,7 +62,7 @@ class _Usage(Struct):
 
 class _Choice(Struct):
     finish_reason: Any = None
-    delta: Raw = _NULL
+    delta: Any = None
 
 
 class _Details(Struct):
@@ -87,7 +88,7 @@ class _Event(_Answer):
     choices: tuple[_Choice, ...] | UnsetType | None = UNSET
     response: _Answer | None = None
     message: Raw = _NULL
-    delta: Raw = _NULL
+    delta: Any = None
 
 
 class Seen:
@@ -162,14 +163,11 @@ class Seen:
         """Look at what events of the newer APIs are called."""
         kind = event.type
         if event.choices is UNSET:
-            self.has_news = kind not in _LIFELESS and (
-                event.delta == _NULL or _is_news(event.delta)
-            )
+            self.has_news = kind not in _LIFELESS and (event.delta is None or _is_news(event.delta))
         if kind == "message_start":
-            self._know(_part(event.message, _ANSWERS) or _Answer())
-        elif kind == "message_delta":
-            stopped = _part(event.delta, _ANSWERS)
-            self.finish_reason = (stopped and _word(stopped.stop_reason)) or self.finish_reason
+            self._know(_part(event.message))
+        elif kind == "message_delta" and isinstance(event.delta, dict):
+            self.finish_reason = _word(event.delta.get("stop_reason")) or self.finish_reason
         if kind in _ERRORS and self.error is None:
             self.error = content
         self.is_complete = self.is_complete or kind in _FINAL
@@ -226,6 +224,8 @@ class Events:
         """Take a piece in, and return what of it may pass."""
         if self._is_unread:
             return piece
+        if not self._parts and piece.endswith(b"\n\n"):  # as most do
+            return self._looked(piece)
         seam = self._parts[-1][-_OVERLAP:] if self._parts else b""
         if _END.search(seam + piece) is None:
             self._parts.append(piece)
@@ -253,15 +253,10 @@ class Events:
         for secret in self._secrets:
             if secret in content:
                 content = content.replace(secret, b"***")
-        if not self._drops_usage:
-            for data in _data_of(content):
-                self._take(data)
+        usages = [data for data in _data_of(content) if self._take(data)]
+        if not usages or not self._drops_usage:
             return content
-        kept = []
-        for event in _events_of(content):
-            is_usage = [self._take(data) for data in _data_of(event)]
-            if not any(is_usage):
-                kept.append(event)
+        kept = [it for it in _events_of(content) if not any(data in it for data in usages)]
         return b"".join(kept)
 
     def _take(self, data: bytes) -> bool:
@@ -286,22 +281,18 @@ def _data_of(content: bytes) -> Iterator[bytes]:
             yield line[5:].strip()
 
 
-def _is_news(delta: Raw) -> bool:
+def _is_news(delta: Any) -> bool:
     """Tell whether a part of an answer has anything in it, besides who speaks."""
-    try:
-        content = msgspec.json.decode(delta)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return True
-    if not isinstance(content, dict):
-        return bool(content)
-    return any(value for key, value in content.items() if key not in {"role", "type"})
+    if not isinstance(delta, dict):
+        return bool(delta)
+    return any(value for key, value in delta.items() if key not in _ABOUT)
 
 
-def _part(content: Raw, decoder: msgspec.json.Decoder[_Answer]) -> _Answer | None:
+def _part(content: Raw) -> _Answer:
     try:
-        return decoder.decode(content)
+        return _ANSWERS.decode(content)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
+        return _Answer()
 
 
 def _word(value: Any) -> str | None:

@@ -6,16 +6,18 @@ verified, redirects are not followed, and no cookie is kept.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import aclosing
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from policy_router.calls.limits import Limits
 from policy_router.errors import needs_extra
+from policy_router.server.gateway.connection import Connection
 
 with needs_extra("run", "openai", "the gateway"):
     _SDK: Final = version("openai")
@@ -58,6 +60,7 @@ class Received:
         self.status: int = response.status
         self.headers: Headers = [(name.lower(), value) for name, value in response.headers]
         self._response, self._timeouts = response, timeouts
+        self._pieces = cast("AsyncIterable[bytes]", response.stream)
 
     def header(self, name: bytes) -> bytes:
         """Return a header; empty where there is none."""
@@ -71,7 +74,7 @@ class Received:
         """
         self._timeouts["read"] = idle
         try:
-            async for piece in self._response.aiter_stream():
+            async for piece in self._pieces:
                 yield piece
         finally:
             await self._response.aclose()
@@ -86,6 +89,73 @@ class Received:
                 if size > longest:
                     break
         return b"".join(parts)
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """A connection, as httpcore reads and writes it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        try:
+            return await self._connection.read(timeout)
+        except TimeoutError as problem:
+            raise httpcore.ReadTimeout(problem) from None
+        except OSError as problem:
+            raise httpcore.ReadError(problem) from None
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        try:
+            await self._connection.write(buffer, timeout)
+        except TimeoutError as problem:
+            raise httpcore.WriteTimeout(problem) from None
+        except OSError as problem:
+            raise httpcore.WriteError(problem) from None
+
+    async def aclose(self) -> None:
+        self._connection.close()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            await self._connection.secure(ssl_context, server_hostname, timeout)
+        except TimeoutError as problem:
+            raise httpcore.ConnectTimeout(problem) from None
+        except OSError as problem:
+            raise httpcore.ConnectError(problem) from None
+        return self
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":
+            return self._connection.is_readable
+        return self._connection.info(info)
+
+
+class _Backend(httpcore.AsyncNetworkBackend):
+    """Makes connections."""
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return _Stream(await Connection.to(host, port, timeout, local_address))
+        except TimeoutError as problem:
+            raise httpcore.ConnectTimeout(problem) from None
+        except OSError as problem:
+            raise httpcore.ConnectError(problem) from None
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 class Upstream:
@@ -135,6 +205,7 @@ class Upstream:
                 max_connections=_MOST_CONNECTIONS,
                 max_keepalive_connections=_MOST_IDLE,
                 keepalive_expiry=_IDLE_SECONDS,
+                network_backend=_Backend(),
                 **options,
             )
         return self._pools[proxy]

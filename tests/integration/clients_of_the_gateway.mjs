@@ -1,0 +1,46 @@
+// Clients for Node, at their usual interfaces: the base URL and the key are all that is set.
+import OpenAI from "openai";
+import { createOpenAI } from "@ai-sdk/openai";
+import { generateText, jsonSchema, streamText, tool } from "ai";
+
+const [baseURL, apiKey] = process.argv.slice(2);
+const messages = [{ role: "user", content: "Say hello." }];
+const client = new OpenAI({ baseURL, apiKey, maxRetries: 2 });
+const router = createOpenAI({ baseURL, apiKey });
+const said = {};
+
+said.models = (await client.models.list()).data.map((it) => it.id);
+const chat = await client.chat.completions.create({ model: "auto", messages });
+said.chat = chat.choices[0].message.content;
+said.chatStream = "";
+for await (const it of await client.chat.completions.create({ model: "auto", messages, stream: true })) {
+  said.chatStream += it.choices[0].delta.content ?? ""; // there is always a choice
+}
+const { data, response } = await client.chat.completions
+  .create({ model: "large", messages })
+  .withResponse();
+said.entry = response.headers.get("policy-router-entry");
+said.entryModel = data.model;
+const answer = await client.responses.create({ model: "responder", input: "Say hello." });
+said.response = answer.output_text;
+try {
+  await client.chat.completions.create({ model: "huge", messages });
+} catch (problem) {
+  said.refused = { status: problem.status, code: problem.code };
+}
+said.aiChat = (await generateText({ model: router.chat("auto"), prompt: "Say hello." })).text;
+said.aiResponse = (await generateText({ model: router("responder"), prompt: "Say hello." })).text;
+said.aiStream = await streamText({ model: router.chat("auto"), prompt: "Say hello." }).text;
+const look = tool({
+  description: "Looks.",
+  inputSchema: jsonSchema({ type: "object", properties: { at: { type: "string" } } }),
+});
+const called = await generateText({
+  model: router.chat("auto"),
+  prompt: "Call the tool.",
+  tools: { look },
+});
+said.aiTool = called.toolCalls.map((it) => [it.toolName, it.input]);
+const stream = await client.chat.completions.create({ model: "auto", messages, stream: true });
+for await (const _ of stream) break; // hangs up
+console.log(JSON.stringify(said));
