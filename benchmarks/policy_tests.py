@@ -10,15 +10,18 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.workload import NOW, policy_text, varied_requests
-from policy_router import decide, load
-from policy_router.analysis import Coverages, read_suite, run_suite, suite_files
+from policy_router import Policy, decide, load
+from policy_router.analysis import Coverages, Suite, read_suite, run_suite, suite_files
 from policy_router.analysis.drafting import suite_of
+from policy_router.analysis.mutation import chosen, survivors
 
 SIZE = 50
 TESTS = 1_000
+FEW, MUTANTS = 300, 760
 RUNS = 5
 
 
@@ -33,14 +36,20 @@ def write(folder: Path) -> Path:
     return suite
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object], runs: int = RUNS) -> float:
     """Return the least time of the processor that some work took."""
     taken = []
-    for _ in range(RUNS):
+    for _ in range(runs):
         start = time.process_time()
         work()
         taken.append(time.process_time() - start)
     return min(taken)
+
+
+def loaded(suite: Suite) -> Policy:
+    """Return the policy of a suite that can be run."""
+    assert suite.policy is not None  # noqa: S101 - it is a benchmark of one
+    return suite.policy
 
 
 def main() -> None:
@@ -51,6 +60,8 @@ def main() -> None:
         suite = read_suite(file)
         assert len(suite.tests) == TESTS  # noqa: S101 - it is a benchmark of so many
         assert run_suite(suite).passed  # noqa: S101
+        few = replace(suite, tests=suite.tests[:FEW])
+        tried = chosen(loaded(suite), MUTANTS, 1)
         figures = {
             "tests": TESTS,
             "entries": SIZE,
@@ -58,6 +69,8 @@ def main() -> None:
             "load the policy": seconds(lambda: load(path.with_name("policy.yaml"))),
             "read policy and suite": seconds(lambda: read_suite(file)),
             "run the suite": seconds(lambda: run_suite(suite)),
+            "mutants": len(tried),
+            "try them with 300 tests": seconds(lambda: survivors([few], tried), runs=1),
             "run it with coverage": seconds(lambda: run_suite(suite, coverages=Coverages())),
         }
         print(json.dumps(figures, indent=2))

@@ -9,7 +9,8 @@ runs suites as the command line does::
         assert result.passed
 """
 
-from policy_router.analysis.coverage import Coverage, CoverageItem, CoverageReport
+from policy_router.analysis.coverage import Coverage
+from policy_router.analysis.coverage_report import CoverageItem, CoverageReport
 from policy_router.analysis.expectations import Difference
 from policy_router.analysis.running import (
     Coverages,

@@ -105,7 +105,7 @@ class Observer:
         names = _variables(node, binds)
         leaf = None
         if node.type == BOOL:
-            leaf = Leaf(self.condition.text_of(node), _place(self.condition, node), node)
+            leaf = Leaf(self.condition.text_of(node), place_in(self.condition, node), node)
             found.append(leaf)
 
         def observed(frame: Frame) -> Outcome:
@@ -121,8 +121,13 @@ class Observer:
         return observed
 
 
-def _place(condition: Condition, node: Node) -> Span:
-    """Return where a part of a condition is written."""
+def place_in(condition: Condition, node: Node) -> Span:
+    """Return where a part of a condition is written.
+
+    Args:
+        condition: the condition.
+        node: a part of its tree.
+    """
     span, source = condition.span, condition.span.source
     is_plain = source.text[span.start : span.start + 1] not in _QUOTES
     scalar = ScalarNode(condition.text, condition.text, is_plain, source, span.start, span.end)

@@ -8,8 +8,7 @@ not to be selected, is held against that policy.
 from __future__ import annotations
 
 import os
-import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -163,61 +162,6 @@ def _tidy(path: Path) -> Path:
     """Return a path without ``..``, unless that leads elsewhere, as it can behind a link."""
     tidy = Path(os.path.normpath(path))
     return tidy if tidy.exists() and path.exists() and tidy.samefile(path) else path
-
-
-def suites_about(path: str | Path, policy: Policy) -> list[Suite]:
-    """Return the suites about a policy that is read already.
-
-    Those beside it or in its folder that name another policy are left out; one that cannot be read
-    is not, since nobody knows what it is about.
-
-    Args:
-        path: the rule file or folder.
-        policy: what was read from there.
-    """
-    found = []
-    for file in suite_files(path):
-        problems: list[Diagnostic] = []
-        content = content_of(file, problems)
-        if content is None:
-            found.append(Suite(str(file), policy, (), Diagnostics.of(problems)))
-            continue
-        named = _policy_named(str(file), content)
-        place = policy_beside(file) if named is None else file.parent / named
-        if place.exists() and place.samefile(path):
-            found.append(read_suite_text(str(file), content, policy))
-    return found
-
-
-def suites_among(files: Sequence[tuple[str, bytes]], policy: Policy) -> list[Suite]:
-    """Return the suites about the whole of a policy among the files of its folder.
-
-    Args:
-        files: their names, as seen from the folder, and contents.
-        policy: what the rule files among them are.
-    """
-    names = [name for name, _ in files]
-    suites = [(name, content) for name, content in files if is_suite(Path(name))]
-    return [
-        read_suite_text(name, content, policy)
-        for name, content in suites
-        if _is_about_all(name, _policy_named(name, content), names)
-    ]
-
-
-def _is_about_all(suite: str, named: str | None, names: Sequence[str]) -> bool:
-    """Tell whether a suite in the folder of a policy is about all of it, not about a part."""
-    folder, stem = posixpath.dirname(suite), suite.rpartition(".")[0].removesuffix(SUITE_SUFFIX)
-    if named is None:
-        is_part = any(it.rpartition(".")[0] == stem or it.startswith(f"{stem}/") for it in names)
-        return not is_part and not folder
-    return posixpath.normpath(posixpath.join(folder, named)) == "."
-
-
-def _policy_named(name: str, content: bytes) -> str | None:
-    """Return the policy that a suite names; None where it names none, or cannot be read."""
-    document, _ = read_mapping(name, content, "a suite of tests")
-    return None if document is None else Piece(document.root, document.path).text_at("policy")
 
 
 class _Reader:

@@ -85,18 +85,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             name, metavar="N", type=kind, default=default, help=f"{text}; default: {default:g}"
         )
     parser.add_argument(
+        "--deadline",
+        metavar="N",
+        type=_seconds,
+        help="seconds for all tasks together; then the finished results are printed",
+    )
+    parser.add_argument(
         "--max-cost", metavar="USD", type=_dollars, help="what all tasks may cost, in US dollars"
     )
     parser.add_argument(
         "--budget",
         metavar="FILE",
         help="keep what was spent in this file: --max-cost is for all commands that have it",
-    )
-    parser.add_argument(
-        "--deadline",
-        metavar="N",
-        type=_seconds,
-        help="seconds for all tasks together; then the finished results are printed",
     )
     add_logging(parser)
     parser.add_argument("--stream", action="store_true", help="stream the answers")

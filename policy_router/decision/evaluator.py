@@ -225,7 +225,7 @@ class _Walk:
             self.note(rule, Result.ERROR, ReasonCode.EVALUATION_ERROR)
             return Ending(rule, rejection=Rejection(ReasonCode.EVALUATION_ERROR))
         # 2. The candidates of its level.
-        proposal = proposed(evaluation, rule)
+        proposal = _PROPOSERS[rule.use](evaluation, rule)
         self.warnings += proposal.warnings
         # 3. Nothing proposed.
         if not proposal.entries and proposal.other is None and proposal.code is None:

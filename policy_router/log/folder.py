@@ -14,6 +14,7 @@ are in ``checkpoints/``; what it kept of segments that were removed is in ``w1/0
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -145,6 +146,9 @@ class LogFolder:
                 content = again
         except FileNotFoundError:
             return None
+        except OSError as problem:
+            if problem.errno != errno.EFBIG:  # What is so long is no head.
+                raise
         return read_head(content or b"")
 
     def bears_out(self, writer: str, head: Head) -> bool:

@@ -21,8 +21,8 @@ import msgspec
 from msgspec import Struct
 
 from policy_router.analysis import Suite
+from policy_router.analysis.about import suites_about, suites_among
 from policy_router.analysis.running import first_failure
-from policy_router.analysis.suites import suites_about, suites_among
 from policy_router.decision.explain.explanation import explain, explanation_as_json
 from policy_router.decision.record import DecisionRecord
 from policy_router.diagnostics.model import Diagnostics

@@ -223,6 +223,38 @@ def test_coverage_as_json(run: Run, suite: Path) -> None:
     assert "coverage" not in json.loads(run("test", "acme.yaml", "--format", "json").out)
 
 
+# --mutate
+
+
+def test_changes_that_no_test_notices_are_listed(run: Run, suite: Path) -> None:
+    good(suite)
+    ran = run("-q", "test", "acme.yaml", "--mutate")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == (
+        "acme.yaml: the tests notice 4 of 7 changes\n"
+        "  acme.yaml:11:12: allow of large: removed\n"
+        "  acme.yaml:11:12: allow of large: `<` is `<=` in parent.depth < 2\n"
+        "  acme.yaml:11:27: allow of large: 2 is 3\n"
+    )
+    assert " of 2 changes\n" in run("test", "acme.yaml", "--mutate", "2", "--seed", "7").out
+    found = json.loads(run("test", "acme.yaml", "--mutate", "--format", "json").out)
+    (only,) = found["mutation"]
+    assert (only["file"], only["changes"], len(only["unnoticed"])) == ("acme.yaml", 7, 3)
+    assert only["unnoticed"][0] == {
+        "name": "allow of large",
+        "change": "removed",
+        "place": "acme.yaml:11:12",
+    }
+
+
+@pytest.mark.usefixtures("suite")
+def test_nothing_is_changed_where_a_test_fails(run: Run) -> None:
+    ran = run("test", "acme.yaml", "--mutate")
+    assert ran.code == 1
+    assert "the tests notice" not in ran.out
+    assert ran.err == "policy-router: acme.yaml: no change is tried, since a test fails\n"
+
+
 # --new
 
 

@@ -17,6 +17,7 @@ from policy_router.analysis import (
     suite_files,
 )
 from policy_router.analysis import suites as module
+from policy_router.analysis.about import suites_about, suites_among
 from policy_router.analysis.drafting import expectation_of, suite_of
 from policy_router.analysis.requests import merged
 from policy_router.analysis.running import first_failure
@@ -24,8 +25,6 @@ from policy_router.analysis.suites import (
     policy_beside,
     read_suite,
     read_suite_text,
-    suites_about,
-    suites_among,
 )
 from tests.support.commands import STRICT, write
 

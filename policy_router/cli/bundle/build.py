@@ -6,8 +6,8 @@ import argparse
 import shlex
 from pathlib import Path
 
+from policy_router.analysis.about import suites_about
 from policy_router.analysis.running import first_failure
-from policy_router.analysis.suites import suites_about
 from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS
 from policy_router.cli.inputs import read_policy
 from policy_router.cli.log.arguments import add_key, key_of

@@ -264,9 +264,9 @@ class _WriterWalk:
                 )
             passed(segment)
             expected = segment.number + 1
+        found.tell(*self._places.problems())
         self._end(expected)
         self._compare_with_signed()
-        found.tell(*self._places.problems())
         self._gaps()
         self._note_prunes()
         found.seqs[self._name] = max(scan.seq, self._head.seq if self._head else 0)

@@ -136,6 +136,7 @@ class Scan:
             self._size += len(block)
             self._name, self._is_open = name, False
         self.torn = blocks.torn
+        self._give_up()
         self._name, self._is_open = name, self._last_kind != Kind.CLOSE
         times = self._oldest, self._newest
         return SegmentExtent(first, self.seq, *times, self._size, not self._is_open)

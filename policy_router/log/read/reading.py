@@ -29,6 +29,8 @@ Heads: TypeAlias = Mapping[str, Head | None]
 _BLOCK = 1024 * 1024
 _BEGINNING = 1024
 _POLL_SECONDS = 0.2
+_NO_LINE = b"\0"
+"""What stands for a line that is too long: no JSON holds it."""
 
 
 class Line(Struct, frozen=True):
@@ -276,6 +278,8 @@ def _lines_with(stream: BinaryIO, wanted: bytes) -> Iterator[bytes]:
         block = rest + block
         end = block.rfind(b"\n") + 1
         rest, whole = block[end:], block[:end]
+        if len(rest) >= MOST_LINE:
+            rest = _NO_LINE
         place = whole.find(wanted)
         while place >= 0:
             start, stop = whole.rfind(b"\n", 0, place) + 1, whole.find(b"\n", place)
@@ -293,5 +297,7 @@ def _lines_backwards(stream: BinaryIO, stop: int) -> Iterator[bytes]:
         place -= size
         stream.seek(place)
         rest, *whole = (stream.read(size) + rest).split(b"\n")
+        if len(rest) >= MOST_LINE:
+            rest = _NO_LINE
         yield from reversed(whole)
     yield rest

@@ -164,6 +164,8 @@ class Upstream:
     def __init__(self) -> None:
         """Read whom to trust; nothing is opened yet."""
         self._trust = ssl.create_default_context()
+        self._proxies = getproxies()
+        self._proxy_of: dict[tuple[str, str], str | None] = {}
         self._pools: dict[str | None, httpcore.AsyncConnectionPool] = {}
 
     async def send(
@@ -197,7 +199,7 @@ class Upstream:
 
     def _pool(self, url: str) -> httpcore.AsyncConnectionPool:
         """Return the connections through which an address is reached."""
-        proxy = _proxy_of(url)
+        proxy = self._proxy(url) if self._proxies else None
         if proxy not in self._pools:
             options: dict[str, Any] = {} if proxy is None else {"proxy": _proxy(proxy)}
             self._pools[proxy] = httpcore.AsyncConnectionPool(
@@ -209,6 +211,18 @@ class Upstream:
                 **options,
             )
         return self._pools[proxy]
+
+    def _proxy(self, url: str) -> str | None:
+        """Return the proxy that the environment names for an address, as HTTP clients read it."""
+        parts = urlsplit(url)
+        place = (parts.scheme, parts.netloc.rpartition("@")[2])
+        if place not in self._proxy_of:
+            proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
+            if proxy is not None and proxy_bypass(place[1]):
+                proxy = None
+            is_whole = proxy is None or "://" in proxy
+            self._proxy_of[place] = proxy if is_whole else f"http://{proxy}"
+        return self._proxy_of[place]
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -223,15 +237,3 @@ def _proxy(url: str) -> httpcore.Proxy:
     auth = (unquote(parts.username), unquote(parts.password or ""))
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     return httpcore.Proxy(bare, auth=auth)
-
-
-def _proxy_of(url: str) -> str | None:
-    """Return the proxy that the environment names for an address, as HTTP clients read it."""
-    proxies = getproxies()
-    if not proxies:
-        return None
-    parts = urlsplit(url)
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if proxy is None or proxy_bypass(parts.netloc.rpartition("@")[2]):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
