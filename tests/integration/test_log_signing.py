@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import os
@@ -33,7 +34,7 @@ from policy_router.log import (
     verify_proof,
 )
 from policy_router.log.damage import Damage
-from policy_router.log.entry import GENESIS, Kind, Prune
+from policy_router.log.entry import GENESIS, Execution, Kind, Prune
 from policy_router.log.folder import LogFolder
 from policy_router.log.heads import Head
 from policy_router.log.integrity.verify import Report
@@ -625,6 +626,28 @@ def test_a_segment_that_shrank_is_noticed(tmp_path: Path) -> None:
     assert b"\0" not in path.read_bytes()
     found = verify(tmp_path).completeness.problems
     assert [(it.damage, it.lines) for it in found] == [(Damage.REMOVED, (2, 3))]
+
+
+@pytest.mark.parametrize("on_log_failure", ["deny", "allow_unlogged"])
+def test_a_line_that_would_be_too_long_is_not_logged(tmp_path: Path, on_log_failure: Any) -> None:
+    policy = policy_of()
+    long = decide(policy, {"caller": {"id": "x" * 3000}}, now=NOW)
+    with DecisionLog(tmp_path, on_log_failure=on_log_failure, line_bytes=2048) as log:
+        log.decision(policy, decide(policy, {}, now=NOW))
+        if on_log_failure == "deny":
+            with pytest.raises(LogError, match="a line would have more than 2,048 bytes"):
+                log.decision(policy, long)
+            with pytest.raises(LogError, match="a line would have more than 2,048 bytes"):
+                asyncio.run(log.decision_async(policy, long))
+        else:
+            log.decision(policy, long)
+            asyncio.run(log.decision_async(policy, long))
+        log.execution(id_of(1), Execution("started", model="m" * 3000))
+    report = verify(tmp_path)
+    assert (report.is_whole, report.unlogged) == (True, 0 if on_log_failure == "deny" else 2)
+    assert "1 execution events" in report.completeness.notes[0]
+    with pytest.raises(ValueError, match="at most 16 MiB"):
+        DecisionLog(tmp_path, line_bytes=1 << 30)
 
 
 def test_a_policy_that_somebody_removed_is_stored_again(tmp_path: Path) -> None:
