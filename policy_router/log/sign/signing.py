@@ -16,7 +16,7 @@ from policy_router.log.files import opened
 from policy_router.log.folder import LogFolder, Progress
 from policy_router.log.heads import UnknownSchemaError
 from policy_router.log.lock import lock
-from policy_router.log.sign.checkpoints import SignedCheckpoint, keep, stored
+from policy_router.log.sign.checkpoints import NEWEST, SignedCheckpoint, keep, stored
 from policy_router.log.sign.growing import NOTHING, Growth
 from policy_router.log.sign.keys import SignatureError, Signer, Verifier
 from policy_router.log.sign.memory import Extent, Remembered, SignerMemory
@@ -246,18 +246,20 @@ def _own_and_foreign(
     log: LogFolder, keyring: Keyring
 ) -> tuple[SignedCheckpoint | None, SignedCheckpoint | None]:
     """Return the newest checkpoint by the keys of a log, and the newest by others."""
-    found: dict[bool, SignedCheckpoint] = {}
-    for it in stored(log):
+    own: list[SignedCheckpoint] = []
+    foreign: SignedCheckpoint | None = None
+    for it in stored(log, newest_first=True):
         if isinstance(it, Problem):
             continue
         try:
-            is_own = bool(keyring.signer_of(it.note, it.checkpoint.size))
+            keyring.signer_of(it.note, it.checkpoint.size)
         except SignatureError:
-            is_own = False
-        before = found.get(is_own)
-        if before is None or before.checkpoint.size <= it.checkpoint.size:
-            found[is_own] = it
-    return found.get(True), found.get(False)
+            foreign = foreign or it
+            continue
+        own.append(it)
+        if it.name != f"{log.tree.name}/{NEWEST}":
+            break  # Those before it are smaller.
+    return max(own, key=lambda it: it.checkpoint.size, default=None), foreign
 
 
 def read_kept(path: Path) -> SignedCheckpoint:
