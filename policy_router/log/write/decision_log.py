@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from msgspec import UnsetType
 from msgspec.structs import replace
 
 from policy_router.calls.closeable import Closeable
@@ -19,7 +20,7 @@ from policy_router.domain import Policy
 from policy_router.errors import LogError, reason_of
 from policy_router.files.clock import Clock, system_clock
 from policy_router.files.ids import Ids, uuid7
-from policy_router.log.entry import Close, Execution, Kind, microseconds
+from policy_router.log.entry import MOST_LINE, Close, Execution, Kind, microseconds
 from policy_router.log.folder import PRUNE_WRITER, WRITER_RULE, LogFolder, is_writer
 from policy_router.log.heads import UnknownSchemaError
 from policy_router.log.policies import PolicyStore
@@ -43,6 +44,10 @@ SEGMENT_BYTES: Final = 64 * 1024 * 1024
 """How long a segment becomes, in bytes, unless said otherwise."""
 SEGMENT_SECONDS: Final = 24 * 3600.0
 """How old a segment becomes, in seconds, unless said otherwise."""
+LINE_BYTES: Final = 1 << 20
+"""About how long a line may be, in bytes, unless said otherwise."""
+_FRAME_BYTES: Final = 1024
+"""More than a line has beside its record or its execution, and its caller."""
 _MOST_WRITERS: Final = 100_000
 _PATIENCE_SECONDS: Final = 1.0
 """How long the first line waits where another process is this writer: `prune` is, for a moment."""
@@ -66,6 +71,7 @@ class DecisionLog(Closeable):
         writer: str | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         segment_seconds: float = SEGMENT_SECONDS,
+        line_bytes: int = LINE_BYTES,
         clock: Clock = system_clock,
         ids: Ids = uuid7,
     ) -> None:
@@ -84,6 +90,8 @@ class DecisionLog(Closeable):
                 A forked process has a number at the end: ``api-2``.
             segment_bytes: the size in bytes at which the next file starts.
             segment_seconds: the age in seconds at which the next file starts.
+            line_bytes: about how long a line may be, at most 16 MiB: a decision or an event with
+                more cannot be logged.
             clock: the time of each line.
             ids: the ids of decisions that have none.
 
@@ -100,6 +108,9 @@ class DecisionLog(Closeable):
             raise ValueError("the name of a folder has no NUL character")
         if segment_bytes < 1 or segment_seconds <= 0:
             raise ValueError("a segment has at least 1 byte, and more than 0 seconds")
+        if not _FRAME_BYTES < line_bytes <= MOST_LINE:
+            raise ValueError("a line has more than 1 KiB, and at most 16 MiB")
+        self._line_bytes = line_bytes
         self.folder = LogFolder(folder)
         self.policies = PolicyStore(self.folder)
         self._durability, self._denies = durability, on_log_failure == "deny"
@@ -168,8 +179,9 @@ class DecisionLog(Closeable):
         drafts = self._drafts(policy, batch, waits=waits)
         if not drafts:
             return
-        group = self._group
-        problem = group.alone(drafts) if is_alone else group.together(drafts, waits=waits)
+        group, problem = self._group, self._too_long(drafts)
+        if problem is None:
+            problem = group.alone(drafts) if is_alone else group.together(drafts, waits=waits)
         if problem is not None and self._denies:
             raise problem
 
@@ -193,8 +205,10 @@ class DecisionLog(Closeable):
             await asyncio.to_thread(self.decisions, policy, batch)
             return
         drafts = self._drafts(policy, batch, waits=waits)
-        problem = None
-        if drafts and (waits or self._group.is_full):
+        problem = self._too_long(drafts)
+        if problem is not None:
+            pass
+        elif drafts and (waits or self._group.is_full):
             problem = await self._group.together_async(drafts)
         elif drafts:
             self._group.together(drafts, waits=False)
@@ -215,6 +229,16 @@ class DecisionLog(Closeable):
         self._group.check_open()
         now = microseconds(self._clock())
         return [decision_draft(policy, it, now, is_waited_for=waits) for it in batch]
+
+    def _too_long(self, drafts: Sequence[Draft]) -> LogError | None:
+        """Return why lines cannot be logged, where one is too long; they are counted."""
+        most = self._line_bytes - _FRAME_BYTES
+        if all(_size(it) <= most for it in drafts):
+            return None
+        reason = f"a line would have more than {self._line_bytes:,} bytes"
+        problem = LogError(str(self.folder.path), reason)
+        self._unlogged.count(self._done(drafts), problem)
+        return problem
 
     def execution(self, decision_id: str, execution: Execution, caller: object = None) -> None:
         """Log an event of the child of a decision, without waiting for the disk.
@@ -237,7 +261,9 @@ class DecisionLog(Closeable):
         except ValueError:
             self._unlogged.count([draft], LogError(str(self.folder.path), "an event is malformed"))
             raise
-        self._group.together([replace(draft, caller=who, execution=what)], waits=False)
+        made = replace(draft, caller=who, execution=what)
+        if self._too_long([made]) is None:
+            self._group.together([made], waits=False)
 
     def act(self, draft: Draft) -> None:
         """Log something about the log itself.
@@ -316,13 +342,15 @@ class DecisionLog(Closeable):
             self._chain.release()
             self._chain, self._kept = None, set()
         error = LogError(str(self.folder.path), _reason(problem))
-        # What is denied is not done, and not missing.
-        done = [it for it in drafts if not (self._denies and it.is_waited_for)]
-        self._unlogged.count(done, error)
+        self._unlogged.count(self._done(drafts), error)
         if not self._is_failing:
             LOGGER.error("%s", error)
         self._is_failing = True
         return error
+
+    def _done(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """Return what is done without being logged: what is denied is not done, and not missing."""
+        return [it for it in drafts if not (self._denies and it.is_waited_for)]
 
     # The end.
 
@@ -362,6 +390,12 @@ class DecisionLog(Closeable):
         self._begin(is_closed=self._group.is_closed)
         if chain is not None:
             chain.release()
+
+
+def _size(draft: Draft) -> int:
+    """Return about how many bytes a line has beside its frame."""
+    parts = draft.record, draft.execution, draft.caller
+    return sum(len(it) for it in parts if not isinstance(it, UnsetType))
 
 
 def _reason(problem: BaseException) -> str:
