@@ -61,6 +61,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", metavar="N", type=number, default=1, help="with --mutate: of the choice of N"
     )
+    _add_new(parser)
+    add_format(parser, "junit", "github")
+
+
+def _add_new(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--new",
         metavar="REQUEST|ID",
@@ -69,7 +74,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--log", metavar="DIR", help=f"for --new: {LOG}")
     add_now(parser, "for --new: time of the decision")
-    add_format(parser, "junit", "github")
 
 
 def run(options: argparse.Namespace) -> int:
