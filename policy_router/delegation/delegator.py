@@ -131,6 +131,11 @@ class Delegator(Closeable):
         )
         self._owns_executor, self._is_closed = executor is None, False
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether it states the section ``budget`` of requests itself."""
+        return self._purse.is_limited
+
     def tool(
         self,
         facts: Facts = None,

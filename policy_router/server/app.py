@@ -39,8 +39,8 @@ from policy_router.server.credentials import LOGGER, Credential, Limits
 from policy_router.server.deciding import DECISION, Agents, batch_size
 from policy_router.server.evaluations import evaluations_size
 from policy_router.server.gate import Gate
-from policy_router.server.gateway.models import CALLS, LONGEST_CALL, models_of
-from policy_router.server.gateway.said import to_openai
+from policy_router.server.gateway.models import CALLS, LONGEST_CALL, MESSAGES_PATH, models_of
+from policy_router.server.gateway.said import to_anthropic, to_openai
 from policy_router.server.metrics import OTHER, ROUTES, Metrics
 from policy_router.server.metrics import TYPE as METRICS
 from policy_router.server.openapi import document
@@ -56,6 +56,7 @@ from policy_router.server.problems import (
 from policy_router.server.tracing import Spans
 
 if TYPE_CHECKING:
+    from policy_router.server.delegating import Delegations
     from policy_router.server.gateway.gateway import Gateway
 
 Handler = Callable[[Asked], Awaitable[Answer]]
@@ -336,6 +337,8 @@ def mcp_routes(
     auditors: Auditors,
     may_state: tuple[str, ...],
     metrics: Metrics,
+    *,
+    delegations: Delegations | None = None,
 ) -> Routes:
     """Return what answers over MCP. The SDK is imported with the first message: it takes long."""
     tools: list[Any] = []
@@ -343,7 +346,15 @@ def mcp_routes(
     def load() -> None:
         with needs_extra("mcp", "mcp", "MCP"):
             from policy_router.server.mcp import Tools
-        tools.append(Tools(policy, agents, auditors, metrics.decided, may_state=may_state))
+        made = Tools(
+            policy,
+            agents,
+            auditors,
+            metrics.decided,
+            may_state=may_state,
+            delegations=delegations,
+        )
+        tools.append(made)
 
     async def speak(asked: Asked) -> Answer:
         if not tools:
@@ -382,18 +393,18 @@ def gateway_routes(agents: Agents, gateway: Gateway | None) -> Routes:
 
     models = Route(models_of(agents), takes_api_key=True, problem_in=to_openai)
 
-    def call(answer: Handler) -> Route:
+    def call(path: str, answer: Handler) -> Route:
         return Route(
             answer,
             longest=LONGEST_CALL,
             takes_api_key=True,
             spends=gateway is not None,
-            problem_in=to_openai,
+            problem_in=to_anthropic if path == MESSAGES_PATH else to_openai,
         )
 
     routes = {"/v1/models": {"GET": models}}
     for path, name in CALLS.items():
-        routes[path] = {"POST": call(getattr(gateway, name, not_offered))}
+        routes[path] = {"POST": call(path, getattr(gateway, name, not_offered))}
     return routes
 
 
@@ -403,15 +414,6 @@ def plan_routes(plans: Plans) -> Routes:
         "/v1/plan": {"POST": Route(plans.plan, weighs=tasks_size)},
         "/v1/executions": {"POST": Route(plans.report)},
     }
-
-
-def later_routes() -> Routes:
-    """Return what is promised for a later version."""
-
-    async def later(_asked: Asked) -> Answer:
-        raise Problem(501, "not_implemented", "this is promised for a later version")
-
-    return {"/v1/messages": {"POST": Route(later)}}
 
 
 def state_routes(

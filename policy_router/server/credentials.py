@@ -23,7 +23,14 @@ from policy_router.decision.request import Request, moment
 from policy_router.domain import FrozenDict
 from policy_router.errors import RequestError, reason_of
 from policy_router.server.problems import Problem, retry_after
-from policy_router.server.settings import Rate, Role, misfit, per_second
+from policy_router.server.settings import (
+    Duration,
+    Rate,
+    Role,
+    misfit,
+    per_second,
+    seconds_of,
+)
 
 LOGGER: Final = logging.getLogger("policy_router.server")
 PREFIX: Final = "pr_"
@@ -56,6 +63,8 @@ class Credential(Struct, frozen=True, eq=False):
         expires: when it ends, in seconds since 1970; None is never.
         rate: how many requests it may make in a second, and how many at once.
         concurrency: how many of its requests may run at a time.
+        deadline: how many seconds a delegation of its agents may take.
+        max_tasks: how many tasks of its agents may be under way at a time.
     """
 
     key: str
@@ -65,6 +74,8 @@ class Credential(Struct, frozen=True, eq=False):
     expires: float | None = None
     rate: tuple[float, int] | None = None
     concurrency: int | None = None
+    deadline: float | None = None
+    max_tasks: int | None = None
 
     @property
     def is_host(self) -> bool:
@@ -83,6 +94,8 @@ class TokenLine(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
         expires: when it ends, RFC 3339; absent is never.
         rate: how many requests it may make.
         concurrency: how many of its requests may run at a time.
+        deadline: how long a delegation of its agents may take.
+        max_tasks: how many tasks of its agents may be under way at a time.
     """
 
     sha256: Annotated[str, Meta(pattern=_SUM)]
@@ -92,6 +105,8 @@ class TokenLine(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     expires: str | None = None
     rate: Rate | None = None
     concurrency: Annotated[int, Meta(ge=1)] | None = None
+    deadline: Duration | None = None
+    max_tasks: Annotated[int, Meta(ge=1)] | None = None
 
     def credential(self) -> Credential:
         """Return what the line gives to whoever has the token.
@@ -110,6 +125,8 @@ class TokenLine(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
             None if self.expires is None else moment(self.expires).timestamp(),
             None if self.rate is None else per_second(self.rate),
             self.concurrency,
+            None if self.deadline is None else seconds_of(self.deadline),
+            self.max_tasks,
         )
 
 

@@ -17,7 +17,7 @@ from policy_router.decision.request import Request
 from policy_router.errors import RequestError
 from policy_router.server.credentials import LOGGER, MAY, Credential, NotBelievedError
 from policy_router.server.fetching import check_address, fetch, is_address, shown, why
-from policy_router.server.settings import Issuer, per_second
+from policy_router.server.settings import Issuer, per_second, seconds_of
 
 _LEEWAY_SECONDS: Final = 30
 _LONGEST: Final = 1024 * 1024
@@ -164,6 +164,8 @@ def _credential(issuer: Issuer, claims: Mapping[str, Any]) -> Credential:
         float(claims["exp"]),
         None if issuer.rate is None else per_second(issuer.rate),
         issuer.concurrency,
+        None if issuer.deadline is None else seconds_of(issuer.deadline),
+        issuer.max_tasks,
     )
 
 

@@ -20,6 +20,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from msgspec import Struct, UnsetType
 from msgspec.structs import replace
 
+from policy_router.calls.results import Status
 from policy_router.decision.explain.wording import spelt_parameters, spelt_target, spelt_warning
 from policy_router.decision.record import DecisionRecord
 from policy_router.diagnostics.model import printable
@@ -28,7 +29,9 @@ from policy_router.server.asking import JSON, LONGEST_BODY, Answer, Asked
 from policy_router.server.auditing import Auditors
 from policy_router.server.credentials import LOGGER, Credential
 from policy_router.server.deciding import DECISION, Agents
+from policy_router.server.delegating import Delegations
 from policy_router.server.mcp_schemas import (
+    DELEGATE,
     INSTRUCTIONS,
     OFFERS,
     OUTPUTS,
@@ -74,6 +77,7 @@ class Tools:
         *,
         may_state: tuple[str, ...] = (),
         given: Mapping[str, Any] | None = None,
+        delegations: Delegations | None = None,
     ) -> None:
         """Take what answers.
 
@@ -85,10 +89,11 @@ class Tools:
             may_state: what an agent may state besides ``call`` and ``task``.
             given: on standard input, the sections of every request that the host states, and
                 nobody else may; None where the credential of a request tells who may.
+            delegations: run delegated tasks; None where no models are called.
         """
         self._policy, self._agents, self._auditors = policy, agents, auditors
         self._counted = counted
-        self._may_state, self._given = may_state, given
+        self._may_state, self._given, self._delegations = may_state, given, delegations
         self._tools: Mapping[str, Callable[[_Call, dict[str, Any]], Awaitable[_Result]]]
         self._tools = {"decide": self._decide, "menu": self._menu, "explain": self._explain}
         self._server: Server[Any] = Server(
@@ -154,15 +159,29 @@ class Tools:
             for name, offer in OFFERS.items()
             if offer.role in credential.roles
         ]
+        if self._delegations is not None and "agent" in credential.roles:
+            made = await self._delegations.definition(self._of(context).asked)
+            tools.append(
+                types.Tool(
+                    name=DELEGATE,
+                    title="Delegate tasks",
+                    description=made["description"],
+                    input_schema=made["inputSchema"],
+                    annotations=types.ToolAnnotations(read_only_hint=False, open_world_hint=True),
+                )
+            )
         return types.ListToolsResult(tools=tools)
 
     async def _call(
         self, context: Context, params: types.CallToolRequestParams
     ) -> types.CallToolResult:
         call, tool = self._of(context), self._tools.get(params.name)
+        is_delegation = params.name == DELEGATE and self._delegations is not None
+        if is_delegation:
+            tool = self._delegate
         if tool is None:
             raise MCPError(types.INVALID_PARAMS, "there is no such tool")
-        role = OFFERS[params.name].role
+        role = "agent" if is_delegation else OFFERS[params.name].role
         if role not in call.asked.credential.roles:
             return _failed(role_needed(role)).plain()
         try:
@@ -187,6 +206,14 @@ class Tools:
         self._counted(made.record)
         call.decision = made.decision_id, made.record.policy.revision
         return _decided(made.decision_id, made.record)
+
+    async def _delegate(self, call: _Call, arguments: dict[str, Any]) -> _Result:
+        if self._delegations is None:  # pragma: no cover - then it is not offered
+            raise TypeError("no models are called")
+        made = await self._delegations.run(call.asked, arguments)
+        is_error = made.status in {Status.FAILED, Status.REFUSED}
+        answer = made.to_tool_answer()
+        return _Result(answer, msgspec.json.decode(answer), is_error=is_error)
 
     async def _menu(self, call: _Call, arguments: dict[str, Any]) -> _Result:
         answer = await self._agents.menu(self._asked(call, self._stated(arguments, "$")))

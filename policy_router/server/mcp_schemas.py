@@ -101,6 +101,10 @@ OFFERS: Final[Mapping[str, Offer]] = {
 }
 
 
+DELEGATE: Final = "delegate_task"
+"""The tool that calls models; it is offered where the service may spend money."""
+
+
 def request_arguments(
     policy: Policy, sections: Collection[str], *, is_short: bool
 ) -> dict[str, Any]:

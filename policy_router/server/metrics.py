@@ -53,6 +53,7 @@ ROUTES: Final = (
     "/v1/models",
     "/v1/chat/completions",
     "/v1/responses",
+    "/v1/messages",
     "/access/v1/evaluation",
     "/access/v1/evaluations",
     "/access/v1/search/resource",

@@ -63,7 +63,7 @@ def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": sorted(properties)}
 
 
-def _call(api: str) -> Operation:
+def _call(api: str, problem: str = "OpenAIProblem") -> Operation:
     """Return the call of a model."""
     summary = f"Forward a model call to the target that the policy decides ({api})."
     return Operation(
@@ -73,7 +73,7 @@ def _call(api: str) -> Operation:
         "ModelCall",
         takes_parent=True,
         takes_facts=True,
-        problem="OpenAIProblem",
+        problem=problem,
     )
 
 
@@ -181,6 +181,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ),
     ("/v1/chat/completions", "POST"): _call("Chat Completions"),
     ("/v1/responses", "POST"): _call("Responses"),
+    ("/v1/messages", "POST"): _call("Anthropic's Messages", "AnthropicProblem"),
     ("/access/v1/evaluation", "POST"): Operation(
         "Evaluate whether something is allowed (AuthZEN 1.0). A denial is an answer, too.",
         "agent",
@@ -324,6 +325,7 @@ def _schemas() -> dict[str, Any]:
         "permitted": {"type": "array", "items": _TEXT},
     }
     schemas["OpenAIProblem"] = _object(error=said)
+    schemas["AnthropicProblem"] = _object(type={"const": "error"}, error=said)
     schemas["Problem"] = {
         **_object(type=_TEXT, title=_TEXT, status={"type": "integer"}, code=_TEXT, detail=_TEXT),
         "description": f"Why there is no other answer. A body has at most {LONGEST_BODY:,} bytes.",

@@ -76,6 +76,8 @@ class Issuer(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         role_claim: a claim that names further roles of the service: a string, or a list of them.
         rate: how many requests each caller may make.
         concurrency: how many requests of each caller may run at a time.
+        deadline: how long a delegation of a caller's agents may take.
+        max_tasks: how many tasks of a caller's agents may be under way at a time.
     """
 
     issuer: _Name
@@ -87,6 +89,8 @@ class Issuer(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     role_claim: _Name | None = None
     rate: Rate | None = None
     concurrency: _Positive | None = None
+    deadline: Duration | None = None
+    max_tasks: _Positive | None = None
 
 
 class Tls(Struct, frozen=True, forbid_unknown_fields=True):

@@ -27,7 +27,6 @@ from policy_router.server.app import (
     agent_routes,
     auditor_routes,
     gateway_routes,
-    later_routes,
     mcp_routes,
     plan_routes,
     state_routes,
@@ -50,6 +49,7 @@ from policy_router.server.tracing import Spans
 from policy_router.server.wire import Server, cut, new_loop, write_whole
 
 if TYPE_CHECKING:
+    from policy_router.server.delegating import Delegations
     from policy_router.server.gateway.gateway import Gateway
     from policy_router.server.gateway.upstream import Upstream
 
@@ -122,7 +122,8 @@ class Worker:
         )
 
     def _routes(self, helpers: Helpers, reload: Reload) -> Routes:
-        log, budgets = self._settings.log, self._settings.budgets
+        log, limits = self._settings.log, self._settings.budgets
+        budgets = None if limits is None else CallerBudgets(limits)
         index = None if log is None else Index(log, index_of(self._settings))
         earlier = EarlierDecisions(index)
         agents = Agents(
@@ -133,7 +134,7 @@ class Worker:
             earlier=earlier,
             unlogged=self._metrics.unlogged,
             spans=self._spans,
-            budgets=CallerBudgets(budgets) if budgets is not None else None,
+            budgets=budgets,
         )
         auditors = Auditors(
             lambda: self.active.policy,
@@ -152,7 +153,11 @@ class Worker:
         administrators = Administrators(self.active, helpers, reload)
         counted = self._metrics.decided
         plans = Plans(lambda: self.active.policy, agents, earlier, self._log, counted)
-        gateway = self._gateway(agents, index) if self._settings.run else None
+        gateway, delegations = None, None
+        if self._settings.run:
+            gateway = self._gateway(agents, index, budgets)
+        if self._settings.run and self._settings.may_spend:
+            delegations = self._delegations(agents, budgets)
         return {
             **agent_routes(agents, auditors, self._metrics),
             **access_routes(access),
@@ -164,14 +169,22 @@ class Worker:
                 auditors,
                 self._settings.agent_may_state,
                 self._metrics,
+                delegations=delegations,
             ),
             **gateway_routes(agents, gateway),
             **plan_routes(plans),
             **state_routes(self.active, self._metrics, readiness(log)),
-            **later_routes(),
         }
 
-    def _gateway(self, agents: Agents, index: Index | None) -> Gateway:
+    def _delegations(self, agents: Agents, budgets: CallerBudgets | None) -> Delegations:
+        """Return what runs delegated tasks; it is imported only where models are called."""
+        from policy_router.server.delegating import Delegations
+
+        return Delegations(lambda: self.active.policy, agents, log=self._log, budgets=budgets)
+
+    def _gateway(
+        self, agents: Agents, index: Index | None, budgets: CallerBudgets | None
+    ) -> Gateway:
         """Return what forwards model calls; what it is made of is imported only where it is."""
         from policy_router.server.gateway.gateway import Gateway
         from policy_router.server.gateway.origins import Origins
@@ -186,6 +199,7 @@ class Worker:
             origins=Origins(self._log, index),
             passes=self._settings.gateway.passes,
             counted=self._metrics.decided,
+            budgets=budgets,
         )
 
     async def _reload(self) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from tests.support.scripted import (
     Talk,
     chunk,
     completion,
+    message,
+    message_events,
     response,
     response_events,
 )
@@ -47,6 +49,11 @@ def policy(url: str) -> str:
         "far": {"base_url": url, "api_key": "env:NEAR_KEY"},
         "other": {"base_url": url, "dialect": {"api": "responses"}},
         "none": {"base_url": url, "api_key": "env:NOT_THERE"},
+        "claude": {
+            "base_url": url,
+            "api_key": "env:NEAR_KEY",
+            "dialect": {"api": "anthropic_messages"},
+        },
     }
     price = {"input": 1.0, "output": 2.0}
     pool = [
@@ -77,6 +84,12 @@ def policy(url: str) -> str:
             "provider": "other",
             "pick": 'task.kind == "mixed"',
             "fallback": ["small", "responder-2"],
+        },
+        {
+            "name": "messenger",
+            "model": "m9",
+            "provider": "claude",
+            "limits": {"thinking_budget": {"max": 2000}},
         },
         {"name": "keyless", "model": "m5", "provider": "none"},
         {"name": "secret", "model": "m6", "provider": "near", "allow": "facts.cleared"},
@@ -782,6 +795,101 @@ def test_another_process_on_the_same_log_knows_the_answer(
         other = own.client(token)
         answer = respond(other, "auto", previous_response_id="resp_l")
         assert answer.headers["policy-router-entry"] == "responder-2", answer.text
+
+
+# Anthropic's Messages API.
+
+MESSAGES = "/v1/messages"
+
+
+def tell(client: httpx.Client, model: str = "messenger", **more: Any) -> httpx.Response:
+    headers = more.pop("headers", None)
+    body = {"model": model, "max_tokens": 100, "messages": HELLO, **more}
+    return client.post(MESSAGES, json=body, headers=headers)
+
+
+def test_a_message_is_passed_on(
+    service: Service, peer: ScriptedProvider, token: str, folder: Path
+) -> None:
+    peer.begin(lambda talk: talk.whole(message()))
+    thinking = {"type": "enabled", "budget_tokens": 1500}
+    answer = tell(
+        service.client(),
+        headers={"x-api-key": token, "anthropic-version": "2023-06-01", "anthropic-beta": "b1"},
+        system="Be brief.",
+        thinking=thinking,
+        output_config={"effort": "low", "format": {"type": "text"}},
+    )
+    assert answer.json() == message()
+    (talk,) = peer.talks
+    assert talk.path == "/v1/messages"
+    assert talk.body == {
+        "model": "m9",
+        "max_tokens": 100,
+        "messages": HELLO,
+        "system": "Be brief.",
+        "thinking": thinking,
+        "output_config": {"effort": "low", "format": {"type": "text"}},
+    }
+    assert talk.headers["x-api-key"] == KEY
+    assert talk.headers["anthropic-beta"] == "b1"
+    assert "authorization" not in talk.headers
+    wished = decision_of(folder, answer)["request"]["task"]["parameters"]
+    assert wished == {"max_tokens": 100, "reasoning_effort": "low", "thinking_budget": 1500}
+    end = end_of(folder, answer.headers["policy-router-decision-id"])
+    assert (end.finish_reason, end.input_tokens, end.output_tokens) == ("end_turn", 40, 4)
+
+
+def test_a_message_is_streamed(client: httpx.Client, peer: ScriptedProvider, folder: Path) -> None:
+    streamed(peer, *message_events())
+    answer = tell(client, stream=True)
+    assert answer.content == b"".join(message_events())
+    assert peer.talks[0].headers["anthropic-version"] == "2023-06-01"
+    end = end_of(folder, answer.headers["policy-router-decision-id"])
+    assert (end.status, end.finish_reason) == ("completed", "end_turn")
+    assert (end.input_tokens, end.output_tokens) == (40, 4)
+
+
+def test_problems_of_messages_are_said_as_anthropic_says_them(
+    client: httpx.Client, peer: ScriptedProvider, service: Service
+) -> None:
+    refused = tell(client, "huge")
+    assert refused.json()["type"] == "error"
+    found = error(refused, 403)
+    assert (found["type"], found["code"]) == ("permission_error", "outside_pool")
+    assert error(tell(client, thinking={"budget_tokens": 9000}), 403)["code"]
+    assert error(tell(client, speed="fast"), 400)["code"] == "field_not_allowed"
+    nobody = error(tell(service.client()), 401)
+    assert nobody["type"] == "authentication_error"
+    assert error(tell(client, "small"), 400)["code"] == "other_api"
+    assert error(ask(client, "messenger"), 400)["code"] == "other_api"
+    assert len(peer.talks) == 0
+    overloaded = {"type": "error", "error": {"type": "overloaded_error", "message": "Busy."}}
+    for first in (
+        lambda talk: talk.whole(overloaded, 529),
+        lambda talk: talk.stream(b"event: error\ndata: %b\n\n" % json.dumps(overloaded).encode()),
+    ):
+        peer.begin(first)
+        found = error(tell(client, stream=True), 502)
+        assert found["code"] == "server_error"
+
+
+def test_a_stream_of_messages_that_breaks_off_tells_it(
+    client: httpx.Client, peer: ScriptedProvider
+) -> None:
+    def answering(talk: Talk) -> None:
+        talk.stream(message_events()[0], ends=False)
+        talk.cut()
+
+    peer.begin(answering)
+    got: list[bytes] = []
+    body = {"model": "messenger", "max_tokens": 9, "messages": HELLO, "stream": True}
+    asked = client.stream("POST", MESSAGES, json=body)
+    with asked as answer, pytest.raises(httpx.RemoteProtocolError):
+        got.extend(answer.iter_raw())
+    *_, name, data = b"".join(got).strip().splitlines()
+    assert name == b"event: error"
+    assert json.loads(data.removeprefix(b"data: "))["error"]["code"] == "stream_broken"
 
 
 # Who may.

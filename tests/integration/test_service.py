@@ -118,17 +118,6 @@ def test_who_is_nobody_may_not_administer_over_tcp(client: httpx.Client) -> None
 
 
 @pytest.mark.parametrize(
-    "path",
-    [
-        "/v1/messages",
-    ],
-)
-def test_what_is_promised_for_later_says_so(client: httpx.Client, path: str) -> None:
-    said = problem(client.post(path, json={}))
-    assert (said["status"], said["code"]) == (501, "not_implemented")
-
-
-@pytest.mark.parametrize(
     ("content", "status", "code", "path"),
     [
         (b"", 400, "not_json", "$"),

@@ -223,3 +223,42 @@ def response_events(id_: str = "resp_1") -> list[bytes]:
         % (str(event["type"]).encode(), json.dumps({**event, "sequence_number": place}).encode())
         for place, event in enumerate(events)
     ]
+
+
+def message(**more: Any) -> dict[str, Any]:
+    """Return an answer of Anthropic's Messages API."""
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m9",
+        "content": [{"type": "text", "text": "Hello."}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 10, "cache_read_input_tokens": 30, "output_tokens": 4},
+        **more,
+    }
+
+
+def message_events() -> list[bytes]:
+    """Return the events of a stream of Anthropic's Messages API."""
+    begun = message(content=[], stop_reason=None)
+    begun["usage"] = {"input_tokens": 10, "cache_read_input_tokens": 30, "output_tokens": 1}
+    text = {"type": "text_delta", "text": "Hello."}
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": begun},
+        {"type": "ping"},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": text},
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": 4},
+        },
+        {"type": "message_stop"},
+    ]
+    return [
+        b"event: %b\ndata: %b\n\n" % (str(it["type"]).encode(), json.dumps(it).encode())
+        for it in events
+    ]

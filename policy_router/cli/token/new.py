@@ -38,6 +38,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expires", metavar="TIME", help="after this time: 12h, 90d")
     parser.add_argument("--rate", metavar="N/UNIT", help="requests in a time: 50/s, 600/m")
     parser.add_argument("--concurrency", metavar="N", type=int, help="requests at a time")
+    parser.add_argument(
+        "--deadline", metavar="TIME", help="how long a delegation may take; default: 10m"
+    )
+    parser.add_argument(
+        "--max-tasks", metavar="N", type=int, help="delegated tasks at a time; default: 32"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -54,6 +60,8 @@ def run(options: argparse.Namespace) -> None:
         "expires": expires,
         "rate": options.rate,
         "concurrency": options.concurrency,
+        "deadline": options.deadline,
+        "max_tasks": options.max_tasks,
     }
 
     def line(digest: str) -> TokenLine:

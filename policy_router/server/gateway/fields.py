@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from policy_router.calls.dialects import RESPONSES
+from policy_router.calls.dialects import MESSAGES, RESPONSES
 from policy_router.domain import FrozenDict
 from policy_router.parameters import BUDGET, EFFORT, KNOWN, SPELLINGS
-
-MESSAGES: Final = "anthropic_messages"
 
 WISHES: Final[Mapping[tuple[str, ...], str]] = MappingProxyType(
     {
@@ -30,7 +28,7 @@ WISHES: Final[Mapping[tuple[str, ...], str]] = MappingProxyType(
 PLACES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = FrozenDict(
     {
         RESPONSES: {"verbosity": ("text", "verbosity")},
-        MESSAGES: {EFFORT: ("output_config", "effort"), BUDGET: ("thinking", "budget_tokens")},
+        MESSAGES: {BUDGET: ("thinking", "budget_tokens")},
     }
 )
 """Where an API has a parameter that a dialect leaves at the top."""

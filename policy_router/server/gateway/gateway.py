@@ -18,14 +18,16 @@ import msgspec
 from msgspec import UnsetType
 from msgspec.structs import replace
 
-from policy_router.calls.dialects import CHAT, RESPONSES
-from policy_router.calls.results import Failing
+from policy_router.calls.dialects import CHAT, MESSAGES, PATHS, RESPONSES
+from policy_router.calls.messages import VERSION as VERSION_OF_MESSAGES
+from policy_router.calls.results import Event, Failing, Watcher
 from policy_router.decision.record import DecisionRecord
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
 from policy_router.errors import ProviderError
 from policy_router.hosts import HostPlan, Leg, PolicyHost, Refused
 from policy_router.server.asking import Answer, Asked, BrokenOffError, DisconnectedError
+from policy_router.server.budgets import CallerBudgets, reserve
 from policy_router.server.deciding import DECISION, Agents
 from policy_router.server.gateway.hang_up import HangUp
 from policy_router.server.gateway.model_request import ModelRequest, model_request
@@ -52,9 +54,10 @@ _HELD: Final = 64 * 1024
 _PASSED_ON: Final = "(passed on)"
 """Stands for the part of an answer that its client has: it is kept nowhere."""
 _EVENTS: Final = b"text/event-stream"
-_PATHS: Final = {CHAT: "chat/completions", RESPONSES: "responses"}
 _FROM_CLIENT: Final = (b"accept-language", b"openai-beta", b"x-client-request-id")
 """The headers of a client that are forwarded."""
+_FROM_ANTHROPIC: Final = (b"anthropic-beta", b"anthropic-version")
+"""The same, where the Messages API is called."""
 _NOT_PASSED: Final = frozenset(
     {
         *(b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
@@ -96,6 +99,7 @@ class Gateway:
         origins: Origins,
         passes: Collection[str],
         counted: Callable[[DecisionRecord], None],
+        budgets: CallerBudgets | None = None,
     ) -> None:
         """Keep what a call needs.
 
@@ -107,10 +111,12 @@ class Gateway:
             origins: know which target gave which answer.
             passes: the fields that the configuration lets through.
             counted: counts decisions.
+            budgets: know what a caller may spend; None: nobody does.
         """
         self._policy, self._agents, self._host = policy, agents, host
         self._upstream, self._passes = upstream, frozenset(passes)
-        self._origins, self._counted = origins, counted
+        self._origins, self._counted, self._budgets = origins, counted, budgets
+        self._settling: set[asyncio.Task[object]] = set()
 
     async def chat(self, asked: Asked) -> Answer:
         """Answer a call of Chat Completions."""
@@ -119,6 +125,10 @@ class Gateway:
     async def responses(self, asked: Asked) -> Answer:
         """Answer a call of the Responses API."""
         return await self._call(RESPONSES, asked)
+
+    async def messages(self, asked: Asked) -> Answer:
+        """Answer a call of Anthropic's Messages API."""
+        return await self._call(MESSAGES, asked)
 
     async def _call(self, api: str, asked: Asked) -> Answer:
         asked.options()
@@ -131,7 +141,8 @@ class Gateway:
         self._counted(record)
         if origin is not None:
             record = _only(origin, record, decision_id)
-        plan = self._host.plan_of(policy, record, decision_id)
+        watcher = await self._paying(policy, record, decision_id)
+        plan = self._host.plan_of(policy, record, decision_id, watcher=watcher)
         if isinstance(plan, Refused):
             raise _refused(plan, decision_id)
         keep = partial(self._origins.keep, record=record, decision_id=decision_id)
@@ -139,6 +150,31 @@ class Gateway:
             api, request, plan, upstream=self._upstream, asked=asked, keep=keep
         )
         return await forwarding.answer()
+
+    async def _paying(
+        self, policy: Policy, record: DecisionRecord, decision_id: str
+    ) -> Watcher | None:
+        """Reserve what a call may cost, where its caller has a budget.
+
+        Returns:
+            What settles it at the end of the call.
+
+        Raises:
+            Problem: the budget does not let it.
+        """
+        caller = record.request.get("caller")
+        accounts = None if self._budgets is None else self._budgets.of(caller)
+        if accounts is None:
+            return None
+        purse = await asyncio.to_thread(reserve, accounts, policy, record, decision_id)
+
+        def watch(event: Event) -> None:
+            if event.result is not None:
+                settling = asyncio.create_task(asyncio.to_thread(purse.settled, event.result))
+                self._settling.add(settling)
+                settling.add_done_callback(self._settling.discard)
+
+        return watch
 
     async def _origin(self, request: ModelRequest, asked: Asked) -> Origin | None:
         """Return what gave the answer that a request goes on from.
@@ -244,7 +280,7 @@ class _Forwarding:
             self._other_api = leg.api if is_last and self._attempts == 1 else None
             return None
         began = asyncio.get_running_loop().time()
-        url = f"{leg.base_url.rstrip('/')}/{_PATHS[self._api]}"
+        url = f"{leg.base_url.rstrip('/')}/{PATHS[self._api]}"
         try:
             async with asyncio.timeout(leg.limits.total):
                 headers, body = self._sent_headers(leg), self._body(leg)
@@ -273,9 +309,15 @@ class _Forwarding:
             "content-type": "application/json",
             "user-agent": f"policy-router/{VERSION}",
         }
-        if leg.api_key:
+        passed: tuple[bytes, ...] = _FROM_CLIENT
+        if self._api == MESSAGES:
+            sent["anthropic-version"] = VERSION_OF_MESSAGES
+            passed = (*_FROM_CLIENT, *_FROM_ANTHROPIC)
+        if leg.api_key and self._api == MESSAGES and not _has_authorization(leg):
+            sent["x-api-key"] = leg.api_key
+        elif leg.api_key and self._api != MESSAGES:
             sent["authorization"] = f"Bearer {leg.api_key}"
-        for name in _FROM_CLIENT:
+        for name in passed:
             if name in self._headers:
                 sent[name.decode()] = self._headers[name].decode("latin-1")
         return {**sent, **{name.lower(): value for name, value in leg.headers.items()}}
@@ -437,7 +479,7 @@ class _Forwarding:
         code, message = (error.code, error.message) if error else (Failing.CHILD_ERROR, "no answer")
         last = next((it for it in reversed(attempts) if it.failure == code), None)
         if self._other_api is not None:
-            way = f"send it to /v1/{_PATHS.get(self._other_api, self._other_api)}"
+            way = f"send it to /v1/{PATHS[self._other_api]}"
             code, message, status = "other_api", f"{message}; {way}", 400
         else:
             status = _status(code, None if last is None else last.status)
@@ -501,6 +543,11 @@ def _decision(decision_id: str) -> Header:
 def _retries(*, passes: bool) -> Header:
     """Return the header that tells an SDK whether to send a request again."""
     return RETRY, b"true" if passes else b"false"
+
+
+def _has_authorization(leg: Leg) -> bool:
+    """Tell whether an endpoint has a header of its own for its key."""
+    return any(name.lower() == "authorization" for name in leg.headers)
 
 
 def _secrets(leg: Leg) -> list[bytes]:

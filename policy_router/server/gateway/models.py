@@ -14,7 +14,13 @@ AUTO: Final = "auto"
 """The model of a client that asks for none."""
 LONGEST_CALL: Final = 32 * 1024 * 1024
 """The longest body of a model call, in bytes."""
-CALLS: Final = {"/v1/chat/completions": "chat", "/v1/responses": "responses"}
+MESSAGES_PATH: Final = "/v1/messages"
+"""Where Anthropic's API is, whose problems have another shape."""
+CALLS: Final = {
+    "/v1/chat/completions": "chat",
+    "/v1/responses": "responses",
+    MESSAGES_PATH: "messages",
+}
 """The paths of model calls, and what answers each."""
 _OWNER: Final = "policy-router"
 
