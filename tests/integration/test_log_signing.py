@@ -652,7 +652,7 @@ def test_a_line_that_would_be_too_long_is_not_logged(tmp_path: Path, on_log_fail
 
 def test_a_policy_that_somebody_removed_is_stored_again(tmp_path: Path) -> None:
     policy = policy_of()
-    with DecisionLog(tmp_path) as log:
+    with DecisionLog(tmp_path, clock=Clock()) as log:
         log.decision(policy, decide(policy, {}, now=NOW))
         shutil.rmtree(tmp_path / "policies")
         log.decision(policy, decide(policy, {}, now=NOW))

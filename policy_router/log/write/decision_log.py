@@ -8,9 +8,9 @@ import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
-from msgspec import UnsetType
+from msgspec import Raw
 from msgspec.structs import replace
 
 from policy_router.calls.closeable import Closeable
@@ -48,6 +48,8 @@ LINE_BYTES: Final = 1 << 20
 """About how long a line may be, in bytes, unless said otherwise."""
 _FRAME_BYTES: Final = 1024
 """More than a line has beside its record or its execution, and its caller."""
+_LOOK_MICROSECONDS: Final = 1_000_000
+"""How often a writer looks whether its policies are still there."""
 _MOST_WRITERS: Final = 100_000
 _PATIENCE_SECONDS: Final = 1.0
 """How long the first line waits where another process is this writer: `prune` is, for a moment."""
@@ -127,6 +129,7 @@ class DecisionLog(Closeable):
         self._chain: Chain | None = None
         self._is_failing = False
         self._kept: set[str] = set()
+        self._looked = 0  # when the policies were last seen to be there
 
     @property
     def writer(self) -> str | None:
@@ -233,7 +236,7 @@ class DecisionLog(Closeable):
     def _too_long(self, drafts: Sequence[Draft]) -> LogError | None:
         """Return why lines cannot be logged, where one is too long; they are counted."""
         most = self._line_bytes - _FRAME_BYTES
-        if all(_size(it) <= most for it in drafts):
+        if all(len(cast("Raw", it.record or it.execution)) <= most for it in drafts):
             return None
         reason = f"a line would have more than {self._line_bytes:,} bytes"
         problem = LogError(str(self.folder.path), reason)
@@ -312,12 +315,15 @@ class DecisionLog(Closeable):
         return None
 
     def _keep_policies(self, drafts: Sequence[Draft]) -> None:
-        """Store what decided, before its first decision, and again if somebody removed it."""
-        found = {it.policy.revision: it.policy for it in drafts if it.policy is not None}
-        for revision, policy in found.items():
-            if revision not in self._kept or not self.policies.has(revision):
+        """Store what decided, before its first decision, and again where it was removed."""
+        if drafts[0].time - self._looked >= _LOOK_MICROSECONDS:
+            self._looked = drafts[0].time
+            self._kept = set(filter(self.policies.has, self._kept))
+        for draft in drafts:
+            policy = draft.policy
+            if policy is not None and policy.revision not in self._kept:
                 self.policies.keep(policy)
-                self._kept.add(revision)
+                self._kept.add(policy.revision)
 
     def _opened(self) -> Chain:
         now = microseconds(self._clock())
@@ -390,12 +396,6 @@ class DecisionLog(Closeable):
         self._begin(is_closed=self._group.is_closed)
         if chain is not None:
             chain.release()
-
-
-def _size(draft: Draft) -> int:
-    """Return about how many bytes a line has beside its frame."""
-    parts = draft.record, draft.execution, draft.caller
-    return sum(len(it) for it in parts if not isinstance(it, UnsetType))
 
 
 def _reason(problem: BaseException) -> str:
