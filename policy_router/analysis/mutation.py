@@ -229,13 +229,11 @@ def _at(condition: Condition, node: Node) -> Iterator[tuple[str, Node, Node]]:
 
 def _with_child(node: Node, place: int, child: Node) -> Node:
     """Return a part with another child in a place, in the order of its children."""
-    match node:
-        case Apply():
-            return replace(node, arguments=_with(node.arguments, place, child))
-        case ListOf():
-            return replace(node, items=_with(node.items, place, child))
-        case Loop():
-            return replace(node, source=child) if place == 0 else replace(node, body=child)
-        case Bind():
-            return replace(node, value=child) if place == 0 else replace(node, body=child)
-    raise TypeError(node)  # nothing else has children
+    if isinstance(node, Apply):
+        return replace(node, arguments=_with(node.arguments, place, child))
+    if isinstance(node, ListOf):
+        return replace(node, items=_with(node.items, place, child))
+    if isinstance(node, Loop):
+        return replace(node, source=child) if place == 0 else replace(node, body=child)
+    assert isinstance(node, Bind)  # noqa: S101 - nothing else has children
+    return replace(node, value=child) if place == 0 else replace(node, body=child)

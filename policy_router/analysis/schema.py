@@ -42,6 +42,56 @@ _TIME: Final[Mapping[str, Any]] = {**_WORD, "examples": ["2026-01-31T09:00:00Z"]
 _VALUE: Final[Mapping[str, Any]] = {"type": ["string", "number", "boolean", "null"]}
 
 
+_LEVELS: Final = [level.value for level in Level]
+_EXPECT: Final[Mapping[str, Any]] = {
+    "entry": {**_WORD, "description": "The name of the selected pool entry."},
+    "model": {**_WORD, "description": "The id of the selected model."},
+    "provider": {**_WORD, "description": "The provider of the selected target."},
+    "not_entry": {
+        **_SOME,
+        "description": "Entries that are neither selected nor a planned fallback.",
+    },
+    "not_model": {
+        **_SOME,
+        "description": "Models that are neither selected nor a planned fallback.",
+    },
+    "not_provider": {
+        **_SOME,
+        "description": "Providers at which nothing runs, planned fallbacks included.",
+    },
+    "level": {"type": "string", "enum": _LEVELS, "description": "The level that decided."},
+    "rule": {**_WORD, "description": "The precedence rule that selected or refused."},
+    "refused": {
+        "type": "string",
+        "enum": list(REFUSALS),
+        "description": "The code of the refusal.",
+    },
+    "forbid": {**_WORD, "description": "The forbid rule for which the request is refused."},
+    "message": {**_WORD, "description": "The message of the refusal."},
+    "permitted": {**_WORDS, "description": "The names that a refusal permits, in order."},
+    "fallbacks": {
+        **_WORDS,
+        "description": "The planned fallbacks, in order: names of entries.",
+    },
+    "parameters": {
+        "description": "Parameters of the selected target; null where none is sent.",
+        "type": "object",
+        "additionalProperties": _VALUE,
+    },
+    "warnings": {
+        "description": "The warnings of the decision, in order; `[]` for none.",
+        "type": "array",
+        "items": {"$ref": "#/definitions/warning"},
+    },
+    "bad_request": {
+        **_WORD,
+        "description": "The place at which the request does not fit the policy.",
+        "examples": ["$.task.kind"],
+    },
+}
+"""What can be expected of a decision."""
+
+
 def suite_schema() -> dict[str, Any]:
     """Return the JSON Schema of a suite of policy tests."""
     request = _ref("request")
@@ -71,7 +121,7 @@ def suite_schema() -> dict[str, Any]:
     definitions = {
         "request": _request(),
         "test": _test(request),
-        "expect": _mapping("What is expected; only what is named is compared.", _expect()),
+        "expect": _mapping("What is expected; only what is named is compared.", _EXPECT),
         "warning": {
             "description": "A warning: its code, or those of its keys that are compared.",
             "oneOf": [{"type": "string", "enum": _CODES}, _warning()],
@@ -113,56 +163,6 @@ def _test(request: Mapping[str, Any]) -> dict[str, Any]:
     }
     text = "A request, and what is expected of its decision."
     return _mapping(text, properties, "name", "expect")
-
-
-def _expect() -> dict[str, Any]:
-    levels = [level.value for level in Level]
-    return {
-        "entry": {**_WORD, "description": "The name of the selected pool entry."},
-        "model": {**_WORD, "description": "The id of the selected model."},
-        "provider": {**_WORD, "description": "The provider of the selected target."},
-        "not_entry": {
-            **_SOME,
-            "description": "Entries that are neither selected nor a planned fallback.",
-        },
-        "not_model": {
-            **_SOME,
-            "description": "Models that are neither selected nor a planned fallback.",
-        },
-        "not_provider": {
-            **_SOME,
-            "description": "Providers at which nothing runs, planned fallbacks included.",
-        },
-        "level": {"type": "string", "enum": levels, "description": "The level that decided."},
-        "rule": {**_WORD, "description": "The precedence rule that selected or refused."},
-        "refused": {
-            "type": "string",
-            "enum": list(REFUSALS),
-            "description": "The code of the refusal.",
-        },
-        "forbid": {**_WORD, "description": "The forbid rule for which the request is refused."},
-        "message": {**_WORD, "description": "The message of the refusal."},
-        "permitted": {**_WORDS, "description": "The names that a refusal permits, in order."},
-        "fallbacks": {
-            **_WORDS,
-            "description": "The planned fallbacks, in order: names of entries.",
-        },
-        "parameters": {
-            "description": "Parameters of the selected target; null where none is sent.",
-            "type": "object",
-            "additionalProperties": _VALUE,
-        },
-        "warnings": {
-            "description": "The warnings of the decision, in order; `[]` for none.",
-            "type": "array",
-            "items": _ref("warning"),
-        },
-        "bad_request": {
-            **_WORD,
-            "description": "The place at which the request does not fit the policy.",
-            "examples": ["$.task.kind"],
-        },
-    }
 
 
 def _warning() -> dict[str, Any]:

@@ -262,6 +262,8 @@ class Reading:
 
     def outcome(self) -> Reply | Failure:
         """Return the answer, or why there is none."""
+        if self.failure is not None and self.failure.code is Failing.ANSWER_TOO_LARGE:
+            self._texts = []  # nobody wants so much of what is no answer
         self._texts = ["".join(self._texts)]
         text, failure = self._texts[0], self.failure
         if failure is None and self.reply.finish_reason is None and not self.is_finished:

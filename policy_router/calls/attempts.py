@@ -145,7 +145,7 @@ class _Walk:
 
     def __init__(self, plan: Sequence[Target], rules: Rules) -> None:
         self.plan, self.rules = plan, rules
-        self.health = Guarded(rules.health or Health(rules.clock, in_a_row=_NEVER))
+        self.health = Guarded(rules.health or Health(rules.clock, failures=_NEVER))
         self.total = len(plan) * (rules.retries + 1)
         self.attempts: list[Attempt] = []
         self.last: Failure | None = None

@@ -81,15 +81,15 @@ class Health:
     """What is known of targets in this process. Safe to share between threads."""
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, *, in_a_row: int = IN_A_ROW
+        self, clock: Callable[[], float] = time.monotonic, *, failures: int = IN_A_ROW
     ) -> None:
         """Begin with nothing known.
 
         Args:
             clock: tells seconds, from any beginning.
-            in_a_row: after how many failures without an answer between them a target rests.
+            failures: after how many of them without an answer between them a target rests.
         """
-        self._clock, self._in_a_row = clock, in_a_row
+        self._clock, self._most = clock, failures
         self.begin_again()
         begins_again(self)
 
@@ -124,8 +124,8 @@ class Health:
                 known.asked = max(known.asked, now + failure.retry_after)
             if now >= known.rests:  # those that were under way when a rest began are one failure
                 known.count += 1
-                if known.count >= self._in_a_row:
-                    doublings = min(known.count - self._in_a_row, _DOUBLINGS)
+                if known.count >= self._most:
+                    doublings = min(known.count - self._most, _DOUBLINGS)
                     known.rests = now + min(LONGEST_REST, FIRST_REST * 2**doublings)
 
     def answered(self, provider: str, model: str) -> None:

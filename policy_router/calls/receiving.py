@@ -124,14 +124,14 @@ class Receiving:
         try:
             for piece in self._unpacker.pieces(chunk):
                 yield from self._take(piece)
+                if not self.is_done and self._seconds() >= self.until:
+                    self.late()
                 if self.is_done:
                     return
         except TooLargeError:
             self._fail(Failing.ANSWER_TOO_LARGE, _TOO_LARGE)
         except PackedWrongError:
             self._fail(Failing.BAD_RESPONSE, _PACKED_WRONG)
-        if not self.is_done and self._seconds() >= self.until:
-            self.late()
 
     def end(self) -> Iterator[str]:
         """Take in that the body is whole, and yield what is left of the text."""
@@ -182,7 +182,7 @@ class Receiving:
         if len(self._body) + len(piece) > most:
             raise TooLargeError
         self._body += piece
-        if piece.strip(_SPACE):  # some send spaces to keep the connection open
+        if not piece.isspace():  # some send spaces to keep the connection open
             self._lives()
 
     def _begin_body(self, *, is_whole: bool) -> Iterator[str]:

@@ -14,6 +14,7 @@ from policy_router.cli.options import add_format, add_now, add_policy
 from policy_router.cli.terminal import out, out_bytes
 from policy_router.decision.request import Request
 from policy_router.diagnostics.model import Diagnostics, printable
+from policy_router.diagnostics.redaction import redact
 from policy_router.domain import Policy
 from policy_router.errors import PolicyError
 from policy_router.files.loader import check
@@ -74,9 +75,11 @@ def _lines(policy: Policy, found: Diagnostics, *, is_quiet: bool) -> Iterator[st
 
 
 def shown_form(policy: Policy) -> dict[str, Any]:
-    """Return the canonical form of a policy, without the values of headers."""
+    """Return the canonical form of a policy, without the values of headers, or any secret."""
     form: dict[str, Any] = json.loads(policy.canonical)
     for provider in form.get("providers", {}).values():
+        if "base_url" in provider:
+            provider["base_url"] = redact(provider["base_url"])
         if "headers" in provider:
             provider["headers"] = dict.fromkeys(provider["headers"], "***")
     return form

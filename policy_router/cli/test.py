@@ -23,6 +23,7 @@ from policy_router.cli.test_reports import REPORTS, Mutation, coverages_of
 from policy_router.decision.evaluator import decide
 from policy_router.decision.record import DecisionRecord
 from policy_router.diagnostics.model import printable
+from policy_router.domain import Policy
 from policy_router.log.entry import Kind
 
 _HERE = "."
@@ -60,6 +61,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", metavar="N", type=number, default=1, help="with --mutate: of the choice of N"
     )
+    _add_new(parser)
+    add_format(parser, "junit", "github")
+
+
+def _add_new(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--new",
         metavar="REQUEST|ID",
@@ -68,7 +74,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--log", metavar="DIR", help=f"for --new: {LOG}")
     add_now(parser, "for --new: time of the decision")
-    add_format(parser, "junit", "github")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -106,15 +111,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _mutated(found: Iterable[SuiteResult], options: argparse.Namespace) -> Iterator[SuiteResult]:
     """Pass results on, and in the end try the mutants of each policy whose tests all pass."""
-    by_policy: dict[str, list[SuiteResult]] = {}
+    by_policy: dict[str, tuple[Policy, list[SuiteResult]]] = {}
     for result in found:
         yield result
-        if result.suite.policy is not None:
-            by_policy.setdefault(result.suite.policy.revision, []).append(result)
-    for results in by_policy.values():
-        policy = results[0].suite.policy
-        if policy is None:
-            continue
+        if (policy := result.suite.policy) is not None:
+            by_policy.setdefault(policy.revision, (policy, []))[1].append(result)
+    for policy, results in by_policy.values():
         path = policy.sources[0].name
         if not all(result.passed for result in results):
             err(f"policy-router: {printable(path)}: no change is tried, since a test fails")

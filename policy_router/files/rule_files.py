@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Iterable
@@ -54,13 +55,11 @@ def rule_files(folder: Path, found: list[Diagnostic]) -> list[Path]:
 
 def suites_in(folder: Path) -> list[Path]:
     """Return the suites of policy tests in a folder and in those in it, in order."""
-    found = {it for ending in ENDINGS for it in folder.rglob(f"*{SUITE_SUFFIX}{ending}")}
-    shown = [it for it in found if not any(_is_hidden(part) for part in _parts(it, folder))]
-    return sorted(shown, key=lambda it: it.as_posix())
-
-
-def _parts(path: Path, folder: Path) -> tuple[str, ...]:
-    return path.relative_to(folder).parts
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        found += [Path(place, name) for name in files if not _is_hidden(name)]
+    return sorted(filter(is_suite, found), key=lambda it: it.as_posix())
 
 
 def _is_hidden(name: str) -> bool:

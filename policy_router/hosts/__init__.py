@@ -4,7 +4,7 @@
 
     from policy_router.hosts import PolicyHost, Refused
 
-    host = PolicyHost("rules/", log=DecisionLog("decisions"))
+    host = PolicyHost("rules/", log="decisions")
     plan = host.plan({"task": {"kind": "coding"}, "caller": {"team": "research"}})
     if isinstance(plan, Refused):
         return plan.to_dict()
@@ -27,20 +27,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from policy_router.calls.health import Health, Rest
     from policy_router.calls.legs import Leg
     from policy_router.calls.limits import Limits
     from policy_router.hosts.host_plan import HostPlan
     from policy_router.hosts.policy_host import PolicyHost
     from policy_router.hosts.refused import Refused
 
-__all__ = ["HostPlan", "Leg", "Limits", "PolicyHost", "Refused"]
+__all__ = [
+    "Health",
+    "HostPlan",
+    "Leg",
+    "Limits",
+    "PolicyHost",
+    "Refused",
+    "Rest",
+]
 
 _MODULES = {
+    "Health": "calls.health",
     "HostPlan": "hosts.host_plan",
     "Leg": "calls.legs",
     "Limits": "calls.limits",
     "PolicyHost": "hosts.policy_host",
     "Refused": "hosts.refused",
+    "Rest": "calls.health",
 }
 """The module of each public name."""
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
 from policy_router.decision.evaluator import decide
 from policy_router.decision.request import Request
 from policy_router.delegation.arguments import Assignment, arguments_of
 from policy_router.delegation.batch import CountTokens, Planned, planned
-from policy_router.delegation.current_decision import parent_of
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.files.clock import Clock
 from policy_router.files.ids import Ids, check_session
 from policy_router.hosts.own_arguments import split
-from policy_router.log.write.drafts import Decided
 
 _Facts = Mapping[str, Any]
 
@@ -72,6 +70,14 @@ class Deciding(Struct, frozen=True):
         size = max(task.get("input_tokens", least), least)
         return Request.from_mapping({**whole.given, "task": {**task, "input_tokens": size}})
 
+    def stated(self, facts: _Facts | None) -> dict[str, Any]:
+        """Return what a host states of a request, with what it states of every request.
+
+        Raises:
+            RequestError: something is stated twice.
+        """
+        return self._with_facts({} if facts is None else facts)
+
     def _with_facts(self, given: _Facts) -> dict[str, Any]:
         """Return the sections of a request with those of the host; nothing is stated twice."""
         if not isinstance(given, Mapping):
@@ -101,7 +107,7 @@ class Deciding(Struct, frozen=True):
         made = planned(
             policy,
             arguments_of(asked),
-            self._with_facts({} if facts is None else facts),
+            self.stated(facts),
             now=self.clock(),
             ids=self.ids,
             session_id=session_id,
@@ -114,10 +120,3 @@ def check_given_session(session_id: str | None) -> None:
     """Refuse the id of a session that no header can carry; None is no session."""
     if session_id is not None:
         check_session(session_id)
-
-
-def drafts(made: Sequence[Planned], parent_id: str | None, trace: str | None) -> list[Decided]:
-    """Return decisions as they are logged, below the one that the child at hand runs by."""
-    above = parent_of(parent_id)
-    kept: str | UnsetType = UNSET if trace is None else trace
-    return [Decided(it.record, it.decision_id, above, trace=kept) for it in made]

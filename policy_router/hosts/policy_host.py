@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from policy_router.calls.closeable import Closeable
 from policy_router.calls.health import Health, HealthStore
 from policy_router.calls.legs import SESSION_HEADER, Legs
 from policy_router.calls.limits import Limits
 from policy_router.calls.plan import Plan, rules_of
 from policy_router.calls.results import ChildTask, Watcher
+from policy_router.decision.evaluator import permitted
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.decision.request import Request
 from policy_router.delegation.arguments import Assignment
 from policy_router.delegation.batch import CountTokens, Planned, count_tokens
 from policy_router.delegation.child import task_of
+from policy_router.delegation.tool import Format, tool
 from policy_router.domain import Policy
 from policy_router.files.clock import Clock, system_clock
 from policy_router.files.ids import Ids, uuid7
-from policy_router.hosts.deciding import Deciding, check_given_session, drafts
+from policy_router.hosts.deciding import Deciding, check_given_session
 from policy_router.hosts.deciding_policy import DecidingPolicy, PolicySource
+from policy_router.hosts.host_log import HostLog
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.refused import (
-    LOG_UNAVAILABLE,
     POLICY_UNAVAILABLE,
     Refused,
     RefusedError,
     refusal_of,
     refused_by,
-    refusing,
 )
 from policy_router.log.write.decision_log import DecisionLog
 
 _Facts = Mapping[str, Any]
 
 
-class PolicyHost:
+class PolicyHost(Closeable):
     """Decides with a policy, logs each decision, and gives a plan for each child.
 
     Safe to share between threads and event loops. No method raises for a fault of the policy, the
@@ -47,7 +50,7 @@ class PolicyHost:
         self,
         policy: PolicySource,
         *,
-        log: DecisionLog | None = None,
+        log: DecisionLog | str | os.PathLike[str] | None = None,
         facts: _Facts | None = None,
         environ: Mapping[str, str] | None = None,
         timeout: float = 600.0,
@@ -67,7 +70,7 @@ class PolicyHost:
         Args:
             policy: a compiled policy; the path of a rule file or a folder, which is read now, and
                 again when its files change; or a function that returns the policy of the moment.
-            log: every decision is logged before its plan is returned. The host closes it.
+            log: every decision is logged before its plan is returned: a log, or the folder of one.
             facts: sections of every request that the host states: ``caller``, ``parent``,
                 ``budget`` and ``facts``. No request states them again.
             environ: the mapping for ``env:NAME``; default: the process's environment.
@@ -93,7 +96,7 @@ class PolicyHost:
             raise ValueError("the deadline is above 0")
         if workers < 1:
             raise ValueError("the workers are above 0")
-        self._log, self._watcher, self._clock = log, watcher, clock
+        self._log, self._watcher, self._clock = HostLog(log), watcher, clock
         self._deciding = Deciding(dict(facts or {}), counts, clock, ids)
         self._deadline, self._retries, self._longest_wait = deadline, retries, longest_wait
         self._health = Health() if health is None else health
@@ -164,7 +167,7 @@ class PolicyHost:
             self._source.look()
             policy = self._source.policy()
             made = self._deciding.single(policy, request, goal, context, session_id)
-            self._logged(policy, [made], parent_id, trace)
+            self._log.keep(policy, [made], parent_id, trace)
             return self._handed_out(policy, made, watcher)
         except Exception as problem:  # noqa: BLE001 - a fault of ours restricts
             return refusal_of(problem)
@@ -184,7 +187,7 @@ class PolicyHost:
         try:
             policy = await self._current()
             made = self._deciding.single(policy, request, goal, context, session_id)
-            await self._logged_async(policy, [made], parent_id, trace)
+            await self._log.keep_async(policy, [made], parent_id, trace)
             return self._handed_out(policy, made, watcher)
         except Exception as problem:  # noqa: BLE001 - a fault of ours restricts
             return refusal_of(problem)
@@ -252,7 +255,7 @@ class PolicyHost:
             self._source.look()
             policy = self._source.policy()
             made, kept = self._deciding.batch(policy, arguments, facts, own, session_id)
-            self._logged(policy, made, parent_id)
+            self._log.keep(policy, made, parent_id)
             return self._handed_out_batch(policy, made, kept, watcher)
         except Exception as problem:  # noqa: BLE001 - a fault of ours restricts
             return refusal_of(problem)
@@ -271,34 +274,44 @@ class PolicyHost:
         try:
             policy = await self._current()
             made, kept = self._deciding.batch(policy, arguments, facts, own, session_id)
-            await self._logged_async(policy, made, parent_id)
+            await self._log.keep_async(policy, made, parent_id)
             return self._handed_out_batch(policy, made, kept, watcher)
         except Exception as problem:  # noqa: BLE001 - a fault of ours restricts
             return refusal_of(problem)
 
-    # Logging.
+    # What an agent may ask for.
 
-    def _logged(
+    def tool(
         self,
-        policy: Policy,
-        made: Sequence[Planned],
-        parent_id: str | None,
-        trace: str | None = None,
-    ) -> None:
-        if self._log is not None:
-            with refusing(LOG_UNAVAILABLE, "the decision cannot be logged, so it is denied"):
-                self._log.decisions(policy, drafts(made, parent_id, trace))
+        facts: _Facts | None = None,
+        *,
+        format: Format = "openai",  # noqa: A002 - what users call it
+        strict: bool = False,
+    ) -> dict[str, Any] | Refused:
+        """Return the definition of the tool ``delegate_task`` for an agent; or why there is none.
 
-    async def _logged_async(
-        self,
-        policy: Policy,
-        made: Sequence[Planned],
-        parent_id: str | None,
-        trace: str | None = None,
-    ) -> None:
-        if self._log is not None:
-            with refusing(LOG_UNAVAILABLE, "the decision cannot be logged, so it is denied"):
-                await self._log.decisions_async(policy, drafts(made, parent_id, trace))
+        Args:
+            facts: as for :meth:`batch`; what does not change from call to call is best.
+            format: the API that takes it, as for ``Delegator.tool``.
+            strict: whether the model has to give every argument; null asks for nothing.
+        """
+        try:
+            policy = self._source.policy()
+            return tool(policy, self._deciding.stated(facts), format=format, strict=strict)
+        except Exception as problem:  # noqa: BLE001 - a fault of ours restricts
+            return refusal_of(problem)
+
+    def permitted(self, facts: _Facts | None = None) -> tuple[str, ...] | Refused | None:
+        """Return the names that a task of this caller may ask for; None where any may.
+
+        Args:
+            facts: as for :meth:`batch`, or a whole request.
+        """
+        try:
+            policy = self._source.policy()
+            return permitted(policy, self._deciding.stated(facts), now=self._clock())
+        except Exception as problem:  # noqa: BLE001 - a fault of ours restricts
+            return refusal_of(problem)
 
     # Handing out.
 
@@ -312,7 +325,7 @@ class PolicyHost:
         refused = refused_by(made)
         if refused is not None:
             return refused
-        task = task_of(made, self._log, self._watcher, watcher)
+        task = task_of(made, self._log.decisions, self._watcher, watcher)
         secrets = self._secrets
         return HostPlan(made, policy, task, begin=self._begin, secrets=secrets, own=own)
 
@@ -341,10 +354,16 @@ class PolicyHost:
 
     def flush(self) -> None:
         """Wait until the events so far are on disk, or cannot be written."""
-        if self._log is not None:
-            self._log.flush()
+        self._log.flush()
 
     async def flush_async(self) -> None:
         """Wait as :meth:`flush` does, without blocking the running event loop."""
-        if self._log is not None:
-            await self._log.flush_async()
+        await self._log.flush_async()
+
+    def close(self) -> None:
+        """Close the log, where it was given as a folder; the host closes its own."""
+        self._log.close()
+
+    async def aclose(self) -> None:
+        """Close it like :meth:`close`, without blocking the running event loop."""
+        await asyncio.to_thread(self.close)

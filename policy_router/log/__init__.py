@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from policy_router.log.sign.publishing import copy_log, newest_checkpoint, publish
     from policy_router.log.sign.signing import (
         NewCheckpoint,
-        cosign,
         make_checkpoint,
         rotate_key,
     )
     from policy_router.log.sign.statements import Accepted
+    from policy_router.log.sign.witness import cosign
     from policy_router.log.write.decision_log import DecisionLog
     from policy_router.log.write.drafts import Decided
 
@@ -103,7 +103,7 @@ _MODULES = {
     "WhatIf": "replay.what_if_report",
     "attest": "integrity.attest",
     "copy_log": "sign.publishing",
-    "cosign": "sign.signing",
+    "cosign": "sign.witness",
     "make_checkpoint": "sign.signing",
     "new_signer": "sign.keys",
     "newest_checkpoint": "sign.publishing",

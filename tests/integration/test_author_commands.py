@@ -127,6 +127,14 @@ def test_all_files_and_warnings_of_a_policy_are_shown(run: Run) -> None:
     assert run("show", "wrong.yaml").code == 1
 
 
+def test_no_secret_is_shown_though_an_address_holds_one(run: Run, acme: Path) -> None:
+    address = "https://llm.example.com/v1?api_key=sk-hunter2hunter2hunter2hunter2"
+    acme.write_text(RULES.replace("https://llm.example.com/v1", address))
+    for words in (("show", "acme.yaml"), ("diff", "policy.yaml", "acme.yaml")):
+        ran = run(*words)
+        assert "hunter2" not in ran.out + ran.err
+
+
 def test_who_may_use_what(run: Run) -> None:
     ran = run("show", "acme.yaml", "--matrix")
     assert ran.code == 0

@@ -917,7 +917,7 @@ def test_a_key_is_made_that_nobody_else_reads(run: Run, tmp_path: Path) -> None:
     assert ran == Ran(
         0,
         "wrote keys/auditor, which nobody else may read, and keys/auditor.pub for auditors\n"
-        "next: policy-router log checkpoint LOG --key keys/auditor\n",
+        "next: policy-router log checkpoint LOG --key keys/auditor --first\n",
         "",
     )
     private, public = tmp_path / "keys/auditor", tmp_path / "keys/auditor.pub"

@@ -19,7 +19,7 @@ from policy_router.log.damage import Damage
 from policy_router.log.entry import Gap, Kind
 from policy_router.log.folder import LogFolder
 from policy_router.log.heads import read_head
-from policy_router.log.integrity import completeness as completeness_module
+from policy_router.log.integrity import writer as writer_module
 from policy_router.log.integrity.prune import prune
 from policy_router.log.integrity.scan import Scan
 from policy_router.log.integrity.verify import verify
@@ -292,7 +292,7 @@ class Interrupted(io.FileIO):
 
 def between_reads(monkeypatch: Patch, act: Callable[[], object]) -> None:
     monkeypatch.setattr(Interrupted, "act", act)
-    monkeypatch.setattr(completeness_module, "open_file", Interrupted)
+    monkeypatch.setattr(writer_module, "open_file", Interrupted)
 
 
 def test_a_torn_tail_may_be_mended_between_two_reads(tmp_path: Path, monkeypatch: Patch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import os
@@ -33,7 +34,7 @@ from policy_router.log import (
     verify_proof,
 )
 from policy_router.log.damage import Damage
-from policy_router.log.entry import GENESIS, Kind, Prune
+from policy_router.log.entry import GENESIS, Execution, Kind, Prune
 from policy_router.log.folder import LogFolder
 from policy_router.log.heads import Head
 from policy_router.log.integrity.verify import Report
@@ -627,9 +628,31 @@ def test_a_segment_that_shrank_is_noticed(tmp_path: Path) -> None:
     assert [(it.damage, it.lines) for it in found] == [(Damage.REMOVED, (2, 3))]
 
 
+@pytest.mark.parametrize("on_log_failure", ["deny", "allow_unlogged"])
+def test_a_line_that_would_be_too_long_is_not_logged(tmp_path: Path, on_log_failure: Any) -> None:
+    policy = policy_of()
+    long = decide(policy, {"caller": {"id": "x" * 3000}}, now=NOW)
+    with DecisionLog(tmp_path, on_log_failure=on_log_failure, line_bytes=2048) as log:
+        log.decision(policy, decide(policy, {}, now=NOW))
+        if on_log_failure == "deny":
+            with pytest.raises(LogError, match="a line would have more than 2,048 bytes"):
+                log.decision(policy, long)
+            with pytest.raises(LogError, match="a line would have more than 2,048 bytes"):
+                asyncio.run(log.decision_async(policy, long))
+        else:
+            log.decision(policy, long)
+            asyncio.run(log.decision_async(policy, long))
+        log.execution(id_of(1), Execution("started", model="m" * 3000))
+    report = verify(tmp_path)
+    assert (report.is_whole, report.unlogged) == (True, 0 if on_log_failure == "deny" else 2)
+    assert "1 execution events" in report.completeness.notes[0]
+    with pytest.raises(ValueError, match="at most 16 MiB"):
+        DecisionLog(tmp_path, line_bytes=1 << 30)
+
+
 def test_a_policy_that_somebody_removed_is_stored_again(tmp_path: Path) -> None:
     policy = policy_of()
-    with DecisionLog(tmp_path) as log:
+    with DecisionLog(tmp_path, clock=Clock()) as log:
         log.decision(policy, decide(policy, {}, now=NOW))
         shutil.rmtree(tmp_path / "policies")
         log.decision(policy, decide(policy, {}, now=NOW))
@@ -688,3 +711,106 @@ def test_a_process_of_another_user_is_the_next_writer(tmp_path: Path) -> None:
     finally:
         os.seteuid(0)
     assert verify(log).is_whole
+
+
+# The same on the command line, and what is odd.
+
+
+def test_a_witness_and_a_new_key_on_the_command_line(log: Path, tmp_path: Path, run: Run) -> None:
+    for name, key in (("auditor", SIGNER), ("next", NEXT), ("w", WITNESS)):
+        (tmp_path / name).write_text(key.encoded())
+        (tmp_path / f"{name}.pub").write_text(key.verifier().encoded())
+    memory_of(log).rename(tmp_path / "auditor.state")
+    words = ("log", "cosign", "log", "--key", "w", "--log-key", "auditor.pub")
+    assert run(*words).code == 1
+    path = log / "tree/checkpoints/000000000044.txt"
+    assert run(*words, "--first").out == f"cosigned 44 lines of auditor: {path}\n"
+    ran = run(*words, "--format", "json")
+    assert json.loads(ran.out) == {
+        "path": str(path),
+        "origin": "auditor",
+        "lines": 44,
+        "new_lines": 0,
+    }
+    ran = run("log", "rotate-key", "log", "auditor", "next")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("handed over auditor: tree/statements/")
+    assert run("log", "rotate-key", "auditor", "next", "--log", "log").code == 1
+    assert run("log", "rotate-key", "auditor", "next").code == 2
+    decided(log)
+    assert run("-q", "log", "checkpoint", "log", "--key", "next").code == 0
+    assert run("log", "checkpoint", "log", "--key", "auditor").code == 1
+    (tmp_path / "both.pub").write_text(
+        "".join(f"{it.verifier().encoded()}\n" for it in (SIGNER, NEXT))
+    )
+    assert run("log", "verify", "log", "--key", "both.pub", "--witness", "w.pub").code == 0
+    run("log", "prove", "log", id_of(3), "--output", "one.proof")
+    assert run("log", "verify-proof", "one.proof", "--key", "auditor.pub").code == 1
+    assert run("log", "verify-proof", "one.proof", "--key", "both.pub").code == 0
+
+
+def test_ids_are_found_twice_among_very_many(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("policy_router.log.integrity.duplicates._MOST", 5)
+    assert verify(log).duplicate_ids == ()
+    policy = policy_of()
+    with DecisionLog(log, writer="z") as writing:
+        for number in (3, 117):
+            record = decide(policy, {}, now=NOW)
+            writing.decision(policy, record, decision_id=id_of(number))
+    assert verify(log).duplicate_ids == (id_of(3), id_of(117))
+
+
+HEAD = "policy-router/statement/v1\nauditor\ntime 1\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "policy-router/statement/v2\nauditor\ntime 1\naccept a 1 2\n",
+        HEAD,
+        f"{HEAD}accept a 1\n",
+        f"{HEAD}accept a 1 2\nprune a 1 1 2 3 4\n",
+        f"{HEAD}prune a 1 1 2 3\n",
+        f"{HEAD}handover 1 {'A' * 43}= x y\n",
+        f"{HEAD}erase a 1 2\n",
+        f"{HEAD}" + "accept a 1 2\n" * 10_001,
+    ],
+    ids=["schema", "nothing", "short", "mixed", "prune", "keys", "unknown", "many"],
+)
+def test_what_is_no_statement_is_told(log: Path, text: str) -> None:
+    (log / "tree/statements").mkdir()
+    (log / "tree/statements/1-x.txt").write_text(sign(text, SIGNER))
+    assert problems(verify(log, verifier=VERIFIER)) == [
+        (Damage.BAD_STATEMENT, "tree/statements/1-x.txt")
+    ]
+    assert sign_log(log).left_out == ()
+
+
+def test_a_statement_by_a_stranger_is_told_and_states_nothing(log: Path) -> None:
+    (log / "tree/statements").mkdir()
+    text = f"{HEAD}accept a 1 22\n"
+    (log / "tree/statements/1-x.txt").write_text(sign(text, STRANGER))
+    rewritten(log, "a", otherwise)
+    found = {it for it, _ in problems(verify(log, verifier=VERIFIER))}
+    assert found == {Damage.BAD_SIGNATURE, Damage.REWRITTEN}
+
+
+def test_a_prune_that_is_about_other_lines_is_told(log: Path) -> None:
+    (log / "tree/statements").mkdir()
+    text = f"{HEAD}prune a 1 1 3 1 2\n"
+    (log / "tree/statements/1-x.txt").write_text(sign(text, SIGNER))
+    assert verify(log, verifier=VERIFIER).is_whole
+    segments(log)[0].unlink()
+    assert problems(verify(log, verifier=VERIFIER)) == [(Damage.BAD_PRUNE, "a/1")]
+
+
+def test_tiles_that_are_full_replace_their_parts(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for count in (100, 100, 100):
+        decided(log, count)
+        sign_log(log)
+    assert not (log / "tree/tile/0/000.p").exists()
+    assert not (log / "tree/tile/entries/000.p").exists()
+    assert (log / "tree/tile/0/000").stat().st_size == 256 * 32
+    kept = log / "tree/checkpoints/000000000101.txt"
+    assert verify_growth(prove_growth(log, kept), kept.read_text(), VERIFIER).size == 303

@@ -85,6 +85,41 @@ def test_a_call_that_takes_too_long_for_its_entry_is_followed_by_the_next(
 
 
 @STREAMS
+@pytest.mark.parametrize("on_loop", [False, True], ids=["thread", "loop"])
+def test_a_child_of_the_executor_has_no_more_time_than_its_deadline(
+    peer: Provider, *, streams: bool, on_loop: bool
+) -> None:
+    peer.delay(20, "m0")
+    policy = policy_at(peer, *chain("near", "far"))
+    record = decide(policy, {}, now="2026-01-31T09:00:00Z")
+    executor = Executor(policy, environ=KEYS, streams=streams)
+
+    async def run_async() -> None:
+        async with executor:
+            await executor.run_async(record, "hi there", deadline=0.3)
+
+    began = time.monotonic()
+    with executor, pytest.raises(ProviderError) as caught:
+        asyncio.run(run_async()) if on_loop else executor.run(record, "hi there", deadline=0.3)
+    assert time.monotonic() - began < 0.3 + 2
+    assert caught.value.code == "timeout"
+    assert [it.failure for it in caught.value.attempts] == ["timeout"]
+
+
+@STREAMS
+def test_without_a_deadline_a_child_in_a_thread_has_the_time_of_its_entry(
+    peer: Provider, *, streams: bool
+) -> None:
+    peer.delay(20, "m0")
+    policy = policy_at(peer, *chain("near", "far", timeouts={"first_byte": 0.2}))
+    began = time.monotonic()
+    with delegating(policy, streams=streams) as it:
+        result = single(it.delegate(ONE))
+    assert time.monotonic() - began < 5
+    assert [(it.model, it.failure) for it in result.attempts] == [("m0", "timeout"), ("m1", None)]
+
+
+@STREAMS
 def test_a_batch_ends_at_its_deadline_with_what_is_finished(
     peer: Provider, *, streams: bool
 ) -> None:
@@ -98,25 +133,6 @@ def test_a_batch_ends_at_its_deadline_with_what_is_finished(
     assert codes(made) == {"completed": 4, "timeout": 2}
     late = [result for result in made.results if result.error]
     assert {it.failure for result in late for it in result.attempts} <= {Failing.TIMEOUT}
-
-
-def test_on_an_event_loop_a_child_of_the_executor_ends_at_its_deadline(peer: Provider) -> None:
-    peer.delay(20, "m0")
-    policy = policy_at(peer, *chain("near", "far"))
-
-    async def run() -> ProviderError:
-        record = decide(policy, {}, now="2026-01-31T09:00:00Z")
-        async with Executor(policy, environ=KEYS, deadline=60) as executor:
-            await executor.warm()
-            with pytest.raises(ProviderError) as caught:
-                await executor.run_async(record, "hi there", deadline=0.3)
-            return caught.value
-
-    began = time.monotonic()
-    error = asyncio.run(run())
-    assert time.monotonic() - began < 5
-    assert error.code == "timeout"
-    assert [it.failure for it in error.attempts] == ["timeout"]
 
 
 # Rests.

@@ -65,6 +65,14 @@ def test_what_passes_is_quiet(run: Run, suite: Path) -> None:
     assert "  passed writing, too\n" in run("-v", "test", "acme_test.yaml").out
 
 
+def test_a_long_line_is_wrapped(run: Run, suite: Path) -> None:
+    suite.write_text(SUITE.replace("waiting for", "waiting " + "and waiting " * 8 + "for"))
+    lines = run("test", "-k", "later").out.splitlines()
+    assert lines[1].startswith("  skipped later: waiting and waiting")
+    assert lines[2].startswith("    ")
+    assert max(map(len, lines)) <= 80
+
+
 def test_several_suites_are_added_up(run: Run, suite: Path) -> None:
     suite.with_name("more_test.yaml").write_text(f"policy: acme.yaml\n{SUITE}")
     assert run("test").out.endswith("2 passed, 2 failed, 2 skipped in 2 suites\n")

@@ -1365,3 +1365,143 @@ def test_a_served_model_is_held_against_the_fallback_that_ran(way: Way) -> None:
     assert reply.warnings == ("m-one was served in place of m-two",)
     assert reply.ran is not None
     assert (reply.ran.model, reply.ran.provider) == ("m-two", "two")
+
+
+# --- Answers that are no results ------------------------------------------------------------------
+
+
+def completion(content: Any, reason: str = "stop", **message: Any) -> dict[str, Any]:
+    """Return a whole answer, which is read in place of a stream, too."""
+    said = {"role": "assistant", "content": content, **message}
+    return {"model": "m-one", "choices": [{"message": said, "finish_reason": reason}]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (completion(""), Failing.EMPTY_ANSWER),
+        (completion(None), Failing.EMPTY_ANSWER),
+        (completion("", "length"), Failing.EMPTY_ANSWER),
+        (b"<html>busy</html>", Failing.BAD_RESPONSE),
+    ],
+)
+def test_after_an_answer_without_text_the_fallback_has_its_turn(
+    way: Way, answer: Any, code: Failing
+) -> None:
+    reply = way.reply(chain(ONE, TWO), net(one=status(200, answer)))
+    assert [attempt.failure for attempt in reply.attempts] == [code, None]
+    assert (reply.text, reply.ran and reply.ran.model) == ("the answer", "m-two")
+
+
+FILTERED = completion(None, "content_filter")
+REFUSED = completion(None, refusal="I will not.")
+ASKS = completion(None, "tool_calls", tool_calls=[{"id": "1"}])
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (FILTERED, Failing.CONTENT_FILTERED),
+        (REFUSED, Failing.REFUSED_BY_MODEL),
+        (ASKS, Failing.WANTS_TOOL),
+    ],
+)
+def test_after_these_answers_one_goes_on_only_where_the_entry_says_so(
+    way: Way, answer: Any, code: Failing
+) -> None:
+    hosts = net(one=status(200, answer))
+    error = way.error(chain(ONE, TWO), hosts)
+    assert (error.code, hosts.hosts) == (code, ["one"])
+    reply = way.reply(chain(ONE, TWO, fallback_on=[code]), net(one=status(200, answer)))
+    assert [attempt.failure for attempt in reply.attempts] == [code, None]
+
+
+@pytest.mark.parametrize(
+    ("rule", "number", "answer"),
+    [("-empty_answer", 200, completion("")), ("-rate_limited", 429, {}), (-429, 429, {})],
+)
+def test_an_entry_may_say_after_what_one_does_not_go_on(
+    way: Way, rule: int | str, number: int, answer: dict[str, Any]
+) -> None:
+    hosts = net(one=status(number, answer))
+    way.error(chain(ONE, TWO, fallback_on=[rule]), hosts)
+    assert hosts.hosts == ["one"]
+
+
+def test_a_model_that_was_retired_is_gone_on_after(way: Way) -> None:
+    words = "The supported API model names are next-flash or next-pro, but you passed m-one"
+    reply = way.reply(chain(ONE, TWO), net(one=status(400, {"error": {"message": words}})))
+    assert [attempt.failure for attempt in reply.attempts] == [Failing.MODEL_NOT_FOUND, None]
+
+
+def test_a_used_up_limit_of_a_key_is_no_credit(way: Way) -> None:
+    words = "Key limit exceeded (total limit). Manage it using https://one.example/keys"
+    error = {"error": {"message": words, "code": 403}}
+    reply = way.reply(chain(ONE, TWO), net(one=status(403, error)))
+    assert [attempt.failure for attempt in reply.attempts] == [Failing.PAYMENT_REQUIRED, None]
+
+
+@pytest.mark.parametrize(
+    ("windows", "expected"), [((100, 100), ["one"]), ((100, 200), ["one", "two"])]
+)
+def test_an_input_that_is_too_long_goes_to_a_larger_window_alone(
+    way: Way, windows: tuple[int, int], expected: list[str]
+) -> None:
+    policy = policy_of(
+        providers={"one": ONE, "two": TWO},
+        pool=[
+            {"model": "m", "pick": "true", "fallback": ["n"], "context_window": windows[0]},
+            {"model": "n", "provider": "two", "context_window": windows[1]},
+        ],
+    )
+    words = "This model's maximum context length is 100 tokens."
+    hosts = net(one=status(400, {"error": {"message": words}}))
+    if len(expected) == 1:
+        error = way.error(policy, hosts)
+        assert (error.code, error.attempts[1].is_sent) == (Failing.CONTEXT_OVERFLOW, False)
+    else:
+        way.reply(policy, hosts)
+    assert hosts.hosts == expected
+
+
+def test_an_id_that_an_entry_serves_is_its_model(way: Way) -> None:
+    policy = entry_of(model="acme-v4-flash", serves=["acme-flash"])
+    reply = way.reply(policy, net(one=says(model="acme-flash")))
+    assert (reply.served_model, reply.warnings) == ("acme-flash", ())
+
+
+@pytest.mark.parametrize(
+    ("usage", "cached"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 900}}, 900),
+        ({"prompt_tokens_details": {"cached_tokens": 0}}, 0),
+        ({"cache_read_input_tokens": 900}, 900),
+        ({"prompt_cache_hit_tokens": 900, "prompt_cache_miss_tokens": 100}, 900),
+        ({"cached_tokens": 900}, 900),
+        ({"prompt_tokens_details": {"cached_tokens": 2000}}, 1000),
+        ({"prompt_tokens_details": {"cached_tokens": -1}}, None),
+        ({"prompt_tokens_details": None}, None),
+        ({}, None),
+    ],
+)
+def test_tokens_that_came_from_a_cache_are_counted(
+    way: Way, usage: dict[str, Any], cached: int | None
+) -> None:
+    counts = {"prompt_tokens": 1000, "completion_tokens": 100, **usage}
+    reply = way.reply(policy_of(), net(one=status(200, {**completion("a"), "usage": counts})))
+    assert (reply.input_tokens, reply.output_tokens) == (1000, 100)
+    assert reply.cached_tokens == cached
+
+
+def test_tokens_of_a_response_that_came_from_a_cache_are_counted(way: Way) -> None:
+    usage = {"input_tokens": 9, "output_tokens": 1, "input_tokens_details": {"cached_tokens": 8}}
+    answer = {"status": "completed", "output": [{"type": "message", "content": "a"}]}
+    hosts = net(one=status(200, {**answer, "usage": usage}))
+    reply = way.reply(policy_of({**ONE, "dialect": RESPONSES}), hosts)
+    assert (reply.input_tokens, reply.cached_tokens) == (9, 8)
+
+
+def test_half_a_character_of_a_goal_can_be_sent(way: Way) -> None:
+    hosts = net()
+    way.reply(policy_of(), hosts, context="a \ud83d b")
+    assert b"a \\ud83d b" in hosts.sent.content

@@ -415,7 +415,7 @@ def test_a_pause_that_is_longer_than_the_time_left_is_not_made() -> None:
 
 
 def test_a_call_that_is_cut_off_by_the_deadline_is_not_its_targets_fault() -> None:
-    health = Health(lambda: 0.0, in_a_row=1)
+    health = Health(lambda: 0.0, failures=1)
     late([LATE], took=10, health=health)
     assert health.rest("p", "a") is None
     late([LATE, GOOD], health=health)
@@ -440,7 +440,7 @@ def test_one_that_rests_is_passed_over_by_all_children() -> None:
 
 
 def test_one_that_failed_too_often_says_so() -> None:
-    health = Health(lambda: 0.0, in_a_row=2)
+    health = Health(lambda: 0.0, failures=2)
     for _ in range(2):
         driven((A,), [DOWN], health=health)
     run = driven((A, B), [GOOD], health=health)

@@ -530,3 +530,41 @@ def test_a_pause_of_a_plan_can_be_asked_for(tmp_path: Path) -> None:
         asyncio.run(kept.flush_async())
     host().flush()
     asyncio.run(host().flush_async())
+
+
+def test_a_log_may_be_given_as_its_folder(tmp_path: Path) -> None:
+    with host(log=tmp_path / "log") as kept:
+        planned(kept.plan({})).done("text")
+    kinds = [line.entry.kind for line in LogReader(tmp_path / "log").lines()]
+    assert (kinds[0], kinds[-1]) == ("decision", "close")
+    assert refused(kept.plan({})).code == "log_unavailable"
+
+    async def run() -> None:
+        async with host(log=str(tmp_path / "another")) as made:
+            planned(await made.plan_async({}))
+
+    asyncio.run(run())
+    with DecisionLog(tmp_path / "own") as log:
+        with host(log=log):
+            pass
+        planned(host(log=log).plan({}))
+
+
+def test_the_tool_and_the_names_are_those_of_the_caller() -> None:
+    research = host(facts={"caller": {"team": "research"}})
+    names = {"small", "coder", "spare", "keyless", "secret"}
+    for kept, facts, expected in (
+        (research, None, names),
+        (host(), {"caller": {"team": "sales"}}, names - {"secret"}),
+    ):
+        found = kept.permitted(facts)
+        assert isinstance(found, tuple)
+        assert {*found} == expected
+    made = research.tool(format="anthropic", strict=True)
+    assert isinstance(made, dict)
+    assert made["name"] == "delegate_task"
+    assert "secret" in str(made)
+    assert "secret" not in str(host().tool())
+    assert refused(host().tool({"caller": 1})).code == "bad_request"
+    assert refused(research.permitted({"caller": {}})).path == "$.caller"
+    assert refused(host(lambda: None).permitted()).code == "policy_unavailable"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from pathlib import Path
@@ -333,3 +334,37 @@ def test_so_many_tasks_may_be_under_way_nested_ones_included() -> None:
 def test_a_limit_of_nothing_is_none(options: Any) -> None:
     with pytest.raises(ValueError, match=r"at least 1|above 0"):
         Delegator(POLICY, **options)
+
+
+def test_a_child_may_delegate_from_a_thread_of_its_own_in_its_context() -> None:
+    def run(_target: Target, task: ChildTask) -> str:
+        if task.goal == "inner":
+            return task.goal
+        made: list[Delegation] = []
+        inner = contextvars.copy_context().run
+        work = threading.Thread(target=lambda: made.append(inner(it.delegate, {"goal": "inner"})))
+        work.start()
+        work.join(LONG)
+        return str(made[0].status)
+
+    with Delegator(POLICY, run_child=run, concurrency=1) as it:
+        assert it.delegate({"goal": "outer"}).results[0].text == "completed"
+
+
+@pytest.mark.slow
+def test_one_that_delegates_outside_of_its_context_ends_at_its_deadline() -> None:
+    def run(_target: Target, task: ChildTask) -> str:
+        if task.goal == "inner":
+            return task.goal
+        made: list[Delegation] = []
+
+        def work() -> None:
+            made.append(it.delegate({"goal": "inner"}, deadline=0.2))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(LONG)
+        return codes(made[0])[0]
+
+    with Delegator(POLICY, run_child=run, concurrency=1) as it:
+        assert it.delegate({"goal": "outer"}).results[0].text == "timeout"

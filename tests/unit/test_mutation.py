@@ -31,7 +31,7 @@ pool:
   - name: large
     model: big
     allow: parent.depth < 2 && !variables.busy
-    pick: task.kind in ["coding", "math"] && task.index >= 1
+    pick: task.kind in ["coding", "math"] && task.index in [1, 2]
     fallback: [small]
 forbid:
   - {id: dear, when: has(budget.remaining_usd) && budget.remaining_usd <= 0.5}
@@ -59,6 +59,7 @@ def test_each_part_is_changed_in_small_ways() -> None:
         "acme.yaml:11:32: allow of large: without `!` in !variables.busy",
         'acme.yaml:12:11: pick of large: not task.kind in ["coding", "math"]',
         "acme.yaml:12:11: pick of large: removed",
+        "acme.yaml:12:61: pick of large: 1 is 2",
         "acme.yaml:15:5: forbid rule dear: removed",
         "acme.yaml:15:5: forbid rule dear: not enforced",
         "acme.yaml:15:75: forbid rule dear: 0.5 is 1.5",

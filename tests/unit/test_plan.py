@@ -142,8 +142,8 @@ def test_a_plan_that_ended_badly_has_no_answer(policy: Policy) -> None:
 def test_an_attempt_is_told_when_it_begins_and_a_pause_before_it(policy: Policy) -> None:
     seen = Seen()
     plan = planned(Executor(policy, retries=1), tell=seen)
-    plan.failed(LATE)
-    plan.failed(LATE)
+    for _ in range(2):
+        plan.failed(Failure(Failing.SERVER_ERROR, "busy", 503, 0.02))
     assert plan.pause > 0
     assert seen.kinds == [EventKind.ATTEMPT, EventKind.ATTEMPT, EventKind.WAITING]
     assert plan.ready() is not None

@@ -332,11 +332,12 @@ def test_where_a_test_is_written() -> None:
 
 
 def test_the_suites_of_a_path(tmp_path: Path) -> None:
-    for name in ("a_test.yaml", "rules/b_test.yml", "rules/.c_test.yaml", "rules_test.yaml"):
+    names = ("a_test.yaml", "rules/b_test.yml", "rules/.c_test.yaml", "rules_test.yaml")
+    for name in (*names, ".venv/d_test.yaml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
-    names = [it.relative_to(tmp_path).as_posix() for it in suite_files(tmp_path)]
-    assert names == ["a_test.yaml", "rules/b_test.yml", "rules_test.yaml"]
+    found = [it.relative_to(tmp_path).as_posix() for it in suite_files(tmp_path)]
+    assert found == ["a_test.yaml", "rules/b_test.yml", "rules_test.yaml"]
     beside = [it.relative_to(tmp_path).as_posix() for it in suite_files(tmp_path / "rules")]
     assert beside == ["rules_test.yaml", "rules/b_test.yml"]
     assert suite_files(tmp_path / "a.yaml") == [tmp_path / "a_test.yaml"]
@@ -446,10 +447,11 @@ def test_the_first_failure_has_its_place(tmp_path: Path) -> None:
     assert found == []
     (tmp_path / "acme_test.yaml").unlink()
     (tmp_path / "acme_test.yaml").write_bytes(b"\xff")
-    (tmp_path / "rules" / "folder_test.yaml").mkdir(parents=True)
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "gone_test.yaml").symlink_to(tmp_path / "nowhere")
     failure = first_failure(suites_about(tmp_path / "rules", ACME))
     assert failure is not None
-    assert "folder_test.yaml:1:1: the file cannot be read" in failure
+    assert "gone_test.yaml:1:1: the file cannot be read" in failure
     failure = first_failure(suites_about(tmp_path / "acme.yaml", ACME))
     assert failure == f"{tmp_path}/acme_test.yaml:1:1: the file is not UTF-8"
 

@@ -19,7 +19,7 @@ from policy_router.cli.options import add_format
 from policy_router.cli.terminal import counted, out, out_bytes
 from policy_router.diagnostics.model import printable
 from policy_router.log.sign.keys import read_signer
-from policy_router.log.sign.signing import cosign
+from policy_router.log.sign.witness import cosign
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
         raise RequestError(str(private), reason_of(problem)) from None
     if not options.quiet:
         out(f"wrote {private}, which nobody else may read, and {public} for auditors")
-        out(f"next: policy-router log checkpoint LOG --key {shlex.quote(options.file)}")
+        out(f"next: policy-router log checkpoint LOG --key {shlex.quote(options.file)} --first")
 
 
 def _write_private(path: Path, signer: Signer) -> None:

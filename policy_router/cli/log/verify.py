@@ -16,8 +16,8 @@ from policy_router.decision.request import spelt
 from policy_router.diagnostics.model import printable
 from policy_router.log.damage import Problem, spelt_lines
 from policy_router.log.entry import moment_of
-from policy_router.log.integrity.completeness import Removal
 from policy_router.log.integrity.verify import Answer, Part, Report, verify
+from policy_router.log.integrity.writer import Removal
 
 _SECOND = 1_000_000
 

@@ -20,10 +20,11 @@ from policy_router.diagnostics.model import printable
 from policy_router.files.clock import Clock, system_clock
 from policy_router.log.damage import SHOWN, Damage, Problem
 from policy_router.log.folder import LogFolder, Progress
-from policy_router.log.integrity.completeness import Known, Removal, examined, steadily
+from policy_router.log.integrity.completeness import examined, steadily
 from policy_router.log.integrity.duplicates import those_repeated
 from policy_router.log.integrity.first_edition import FirstCheckpoints
 from policy_router.log.integrity.signed import Claim, SignedLog, covers
+from policy_router.log.integrity.writer import Known, Removal
 from policy_router.log.read.reading import LogReader, decisions
 from policy_router.log.sign.keys import Verifier
 from policy_router.log.sign.signing import read_kept

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -67,14 +68,15 @@ class SignedCheckpoint(Struct, frozen=True):
         return cls(name, note, Checkpoint.from_text(text_of(note)))
 
 
-def stored(log: LogFolder) -> Iterator[SignedCheckpoint | Problem]:
+def stored(log: LogFolder, *, newest_first: bool = False) -> Iterator[SignedCheckpoint | Problem]:
     """Yield the checkpoints of a log by their size, and what is wrong with a file of one."""
     folder = log.tree / _FOLDER
     names = [it.name for it in folder.iterdir()] if folder.is_dir() else []
     paths = [folder / it for it in sorted(filter(_FILE.fullmatch, names), key=_size)]
     newest = log.tree / NEWEST
+    paths += [newest] if newest.exists() or newest.is_symlink() else []
     last = None
-    for path in [*paths, *([newest] if newest.exists() or newest.is_symlink() else [])]:
+    for path in reversed(paths) if newest_first else paths:
         name = path.relative_to(log.path).as_posix()
         try:
             found = SignedCheckpoint.read(path, name)
@@ -83,15 +85,16 @@ def stored(log: LogFolder) -> Iterator[SignedCheckpoint | Problem]:
         except SignatureError as problem:
             yield Problem(Damage.BAD_CHECKPOINT, name, f"it cannot be used: {problem}")
         else:
-            if path != newest or last is None or found.note != last.note:
+            if last is None or found.note != last.note:
                 yield found
             last = found
 
 
 def newest(log: LogFolder) -> SignedCheckpoint | None:
     """Return the newest checkpoint of a log, whoever signed it."""
-    found = [it for it in stored(log) if isinstance(it, SignedCheckpoint)]
-    return max(found, key=lambda it: (it.checkpoint.size, it.name.endswith(NEWEST)), default=None)
+    each = (it for it in stored(log, newest_first=True) if isinstance(it, SignedCheckpoint))
+    # The first two are the one that is called the newest, and the largest.
+    return max(islice(each, 2), key=lambda it: it.checkpoint.size, default=None)
 
 
 def keep(log: LogFolder, checkpoint: Checkpoint, note: str) -> Path:

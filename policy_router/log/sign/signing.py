@@ -12,11 +12,11 @@ from msgspec import Struct
 from policy_router.errors import LogError, reason_of
 from policy_router.files.clock import Clock, system_clock
 from policy_router.log.damage import NotWholeError, Problem
-from policy_router.log.files import opened, write_whole
+from policy_router.log.files import opened
 from policy_router.log.folder import LogFolder, Progress
 from policy_router.log.heads import UnknownSchemaError
 from policy_router.log.lock import lock
-from policy_router.log.sign.checkpoints import SignedCheckpoint, keep, newest, stored
+from policy_router.log.sign.checkpoints import NEWEST, SignedCheckpoint, keep, stored
 from policy_router.log.sign.growing import NOTHING, Growth
 from policy_router.log.sign.keys import SignatureError, Signer, Verifier
 from policy_router.log.sign.memory import Extent, Remembered, SignerMemory
@@ -246,18 +246,20 @@ def _own_and_foreign(
     log: LogFolder, keyring: Keyring
 ) -> tuple[SignedCheckpoint | None, SignedCheckpoint | None]:
     """Return the newest checkpoint by the keys of a log, and the newest by others."""
-    found: dict[bool, SignedCheckpoint] = {}
-    for it in stored(log):
+    own: list[SignedCheckpoint] = []
+    foreign: SignedCheckpoint | None = None
+    for it in stored(log, newest_first=True):
         if isinstance(it, Problem):
             continue
         try:
-            is_own = bool(keyring.signer_of(it.note, it.checkpoint.size))
+            keyring.signer_of(it.note, it.checkpoint.size)
         except SignatureError:
-            is_own = False
-        before = found.get(is_own)
-        if before is None or before.checkpoint.size <= it.checkpoint.size:
-            found[is_own] = it
-    return found.get(True), found.get(False)
+            foreign = foreign or it
+            continue
+        own.append(it)
+        if it.name != f"{log.tree.name}/{NEWEST}":
+            break  # Those before it are smaller.
+    return max(own, key=lambda it: it.checkpoint.size, default=None), foreign
 
 
 def read_kept(path: Path) -> SignedCheckpoint:
@@ -278,69 +280,6 @@ def _drop_partial_tiles(store: TileStore, before: int, size: int) -> None:
             for kind in (level, *(() if level else (ENTRIES,))):
                 shutil.rmtree(store.path(kind, number, 1).parent, ignore_errors=True)
         level += 1
-
-
-# Other signatures.
-
-
-def cosign(
-    folder: str | Path,
-    signer: Signer,
-    *,
-    memory: str | Path,
-    verifiers: Sequence[Verifier] = (),
-    first: bool = False,
-    clock: Clock = system_clock,
-) -> NewCheckpoint:
-    """Sign the newest checkpoint of a log as a witness that it only grew.
-
-    Args:
-        folder: the log.
-        signer: the key of the witness.
-        memory: the file in which that remembers what it signed.
-        verifiers: the keys of the log; who signed the checkpoint is not checked without them.
-        first: whether the witness sees the log for the first time.
-        clock: the time of the signature.
-
-    Raises:
-        NotWholeError: the log is not a growth of what the witness signed.
-        SignatureError: the checkpoint is not signed with a key of the log.
-        LogError: there is no checkpoint, or something cannot be written.
-    """
-    log, remembering = LogFolder.existing(folder), SignerMemory(Path(memory))
-    with auditing(log), remembering.held():
-        found = newest(log)
-        if found is None:
-            raise LogError(str(log.path), "there is no checkpoint: see log checkpoint")
-        if verifiers:
-            statements = [it for it in stated(log) if isinstance(it, Statement)]
-            Keyring(verifiers, statements).signer_of(found.note, found.checkpoint.size)
-        checkpoint = found.checkpoint
-        before = remembering.of(checkpoint.origin)
-        if (before is None) != first:
-            wrong = (
-                "the witness remembers it" if first else "the witness sees it for the first time"
-            )
-            raise NotWholeError(
-                str(log.path), f"{wrong}: --first is {'wrong' if first else 'missing'}"
-            )
-        old = before or Remembered(0, EMPTY)
-        _check_witnessed(log, old, checkpoint)
-        remembering.put(checkpoint.origin, Remembered(checkpoint.size, checkpoint.root))
-        note = cosigned(found.note, signer, int(clock().timestamp()))
-        path = keep(log, checkpoint, note)
-        write_whole(path, note.encode())
-    return NewCheckpoint(path, checkpoint, checkpoint.size - old.size)
-
-
-def _check_witnessed(log: LogFolder, old: Remembered, checkpoint: Checkpoint) -> None:
-    reason = f"it is not a growth of the {old.size:,} lines that the witness signed"
-    sizes = old.size, checkpoint.size
-    if sizes[0] > sizes[1]:
-        raise NotWholeError(str(log.path), reason)
-    proof = consistency_proof(TileStore(log.tree).node(checkpoint.size), *sizes)
-    if not verify_consistency(*sizes, old.root, checkpoint.root, proof):
-        raise NotWholeError(str(log.path), reason)
 
 
 def rotate_key(

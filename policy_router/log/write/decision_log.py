@@ -8,8 +8,9 @@ import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from policy_router.calls.closeable import Closeable
@@ -19,7 +20,7 @@ from policy_router.domain import Policy
 from policy_router.errors import LogError, reason_of
 from policy_router.files.clock import Clock, system_clock
 from policy_router.files.ids import Ids, uuid7
-from policy_router.log.entry import Close, Execution, Kind, microseconds
+from policy_router.log.entry import MOST_LINE, Close, Execution, Kind, microseconds
 from policy_router.log.folder import PRUNE_WRITER, WRITER_RULE, LogFolder, is_writer
 from policy_router.log.heads import UnknownSchemaError
 from policy_router.log.policies import PolicyStore
@@ -43,6 +44,12 @@ SEGMENT_BYTES: Final = 64 * 1024 * 1024
 """How long a segment becomes, in bytes, unless said otherwise."""
 SEGMENT_SECONDS: Final = 24 * 3600.0
 """How old a segment becomes, in seconds, unless said otherwise."""
+LINE_BYTES: Final = 1 << 20
+"""About how long a line may be, in bytes, unless said otherwise."""
+_FRAME_BYTES: Final = 1024
+"""More than a line has beside its record or its execution, and its caller."""
+_LOOK_MICROSECONDS: Final = 1_000_000
+"""How often a writer looks whether its policies are still there."""
 _MOST_WRITERS: Final = 100_000
 _PATIENCE_SECONDS: Final = 1.0
 """How long the first line waits where another process is this writer: `prune` is, for a moment."""
@@ -66,6 +73,7 @@ class DecisionLog(Closeable):
         writer: str | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         segment_seconds: float = SEGMENT_SECONDS,
+        line_bytes: int = LINE_BYTES,
         clock: Clock = system_clock,
         ids: Ids = uuid7,
     ) -> None:
@@ -84,6 +92,8 @@ class DecisionLog(Closeable):
                 A forked process has a number at the end: ``api-2``.
             segment_bytes: the size in bytes at which the next file starts.
             segment_seconds: the age in seconds at which the next file starts.
+            line_bytes: about how long a line may be, at most 16 MiB: a decision or an event with
+                more cannot be logged.
             clock: the time of each line.
             ids: the ids of decisions that have none.
 
@@ -100,6 +110,9 @@ class DecisionLog(Closeable):
             raise ValueError("the name of a folder has no NUL character")
         if segment_bytes < 1 or segment_seconds <= 0:
             raise ValueError("a segment has at least 1 byte, and more than 0 seconds")
+        if not _FRAME_BYTES < line_bytes <= MOST_LINE:
+            raise ValueError("a line has more than 1 KiB, and at most 16 MiB")
+        self._line_bytes = line_bytes
         self.folder = LogFolder(folder)
         self.policies = PolicyStore(self.folder)
         self._durability, self._denies = durability, on_log_failure == "deny"
@@ -116,6 +129,7 @@ class DecisionLog(Closeable):
         self._chain: Chain | None = None
         self._is_failing = False
         self._kept: set[str] = set()
+        self._looked = 0  # when the policies were last seen to be there
 
     @property
     def writer(self) -> str | None:
@@ -168,8 +182,9 @@ class DecisionLog(Closeable):
         drafts = self._drafts(policy, batch, waits=waits)
         if not drafts:
             return
-        group = self._group
-        problem = group.alone(drafts) if is_alone else group.together(drafts, waits=waits)
+        group, problem = self._group, self._too_long(drafts)
+        if problem is None:
+            problem = group.alone(drafts) if is_alone else group.together(drafts, waits=waits)
         if problem is not None and self._denies:
             raise problem
 
@@ -193,8 +208,10 @@ class DecisionLog(Closeable):
             await asyncio.to_thread(self.decisions, policy, batch)
             return
         drafts = self._drafts(policy, batch, waits=waits)
-        problem = None
-        if drafts and (waits or self._group.is_full):
+        problem = self._too_long(drafts)
+        if problem is not None:
+            pass
+        elif drafts and (waits or self._group.is_full):
             problem = await self._group.together_async(drafts)
         elif drafts:
             self._group.together(drafts, waits=False)
@@ -215,6 +232,16 @@ class DecisionLog(Closeable):
         self._group.check_open()
         now = microseconds(self._clock())
         return [decision_draft(policy, it, now, is_waited_for=waits) for it in batch]
+
+    def _too_long(self, drafts: Sequence[Draft]) -> LogError | None:
+        """Return why lines cannot be logged, where one is too long; they are counted."""
+        most = self._line_bytes - _FRAME_BYTES
+        if all(len(cast("Raw", it.record or it.execution)) <= most for it in drafts):
+            return None
+        reason = f"a line would have more than {self._line_bytes:,} bytes"
+        problem = LogError(str(self.folder.path), reason)
+        self._unlogged.count(self._done(drafts), problem)
+        return problem
 
     def execution(self, decision_id: str, execution: Execution, caller: object = None) -> None:
         """Log an event of the child of a decision, without waiting for the disk.
@@ -237,7 +264,9 @@ class DecisionLog(Closeable):
         except ValueError:
             self._unlogged.count([draft], LogError(str(self.folder.path), "an event is malformed"))
             raise
-        self._group.together([replace(draft, caller=who, execution=what)], waits=False)
+        made = replace(draft, caller=who, execution=what)
+        if self._too_long([made]) is None:
+            self._group.together([made], waits=False)
 
     def act(self, draft: Draft) -> None:
         """Log something about the log itself.
@@ -286,12 +315,15 @@ class DecisionLog(Closeable):
         return None
 
     def _keep_policies(self, drafts: Sequence[Draft]) -> None:
-        """Store what decided, before its first decision, and again if somebody removed it."""
-        found = {it.policy.revision: it.policy for it in drafts if it.policy is not None}
-        for revision, policy in found.items():
-            if revision not in self._kept or not self.policies.has(revision):
+        """Store what decided, before its first decision, and again where it was removed."""
+        if drafts[0].time - self._looked >= _LOOK_MICROSECONDS:
+            self._looked = drafts[0].time
+            self._kept = set(filter(self.policies.has, self._kept))
+        for draft in drafts:
+            policy = draft.policy
+            if policy is not None and policy.revision not in self._kept:
                 self.policies.keep(policy)
-                self._kept.add(revision)
+                self._kept.add(policy.revision)
 
     def _opened(self) -> Chain:
         now = microseconds(self._clock())
@@ -316,13 +348,15 @@ class DecisionLog(Closeable):
             self._chain.release()
             self._chain, self._kept = None, set()
         error = LogError(str(self.folder.path), _reason(problem))
-        # What is denied is not done, and not missing.
-        done = [it for it in drafts if not (self._denies and it.is_waited_for)]
-        self._unlogged.count(done, error)
+        self._unlogged.count(self._done(drafts), error)
         if not self._is_failing:
             LOGGER.error("%s", error)
         self._is_failing = True
         return error
+
+    def _done(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """Return what is done without being logged: what is denied is not done, and not missing."""
+        return [it for it in drafts if not (self._denies and it.is_waited_for)]
 
     # The end.
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from policy_router.policy.yaml.nodes import BadNumberError, resolved
+from policy_router.policy.yaml.nodes import resolved
 
 _SIMPLE = re.compile(r"[A-Za-z_](?:[\w./-]|:(?=\w))*")
 _COLUMNS = 80
@@ -19,18 +19,11 @@ def flow(value: Any) -> str:
         return f"{{{', '.join(f'{flow(key)}: {flow(it)}' for key, it in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(flow, value))}]"
-    if isinstance(value, str) and _SIMPLE.fullmatch(value) and _means_itself(value):
+    if isinstance(value, str) and _SIMPLE.fullmatch(value) and resolved(value) == value:
         return value
     if isinstance(value, str) and '"' in value and "'" not in value and value.isprintable():
         return f"'{value}'"
     return json.dumps(value, ensure_ascii=not isinstance(value, str) or not value.isprintable())
-
-
-def _means_itself(text: str) -> bool:
-    try:
-        return resolved(text) == text
-    except BadNumberError:
-        return False
 
 
 def block(value: Any, indent: str = "") -> Iterator[str]:
