@@ -26,17 +26,21 @@ class Signature:
         takes: the types it takes.
         gives: the type it gives.
         repeats: whether it takes more arguments of the last of these types.
+        needs_items: whether a list without items is none that it takes.
     """
 
     takes: tuple[Type, ...]
     gives: Type
     repeats: bool = False
+    needs_items: bool = False
 
     def accepts(self, types: tuple[Type, ...]) -> bool:
         """Tell whether the function can be used with arguments of some types."""
         takes = self.takes
         if self.repeats:
             takes += takes[-1:] * (len(types) - len(takes))
+        if self.needs_items and EMPTY_LIST in types:
+            return False
         return len(takes) == len(types) and all(map(Type.accepts, takes, types))
 
 
@@ -77,7 +81,7 @@ OPERATORS: Mapping[str, tuple[Signature, ...]] = {
 
 _EXTREME = (
     *(Signature((type_,), type_, repeats=True) for type_ in (INT, DOUBLE)),
-    *_signatures(*(((Type("list", type_),), type_) for type_ in (INT, DOUBLE))),
+    *(Signature((Type("list", type_),), type_, needs_items=True) for type_ in (INT, DOUBLE)),
 )
 _SETS = _signatures(((EMPTY_LIST, EMPTY_LIST), BOOL))
 
