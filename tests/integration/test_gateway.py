@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 import pytest
 
-from policy_router.log import LogReader
 from policy_router.log.entry import LogEntry
 from tests.support.commands import in_process_of_its_own
 from tests.support.scripted import (
@@ -29,7 +28,7 @@ from tests.support.scripted import (
     response,
     response_events,
 )
-from tests.support.service import Service, until
+from tests.support.service import Service, lines_of, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="POSIX only")]
 
@@ -155,7 +154,7 @@ def error(answer: httpx.Response, status: int) -> dict[str, Any]:
 
 
 def logged(folder: Path) -> list[LogEntry]:
-    return [line.entry for line in LogReader(folder / "log").lines()]
+    return [line.entry for line in lines_of(folder / "log")]
 
 
 def decision_of(folder: Path, answer: httpx.Response) -> dict[str, Any]:

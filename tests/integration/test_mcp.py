@@ -23,7 +23,7 @@ from tests.integration.test_documents import README, blocks
 from tests.integration.test_service import POLICY
 from tests.integration.test_service_credentials import FORGED, ROLES, new_token
 from tests.support.commands import ROOT, in_process_of_its_own, write
-from tests.support.service import SECONDS, Service, problem
+from tests.support.service import SECONDS, Service, lines_of, problem
 from tests.support.speaking import COMMAND, Lines, Session, on_http, on_stdio
 
 pytestmark = pytest.mark.slow
@@ -91,8 +91,7 @@ def error(result: CallToolResult) -> dict[str, Any]:
 
 
 def logged(folder: Path, where: str) -> dict[str | None, DecisionRecord]:
-    log = folder / f"{where}-log"
-    lines = LogReader(log).lines() if log.exists() else ()
+    lines = lines_of(folder / f"{where}-log")
     return {str(it.entry.id): it.entry.decision_record for it in lines if it.entry.record}
 
 

@@ -14,7 +14,7 @@ import pytest
 from policy_router import DecisionRecord, decide, load
 from policy_router.log import LogReader, verify
 from tests.support.commands import WRONG, in_process_of_its_own, write
-from tests.support.service import Service, problem
+from tests.support.service import Service, lines_of, problem
 
 pytestmark = pytest.mark.slow
 
@@ -213,8 +213,8 @@ def test_a_header_that_decides_may_come_once(service: Service, twice: str) -> No
 
 
 def lines_in(log: Path) -> int:
-    """Return how many lines a log has; it begins with the first decision."""
-    return len(list(LogReader(log).lines())) if log.exists() else 0
+    """Return how many lines a log has."""
+    return len(lines_of(log))
 
 
 @pytest.mark.parametrize(

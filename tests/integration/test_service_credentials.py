@@ -20,10 +20,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from policy_router.log import LogReader
 from tests.integration.test_service import POLICY
 from tests.support.commands import in_process_of_its_own, write
-from tests.support.service import Service, problem, until
+from tests.support.service import Service, lines_of, problem, until
 
 pytestmark = pytest.mark.slow
 
@@ -524,7 +523,7 @@ def test_no_secret_is_in_what_the_service_says_or_logs(
     service: Service, tokens: dict[str, str], folder: Path
 ) -> None:
     text = "".join(service.said)
-    text += "".join(line.content.decode() for line in LogReader(folder / "log").lines())
+    text += "".join(line.content.decode() for line in lines_of(folder / "log"))
     assert "ada" in text
     for token in tokens.values():
         assert token not in text

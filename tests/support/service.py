@@ -17,6 +17,10 @@ from typing import Any, Self
 
 import httpx
 
+from policy_router.errors import LogError
+from policy_router.log import LogReader
+from policy_router.log.read.reading import Line
+
 SECONDS = 45.0
 """How long anything may take on a busy machine."""
 
@@ -127,3 +131,11 @@ def problem(answer: httpx.Response) -> dict[str, Any]:
     said: dict[str, Any] = json.loads(answer.content)
     assert said["status"] == answer.status_code
     return said
+
+
+def lines_of(log: Path) -> list[Line]:
+    """Return the lines of a service's log, which begins with the first decision."""
+    try:
+        return list(LogReader(log).lines())
+    except LogError:
+        return []
