@@ -107,7 +107,7 @@ def _more(report: Report) -> Iterator[str]:
         yield from (f"              key {key}" for key in report.keys)
     if report.checkpoint_time is not None:
         when = spelt(moment_of(report.checkpoint_time * _SECOND))
-        yield f"              at {when}, {counted(report.checkpoint_age, 'second')} ago"
+        yield f"              at {when}, {counted(report.checkpoint_age or 0, 'second')} ago"
     for name, lines in report.witnesses.items():
         yield f"              witness {name}: {counted(lines, 'line')}"
     if report.uncovered and report.checkpoints:
