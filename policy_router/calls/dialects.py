@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from policy_router.calls.messages import message_body, spelt_for_messages
+from policy_router.calls.messages import message_body, placed, spelt_for_messages
 from policy_router.decision.record import Target
 from policy_router.domain import Dialect, PoolEntry
+from policy_router.parameters import BUDGET, EFFORT
 
 CHAT, RESPONSES, MESSAGES = "chat_completions", "responses", "anthropic_messages"
 """The three APIs."""
@@ -31,10 +32,17 @@ _LENGTHS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _RESERVED: Final = frozenset({"input", "instructions", "messages", "model", "stream"})
 """What the decision and the task say, and no parameter may say otherwise."""
 
+_IN_RESPONSES: Final[Mapping[str, tuple[str, str]]] = {
+    EFFORT: ("reasoning", "effort"),
+    "verbosity": ("text", "verbosity"),
+}
+"""The parameters that the Responses API has in a field, with their keys there."""
+
 _NEEDS: Final = {
+    BUDGET: "reasoning",
     "parallel_tool_calls": "tools",
     "reasoning": "reasoning",
-    "reasoning_effort": "reasoning",
+    EFFORT: "reasoning",
     "tool_choice": "tools",
     "tools": "tools",
 }
@@ -168,8 +176,4 @@ def _spelt(parameters: Mapping[str, Any], api: str, dialect: Dialect) -> dict[st
         return spelt_for_messages(spelt, given[0] if given else None)
     if given:
         spelt[length] = given[0]
-    if api == RESPONSES and "reasoning_effort" in spelt:
-        effort, reasoning = spelt.pop("reasoning_effort"), spelt.get("reasoning")
-        own = reasoning if isinstance(reasoning, Mapping) else {}
-        spelt["reasoning"] = {**own, "effort": effort}
-    return spelt
+    return placed(spelt, _IN_RESPONSES) if api == RESPONSES else spelt

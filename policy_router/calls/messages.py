@@ -23,9 +23,14 @@ from policy_router.calls.answers import (
 )
 from policy_router.calls.failures import Failure
 from policy_router.calls.results import Failing, Reply
+from policy_router.parameters import BUDGET, EFFORT
 
 VERSION: Final = "2023-06-01"
 """The version of the API that is spoken: its header ``anthropic-version``."""
+_PLACES: Final[Mapping[str, tuple[str, str]]] = {
+    EFFORT: ("output_config", "effort"),
+    BUDGET: ("thinking", "budget_tokens"),
+}
 USUAL_LENGTH: Final = 8192
 """The most tokens of an answer where a policy says nothing, since the API wants a number.
 
@@ -36,6 +41,23 @@ _CHOICES: Final = {"auto": "auto", "required": "any", "none": "none"}
 
 
 # What is sent.
+
+
+def placed(
+    parameters: Mapping[str, Any], places: Mapping[str, tuple[str, str]]
+) -> dict[str, Any]:
+    """Return parameters with some of them put into a field, beside what is in it.
+
+    Args:
+        parameters: those of a call.
+        places: the name of a parameter to its field, and its key there.
+    """
+    found = dict(parameters)
+    for name, (field, key) in places.items():
+        if name in found:
+            value, there = found.pop(name), found.get(field)
+            found[field] = {**(there if isinstance(there, Mapping) else {}), key: value}
+    return found
 
 
 def spelt_for_messages(parameters: Mapping[str, Any], length: Any) -> dict[str, Any]:
@@ -49,10 +71,9 @@ def spelt_for_messages(parameters: Mapping[str, Any], length: Any) -> dict[str, 
     if "stop" in spelt:
         stop = spelt.pop("stop")
         spelt["stop_sequences"] = [stop] if isinstance(stop, str) else stop
-    if "reasoning_effort" in spelt:
-        own = spelt.get("output_config")
-        effort = {"effort": spelt.pop("reasoning_effort")}
-        spelt["output_config"] = {**(own if isinstance(own, Mapping) else {}), **effort}
+    spelt = placed(spelt, _PLACES)
+    if BUDGET in parameters:
+        spelt["thinking"] = {"type": "enabled", **spelt["thinking"]}
     if isinstance(spelt.get("tools"), list):
         spelt["tools"] = [_tool(tool) for tool in spelt["tools"]]
     choice = _choice(spelt.pop("tool_choice", None), spelt.pop("parallel_tool_calls", None))

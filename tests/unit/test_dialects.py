@@ -153,10 +153,16 @@ def test_a_length_that_is_no_number_is_sent_as_it_is(length: Any) -> None:
             {"reasoning": {"summary": "auto", "effort": "low"}},
         ),
         ({"reasoning": "auto"}, None, {"reasoning": "auto"}),
+        ({"verbosity": "low"}, None, {"text": {"verbosity": "low"}}),
+        (
+            {"verbosity": "low", "text": {"format": {"type": "text"}}},
+            None,
+            {"text": {"format": {"type": "text"}, "verbosity": "low"}},
+        ),
         ({"reasoning": None}, None, {"reasoning": None}),
     ],
 )
-def test_the_reasoning_effort_stands_where_the_api_has_it(
+def test_effort_and_verbosity_stand_where_the_api_has_them(
     given: dict[str, Any], chat: dict[str, Any] | None, responses: dict[str, Any]
 ) -> None:
     assert sent(given) == (chat or given)
@@ -179,7 +185,7 @@ def test_an_effort_goes_before_a_reasoning_that_is_no_mapping(reasoning: Any) ->
         {"top_k": 40},
         {"thinking": {"type": "enabled", "budget_tokens": 1024}},
         {"thinking": {"budget": [1, {"x": None}]}, "vendor_option": None},
-        {"temperature": 0.0, "seed": 0, "stop": ["a", "b"], "verbosity": ""},
+        {"temperature": 0.0, "seed": 0, "stop": ["a", "b"]},
         {"service_tier": "flex", "extra_body": {"x": 1}, "extra_headers": {}, "timeout": 3},
     ],
 )

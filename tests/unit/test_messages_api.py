@@ -51,6 +51,14 @@ def sent(**parameters: Any) -> dict[str, Any]:
             },
         ),
         (
+            {"thinking_budget": 1024},
+            {"max_tokens": 8192, "thinking": {"type": "enabled", "budget_tokens": 1024}},
+        ),
+        (
+            {"thinking_budget": 1024, "thinking": {"type": "adaptive"}},
+            {"max_tokens": 8192, "thinking": {"type": "adaptive", "budget_tokens": 1024}},
+        ),
+        (
             {"reasoning_effort": "low", "output_config": "odd"},
             {"max_tokens": 8192, "output_config": {"effort": "low"}},
         ),

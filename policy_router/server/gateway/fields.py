@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from policy_router.calls.dialects import MESSAGES, RESPONSES
 from policy_router.domain import FrozenDict
 from policy_router.parameters import BUDGET, EFFORT, KNOWN, SPELLINGS
 
@@ -24,14 +23,6 @@ WISHES: Final[Mapping[tuple[str, ...], str]] = MappingProxyType(
     }
 )
 """The places of wishes in a body, and the parameters that they are for."""
-
-PLACES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = FrozenDict(
-    {
-        RESPONSES: {"verbosity": ("text", "verbosity")},
-        MESSAGES: {BUDGET: ("thinking", "budget_tokens")},
-    }
-)
-"""Where an API has a parameter that a dialect leaves at the top."""
 
 NESTED: Final = frozenset(path[0] for path in WISHES if len(path) > 1)
 """The fields of which only a part is a wish; the rest goes through."""

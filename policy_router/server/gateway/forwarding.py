@@ -138,7 +138,7 @@ class Forwarding:
                 **parameters,
                 "stream_options": {**request.options, "include_usage": True},
             }
-        return request.body(self._api, leg.model, parameters)
+        return request.body(leg.model, parameters)
 
     async def _received(self, leg: Leg, received: Received, began: float) -> Answer | None:
         """Return the answer that has begun to come, if it is one."""

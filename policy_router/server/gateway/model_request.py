@@ -18,7 +18,6 @@ from policy_router.server.gateway.fields import (
     NESTED,
     NOT_ALLOWED,
     OURS,
-    PLACES,
     SAME,
     WISHES,
 )
@@ -59,16 +58,14 @@ class ModelRequest(Struct, frozen=True):
         """Whether the client asks for the usage at the end of a stream of completions."""
         return self.options.get("include_usage") is True
 
-    def body(self, api: str, model: str, parameters: Mapping[str, Any]) -> bytes:
+    def body(self, model: str, parameters: Mapping[str, Any]) -> bytes:
         """Return what is sent to a target.
 
         Args:
-            api: the API that is called.
             model: the id of its model.
             parameters: what was decided, as its endpoint calls it; it goes before what passes.
         """
-        decided = _placed(api, parameters)
-        sent: dict[str, Any] = {**self.fields, **self.nested, **decided, "model": model}
+        sent: dict[str, Any] = {**self.fields, **self.nested, **parameters, "model": model}
         for name, rest in self.nested.items():
             if isinstance(sent[name], Mapping):
                 sent[name] = {**rest, **sent[name]}
@@ -83,16 +80,6 @@ def _lacks_budget(thinking: Any) -> bool:
     """Tell whether a field has nothing left to say, since its wish was not granted."""
     is_on = isinstance(thinking, Mapping) and thinking.get("type") == "enabled"
     return is_on and "budget_tokens" not in thinking
-
-
-def _placed(api: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters where an API has them."""
-    placed = dict(parameters)
-    for name, (field, key) in PLACES.get(api, {}).items():
-        if name in placed:
-            value, there = placed.pop(name), placed.get(field)
-            placed[field] = {**(there if isinstance(there, Mapping) else {}), key: value}
-    return placed
 
 
 def model_request(api: str, asked: Asked, passes: Collection[str]) -> ModelRequest:
