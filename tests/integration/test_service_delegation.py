@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from mcp.types import TextContent
 from policy_router.log import LogReader
 from tests.support.commands import in_process_of_its_own
 from tests.support.scripted import ScriptedProvider, Talk, completion
-from tests.support.service import Service, until
+from tests.support.service import SECONDS, Service, until
 from tests.support.speaking import on_http
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="POSIX only")]
@@ -181,3 +184,53 @@ def denied(client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
     assert answer.status_code == 403, answer.text
     found: dict[str, Any] = answer.json()["error"]
     return found
+
+
+def test_workers_share_the_calls_that_a_provider_gets_at_the_same_time(
+    folder: Path, peer: ScriptedProvider, tokens: dict[str, str], tmp_path: Path
+) -> None:
+    counting, now, most = threading.Lock(), 0, 0
+
+    def slow(talk: Talk) -> None:
+        nonlocal now, most
+        with counting:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.2)
+        with counting:
+            now -= 1
+        talk.whole(completion())
+
+    policy = json.loads((folder / "policy.yaml").read_text(encoding="utf-8"))
+    policy["providers"]["near"]["concurrency"] = 2
+    (tmp_path / "policy.yaml").write_text(json.dumps(policy), encoding="utf-8")
+    peer.begin(slow)
+    body = {"model": "auto", "messages": [{"role": "user", "content": "Say hello."}]}
+    words = ("--run", "--workers", "2", "--tokens", str(folder / "tokens.jsonl"))
+    with Service(tmp_path, *words, environment={"NEAR_KEY": KEY}) as own:
+
+        def call(_: int) -> int:
+            with httpx.Client(base_url=own.url, timeout=SECONDS) as client:  # any worker's
+                headers = {"authorization": f"Bearer {tokens['bob']}"}
+                return client.post(CHAT, json=body, headers=headers).status_code
+
+        with ThreadPoolExecutor(10) as pool:
+            assert list(pool.map(call, range(10))) == [200] * 10
+    assert most <= 2
+
+
+def test_what_the_gateway_learns_of_a_target_holds_for_delegations_too(
+    folder: Path, peer: ScriptedProvider, tokens: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "policy.yaml").write_bytes((folder / "policy.yaml").read_bytes())
+    error = {"error": {"message": "slow down"}}
+    peer.begin(lambda talk: talk.whole(error, 429, headers={"retry-after": "3600"}))
+    body = {"model": "auto", "messages": [{"role": "user", "content": "Say hello."}]}
+    words = ("--run", "--tokens", str(folder / "tokens.jsonl"))
+    with Service(tmp_path, *words, environment={"NEAR_KEY": KEY}) as own:
+        answer = own.client(tokens["bob"]).post(CHAT, json=body)
+        with on_http(own.url, tokens["bob"]) as session:
+            made = session.call("delegate_task", goal="Say hello.")
+    assert (answer.status_code, made.is_error) == (429, True)
+    assert "rate_limited" in str(made.content)
+    assert len(peer.talks) == 1

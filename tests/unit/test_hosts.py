@@ -13,7 +13,7 @@ import pytest
 from msgspec import UNSET, UnsetType
 
 import policy_router.hosts
-from policy_router import DecisionLog, Policy, Request, decide, loads
+from policy_router import DecisionLog, Executor, Policy, Request, decide, loads
 from policy_router.calls.results import Event, EventKind, Status
 from policy_router.hosts import HostPlan, PolicyHost, Refused, deciding_policy
 from policy_router.log import LogReader
@@ -266,6 +266,8 @@ def test_plans_share_what_is_known_of_targets() -> None:
 def test_an_option_without_such_a_value_is_an_error(options: Any) -> None:
     with pytest.raises(ValueError, match="above 0"):
         host(**options)
+    with pytest.raises(ValueError, match="above 0"):
+        Executor(POLICY, **options)
 
 
 def test_the_plan_of_a_decision_that_was_made_elsewhere() -> None:
