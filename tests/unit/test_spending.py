@@ -124,6 +124,29 @@ def test_tokens_that_are_put_in_a_cache_may_be_the_dearest() -> None:
     assert dearest(dear, [target], None) is None
 
 
+@pytest.mark.parametrize(
+    ("parameters", "unsupported", "length"),
+    [({}, "", 8192), ({"max_tokens": 10}, "", 10), ({"max_tokens": 10}, "max_tokens", 8192)],
+)
+def test_what_is_sent_where_nothing_bounds_an_answer_is_reserved(
+    parameters: dict[str, Any], unsupported: str, length: int
+) -> None:
+    text = "model: m\nprovider: anthropic\npool: [{model: m, price: {input: 0, output: 2}, %s}]"
+    policy = loads(text.replace("%s", f"dialect: {{unsupported: [{unsupported}]}}"))
+    target = Target("m", "anthropic", parameters, "m")
+    assert dearest(policy, [target], 100) == length * 2 / 1e6
+
+
+def test_a_dry_run_says_the_same() -> None:
+    policy = loads(
+        "pool: [{model: m, provider: anthropic, pick: 'true', price: {input: 0, output: 2}}]"
+    )
+    with Delegator(policy) as it:
+        (result,) = it.plan({"goal": "a"}).results
+    assert result.estimate is not None
+    assert (result.estimate.output_tokens, result.estimate.cost_usd) == (8192, 0.016384)
+
+
 # Deciding, in order.
 
 
