@@ -18,6 +18,7 @@ import pytest
 from mcp.types import TextContent
 
 from policy_router.log import LogReader
+from policy_router.log.entry import Execution
 from tests.support.commands import in_process_of_its_own
 from tests.support.scripted import ScriptedProvider, Talk, completion
 from tests.support.service import SECONDS, Service, until
@@ -171,18 +172,29 @@ def test_nothing_is_called_that_the_budget_may_not_cover(
     body = {"model": "auto", "messages": [{"role": "user", "content": "Say hello."}]}
     found = denied(client, body)
     assert found["code"] == "budget_exceeded"
+    decision_id = found["decision_id"]
     with on_http(service.url, tokens["eve"]) as session:
         made = session.call("delegate_task", goal="Say hello.")
     assert made.is_error
     assert "budget_exceeded" in str(made.content)
     assert peer.talks == []
     assert spent(folder, "team:poor") == (0.0, 0)
+    ends = partial(ends_of, folder / "log", decision_id)
+    (end,) = until(ends)
+    assert (end.event, end.status, end.error) == ("finished", "refused", "budget_exceeded")
+
+
+def ends_of(log: Path, decision_id: str) -> list[Execution]:
+    found = [line.entry.execution for line in LogReader(log).about(decision_id)]
+    return [it for it in found if isinstance(it, Execution)]
 
 
 def denied(client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
     answer = client.post(CHAT, json=body)
     assert answer.status_code == 403, answer.text
     found: dict[str, Any] = answer.json()["error"]
+    assert answer.headers["policy-router-decision-id"] == found["decision_id"]
+    assert answer.headers["x-should-retry"] == "false"
     return found
 
 

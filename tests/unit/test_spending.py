@@ -28,6 +28,8 @@ from policy_router.decision.record import Target
 from policy_router.delegation.budgets import Budget, Choose, Funds, MemoryBudget
 from policy_router.delegation.sqlite_budget import SqliteBudget
 from policy_router.errors import BudgetError, LogError
+from policy_router.log import LogReader
+from policy_router.log.entry import Execution
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 TEXT = """
@@ -348,6 +350,21 @@ def test_a_decision_that_cannot_be_logged_releases_its_reservation(tmp_path: Pat
     with delegator(budget=budget, log=log) as it, pytest.raises((LogError, RuntimeError)):
         it.delegate(tasks("small"))
     assert budget.remaining() == 10**9
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_the_log_tells_what_a_budget_did_not_let_start(tmp_path: Path, *, is_async: bool) -> None:
+    with DecisionLog(tmp_path) as log, delegator(used(), max_cost_usd=SMALL, log=log) as it:
+        batch = tasks("small", "endless", "small")
+        made = asyncio.run(it.delegate_async(batch)) if is_async else it.delegate(batch)
+    assert codes(made) == [None, "cost_unknown", "budget_exceeded"]
+    ends = [
+        (line.entry.execution.status, line.entry.execution.error)
+        for result in made.results
+        for line in LogReader(tmp_path).about(str(result.decision_id))
+        if isinstance(line.entry.execution, Execution)
+    ]
+    assert ends == [("refused", "cost_unknown"), ("refused", "budget_exceeded")]
 
 
 def test_a_child_s_own_batch_takes_from_the_same_budget() -> None:

@@ -166,7 +166,13 @@ class Gateway:
         accounts = None if self._budgets is None else self._budgets.of(caller)
         if accounts is None:
             return None
-        purse = await asyncio.to_thread(reserve, accounts, policy, record, decision_id)
+        try:
+            purse = await asyncio.to_thread(reserve, accounts, policy, record, decision_id)
+        except Problem as problem:
+            plan = self._host.plan_of(policy, record, decision_id)
+            if isinstance(plan, HostPlan):
+                plan.refused(problem.code, problem.detail)
+            raise _denied(problem, decision_id) from None
 
         def watch(event: Event) -> None:
             if event.result is not None:
@@ -533,6 +539,18 @@ def _refused(refused: Refused, decision_id: str) -> CallProblem:
         decision_id=decision_id,
         permitted=refused.permitted,
         headers=headers,
+    )
+
+
+def _denied(problem: Problem, decision_id: str) -> CallProblem:
+    """Return why a call that was decided is not paid."""
+    passes = problem.status == 503  # noqa: PLR2004 - the budget cannot be used just now
+    return CallProblem(
+        problem.status,
+        problem.code,
+        f"{problem.detail}; {problem.help}" if problem.help else problem.detail,
+        decision_id=decision_id,
+        headers=(*problem.headers, _decision(decision_id), _retries(passes=passes)),
     )
 
 
