@@ -266,6 +266,8 @@ class Result(Struct, frozen=True):
 
         A call that was sent may have been paid, unless its status is that of an error.
         """
+        if self.status is Status.CANCELLED:
+            return self.effective is None
         if self.status is not Status.FAILED:
             return self.status in _NEVER_RUN
         return bool(self.attempts) and all(

@@ -172,8 +172,9 @@ class HostPlan:
     def cancelled(self) -> Result:
         """Note that the child was stopped before its end; nothing where it has ended already."""
         if self.result is None:
-            self._begun()
-            self._finish(self._planned.result(Status.CANCELLED, self.policy))
+            result = self._planned.result(Status.CANCELLED, self.policy)
+            called = self._begun().has_called
+            self._finish(result if called else replace(result, effective=None))
         return self.result or self._planned.result(Status.CANCELLED, self.policy)
 
     def refused(self, code: str, message: str) -> Result:

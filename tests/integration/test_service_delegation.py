@@ -231,6 +231,40 @@ def test_workers_share_the_calls_that_a_provider_gets_at_the_same_time(
     assert most <= 2
 
 
+def test_who_hangs_up_before_anything_was_sent_pays_nothing(
+    folder: Path, peer: ScriptedProvider, tokens: dict[str, str], tmp_path: Path
+) -> None:
+    policy = json.loads((folder / "policy.yaml").read_text(encoding="utf-8"))
+    policy["providers"]["near"]["concurrency"] = 1
+    (tmp_path / "policy.yaml").write_text(json.dumps(policy), encoding="utf-8")
+    settings = json.loads((folder / "serve.yaml").read_text(encoding="utf-8"))
+    settings["tokens"] = str(folder / "tokens.jsonl")
+    (tmp_path / "serve.yaml").write_text(json.dumps(settings), encoding="utf-8")
+    goes_on = threading.Event()
+
+    def held(talk: Talk) -> None:
+        goes_on.wait(SECONDS)
+        talk.whole(completion())
+
+    peer.begin(held)
+    body = {"model": "auto", "messages": [{"role": "user", "content": "Say hello."}]}
+    with Service(tmp_path, "--config", "serve.yaml", environment={"NEAR_KEY": KEY}) as own:
+        client = own.client(tokens["ada"])
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                first = pool.submit(client.post, CHAT, json=body)
+                until(lambda: peer.talks)
+                with pytest.raises(httpx.ReadTimeout):
+                    own.client(tokens["ada"]).post(CHAT, json=body, timeout=0.5)
+                until(lambda: spent(tmp_path, "caller:ada") == (0.0, 1))
+            finally:
+                goes_on.set()
+            assert first.result().status_code == 200
+        until(lambda: is_settled(tmp_path, "caller:ada"))
+    assert spent(tmp_path, "caller:ada")[0] == pytest.approx(15 * 1000 / 1e6)
+    assert len(peer.talks) == 1
+
+
 def test_what_the_gateway_learns_of_a_target_holds_for_delegations_too(
     folder: Path, peer: ScriptedProvider, tokens: dict[str, str], tmp_path: Path
 ) -> None:

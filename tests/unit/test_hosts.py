@@ -143,6 +143,13 @@ def test_a_plan_that_its_host_denies_never_runs(tmp_path: Path) -> None:
     assert end.duration_seconds < 10
 
 
+def test_a_plan_that_is_cancelled_before_its_first_call_cost_nothing() -> None:
+    waiting, called = planned(host().plan({})), planned(host().plan({}))
+    assert called.leg is not None
+    ends = [waiting.cancelled(), called.cancelled()]
+    assert [(it.effective is None, it.is_free) for it in ends] == [(True, True), (False, False)]
+
+
 def test_a_plan_that_has_begun_is_not_denied() -> None:
     plan = planned(host().plan({}))
     assert plan.leg is not None
