@@ -294,8 +294,11 @@ def test_a_cancelled_batch_releases_what_had_not_begun_and_keeps_what_had() -> N
             await asyncio.wait_for(began.wait(), 20)
             assert budget.remaining() == 10**9 - 5 * 2_100_000
             running.cancel()
-            with pytest.raises(asyncio.CancelledError):
+            with pytest.raises(asyncio.CancelledError) as caught:
                 await running
+            made = Delegation.handed_over(caught.value)
+            assert made is not None
+            assert [it.is_free for it in made.results] == [False, True, True, True, True]
 
     asyncio.run(main())
     assert budget.remaining() == 10**9 - 2_100_000
