@@ -78,7 +78,7 @@ def estimate(policy: Policy, target: Target, input_tokens: int | None) -> Estima
         target: what the task would run on.
         input_tokens: the size of its input; None is unknown.
     """
-    longest = longest_answer(target.parameters)
+    longest = longest_answer(target.parameters) or _sent_length(policy, target)
     input_tokens = None if input_tokens is None else max(0, input_tokens)
     return Estimate(input_tokens, longest, cost(policy, target, input_tokens, longest))
 
@@ -100,8 +100,9 @@ def dearest(policy: Policy, targets: Iterable[Target], input_tokens: int | None)
         rates = known.get(key)
         if rates is None:
             rates = known[key] = _rates(policy, target)
-        longest = longest_answer(target.parameters)
-        if rates.is_bound and longest is not None and input_tokens is not None:
+        given = longest_answer(target.parameters) if rates.takes_length else None
+        longest = given or rates.usual_length
+        if rates.is_priced and longest is not None and input_tokens is not None:
             usd = (max(0, input_tokens) * rates.input + longest * rates.output) / _MILLION
         elif policy.unknown_cost_usd is None:
             return None
@@ -115,14 +116,18 @@ class _Rates(Struct, frozen=True):
     """What bounds the cost of a call.
 
     Attributes:
-        is_bound: whether there is a bound: both prices are known, and the longest answer is sent.
+        is_priced: whether both prices are known.
         input: US dollars per million tokens.
         output: the same.
+        takes_length: whether the most tokens of an answer are sent where they were decided.
+        usual_length: the most tokens of an answer that are sent where they were not.
     """
 
-    is_bound: bool = False
+    is_priced: bool = False
     input: float = 0.0
     output: float = 0.0
+    takes_length: bool = False
+    usual_length: int | None = None
 
 
 def _rates_of(_: Policy) -> dict[Any, _Rates]:
@@ -132,14 +137,25 @@ def _rates_of(_: Policy) -> dict[Any, _Rates]:
 
 def _rates(policy: Policy, target: Target) -> _Rates:
     """Return the rates of a target; tokens that are put in a cache may be the dearest."""
-    entry, price = entry_of(policy, target), _price(policy, target)
+    price = _price(policy, target)
     if price is None or price.input is None or price.output is None:
         return _Rates()
-    dialect = dialect_of(policy, target.provider)
-    probe = replace(target, parameters={"max_tokens": 1})
-    sent = wire(probe, entry, merged(entry.dialect, dialect) if entry else dialect)
     highest = max(price.input, price.cache_write or 0.0)
-    return _Rates(longest_answer(sent.parameters) is not None, highest, price.output)
+    return _Rates(
+        is_priced=True,
+        input=highest,
+        output=price.output,
+        takes_length=_sent_length(policy, target, max_tokens=1) == 1,
+        usual_length=_sent_length(policy, target),
+    )
+
+
+def _sent_length(policy: Policy, target: Target, **parameters: int) -> int | None:
+    """Return the most tokens of an answer that are sent with some parameters alone."""
+    entry, dialect = entry_of(policy, target), dialect_of(policy, target.provider)
+    probe = replace(target, parameters=parameters)
+    sent = wire(probe, entry, merged(entry.dialect, dialect) if entry else dialect)
+    return longest_answer(sent.parameters)
 
 
 def _price(policy: Policy, target: Target) -> Price | None:

@@ -58,6 +58,7 @@ class Executor(Closeable):
         streams: bool = False,
         instructions: str = INSTRUCTIONS,
         session_header: str = SESSION_HEADER,
+        workers: int = 1,
         transport: Any = None,
         health: HealthStore | None = None,
         clock: Clock = system_clock,
@@ -75,6 +76,8 @@ class Executor(Closeable):
             streams: whether answers are streamed, so that watchers get the text in pieces.
             instructions: the system message of each child; ``""`` for none.
             session_header: the header with the session's id for the provider.
+            workers: how many processes call together; each takes its share of the number of calls
+                that a provider may get at the same time, at least one.
             transport: an ``httpx2`` transport in place of the network, for tests; with version 2 of
                 the SDK, an ``httpx`` transport.
             health: what is known of targets, shared by all children; default: a store of this
@@ -88,10 +91,18 @@ class Executor(Closeable):
             raise ValueError("the timeout is above 0, retries and longest_wait are at least 0")
         if deadline is not None and deadline <= 0:
             raise ValueError("the deadline is above 0")
+        if workers < 1:
+            raise ValueError("the workers are above 0")
         limits = Limits(timeout, timeout)
         self.policy = policy
         self._streams, self._instructions, self._clock = streams, instructions, clock
-        self._legs = Legs(environ, session_header=session_header, limits=limits, streams=streams)
+        self._legs = Legs(
+            environ,
+            session_header=session_header,
+            limits=limits,
+            streams=streams,
+            workers=workers,
+        )
         self._deadline, self._is_warm = deadline, False
         health = Health() if health is None else health
         self._rules = rules_of(policy, retries, longest_wait, health)

@@ -43,9 +43,7 @@ _CHOICES: Final = {"auto": "auto", "required": "any", "none": "none"}
 # What is sent.
 
 
-def placed(
-    parameters: Mapping[str, Any], places: Mapping[str, tuple[str, str]]
-) -> dict[str, Any]:
+def placed(parameters: Mapping[str, Any], places: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     """Return parameters with some of them put into a field, beside what is in it.
 
     Args:

@@ -84,6 +84,7 @@ class Plan:
     Attributes:
         policy: has the endpoints, and what fallbacks follow on.
         task: what the child is to do, and who is told.
+        has_called: whether a call was handed out, which may have been made.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Plan:
         self._end: Finished | None = None
         self._reply: Reply | None = None
         self._error: ProviderError | None = None
+        self.has_called = False
         self._go_on(advance(self._steps))
 
     # What is to be done now.
@@ -322,7 +324,7 @@ class Plan:
         leg, call = self._leg, self._call
         if leg is None or call is None:
             return leg
-        self._call = None
+        self._call, self.has_called = None, True
         tell_attempt(call, self.task)
         for name in leg.left_out:
             tell_left_out(call, self.task, name)

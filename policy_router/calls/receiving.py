@@ -289,7 +289,7 @@ class Receiving:
 
     def _which(self) -> str:
         if self._end_at <= self._news_at and self._limits.total is not None:
-            return f"the answer was not whole after {self._limits.total:g} s"
+            return f"the answer was not whole after {round(self._limits.total, 3):g} s"
         if self._has_news and self._limits.idle is not None:
             return f"nothing new came for {self._limits.idle:g} s"
         return "the provider did not answer in time"

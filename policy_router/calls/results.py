@@ -266,8 +266,10 @@ class Result(Struct, frozen=True):
 
         A call that was sent may have been paid, unless its status is that of an error.
         """
+        if self.status in _NEVER_RUN or self.effective is None:
+            return self.status is not Status.COMPLETED
         if self.status is not Status.FAILED:
-            return self.status in _NEVER_RUN
+            return False
         return bool(self.attempts) and all(
             not it.is_sent or (it.status or 0) >= _FIRST_ERROR for it in self.attempts
         )

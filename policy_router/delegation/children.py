@@ -156,7 +156,7 @@ class Children:
         task = task_of(plan, self._log, self._watcher, watcher)
         late = ProviderError(Failing.TIMEOUT, "the deadline passed before it began")
         result = failed(self._policy, plan, late, self._executor.secrets)
-        return tell_finished(result, task, time.monotonic())
+        return tell_finished(replace(result, effective=None), task, time.monotonic())
 
     async def _answer(self, target: Target, task: ChildTask) -> Answer:
         if self._run_child is None:

@@ -32,7 +32,7 @@ from policy_router.delegation.budgets import Budget, Funds, MemoryBudget, Purse
 from policy_router.delegation.children import Children, RunChild
 from policy_router.delegation.current_decision import parent_of, until_of
 from policy_router.delegation.held import lent, lent_async
-from policy_router.delegation.log_events import decided
+from policy_router.delegation.log_events import decided, log_denied
 from policy_router.delegation.loop import BackgroundLoop
 from policy_router.delegation.outcomes import overall, refused_whole, totals
 from policy_router.delegation.tasks import Tasks
@@ -225,6 +225,7 @@ class Delegator(Closeable):
             with counted:
                 if self._log is not None:
                     self._log.decisions(self.policy, _decided_by(batch, parent_id))
+                    log_denied(self._log, batch, self.policy)
                 with lent(), self._handing_over(batch, ran, session_id):
                     self._children.run(chosen, ran, until_of(self._deadline, deadline), watcher)
         if self._log is not None:
@@ -260,6 +261,7 @@ class Delegator(Closeable):
                 if (log := self._log) is not None:
                     decisions = _decided_by(batch, parent_id)
                     await log.decisions_async(self.policy, decisions)
+                    log_denied(log, batch, self.policy)
                 until = until_of(self._deadline, deadline)
                 async with lent_async():
                     with self._handing_over(batch, ran, session_id):
@@ -389,10 +391,13 @@ class Delegator(Closeable):
         try:
             yield
         except BaseException as problem:
-            left = {it.index: it.result(Status.CANCELLED, self.policy) for it in batch if it.target}
+            left = {it.index: self._never_begun(it) for it in batch if it.target}
             results = self._in_order(batch, {**left, **ran})
             hand_over(problem, self._delegation(batch, results, session_id))
             raise
+
+    def _never_begun(self, plan: Planned) -> Result:
+        return replace(plan.result(Status.CANCELLED, self.policy), effective=None)
 
     # Closeable.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from policy_router.calls.results import Attempt, Event, EventKind, Result, Watcher
+from policy_router.calls.results import Attempt, Event, EventKind, Result, Status, Watcher
 from policy_router.delegation.batch import Planned
+from policy_router.domain import Policy
 from policy_router.log.entry import Call, Execution
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.log.write.drafts import Decided
@@ -25,6 +27,14 @@ def logging_watcher(log: DecisionLog, plan: Planned) -> Watcher:
             log.execution(plan.decision_id, execution_of(event), caller)
 
     return watch
+
+
+def log_denied(log: DecisionLog, batch: Iterable[Planned], policy: Policy) -> None:
+    """Log which tasks their budget does not let start: their decisions alone select a target."""
+    for plan in batch:
+        if plan.denied is not None:
+            end = _end(EventKind.FINISHED, plan.result(Status.REFUSED, policy))
+            log.execution(plan.decision_id, end, plan.record.request.get("caller"))
 
 
 def execution_of(event: Event) -> Execution:

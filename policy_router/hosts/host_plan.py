@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from policy_router.calls.legs import Leg
 from policy_router.calls.plan import Plan
 from policy_router.calls.results import Attempt, ChildTask, Reply, Result, Status, TaskError
@@ -77,13 +79,11 @@ class HostPlan:
 
     def ready(self) -> Leg | None:
         """Wait until the next call may be made, and return it; None where there is none."""
-        leg = self._begun().ready()
-        return self._looked(leg)
+        return self._looked(self._begun().ready()) if self.result is None else None
 
     async def ready_async(self) -> Leg | None:
         """Wait on the running event loop, like :meth:`ready`."""
-        leg = await self._begun().ready_async()
-        return self._looked(leg)
+        return self._looked(await self._begun().ready_async()) if self.result is None else None
 
     @property
     def leg(self) -> Leg | None:
@@ -92,12 +92,12 @@ class HostPlan:
         Nothing is waited for: a target that is to be left alone for a while is passed over, and
         the limit of a provider's calls is not kept. :meth:`ready` waits for both.
         """
-        return self._looked(self._begun().leg)
+        return self._looked(self._begun().leg) if self.result is None else None
 
     @property
     def pause(self) -> float:
         """The seconds for which :meth:`ready` waits."""
-        return self._begun().pause
+        return self._begun().pause if self.result is None else 0.0
 
     # What came of it.
 
@@ -124,6 +124,7 @@ class HostPlan:
         """
         if isinstance(error, _CANCELLED):
             self.cancelled()
+        if self.result is not None:
             return False
         goes_on = self._begun().failed(
             error, body=body, headers=headers, partial=partial, has_begun=has_begun
@@ -155,7 +156,6 @@ class HostPlan:
             What became of the task, with its cost, every attempt and the warnings. After the end,
             what it had come to.
         """
-        plan = self._begun()
         reply = Reply(
             _text(text),
             _text(served_model),
@@ -164,16 +164,31 @@ class HostPlan:
             _count(output_tokens),
             _count(cached_tokens),
         )
-        plan.answered(reply)
-        self._looked(None)
+        if self.result is None:
+            self._begun().answered(reply)
+            self._looked(None)
         return self.result or self.cancelled()
 
     def cancelled(self) -> Result:
         """Note that the child was stopped before its end; nothing where it has ended already."""
         if self.result is None:
-            self._begun()
-            self._finish(self._planned.result(Status.CANCELLED, self.policy))
+            result = self._planned.result(Status.CANCELLED, self.policy)
+            called = self._begun().has_called
+            self._finish(result if called else replace(result, effective=None))
         return self.result or self._planned.result(Status.CANCELLED, self.policy)
+
+    def refused(self, code: str, message: str) -> Result:
+        """Note that the host does not let the child start; nothing where it has begun already.
+
+        Args:
+            code: why, for programs, such as ``budget_exceeded``; it is logged.
+            message: the same in words; it is not logged.
+        """
+        if self.result is None and self._plan is None:
+            why = replace(self._planned, denied=TaskError(code, message, self.task))
+            self._began = time.monotonic()
+            self._finish(why.result(Status.REFUSED, self.policy))
+        return self.result or self.cancelled()
 
     def scope(self) -> AbstractContextManager[None]:
         """Return a context in which what the child decides is linked to its own decision.

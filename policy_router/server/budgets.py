@@ -131,11 +131,17 @@ def reserve(accounts: Accounts, policy: Policy, record: DecisionRecord, decision
         detail = "what this may cost is not known, and the caller has a budget"
         help_ = "give `max_tokens`; the entries of the policy need prices"
         raise Problem(403, COST_UNKNOWN, detail, help=help_)
+
+    def choose(funds: Funds) -> Mapping[str, int]:
+        if nano(most) > funds.remaining:
+            detail = f"it may cost {most:.6f} US dollars, and the budget has less than that left"
+            raise Problem(403, BUDGET_EXCEEDED, detail)
+        return {decision_id: nano(most)}
+
     try:
-        purse.reserve(lambda _funds: {decision_id: nano(most)})
+        purse.reserve(choose)
     except BudgetError as problem:
-        detail = f"it may cost {most:.6f} US dollars: {problem}"
-        raise Problem(403, BUDGET_EXCEEDED, detail) from None
+        raise busy("budget_unavailable", f"the budget cannot be used: {problem}") from None
     return purse
 
 

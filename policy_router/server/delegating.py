@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from policy_router.calls.executor import Executor
+from policy_router.calls.health import Health
 from policy_router.calls.results import Delegation
 from policy_router.delegation.delegator import Delegator
 from policy_router.delegation.tool import tool
@@ -35,6 +36,8 @@ class Delegations:
         *,
         log: DecisionLog | None,
         budgets: CallerBudgets | None,
+        health: Health,
+        workers: int,
     ) -> None:
         """Keep what a delegation needs.
 
@@ -43,9 +46,12 @@ class Delegations:
             agents: know who is believed.
             log: takes decisions and executions.
             budgets: know what a caller may spend; None: nobody does.
+            health: what is known of targets.
+            workers: how many processes call together.
         """
         self._policy, self._agents = policy, agents
         self._log, self._budgets = log, budgets
+        self._health, self._workers = health, workers
         self._executor: Executor | None = None
         self._closing: asyncio.Task[None] | None = None
         self._delegators: dict[tuple[str, str], Delegator] = {}
@@ -87,8 +93,8 @@ class Delegations:
         found = self._delegators.get(place)
         if found is None:
             if self._executor is None or self._executor.policy is not policy:
-                old, self._executor = self._executor, Executor(policy)
-                self._delegators = {}
+                old, self._delegators = self._executor, {}
+                self._executor = Executor(policy, health=self._health, workers=self._workers)
                 if old is not None:
                     self._closing = asyncio.create_task(old.release())
             if len(self._delegators) >= _MOST:

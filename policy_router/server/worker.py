@@ -15,7 +15,7 @@ from policy_router.decision.prepared import Prepared
 from policy_router.domain import Policy
 from policy_router.errors import reason_of
 from policy_router.files.clock import system_clock
-from policy_router.hosts import PolicyHost
+from policy_router.hosts import Health, PolicyHost
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.server.active import Active
 from policy_router.server.administering import Administrators
@@ -93,6 +93,7 @@ class Worker:
         self._gate, self._metrics = Gate(settings), Metrics(shared, number)
         self._log = DecisionLog(settings.log) if settings.log is not None else None
         self._upstream: Upstream | None = None
+        self._health = Health()
         helpers = Helpers(settings, shared)
         self._reloads = None if reload is not None else self._own_reloads(files, helpers)
         self.service = Service(
@@ -180,7 +181,14 @@ class Worker:
         """Return what runs delegated tasks; it is imported only where models are called."""
         from policy_router.server.delegating import Delegations
 
-        return Delegations(lambda: self.active.policy, agents, log=self._log, budgets=budgets)
+        return Delegations(
+            lambda: self.active.policy,
+            agents,
+            log=self._log,
+            budgets=budgets,
+            health=self._health,
+            workers=self._settings.workers,
+        )
 
     def _gateway(
         self, agents: Agents, index: Index | None, budgets: CallerBudgets | None
@@ -191,10 +199,16 @@ class Worker:
         from policy_router.server.gateway.upstream import Upstream
 
         self._upstream = Upstream()
+        host = PolicyHost(
+            lambda: self.active.policy,
+            log=self._log,
+            health=self._health,
+            workers=self._settings.workers,
+        )
         return Gateway(
             lambda: self.active.policy,
             agents,
-            PolicyHost(lambda: self.active.policy, log=self._log),
+            host,
             self._upstream,
             origins=Origins(self._log, index),
             passes=self._settings.gateway.passes,

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from policy_router import Delegator, Reply, load
+from policy_router import Delegator, Reply, decide, load, loads
 from policy_router.delegation.budgets import Funds
 from policy_router.delegation.sqlite_budget import SqliteBudget
 from policy_router.errors import BudgetError
-from policy_router.server.budgets import CallerBudgets
+from policy_router.server.budgets import CallerBudgets, reserve
 from policy_router.server.problems import Problem
 from policy_router.server.settings import Budgets, settings_of
 from tests.integration.test_service_credentials import new_token
@@ -140,3 +142,16 @@ def test_what_callers_may_spend_is_a_number_of_dollars() -> None:
     for wrong in (-1, "much", None):
         with pytest.raises(Exception, match=r"budgets\.callers"):
             settings_of({"budgets": {"file": "b", "callers": {"ada": wrong}}}, {})
+
+
+def test_a_budget_that_cannot_be_written_is_not_one_that_is_spent(tmp_path: Path) -> None:
+    text = "pool: [{model: m, provider: p, pick: 'true', price: {input: 1, output: 1}}]"
+    policy = loads(f"{text}\nparameters: {{max_tokens: 10}}")
+    record = decide(policy, {"task": {"input_tokens": 5}}, now="2026-01-31T09:00:00Z")
+    accounts = CallerBudgets(Budgets(str(tmp_path / "b"), {"ada": 1.0})).of({"id": "ada"})
+    assert accounts is not None
+    with closing(sqlite3.connect(tmp_path / "b")) as base, base:
+        base.execute("DROP TABLE reservations")
+    with pytest.raises(Problem) as caught:
+        reserve(accounts, policy, record, "id-1")
+    assert (caught.value.status, caught.value.code) == (503, "budget_unavailable")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,10 @@ import pytest
 from mcp.types import TextContent
 
 from policy_router.log import LogReader
+from policy_router.log.entry import Execution
 from tests.support.commands import in_process_of_its_own
 from tests.support.scripted import ScriptedProvider, Talk, completion
-from tests.support.service import Service, until
+from tests.support.service import SECONDS, Service, until
 from tests.support.speaking import on_http
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="POSIX only")]
@@ -168,16 +172,111 @@ def test_nothing_is_called_that_the_budget_may_not_cover(
     body = {"model": "auto", "messages": [{"role": "user", "content": "Say hello."}]}
     found = denied(client, body)
     assert found["code"] == "budget_exceeded"
+    decision_id = found["decision_id"]
     with on_http(service.url, tokens["eve"]) as session:
         made = session.call("delegate_task", goal="Say hello.")
     assert made.is_error
     assert "budget_exceeded" in str(made.content)
     assert peer.talks == []
     assert spent(folder, "team:poor") == (0.0, 0)
+    ends = partial(ends_of, folder / "log", decision_id)
+    (end,) = until(ends)
+    assert (end.event, end.status, end.error) == ("finished", "refused", "budget_exceeded")
+
+
+def ends_of(log: Path, decision_id: str) -> list[Execution]:
+    found = [line.entry.execution for line in LogReader(log).about(decision_id)]
+    return [it for it in found if isinstance(it, Execution)]
 
 
 def denied(client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
     answer = client.post(CHAT, json=body)
     assert answer.status_code == 403, answer.text
     found: dict[str, Any] = answer.json()["error"]
+    assert answer.headers["policy-router-decision-id"] == found["decision_id"]
+    assert answer.headers["x-should-retry"] == "false"
     return found
+
+
+def test_workers_share_the_calls_that_a_provider_gets_at_the_same_time(
+    folder: Path, peer: ScriptedProvider, tokens: dict[str, str], tmp_path: Path
+) -> None:
+    counting, now, most = threading.Lock(), 0, 0
+
+    def slow(talk: Talk) -> None:
+        nonlocal now, most
+        with counting:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.2)
+        with counting:
+            now -= 1
+        talk.whole(completion())
+
+    policy = json.loads((folder / "policy.yaml").read_text(encoding="utf-8"))
+    policy["providers"]["near"]["concurrency"] = 2
+    (tmp_path / "policy.yaml").write_text(json.dumps(policy), encoding="utf-8")
+    peer.begin(slow)
+    body = {"model": "auto", "messages": [{"role": "user", "content": "Say hello."}]}
+    words = ("--run", "--workers", "2", "--tokens", str(folder / "tokens.jsonl"))
+    with Service(tmp_path, *words, environment={"NEAR_KEY": KEY}) as own:
+
+        def call(_: int) -> int:
+            with httpx.Client(base_url=own.url, timeout=SECONDS) as client:  # any worker's
+                headers = {"authorization": f"Bearer {tokens['bob']}"}
+                return client.post(CHAT, json=body, headers=headers).status_code
+
+        with ThreadPoolExecutor(10) as pool:
+            assert list(pool.map(call, range(10))) == [200] * 10
+    assert most <= 2
+
+
+def test_who_hangs_up_before_anything_was_sent_pays_nothing(
+    folder: Path, peer: ScriptedProvider, tokens: dict[str, str], tmp_path: Path
+) -> None:
+    policy = json.loads((folder / "policy.yaml").read_text(encoding="utf-8"))
+    policy["providers"]["near"]["concurrency"] = 1
+    (tmp_path / "policy.yaml").write_text(json.dumps(policy), encoding="utf-8")
+    settings = json.loads((folder / "serve.yaml").read_text(encoding="utf-8"))
+    settings["tokens"] = str(folder / "tokens.jsonl")
+    (tmp_path / "serve.yaml").write_text(json.dumps(settings), encoding="utf-8")
+    goes_on = threading.Event()
+
+    def held(talk: Talk) -> None:
+        goes_on.wait(SECONDS)
+        talk.whole(completion())
+
+    peer.begin(held)
+    body = {"model": "auto", "messages": [{"role": "user", "content": "Say hello."}]}
+    with Service(tmp_path, "--config", "serve.yaml", environment={"NEAR_KEY": KEY}) as own:
+        client = own.client(tokens["ada"])
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                first = pool.submit(client.post, CHAT, json=body)
+                until(lambda: peer.talks)
+                with pytest.raises(httpx.ReadTimeout):
+                    own.client(tokens["ada"]).post(CHAT, json=body, timeout=0.5)
+                until(lambda: spent(tmp_path, "caller:ada") == (0.0, 1))
+            finally:
+                goes_on.set()
+            assert first.result().status_code == 200
+        until(lambda: is_settled(tmp_path, "caller:ada"))
+    assert spent(tmp_path, "caller:ada")[0] == pytest.approx(15 * 1000 / 1e6)
+    assert len(peer.talks) == 1
+
+
+def test_what_the_gateway_learns_of_a_target_holds_for_delegations_too(
+    folder: Path, peer: ScriptedProvider, tokens: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "policy.yaml").write_bytes((folder / "policy.yaml").read_bytes())
+    error = {"error": {"message": "slow down"}}
+    peer.begin(lambda talk: talk.whole(error, 429, headers={"retry-after": "3600"}))
+    body = {"model": "auto", "messages": [{"role": "user", "content": "Say hello."}]}
+    words = ("--run", "--tokens", str(folder / "tokens.jsonl"))
+    with Service(tmp_path, *words, environment={"NEAR_KEY": KEY}) as own:
+        answer = own.client(tokens["bob"]).post(CHAT, json=body)
+        with on_http(own.url, tokens["bob"]) as session:
+            made = session.call("delegate_task", goal="Say hello.")
+    assert (answer.status_code, made.is_error) == (429, True)
+    assert "rate_limited" in str(made.content)
+    assert len(peer.talks) == 1

@@ -13,10 +13,11 @@ import pytest
 from msgspec import UNSET, UnsetType
 
 import policy_router.hosts
-from policy_router import DecisionLog, Policy, Request, decide, loads
+from policy_router import DecisionLog, Executor, Policy, Request, decide, loads
 from policy_router.calls.results import Event, EventKind, Status
 from policy_router.hosts import HostPlan, PolicyHost, Refused, deciding_policy
 from policy_router.log import LogReader
+from policy_router.log.entry import Execution
 
 KEYS = {"NEAR_KEY": "key-of-near-0123456789", "FAR_KEY": "key-of-far-0123456789"}
 POLICY = loads(
@@ -122,6 +123,37 @@ def test_a_plan_is_gone_along_and_its_end_is_a_result() -> None:
     ]
     assert plan.leg is None
     assert plan.attempts == result.attempts
+
+
+def test_a_plan_that_its_host_denies_never_runs(tmp_path: Path) -> None:
+    with host(log=tmp_path) as kept:
+        plan = planned(kept.plan({}))
+        result = plan.refused("budget_exceeded", "nothing is left")
+        assert (result.status, result.attempts, result.is_free) == (Status.REFUSED, (), True)
+        assert result.error is not None
+        assert (result.error.code, result.error.message) == ("budget_exceeded", "nothing is left")
+        assert (plan.leg, plan.ready(), plan.pause, plan.failed(503)) == (None, None, 0.0, False)
+        assert asyncio.run(plan.ready_async()) is None
+        assert plan.done("text") is result
+    lines = LogReader(tmp_path).about(plan.decision_id)
+    (end,) = [it.entry.execution for it in lines if it.entry.kind == "execution"]
+    assert isinstance(end, Execution)
+    assert (end.event, end.status, end.error) == ("finished", "refused", "budget_exceeded")
+    assert end.duration_seconds is not None
+    assert end.duration_seconds < 10
+
+
+def test_a_plan_that_is_cancelled_before_its_first_call_cost_nothing() -> None:
+    waiting, called = planned(host().plan({})), planned(host().plan({}))
+    assert called.leg is not None
+    ends = [waiting.cancelled(), called.cancelled()]
+    assert [(it.effective is None, it.is_free) for it in ends] == [(True, True), (False, False)]
+
+
+def test_a_plan_that_has_begun_is_not_denied() -> None:
+    plan = planned(host().plan({}))
+    assert plan.leg is not None
+    assert plan.refused("budget_exceeded", "nothing is left").status is Status.CANCELLED
 
 
 def test_what_a_call_cost_is_in_the_result() -> None:
@@ -266,6 +298,8 @@ def test_plans_share_what_is_known_of_targets() -> None:
 def test_an_option_without_such_a_value_is_an_error(options: Any) -> None:
     with pytest.raises(ValueError, match="above 0"):
         host(**options)
+    with pytest.raises(ValueError, match="above 0"):
+        Executor(POLICY, **options)
 
 
 def test_the_plan_of_a_decision_that_was_made_elsewhere() -> None:

@@ -102,6 +102,8 @@ def test_what_had_no_turn_before_the_deadline_is_late_too(child: Any, tmp_path: 
     assert codes(made) == ["completed", "timeout", "timeout", "timeout"]
     assert made.results[3].error is not None
     assert made.results[3].error.message == "the deadline passed before it began"
+    assert [it.is_free for it in made.results] == [False, False, True, True]
+    assert [it.effective is None for it in made.results] == [False, False, True, True]
     entries = [line.entry for line in LogReader(tmp_path / "log").lines()]
     ends = [it.execution for it in entries if not isinstance(it.execution, UnsetType)]
     assert [it.error for it in ends if it.event == "finished"].count("timeout") == 3

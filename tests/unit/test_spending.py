@@ -28,6 +28,8 @@ from policy_router.decision.record import Target
 from policy_router.delegation.budgets import Budget, Choose, Funds, MemoryBudget
 from policy_router.delegation.sqlite_budget import SqliteBudget
 from policy_router.errors import BudgetError, LogError
+from policy_router.log import LogReader
+from policy_router.log.entry import Execution
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 TEXT = """
@@ -122,6 +124,29 @@ def test_tokens_that_are_put_in_a_cache_may_be_the_dearest() -> None:
     assert dearest(dear, [target], 100) == 0.000145
     assert dearest(dear, [target, Target("m", "p", {}, "m")], 100) is None
     assert dearest(dear, [target], None) is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "unsupported", "length"),
+    [({}, "", 8192), ({"max_tokens": 10}, "", 10), ({"max_tokens": 10}, "max_tokens", 8192)],
+)
+def test_what_is_sent_where_nothing_bounds_an_answer_is_reserved(
+    parameters: dict[str, Any], unsupported: str, length: int
+) -> None:
+    text = "model: m\nprovider: anthropic\npool: [{model: m, price: {input: 0, output: 2}, %s}]"
+    policy = loads(text.replace("%s", f"dialect: {{unsupported: [{unsupported}]}}"))
+    target = Target("m", "anthropic", parameters, "m")
+    assert dearest(policy, [target], 100) == length * 2 / 1e6
+
+
+def test_a_dry_run_says_the_same() -> None:
+    policy = loads(
+        "pool: [{model: m, provider: anthropic, pick: 'true', price: {input: 0, output: 2}}]"
+    )
+    with Delegator(policy) as it:
+        (result,) = it.plan({"goal": "a"}).results
+    assert result.estimate is not None
+    assert (result.estimate.output_tokens, result.estimate.cost_usd) == (8192, 0.016384)
 
 
 # Deciding, in order.
@@ -269,8 +294,11 @@ def test_a_cancelled_batch_releases_what_had_not_begun_and_keeps_what_had() -> N
             await asyncio.wait_for(began.wait(), 20)
             assert budget.remaining() == 10**9 - 5 * 2_100_000
             running.cancel()
-            with pytest.raises(asyncio.CancelledError):
+            with pytest.raises(asyncio.CancelledError) as caught:
                 await running
+            made = Delegation.handed_over(caught.value)
+            assert made is not None
+            assert [it.is_free for it in made.results] == [False, True, True, True, True]
 
     asyncio.run(main())
     assert budget.remaining() == 10**9 - 2_100_000
@@ -325,6 +353,21 @@ def test_a_decision_that_cannot_be_logged_releases_its_reservation(tmp_path: Pat
     with delegator(budget=budget, log=log) as it, pytest.raises((LogError, RuntimeError)):
         it.delegate(tasks("small"))
     assert budget.remaining() == 10**9
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_the_log_tells_what_a_budget_did_not_let_start(tmp_path: Path, *, is_async: bool) -> None:
+    with DecisionLog(tmp_path) as log, delegator(used(), max_cost_usd=SMALL, log=log) as it:
+        batch = tasks("small", "endless", "small")
+        made = asyncio.run(it.delegate_async(batch)) if is_async else it.delegate(batch)
+    assert codes(made) == [None, "cost_unknown", "budget_exceeded"]
+    ends = [
+        (line.entry.execution.status, line.entry.execution.error)
+        for result in made.results
+        for line in LogReader(tmp_path).about(str(result.decision_id))
+        if isinstance(line.entry.execution, Execution)
+    ]
+    assert ends == [("refused", "cost_unknown"), ("refused", "budget_exceeded")]
 
 
 def test_a_child_s_own_batch_takes_from_the_same_budget() -> None:

@@ -18,7 +18,7 @@ from policy_router.calls.results import Event, Watcher
 from policy_router.decision.record import DecisionRecord
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
-from policy_router.hosts import PolicyHost, Refused
+from policy_router.hosts import HostPlan, PolicyHost, Refused
 from policy_router.server.asking import Answer, Asked
 from policy_router.server.budgets import CallerBudgets, reserve
 from policy_router.server.deciding import Agents
@@ -111,7 +111,13 @@ class Gateway:
         accounts = None if self._budgets is None else self._budgets.of(caller)
         if accounts is None:
             return None
-        purse = await asyncio.to_thread(reserve, accounts, policy, record, decision_id)
+        try:
+            purse = await asyncio.to_thread(reserve, accounts, policy, record, decision_id)
+        except Problem as problem:
+            plan = self._host.plan_of(policy, record, decision_id)
+            if isinstance(plan, HostPlan):
+                plan.refused(problem.code, problem.detail)
+            raise _denied(problem, decision_id) from None
 
         def watch(event: Event) -> None:
             if event.result is not None:
@@ -163,3 +169,15 @@ def _only(origin: Origin, record: DecisionRecord, decision_id: str) -> DecisionR
         headers = (decision_header(decision_id), retries(passes=False))
         raise CallProblem(409, "other_target", detail, decision_id=decision_id, headers=headers)
     return replace(record, decision=replace(record.decision, fallbacks=()))
+
+
+def _denied(problem: Problem, decision_id: str) -> CallProblem:
+    """Return why a call that was decided is not paid."""
+    passes = problem.status == 503  # noqa: PLR2004 - the budget cannot be used just now
+    return CallProblem(
+        problem.status,
+        problem.code,
+        f"{problem.detail}; {problem.help}" if problem.help else problem.detail,
+        decision_id=decision_id,
+        headers=(*problem.headers, decision_header(decision_id), retries(passes=passes)),
+    )
