@@ -417,6 +417,12 @@ def test_a_log_goes_on_after_damage_that_is_attested(
     assert bool(made.left_out) is not is_signed
     with pytest.raises(LogError, match="nothing is known to be wrong with a:1-2"):
         attest(log, [Accepted("a", 1, 2)], SIGNER)
+    # Beyond what is wrong, too: otherwise nobody would look at the lines that are to come.
+    with pytest.raises(LogError, match=rf"wrong with a:{last + 1}-{last + 99}: name only what"):
+        attest(log, [Accepted("a", first, last + 99)], SIGNER)
+    with pytest.raises(LogError, match=rf"wrong with a:1-{last}:"):
+        attest(log, [Accepted("a", 1, last)], SIGNER)
+    assert not (log / "tree/statements").exists()
     (tmp_path / "auditor").write_text(SIGNER.encoded())
     ran = run("log", "attest", "log", "--key", "auditor", "--accept", f"a:{first}-{last}")
     assert (ran.code, ran.err) == (0, "")
@@ -469,14 +475,14 @@ def test_a_witness_signs_what_only_grew(log: Path, tmp_path: Path, run: Run) -> 
     decided(log, 300)
     sign_log(log)
     report = verify(log, verifier=VERIFIER, witness=WITNESS.verifier())
-    assert (report.is_whole, report.witnesses) == (True, {WITNESS.name: 44})
+    assert (report.is_whole, report.witnesses) == (True, {WITNESS.verifier().title: 44})
     assert witnessed().new_lines == 302
     report = verify(log, verifier=VERIFIER, witness=WITNESS.verifier())
-    assert (report.witnesses, report.uncovered) == ({WITNESS.name: 346}, 0)
+    assert (report.witnesses, report.uncovered) == ({WITNESS.verifier().title: 346}, 0)
     (tmp_path / "w.pub").write_text(WITNESS.verifier().encoded())
     (tmp_path / "a.pub").write_text(VERIFIER.encoded())
     ran = run("log", "verify", "log", "--key", "a.pub", "--witness", "w.pub")
-    assert (ran.code, f"witness {WITNESS.name}: 346 lines" in ran.out) == (0, True)
+    assert (ran.code, f"witness {WITNESS.verifier().title}: 346 lines" in ran.out) == (0, True)
     # The key of the log alone does not fool the witness.
     shutil.rmtree(log / "tree")
     rewritten(log, "a", otherwise)
@@ -489,6 +495,36 @@ def test_a_witness_signs_what_only_grew(log: Path, tmp_path: Path, run: Run) -> 
     assert Damage.UNWITNESSED in {
         it for it, _ in problems(verify(log, verifier=VERIFIER, witness=WITNESS.verifier()))
     }
+
+
+def test_witnesses_of_the_same_name_are_told_apart(log: Path, tmp_path: Path) -> None:
+    names = [Signer("policy-router", bytes([it]) * 32) for it in (1, 2)]
+    one, other = (it.verifier() for it in names)
+    cosign(log, names[1], memory=tmp_path / "w", first=True)
+    for witnesses in ([one, other], [other, one]):
+        report = verify(log, verifier=VERIFIER, witness=witnesses)
+        assert [it.message for it in report.authenticity.problems] == [
+            f"no checkpoint is signed by `{one.title}`"
+        ]
+        assert report.witnesses == {other.title: 44}
+
+
+def test_a_key_of_the_log_is_no_witness_of_it(log: Path, tmp_path: Path) -> None:
+    memory = tmp_path / "w"
+    for verifiers in ([], [VERIFIER]):
+        with pytest.raises(NotWholeError, match="a key of the log itself"):
+            cosign(log, SIGNER, memory=memory, verifiers=verifiers, first=True)
+    report = verify(log, verifier=VERIFIER, witness=VERIFIER)
+    assert problems(report) == [(Damage.UNWITNESSED, "tree/checkpoint")]
+    words = "is a key of the log itself, and no witness of it"
+    assert words in report.authenticity.problems[0].message
+    rotate_key(log, SIGNER, NEXT, old_memory=memory_of(log), new_memory=tmp_path / "next.state")
+    with pytest.raises(NotWholeError, match="a key of the log itself"):
+        cosign(log, NEXT, memory=memory, verifiers=[VERIFIER], first=True)
+    cosign(log, WITNESS, memory=memory, verifiers=[VERIFIER], first=True)
+    witnesses = [WITNESS.verifier(), NEXT.verifier()]
+    report = verify(log, verifier=VERIFIER, witness=witnesses)
+    assert [it.damage for it in report.authenticity.problems] == [Damage.UNWITNESSED] * 2
 
 
 def test_a_log_without_a_checkpoint_has_nothing_to_witness(tmp_path: Path) -> None:
