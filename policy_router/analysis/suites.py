@@ -200,6 +200,9 @@ class _Reader:
         """Yield the tests of a suite."""
         requests, tests = root.get("requests"), root.get("tests")
         self.fixtures = {key.text: it for key, it in requests.pairs()} if requests else {}
+        for use in filter(None, (it.get("use") for it in self.fixtures.values())):
+            message = "only a request of a test has `use`, and not one of `requests`"
+            self.found.append(use.error(Code.UNKNOWN_KEY, message, "write its keys out"))
         now = self._now(root)
         names: dict[str, Piece] = {}
         made = 0

@@ -231,6 +231,23 @@ tests:
     }
 
 
+def test_a_request_that_others_use_uses_none() -> None:
+    requests = "requests:\n  lead: {caller: {id: ada}}\n  ops: {use: lead, task: {kind: math}}\n"
+    suite = read(f"{requests}tests: [{{name: one, request: {{use: ops}}, expect: {{entry: r1}}}}]")
+    assert (suite.usable, len(suite.found)) == (False, 1)
+    (found,) = suite.found
+    assert (found.code, found.path, found.span.position) == ("PR201", "$.requests.ops.use", (3, 14))
+
+
+@pytest.mark.parametrize(
+    "expect",
+    ["{not_entry: []}", "{not_model: []}", "{not_provider: []}", "{parameters: {}}"],
+)
+def test_what_cannot_fail_is_no_expectation(expect: str) -> None:
+    suite = read(f"tests: [{{name: one, expect: {expect}}}]")
+    assert [it.code for it in suite.found] == ["PR205"]
+
+
 def test_a_matrix_makes_a_test_of_each_combination() -> None:
     made = read("""
 tests:
