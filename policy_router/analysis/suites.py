@@ -131,7 +131,11 @@ def read_suite(path: str | Path) -> Suite:
         The suite, with what is wrong with it and with its policy.
     """
     found: list[Diagnostic] = []
-    content = content_of(Path(path), found)
+    place = Path(path)
+    if is_suite(place) and place.exists() and not place.is_file():
+        found.append(unreadable(place, OSError("it is no regular file")))
+        return Suite(str(path), None, (), Diagnostics.of(found))
+    content = content_of(place, found)
     if content is None:
         return Suite(str(path), None, (), Diagnostics.of(found))
     return read_suite_text(str(path), content)
