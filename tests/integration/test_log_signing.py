@@ -103,9 +103,14 @@ def test_a_log_that_was_rewritten_without_its_checkpoints_is_not_signed_again(lo
     """First attack: edit a line, make all hashes anew, and wait for the next checkpoint."""
     rewritten(log, "a", otherwise)
     shutil.rmtree(log / "tree")
-    with pytest.raises(NotWholeError):
+    words = (
+        r"the tree of the 44 lines that were signed is not there, or damaged"
+        r" \(tile/0/000.p/44: no such file or directory\): restore the log, or start a new one"
+    )
+    with pytest.raises(NotWholeError, match=words):
         make_checkpoint(log, SIGNER, memory=memory_of(log))
-    with pytest.raises(NotWholeError, match="--first is wrong"):
+    words = "signed a log `auditor` before: --first is wrong; a log that is another one gets a name"
+    with pytest.raises(NotWholeError, match=words):
         make_checkpoint(log, SIGNER, memory=memory_of(log), first=True)
     assert not (log / "tree/checkpoint").exists()
 
@@ -590,6 +595,26 @@ def test_an_anchor_is_the_newest_checkpoint(log: Path, run: Run) -> None:
     assert json.loads(run("log", "anchor", "log", "--format", "json").out)["checkpoint"] == note
     shutil.rmtree(log / "tree")
     assert run("log", "anchor", "log").code == 2
+
+
+def test_a_log_is_not_copied_into_itself(log: Path) -> None:
+    """It would be a writer, or checkpoints, of the log."""
+    before = sorted(log.rglob("*"))
+    for destination in (log, log / "tree", log / "copy", log / "w1/../copy"):
+        for copied in (publish, copy_log):
+            with pytest.raises(LogError, match="is in it: name a folder elsewhere"):
+                copied(log, destination)
+    assert sorted(log.rglob("*")) == before
+
+
+def test_a_file_that_is_no_checkpoint_is_named(log: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.txt"
+    kept.write_text("nothing\n")
+    with pytest.raises(SignatureError, match=r"^\S+/kept\.txt: malformed"):
+        verify(log, verifier=VERIFIER, checkpoint=kept)
+    kept.unlink()
+    with pytest.raises(SignatureError, match=r"^\S+/kept\.txt: no such file or directory$"):
+        verify(log, verifier=VERIFIER, checkpoint=kept)
 
 
 def test_a_copy_of_a_log_that_is_written_verifies(log: Path, tmp_path: Path, run: Run) -> None:
