@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from errno import EINVAL
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ from policy_router.diagnostics.model import (
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.files.loader import check, content_of, schema
-from policy_router.files.rule_files import ENDINGS, SUITE_SUFFIX, is_suite, suites_in
+from policy_router.files.rule_files import ENDINGS, SUITE_SUFFIX, is_suite, suites_in, unreadable
 from policy_router.policy.schema import DocumentSchema
 from policy_router.policy.sections import Piece, scalars
 from policy_router.policy.yaml import plain, read_mapping
@@ -116,7 +117,10 @@ def policy_beside(suite: Path) -> Path:
     It is the rule file or the folder of the same name without ``_test``, else the folder of the
     suite.
     """
-    stem = suite.with_name(suite.stem.removesuffix(SUITE_SUFFIX))
+    name = suite.stem.removesuffix(SUITE_SUFFIX)
+    if not name:
+        return suite.parent
+    stem = suite.with_name(name)
     candidates = [stem.with_name(stem.name + ending) for ending in ENDINGS]
     return next((it for it in candidates if it.is_file()), stem if stem.is_dir() else suite.parent)
 
@@ -133,7 +137,7 @@ def read_suite(path: str | Path) -> Suite:
     found: list[Diagnostic] = []
     place = Path(path)
     if is_suite(place) and place.exists() and not place.is_file():
-        found.append(unreadable(place, OSError("it is no regular file")))
+        found.append(unreadable(place, OSError(EINVAL, "it is no regular file")))
         return Suite(str(path), None, (), Diagnostics.of(found))
     content = content_of(place, found)
     if content is None:

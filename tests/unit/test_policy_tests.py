@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from policy_router import decide, loads
+from policy_router import check, decide, loads
 from policy_router.analysis import (
     PolicyTestResult,
     PolicyTestStatus,
@@ -370,6 +371,7 @@ def test_the_policy_of_a_suite_is_beside_it(tmp_path: Path) -> None:
     assert policy_beside(suite) == tmp_path / "acme"
     (tmp_path / "acme.yml").write_text("")
     assert policy_beside(suite) == tmp_path / "acme.yml"
+    assert policy_beside(tmp_path / "_test.yaml") == tmp_path
 
 
 def test_suites_are_run_from_files(tmp_path: Path) -> None:
@@ -390,6 +392,20 @@ def test_a_suite_that_cannot_be_read(tmp_path: Path) -> None:
     suite = read_suite(tmp_path / "none_test.yaml")
     assert [item.code for item in suite.found] == ["PR113"]
     assert not run_suite(suite).passed
+
+
+def test_a_pipe_is_no_suite(tmp_path: Path) -> None:
+    write(tmp_path, acme_yaml=POLICY)
+    os.mkfifo(tmp_path / "acme_test.yaml")
+    policy, problems = check(tmp_path)
+    assert (policy, [it.code for it in problems]) == (None, ["PR113"])
+    (result,) = run_tests(str(tmp_path))
+    assert not result.passed
+    (found,) = result.suite.found
+    assert (found.code, found.message) == (
+        "PR113",
+        "the file cannot be read: it is no regular file",
+    )
 
 
 def test_the_policy_of_a_suite_is_where_it_says(tmp_path: Path) -> None:
