@@ -201,6 +201,11 @@ class _Reader:
             self.found.append(piece.error(Code.UNREADABLE, message))
             return None
         policy, found = check(place)
+        if not named and any(item.code is Code.NO_RULE_FILES for item in found):
+            name = self.path.stem.removesuffix(SUITE_SUFFIX) or "policy"
+            message = f"there is no policy to test: no {quote(f'{name}.yaml')} beside this file"
+            self.found.append(root.error(Code.UNREADABLE, message, "name it with `policy`"))
+            return None
         self.found += [item for item in found if item.severity is Severity.ERROR]
         return policy
 

@@ -394,6 +394,21 @@ def test_a_suite_that_cannot_be_read(tmp_path: Path) -> None:
     assert not run_suite(suite).passed
 
 
+def test_a_suite_alone_and_a_suite_as_a_policy_say_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "acme_test.yaml"
+    path.write_text("tests: [{name: a, expect: {entry: large}}]")
+    (found,) = read_suite(path).found
+    assert (found.code, found.span.source.name, found.help) == (
+        "PR113",
+        str(path),
+        "name it with `policy`",
+    )
+    assert found.message == "there is no policy to test: no `acme.yaml` beside this file"
+    (found,) = check(path)[1]
+    assert (found.code, found.path) == ("PR201", "$.tests")
+    assert found.help == "policy tests are in a file `*_test.yaml`, which `policy-router test` runs"
+
+
 def test_a_pipe_is_no_suite(tmp_path: Path) -> None:
     write(tmp_path, acme_yaml=POLICY)
     os.mkfifo(tmp_path / "acme_test.yaml")
