@@ -425,6 +425,8 @@ def test_a_log_goes_on_after_damage_that_is_attested(
     # Beyond what is wrong, too: otherwise nobody would look at the lines that are to come.
     with pytest.raises(LogError, match=rf"wrong with a:{last + 1}-{last + 99}: name only what"):
         attest(log, [Accepted("a", first, last + 99)], SIGNER)
+    with pytest.raises(LogError, match=rf"a:{last}-{first} names no line"):
+        attest(log, [Accepted("a", last, first)], SIGNER)
     with pytest.raises(LogError, match=rf"wrong with a:1-{last}:"):
         attest(log, [Accepted("a", 1, last)], SIGNER)
     assert not (log / "tree/statements").exists()

@@ -52,6 +52,8 @@ def attest(
 def _check_known(log: LogFolder, problems: Sequence[Problem], accepted: Accepted) -> None:
     """Refuse lines with which nothing is wrong: nobody would look at them any more."""
     writer, place = accepted.writer, accepted.first
+    if accepted.last < place:
+        raise LogError(str(log.path), f"{writer}:{place}-{accepted.last} names no line")
     for first, last in sorted(it.lines for it in problems if it.lines and _of(it) == writer):
         if first <= place <= last:
             place = last + 1
