@@ -37,7 +37,7 @@ _CODES: Final = sorted(code.value for code in ReasonCode)
 
 _WORD: Final[Mapping[str, Any]] = {"type": "string", "minLength": 1, "maxLength": 1_000}
 _WORDS: Final[Mapping[str, Any]] = {"type": "array", "items": _WORD}
-_SOME: Final[Mapping[str, Any]] = {**_WORD, "type": ["string", "array"], "items": _WORD}
+_SOME: Final[Mapping[str, Any]] = {**_WORDS, **_WORD, "type": ["string", "array"], "minItems": 1}
 _TIME: Final[Mapping[str, Any]] = {**_WORD, "examples": ["2026-01-31T09:00:00Z"]}
 _VALUE: Final[Mapping[str, Any]] = {"type": ["string", "number", "boolean", "null"]}
 
@@ -76,6 +76,7 @@ _EXPECT: Final[Mapping[str, Any]] = {
     "parameters": {
         "description": "Parameters of the selected target; null where none is sent.",
         "type": "object",
+        "minProperties": 1,
         "additionalProperties": _VALUE,
     },
     "warnings": {
@@ -141,7 +142,7 @@ def _mapping(text: str, properties: Mapping[str, Any], *required: str) -> dict[s
 
 
 def _request() -> dict[str, Any]:
-    use = {**_WORD, "description": "A request of `requests`; the other keys are put over it."}
+    use = {**_WORD, "description": "In a test: one of `requests`; the other keys are put over it."}
     return _mapping("A request.", {"use": use, **request_schema()["properties"]})
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from errno import EINVAL
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ from policy_router.diagnostics.model import (
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.files.loader import check, content_of, schema
-from policy_router.files.rule_files import ENDINGS, SUITE_SUFFIX, is_suite, suites_in
+from policy_router.files.rule_files import ENDINGS, SUITE_SUFFIX, is_suite, suites_in, unreadable
 from policy_router.policy.schema import DocumentSchema
 from policy_router.policy.sections import Piece, scalars
 from policy_router.policy.yaml import plain, read_mapping
@@ -116,7 +117,10 @@ def policy_beside(suite: Path) -> Path:
     It is the rule file or the folder of the same name without ``_test``, else the folder of the
     suite.
     """
-    stem = suite.with_name(suite.stem.removesuffix(SUITE_SUFFIX))
+    name = suite.stem.removesuffix(SUITE_SUFFIX)
+    if not name:
+        return suite.parent
+    stem = suite.with_name(name)
     candidates = [stem.with_name(stem.name + ending) for ending in ENDINGS]
     return next((it for it in candidates if it.is_file()), stem if stem.is_dir() else suite.parent)
 
@@ -131,7 +135,11 @@ def read_suite(path: str | Path) -> Suite:
         The suite, with what is wrong with it and with its policy.
     """
     found: list[Diagnostic] = []
-    content = content_of(Path(path), found)
+    place = Path(path)
+    if is_suite(place) and place.exists() and not place.is_file():
+        found.append(unreadable(place, OSError(EINVAL, "it is no regular file")))
+        return Suite(str(path), None, (), Diagnostics.of(found))
+    content = content_of(place, found)
     if content is None:
         return Suite(str(path), None, (), Diagnostics.of(found))
     return read_suite_text(str(path), content)
@@ -193,6 +201,11 @@ class _Reader:
             self.found.append(piece.error(Code.UNREADABLE, message))
             return None
         policy, found = check(place)
+        if not named and any(item.code is Code.NO_RULE_FILES for item in found):
+            name = self.path.stem.removesuffix(SUITE_SUFFIX) or "policy"
+            message = f"there is no policy to test: no {quote(f'{name}.yaml')} beside this file"
+            self.found.append(root.error(Code.UNREADABLE, message, "name it with `policy`"))
+            return None
         self.found += [item for item in found if item.severity is Severity.ERROR]
         return policy
 
@@ -200,6 +213,9 @@ class _Reader:
         """Yield the tests of a suite."""
         requests, tests = root.get("requests"), root.get("tests")
         self.fixtures = {key.text: it for key, it in requests.pairs()} if requests else {}
+        for use in filter(None, (it.get("use") for it in self.fixtures.values())):
+            message = "only a request of a test has `use`, and not one of `requests`"
+            self.found.append(use.error(Code.UNKNOWN_KEY, message, "write its keys out"))
         now = self._now(root)
         names: dict[str, Piece] = {}
         made = 0

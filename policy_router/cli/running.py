@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     try:
         now = getattr(options, "now", None)
+        options.is_now_given = now is not None
         options.now = system_clock() if now is None else moment(now)
         return int(options.run(options) or GOOD)
     except PolicyError as problem:

@@ -86,6 +86,8 @@ def run(options: argparse.Namespace) -> int:
         return GOOD
     if options.log is not None:
         raise UsageError("--log needs --new and the id of a decision")
+    if options.is_now_given:
+        raise UsageError("--now needs --new: tests have a `now` of their own")
     options.coverages = None
     options.mutations = []
     if options.coverage or options.threshold is not None:

@@ -219,7 +219,7 @@ def _examined(
 
 def _misnamed(folder: Path) -> Iterator[Diagnostic]:
     """Yield a warning for each file of a folder that is named as a suite and holds rules."""
-    for suite in suites_in(folder):
+    for suite in filter(Path.is_file, suites_in(folder)):  # A pipe would never end.
         warning = misnamed(suite, content_of(suite, []) or b"")
         if warning is not None:
             yield warning

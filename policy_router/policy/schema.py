@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgspec
 from jsonschema import Draft7Validator, validators
@@ -205,6 +205,9 @@ def _diagnostics(document: Document, error: ValidationError) -> Iterator[Diagnos
             yield Diagnostic(code, Severity.ERROR, message, node.span, path, remedy)
 
 
+_A_SUITE: Final = "policy tests are in a file `*_test.yaml`, which `policy-router test` runs"
+
+
 def _unknown_keys(error: ValidationError, node: MappingNode, path: str) -> Iterator[Diagnostic]:
     known = _known(error)
     listed = f"known here: {', '.join(sorted(known)[:16])}"
@@ -215,6 +218,7 @@ def _unknown_keys(error: ValidationError, node: MappingNode, path: str) -> Itera
         # Only so many findings are shown; looking for likenesses takes time.
         remedy = (did_you_mean(key, known) if position < SHOWN else None) or listed
         remedy = CUT_BY_COMMA if key in rests else remedy
+        remedy = _A_SUITE if (path, key) == ("$", "tests") and "pool" in known else remedy
         message = f"unknown key {quote(key)}"
         where = json_path(key, base=path)
         yield Diagnostic(Code.UNKNOWN_KEY, Severity.ERROR, message, pair.key.span, where, remedy)

@@ -103,9 +103,14 @@ def test_a_log_that_was_rewritten_without_its_checkpoints_is_not_signed_again(lo
     """First attack: edit a line, make all hashes anew, and wait for the next checkpoint."""
     rewritten(log, "a", otherwise)
     shutil.rmtree(log / "tree")
-    with pytest.raises(NotWholeError):
+    words = (
+        r"the tree of the 44 lines that were signed is not there, or damaged"
+        r" \(tile/0/000.p/44: no such file or directory\): restore the log, or start a new one"
+    )
+    with pytest.raises(NotWholeError, match=words):
         make_checkpoint(log, SIGNER, memory=memory_of(log))
-    with pytest.raises(NotWholeError, match="--first is wrong"):
+    words = "signed a log `auditor` before: --first is wrong; a log that is another one gets a name"
+    with pytest.raises(NotWholeError, match=words):
         make_checkpoint(log, SIGNER, memory=memory_of(log), first=True)
     assert not (log / "tree/checkpoint").exists()
 
@@ -417,6 +422,14 @@ def test_a_log_goes_on_after_damage_that_is_attested(
     assert bool(made.left_out) is not is_signed
     with pytest.raises(LogError, match="nothing is known to be wrong with a:1-2"):
         attest(log, [Accepted("a", 1, 2)], SIGNER)
+    # Beyond what is wrong, too: otherwise nobody would look at the lines that are to come.
+    with pytest.raises(LogError, match=rf"wrong with a:{last + 1}-{last + 99}: name only what"):
+        attest(log, [Accepted("a", first, last + 99)], SIGNER)
+    with pytest.raises(LogError, match=rf"a:{last}-{first} names no line"):
+        attest(log, [Accepted("a", last, first)], SIGNER)
+    with pytest.raises(LogError, match=rf"wrong with a:1-{last}:"):
+        attest(log, [Accepted("a", 1, last)], SIGNER)
+    assert not (log / "tree/statements").exists()
     (tmp_path / "auditor").write_text(SIGNER.encoded())
     ran = run("log", "attest", "log", "--key", "auditor", "--accept", f"a:{first}-{last}")
     assert (ran.code, ran.err) == (0, "")
@@ -469,14 +482,14 @@ def test_a_witness_signs_what_only_grew(log: Path, tmp_path: Path, run: Run) -> 
     decided(log, 300)
     sign_log(log)
     report = verify(log, verifier=VERIFIER, witness=WITNESS.verifier())
-    assert (report.is_whole, report.witnesses) == (True, {WITNESS.name: 44})
+    assert (report.is_whole, report.witnesses) == (True, {WITNESS.verifier().title: 44})
     assert witnessed().new_lines == 302
     report = verify(log, verifier=VERIFIER, witness=WITNESS.verifier())
-    assert (report.witnesses, report.uncovered) == ({WITNESS.name: 346}, 0)
+    assert (report.witnesses, report.uncovered) == ({WITNESS.verifier().title: 346}, 0)
     (tmp_path / "w.pub").write_text(WITNESS.verifier().encoded())
     (tmp_path / "a.pub").write_text(VERIFIER.encoded())
     ran = run("log", "verify", "log", "--key", "a.pub", "--witness", "w.pub")
-    assert (ran.code, f"witness {WITNESS.name}: 346 lines" in ran.out) == (0, True)
+    assert (ran.code, f"witness {WITNESS.verifier().title}: 346 lines" in ran.out) == (0, True)
     # The key of the log alone does not fool the witness.
     shutil.rmtree(log / "tree")
     rewritten(log, "a", otherwise)
@@ -489,6 +502,36 @@ def test_a_witness_signs_what_only_grew(log: Path, tmp_path: Path, run: Run) -> 
     assert Damage.UNWITNESSED in {
         it for it, _ in problems(verify(log, verifier=VERIFIER, witness=WITNESS.verifier()))
     }
+
+
+def test_witnesses_of_the_same_name_are_told_apart(log: Path, tmp_path: Path) -> None:
+    names = [Signer("policy-router", bytes([it]) * 32) for it in (1, 2)]
+    one, other = (it.verifier() for it in names)
+    cosign(log, names[1], memory=tmp_path / "w", first=True)
+    for witnesses in ([one, other], [other, one]):
+        report = verify(log, verifier=VERIFIER, witness=witnesses)
+        assert [it.message for it in report.authenticity.problems] == [
+            f"no checkpoint is signed by `{one.title}`"
+        ]
+        assert report.witnesses == {other.title: 44}
+
+
+def test_a_key_of_the_log_is_no_witness_of_it(log: Path, tmp_path: Path) -> None:
+    memory = tmp_path / "w"
+    for verifiers in ([], [VERIFIER]):
+        with pytest.raises(NotWholeError, match="a key of the log itself"):
+            cosign(log, SIGNER, memory=memory, verifiers=verifiers, first=True)
+    report = verify(log, verifier=VERIFIER, witness=VERIFIER)
+    assert problems(report) == [(Damage.UNWITNESSED, "tree/checkpoint")]
+    words = "is a key of the log itself, and no witness of it"
+    assert words in report.authenticity.problems[0].message
+    rotate_key(log, SIGNER, NEXT, old_memory=memory_of(log), new_memory=tmp_path / "next.state")
+    with pytest.raises(NotWholeError, match="a key of the log itself"):
+        cosign(log, NEXT, memory=memory, verifiers=[VERIFIER], first=True)
+    cosign(log, WITNESS, memory=memory, verifiers=[VERIFIER], first=True)
+    witnesses = [WITNESS.verifier(), NEXT.verifier()]
+    report = verify(log, verifier=VERIFIER, witness=witnesses)
+    assert [it.damage for it in report.authenticity.problems] == [Damage.UNWITNESSED] * 2
 
 
 def test_a_log_without_a_checkpoint_has_nothing_to_witness(tmp_path: Path) -> None:
@@ -554,6 +597,26 @@ def test_an_anchor_is_the_newest_checkpoint(log: Path, run: Run) -> None:
     assert json.loads(run("log", "anchor", "log", "--format", "json").out)["checkpoint"] == note
     shutil.rmtree(log / "tree")
     assert run("log", "anchor", "log").code == 2
+
+
+def test_a_log_is_not_copied_into_itself(log: Path) -> None:
+    """It would be a writer, or checkpoints, of the log."""
+    before = sorted(log.rglob("*"))
+    for destination in (log, log / "tree", log / "copy", log / "w1/../copy"):
+        for copied in (publish, copy_log):
+            with pytest.raises(LogError, match="is in it: name a folder elsewhere"):
+                copied(log, destination)
+    assert sorted(log.rglob("*")) == before
+
+
+def test_a_file_that_is_no_checkpoint_is_named(log: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.txt"
+    kept.write_text("nothing\n")
+    with pytest.raises(SignatureError, match=r"^\S+/kept\.txt: malformed"):
+        verify(log, verifier=VERIFIER, checkpoint=kept)
+    kept.unlink()
+    with pytest.raises(SignatureError, match=r"^\S+/kept\.txt: no such file or directory$"):
+        verify(log, verifier=VERIFIER, checkpoint=kept)
 
 
 def test_a_copy_of_a_log_that_is_written_verifies(log: Path, tmp_path: Path, run: Run) -> None:

@@ -300,6 +300,9 @@ def test_new_tests_want_one_policy_or_a_log(run: Run) -> None:
     assert run("test", "--log", "log").err == (
         "policy-router: --log needs --new and the id of a decision\n"
     )
+    ran = run("test", "--now", "2026-01-31T09:00:00Z")
+    assert ran.code == 2
+    assert ran.err == "policy-router: --now needs --new: tests have a `now` of their own\n"
     assert run("test", "a.yaml", "b.yaml", "--new", "x").err == (
         "policy-router: --new is about one policy\n"
     )

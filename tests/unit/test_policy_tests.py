@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from policy_router import decide, loads
+from policy_router import check, decide, loads
 from policy_router.analysis import (
     PolicyTestResult,
     PolicyTestStatus,
@@ -231,6 +232,23 @@ tests:
     }
 
 
+def test_a_request_that_others_use_uses_none() -> None:
+    requests = "requests:\n  lead: {caller: {id: ada}}\n  ops: {use: lead, task: {kind: math}}\n"
+    suite = read(f"{requests}tests: [{{name: one, request: {{use: ops}}, expect: {{entry: r1}}}}]")
+    assert (suite.usable, len(suite.found)) == (False, 1)
+    (found,) = suite.found
+    assert (found.code, found.path, found.span.position) == ("PR201", "$.requests.ops.use", (3, 14))
+
+
+@pytest.mark.parametrize(
+    "expect",
+    ["{not_entry: []}", "{not_model: []}", "{not_provider: []}", "{parameters: {}}"],
+)
+def test_what_cannot_fail_is_no_expectation(expect: str) -> None:
+    suite = read(f"tests: [{{name: one, expect: {expect}}}]")
+    assert [it.code for it in suite.found] == ["PR205"]
+
+
 def test_a_matrix_makes_a_test_of_each_combination() -> None:
     made = read("""
 tests:
@@ -353,6 +371,7 @@ def test_the_policy_of_a_suite_is_beside_it(tmp_path: Path) -> None:
     assert policy_beside(suite) == tmp_path / "acme"
     (tmp_path / "acme.yml").write_text("")
     assert policy_beside(suite) == tmp_path / "acme.yml"
+    assert policy_beside(tmp_path / "_test.yaml") == tmp_path
 
 
 def test_suites_are_run_from_files(tmp_path: Path) -> None:
@@ -373,6 +392,35 @@ def test_a_suite_that_cannot_be_read(tmp_path: Path) -> None:
     suite = read_suite(tmp_path / "none_test.yaml")
     assert [item.code for item in suite.found] == ["PR113"]
     assert not run_suite(suite).passed
+
+
+def test_a_suite_alone_and_a_suite_as_a_policy_say_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "acme_test.yaml"
+    path.write_text("tests: [{name: a, expect: {entry: large}}]")
+    (found,) = read_suite(path).found
+    assert (found.code, found.span.source.name, found.help) == (
+        "PR113",
+        str(path),
+        "name it with `policy`",
+    )
+    assert found.message == "there is no policy to test: no `acme.yaml` beside this file"
+    (found,) = check(path)[1]
+    assert (found.code, found.path) == ("PR201", "$.tests")
+    assert found.help == "policy tests are in a file `*_test.yaml`, which `policy-router test` runs"
+
+
+def test_a_pipe_is_no_suite(tmp_path: Path) -> None:
+    write(tmp_path, acme_yaml=POLICY)
+    os.mkfifo(tmp_path / "acme_test.yaml")
+    policy, problems = check(tmp_path)
+    assert (policy, [it.code for it in problems]) == (None, ["PR113"])
+    (result,) = run_tests(str(tmp_path))
+    assert not result.passed
+    (found,) = result.suite.found
+    assert (found.code, found.message) == (
+        "PR113",
+        "the file cannot be read: it is no regular file",
+    )
 
 
 def test_the_policy_of_a_suite_is_where_it_says(tmp_path: Path) -> None:

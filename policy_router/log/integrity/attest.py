@@ -43,16 +43,26 @@ def attest(
     parts = before.integrity, before.completeness, before.authenticity
     problems = [*before.accepted, *(it for part in parts for it in part.problems)]
     for it in accepted:
-        if not any(_is_about(problem, it) for problem in problems):
-            lines = f"{it.writer}:{it.first}-{it.last}"
-            raise LogError(str(log.path), f"nothing is known to be wrong with {lines}")
+        _check_known(log, problems, it)
     with auditing(log):
         state(log, before.origin or signer.name, int(clock().timestamp()), accepted, signer)
     return verify(folder, verifier=signer.verifier(), clock=clock)
 
 
-def _is_about(problem: Problem, accepted: Accepted) -> bool:
-    """Tell whether lines are among those that a problem is about."""
-    if problem.lines is None or problem.where.partition("/")[0] != accepted.writer:
-        return False
-    return problem.lines[0] <= accepted.last and accepted.first <= problem.lines[1]
+def _check_known(log: LogFolder, problems: Sequence[Problem], accepted: Accepted) -> None:
+    """Refuse lines with which nothing is wrong: nobody would look at them any more."""
+    writer, place = accepted.writer, accepted.first
+    if accepted.last < place:
+        raise LogError(str(log.path), f"{writer}:{place}-{accepted.last} names no line")
+    for first, last in sorted(it.lines for it in problems if it.lines and _of(it) == writer):
+        if first <= place <= last:
+            place = last + 1
+    if place <= accepted.last:
+        lines = f"{writer}:{place}-{accepted.last}"
+        reason = f"nothing is known to be wrong with {lines}: name only what log verify lists"
+        raise LogError(str(log.path), reason)
+
+
+def _of(problem: Problem) -> str:
+    """Return the writer that a problem is about."""
+    return problem.where.partition("/")[0]

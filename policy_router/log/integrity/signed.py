@@ -188,7 +188,7 @@ class SignedLog:
             if self.keyring:
                 signer = self.keyring.signer_of(found.note, claim.size)
                 claim.key, claim.time = signer.title, cosigned_at(found.note, signer)
-            times = {it.name: cosigned_at(found.note, it) for it in witnesses}
+            times = {it.title: cosigned_at(found.note, it) for it in witnesses}
         except SignatureError as problem:
             self.problems.append(Problem(Damage.BAD_SIGNATURE, found.name, str(problem)))
             return None

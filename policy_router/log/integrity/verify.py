@@ -225,8 +225,11 @@ def _of_checkpoints(
     if wanted.verifiers and not signed.count and not first.count:
         yield Problem(Damage.UNSIGNED, where, "there is no checkpoint")
     for witness in wanted.witnesses:
-        if not any(witness.name in it.witnessed and it.holds for it in signed.claims):
-            words = f"no checkpoint is signed by `{witness.name}`"
+        if not any(witness.title in it.witnessed and it.holds for it in signed.claims):
+            words = f"no checkpoint is signed by `{witness.title}`"
+            yield Problem(Damage.UNWITNESSED, where, words)
+        if witness.key in {it.key for it in signed.keyring.verifiers}:
+            words = f"`{witness.title}` is a key of the log itself, and no witness of it"
             yield Problem(Damage.UNWITNESSED, where, words)
     if wanted.max_age is None:
         return
@@ -241,7 +244,7 @@ def _of_checkpoints(
 
 def _newest(claims: Sequence[Claim], wanted: _Wanted) -> Claim | None:
     """Return the newest checkpoint that holds, and that every witness has signed."""
-    names = {it.name for it in wanted.witnesses}
+    names = {it.title for it in wanted.witnesses}
     able = [it for it in claims if it.holds and names <= it.witnessed.keys()]
     return max(able, key=lambda it: (it.time or 0, it.size), default=None)
 

@@ -49,7 +49,7 @@ def publish(folder: str | Path, destination: str | Path) -> Checkpoint:
         NotWholeError: the tree is not what was signed, or another log is there.
         LogError: there is no checkpoint, or something cannot be read or written.
     """
-    log, target = LogFolder.existing(folder), Path(destination)
+    log, target = LogFolder.existing(folder), _beside(folder, destination)
     found, store = newest_checkpoint(folder), TileStore(log.tree)
     size = found.checkpoint.size
     try:
@@ -116,7 +116,7 @@ def copy_log(folder: str | Path, destination: str | Path) -> int:
     Raises:
         LogError: something is there, another process signs or prunes, or it cannot be written.
     """
-    log, target = LogFolder.existing(folder), Path(destination).absolute()
+    log, target = LogFolder.existing(folder), _beside(folder, destination).absolute()
     half = target.with_name(f".{target.name}.tmp")
     if target.exists() or half.exists():
         raise LogError(str(destination), "it is there already and is left as it is")
@@ -132,6 +132,13 @@ def copy_log(folder: str | Path, destination: str | Path) -> int:
     finally:
         shutil.rmtree(half, ignore_errors=True)
     return copied
+
+
+def _beside(folder: str | Path, destination: str | Path) -> Path:
+    """Return where a copy is to be: not in the log, of which it would be a part."""
+    if Path(destination).resolve().is_relative_to(Path(folder).resolve()):
+        raise LogError(str(folder), f"{destination} is in it: name a folder elsewhere")
+    return Path(destination)
 
 
 def _writers(log: LogFolder) -> list[str]:

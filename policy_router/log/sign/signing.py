@@ -30,9 +30,17 @@ from policy_router.log.sign.merkle import (
 )
 from policy_router.log.sign.notes import Checkpoint, cosigned, sign
 from policy_router.log.sign.statements import Accepted, Handover, Keyring, Statement, state, stated
-from policy_router.log.sign.tiles import ENTRIES, TileStore, TreeWriter, read_entry
+from policy_router.log.sign.tiles import (
+    ENTRIES,
+    DamagedTreeError,
+    TileStore,
+    TreeWriter,
+    read_entry,
+)
 
 _NEW = "the key does not remember this log: sign it with --first if nobody has ever signed it, else"
+_OTHER = "; a log that is another one gets a name of its own, with --origin"
+_RESTORE = "restore the log, or start a new one"
 _SINCE = " give the last checkpoint that you kept, with --since"
 
 
@@ -179,11 +187,17 @@ class _Base:
         bases = [(it.size, it.root) for it in (*signed, remembered) if it is not None]
         self.size, root = max(bases, default=(0, EMPTY))
         self.covered = own.checkpoint.size if own else 0
-        for size, older in bases:
-            self._check_growth(size, older, root)
-        self.edge = self.store.edge(self.size)
+        try:
+            for size, older in bases:
+                self._check_growth(size, older, root)
+            self.edge = self.store.edge(self.size)
+        except DamagedTreeError as problem:
+            reason = (
+                f"the tree of the {self.size:,} lines that were signed is not there, or damaged"
+            )
+            raise NotWholeError(self._path, f"{reason} ({problem.reason}): {_RESTORE}") from None
         if self.edge.root() != root:
-            raise NotWholeError(self._path, "its tree is not the one that was signed")
+            raise NotWholeError(self._path, f"its tree is not the one that was signed: {_RESTORE}")
         is_own = [it for it in statements if it.origin == self.origin and keyring.vouches(it)]
         acts = [act for it in is_own for act in it.acts]
         self.accepted = [act for act in acts if isinstance(act, Accepted)]
@@ -209,7 +223,8 @@ class _Base:
         if remembered is not None and remembered.successor:
             raise NotWholeError(self._path, f"it was handed over to `{remembered.successor}`")
         if remembered is not None and is_first:
-            raise NotWholeError(self._path, "the key has signed it before: --first is wrong")
+            reason = f"the key has signed a log `{self.origin}` before: --first is wrong{_OTHER}"
+            raise NotWholeError(self._path, reason)
         if remembered is not None or kept is not None:
             return
         if not is_first:
@@ -225,7 +240,7 @@ class _Base:
         proof = consistency_proof(self.store.node(self.size), size, self.size)
         if not verify_consistency(size, self.size, root, newest_root, proof):
             reason = f"it is not a growth of the {size:,} lines that were signed"
-            raise NotWholeError(self._path, reason)
+            raise NotWholeError(self._path, f"{reason}: {_RESTORE}")
 
     def extents(self) -> dict[str, Extent]:
         """Return how much of each writer is in the tree: as remembered, or as its entries say."""
@@ -268,7 +283,11 @@ def read_kept(path: Path) -> SignedCheckpoint:
     Raises:
         SignatureError: it cannot be read, or is none.
     """
-    return SignedCheckpoint.read(path, str(path))
+    try:
+        return SignedCheckpoint.read(path, str(path))
+    except SignatureError as problem:
+        reason = str(problem).removeprefix(f"{path}: ")
+        raise SignatureError(f"{path}: {reason}") from None
 
 
 def _drop_partial_tiles(store: TileStore, before: int, size: int) -> None:

@@ -10,8 +10,8 @@ from policy_router.files.clock import Clock, system_clock
 from policy_router.log.damage import NotWholeError
 from policy_router.log.files import write_whole
 from policy_router.log.folder import LogFolder
-from policy_router.log.sign.checkpoints import keep, newest
-from policy_router.log.sign.keys import Signer, Verifier
+from policy_router.log.sign.checkpoints import SignedCheckpoint, keep, newest
+from policy_router.log.sign.keys import SignatureError, Signer, Verifier
 from policy_router.log.sign.memory import Remembered, SignerMemory
 from policy_router.log.sign.merkle import EMPTY, consistency_proof, verify_consistency
 from policy_router.log.sign.notes import Checkpoint, cosigned
@@ -40,7 +40,8 @@ def cosign(
         clock: the time of the signature.
 
     Raises:
-        NotWholeError: the log is not a growth of what the witness signed.
+        NotWholeError: the log is not a growth of what the witness signed, or the witness is who
+            signed the log.
         SignatureError: the checkpoint is not signed with a key of the log.
         LogError: there is no checkpoint, or something cannot be written.
     """
@@ -49,9 +50,7 @@ def cosign(
         found = newest(log)
         if found is None:
             raise LogError(str(log.path), "there is no checkpoint: see log checkpoint")
-        if verifiers:
-            statements = [it for it in stated(log) if isinstance(it, Statement)]
-            Keyring(verifiers, statements).signer_of(found.note, found.checkpoint.size)
+        _check_signers(log, found, signer.verifier(), verifiers)
         checkpoint = found.checkpoint
         before = remembering.of(checkpoint.origin)
         if (before is None) != first:
@@ -68,6 +67,22 @@ def cosign(
         path = keep(log, checkpoint, note)
         write_whole(path, note.encode())
     return NewCheckpoint(path, checkpoint, checkpoint.size - old.size)
+
+
+def _check_signers(
+    log: LogFolder, found: SignedCheckpoint, witness: Verifier, verifiers: Sequence[Verifier]
+) -> None:
+    """Refuse a checkpoint that no key of the log signed, and a witness that is one of them."""
+    statements = [it for it in stated(log) if isinstance(it, Statement)]
+    if verifiers:
+        Keyring(verifiers, statements).signer_of(found.note, found.checkpoint.size)
+    try:
+        own = Keyring([*verifiers, witness], statements).signer_of(found.note)
+    except SignatureError:
+        return
+    if witness in Keyring([own], statements).verifiers:
+        reason = f"`{witness.title}` is a key of the log itself: a witness has a key of its own"
+        raise NotWholeError(str(log.path), reason)
 
 
 def _check_witnessed(log: LogFolder, old: Remembered, checkpoint: Checkpoint) -> None:
