@@ -87,6 +87,9 @@ def _print_replay(report: ReplayReport, options: argparse.Namespace) -> None:
     rows = [(outcome.value.replace("_", " "), f"{report.counts[outcome]:,}") for outcome in Outcome]
     if not options.quiet:
         out(table(("outcome", "decisions"), rows))
+    if not report.total:
+        out(paint("no decision was replayed: the log holds none that is asked for", "warning"))
+        return
     if report.is_identical:
         every = "the 1 decision is" if report.total == 1 else f"all {report.total:,} decisions are"
         out(paint(f"{every} identical", "good"))

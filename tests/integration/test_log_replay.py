@@ -135,9 +135,11 @@ def test_refusals_and_decisions_with_warnings_are_identical(tmp_path: Path) -> N
     assert counted(replay_log(tmp_path)) == {"identical": 2}
 
 
-def test_an_empty_log_is_identical(tmp_path: Path, run: Run) -> None:
+def test_a_log_without_decisions_replays_nothing_and_says_so(tmp_path: Path, run: Run) -> None:
     (tmp_path / "empty/.heads").mkdir(parents=True)
-    assert run("-q", "replay", "empty").out == "all 0 decisions are identical\n"
+    said = "no decision was replayed: the log holds none that is asked for\n"
+    ran = run("-q", "replay", "empty")
+    assert (ran.code, ran.out, ran.err) == (0, said, "")
 
 
 def test_a_record_whose_steps_were_changed_is_changed(log: Path, run: Run) -> None:
