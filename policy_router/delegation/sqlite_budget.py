@@ -95,11 +95,12 @@ class SqliteBudget:
         """
         with self._file.used() as rows:
             query = (
-                "SELECT coalesce((SELECT spent FROM accounts WHERE name = ?1), 0),"
+                "SELECT coalesce((SELECT spent FROM accounts WHERE name = :account), 0),"
                 " coalesce((SELECT sum(amount) FROM reservations"
-                " WHERE account = ?1 AND expires > ?2), 0)"
+                " WHERE account = :account AND expires > :now), 0)"
             )
-            ((spent, reserved),) = rows.execute(query, (self._account, self._clock())).fetchall()
+            given = {"account": self._account, "now": self._clock()}
+            ((spent, reserved),) = rows.execute(query, given).fetchall()
         return Funds(max(0, self._limit - spent - reserved), spent)
 
     def remaining(self) -> int:
