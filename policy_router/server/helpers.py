@@ -11,8 +11,8 @@ import fcntl
 import pickle
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,14 +65,15 @@ class Helpers:
         Raises:
             Problem: it cannot be done.
         """
-        async for said in self.said(task):
-            if "report" in said:
-                return said["report"]
+        async with aclosing(self.said(task)) as saying:
+            async for said in saying:
+                if "report" in said:
+                    return said["report"]
         raise _too_much()
 
     async def said(
         self, task: Task, gone: Callable[[], Awaitable[object]] | None = None
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Let a helper do something, and yield what it says: progress, and at last a report.
 
         Args:
@@ -102,7 +103,7 @@ class Helpers:
                 leaving.cancel()
             with suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            await process.communicate()  # to its end, so that nothing of it is left open
 
 
 async def _lines(process: Process, task: Task) -> AsyncIterator[dict[str, Any]]:
