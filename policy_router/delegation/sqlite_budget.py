@@ -160,6 +160,11 @@ class _File:
         self._lock = threading.RLock()
         ALIVE.add(self)
 
+    def __del__(self) -> None:
+        """Close the file where nobody uses it any more."""
+        if self._rows is not None:
+            self._rows.close()
+
     @contextmanager
     def used(self) -> Iterator[sqlite3.Connection]:
         """Use the file in this thread alone.

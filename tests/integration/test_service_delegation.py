@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def service(folder: Path, tokens: dict[str, str]) -> Iterator[Service]:
 
 def spent(folder: Path, account: str) -> tuple[float, int]:
     """Return what an account of the budget file has spent, and how much is reserved there."""
-    with sqlite3.connect(folder / "budget") as base:
+    with closing(sqlite3.connect(folder / "budget")) as base:
         rows = base.execute("SELECT spent FROM accounts WHERE name = ?", [account]).fetchall()
         query = "SELECT count(*) FROM reservations WHERE account = ?"
         (count,) = base.execute(query, [account]).fetchone()
