@@ -110,7 +110,9 @@ def folder(peer: Provider, tmp_path: Path) -> Path:
 
 def run(program: str, folder: Path) -> str:
     """Run a program in a process of its own, in a folder with a policy."""
-    environ = {**os.environ, **KEYS, "PYTHONPATH": str(ROOT)}
+    # Coverage has locks of its own, which a fork may find held.
+    own = {name: it for name, it in os.environ.items() if not name.startswith("COVERAGE_")}
+    environ = {**own, **KEYS, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program],
         cwd=folder,
