@@ -443,6 +443,8 @@ MESSAGES = [
     ("1 == 'a'", "`==` cannot compare int with string"),
     ("'a' < 1", "`<` does not take string, int"),
     ("-'a'", "`-` does not take string"),
+    ("math.greatest([]) > 1", "`math.greatest` does not take list"),
+    ("math.least([]) > 1", "`math.least` does not take list"),
     ("size()", "`size` wants an argument"),
     ("[1, 'a']", "a list of int cannot hold string"),
     ("[1] + ['a']", "`+` cannot join list of int and list of string"),

@@ -230,7 +230,7 @@ def test_what_a_dialect_does_not_take_is_left_out_and_said_in_order() -> None:
         (None, ()),
         (("reasoning", "tools"), ()),
         (("reasoning",), ("parallel_tool_calls", "tool_choice", "tools")),
-        (("tools",), ("reasoning", "reasoning_effort")),
+        (("tools",), ("reasoning", "reasoning_effort", "thinking_budget")),
         (("vision",), None),
         ((), None),
     ],
@@ -241,6 +241,7 @@ def test_what_a_model_cannot_is_left_out_where_its_capabilities_are_declared(
     given = {
         "parallel_tool_calls": True,
         "reasoning": {},
+        "thinking_budget": 1024,
         "reasoning_effort": "low",
         "tool_choice": "auto",
         "tools": [],
