@@ -13,8 +13,9 @@ deciding needs: a decision imports nothing. Deciding needs neither an SDK nor a 
 which the extra ``run`` installs, is imported with the first model call.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from policy_router import public_names
 
 if TYPE_CHECKING:
     from policy_router.calls.executor import Executor
@@ -96,16 +97,4 @@ _MODULES = {
 }
 """The module of each public name."""
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for, and keep it."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"policy_router.{_MODULES[name]}"), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    """List the public names, imported or not."""
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = public_names.of(__name__, _MODULES, globals())

@@ -23,8 +23,9 @@ fault of the policy, the log or the request: each is a refusal, so that no child
 decision because something broke. Every name is imported when it is first asked for (PEP 562).
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from policy_router import public_names
 
 if TYPE_CHECKING:
     from policy_router.calls.health import Health, Rest
@@ -55,16 +56,4 @@ _MODULES = {
 }
 """The module of each public name."""
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for, and keep it."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"policy_router.{_MODULES[name]}"), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    """List the public names, imported or not."""
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = public_names.of(__name__, _MODULES, globals())

@@ -29,7 +29,7 @@ from policy_router.version import VERSION
 MOST = 25
 
 
-DECLARED_WITH = {"Any", "TYPE_CHECKING", "import_module"}
+DECLARED_WITH = {"TYPE_CHECKING"}
 """The names by which those that are imported later are declared."""
 
 
