@@ -37,8 +37,8 @@ kind label last left line listen load longest lost make mapping matrix max may m
 min missing model money most mutate name need never new newest no not note now number of old
 omitted on only order origin other otherwise out output over own owner p paint partial pass passed
 path pause pedantic penalty pending percent pick piece place planned poll prepare prepared presence
-prev price progress prove prune pruned pseudonyms publish purpose queue ran rate read reader ready reason
-reasoning refused release reload remaining reply report requested require required result retry
+prev price progress prove prune pruned pseudonyms publish purpose queue ran rate read reader ready
+reason reasoning refused release reload remaining reply report requested require required result retry
 rotate router run schema scope second secret section seed sent seq serve served session severity
 shorten signature signer since size skip skipped slots source span spent state status stream
 strength strict support system team temperature text thinking threshold time timeout title tls to
