@@ -41,9 +41,9 @@ INSTRUCTIONS: Final = "You are a sub-agent. Do the task, and answer with its res
 
 
 class Executor(Closeable):
-    """Runs decisions with the HTTP client of the OpenAI SDK. Safe to share between threads and event loops.
+    """Runs decisions with the HTTP client of the OpenAI SDK.
 
-    Close it, or use it in ``with``: it keeps connections open from call to call.
+    Threads and event loops may share it. Close it, or use it in ``with``: it keeps connections open from call to call.
     """
 
     def __init__(
