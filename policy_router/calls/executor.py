@@ -43,7 +43,8 @@ INSTRUCTIONS: Final = "You are a sub-agent. Do the task, and answer with its res
 class Executor(Closeable):
     """Runs decisions with the HTTP client of the OpenAI SDK.
 
-    Threads and event loops may share it. Close it, or use it in ``with``: it keeps connections open from call to call.
+    Threads and event loops may share it. Close it, or use it in ``with``: it keeps connections open
+    from call to call.
     """
 
     def __init__(
