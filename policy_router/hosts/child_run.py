@@ -44,7 +44,7 @@ class ChildRun:
         self.text: str | None = None
         self._target: Leg | None = None
         self._served: str | None = None
-        self._counts: dict[str, int | None] = {}
+        self._counts: tuple[int | None, ...] | None = None
 
     # Its model calls.
 
@@ -83,18 +83,28 @@ class ChildRun:
         """
         return self.plan.failed(error, has_begun=has_begun)
 
-    def answered(self, served_model: str | None = None, **counts: int | None) -> None:
-        """Note the answer of a call.
+    def answered(
+        self,
+        served_model: str | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cached_tokens: int | None = None,
+    ) -> None:
+        """Note the answer of a call; what is unknown of one call is unknown of the run.
 
         Args:
             served_model: the model that the provider reports.
-            counts: ``input_tokens``, ``output_tokens`` and ``cached_tokens`` of this call; what is
-                unknown of one call is unknown of the run.
+            input_tokens: the tokens of the input.
+            output_tokens: the tokens of the answer.
+            cached_tokens: how many of the input tokens came from the provider's cache.
         """
         self._served = served_model
-        for name, count in counts.items():
-            before = self._counts.get(name, 0)
-            self._counts[name] = None if count is None or before is None else before + count
+        counts = (input_tokens, output_tokens, cached_tokens)
+        before = self._counts or (0,) * len(counts)
+        self._counts = tuple(
+            None if one is None or more is None else one + more
+            for one, more in zip(before, counts, strict=True)
+        )
 
     # Its end.
 
@@ -103,7 +113,14 @@ class ChildRun:
         if error is not None:
             self.plan.failed(error, has_begun=True)
         elif self.plan.result is None:
-            self.plan.done(self.text, served_model=self._served, **self._counts)
+            into, out, cached = self._counts or (None, None, None)
+            self.plan.done(
+                self.text,
+                served_model=self._served,
+                input_tokens=into,
+                output_tokens=out,
+                cached_tokens=cached,
+            )
         return self.plan.result or self.plan.cancelled()
 
     @contextmanager

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import field
 from typing import Any, Final
 
 from pydantic_ai import RunContext, Tool
 from pydantic_ai.agent import AbstractAgent
-from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
+from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering, ModelFallback
 from pydantic_ai.exceptions import RetryModelRequest
 from pydantic_ai.messages import ModelResponse
 from pydantic_ai.models import Model, ModelRequestContext
@@ -90,8 +91,8 @@ class PolicyCapability(AbstractCapability[Any]):
         self._host = host_of(self.policy)
 
     def get_ordering(self) -> CapabilityOrdering:
-        """Have the last word on which model is called."""
-        return CapabilityOrdering(position="innermost")
+        """Have the last word on which model is called, and the first on a failure."""
+        return CapabilityOrdering(position="innermost", wrapped_by=(ModelFallback,))
 
     async def resolve_model_id(self, ctx: Any, *, model_id: str) -> Model:
         """Keep what the name of a model asks for, until the run is decided."""
@@ -126,12 +127,8 @@ class PolicyCapability(AbstractCapability[Any]):
         if self._run is None:
             self._run = await self._decided(ctx, request_context)
         leg = await self._run.leg_async()
-        given = request_context.model_settings or {}
-        settings = {name: value for name, value in given.items() if name not in _SENT}
-        settings["extra_body"] = {**_body(settings), **leg.parameters}
-        settings["extra_headers"] = {**settings.get("extra_headers", {}), **leg.headers}
         request_context.model = self._model(leg)
-        request_context.model_settings = settings
+        request_context.model_settings = _settings(request_context.model_settings, leg)
         return request_context
 
     async def _decided(self, ctx: RunContext[Any], asked: ModelRequestContext) -> ChildRun:
@@ -151,7 +148,8 @@ class PolicyCapability(AbstractCapability[Any]):
         if client is None:
             silent = leg.limits.idle or leg.limits.total or _SILENT
             client = self._clients[leg.endpoint] = connect_async(leg.endpoint, silent)
-        return _MODELS[leg.api](leg.model, provider=OpenAIProvider(openai_client=client))
+        kind: Callable[..., Model] = _MODELS[leg.api]
+        return kind(leg.model, provider=OpenAIProvider(openai_client=client))
 
     async def on_model_request_error(
         self,
@@ -174,13 +172,9 @@ class PolicyCapability(AbstractCapability[Any]):
     ) -> ModelResponse:
         """Count what a call took."""
         if self._run is not None:
-            usage = response.usage
-            self._run.answered(
-                response.model_name,
-                input_tokens=usage.input_tokens,
-                output_tokens=usage.output_tokens,
-                cached_tokens=usage.cache_read_tokens,
-            )
+            told = response.usage
+            counts = told.input_tokens, told.output_tokens, told.cache_read_tokens
+            self._run.answered(response.model_name, *(counts if told.has_values() else ()))
         return response
 
     async def wrap_tool_execute(
@@ -251,7 +245,13 @@ def _wishes(settings: Any) -> dict[str, Any]:
     return wishes if effort is None else {EFFORT: effort, **wishes}
 
 
-def _body(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what an agent adds to a body, without what would replace the decision."""
-    added = settings.get("extra_body") or {}
-    return {name: value for name, value in added.items() if name not in {*KNOWN, *RESERVED}}
+def _settings(given: Any, leg: Leg) -> Any:
+    """Return the settings of a call: an agent's own, without what would replace the decision."""
+    settings = {name: value for name, value in (given or {}).items() if name not in _SENT}
+    body, headers = settings.get("extra_body") or {}, settings.get("extra_headers") or {}
+    kept = {name: value for name, value in body.items() if name not in {*KNOWN, *RESERVED}}
+    settings["extra_body"] = {**kept, **leg.parameters}
+    settings["extra_headers"] = {**headers, **leg.headers}
+    if leg.limits.total is not None:
+        settings["request_timeout"] = leg.limits.total
+    return settings

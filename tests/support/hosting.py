@@ -31,28 +31,30 @@ OUTSIDE: Final = {"tasks": [{"goal": f"{GOAL} One."}, {"goal": f"{GOAL} Two.", "
 """A batch of which one task is refused."""
 
 
+Calls = Sequence[tuple[str, Mapping[str, Any]]]
+
+
 class Peers:
     """Three endpoints of one provider on loopback: of the lead agent, and two of its children.
 
     Attributes:
         faults: for a model, the statuses of its next answers; one that is 200 breaks off.
-        calls: for the model of the lead, the arguments of the tool that it calls first.
-        tool: the name of that tool.
+        calls: for a model, the tools that it calls first: their names and arguments.
+        meanwhile: for a model, what happens before its next answer.
     """
 
     def __init__(self) -> None:
         self.faults: dict[str, list[int]] = {}
-        self.calls: list[Mapping[str, Any]] = []
-        self.tool = "delegate_task"
-        self.gate: Callable[[Talk], None] | None = None
+        self.calls: dict[str, Calls] = {}
+        self.meanwhile: dict[str, Callable[[], object]] = {}
         self.provider = ScriptedProvider(self._answer)
 
     def __enter__(self) -> Self:
         self.provider.__enter__()
         return self
 
-    def __exit__(self, *problem: Any) -> None:
-        self.provider.__exit__(*problem)
+    def __exit__(self, *_problem: object) -> None:
+        self.provider.__exit__(None, None, None)
 
     def policy(self, **more: Any) -> str:
         """Return a policy of these endpoints, in JSON."""
@@ -76,7 +78,7 @@ class Peers:
         """Return a host of this policy in a folder, with its log."""
         path = folder / "policy.json"
         path.write_text(self.policy(precedence="strict"))
-        return PolicyHost(path, log=folder / "log", environ=SECRETS, **options)
+        return PolicyHost(path, **{"log": folder / "log", "environ": SECRETS, **options})
 
     @property
     def asked(self) -> list[tuple[str, str]]:
@@ -88,13 +90,14 @@ class Peers:
         model = talk.body["model"]
         faults = self.faults.get(model, [])
         fault = faults.pop(0) if faults else None
+        self.meanwhile.pop(model, str)()
         if fault == 200:
             talk.stream(chunk("Begun", model=model), ends=False)
             talk.cut()
         elif fault is not None:
             talk.whole({"error": {"message": "out of order"}}, fault)
-        elif model == "m-lead" and self.calls and not has_result(talk):
-            self._call(talk, self.calls)
+        elif model in self.calls and not has_result(talk):
+            self._call(talk, self.calls[model])
         elif talk.body.get("stream"):
             talk.stream(
                 *(chunk(text, model=model) for text in ("He", f"llo from {model}.")),
@@ -105,15 +108,15 @@ class Peers:
         else:
             talk.whole(completion(f"Hello from {model}.", model=model))
 
-    def _call(self, talk: Talk, calls: Sequence[Mapping[str, Any]]) -> None:
+    def _call(self, talk: Talk, calls: Calls) -> None:
         made = [
             {
                 "index": place,
                 "id": f"call_{place}",
                 "type": "function",
-                "function": {"name": self.tool, "arguments": json.dumps(arguments)},
+                "function": {"name": name, "arguments": json.dumps(arguments)},
             }
-            for place, arguments in enumerate(calls)
+            for place, (name, arguments) in enumerate(calls)
         ]
         model = talk.body["model"]
         message = {"role": "assistant", "content": None, "tool_calls": made}
@@ -159,6 +162,11 @@ def executions(folder: Path) -> list[Execution]:
 def decisions(folder: Path) -> list[Any]:
     """Return the decisions of a log."""
     return [line.entry for line in LogReader(folder).lines() if line.entry.kind == "decision"]
+
+
+def requests(folder: Path) -> list[dict[str, Any]]:
+    """Return what was decided on, as the log has it."""
+    return [json.loads(bytes(it.record))["request"] for it in decisions(folder)]
 
 
 def is_whole(folder: Path) -> bool:

@@ -1,42 +1,63 @@
+"""The adapter of pydantic-ai, with the real package and providers on loopback."""
+
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic_ai import Agent
+from pydantic_ai.capabilities import ModelFallback
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
+from policy_router.hosts import PolicyHost
 from policy_router.hosts.pydantic_ai import PolicyCapability, delegate_tool
 from policy_router.hosts.refused import RefusedError
-from tests.support.hosting import *
-
-@pytest.fixture
-def peers():
-    with Peers() as p:
-        yield p
+from tests.hosts.cases import Cases
+from tests.support.hosting import GOAL, KEYS, Peers
 
 
-def test_one(peers, tmp_path):
-    with peers.host(tmp_path) as host:
-        agent = Agent("policy:coding", capabilities=[PolicyCapability(host)])
-        assert agent.run_sync(GOAL).output == "Hello from m-coder."
-    assert peers.asked == [("far", "m-coder")]
-    print(executions(tmp_path/"log"), is_whole(tmp_path/"log"))
-    assert is_whole(tmp_path/"log")
+def look(at: str) -> str:
+    """Look at something."""
+    return f"It is {at}."
 
 
-def test_three(peers, tmp_path):
-    peers.calls=[THREE]
-    with peers.host(tmp_path) as host:
-        child = Agent("auto", capabilities=[PolicyCapability(host)])
-        agent = Agent("policy:lead", capabilities=[PolicyCapability(host)], tools=[delegate_tool(host, child)])
-        assert agent.run_sync("Lead.").output == "Hello from m-lead."
-    print(peers.asked)
-    print(result_of(peers.provider.talks[-1]))
-    for e in executions(tmp_path/"log"): print(e)
-    for e in decisions(tmp_path/"log"): print(e.record.request, e.parent, e.id)
-    assert is_whole(tmp_path/"log")
-    assert 0
+class TestPydanticAI(Cases):
+    def run(self, host: PolicyHost, model: str, **options: Any) -> str:
+        capability = PolicyCapability(host, options.get("facts"))
+        settings = options.get("settings")
+        agent = Agent(model, capabilities=[capability], tools=[look], model_settings=settings)
+        if not options.get("stream"):
+            return agent.run_sync(GOAL).output
+
+        async def streamed() -> str:
+            async with agent.run_stream(GOAL) as run:
+                return [text async for text in run.stream_text()][-1]
+
+        return asyncio.run(streamed())
+
+    def lead(self, host: PolicyHost, **options: Any) -> str:
+        capabilities = [PolicyCapability(host, options.get("facts"))]
+        child = Agent("auto", capabilities=capabilities)
+        tools = [delegate_tool(host, child, options.get("facts"))]
+        lead = Agent("policy:lead", capabilities=capabilities, tools=tools)
+        return lead.run_sync("Lead.").output
+
+    def test_a_model_with_an_endpoint_of_its_own_is_refused(
+        self, peers: Peers, host: PolicyHost
+    ) -> None:
+        url = f"{peers.provider.url.removesuffix('/v1')}/lead/v1"
+        model = OpenAIChatModel("m-lead", provider=OpenAIProvider(url, api_key=KEYS["lead"]))
+        capability = PolicyCapability(host)
+        agent = Agent(model, capabilities=[capability])
+        with pytest.raises(RefusedError, match="not_policed"):
+            agent.run_sync(GOAL)
+        with pytest.raises(RefusedError, match="not_policed"):
+            Agent("auto", capabilities=[capability]).run_sync(GOAL, model=model)
+        assert peers.asked == []
+        peers.faults |= {"m-small": [503]}
+        behind = Agent("auto", capabilities=[capability, ModelFallback(model)])
+        with pytest.raises(RefusedError, match="server_error"):
+            behind.run_sync(GOAL)
+        assert peers.asked == [("near", "m-small")]
