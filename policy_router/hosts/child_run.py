@@ -222,3 +222,21 @@ def _taken() -> HostPlan | None:
     """Take the plan that was given, so that no other run has it."""
     plans = _GIVEN.get()
     return plans.pop() if plans else None
+
+
+# What an adapter needs besides.
+
+
+def function_of(
+    host: PolicyHost, facts: Mapping[str, Any], *, strict: bool = False
+) -> dict[str, Any]:
+    """Return name, description and schema of the tool for a caller.
+
+    Raises:
+        RefusedError: the policy cannot be used.
+    """
+    made = host.tool(facts, strict=strict)
+    if isinstance(made, Refused):
+        raise RefusedError(made)
+    function: dict[str, Any] = made["function"]
+    return function

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
 from dataclasses import field
 from typing import Any, Final
 
@@ -31,27 +30,28 @@ from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.tools import ToolDefinition
 
-from policy_router.calls.dialects import CHAT, RESPONSES
-from policy_router.calls.endpoints import Endpoint
 from policy_router.calls.legs import Leg
-from policy_router.calls.sdk import AsyncClient, connect_async
 from policy_router.domain import Policy
-from policy_router.hosts.child_run import ChildRun, Facts, begin_async, facts_of, host_of, wish_of
+from policy_router.hosts.child_run import (
+    ChildRun,
+    Facts,
+    begin_async,
+    facts_of,
+    function_of,
+    host_of,
+    wish_of,
+)
+from policy_router.hosts.connections import Connections, is_chat
 from policy_router.hosts.delegating import delegated_async
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.policy_host import PolicyHost
 from policy_router.hosts.refused import Refused, RefusedError
 from policy_router.parameters import EFFORT, KNOWN, RESERVED
 
-_MODELS: Final = {CHAT: OpenAIChatModel, RESPONSES: OpenAIResponsesModel}
 _EFFORTS: Final = ("thinking", "openai_reasoning_effort")
 """What the host calls the reasoning effort, among others."""
 _SENT: Final = frozenset({*KNOWN, *_EFFORTS, "timeout", "request_timeout", "service_tier"})
 """Settings that the decision replaces."""
-
-
-_SILENT: Final = 600.0
-"""Seconds that a provider may be silent, where nothing else is said."""
 
 
 class _Undecided(FunctionModel):
@@ -82,8 +82,8 @@ class PolicyCapability(AbstractCapability[Any]):
     id: str | None = field(default="policy-router", kw_only=True)
     _host: PolicyHost = field(init=False, repr=False, compare=False)
     _run: ChildRun | None = field(default=None, init=False, repr=False, compare=False)
-    _clients: dict[Endpoint, AsyncClient] = field(
-        default_factory=dict, init=False, repr=False, compare=False
+    _connections: Connections = field(
+        default_factory=Connections, init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
@@ -117,8 +117,7 @@ class PolicyCapability(AbstractCapability[Any]):
         finally:
             if self._run is not None:
                 self._run.ended(error)
-            for client in self._clients.values():
-                await client.close()
+            await self._connections.aclose()
 
     async def prepare_model_request(
         self, ctx: RunContext[Any], request_context: ModelRequestContext
@@ -142,14 +141,9 @@ class PolicyCapability(AbstractCapability[Any]):
         return await begin_async(self._host, task, facts, str(ctx.prompt or ""))
 
     def _model(self, leg: Leg) -> Model:
-        if leg.api not in _MODELS:
-            raise RefusedError(Refused("other_api", f"no call of `{leg.api}` is made here"))
-        client = self._clients.get(leg.endpoint)
-        if client is None:
-            silent = leg.limits.idle or leg.limits.total or _SILENT
-            client = self._clients[leg.endpoint] = connect_async(leg.endpoint, silent)
-        kind: Callable[..., Model] = _MODELS[leg.api]
-        return kind(leg.model, provider=OpenAIProvider(openai_client=client))
+        provider = OpenAIProvider(openai_client=self._connections.async_client(leg))
+        kind = OpenAIChatModel if is_chat(leg) else OpenAIResponsesModel
+        return kind(leg.model, provider=provider)
 
     async def on_model_request_error(
         self,
@@ -216,25 +210,16 @@ def delegate_tool(
         return await delegated_async(host, arguments, facts_of(host, facts, ctx.deps), child)
 
     async def prepare(ctx: RunContext[Any], known: ToolDefinition) -> ToolDefinition:
-        made = _function(host, facts_of(host, facts, ctx.deps))
+        made = function_of(host, facts_of(host, facts, ctx.deps))
         schema, words = made["parameters"], made["description"]
         return dataclasses.replace(known, parameters_json_schema=schema, description=words)
 
-    made = _function(host, {})
+    made = function_of(host, {})
     tool = Tool.from_schema(
         delegate, made["name"], made["description"], made["parameters"], takes_ctx=True
     )
     tool.prepare = prepare
     return tool
-
-
-def _function(host: PolicyHost, facts: dict[str, Any]) -> dict[str, Any]:
-    """Return the tool's definition for a caller."""
-    made = host.tool(facts)
-    if isinstance(made, Refused):
-        raise RefusedError(made)
-    function: dict[str, Any] = made["function"]
-    return function
 
 
 def _wishes(settings: Any) -> dict[str, Any]:
