@@ -8,6 +8,7 @@ early.
 Source: YAML 1.2.2, chapters 6 to 8 and 10.3, https://yaml.org/spec/1.2.2/.
 """
 
+from policy_router.policy.yaml.layout import formatted
 from policy_router.policy.yaml.nodes import (
     Document,
     MappingNode,
@@ -48,6 +49,7 @@ __all__ = [
     "at",
     "block",
     "flow",
+    "formatted",
     "plain",
     "read",
     "read_mapping",
