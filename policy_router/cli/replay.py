@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 
 from policy_router.cli.exit_codes import GOOD, NOT_IDENTICAL
 from policy_router.cli.inputs import read_policy
+from policy_router.cli.markdown import code, markdown_table
 from policy_router.cli.options import LOG, add_format, add_strict, number
 from policy_router.cli.terminal import Bar, counted, err, out, out_bytes, paint_for, table
 from policy_router.decision.replay import Outcome
@@ -25,7 +25,6 @@ _MOST = 10**12
 _SHOWN = 12
 _SHOWN_IN_MARKDOWN = 50
 """A comment of a pull request has to be short: GitHub takes 65,536 characters."""
-_TICKS = re.compile(r"`+")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -221,27 +220,13 @@ def _money(report: WhatIf) -> str:
 
 def _markdown(report: WhatIf) -> list[str]:
     """Return the report for a pull request."""
-    policy = _code(printable(report.policy))
+    policy = code(printable(report.policy))
     lines = [f"### What if: policy {policy}", "", _summary(report, policy), ""]
     if report.unreadable:
         lines += [f"**{_unreadable(report)}**", ""]
     for title, heads, rows in _tables(report) if report.flips else ():
-        aligned = "|".join(["---:", *("---" for _ in heads[1:])])
-        lines += [f"**{title}**", "", f"| {' | '.join(heads)} |", f"|{aligned}|"]
         shown = rows[:_SHOWN_IN_MARKDOWN]
-        lines += [f"| {row[0]} | {' | '.join(map(_cell, row[1:]))} |" for row in shown]
-        lines.append("")
+        lines += [f"**{title}**", "", *markdown_table(heads, shown), ""]
         if len(rows) > len(shown):
             lines += [_more(len(rows) - len(shown)), ""]
     return [*lines, _money(report)]
-
-
-def _code(text: str) -> str:
-    """Return a text as a code span, in which nothing is markup, a link or somebody's name."""
-    fence = "`" * (1 + max(map(len, _TICKS.findall(text)), default=0))
-    space = " " if text.startswith("`") or text.endswith("`") else ""
-    return f"{fence}{space}{text}{space}{fence}"
-
-
-def _cell(text: str) -> str:
-    return _code(text).replace("|", r"\|")
