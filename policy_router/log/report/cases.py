@@ -136,20 +136,24 @@ class Case(Struct, eq=False):
 
     def cost(self, job: Job) -> tuple[CostStatus, int, int]:
         """Return how its cost is known, and what was measured and estimated, in nano-dollars."""
+        runs = self.runs
+        if len(runs) == 1 and runs[0].nano is not None:
+            return CostStatus.MEASURED, runs[0].nano, 0
         target = self.choice.target
-        if not self.runs:
+        if not runs:
             status = CostStatus.NOTHING if target is None else CostStatus.NEVER_ENDED
             return status, 0, 0
-        tokens = self.request.task.input_tokens
+        each = [self._cost_of(run, target, job) for run in runs]
+        estimated = sum(nano for status, nano in each if status is CostStatus.ESTIMATED)
+        measured = sum(nano for _, nano in each) - estimated
+        return worst([status for status, _ in each]), measured, estimated
 
+    def _cost_of(self, run: Run, target: Target | None, job: Job) -> tuple[CostStatus, int]:
         def policy() -> Policy | None:
             kept = kept_policy(job, self.choice.revision)
             return None if isinstance(kept, str) else kept
 
-        each = [cost_of(run, target, tokens, policy) for run in self.runs]
-        estimated = sum(nano for status, nano in each if status is CostStatus.ESTIMATED)
-        measured = sum(nano for _, nano in each) - estimated
-        return worst([status for status, _ in each]), measured, estimated
+        return cost_of(run, target, self.request.task.input_tokens, policy)
 
 
 class CaseReader:

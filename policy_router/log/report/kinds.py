@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct, UnsetType
 
 from policy_router.calls.results import Status
 from policy_router.decision.record import ReasonCode, Result, Step, Verdict
-from policy_router.log.report.cases import NOT_KNOWN, Case, Wish
+from policy_router.log.report.cases import NOT_KNOWN, Case, Choice, Wish
 
 Key: TypeAlias = tuple[str, ...]
 Rows: TypeAlias = Iterator[tuple[Key, str]]
@@ -24,6 +24,7 @@ class KindOfReport(Struct, frozen=True):
     Attributes:
         by: what its rows are grouped by unless told otherwise.
         rows: the rows that a decision adds to.
+        told_by: what tells decisions apart that add to different rows.
         counts: what is counted in a row; the first one orders them.
         names: what a row has before what ``by`` names.
         has_costs: whether a row has costs.
@@ -31,6 +32,7 @@ class KindOfReport(Struct, frozen=True):
 
     by: Key
     rows: Callable[[Case], Rows]
+    told_by: Callable[[Case], Any]
     counts: Key
     names: Key = ()
     has_costs: bool = False
@@ -40,10 +42,18 @@ def _every(_: Case) -> Rows:
     yield (), ""
 
 
+def _alike(_: Case) -> None:
+    """Return what all decisions have."""
+
+
 def _refused(case: Case) -> Rows:
     """Yield a row for a refusal, by the policy or by a budget."""
-    if case.choice.target is None or is_denied(case):
+    if _is_refused(case):
         yield (), ""
+
+
+def _is_refused(case: Case) -> bool:
+    return case.choice.target is None or is_denied(case)
 
 
 def is_denied(case: Case) -> bool:
@@ -63,6 +73,11 @@ def _wishes(case: Case) -> Rows:
     for warning in case.choice.decision.warnings:
         if warning.code is ReasonCode.PARAMETER_LIMITED:
             yield (f"parameter {warning.parameter}", warning.code.value), "overridden"
+
+
+def _by_wishes(case: Case) -> tuple[Choice, Wish, str, str]:
+    request = case.request
+    return case.choice, request.call, request.task.model, request.task.provider
 
 
 def _became(case: Case, level: str, wish: Wish) -> tuple[str, str]:
@@ -107,6 +122,10 @@ def _fired(case: Case) -> Rows:
     yield from seen
 
 
+def _by_parts(case: Case) -> tuple[Any, ...]:
+    return (case.choice, *[run.entry for run in case.runs])
+
+
 def _of_step(step: Step) -> str:
     if step.result is Result.SELECTED:
         return "selected"
@@ -114,18 +133,23 @@ def _of_step(step: Step) -> str:
 
 
 KINDS: Final[Mapping[str, KindOfReport]] = {
-    "spend": KindOfReport(("team", "model"), _every, ("decisions",), has_costs=True),
-    "refusals": KindOfReport(("code", "rule", "forbid"), _refused, ("decisions",)),
+    "spend": KindOfReport(("team", "model"), _every, _alike, ("decisions",), has_costs=True),
+    "refusals": KindOfReport(("code", "rule", "forbid"), _refused, _is_refused, ("decisions",)),
     "wishes": KindOfReport(
-        (), _wishes, ("decisions", "granted", "overridden", "refused"), ("wish", "code")
+        (), _wishes, _by_wishes, ("decisions", "granted", "overridden", "refused"), ("wish", "code")
     ),
     "rules": KindOfReport(
         (),
         _fired,
+        _by_parts,
         ("selected", "fallback", "rejected", "would_reject", "passed"),
         ("part", "name"),
     ),
-    "models": KindOfReport(("decided", "sent", "served"), _every, ("decisions",), has_costs=True),
-    "callers": KindOfReport(("team", "caller"), _every, ("decisions", "refused"), has_costs=True),
+    "models": KindOfReport(
+        ("decided", "sent", "served"), _every, _alike, ("decisions",), has_costs=True
+    ),
+    "callers": KindOfReport(
+        ("team", "caller"), _every, _alike, ("decisions", "refused"), has_costs=True
+    ),
 }
 """The kinds of reports, by name."""

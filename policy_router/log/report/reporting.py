@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 from zlib import crc32
 
 from msgspec import Struct, field
@@ -25,6 +25,10 @@ MOST_ROWS = 100_000
 """How many rows a report may have: they are kept in memory."""
 MOST_PENDING = 50_000
 """How many decisions, whose ends came late, are looked for on one pass."""
+_BEFORE_ID: Final = b'"id":"'
+_AFTER_ID: Final = b'","kind":"'
+_STATUS: Final = b'"status":"'
+"""What the end of a child has; a call has a number there."""
 Counts: TypeAlias = Counter[str]
 """Decisions by what is counted of them, and sums of tokens and nano-dollars."""
 
@@ -193,8 +197,12 @@ def tally_chunk(job: Job, question: Question, chunk: Chunk) -> Tally:
             case.runs = sorted(runs, key=_in_time)
         elif decision_id not in piece.here:
             found.pending[decision_id] = runs
+    counter = _Counter(job, question)
     for case in piece.cases:
-        count(found, question, job, case)
+        if counter.add(case):
+            found.revisions[case.choice.revision] = case.choice.policy
+            found.see(case.time)
+    counter.put_into(found)
     return found
 
 
@@ -216,17 +224,20 @@ def late_chunk(
         changed[decision_id] = tally = Tally()
         if case is not None:
             here = piece.ends.get(decision_id, [])
+            counter = _Counter(job, question)
             case.runs = sorted(here, key=_in_time)
-            count(tally, question, job, case, -1)
+            counter.add(case, -1)
             case.runs = sorted(here + pending[decision_id], key=_in_time)
-            count(tally, question, job, case)
+            counter.add(case)
+            counter.put_into(tally)
     return changed
 
 
-def _read(job: Job, chunk: Chunk, found: Tally, only: Container[str] | None = None) -> _Piece:
+def _read(job: Job, chunk: Chunk, found: Tally, only: Collection[str] | None = None) -> _Piece:
     """Read a piece of a log: all of it, or what is about some decisions only."""
     piece, reader, writer = _Piece(), case_reader(job), Path(chunk.path).parent.name
-    for line in known_views(chunk.lines()):
+    lines = chunk.lines() if only is None else _about(chunk.lines(), only)
+    for line in known_views(lines):
         if line is None:
             found.unreadable += 1
         elif only is not None and line.id not in only:
@@ -245,7 +256,20 @@ def _read(job: Job, chunk: Chunk, found: Tally, only: Container[str] | None = No
     return piece
 
 
+def _about(lines: Iterator[bytes], ids: Collection[str]) -> Iterator[bytes]:
+    """Leave out lines that are surely about other decisions: to read a line takes longer."""
+    wanted = {it.encode() for it in ids}
+    for line in lines:
+        stop = line.find(_AFTER_ID)
+        decision_id = line[line.rfind(_BEFORE_ID, 0, max(stop, 0)) + len(_BEFORE_ID) : stop]
+        if stop < 0 or decision_id in wanted or b"\\" in decision_id:
+            yield line
+
+
 def _read_end(line: LineView, piece: _Piece, found: Tally) -> None:
+    content = bytes(line.execution)
+    if _STATUS not in content:
+        return
     try:
         run = read_run(line)
     except ValueError:
@@ -259,43 +283,62 @@ def _in_time(run: Run) -> tuple[int, str, int]:
     return run.time, run.status, run.nano or 0
 
 
-def count(found: Tally, question: Question, job: Job, case: Case, times: int = 1) -> None:
-    """Count a decision, if it is meant; or take it away again."""
-    if not question.chosen.fits(case, job):
-        return
-    found.revisions[case.choice.revision] = case.choice.policy
-    found.see(case.time)
-    counts = counts_of(case, job)
-    _add(found.total, counts, times)
-    kind, by = KINDS[question.kind], tuple(DIMENSIONS[name](case) for name in question.by)
-    for names, became in kind.rows(case):
-        row = found.row((*names, *by))
-        if kind.has_costs:
-            _add(row, counts, times)
-        else:
-            row["decisions"] += times
-            if became:
-                row[became] += times
+_NUMBERS: Final = (
+    *("decisions", "runs", "measured_nano_usd", "estimated_nano_usd"),
+    *("input_tokens", "output_tokens"),
+)
+"""What is summed of the decisions that count alike."""
 
 
-def _add(counts: Counts, other: dict[str, int], times: int) -> None:
+class _Counter:
+    """Counts decisions: those first that are alike in all that a report looks at."""
+
+    def __init__(self, job: Job, question: Question) -> None:
+        self._job, self._question = job, question
+        self._kind = KINDS[question.kind]
+        self._by = [DIMENSIONS[name] for name in question.by]
+        self._alike: dict[tuple[Any, ...], list[int]] = {}
+        self._rows: dict[Any, tuple[tuple[Key, str], ...]] = {}
+
+    def add(self, case: Case, times: int = 1) -> bool:
+        """Count a decision, if it is meant, or take it away again; tell whether it is meant."""
+        if not self._question.chosen.fits(case, self._job):
+            return False
+        status, measured, estimated = case.cost(self._job)
+        told = self._kind.told_by(case)
+        if told not in self._rows:
+            self._rows[told] = tuple(self._kind.rows(case))
+        outcome, is_late = case.choice.decision.outcome, is_denied(case)
+        key = (told, *[part(case) for part in self._by], outcome, status, is_late, not case.runs)
+        sums = self._alike.get(key)
+        if sums is None:
+            sums = self._alike[key] = [0] * len(_NUMBERS)
+        sums[0] += times
+        if case.runs:
+            sums[1] += times * len(case.runs)
+            sums[2] += times * measured
+            sums[3] += times * estimated
+            sums[4] += times * sum([run.input_tokens or 0 for run in case.runs])
+            sums[5] += times * sum([run.output_tokens or 0 for run in case.runs])
+        return True
+
+    def put_into(self, found: Tally) -> None:
+        """Put what was counted into rows, and into the total."""
+        for (told, *by, outcome, status, is_late, never_ended), sums in self._alike.items():
+            counts = dict(zip(_NUMBERS, sums, strict=True))
+            words = [outcome, status.value, *["denied"] * is_late, *["ended"] * (not never_ended)]
+            counts |= dict.fromkeys(words, sums[0])
+            _add(found.total, counts)
+            for names, became in self._rows[told]:
+                row = found.row((*names, *by))
+                if self._kind.has_costs:
+                    _add(row, counts)
+                else:
+                    row["decisions"] += sums[0]
+                    if became:
+                        row[became] += sums[0]
+
+
+def _add(counts: Counts, other: dict[str, int]) -> None:
     for name, number in other.items():
-        counts[name] += number * times
-
-
-def counts_of(case: Case, job: Job) -> dict[str, int]:
-    """Return what a decision counts as."""
-    status, measured, estimated = case.cost(job)
-    counts = {"decisions": 1, case.choice.decision.outcome: 1, status.value: 1}
-    if case.runs:
-        counts |= {
-            "ended": 1,
-            "runs": len(case.runs),
-            "measured_nano_usd": measured,
-            "estimated_nano_usd": estimated,
-            "input_tokens": sum(run.input_tokens or 0 for run in case.runs),
-            "output_tokens": sum(run.output_tokens or 0 for run in case.runs),
-        }
-        if is_denied(case):
-            counts["denied"] = 1
-    return counts
+        counts[name] += number
