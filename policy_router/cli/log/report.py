@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from policy_router.cli.log.arguments import add_log, log_of, time_of
+from policy_router.cli.log.arguments import add_log, log_of
+from policy_router.cli.log.choosing import add_window, filter_of, window_of
 from policy_router.cli.log.report_page import as_markdown, as_text
 from policy_router.cli.options import add_format, number
 from policy_router.cli.terminal import Bar, out, out_bytes, paint_for
-from policy_router.errors import RequestError
-from policy_router.log.report.dimensions import DIMENSIONS, Filter, checked_names
+from policy_router.log.report.dimensions import DIMENSIONS
 from policy_router.log.report.kinds import KINDS
 from policy_router.log.report.log_report import log_report
 
@@ -31,38 +31,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_format(parser, "csv", "markdown")
 
 
-def add_window(parser: argparse.ArgumentParser) -> None:
-    """Add which decisions are meant: their times, and what they have to have."""
-    text = "from this time on: a day, RFC 3339, or an age (2h, 7d)"
-    parser.add_argument("--since", metavar="TIME", help=text)
-    parser.add_argument("--until", metavar="TIME", help="before this time")
-    text = "only decisions with this, such as team=research; may be given several times"
-    parser.add_argument("--where", metavar="NAME=VALUE", action="append", help=text)
-
-
-def window_of(options: argparse.Namespace) -> tuple[int | None, int | None]:
-    """Return the times between which decisions are meant."""
-    since, until = (
-        None if text is None else time_of(text, options.now, option)
-        for text, option in ((options.since, "--since"), (options.until, "--until"))
-    )
-    return since, until
-
-
-def filter_of(options: argparse.Namespace) -> Filter:
-    """Return which decisions are meant, besides their times."""
-    wanted = []
-    for text in options.where or ():
-        name, is_there, value = text.partition("=")
-        if not is_there:
-            raise RequestError("--where", "NAME=VALUE is wanted, such as team=research")
-        wanted.append((checked_names([name], "--where")[0], value))
-    policy = getattr(options, "policy", None)
-    if policy is not None:
-        wanted.append(("policy", policy))
-    return Filter(tuple(wanted))
-
-
 def run(options: argparse.Namespace) -> None:
     """Report on a log."""
     since, until = window_of(options)
@@ -73,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
             by=None if options.by is None else options.by.split(","),
             since=since,
             until=until,
-            where=filter_of(options),
+            where=filter_of(options, {"policy": options.policy}),
             workers=options.workers,
             progress=bar,
         )

@@ -142,6 +142,10 @@ class Filter(Struct, frozen=True):
     wanted: tuple[tuple[str, str], ...] = ()
     over_nano: int | None = None
 
+    def costing_over(self, nano: int | None) -> Filter:
+        """Return the same for decisions that cost more than an amount; None is any."""
+        return Filter(self.wanted, nano)
+
     def fits(self, case: Case, job: Job) -> bool:
         """Tell whether a decision is meant."""
         if not all(has(case, name, value) for name, value in self.wanted):

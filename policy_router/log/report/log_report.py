@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Final
@@ -115,18 +115,22 @@ class LogReport(Struct, frozen=True):
 
     def to_csv(self) -> str:
         """Return a table for a spreadsheet, with a last row of everything."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
         names = self._names
-        writer.writerow((*self.columns, *names))
-        for row in self.rows:
-            cells = (safe_cell(it) for it in row.key)
-            writer.writerow((*cells, *(row.counts.get(name, 0) for name in names)))
-        blanks = ("" for _ in self.columns[1:])
         is_whole = {"decisions", *(names if self.has_costs else ())}
         sums = (self.total[name] if name in is_whole else "" for name in names)
-        writer.writerow((TOTAL, *blanks, *sums))
-        return stream.getvalue().rstrip("\n")
+        lines = [csv_line((*self.columns, *names))]
+        for row in self.rows:
+            counts = (row.counts.get(name, 0) for name in names)
+            lines.append(csv_line((*map(safe_cell, row.key), *counts)))
+        lines.append(csv_line((TOTAL, *("" for _ in self.columns[1:]), *sums)))
+        return "\n".join(lines)
+
+
+def csv_line(cells: Iterable[str | int]) -> str:
+    """Return cells as a line of a table, as RFC 4180 has it, without its end."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="").writerow(cells)
+    return stream.getvalue()
 
 
 def safe_cell(text: str) -> str:

@@ -16,7 +16,7 @@ from policy_router.errors import LogError
 from policy_router.log.entry import ACCESS, Gap, Kind, LineView, known_views
 from policy_router.log.folder import LogFolder, Progress, readable
 from policy_router.log.replay.chunks import Chunk, Job, chunks, over_all
-from policy_router.log.report.cases import Case, case_reader, read_run
+from policy_router.log.report.cases import Case, case_reader, in_time, read_run
 from policy_router.log.report.cost_status import Run
 from policy_router.log.report.dimensions import DIMENSIONS, Dimensions, Filter
 from policy_router.log.report.kinds import KINDS, Key, is_denied
@@ -194,7 +194,7 @@ def tally_chunk(job: Job, question: Question, chunk: Chunk) -> Tally:
     piece = _read(job, chunk, found)
     for decision_id, runs in piece.ends.items():
         if (case := piece.here.get(decision_id)) is not None:
-            case.runs = sorted(runs, key=_in_time)
+            case.runs = sorted(runs, key=in_time)
         elif decision_id not in piece.here:
             found.pending[decision_id] = runs
     counter = _Counter(job, question)
@@ -225,9 +225,9 @@ def late_chunk(
         if case is not None:
             here = piece.ends.get(decision_id, [])
             counter = _Counter(job, question)
-            case.runs = sorted(here, key=_in_time)
+            case.runs = sorted(here, key=in_time)
             counter.add(case, -1)
-            case.runs = sorted(here + pending[decision_id], key=_in_time)
+            case.runs = sorted(here + pending[decision_id], key=in_time)
             counter.add(case)
             counter.put_into(tally)
     return changed
@@ -277,10 +277,6 @@ def _read_end(line: LineView, piece: _Piece, found: Tally) -> None:
     else:
         if run is not None:
             piece.ends.setdefault(line.id, []).append(run)
-
-
-def _in_time(run: Run) -> tuple[int, str, int]:
-    return run.time, run.status, run.nano or 0
 
 
 _NUMBERS: Final = (
