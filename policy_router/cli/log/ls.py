@@ -28,9 +28,19 @@ from policy_router.log.report.dimensions import DIMENSIONS, Filter, is_policy
 from policy_router.log.report.finding import CaseFinder
 from policy_router.log.report.log_report import COSTS, csv_line, safe_cell
 
-_OF_CASES = {"label": "label", "kind": "kind", "rule": "rule", "sent": "ran_on", "served": "served"}
+_OF_CASES = {
+    **{name: name for name in ("label", "kind", "rule", "session", "root", "tag", "served")},
+    "sent": "ran_on",
+}
 """The option that asks for a dimension."""
-_OF_DECISIONS = frozenset({"month", "day", "caller", "team", "kind", "label", "outcome", "rule"})
+_OF_DECISIONS = frozenset(
+    {
+        *("month", "day", "caller", "team", "kind", "label", "outcome", "rule"),
+        "session",
+        "root",
+        "tag",
+    }
+)
 """Dimensions that what comes of a decision does not change."""
 _CSV = (
     *("kind", "label", "caller", "team", "outcome", "rule", "code"),
@@ -52,6 +62,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--policy", "NAME", "the name of the policy, or the beginning of its revision"),
         ("--label", "LABEL", "a label of the task"),
         ("--kind", "KIND", "the kind of the task"),
+        ("--session", "ID", "the session"),
+        ("--root", "ID", "the first decision of the tree"),
+        ("--tag", "TAG", "a tag that the host gave"),
         ("--rule", "ID", "the precedence rule that decided"),
         ("--ran-on", "NAME", "the entry or the model that was called at last"),
         ("--served", "MODEL", "the model that the provider says it served"),

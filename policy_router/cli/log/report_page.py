@@ -128,7 +128,9 @@ def total_lines(found: LogReport) -> list[str]:
 
 
 def _cost(total: dict[str, int]) -> Iterator[str]:
-    yield f"{_exact(total['measured_nano_usd'])} measured, of {total['measured']:,}"
+    measured, bounds = total["measured"], total["upper_bound"]
+    text = f"{_exact(total['measured_nano_usd'])} measured, of {measured + bounds:,}"
+    yield f"{text}; {bounds:,} of them cost that at most" if bounds else text
     if total["estimated"]:
         most = _exact(total["estimated_nano_usd"])
         yield f"{most} at most, estimated, of {total['estimated']:,}"
@@ -136,8 +138,8 @@ def _cost(total: dict[str, int]) -> Iterator[str]:
     if unknown:
         causes = ", ".join(f"{n:,} {it.replace('_', ' ')}" for it, n in unknown.items())
         yield f"unknown of {sum(unknown.values()):,}: {causes}"
-    if total["nothing"]:
-        yield f"nothing of {total['nothing']:,}: refused, or answered with an error"
+    if total["free"]:
+        yield f"nothing of {total['free']:,}: refused, or answered with an error"
 
 
 def _exact(nano: int) -> str:

@@ -24,7 +24,7 @@ from policy_router.log.entry import (
 )
 from policy_router.log.replay.chunks import Job
 from policy_router.log.replay.decisions import MOST_KEPT, kept_policy
-from policy_router.log.report.cost_status import CostStatus, Run, cost_of, run_of, worst
+from policy_router.log.report.cost_status import CaseCost, Run, cost_of, run_of, worst
 
 NOT_KNOWN: Final = "-"
 """What stands where a line does not say something."""
@@ -134,21 +134,21 @@ class Case(Struct, eq=False):
         called = self.called
         return NOT_KNOWN if called is None else target_name(called)
 
-    def cost(self, job: Job) -> tuple[CostStatus, int, int]:
+    def cost(self, job: Job) -> tuple[CaseCost, int, int]:
         """Return how its cost is known, and what was measured and estimated, in nano-dollars."""
         runs = self.runs
         if len(runs) == 1 and runs[0].nano is not None:
-            return CostStatus.MEASURED, runs[0].nano, 0
+            return (*cost_of(runs[0], None, None, _no_policy), 0)
         target = self.choice.target
         if not runs:
-            status = CostStatus.NOTHING if target is None else CostStatus.NEVER_ENDED
+            status = CaseCost.FREE if target is None else CaseCost.NEVER_ENDED
             return status, 0, 0
         each = [self._cost_of(run, target, job) for run in runs]
-        estimated = sum(nano for status, nano in each if status is CostStatus.ESTIMATED)
+        estimated = sum(nano for status, nano in each if status is CaseCost.ESTIMATED)
         measured = sum(nano for _, nano in each) - estimated
         return worst([status for status, _ in each]), measured, estimated
 
-    def _cost_of(self, run: Run, target: Target | None, job: Job) -> tuple[CostStatus, int]:
+    def _cost_of(self, run: Run, target: Target | None, job: Job) -> tuple[CaseCost, int]:
         def policy() -> Policy | None:
             kept = kept_policy(job, self.choice.revision)
             return None if isinstance(kept, str) else kept
@@ -186,6 +186,10 @@ class CaseReader:
             found = Choice(view.policy.name, view.policy.revision, decision, steps, name, targets)
             self._choices[key] = found
         return found
+
+
+def _no_policy() -> None:
+    """Return the policy where none is asked for."""
 
 
 def in_time(run: Run) -> tuple[int, str, int]:

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import UNSET, Struct
 
 from policy_router.calls.costs import estimate
-from policy_router.calls.results import Status
+from policy_router.calls.results import CostStatus, Status
 from policy_router.calls.served import is_same_model, is_served
 from policy_router.decision.record import Target
 from policy_router.domain import Policy
@@ -26,33 +26,42 @@ _FIRST_ERROR: Final = 400
 _MOST_NANO: Final = 2**63
 
 
-class CostStatus(StrEnum):
-    """How the cost of a decision is known, or why it is not."""
+class CaseCost(StrEnum):
+    """How the cost of a decision is known, or why it is not; those of a line are among them."""
 
-    NOTHING = "nothing"
+    FREE = CostStatus.FREE.value
     """Nothing was called, or every call was answered with an error: it cost nothing."""
-    MEASURED = "measured"
+    MEASURED = CostStatus.MEASURED.value
     """The log has the cost."""
+    UPPER_BOUND = CostStatus.UPPER_BOUND.value
+    """The same; tokens from a cache are counted as if they were not."""
     ESTIMATED = "estimated"
     """The provider counted no tokens; the estimate of the task is the most that it cost."""
-    NO_PRICE = "no_price"
+    NO_PRICE = CostStatus.NO_PRICE.value
     """The policy has no price for what ran."""
-    NO_USAGE = "no_usage"
+    NO_USAGE = CostStatus.NO_USAGE.value
     """The provider counted no tokens, and the task has no estimate."""
-    FAILED = "failed"
+    FAILED = CostStatus.FAILED.value
     """It failed or was stopped after a call was sent."""
-    MISMATCH = "mismatch"
+    MISMATCH = CostStatus.MISMATCH.value
     """Another model answered than the one that was called, and so no price applies."""
     NEVER_ENDED = "never_ended"
     """The log has no end of it."""
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nothing is known of the cost."""
+        return self in UNKNOWN
 
-UNKNOWN: Final = tuple(CostStatus)[3:]
+
+UNKNOWN: Final = tuple(CaseCost)[4:]
 """The causes of an unknown cost."""
-_RANKS: Final = {status: rank for rank, status in enumerate(CostStatus)}
+_RANKS: Final = {status: rank for rank, status in enumerate(CaseCost)}
+_CAUSES: Final = frozenset({CaseCost.NO_PRICE, CaseCost.MISMATCH, CaseCost.FAILED})
+"""What a line says, and nothing can add to."""
 
 
-def worst(statuses: list[CostStatus]) -> CostStatus:
+def worst(statuses: list[CaseCost]) -> CaseCost:
     """Return the status of a decision that ran several times: what is known least."""
     return max(statuses, key=_RANKS.__getitem__)
 
@@ -72,6 +81,7 @@ class Run(Struct, frozen=True, gc=False):
         nano: what it cost, in nano-dollars; None where the log does not say.
         is_free: whether it cost nothing for certain.
         error: the code of its failure; empty where it did not fail.
+        cost_status: what the line says of its cost; empty in lines of the first edition.
     """
 
     time: int
@@ -85,6 +95,7 @@ class Run(Struct, frozen=True, gc=False):
     nano: int | None = None
     is_free: bool = False
     error: str = ""
+    cost_status: str = ""
 
 
 def run_of(time: int, found: Execution) -> Run | None:
@@ -103,6 +114,7 @@ def run_of(time: int, found: Execution) -> Run | None:
         nano_of(found.cost_usd),
         _is_free(found),
         found.error or "",
+        found.cost_status or "",
     )
 
 
@@ -126,7 +138,7 @@ def _is_free(found: Execution) -> bool:
 
 def cost_of(
     run: Run, decided: Target | None, tokens: int | None, policy: Callable[[], Policy | None]
-) -> tuple[CostStatus, int]:
+) -> tuple[CaseCost, int]:
     """Return how the cost of a run is known, and the cost in nano-dollars; 0 where unknown.
 
     Args:
@@ -136,21 +148,24 @@ def cost_of(
         policy: returns the policy that decided; it is asked for if the line does not say enough.
     """
     if run.nano is not None:
-        return CostStatus.MEASURED, run.nano
-    if run.is_free:
-        return CostStatus.NOTHING, 0
+        is_bound = run.cost_status == CaseCost.UPPER_BOUND
+        return (CaseCost.UPPER_BOUND if is_bound else CaseCost.MEASURED), run.nano
+    if run.is_free or run.cost_status == CaseCost.FREE:
+        return CaseCost.FREE, 0
+    if run.cost_status in _CAUSES:
+        return CaseCost(run.cost_status), 0
     if run.status != Status.COMPLETED:
-        return CostStatus.FAILED, 0
+        return CaseCost.FAILED, 0
     kept = policy()
     ran = _ran(run, decided)
     if ran is None:
-        return CostStatus.NO_USAGE, 0
+        return CaseCost.NO_USAGE, 0
     if run.served and not _is_served(kept, ran, run.served):
-        return CostStatus.MISMATCH, 0
+        return CaseCost.MISMATCH, 0
     if run.input_tokens is not None and run.output_tokens is not None:
-        return CostStatus.NO_PRICE, 0
+        return CaseCost.NO_PRICE, 0
     most = None if kept is None else nano_of(estimate(kept, ran, tokens).cost_usd)
-    return (CostStatus.NO_USAGE, 0) if most is None else (CostStatus.ESTIMATED, most)
+    return (CaseCost.NO_USAGE, 0) if most is None else (CaseCost.ESTIMATED, most)
 
 
 def _ran(run: Run, decided: Target | None) -> Target | None:

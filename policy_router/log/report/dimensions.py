@@ -15,7 +15,7 @@ from policy_router.errors import RequestError
 from policy_router.log.entry import moment_of
 from policy_router.log.replay.chunks import Job
 from policy_router.log.report.cases import NOT_KNOWN, Case
-from policy_router.log.report.cost_status import CostStatus
+from policy_router.log.report.cost_status import CaseCost
 
 _SHORT: Final = 19
 """`sha256:` and the first 12 digits of a revision."""
@@ -80,7 +80,7 @@ def _served(case: Case) -> str:
 def _status(case: Case) -> str:
     if case.last is not None:
         return case.last.status
-    return NOT_KNOWN if case.choice.target is None else CostStatus.NEVER_ENDED
+    return NOT_KNOWN if case.choice.target is None else CaseCost.NEVER_ENDED
 
 
 DIMENSIONS: Final[Mapping[str, Callable[[Case], str]]] = {
@@ -104,6 +104,9 @@ DIMENSIONS: Final[Mapping[str, Callable[[Case], str]]] = {
     "status": _status,
     "error": _error,
     "policy": _policy,
+    "session": lambda case: case.line.session or NOT_KNOWN,
+    "tag": lambda case: ", ".join(sorted(case.line.tags)) or NOT_KNOWN,
+    "root": lambda case: case.line.root or NOT_KNOWN,
     "writer": lambda case: case.writer,
 }
 """What a decision has under each name; :data:`NOT_KNOWN` where it has nothing."""
@@ -159,11 +162,13 @@ class Filter(Struct, frozen=True):
 def has(case: Case, name: str, value: str) -> bool:
     """Tell whether a decision has a value under a name.
 
-    A label is one of several, a policy is named by its name or the beginning of its revision, and
-    a target by its entry or its model.
+    A label or a tag is one of several. A policy is named by its name or the beginning of its
+    revision, and a target by its entry or its model.
     """
     if name == "label":
         return value in case.request.task.labels
+    if name == "tag":
+        return value in case.line.tags
     if name == "policy":
         return is_policy(case.choice.policy, case.choice.revision, value)
     found = DIMENSIONS[name](case)

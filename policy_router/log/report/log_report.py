@@ -19,7 +19,7 @@ from policy_router.errors import RecordError, RequestError
 from policy_router.log.folder import LogFolder, Progress
 from policy_router.log.policies import PolicyStore
 from policy_router.log.replay.chunks import Job
-from policy_router.log.report.cost_status import CostStatus
+from policy_router.log.report.cost_status import CaseCost
 from policy_router.log.report.dimensions import Filter, checked_names
 from policy_router.log.report.kinds import KINDS, Key
 from policy_router.log.report.reporting import Question, Tally, tally_log
@@ -30,7 +30,7 @@ TOTAL: Final = "(total)"
 """The last row of a table that is read by a program."""
 SUMS: Final = (
     *("decisions", "selected", "refused", "denied", "ended", "runs"),
-    *(status.value for status in CostStatus),
+    *(status.value for status in CaseCost),
     *("measured_nano_usd", "estimated_nano_usd", "input_tokens", "output_tokens"),
     *("orphans", "orphan_runs", "orphan_nano_usd"),
 )

@@ -1,19 +1,18 @@
-"""The tree of decisions that stands below one: children, their children, and what all of it cost."""
+"""The tree below a decision: its children, their children, and what all of it cost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from policy_router.errors import LogError
-from policy_router.log.entry import Kind, LineView, known_views
+from policy_router.log.entry import Kind, known_views
 from policy_router.log.folder import LogFolder, readable
 from policy_router.log.replay.chunks import Chunk, Job, chunks, over_all
 from policy_router.log.report.cases import Case, CaseReader, in_time, read_run
-from policy_router.log.report.cost_status import CostStatus, Run
+from policy_router.log.report.cost_status import CaseCost, Run
 
 MOST_OF_A_TREE = 100_000
 """How many decisions a tree may have: they are kept in memory."""
@@ -35,7 +34,7 @@ class TreeNode(Struct, eq=False):
 
     case: Case
     depth: int
-    cost_status: CostStatus
+    cost_status: CaseCost
     nano: int
     total_nano: int
     below: int = 0
