@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -19,6 +20,7 @@ COLUMNS: Final = 80
 _NARROWEST: Final = 4
 _PLACES: Final = 9
 """A nano-dollar has so many places of a dollar."""
+_TARGET: Final = re.compile(r'([^\s()"]+) \(\S+( at \S+)?\)')
 _NEVER_SHOWN: Final = 20
 
 
@@ -55,6 +57,8 @@ def fitted(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> s
         texts: how many columns, from the first one on, are texts; the others are numbers.
     """
     lines = [list(heads), *map(list, rows)]
+    if max(sum(map(width, line)) + 2 * (len(heads) - 1) for line in lines) > COLUMNS:
+        lines = [[*map(_without_model, line[:texts]), *line[texts:]] for line in lines]
     widths = [max(width(line[column]) for line in lines) for column in range(len(heads))]
     while sum(widths) + 2 * (len(widths) - 1) > COLUMNS:
         widest = max(range(texts), key=widths.__getitem__)
@@ -68,6 +72,12 @@ def fitted(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> s
             elif width(line[column]) > wanted:
                 line[column] = f"{cut(line[column], wanted - 1)}…"
     return table(lines[0], lines[1:])
+
+
+def _without_model(cell: str) -> str:
+    """Return a target by its entry alone: a table without room for more names no model."""
+    found = _TARGET.fullmatch(cell)
+    return found[1] if found else cell
 
 
 def dollars(nano: int, places: int = 6) -> str:
@@ -105,7 +115,7 @@ def _never(found: LogReport) -> list[str]:
     shown = [f"{part} {printable(name)}" for part, name in found.never_fired[:_NEVER_SHOWN]]
     if (more := len(found.never_fired) - len(shown)) > 0:
         shown.append(f"and {more:,} more (--format json)")
-    return [*_wrapped("never fired", [", ".join(shown)]), ""]
+    return [*wrapped("never fired", [", ".join(shown)]), ""]
 
 
 def total_lines(found: LogReport) -> list[str]:
@@ -114,16 +124,16 @@ def total_lines(found: LogReport) -> list[str]:
     parts = [f"{total['selected']:,} selected", f"{total['refused']:,} refused"]
     if total["denied"]:
         parts.append(f"{total['denied']:,} selected and denied by a budget")
-    lines = _wrapped("total", [f"{counted(total['decisions'], 'decision')}: {', '.join(parts)}"])
-    lines += _wrapped("cost", _cost(total))
+    lines = wrapped("total", [f"{counted(total['decisions'], 'decision')}: {', '.join(parts)}"])
+    lines += wrapped("cost", _cost(total))
     if total["orphans"]:
         ends, whose = counted(total["orphan_runs"], "end"), counted(total["orphans"], "decision")
         text = f"{ends} of {whose} that the log does not have, {_exact(total['orphan_nano_usd'])}"
-        lines += _wrapped("apart", [text])
+        lines += wrapped("apart", [text])
     if found.unlogged:
-        lines += _wrapped("unlogged", [f"{counted(found.unlogged, 'decision')} not in the log"])
+        lines += wrapped("unlogged", [f"{counted(found.unlogged, 'decision')} not in the log"])
     if found.unreadable:
-        lines += _wrapped("unread", [f"{counted(found.unreadable, 'line')}: {UNREADABLE}"])
+        lines += wrapped("unread", [f"{counted(found.unreadable, 'line')}: {UNREADABLE}"])
     return lines
 
 
@@ -146,17 +156,14 @@ def _exact(nano: int) -> str:
     return dollars(nano, 9)
 
 
-def _wrapped(head: str, parts: Iterable[str]) -> list[str]:
-    """Return texts beside a head."""
-    lines = []
+def wrapped(head: str, parts: Iterable[str], indent: int = 13) -> list[str]:
+    """Return texts beside a head, in lines of at most 80 columns."""
+    lines: list[str] = []
     for text in parts:
-        blank = " " * 13
-        lines += textwrap.wrap(
-            text,
-            COLUMNS,
-            initial_indent=f"{head:<13}",
-            subsequent_indent=blank,
-            break_on_hyphens=False,
+        first, blank = f"{head:<{indent}}", " " * indent
+        found = textwrap.wrap(
+            text, COLUMNS, initial_indent=first, subsequent_indent=blank, break_on_hyphens=False
         )
+        lines += found
         head = ""
     return lines

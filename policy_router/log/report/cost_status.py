@@ -5,14 +5,14 @@ Money is in whole billionths of a US dollar (nano-dollars), so that sums are exa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from math import isfinite
 from typing import Final
 
 from msgspec import UNSET, Struct
 
-from policy_router.calls.costs import estimate
+from policy_router.calls.costs import cost, estimate
 from policy_router.calls.results import CostStatus, Status
 from policy_router.calls.served import is_same_model, is_served
 from policy_router.decision.record import Target
@@ -166,6 +166,24 @@ def cost_of(
         return CaseCost.NO_PRICE, 0
     most = None if kept is None else nano_of(estimate(kept, ran, tokens).cost_usd)
     return (CaseCost.NO_USAGE, 0) if most is None else (CaseCost.ESTIMATED, most)
+
+
+def cost_on_default(policy: Policy, runs: Sequence[Run]) -> tuple[Target | None, int | None]:
+    """Return the default of a policy, and what the tokens of runs would have cost on it.
+
+    Returns:
+        The target, None where the policy has no default; and nano-dollars, None where a price or
+        a number of tokens is unknown.
+    """
+    if policy.model is None:
+        return None, None
+    provider = policy.provider or ""
+    same = (it for it in policy.pool or () if it.model == policy.model)
+    entry = next((it for it in same if (it.provider or provider) == provider), None)
+    default = Target(policy.model, provider, {}, UNSET if entry is None else entry.name)
+    each = [nano_of(cost(policy, default, it.input_tokens, it.output_tokens)) for it in runs]
+    known = [nano for nano in each if nano is not None]
+    return default, sum(known) if each and len(known) == len(each) else None
 
 
 def _ran(run: Run, decided: Target | None) -> Target | None:
