@@ -16,6 +16,7 @@ from policy_router.cli.terminal import Bar, counted, err, out, out_bytes, paint_
 from policy_router.decision.replay import Outcome
 from policy_router.diagnostics.model import printable
 from policy_router.errors import RequestError
+from policy_router.log.replay.cluster import LOCAL
 from policy_router.log.replay.replaying import ReplayReport, replay_log
 from policy_router.log.replay.what_if import what_if
 from policy_router.log.replay.what_if_money import BILLION
@@ -43,6 +44,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", metavar="N", type=number, help="processes; default: one per core"
     )
+    parser.add_argument(
+        "--on",
+        metavar="PLACE",
+        default=LOCAL,
+        help="local, or dask:ADDRESS, a cluster that shares the folder; default: local",
+    )
     text = "markdown, for a pull request, needs --against; default: human"
     add_format(parser, "markdown", text=text)
 
@@ -63,6 +70,8 @@ def _limit(text: str) -> tuple[Decimal, bool]:
 
 def run(options: argparse.Namespace) -> int:
     """Replay a log under its own policies, or by another policy."""
+    if options.on != LOCAL and options.workers is not None:
+        raise RequestError("--workers", "a cluster has its own: it needs --on local")
     return _replay(options) if options.against is None else _replay_against(options)
 
 
@@ -73,7 +82,7 @@ def _replay(options: argparse.Namespace) -> int:
     if options.format == "markdown":
         raise RequestError("--format", "markdown needs --against POLICY")
     with Bar("replayed", is_quiet=options.quiet) as bar:
-        report = replay_log(options.log, workers=options.workers, progress=bar)
+        report = replay_log(options.log, on=options.on, workers=options.workers, progress=bar)
     if options.format == "json":
         out_bytes(report.to_json())
     else:
@@ -107,7 +116,7 @@ def _replay_against(options: argparse.Namespace) -> int:
     """Decide every request of a log by another policy, and say what would change."""
     policy = read_policy(options.against, is_strict=options.strict)
     with Bar("decided", is_quiet=options.quiet) as bar:
-        report = what_if(options.log, policy, workers=options.workers, progress=bar)
+        report = what_if(options.log, policy, on=options.on, workers=options.workers, progress=bar)
     if options.format == "json":
         out_bytes(report.to_json())
     elif options.format == "markdown":

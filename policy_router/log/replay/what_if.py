@@ -30,6 +30,7 @@ from policy_router.log.entry import (
 )
 from policy_router.log.folder import LogFolder, Progress, readable
 from policy_router.log.replay.chunks import Chunk, Job, chunks, covered_views, over_all
+from policy_router.log.replay.cluster import LOCAL, executor_at
 from policy_router.log.replay.decisions import (
     MOST_KEPT,
     Decider,
@@ -44,6 +45,7 @@ def what_if(
     folder: str | Path,
     policy: Policy,
     *,
+    on: str = LOCAL,
     executor: Executor | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -55,8 +57,9 @@ def what_if(
     Args:
         folder: the log.
         policy: the other policy.
-        executor: runs the work, in this process, in others or on other machines; default for a
-            large log: processes on all cores.
+        on: where the work is done: `local`, or `dask:` and the address of a scheduler.
+        executor: runs the work, in place of `on`, in this process, in others or on other machines;
+            default for a large log: processes on all cores.
         workers: the number of processes; default: the number of cores.
         progress: is called with the progress.
         since: the time of the earliest decisions that count, in microseconds since 1970; default:
@@ -64,14 +67,16 @@ def what_if(
         until: the time before which decisions count, likewise.
 
     Raises:
-        LogError: there is no log.
+        LogError: there is no log, or the cluster fails.
+        RequestError: there is no such place.
+        ModuleNotFoundError: the extra for clusters is not installed.
     """
     log = LogFolder.existing(folder)
     job = Job.of(log, since, until)
     report = WhatIf(policy.name, policy.revision)
     work = partial(what_if_chunk, job, policy.canonical)
-    spread = partial(over_all, executor=executor, workers=workers)
-    with readable(log):
+    with readable(log), executor_at(on, log) as elsewhere:
+        spread = partial(over_all, executor=executor or elsewhere, workers=workers)
         pieces = chunks(log)
         for part in spread(work, pieces, progress=progress):
             report.add(part)

@@ -138,7 +138,6 @@ class WhatIf(Struct):
                     }
                     for it in self.most_frequent()
                 ],
-                "decided": self.decided,
                 "unreadable": self.unreadable,
             }
         )
