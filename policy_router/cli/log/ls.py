@@ -24,7 +24,7 @@ from policy_router.log.read.reading import Line, LogReader
 from policy_router.log.replay.chunks import Job
 from policy_router.log.replay.what_if_money import BILLION
 from policy_router.log.report.cases import Case
-from policy_router.log.report.dimensions import DIMENSIONS, Filter, is_policy
+from policy_router.log.report.dimensions import DIMENSIONS, OF_DECISIONS, Filter, is_policy
 from policy_router.log.report.finding import CaseFinder
 from policy_router.log.report.log_report import COSTS, csv_line, safe_cell
 
@@ -33,15 +33,6 @@ _OF_CASES = {
     "sent": "ran_on",
 }
 """The option that asks for a dimension."""
-_OF_DECISIONS = frozenset(
-    {
-        *("month", "day", "caller", "team", "kind", "label", "outcome", "rule"),
-        "session",
-        "root",
-        "tag",
-    }
-)
-"""Dimensions that what comes of a decision does not change."""
 _CSV = (
     *("kind", "label", "caller", "team", "outcome", "rule", "code"),
     *("decided", "sent", "served", "status"),
@@ -129,7 +120,7 @@ def _wanted(reader: LogReader, options: argparse.Namespace) -> Iterator[_Found]:
             _chosen(finder.newest_first(), finder, chosen, reader, options), options.limit
         )
     looks_at_ends = options.format == "csv" or options.cost_over is not None
-    if not looks_at_ends and {name for name, _ in chosen.wanted} <= _OF_DECISIONS:
+    if not looks_at_ends and {name for name, _ in chosen.wanted} <= OF_DECISIONS:
         return islice(
             _chosen(finder.oldest_first(), finder, chosen, reader, options), options.limit
         )

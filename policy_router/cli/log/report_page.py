@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
+from policy_router.cli.fitting import dollars, fitted, wrapped
 from policy_router.cli.log.rows import UNREADABLE
 from policy_router.cli.markdown import markdown_table
-from policy_router.cli.terminal import counted, cut, table, width
+from policy_router.cli.terminal import counted
 from policy_router.decision.request import spelt
 from policy_router.diagnostics.model import Paint, printable
 from policy_router.log.entry import moment_of
 from policy_router.log.report.cost_status import UNKNOWN
 from policy_router.log.report.log_report import LogReport, ReportRow
 
-COLUMNS: Final = 80
-_NARROWEST: Final = 4
-_PLACES: Final = 9
-"""A nano-dollar has so many places of a dollar."""
-_TARGET: Final = re.compile(r'([^\s()"]+) \(\S+( at \S+)?\)')
 _NEVER_SHOWN: Final = 20
 
 
@@ -31,7 +25,7 @@ def as_text(found: LogReport, paint: Paint | None = None) -> str:
     rows = [(*map(printable, row.key), *_cells(found, row)) for row in found.rows]
     lines = [strong(_span(found), "dim"), ""]
     if rows:
-        lines += [fitted(heads, rows, len(found.columns)), ""]
+        lines += [fitted(heads, rows, range(len(found.columns), len(heads))), ""]
     lines += _never(found)
     return "\n".join([*lines, *total_lines(found)])
 
@@ -46,46 +40,6 @@ def as_markdown(found: LogReport) -> str:
         lines += [*markdown_table(heads, rows, range(texts, len(heads))), ""]
     lines += _never(found)
     return "\n".join([*lines, "```text", *total_lines(found), "```"])
-
-
-def fitted(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
-    """Return a table of at most 80 columns: the widest of its texts are cut, and numbers never.
-
-    Args:
-        heads: the names of the columns.
-        rows: the cells.
-        texts: how many columns, from the first one on, are texts; the others are numbers.
-    """
-    lines = [list(heads), *map(list, rows)]
-    if max(sum(map(width, line)) + 2 * (len(heads) - 1) for line in lines) > COLUMNS:
-        lines = [[*map(_without_model, line[:texts]), *line[texts:]] for line in lines]
-    widths = [max(width(line[column]) for line in lines) for column in range(len(heads))]
-    while sum(widths) + 2 * (len(widths) - 1) > COLUMNS:
-        widest = max(range(texts), key=widths.__getitem__)
-        if widths[widest] <= _NARROWEST:
-            break
-        widths[widest] -= 1
-    for line in lines:
-        for column, wanted in enumerate(widths):
-            if column >= texts:
-                line[column] = " " * (wanted - width(line[column])) + line[column]
-            elif width(line[column]) > wanted:
-                line[column] = f"{cut(line[column], wanted - 1)}…"
-    return table(lines[0], lines[1:])
-
-
-def _without_model(cell: str) -> str:
-    """Return a target by its entry alone: a table without room for more names no model."""
-    found = _TARGET.fullmatch(cell)
-    return found[1] if found else cell
-
-
-def dollars(nano: int, places: int = 6) -> str:
-    """Return nano-dollars as dollars, rounded half away from zero to some places."""
-    unit = 10 ** (_PLACES - places)
-    whole = (abs(nano) + unit // 2) // unit
-    sign = "-" if nano < 0 and whole else ""
-    return f"{sign}${whole // 10**places:,}.{whole % 10**places:0{places}d}"
 
 
 def _heads(found: LogReport) -> list[str]:
@@ -154,16 +108,3 @@ def _cost(total: dict[str, int]) -> Iterator[str]:
 
 def _exact(nano: int) -> str:
     return dollars(nano, 9)
-
-
-def wrapped(head: str, parts: Iterable[str], indent: int = 13) -> list[str]:
-    """Return texts beside a head, in lines of at most 80 columns."""
-    lines: list[str] = []
-    for text in parts:
-        first, blank = f"{head:<{indent}}", " " * indent
-        found = textwrap.wrap(
-            text, COLUMNS, initial_indent=first, subsequent_indent=blank, break_on_hyphens=False
-        )
-        lines += found
-        head = ""
-    return lines

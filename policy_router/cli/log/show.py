@@ -13,8 +13,8 @@ import msgspec
 from msgspec import UnsetType
 
 from policy_router.cli.exit_codes import GOOD, NOT_WHOLE
+from policy_router.cli.fitting import dollars, fitted, wrapped
 from policy_router.cli.log.arguments import add_log_and_id, log_and_id
-from policy_router.cli.log.report_page import dollars, fitted, wrapped
 from policy_router.cli.log.rows import HEADS, event_row, row, spelt_time, warn
 from policy_router.cli.options import add_format
 from policy_router.cli.terminal import counted, out, out_bytes, paint_for, table
@@ -200,7 +200,7 @@ def _print_tree(reader: LogReader, lines: Sequence[Line], options: argparse.Name
         return
     beginnings = _beginnings([node.case.id for node in nodes])
     rows = [_tree_row(node, beginnings[node.case.id]) for node in nodes]
-    out(fitted(("decision", "target", "ended", "cost", "with all below"), rows, 3))
+    out(fitted(("decision", "target", "ended", "cost", "with all below"), rows, (3, 4)))
     top = nodes[0]
     unknown = f"; unknown of {top.unknown:,}" if top.unknown else ""
     below = counted(len(nodes), "decision")

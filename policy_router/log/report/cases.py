@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from policy_router.decision.compare import named, target_name
 from policy_router.decision.record import Decision, Step, Target
@@ -30,7 +30,9 @@ NOT_KNOWN: Final = "-"
 """What stands where a line does not say something."""
 
 
-class _Caller(Struct, frozen=True, gc=False):
+class CallerView(Struct, frozen=True, gc=False):
+    """Who asked."""
+
     id: str = ""
     team: str = ""
 
@@ -60,7 +62,7 @@ class _Task(Wish, frozen=True, gc=False):
 class RequestView(Struct, frozen=True, gc=False):
     """What is read of a request for a report."""
 
-    caller: _Caller = _Caller()
+    caller: CallerView = CallerView()
     call: Wish = Wish()
     task: _Task = _Task()
 
@@ -192,6 +194,14 @@ def _no_policy() -> None:
     """Return the policy where none is asked for."""
 
 
+def read_caller(caller: Raw) -> CallerView:
+    """Return who asked, as a line says; nobody where it does not say, or cannot be read."""
+    try:
+        return _CALLERS.decode(caller) if caller else CallerView()
+    except UNREADABLE:
+        return CallerView()
+
+
 def in_time(run: Run) -> tuple[int, str, int]:
     """Return what orders the ends of a child, however a log is gone through."""
     return run.time, run.status, run.nano or 0
@@ -223,5 +233,6 @@ def case_reader(job: Job) -> CaseReader:
 
 
 _REQUESTS = msgspec.json.Decoder(RequestView)
+_CALLERS = msgspec.json.Decoder(CallerView)
 _DECISIONS = msgspec.json.Decoder(Decision)
 _STEPS = msgspec.json.Decoder(tuple[Step, ...])

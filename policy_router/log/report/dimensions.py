@@ -112,6 +112,13 @@ DIMENSIONS: Final[Mapping[str, Callable[[Case], str]]] = {
 """What a decision has under each name; :data:`NOT_KNOWN` where it has nothing."""
 
 Dimensions = tuple[str, ...]
+OF_DECISIONS: Final = frozenset(
+    {
+        *("month", "day", "caller", "team", "kind", "label", "outcome", "rule", "level", "forbid"),
+        *("decided", "policy", "session", "root", "tag", "writer"),
+    }
+)
+"""Dimensions that nothing that comes of a decision changes."""
 
 
 def checked_names(names: Sequence[str], place: str) -> Dimensions:
@@ -144,6 +151,17 @@ class Filter(Struct, frozen=True):
 
     wanted: tuple[tuple[str, str], ...] = ()
     over_nano: int | None = None
+
+    def of_decisions(self, place: str) -> Filter:
+        """Return the same, if it looks at nothing that comes of decisions.
+
+        Raises:
+            RequestError: it does.
+        """
+        for name, _ in self.wanted:
+            if name not in OF_DECISIONS:
+                raise RequestError(place, f"{quote(name)} is about what came of a decision")
+        return self
 
     def costing_over(self, nano: int | None) -> Filter:
         """Return the same for decisions that cost more than an amount; None is any."""
