@@ -68,6 +68,7 @@ lock: ## resolve the dependencies again (needs uv; LOCK_FLAGS=--upgrade for newe
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) --group sdk-lowest -o requirements/sdk-lowest.txt
 	$(COMPILE) -c requirements/dev.txt -o requirements/core.txt pyproject.toml
+	$(COMPILE) --extra dask -c requirements/dev.txt -o requirements/dask.txt pyproject.toml
 	$(COMPILE) --extra mcp -c requirements/dev.txt -o requirements/mcp.txt pyproject.toml
 	$(COMPILE) --extra otel -c requirements/dev.txt -o requirements/otel.txt pyproject.toml
 	$(COMPILE) --extra run -c requirements/dev.txt -o requirements/run.txt pyproject.toml

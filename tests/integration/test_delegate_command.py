@@ -104,6 +104,7 @@ def test_a_program_gets_what_an_agent_would(delegate: Run) -> None:
         *(
             "cost_usd",
             "cost_is_upper_bound",
+            "cost_status",
             "reserved_usd",
             "overrun_usd",
             "estimate",
