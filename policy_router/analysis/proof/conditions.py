@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from policy_router.analysis.proof.names import Names, Seen, conditions_of
+from policy_router.analysis.proof.names import ELEMENT, Names, Seen, conditions_of
 from policy_router.analysis.proof.numbers import MonotoneNumbers, node_name
 from policy_router.analysis.proof.solver import FALSE, TRUE, Formula
 from policy_router.analysis.proof.terms import INT_MAX, INT_MIN, Items, Number, Text
@@ -80,13 +80,13 @@ class Opaque:
 
     Attributes:
         node: the piece.
-        truths: what it comes to, left open.
         condition: where it stands.
+        answers: what was left open: literals, each with what tells it of the outcome.
     """
 
     node: Node
-    truths: Truths
     condition: Condition | None
+    answers: list[tuple[int, Callable[[Any], bool]]]
 
 
 class Conditions:
@@ -103,7 +103,7 @@ class Conditions:
         self._variables = {it.name: it.condition for it in policy.variables}
         self._truths: dict[Node, Truths] = {}
         self._values: dict[Node, Values | None] = {}
-        self._may_fail: dict[Node, bool] = {}
+        self._may_fail: dict[tuple[Node, bool], bool] = {}
         self._orders: dict[tuple[int, int], int] = {}
         self._kept: list[Text] = []  # so that no other text gets the id of one that is gone
         self._is_scarce = _may_exceed_decision(policy)
@@ -488,7 +488,7 @@ class Conditions:
         found = [(items.has(word), self._at(node, literal(word))) for word in [*items.words]]
         named = [it for it in items.elements if it[0].name in self.names.terms][:_MOST_ELEMENTS]
         for text, is_in in named:
-            if not text.name.startswith("element.") or len(found) < _MOST_PIECES:
+            if not text.name.startswith(ELEMENT) or len(found) < _MOST_PIECES:
                 found.append((is_in, self._at(node, _named(text))))
         return found
 
@@ -542,7 +542,7 @@ class Conditions:
             case Attribute():
                 if node.type not in {STRING, INT, DOUBLE, TIMESTAMP}:
                     return None
-                if node.path in self.names.terms and node.path.startswith("element."):
+                if node.path in self.names.terms and node.path.startswith(ELEMENT):
                     return [(TRUE, self.names.terms[node.path])]
                 return [(it.where, it.value) for it in self.names.seen(self.policy, node.path)]
             case Bind():
@@ -670,10 +670,17 @@ class Conditions:
             for where, value in divisors or ():
                 zero = self.comparison("==", value, 0)
                 self.formula.add(-defined, -where, -zero)
-        self.opaque.append(Opaque(node, (FALSE, FALSE), self._about))
+        opaque = Opaque(node, self._about, [(defined, lambda it: it is not FAILURE)])
+        self.opaque.append(opaque)
+
+        def derive(_key: Hashable, test: Callable[[Any], bool]) -> int:
+            asked = self.formula.new()
+            opaque.answers.append((asked, lambda it: it is not FAILURE and test(it)))
+            return asked
+
         if node.type == STRING:
-            return [(defined, Text(self.formula, node_name(node)))]
-        return [(defined, Number(self.formula, node_name(node), *_range(node)))]
+            return [(defined, Text(self.formula, node_name(node), derive))]
+        return [(defined, Number(self.formula, node_name(node), *_range(node), derive))]
 
     # What is not understood.
 
@@ -697,7 +704,8 @@ class Conditions:
             true = self.formula.new()
             false = self.formula.new() if may_fail else -true
             self.formula.add(-true, -false)
-            self.opaque.append(Opaque(node, (true, false), self._about))
+            answers = [(true, lambda it: it is True), (false, lambda it: it is False)]
+            self.opaque.append(Opaque(node, self._about, answers))
         return true, false
 
     def source_of(self, node: Node) -> tuple[Text | Number | Items, Callable[[Any], Any]] | None:
@@ -709,7 +717,7 @@ class Conditions:
         (name,) = free
         if not isinstance(name, Attribute) or name.path.startswith(("variables.", "target.")):
             return None
-        if name.path.startswith("element."):
+        if name.path.startswith(ELEMENT):
             seen = [Seen(TRUE, self.names.terms[name.path])]
         else:
             seen = self.names.seen(self.policy, name.path)
@@ -726,28 +734,36 @@ class Conditions:
 
         return term, run
 
-    def may_fail(self, node: Node) -> bool:
-        """Tell whether an expression can have no value, for all that is known."""
-        found = self._may_fail.get(node)
+    def may_fail(self, node: Node, *, guarded: bool = False) -> bool:
+        """Tell whether an expression can have no value, for all that is known.
+
+        Args:
+            node: the expression.
+            guarded: whether it is asked of no absent name, as the checks of a policy make sure.
+        """
+        found = self._may_fail.get((node, guarded))
         if found is None:
-            found = self._may_fail[node] = self._fails(node)
+            found = self._may_fail[node, guarded] = self._fails(node, guarded=guarded)
         return found
 
-    def _fails(self, node: Node) -> bool:
+    def _fails(self, node: Node, *, guarded: bool) -> bool:
+        def fails(it: Node) -> bool:
+            return self.may_fail(it, guarded=guarded)
+
         match node:
             case Attribute():
                 if node.path.startswith("variables."):
                     tree = self._variables[node.path.removeprefix("variables.")].tree
-                    return may_exceed_budget(tree) or self.may_fail(tree)
-                if node.path.startswith(("element.", "target.")):
-                    return node.path.startswith("target.")
+                    return self._may_run_out(tree) or fails(tree)
+                if guarded or node.path.startswith((ELEMENT, "target.")):
+                    return node.path.startswith("target.") and not guarded
                 seen = self.names.seen(self.policy, node.path)
                 return self.formula.any([it.where for it in seen]) != TRUE
             case Loop():
-                return may_exceed_budget(node) or any(map(self.may_fail, node.children()))
+                return self._may_run_out(node) or any(map(fails, node.children()))
             case Apply():
-                return not _is_safe(node) or any(map(self.may_fail, node.arguments))
-        return any(map(self.may_fail, node.children()))
+                return not _is_safe(node) or any(map(fails, node.arguments))
+        return any(map(fails, node.children()))
 
     def _bound(self, node: Bind) -> Node | None:
         """Return the body of a binding with the value in place of the name."""
@@ -775,8 +791,16 @@ def _is_safe(node: Apply) -> bool:
     if node.function.startswith("math."):
         return first.name != "list"
     if node.function.startswith("get"):
-        return len(node.arguments) == 1
+        return len(node.arguments) == 1 or _is_zone(node)
     return node.function in _SAFE or (node.type == DOUBLE and node.function in _ARITHMETIC)
+
+
+def _is_zone(node: Apply) -> bool:
+    """Tell whether an accessor of a time has a constant zone, and a good one."""
+    some = Apply(TIMESTAMP, 0, 0, "timestamp", (literal("2000-01-01T00:00:00Z"),))
+    at = replace(node, arguments=(some, node.arguments[1]))
+    found = _constant(at) if node.arguments[0].type == TIMESTAMP else None
+    return bool(found)
 
 
 def _may_exceed_decision(policy: Policy) -> bool:

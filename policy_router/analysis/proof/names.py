@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from policy_router.analysis.proof.solver import FALSE, TRUE, Formula
+from policy_router.analysis.proof.solver import TRUE, Formula
 from policy_router.analysis.proof.terms import INT_MAX, INT_MIN, Items, Number, Text
 from policy_router.cel.ast import (
     BOOL,
@@ -30,6 +31,9 @@ from policy_router.domain import Policy
 
 Term: TypeAlias = "Text | Number | Items | int"
 """A bool is a literal."""
+
+Plain: TypeAlias = dict[str, dict[str, Any]]
+"""A request as plain data."""
 
 _NAMES: Final[Mapping[str, Name]] = {name.path: name for name in REQUEST_NAMES}
 _FIRST, _LAST = (
@@ -124,12 +128,13 @@ class Names:
         default = policy.facts[name].default
         if not self._is_shared(name):
             return [] if default is None else [Seen(TRUE, default)]
-        given = self.presence(path)
-        if default is None or given == TRUE:
-            return [Seen(given, self.term(path))]
+        term = self.term(path)
+        if default is None or path in self.required():
+            return [Seen(self.presence(path), term)]
         if len({repr(it.facts[name].default) for it in self.policies}) == 1:
-            return [Seen(TRUE, self.term(path))]
-        return [Seen(given, self.term(path)), Seen(-given, default)]
+            return [Seen(TRUE, term)]
+        given = self.presence(path)
+        return [Seen(given, term), Seen(-given, default)]
 
     def _is_shared(self, name: str) -> bool:
         """Tell whether a fact may be given: each policy declares it, with one type."""
@@ -162,7 +167,7 @@ class Names:
     def presence(self, path: str) -> int:
         """Return whether a name is given."""
         name = _NAMES.get(path)
-        if path in {*self._required(), NOW} or (name is not None and not name.optional):
+        if path in {*self.required(), NOW} or (name is not None and not name.optional):
             return TRUE
         if path.startswith(ELEMENT):
             return TRUE
@@ -170,7 +175,8 @@ class Names:
             self.given[path] = self.formula.new()
         return self.given[path]
 
-    def _required(self) -> set[str]:
+    def required(self) -> set[str]:
+        """Return the names that a request has to give."""
         needed = {path for policy in self.policies for path in policy.required}
         facts = [it for policy in self.policies for it in policy.facts.values() if it.required]
         return needed | {f"facts.{fact.name}" for fact in facts}
@@ -214,7 +220,7 @@ class Names:
 
     def _text(self, path: str) -> Text:
         text = Text(self.formula, path)
-        is_required = path in self._required()
+        is_required = path in self.required()
         for values in self._sets(path):
             text.restrict([*values, *([] if is_required else [""])])
         if is_required:
@@ -231,7 +237,7 @@ class Names:
                 if word not in values:
                     self.formula.add(-items.has(word))
             items.restrict()
-        if path in self._required():
+        if path in self.required():
             self.formula.add(-items.size.at_most(0))
         return items
 
@@ -243,10 +249,15 @@ class Names:
         self.terms[path] = text
         return Attribute(STRING, 0, 0, path), is_in
 
-    def literal_of(self, path: str) -> int:
-        """Return the literal of a name that is true or false."""
+    def ticks(self, now: datetime.datetime) -> int:
+        """Return a time as the number that stands for it."""
+        return timestamp_of(now).ticks
+
+    def number(self, path: str) -> Number:
+        """Return the term of a name that is a number."""
         term = self.term(path)
-        return term if isinstance(term, int) else FALSE
+        assert isinstance(term, Number)  # noqa: S101 - its type is known
+        return term
 
 
 def _length(policy: Policy, path: str) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from policy_router.analysis.proof.conditions import Conditions, Truths
-from policy_router.analysis.proof.names import Names
+from policy_router.analysis.proof.names import Names, conditions_of
 from policy_router.analysis.proof.solver import FALSE, TRUE, Formula
 from policy_router.analysis.proof.terms import Number, Text
 from policy_router.analysis.proof.wishes import Wish, Wishes
@@ -51,21 +51,28 @@ class Place:
     model: Node
     provider: Node
     entry: PoolEntry | None = None
+    known: Known = field(default_factory=dict)
+    """What stands for the names of the target."""
 
-    def known(self) -> Known:
-        """Return what stands for the names of the target."""
-        if self.entry is not None:
-            return known_of(self.entry, self.level)
-        absent = dict.fromkeys(f"target.{key}" for key in _ABSENT)
-        return {
-            "target.name": self.model,
-            "target.model": self.model,
-            "target.provider": self.provider,
-            "target.level": literal(self.level.value),
+    @classmethod
+    def of(cls, entry: PoolEntry, level: Level) -> Place:
+        """Return an entry as the target of a level."""
+        known = known_of(entry, level)
+        return cls(level, literal(entry.model), _provider(entry.provider), entry, known)
+
+    @classmethod
+    def outside(cls, model: Node, provider: Node, level: Level) -> Place:
+        """Return a target that is no entry."""
+        known = {
+            "target.name": model,
+            "target.model": model,
+            "target.provider": provider,
+            "target.level": literal(level.value),
             "target.strengths": strings(()),
             "target.supports": strings(()),
-            **absent,
+            **dict.fromkeys(f"target.{key}" for key in _ABSENT),
         }
+        return cls(level, model, provider, None, known)
 
 
 _ABSENT: Final = (
@@ -143,7 +150,9 @@ class Walk:
         self.prepared = policy.prepared(Prepared)
         self.switches = {rule.id: formula.new() for rule in policy.forbid if rule.enforce}
         self._forbids: dict[object, Truths] = {}
-        self._guards: dict[Place, tuple[int, ...]] = {}
+        self._guards: dict[object, tuple[int, ...]] = {}
+        self._paths: dict[int, tuple[str, ...]] = {}
+        self._level_matters = any("target.level" in it.reads for it in conditions_of(policy))
         self._admitted: dict[tuple[Place, bool], int] = {}
         self._places: dict[object, Place] = {}
         self._when = [self._truths_of(rule) for rule in policy.precedence]
@@ -238,9 +247,7 @@ class Walk:
         rule, prepared = ended.rule, self.prepared
         if rule.entry is not None:
             entries = [(entry, TRUE) for entry in prepared.named.get(rule.entry, ())]
-            ended.candidates = [
-                Candidate(self._place(it, rule.use), where) for it, where in entries
-            ]
+            ended.candidates = [Candidate(self.place(it, rule.use), where) for it, where in entries]
             return
         picks = prepared.picks
         picked = [
@@ -256,7 +263,7 @@ class Walk:
         for entry, where in entries:
             if where == FALSE:
                 continue
-            place = self._place(entry, rule.use)
+            place = self.place(entry, rule.use)
             numbers = self._numbers(rule, entry)
             if numbers is None:
                 ended.is_ordered = False
@@ -359,18 +366,18 @@ class Walk:
             )
             here = formula.all((where, equal))
             if here != FALSE:
-                ended.candidates.append(Candidate(self._place(entry, level), here))
+                ended.candidates.append(Candidate(self.place(entry, level), here))
             where = formula.all((where, -equal))
         if where != FALSE:
             key = level, model, provider
-            place = self._places.setdefault(key, Place(level, model, provider))
+            place = self._places.setdefault(key, Place.outside(model, provider, level))
             ended.candidates.append(Candidate(place, where))
 
-    def _place(self, entry: PoolEntry, level: Level) -> Place:
+    def place(self, entry: PoolEntry, level: Level) -> Place:
+        """Return an entry as the target of a level."""
         found = self._places.get((level, entry.position))
         if found is None:
-            found = Place(level, literal(entry.model), _provider(entry.provider), entry)
-            self._places[level, entry.position] = found
+            found = self._places[level, entry.position] = Place.of(entry, level)
         return found
 
     # Step 4: the guards.
@@ -385,9 +392,13 @@ class Walk:
 
     def guards(self, place: Place, rule: PrecedenceRule) -> tuple[int, ...]:
         """Return what each guard of a target comes to, in the order of ``_CODES``."""
-        found = self._guards.get(place)
+        entry = place.entry
+        key: object = place
+        if entry is not None:
+            key = entry.position, place.level if self._level_matters else None
+        found = self._guards.get(key)
         if found is None:
-            found = self._guards[place] = tuple(self._asked(place))
+            found = self._guards[key] = tuple(self._asked(place))
         outside = place.entry is None and rule.in_pool and self.policy.pool is not None
         return (found[0], FALSE if outside else TRUE, *found[1:])
 
@@ -412,15 +423,20 @@ class Walk:
 
     def forbidden(self, rule: ForbidRule, place: Place) -> Truths:
         """Return what a forbid rule comes to for a target."""
-        return self.about(rule.when, place.known())
+        return self.about(rule.when, place.known)
 
     def about(self, condition: Condition, known: Known) -> Truths:
         """Return what a condition comes to where some names stand for others."""
-        paths = sorted(path for path in condition.reads if path in known)
-        key = id(condition), tuple(known[path] for path in paths)
+        paths = self._paths.get(id(condition))
+        if paths is None:
+            read = sorted(path for path in condition.reads if path.startswith("target."))
+            paths = self._paths[id(condition)] = tuple(read)
+        key = id(condition), tuple([known.get(path) for path in paths])
         found = self._forbids.get(key)
         if found is None:
-            tree = simplified(condition.tree, {path: known[path] for path in paths})
+            tree = simplified(
+                condition.tree, {path: known[path] for path in paths if path in known}
+            )
             found = self._forbids[key] = self.conditions.tree(tree, condition)
         return found
 
@@ -493,7 +509,7 @@ class Walk:
         for place, selected in ended.selected.items():
             if place.entry is not None:
                 for entry in self.prepared.offer(place.entry).fallback:
-                    found.setdefault(self._place(entry, rule.use), []).append(selected)
+                    found.setdefault(self.place(entry, rule.use), []).append(selected)
         if rule.falls_to_candidates:
             some = formula.any(
                 [it for place, it in ended.selected.items() if place.entry is not None]
