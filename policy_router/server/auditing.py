@@ -156,8 +156,8 @@ class Auditors:
             found = await asyncio.to_thread(
                 self._indexed().find,
                 {name: options[name] for name in FILTERS if name in options},
-                since=self._time(options.get("since"), "since"),
-                until=self._time(options.get("until"), "until"),
+                since=time_of(options.get("since"), "since", self._clock),
+                until=time_of(options.get("until"), "until", self._clock),
                 limit=int(limit),
                 cursor=options.get("cursor"),
             )
@@ -200,8 +200,8 @@ class Auditors:
             0,
             text=window.policy or "",
             log=self._folder(),
-            since=self._time(window.since, "since"),
-            until=self._time(window.until, "until"),
+            since=time_of(window.since, "since", self._clock),
+            until=time_of(window.until, "until", self._clock),
         )
         lines = self._lines(task, asked)
         first = await anext(lines)  # a problem that is known at once has its own status
@@ -222,17 +222,27 @@ class Auditors:
             raise Problem(404, "no_log", _NO_LOG)
         return self._index
 
-    def _time(self, text: str | None, name: str) -> int | None:
-        """Return a time that is written as a day, in RFC 3339, or as an age."""
-        if text is None:
-            return None
-        try:
-            if _AGE.fullmatch(text):
-                return microseconds(self._clock() - datetime.timedelta(seconds=seconds_of(text)))
-            return microseconds(moment(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text))
-        except (RequestError, OverflowError):
-            reason = "a day (2026-01-31), a time (2026-01-31T09:00:00Z) or an age (90d) is wanted"
-            raise _bad_query(name, reason) from None
+
+def time_of(text: str | None, name: str, clock: Clock) -> int | None:
+    """Return a time that is written as a day, in RFC 3339, or as an age, in microseconds.
+
+    Args:
+        text: the time; None where none is given.
+        name: the parameter that it is.
+        clock: tells what an age is counted from.
+
+    Raises:
+        Problem: it is none of these.
+    """
+    if text is None:
+        return None
+    try:
+        if _AGE.fullmatch(text):
+            return microseconds(clock() - datetime.timedelta(seconds=seconds_of(text)))
+        return microseconds(moment(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text))
+    except (RequestError, OverflowError):
+        reason = "a day (2026-01-31), a time (2026-01-31T09:00:00Z) or an age (90d) is wanted"
+        raise _bad_query(name, reason) from None
 
 
 async def _with(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
