@@ -19,7 +19,7 @@ COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-strip-ext
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test lint bench format lock dist clean
+.PHONY: help demo quick test lint bench format lock editor dist clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ lock: ## resolve the dependencies again (needs uv; LOCK_FLAGS=--upgrade for newe
 	$(COMPILE) --extra run -c requirements/dev.txt -o requirements/run.txt pyproject.toml
 	$(COMPILE) --extra serve -c requirements/dev.txt -o requirements/serve.txt pyproject.toml
 	$(COMPILE) --extra sign -c requirements/dev.txt -o requirements/sign.txt pyproject.toml
+
+editor: ## bundle the scripts of others that the pages use (needs npm)
+	.ci/editor/bundle
 
 dist: $(INSTALLED) ## build the sdist, and from it the wheel
 	rm -rf dist

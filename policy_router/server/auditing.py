@@ -22,7 +22,7 @@ from policy_router.log.entry import is_id, microseconds
 from policy_router.server.asking import Answer, Asked, decoded
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.helper import Task
-from policy_router.server.helpers import Helpers
+from policy_router.server.helpers import Helpers, StayingHelper
 from policy_router.server.index import FILTERS, Index
 from policy_router.server.problems import Problem, busy, unfit
 from policy_router.server.settings import seconds_of
@@ -117,9 +117,24 @@ class Auditors:
         return Answer.of(explained)
 
     async def explanation(
-        self, record: DecisionRecord, *, why_not: str | None = None, full: bool = False
+        self,
+        record: DecisionRecord,
+        *,
+        why_not: str | None = None,
+        full: bool = False,
+        staying: StayingHelper | None = None,
     ) -> Any:
-        """Explain a record; one of an earlier policy is a helper's work."""
+        """Explain a record; one of an earlier policy is a helper's work.
+
+        Args:
+            record: the decision.
+            why_not: a name that could have been asked for.
+            full: add every pool entry, and the steps with the lines of their rules.
+            staying: a helper that is started already.
+
+        Raises:
+            Problem: it cannot be explained.
+        """
         policy = self._policy()
         if record.policy.revision == policy.revision:
             try:
@@ -129,6 +144,8 @@ class Auditors:
                 raise Problem(422, "bad_record", str(problem), path="$.record") from None
         content = record.to_json().decode()
         task = Task("explain", 0, 0, record=content, log=self._folder(), why_not=why_not, full=full)
+        if staying is not None:
+            return await staying.report(task)
         with self._helpers.check():
             return await self._helpers.report(task)
 

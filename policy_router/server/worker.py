@@ -39,7 +39,7 @@ from policy_router.server.credentials import Limits
 from policy_router.server.deciding import Agents
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.gate import Gate
-from policy_router.server.helpers import Helpers
+from policy_router.server.helpers import Helpers, StayingHelper
 from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics
 from policy_router.server.plans import Plans
@@ -94,7 +94,7 @@ class Worker:
         self._log = DecisionLog(settings.log) if settings.log is not None else None
         self._upstream: Upstream | None = None
         self._health = Health()
-        helpers = Helpers(settings, shared)
+        helpers, self._staying = Helpers(settings, shared), StayingHelper(settings)
         self._reloads = None if reload is not None else self._own_reloads(files, helpers)
         self.service = Service(
             self.active,
@@ -191,6 +191,7 @@ class Worker:
             self._gate,
             auditors,
             earlier,
+            self._staying,
             shared=shared,
             log=self._settings.log,
             index=index,
@@ -290,6 +291,7 @@ class Worker:
         await server.serve(sockets=[listener])
         for task in tasks:
             task.cancel()
+        await self._staying.aclose()
         if self._upstream is not None:
             await self._upstream.aclose()
         if self._log is not None:

@@ -24,6 +24,7 @@ from policy_router.server.active import Active
 from policy_router.server.asking import Answer, Asked
 from policy_router.server.auditing import Auditors
 from policy_router.server.earlier import EarlierDecisions
+from policy_router.server.helpers import StayingHelper
 from policy_router.server.index import Index
 from policy_router.server.pages.decisions import Came, Row, came_of, in_thread, row_of
 from policy_router.server.pages.reader import Frame
@@ -98,6 +99,7 @@ class OneDecision:
         active: Active,
         auditors: Auditors,
         earlier: EarlierDecisions,
+        staying: StayingHelper,
         *,
         log: str | None,
         index: Index | None,
@@ -110,11 +112,13 @@ class OneDecision:
             active: the policy that decides now.
             auditors: explain.
             earlier: knows the lines about a decision.
+            staying: explains what an earlier policy decided.
             log: the folder of the log.
             index: the index of the log.
             clock: tells the time.
         """
         self._frame, self._active, self._auditors = frame, active, auditors
+        self._staying = staying
         self._earlier, self._log, self._index, self._clock = earlier, log, index, clock
         self._explained: dict[str, Any] = {}
 
@@ -155,7 +159,7 @@ class OneDecision:
             "decisions",
             entry=entry,
             record=record,
-            steps=explained.get("steps") or list(_plain_steps(record)),
+            steps=explained.get("steps") or list(plain_steps(record)),
             explained={**_NOTHING, **explained},
             problem=problem,
             warnings=[(it.code, spelt_warning(it)) for it in record.decision.warnings],
@@ -177,7 +181,9 @@ class OneDecision:
         if kept is not None:
             return kept, None
         try:
-            made = await self._auditors.explanation(record, why_not=why_not, full=True)
+            made = await self._auditors.explanation(
+                record, why_not=why_not, full=True, staying=self._staying
+            )
         except Problem as problem:
             return {}, problem
         if why_not is None:
@@ -241,7 +247,7 @@ def _record_of(entry: LogEntry) -> DecisionRecord:
         raise Problem(503, "log_unavailable", str(problem)) from None
 
 
-def _plain_steps(record: DecisionRecord) -> Iterator[dict[str, Any]]:
+def plain_steps(record: DecisionRecord) -> Iterator[dict[str, Any]]:
     """Yield the steps as far as the record itself says them: without places and conditions."""
     for step in record.steps:
         yield {

@@ -12,9 +12,11 @@ from policy_router.server.asking import FORM, Answer, Asked
 from policy_router.server.auditing import Auditors
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.gate import Gate
+from policy_router.server.helpers import StayingHelper
 from policy_router.server.index import Index
 from policy_router.server.pages.decisions import Decisions
 from policy_router.server.pages.one_decision import OneDecision
+from policy_router.server.pages.playground import Playground
 from policy_router.server.pages.reader import SIGN_IN, Frame, SignIn, nobody
 from policy_router.server.pages.rendering import Templates, redirect
 from policy_router.server.pages.sessions import Sessions, secret_in
@@ -25,6 +27,7 @@ def page_routes(
     gate: Gate,
     auditors: Auditors,
     earlier: EarlierDecisions,
+    staying: StayingHelper,
     *,
     shared: Path,
     log: str | None,
@@ -39,6 +42,7 @@ def page_routes(
         gate: knows credentials.
         auditors: explain decisions.
         earlier: knows the lines about a decision.
+        staying: a helper for what a person waits for.
         shared: a folder that the workers of a service share.
         log: the folder of the log; None where there is none.
         index: the index of the log; None where there is no log.
@@ -49,7 +53,9 @@ def page_routes(
     sessions = Sessions(gate, secret_in(shared), time.time, has_tls=has_tls)
     frame = Frame(templates, sessions, active)
     sign_in, decisions = SignIn(frame, sessions), Decisions(frame, index, clock)
-    one = OneDecision(frame, active, auditors, earlier, log=log, index=index, clock=clock)
+    one = OneDecision(frame, active, auditors, earlier, staying, log=log, index=index, clock=clock)
+
+    playground = Playground(frame, active, staying, auditors, clock)
 
     async def first(_asked: Asked) -> Answer:
         return redirect("/pages/decisions")
@@ -77,6 +83,11 @@ def page_routes(
         SIGN_IN: {"GET": free(sign_in.show), "POST": free(sign_in.begin)},
         "/pages/sign-out": {"POST": free(sign_in.end)},
         "/pages/decisions": page(decisions.show),
+        "/pages/playground": {
+            **page(playground.show),
+            **page(playground.submitted, takes_form=True),
+        },
+        "/pages/playground/try": page(playground.tried, takes_form=True),
         "/pages/decisions/": page(one.answer),
         "/pages/decisions.csv": page(decisions.as_csv),
         "/pages/decisions.jsonl": page(decisions.as_lines),
