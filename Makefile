@@ -20,7 +20,7 @@ COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-strip-ext
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test hosts lint bench format lock dist clean
+.PHONY: help demo quick test hosts lint bench format lock editor dist clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ lock: ## resolve the dependencies again (needs uv; LOCK_FLAGS=--upgrade for newe
 	for host in requirements/hosts/*.in; do \
 		$(COMPILE) --no-annotate --no-emit-package policy-router -o "$${host%.in}.txt" "$$host" || exit; \
 	done
+
+editor: ## bundle the scripts of others that the pages use (needs npm)
+	.ci/editor/bundle
 
 dist: $(INSTALLED) ## build the sdist, and from it the wheel
 	rm -rf dist
