@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from policy_router.analysis.outcomes import Outcome
 from policy_router.analysis.proof.asking import (
     Answer,
     Answered,
     Asking,
     Confirm,
     Moment,
-    Outcome,
     Progress,
     Question,
 )
@@ -231,7 +231,7 @@ class _Analyst:
 
         def confirm(outcomes: Sequence[Outcome]) -> bool:
             found = outcomes[0]
-            without = Outcome.met(policy, found.evaluation)
+            without = Outcome.of_other(policy, found)
             return any(
                 found.evaluation.truth_for(rule.when, target) is not Truth.FALSE
                 for target in without.runs

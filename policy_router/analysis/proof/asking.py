@@ -12,9 +12,9 @@ import datetime
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
 from typing import Any, Final, TypeAlias
 
+from policy_router.analysis.outcomes import Outcome
 from policy_router.analysis.proof.conditions import Opaque
 from policy_router.analysis.proof.names import ELEMENT, NOW, Names, Plain
 from policy_router.analysis.proof.solver import FALSE, TRUE, Formula, OutOfReachError, holds_in
@@ -25,8 +25,7 @@ from policy_router.analysis.proof.witness import Witness
 from policy_router.cel.ast import Attribute, Present, walk
 from policy_router.cel.evaluate import Program
 from policy_router.decision.evaluation import Evaluation
-from policy_router.decision.evaluator import decide, ended, fallbacks, wishes_of
-from policy_router.decision.prepared import Candidate
+from policy_router.decision.evaluator import decide
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import checked, spelt, values_of
 from policy_router.diagnostics.model import Span
@@ -48,50 +47,6 @@ class Answer(StrEnum):
     """A request does: the evaluator has decided it so."""
     UNDECIDED = "undecided"
     """It is not known."""
-
-
-class Outcome:
-    """What a policy decides of a request.
-
-    Attributes:
-        evaluation: the request, met by the policy.
-        ending: where the walk ended.
-        steps: the steps of the walk.
-    """
-
-    def __init__(self, policy: Policy, request: Plain, now: Moment) -> None:
-        """Decide a request.
-
-        Raises:
-            RequestError: it does not fit the policy.
-        """
-        fitting = checked(policy, request)
-        self._decide(Evaluation(policy, values_of(policy, fitting), now))
-
-    def _decide(self, evaluation: Evaluation) -> None:
-        self.evaluation = evaluation
-        self.ending, self.steps = ended(evaluation)
-
-    @classmethod
-    def met(cls, policy: Policy, evaluation: Evaluation) -> Outcome:
-        """Return what another policy decides of a request that fits it as well."""
-        found = cls.__new__(cls)
-        found._decide(Evaluation(policy, evaluation.values, evaluation.now))  # noqa: SLF001 - its own
-        return found
-
-    @property
-    def rule(self) -> str | None:
-        """The rule that ended the walk."""
-        return self.ending.rule.id if self.ending.rule else None
-
-    @cached_property
-    def runs(self) -> tuple[Candidate, ...]:
-        """The selected target and the planned fallbacks."""
-        selected = self.ending.selected
-        if selected is None:
-            return ()
-        planned = fallbacks(self.evaluation, self.ending, wishes_of(self.evaluation))
-        return (selected, *(candidate for candidate, _ in planned))
 
 
 Confirm: TypeAlias = Callable[[Sequence[Outcome]], bool]

@@ -18,7 +18,8 @@ from policy_router.analysis.proof.wishes import Wish, Wishes
 from policy_router.cel.ast import STRING, Attribute, Literal, Node
 from policy_router.cel.condition import Condition
 from policy_router.cel.evaluate import Program
-from policy_router.cel.simplify import Known, literal, reads_of, simplified, strings
+from policy_router.cel.simplify import Known, literal, simplified, strings
+from policy_router.cel.vocabulary import OUTCOME_NAMES
 from policy_router.decision.prepared import Prepared, known_of
 from policy_router.decision.record import ReasonCode
 from policy_router.domain import WISHES, ForbidRule, Level, Policy, PoolEntry, PrecedenceRule
@@ -75,6 +76,7 @@ class Place:
         return cls(level, model, provider, None, known)
 
 
+_OUTCOME: Final = frozenset(name.path for name in OUTCOME_NAMES)
 _ABSENT: Final = (
     *(f"price.{part}" for part in ("input", "output", "cache_read", "cache_write")),
     "context_window",
@@ -429,7 +431,9 @@ class Walk:
         """Return what a condition comes to where some names stand for others."""
         paths = self._paths.get(id(condition))
         if paths is None:
-            read = sorted(path for path in condition.reads if path.startswith("target."))
+            read = sorted(
+                it for it in condition.reads if it in _OUTCOME or it.startswith("target.")
+            )
             paths = self._paths[id(condition)] = tuple(read)
         key = id(condition), tuple([known.get(path) for path in paths])
         found = self._forbids.get(key)
@@ -547,13 +551,25 @@ class Walk:
             for place, literal_ in ended.selected.items():
                 yield ended, place, literal_
 
-    def runs(self, *, planned: bool = True) -> Iterable[tuple[Ended, Place, int]]:
+    def runs(self) -> Iterable[tuple[Ended, Place, int]]:
         """Yield each target on which a task may run: selected, or a planned fallback."""
         yield from self.ends()
-        if planned:
-            for ended in self.rules:
-                for place, literal_ in ended.planned.items():
-                    yield ended, place, literal_
+        for ended in self.rules:
+            for place, literal_ in ended.planned.items():
+                yield ended, place, literal_
+
+    def outcomes(self) -> Iterable[tuple[Known, int]]:
+        """Yield what an assertion sees of each target and of each refusal, with where it is so."""
+        for ended, place, literal_ in self.runs():
+            level = place.level.value
+            words = _words("selected", level, ended.rule.id, "", in_pool=place.entry is not None)
+            yield {**place.known, **words}, literal_
+        for ended in self.rules:
+            for code, literal_ in ended.refused.items():
+                words = _words("refused", "", ended.rule.id, code.value, in_pool=False)
+                yield {**_NO_TARGET, **words}, literal_
+        words = _words("refused", "", "", ReasonCode.NO_TARGET.value, in_pool=False)
+        yield {**_NO_TARGET, **words}, self.nothing
 
 
 def _provider(name: str | None) -> Node:
@@ -561,6 +577,15 @@ def _provider(name: str | None) -> Node:
     return literal(name) if name else PARENT
 
 
-def reads_target(condition: Condition) -> bool:
-    """Tell whether a condition looks at the target."""
-    return any(path.startswith("target.") for path in reads_of(condition.tree))
+def _words(outcome: str, level: str, rule: str, code: str, *, in_pool: bool) -> Known:
+    texts = {"outcome": outcome, "level": level, "rule": rule, "code": code}
+    words = {key: literal(word) for key, word in texts.items()}
+    return {**words, "in_pool": literal(in_pool)}
+
+
+_NO_TARGET: Final[Known] = {
+    **{f"target.{key}": literal("") for key in ("name", "model", "provider", "level")},
+    **{f"target.{key}": strings(()) for key in ("strengths", "supports")},
+    **dict.fromkeys(f"target.{key}" for key in _ABSENT),
+}
+"""What an assertion sees of the target of a refusal: nothing."""
