@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from msgspec import Struct
 
@@ -30,6 +30,9 @@ from policy_router.version import VERSION
 
 T = TypeVar("T")
 
+_BLOCK = 256 * 1024
+_NO_LINE = b"\0"
+"""What stands for a line that is too long: no JSON holds it."""
 _CHUNK = 8 * 1024 * 1024
 _SMALL = 24 * 1024 * 1024
 
@@ -70,7 +73,7 @@ class Chunk(Struct, frozen=True):
     def lines(self) -> Iterator[bytes]:
         """Yield its lines that have their end, without it; none where it was pruned meanwhile."""
         try:
-            stream = io.BufferedReader(open_file(self.path), 1024 * 1024)
+            stream = io.BufferedReader(open_file(self.path), _BLOCK)
         except FileNotFoundError:
             return
         with stream:
@@ -80,12 +83,21 @@ class Chunk(Struct, frozen=True):
                 while (line := stream.readline(MOST_LINE)) and not line.endswith(b"\n"):
                     place += len(line)
                 place += len(line) - 1
-            while line := stream.readline(MOST_LINE):
+            yield from self._from(stream, place)
+
+    def _from(self, stream: BinaryIO, place: int) -> Iterator[bytes]:
+        """Yield the lines from an offset on; one that is too long is shortened, and no line."""
+        rest = b""
+        while place < self.stop and (block := stream.read(_BLOCK)):
+            *lines, rest = (rest + block).split(b"\n")
+            for line in lines:
                 if place >= self.stop:
                     return
-                place += len(line)
-                if line.endswith(b"\n"):
-                    yield line[:-1]
+                place += len(line) + 1
+                yield line if len(line) < MOST_LINE else _NO_LINE
+            if len(rest) >= MOST_LINE:
+                place += len(rest) - len(_NO_LINE)
+                rest = _NO_LINE
 
 
 def covered_views(job: Job, chunk: Chunk) -> Iterator[LineView | None]:
