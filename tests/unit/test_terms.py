@@ -40,8 +40,8 @@ own owner p pages paint partial pass passed path pause pedantic penalty pending 
 place planned poll prepare prepared presence prev price progress prove prune pruned publish purpose
 pseudonyms queue ran rate read reader ready reason reasoning refused release reload remaining
 replaced reply report requested require required result retry root rotate router run schema scope
-second secret section seed sent seq serve served session severity shorten signature signer since size skip
-skipped slots source span spent state status stream strength strict support system tag team
+second secret section seed sent seq serve served session severity shorten signature signer since
+size skip skipped slots source span spent state status stream strength strict support system tag team
 temperature text thinking threshold time timeout title tls to token tool top total trace transport
 type unchanged uncovered unfit unknown unlogged unreadable unsupported until url usable usd use
 value verbosity verifier verify version violation wait waiting wanted warm watcher what when whole
