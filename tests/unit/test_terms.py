@@ -45,7 +45,8 @@ strength strict support system team temperature text thinking threshold time tim
 token tool top total trace transport type unchanged uncovered unfit unknown unlogged unreadable
 unsupported until url usable usd use value verbosity verifier verify version violation wait waiting
 wanted warm watcher what when whole why window wire without write
-commit loaded root tag
+annotation clean commit detail digest ended finding forbidden grace loaded outside part root silent
+tag twice unexplained
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""
