@@ -16,7 +16,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from policy_router.calls.closeable import Closeable
-from policy_router.calls.connections import require_sdk
+from policy_router.calls.connections import require_http
 from policy_router.calls.costs import estimate
 from policy_router.calls.executor import Executor
 from policy_router.calls.results import (
@@ -363,7 +363,7 @@ class Delegator(Closeable):
             return []
         chosen = [plan for plan in batch if plan.target is not None]
         if chosen and self._run_child is None:
-            require_sdk()
+            require_http()
         return chosen
 
     def _in_order(self, batch: Sequence[Planned], ran: Mapping[int, Result]) -> list[Result]:

@@ -94,6 +94,24 @@ class Gate:
             raise _unknown("the credential has expired")
         return found
 
+    @property
+    def everybody(self) -> Credential | None:
+        """What anybody may do, where no credentials are set up."""
+        return self._nobody
+
+    def of_sum(self, digest: str) -> Credential:
+        """Return who has signed in with a token of the file, by the SHA-256 sum of the token.
+
+        Raises:
+            Problem: the token was taken back, or has expired.
+        """
+        found = self._tokens.get(digest) if self._tokens else None
+        if found is None:
+            raise _unknown("the credential is not known")
+        if found.expires is not None and found.expires <= self._clock():
+            raise _unknown("the credential has expired")
+        return found
+
     async def _believe(self, token: str, digest: str) -> Credential:
         """Return whose a token of an issuer is, and remember it."""
         if self._issuers is None or token.startswith(PREFIX):

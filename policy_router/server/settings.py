@@ -155,6 +155,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         policy_poll: how often the address of a bundle is asked for a newer one.
         run: whether models are called: the gateway, and ``delegate_task``.
         gateway: how model calls are forwarded.
+        pages: whether there are pages for a browser.
     """
 
     listen: _Name = "127.0.0.1:8080"
@@ -178,6 +179,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     policy_poll: Duration = "30s"
     run: bool = False
     gateway: GatewaySettings = GatewaySettings()
+    pages: bool = True
 
     @property
     def may_spend(self) -> bool:
