@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _row(span: LiveSpan) -> tuple[str, ...]:
-    times = _second(span.first), _second(span.last)
+    times = (f"{moment_of(it):%Y-%m-%d %H:%M:%S}" for it in (span.first, span.last))
     return span.writer, *times, printable(span.revision[:_SHORT]), f"{span.decisions:,}"
 
 
