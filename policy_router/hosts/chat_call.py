@@ -54,7 +54,7 @@ def call(
     from policy_router.calls.sdk import connect  # noqa: PLC0415 - an extra
 
     if leg.api != CHAT:
-        raise OtherApiError(leg.api)
+        raise OtherApiError(f"{leg.model} speaks `{leg.api}`, and this host `{CHAT}`")
     limits, began = leg.limits, time.monotonic()
     end = began + limits.total if limits.total else float("inf")
     first = min(end, began + limits.first_byte) if limits.first_byte else end

@@ -219,7 +219,8 @@ class Plugin:
                 plan.failed(error, partial="".join(said))
             else:
                 return _counted(run, answer)
-        return _refusal(str(plan.error or "ended: the sub-agent has ended"))
+        why = plan.error
+        return _refusal(f"{why.code}: {why.message}" if why else "ended: the task has ended")
 
     def finish(self, **about: Any) -> None:
         """Note the end of a child, and log it."""
