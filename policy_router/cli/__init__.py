@@ -33,6 +33,8 @@ _COMMANDS = {
     "replay": "repeat the decisions of a log, by their own or another policy",
     "serve": "answer agents over HTTP",
     "mcp": "answer an agent over MCP, on standard input",
+    "connect": "let a policy decide in the settings of an agent's host",
+    "hook": "answer a host that asks before a sub-agent starts",
     "token": "make credentials for a service",
     "bundle": "put a policy into one signed file for services",
     "schema": "print a JSON Schema",
