@@ -27,7 +27,8 @@ FOLDER = ROOT / ".hosts"
 ADAPTERS = {
     "claude-agent-sdk": ("claude_code", "claude_code_hook"),
     "hermes-agent": ("hermes",),
-    "langchain": ("langchain",),
+    "langchain": ("deepagents", "langchain"),
+    "openai-agents": ("openai_agents",),
     "pydantic-ai": ("pydantic_ai",),
 }
 """The modules of ``policy_router.hosts`` that a host's tests must cover; a recipe has none."""
