@@ -35,8 +35,8 @@ frequent from full gained gap given goal goes growth has hash header health help
 identical idle if in inclusion index input instruction integrity is issuer item json jwks jwt k key
 kind label last left line listen load longest lost make mapping matrix max may megabytes message
 min missing model money most mutate name need never new newest no not note now number of old
-omitted on only order origin other otherwise out output over own owner p pages paint partial pass passed
-path pause pedantic penalty pending percent pick piece place planned poll prepare prepared presence
+omitted on only order origin other otherwise out output over own owner p pages paint partial pass
+passed path pause pedantic penalty pending percent pick piece place planned poll prepare prepared presence
 prev price progress prove prune pruned publish purpose queue ran rate read reader ready reason
 reasoning refused release reload remaining reply report requested require required result retry
 rotate router run schema scope second secret section seed sent seq serve served session severity
