@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 UV ?= uv
+HOSTS ?=
 LOCK_FLAGS ?=
 
 EXAMPLE := rules/examples/hermes
@@ -19,7 +20,7 @@ COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-strip-ext
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test lint bench format lock editor dist clean
+.PHONY: help demo quick test hosts lint bench format lock editor dist clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +46,9 @@ quick: $(INSTALLED) ## run the fast tests, after each edit: half a minute
 test: demo ## run the demo, then all tests that take no stress: a few minutes
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "not stress"
 
+hosts: $(INSTALLED) ## test with each agent's host, in an environment of its own; HOSTS=NAME for one
+	$(BIN)/python -m tests.hosts $(HOSTS)
+
 lint: $(INSTALLED) ## check style, types and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -64,11 +68,16 @@ lock: ## resolve the dependencies again (needs uv; LOCK_FLAGS=--upgrade for newe
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) --group sdk-lowest -o requirements/sdk-lowest.txt
 	$(COMPILE) -c requirements/dev.txt -o requirements/core.txt pyproject.toml
+	$(COMPILE) --extra dask -c requirements/dev.txt -o requirements/dask.txt pyproject.toml
 	$(COMPILE) --extra mcp -c requirements/dev.txt -o requirements/mcp.txt pyproject.toml
 	$(COMPILE) --extra otel -c requirements/dev.txt -o requirements/otel.txt pyproject.toml
+	$(COMPILE) --extra prove -c requirements/dev.txt -o requirements/prove.txt pyproject.toml
 	$(COMPILE) --extra run -c requirements/dev.txt -o requirements/run.txt pyproject.toml
 	$(COMPILE) --extra serve -c requirements/dev.txt -o requirements/serve.txt pyproject.toml
 	$(COMPILE) --extra sign -c requirements/dev.txt -o requirements/sign.txt pyproject.toml
+	for host in requirements/hosts/*.in; do \
+		$(COMPILE) --no-annotate --no-emit-package policy-router -o "$${host%.in}.txt" "$$host" || exit; \
+	done
 
 editor: ## bundle the scripts of others that the pages use (needs npm)
 	.ci/editor/bundle
@@ -78,7 +87,7 @@ dist: $(INSTALLED) ## build the sdist, and from it the wheel
 	$(BIN)/python -m build --no-isolation
 
 clean: ## remove what the other targets made
-	rm -rf .venv .demo benchmarks/.venvs dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf .venv .hosts .demo benchmarks/.venvs dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	find policy_router tests -type d -name __pycache__ -prune -exec rm -rf {} +
 

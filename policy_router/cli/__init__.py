@@ -21,6 +21,7 @@ _COMMANDS = {
     "check": "find the problems of policies",
     "show": "show a policy as it decides, or who may use what",
     "diff": "say what tells two policies apart",
+    "fmt": "put rule files and tests into one layout",
     "test": "run the tests of policies",
     "decide": "decide the targets of tasks",
     "explain": "explain the decision about a task, or the code of a diagnostic",

@@ -87,6 +87,12 @@ def decided(evaluation: Evaluation, request: Request) -> DecisionRecord:
     return DecisionRecord(prepared.name, prepared.engine, now, request.given, decision, steps)
 
 
+def ended(evaluation: Evaluation) -> tuple[Ending, Sequence[rec.Step]]:
+    """Return where the walk ends, and its steps: a decision without what its record says of it."""
+    walk = _Walk(evaluation)
+    return walk.run(), walk.steps
+
+
 def permitted(
     policy: Policy,
     request: Request | Mapping[str, Any],

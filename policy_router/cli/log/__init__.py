@@ -21,6 +21,7 @@ _COMMANDS = {
     "ls": "list decisions, the newest first",
     "show": "show one decision, its reasons and its execution",
     "tail": "show the last lines",
+    "report": "report spend, refusals, wishes, rules, models or callers",
     "stats": "count decisions, tokens and costs",
     "prune": "remove old segments that a checkpoint covers",
 }
