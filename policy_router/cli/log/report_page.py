@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from policy_router.cli.fitting import dollars, fitted, wrapped
@@ -33,7 +33,7 @@ def as_text(found: LogReport, paint: Paint | None = None) -> str:
     return "\n".join([*lines, *total_lines(found)])
 
 
-def _texts(found: LogReport) -> tuple[Sequence[str], list[Sequence[str]]]:
+def _texts(found: LogReport) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return heads and texts of the rows; more columns than have room become one."""
     rows = [tuple(map(printable, row.key)) for row in found.rows]
     if len(found.columns) <= _MOST_COLUMNS:
