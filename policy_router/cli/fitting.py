@@ -17,7 +17,10 @@ _TARGET: Final = re.compile(r'([^\s()"]+) \(\S+( at \S+)?\)')
 
 
 def fitted(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Container[int] = ()
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: Container[int] = (),
+    whole: Container[int] = (),
 ) -> str:
     """Return a table of at most 80 columns: the widest of its texts are cut, and numbers never.
 
@@ -25,12 +28,15 @@ def fitted(
         heads: the names of the columns.
         rows: the cells.
         numbers: the columns that are numbers, which end below each other.
+        whole: the columns that are not cut, such as ids.
     """
     lines = [list(heads), *map(list, rows)]
     if _columns(_widths(lines)) > COLUMNS:
         lines = [[*map(_without_model, line)] for line in lines]
     widths = _widths(lines)
-    texts = [column for column in range(len(widths)) if column not in numbers]
+    texts = [
+        column for column in range(len(widths)) if column not in numbers and column not in whole
+    ]
     while _columns(widths) > COLUMNS:
         widest = max(texts, key=widths.__getitem__)
         if widths[widest] <= _NARROWEST:

@@ -262,11 +262,11 @@ def test_what_was_pruned_is_no_orphan(tmp_path: Path, run: Run) -> None:
     prune(tmp_path, before, SIGNER)
     assert not (tmp_path / "a/00000001.jsonl").exists()
     ran = run("log", "show", str(tmp_path), id_of(0))
-    assert (ran.code, "is not here: it may have been pruned" in ran.err) == (2, True)
+    assert (ran.code, "with this id: it may have been pruned" in ran.err) == (2, True)
     ran = run("log", "show", str(tmp_path), id_of(11))
     assert (ran.code, "is not here: it may have been pruned" in ran.out) == (0, True)
     ran = run("log", "show", str(tmp_path), late.replace("fff-0", "ffe-0"))
-    assert (ran.code, "never was in this log" in ran.err) == (2, True)
+    assert (ran.code, ran.err.endswith("there is no decision with this id\n")) == (2, True)
     ran = run("log", "show", str(tmp_path), late)
     assert (ran.code, "never was in this log" in ran.out) == (1, True)
     for number, words in ((77, "may have been pruned"), (78, "never was in this log")):

@@ -80,8 +80,10 @@ def _about(reader: LogReader, decision_id: str) -> list[Line]:
     try:
         return reader.about(decision_id)
     except NoDecisionError:
-        absence = absence_of(reader, [], decision_id)
-        raise LogError(str(reader.folder.path), f"the decision {absence}") from None
+        if absence_of(reader, [], decision_id) is not Absence.PRUNED:
+            raise
+        reason = "there is no decision with this id: it may have been pruned"
+        raise LogError(str(reader.folder.path), reason) from None
 
 
 def _print_json(reader: LogReader, lines: Sequence[Line]) -> None:
@@ -112,7 +114,7 @@ def _print_all(
     if children:
         out("\ndecisions of its child")
         rows = [(*it[1:5], it[6]) for it in map(_child_row, children)]
-        out(fitted((*HEADS[1:5], HEADS[6]), rows))
+        out(fitted((*HEADS[1:5], HEADS[6]), rows, whole=(0,)))
 
 
 def _event_rows(events: Sequence[Line]) -> Iterator[tuple[str, ...]]:
