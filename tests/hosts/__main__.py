@@ -25,9 +25,10 @@ ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "requirements" / "hosts"
 FOLDER = ROOT / ".hosts"
 ADAPTERS = {
-    "claude-agent-sdk": ("claude", "claude_code"),
+    "claude-agent-sdk": ("claude_code", "claude_code_hook"),
     "hermes-agent": ("hermes",),
-    "langchain": ("langchain",),
+    "langchain": ("deepagents", "langchain"),
+    "openai-agents": ("openai_agents",),
     "pydantic-ai": ("pydantic_ai",),
 }
 """The modules of ``policy_router.hosts`` that a host's tests must cover; a recipe has none."""
@@ -89,7 +90,9 @@ class Host:
     def version(self) -> str:
         """Return the version that its environment has."""
         places = self.environment.glob("lib/python*/site-packages")
-        found = importlib.metadata.distributions(name=self.distribution, path=[str(it) for it in places])
+        found = importlib.metadata.distributions(
+            name=self.distribution, path=[str(it) for it in places]
+        )
         return next((it.version for it in found), "-")
 
 

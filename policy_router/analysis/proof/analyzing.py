@@ -139,7 +139,7 @@ class _Analyst:
                     examples.append((request, now))
 
     def answer(self, item: Item, question: Question) -> AnalysisItem:
-        answered = self.asking.ask(question, small=item.kind != "pick")
+        answered = self.asking.ask(question)
         by: tuple[str, ...] = ()
         if item.kind == "entry" and answered.answer is Answer.CAN:
             by = tuple(self._selecting(question.key[1]))  # type: ignore[index]

@@ -120,9 +120,9 @@ class Witness:
             "below": [],
         }
         for key, it in questions.items():
-            if isinstance(key, tuple) and key[0] in parts and isinstance(key[1], str):
-                if self._holds(it.literal) or key[0] == "below":
-                    parts[key[0]].append(key[1])
+            is_part = isinstance(key, tuple) and key[0] in parts and isinstance(key[1], str)
+            if is_part and (key[0] == "below" or self._holds(it.literal)):
+                parts[key[0]].append(key[1])
         first = max(parts["startsWith"], key=len, default="")
         last = max(parts["endsWith"], key=len, default="")
         middle = "".join(it for it in parts["contains"] if it not in first and it not in last)
