@@ -28,6 +28,7 @@ ADAPTERS = {
     "claude-agent-sdk": ("claude", "claude_code"),
     "hermes-agent": ("hermes",),
     "langchain": ("deepagents", "langchain"),
+    "litellm": ("litellm",),
     "openai-agents": ("openai_agents",),
     "pydantic-ai": ("pydantic_ai",),
 }
