@@ -379,9 +379,9 @@ def test_a_policy_that_cannot_be_read_refuses(tmp_path: Path) -> None:
 def test_a_log_that_takes_nothing_refuses(all_peers: Peers, tmp_path: Path) -> None:
     (tmp_path / "policy.json").write_text(policy_of(all_peers))
     (tmp_path / "log").write_text("no folder")
-    with PolicyHost(tmp_path / "policy.json", log=tmp_path / "log") as host:
-        with pytest.raises(HTTPException) as caught:
-            hook(PolicyHandler(host))
+    host = PolicyHost(tmp_path / "policy.json", log=tmp_path / "log")
+    with host, pytest.raises(HTTPException) as caught:
+        hook(PolicyHandler(host))
     assert caught.value.status_code == 503
     assert "log_unavailable" in str(caught.value.detail)
 
