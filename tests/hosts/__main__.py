@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "requirements" / "hosts"
 FOLDER = ROOT / ".hosts"
 ADAPTERS = {
-    "claude-agent-sdk": ("claude", "claude_code"),
+    "claude-agent-sdk": ("claude_code", "claude_code_hook"),
     "hermes-agent": ("hermes",),
     "langchain": ("deepagents", "langchain"),
     "litellm": ("litellm",),
