@@ -26,7 +26,7 @@ LOCKS = ROOT / "requirements" / "hosts"
 FOLDER = ROOT / ".hosts"
 ADAPTERS = {
     "claude-agent-sdk": ("claude_code", "claude_code_hook"),
-    "hermes-agent": ("hermes",),
+    "hermes-agent": ("hermes", "chat_call"),
 }
 """The modules of ``policy_router.hosts`` that a host's tests must cover; a recipe has none."""
 
