@@ -27,6 +27,9 @@ FOLDER = ROOT / ".hosts"
 ADAPTERS = {
     "claude-agent-sdk": ("claude_code", "claude_code_hook"),
     "hermes-agent": ("hermes", "chat_call"),
+    "langchain": ("deepagents", "langchain"),
+    "openai-agents": ("openai_agents",),
+    "pydantic-ai": ("pydantic_ai",),
 }
 """The modules of ``policy_router.hosts`` that a host's tests must cover; a recipe has none."""
 
@@ -41,7 +44,7 @@ class Host:
     """A host that the package is tested with.
 
     Attributes:
-        name: the name of its distribution, and of its lock.
+        name: the name of its lock.
     """
 
     name: str
@@ -50,6 +53,12 @@ class Host:
     def lock(self) -> Path:
         """The lock of its environment."""
         return LOCKS / f"{self.name}.txt"
+
+    @property
+    def distribution(self) -> str:
+        """The name of its distribution, which its requirements begin with."""
+        first = self.lock.with_suffix(".in").read_text(encoding="utf-8").splitlines()[0]
+        return first.partition("==")[0].partition("[")[0]
 
     @property
     def tests(self) -> Path:
@@ -81,7 +90,9 @@ class Host:
     def version(self) -> str:
         """Return the version that its environment has."""
         places = self.environment.glob("lib/python*/site-packages")
-        found = importlib.metadata.distributions(name=self.name, path=[str(it) for it in places])
+        found = importlib.metadata.distributions(
+            name=self.distribution, path=[str(it) for it in places]
+        )
         return next((it.version for it in found), "-")
 
 
