@@ -26,7 +26,7 @@ LOCKS = ROOT / "requirements" / "hosts"
 FOLDER = ROOT / ".hosts"
 ADAPTERS = {
     "claude-agent-sdk": ("claude_code", "claude_code_hook"),
-    "hermes-agent": ("hermes",),
+    "hermes-agent": ("hermes", "chat_call"),
     "langchain": ("deepagents", "langchain"),
     "litellm": ("litellm",),
     "openai-agents": ("openai_agents",),
