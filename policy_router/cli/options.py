@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import re
 from collections.abc import Iterable, Mapping
 from importlib import import_module
@@ -139,6 +140,25 @@ def add_format(parser: argparse.ArgumentParser, *more: str, text: str = "default
     """Add the option that says how results are written: ``human``, ``json`` or one of more."""
     choices = ["human", "json", *more]
     parser.add_argument("--format", choices=choices, default="human", help=text)
+
+
+def add_proof(parser: argparse.ArgumentParser) -> None:
+    """Add what questions about all requests have in common."""
+    add_now(parser, "time of example requests, where any is good")
+    parser.add_argument(
+        "--seconds",
+        metavar="N",
+        type=number,
+        default=600,
+        help="processor time after which what is left is undecided; default: 600",
+    )
+    add_format(parser, "sarif", "markdown")
+
+
+def example_time(options: argparse.Namespace) -> datetime.datetime:
+    """Return the time of example requests: the given one, else that of the clock in seconds."""
+    now: datetime.datetime = options.now
+    return now if options.is_now_given else now.replace(microsecond=0)
 
 
 def number(text: str) -> int:

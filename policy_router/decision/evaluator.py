@@ -87,6 +87,12 @@ def decided(evaluation: Evaluation, request: Request) -> DecisionRecord:
     return DecisionRecord(prepared.name, prepared.engine, now, request.given, decision, steps)
 
 
+def ended(evaluation: Evaluation) -> tuple[Ending, Sequence[rec.Step]]:
+    """Return where the walk ends, and its steps: a decision without what its record says of it."""
+    walk = _Walk(evaluation)
+    return walk.run(), walk.steps
+
+
 def permitted(
     policy: Policy,
     request: Request | Mapping[str, Any],
@@ -114,6 +120,37 @@ def permitted(
         raise ValueError("nothing is asked for but at level call or task")
     request, now = checked(policy, request), moment(now)
     return permitted_names(Evaluation(policy, values_of(policy, request), now), level)
+
+
+def forbidding(
+    policy: Policy,
+    request: Request | Mapping[str, Any],
+    target: rec.Target,
+    *,
+    now: datetime.datetime | str,
+    level: Level,
+) -> tuple[str, ...]:
+    """Return the enforced forbid rules that are against a target, whoever proposed it.
+
+    Args:
+        policy: a compiled policy.
+        request: the wishes and facts.
+        target: what something runs on; its parameters do not matter.
+        now: the time of the decision.
+        level: the level that conditions are told of.
+
+    Returns:
+        Their ids, in file order; with those that cannot be evaluated, which never admit.
+
+    Raises:
+        RequestError: as for :func:`decide`.
+    """
+    request, now = checked(policy, request), moment(now)
+    evaluation = Evaluation(policy, values_of(policy, request), now)
+    entry = next((it for it in policy.pool or () if it.name == target.entry), None)
+    candidate = Candidate(target.model, target.provider, level, entry)
+    against = evaluation.possible_forbids(candidate)
+    return tuple(it.rule.id for it in against if evaluation.matches(it, candidate) is not False)
 
 
 class Proposal(Struct, frozen=True):

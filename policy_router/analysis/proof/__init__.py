@@ -1,0 +1,1 @@
+"""Proof: what no request, or some request, can bring about under a policy."""

@@ -1,0 +1,368 @@
+"""What is asked of a policy without being told: can each of its parts matter?"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from policy_router.analysis.outcomes import Outcome
+from policy_router.analysis.proof.asking import (
+    Answer,
+    Answered,
+    Asking,
+    Confirm,
+    Moment,
+    Progress,
+    Question,
+)
+from policy_router.analysis.proof.sampling import Samples
+from policy_router.analysis.proof.walk import Place, Walk
+from policy_router.cel.condition import Condition
+from policy_router.cel.evaluate import FAILURE, Program, Truth
+from policy_router.decision.evaluation import Evaluation
+from policy_router.decision.prepared import Candidate
+from policy_router.diagnostics.model import Span
+from policy_router.domain import ForbidRule, Level, Note, Policy
+
+_SAMPLES: Final = 300
+_MOST_EXAMPLES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What is asked about a part of a policy.
+
+    Attributes:
+        kind: the kind of the question, such as ``selects``.
+        part: the part, in words.
+        text: the question, in words.
+        span: where the part is written.
+        blamed: whether *never* is a finding; else *can* is one, where ``notable``.
+        notable: whether *can* is a finding.
+    """
+
+    kind: str
+    part: str
+    text: str
+    span: Span | None = None
+    blamed: bool = True
+    notable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisItem:
+    """A question about a part of a policy, with its answer.
+
+    Attributes:
+        item: what was asked.
+        answered: the answer.
+        by: for an entry: the rules that select it.
+    """
+
+    item: Item
+    answered: Answered
+    by: tuple[str, ...] = ()
+
+    @property
+    def is_finding(self) -> bool:
+        """Whether this is something to look at."""
+        if self.answered.answer is Answer.NEVER:
+            return self.item.blamed
+        return self.answered.answer is Answer.CAN and self.item.notable
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """The answers about a policy.
+
+    Attributes:
+        policy: the policy.
+        items: the questions with their answers.
+        alike: parts that say the same, in words, each with its place.
+    """
+
+    policy: Policy = field(repr=False)
+    items: tuple[AnalysisItem, ...]
+    alike: tuple[tuple[str, Span | None], ...] = ()
+
+    def count(self, answer: Answer) -> int:
+        """Return how many questions have an answer."""
+        return sum(it.answered.answer is answer for it in self.items)
+
+
+def analyze(
+    policy: Policy,
+    *,
+    now: datetime.datetime,
+    seconds: float | None = None,
+    progress: Progress = lambda _done, _total: None,
+) -> Analysis:
+    """Ask whether each part of a policy can matter.
+
+    Args:
+        policy: the policy.
+        now: the time of example requests where any is good.
+        seconds: how much time of the processor may be used; None for any.
+        progress: is told how many of how many questions were asked.
+
+    Raises:
+        ModuleNotFoundError: the extra for proofs is not installed.
+    """
+    analyst = _Analyst(policy, now, seconds)
+    questions = [*analyst.questions()]
+    analyst.sample()
+    items = []
+    for number, (item, question) in enumerate(questions, start=1):
+        items.append(analyst.answer(item, question))
+        progress(number, len(questions))
+    return Analysis(policy, tuple(items), tuple(_alike(policy)))
+
+
+class _Analyst:
+    def __init__(self, policy: Policy, now: Moment, seconds: float | None) -> None:
+        self.policy = policy
+        self.asking = Asking([policy], now=now, seconds=seconds)
+        self.walk: Walk = self.asking.walks[0]
+        self.events = Events(policy)
+        self.own = {source.name for source in policy.sources}
+
+    def sample(self) -> None:
+        """Decide requests from the policy's own words, and note what comes about."""
+        samples = Samples(self.asking.names, self.asking.now)
+        for request, now in (*samples.single(), *samples.mixed(_SAMPLES)):
+            outcomes = self.asking.outcomes(request, now)
+            for key in self.events.of(outcomes[0]) if outcomes else ():
+                examples = self.asking.known.setdefault(key, [])
+                if len(examples) < _MOST_EXAMPLES:
+                    examples.append((request, now))
+
+    def answer(self, item: Item, question: Question) -> AnalysisItem:
+        answered = self.asking.ask(question)
+        by: tuple[str, ...] = ()
+        if item.kind == "entry" and answered.answer is Answer.CAN:
+            by = tuple(self._selecting(question.key[1]))  # type: ignore[index]
+        return AnalysisItem(item, answered, by)
+
+    def _selecting(self, position: int) -> Iterator[str]:
+        """Yield the rules that select an entry."""
+        for ended in self.walk.rules:
+            found = [
+                literal
+                for place, literal in ended.selected.items()
+                if place.entry is not None and place.entry.position == position
+            ]
+            key = ("by", ended.rule.id, position)
+            question = self._about(key, self.asking.formula.any(found))
+            if found and self.asking.ask(question, small=False).answer is Answer.CAN:
+                yield ended.rule.id
+
+    # The questions.
+
+    def questions(self) -> Iterator[tuple[Item, Question]]:
+        """Yield what is asked, part by part."""
+        yield from self._about_rules()
+        yield from self._about_entries()
+        yield from self._about_forbids()
+        yield from self._about_outcomes()
+        yield from self._about_failures()
+
+    def _about(self, key: tuple[Any, ...], literal: int) -> Question:
+        return Question(key, literal, lambda outcomes: key in self.events.of(outcomes[0]))
+
+    def _about_rules(self) -> Iterator[tuple[Item, Question]]:
+        for ended in self.walk.rules:
+            rule = ended.rule
+            literal = self.asking.formula.any(ended.selected.values())
+            is_own = rule.span is not None and rule.span.source.name in self.own
+            part = f"precedence rule `{rule.id}`"
+            item = Item("rule", part, f"{part} selects a target", rule.span, blamed=is_own)
+            yield item, self._about(("rule", rule.id), literal)
+
+    def _about_entries(self) -> Iterator[tuple[Item, Question]]:
+        found: dict[int, list[int]] = {}
+        for _, place, literal in self.walk.ends():
+            if place.entry is not None:
+                found.setdefault(place.entry.position, []).append(literal)
+        for entry in self.policy.pool or ():
+            literal = self.asking.formula.any(found.get(entry.position, ()))
+            part = f"entry `{entry.name}`"
+            item = Item("entry", part, f"{part} is selected", entry.span)
+            yield item, self._about(("entry", entry.position), literal)
+        yield from self._about_picks()
+
+    def _about_picks(self) -> Iterator[tuple[Item, Question]]:
+        found: dict[int, list[int]] = {}
+        for ended, place, literal in self.walk.ends():
+            if place.entry is not None and ended.rule.use is Level.POOL and not ended.rule.entry:
+                found.setdefault(place.entry.position, []).append(literal)
+        for entry in self.policy.pool or ():
+            if entry.pick is not None:
+                literal = self.asking.formula.any(found.get(entry.position, ()))
+                part = f"`pick` of entry `{entry.name}`"
+                item = Item("pick", part, f"{part} wins", entry.pick.span)
+                yield item, self._about(("pick", entry.position), literal)
+
+    def _about_forbids(self) -> Iterator[tuple[Item, Question]]:
+        formula = self.asking.formula
+        for rule in self.policy.forbid:
+            if not rule.enforce:
+                continue
+            hits: dict[int, list[int]] = {}
+            for _, place, literal in self.walk.runs():
+                free = self.walk.forbidden(rule, place)[1]
+                hits.setdefault(free, []).append(literal)
+            literal = formula.any(
+                [formula.all((-free, formula.any(runs))) for free, runs in hits.items()]
+            )
+            switches = {**self.walk.switches}
+            off = switches.pop(rule.id)
+            part = f"forbid rule `{rule.id}`"
+            item = Item("forbid", part, f"{part} makes a difference", rule.span)
+            confirm = self._without(rule)
+            assumed = (*switches.values(), -off)
+            yield item, Question(("forbid", rule.id), literal, confirm, assumed)
+
+    def _without(self, rule: ForbidRule) -> Confirm:
+        """Confirm that a decision would have another target, or fallback, without a forbid rule."""
+        others = tuple(it for it in self.policy.forbid if it is not rule)
+        policy = replace(self.policy, forbid=others)
+
+        def confirm(outcomes: Sequence[Outcome]) -> bool:
+            found = outcomes[0]
+            without = Outcome.of_other(policy, found)
+            return any(
+                found.evaluation.truth_for(rule.when, target) is not Truth.FALSE
+                for target in without.runs
+            )
+
+        return confirm
+
+    def _about_outcomes(self) -> Iterator[tuple[Item, Question]]:
+        item = Item("no_target", "the precedence", "no rule selects a target", blamed=False)
+        yield item, self._about(("no_target",), self.walk.nothing)
+        if self.policy.pool is not None:
+            literal = self.asking.formula.any(
+                [literal for _, place, literal in self.walk.ends() if place.entry is None]
+            )
+            text = "a model outside the pool runs"
+            item = Item("outside", "the pool", text, blamed=False, notable=True)
+            yield item, self._about(("outside",), literal)
+        for ended in self.walk.rules:
+            for code, literal in ended.refused.items():
+                part = f"precedence rule `{ended.rule.id}`"
+                text = f"{part} refuses with {code.value}"
+                item = Item("refusal", part, text, ended.rule.span, blamed=False)
+                yield item, self._about(("refused", ended.rule.id, code.value), literal)
+
+    # What can fail.
+
+    def _about_failures(self) -> Iterator[tuple[Item, Question]]:
+        for ended in self.walk.rules:
+            if ended.rule.when is not None:
+                part = f"`when` of rule `{ended.rule.id}`"
+                yield from self._failing(part, ended.rule.when, [None])
+        for entry in self.policy.pool or ():
+            places = [self.walk.place(entry, level) for level in self._levels()]
+            for word, condition in (("allow", entry.allow), ("pick", entry.pick)):
+                if condition is not None:
+                    part = f"`{word}` of entry `{entry.name}`"
+                    yield from self._failing(part, condition, places)
+        for rule in self.policy.forbid:
+            every = [place for _, place, _ in self.walk.runs()]
+            yield from self._failing(f"forbid rule `{rule.id}`", rule.when, every)
+
+    def _levels(self) -> list[Level]:
+        return [*dict.fromkeys(rule.use for rule in self.policy.precedence)]
+
+    def _failing(
+        self, part: str, condition: Condition, places: Any
+    ) -> Iterator[tuple[Item, Question]]:
+        if not self.walk.conditions.may_fail(condition.tree, guarded=True):
+            return
+        found = {}
+        for place in places:
+            true, false = self.walk.about(condition, place.known if place else {})
+            found[true, false] = place
+        formula = self.asking.formula
+        literal = formula.any([formula.all((-true, -false)) for true, false in found])
+        item = Item(
+            "fails", part, f"{part} cannot be evaluated", condition.span, blamed=False, notable=True
+        )
+        confirm = self._fails(condition, [*found.values()])
+        yield item, Question(("fails", part), literal, confirm)
+
+    def _fails(self, condition: Condition, places: list[Place | None]) -> Confirm:
+        def confirm(outcomes: Sequence[Outcome]) -> bool:
+            evaluation = outcomes[0].evaluation
+            found = (evaluation.evaluate(condition, _candidate(evaluation, it)) for it in places)
+            return any(outcome is FAILURE for outcome in found)
+
+        return confirm
+
+
+def _candidate(evaluation: Evaluation, place: Place | None) -> Candidate | None:
+    """Return the target that a place is for a request."""
+    if place is None:
+        return None
+    if place.entry is not None:
+        return evaluation.candidate(place.entry, place.level)
+    model, provider = (
+        Program(it).evaluate(evaluation.frame) for it in (place.model, place.provider)
+    )
+    return Candidate(str(model), str(provider), place.level)
+
+
+class Events:
+    """What the decisions of a policy bring about, as the keys of questions."""
+
+    def __init__(self, policy: Policy) -> None:
+        """Take the rules of a policy."""
+        self._picking = {
+            rule.id for rule in policy.precedence if rule.use is Level.POOL and rule.entry is None
+        }
+
+    def of(self, outcome: Outcome) -> Iterator[tuple[Any, ...]]:
+        """Yield the keys of what a decision brings about."""
+        ending, rule = outcome.ending, outcome.rule
+        if ending.rejection is not None:
+            code = ending.rejection.code.value
+            yield ("no_target",) if rule is None else ("refused", rule, code)
+        if ending.selected is not None:
+            entry = ending.selected.entry
+            yield ("rule", rule)
+            if entry is None:
+                yield ("outside",)
+                return
+            yield ("entry", entry.position)
+            yield ("by", rule, entry.position)
+            if rule in self._picking:
+                yield ("pick", entry.position)
+        for step in outcome.steps:
+            for candidate in step.candidates or ():
+                if candidate.forbid:
+                    yield ("forbid", candidate.forbid)
+
+
+def _alike(policy: Policy) -> Iterator[tuple[str, Span | None]]:
+    """Yield the parts of a policy that say the same as an earlier one."""
+    entries: dict[object, str] = {}
+    for entry in policy.pool or ():
+        key = replace(
+            entry, name="", aliases=(), strengths=(), note=Note(), span=None, shares_name=False
+        )
+        first = entries.setdefault(key, entry.name)
+        if first != entry.name:
+            yield f"entry `{entry.name}` is the same as entry `{first}`", entry.span
+    forbids: dict[object, str] = {}
+    for rule in policy.forbid:
+        first = forbids.setdefault((rule.when.tree, rule.enforce), rule.id)
+        if first != rule.id:
+            yield f"forbid rule `{rule.id}` is the same as forbid rule `{first}`", rule.span
+    rules: dict[object, str] = {}
+    for it in policy.precedence:
+        same = (it.use, it.when and it.when.tree, it.entry, it.order_by and it.order_by.tree)
+        first = rules.setdefault((*same, it.reject, it.in_pool, it.fallback), it.id)
+        if first != it.id:
+            yield f"precedence rule `{it.id}` is the same as precedence rule `{first}`", it.span

@@ -1,0 +1,391 @@
+"""Values that nobody knows yet, as far as conditions look at them.
+
+A *term* stands for a text, a number or a list of texts of a request. What conditions ask of it is a
+literal: is it equal to this constant, at most that number, does it begin so? Answers that exclude
+each other exclude each other in the formula, as far as that is cheap: what is left out lets more
+models in, never fewer. Each answer also has a function that tells it of a value, so that a value
+can be found for a model.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from policy_router.analysis.proof.solver import FALSE, TRUE, Formula
+
+Test: TypeAlias = Callable[[Any], bool]
+"""Tells the answer to a question about a value."""
+Derive: TypeAlias = Callable[[Hashable, Test], int]
+"""Returns the literal of a question about a value that follows from another one."""
+
+INT_MIN: Final = -(2**63)
+INT_MAX: Final = 2**63 - 1
+_MOST_PAIRS: Final = 24
+"""The most questions of one kind that are compared with each other in pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about a term.
+
+    Attributes:
+        literal: whether the answer is yes.
+        test: tells the answer for a value.
+    """
+
+    literal: int
+    test: Test
+
+
+class Text:
+    """A text.
+
+    Attributes:
+        name: what it stands for.
+        words: constants that it is compared with, each with whether it is that.
+        questions: what else is asked of it.
+    """
+
+    def __init__(self, formula: Formula, name: str, derive: Derive | None = None) -> None:
+        """Begin with a text of which nothing is known.
+
+        Args:
+            formula: what is known is added to it.
+            name: what it stands for.
+            derive: for a text that follows from another term: asks that one.
+        """
+        self.name = name
+        self.words: dict[str, int] = {}
+        self.questions: dict[Hashable, Question] = {}
+        self._formula, self._derive = formula, derive
+        self._is_any = FALSE
+        self._twins: list[tuple[Text, int]] = []
+        self._closed = False
+
+    def restrict(self, words: Iterable[str]) -> None:
+        """Let it be one of some words."""
+        self._formula.add(*[self.equals(word) for word in words])
+        self._closed = True
+
+    def equals(self, word: str) -> int:
+        """Return whether it is a word."""
+        found = self.words.get(word)
+        if found is None:
+            found = self._equals(word)
+        return found
+
+    def _equals(self, word: str) -> int:
+        formula = self._formula
+        if self._closed:
+            self.words[word] = FALSE
+            return FALSE
+        literal = self._derive(("==", word), word.__eq__) if self._derive else formula.new()
+        self.words[word] = literal
+        formula.add(-self._is_any, -literal)
+        self._is_any = formula.any((self._is_any, literal))
+        for question in self.questions.values():
+            formula.add(-literal, question.literal if question.test(word) else -question.literal)
+        for other, same in self._twins:
+            formula.same(literal, other.equals(word), where=same)
+            formula.add(-literal, -other.equals(word), same)
+        return literal
+
+    def asks(self, key: Hashable, test: Test) -> int:
+        """Return whether a question about it is answered with yes.
+
+        Args:
+            key: names the question.
+            test: tells the answer for a value.
+        """
+        found = self.questions.get(key)
+        if found is None:
+            derived = self._derive
+            literal = derived((key,), test) if derived else self._formula.new()
+            found = self.questions[key] = Question(literal, test)
+            for word, same in self.words.items():
+                self._formula.add(-same, literal if test(word) else -literal)
+            self._relate(key, literal)
+        return found.literal
+
+    def _relate(self, key: Hashable, literal: int) -> None:
+        """Compare a question about a part of the text with others of its kind."""
+        if not isinstance(key, tuple) or key[0] not in _PARTS:
+            return
+        kind, part = key
+        alike = [it for it in self.questions if isinstance(it, tuple) and it[0] == kind]
+        for other in alike[:_MOST_PAIRS]:
+            if other == key:
+                continue
+            second = self.questions[other].literal
+            if _PARTS[kind](part, other[1]):
+                self._formula.add(-literal, second)
+            elif _PARTS[kind](other[1], part):
+                self._formula.add(-second, literal)
+            elif kind not in {"contains", "below"}:
+                self._formula.add(-literal, -second)
+
+    def is_same(self, other: Text) -> int:
+        """Return whether it is equal to another text."""
+        if self is other:
+            return TRUE
+        for twin, same in self._twins:
+            if twin is other:
+                return same
+        literal, formula = self._formula.new(), self._formula
+        for twin, same in [*self._twins]:
+            for third, second in other._twins:
+                if twin is third:
+                    formula.add(-same, -second, literal)
+                    formula.add(-same, -literal, second)
+                    formula.add(-literal, -second, same)
+        self._twins.append((other, literal))
+        other._twins.append((self, literal))
+        for word in dict.fromkeys((*self.words, *other.words)):
+            one, two = self.equals(word), other.equals(word)
+            formula.same(one, two, where=literal)
+            formula.add(-one, -two, literal)
+        for key in self.questions.keys() & other.questions.keys():
+            formula.same(self.questions[key].literal, other.questions[key].literal, where=literal)
+        return literal
+
+    @property
+    def twins(self) -> Sequence[tuple[Text, int]]:
+        """The texts that it is compared with, each with whether they are equal."""
+        return self._twins
+
+
+def _is_prefix(part: str, other: str) -> bool:
+    return part.startswith(other)
+
+
+def _is_suffix(part: str, other: str) -> bool:
+    return part.endswith(other)
+
+
+def _is_part(part: str, other: str) -> bool:
+    return other in part
+
+
+def _is_lower(part: str, other: str) -> bool:
+    return part <= other
+
+
+_PARTS: Final[dict[Any, Callable[[str, str], bool]]] = {
+    "startsWith": _is_prefix,
+    "endsWith": _is_suffix,
+    "contains": _is_part,
+    "below": _is_lower,
+}
+"""Kind of question to whether a yes for one text is a yes for another one, too."""
+
+
+class Number:
+    """A whole number, a double that is finite, or a time in ticks.
+
+    Attributes:
+        name: what it stands for.
+        low: the least value.
+        high: the greatest value.
+        bounds: the numbers that it is compared with, in order.
+        questions: what else is asked of it.
+    """
+
+    def __init__(
+        self, formula: Formula, name: str, low: float, high: float, derive: Derive | None = None
+    ) -> None:
+        """Begin with a number between two bounds."""
+        self.name, self.low, self.high = name, low, high
+        self.bounds: list[Any] = []
+        self.questions: dict[Hashable, Question] = {}
+        self.is_whole = isinstance(low, int)
+        self._at_most: dict[Any, int] = {}
+        self._formula, self._derive = formula, derive
+        self._twins: list[tuple[Number, int, int]] = []
+
+    def at_most(self, bound: Any) -> int:
+        """Return whether it is a number or less."""
+        if bound >= self.high:
+            return TRUE
+        if bound < self.low:
+            return FALSE
+        bound = bound + 0.0 if isinstance(bound, float) else bound  # there is one zero
+        found = self._at_most.get(bound)
+        return self._new_bound(bound) if found is None else found
+
+    def _new_bound(self, bound: Any) -> int:
+        formula = self._formula
+        if self._derive is not None:
+            literal = self._derive(("<=", bound), lambda value: value <= bound)
+        else:
+            literal = formula.new()
+        place = bisect_left(self.bounds, bound)
+        if place > 0:
+            formula.add(-self._at_most[self.bounds[place - 1]], literal)
+        if place < len(self.bounds):
+            formula.add(-literal, self._at_most[self.bounds[place]])
+        insort(self.bounds, bound)
+        self._at_most[bound] = literal
+        for other, less, more in self._twins:
+            self._link(other, less, more, bound)
+            other.at_most(bound)
+        return literal
+
+    def literal_of(self, bound: Any) -> int:
+        """Return whether it is one of its bounds or less."""
+        return self._at_most[bound]
+
+    def compared(self, sign: str, bound: Any) -> int:
+        """Return what a comparison with a constant comes to."""
+        if bound != bound:  # noqa: PLR0124 - a NaN
+            return TRUE if sign == "!=" else FALSE
+        match sign:
+            case "<=":
+                return self.at_most(bound)
+            case ">":
+                return -self.at_most(bound)
+            case "<":
+                return self.at_most(self._before(bound))
+            case ">=":
+                return -self.at_most(self._before(bound))
+        equal = self._formula.all((self.at_most(bound), -self.at_most(self._before(bound))))
+        return equal if sign == "==" else -equal
+
+    def _before(self, bound: Any) -> Any:
+        return bound - 1 if self.is_whole else math.nextafter(bound + 0.0, -math.inf)
+
+    def with_other(self, sign: str, other: Number) -> int:
+        """Return what a comparison with another number comes to."""
+        if self is other:
+            return TRUE if sign in {"==", "<=", ">="} else FALSE
+        less, more = self._orders(other)
+        equal = self._formula.all((-less, -more))
+        return {"<": less, ">": more, "<=": -more, ">=": -less, "==": equal, "!=": -equal}[sign]
+
+    def _orders(self, other: Number) -> tuple[int, int]:
+        for twin, less, more in self._twins:
+            if twin is other:
+                return less, more
+        less, more = self._formula.new(), self._formula.new()
+        self._formula.add(-less, -more)
+        self._twins.append((other, less, more))
+        other._twins.append((self, more, less))
+        for bound in [*self.bounds, *other.bounds, self.low, self.high, other.low, other.high]:
+            self._link(other, less, more, bound)
+            other._link(self, more, less, bound)
+        return less, more
+
+    def _link(self, other: Number, less: int, more: int, bound: Any) -> None:
+        """Let this not be more than what the other one is at most, where it is not more."""
+        self._formula.add(more, -other.at_most(bound), self.at_most(bound))
+        self._formula.add(less, -self.at_most(bound), other.at_most(bound))
+        before = self._before(bound)
+        if before < self.low or before in self._at_most:  # a new bound would bring another one
+            self._formula.add(-less, -other.at_most(bound), self.at_most(before))
+
+    def asks(self, key: Hashable, test: Test) -> int:
+        """Return whether a question about it is answered with yes."""
+        found = self.questions.get(key)
+        if found is None:
+            derived = self._derive
+            literal = derived((key,), test) if derived else self._formula.new()
+            found = self.questions[key] = Question(literal, test)
+        return found.literal
+
+    @property
+    def twins(self) -> Sequence[tuple[Number, int, int]]:
+        """The numbers that it is compared with, each with whether it is less, and more."""
+        return self._twins
+
+
+class Items:
+    """A list of texts.
+
+    Attributes:
+        name: what it stands for.
+        words: texts that may be in it, each with whether one is.
+        elements: further elements, each with whether it is in the list.
+        size: how many elements it has.
+    """
+
+    def __init__(self, formula: Formula, name: str, words: Iterable[str], most: int) -> None:
+        """Begin with a list of which nothing is known.
+
+        Args:
+            formula: what is known is added to it.
+            name: what it stands for.
+            words: texts that conditions ask for.
+            most: the most elements it can have.
+        """
+        self.name, self._formula = name, formula
+        self.words: dict[str, int] = {}
+        self.elements: list[tuple[Text, int]] = []
+        self.questions: dict[Hashable, Question] = {}
+        self.size = Number(formula, f"size({name})", 0, most)
+        self._known: dict[int, int] = {}
+        self._before = FALSE
+        self._first: frozenset[str] | None = None
+        self.is_closed = False
+        self.other = formula.new()
+        """Whether an element is none of the words of the beginning."""
+        for word in words:
+            self._new_word(word)
+        self._first = frozenset(self.words)
+        self._holds(self.other)
+
+    def restrict(self) -> None:
+        """Let it have no elements but its words."""
+        self._formula.add(-self.other)
+        self.is_closed = True
+
+    def has(self, word: str) -> int:
+        """Return whether a word is in it."""
+        found = self.words.get(word)
+        return self._new_word(word) if found is None else found
+
+    def _new_word(self, word: str) -> int:
+        if self.is_closed:
+            self.words[word] = FALSE
+            return FALSE
+        literal = self.words[word] = self._formula.new()
+        if self._first is None:
+            self._holds(literal)
+        else:
+            self._formula.add(-literal, self.other)
+        for element, is_in in self.elements:
+            self._formula.same(is_in, literal, where=element.equals(word))
+        return literal
+
+    def _holds(self, literal: int) -> None:
+        """Count what is in the list: its elements are at least so many."""
+        self._formula.add(-literal, -self.size.at_most(0))
+        self._formula.add(-literal, -self._before, -self.size.at_most(1))
+        self._before = self._formula.any((self._before, literal))
+
+    def has_text(self, text: Text) -> int:
+        """Return whether a text that nobody knows is in it."""
+        found = self._known.get(id(text))
+        if found is None:
+            found = self._known[id(text)] = self._formula.new()
+            self.elements.append((text, found))
+            words = [text.equals(word) for word in self._first or ()]
+            for word, literal in self.words.items():
+                self._formula.same(found, literal, where=text.equals(word))
+            self._formula.add(-found, self.other, *words)
+            self._formula.add(-found, -self.size.at_most(0))
+        return found
+
+    def element(self, name: str) -> tuple[Text, int]:
+        """Return a text, and whether it is one of the elements."""
+        text = Text(self._formula, name)
+        return text, self.has_text(text)
+
+    def asks(self, key: Hashable, test: Test) -> int:
+        """Return whether a question about it is answered with yes."""
+        found = self.questions.get(key)
+        if found is None:
+            found = self.questions[key] = Question(self._formula.new(), test)
+        return found.literal

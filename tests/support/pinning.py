@@ -1,0 +1,88 @@
+"""A request pinned into a formula: each literal about it that can be told holds, or does not."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import Any
+
+from policy_router.analysis.proof.asking import Asking
+from policy_router.analysis.proof.names import ELEMENT, NOW
+from policy_router.analysis.proof.terms import Items, Number, Text
+from policy_router.analysis.proof.walk import Walk
+from policy_router.analysis.proof.wishes import Wish
+from policy_router.cel.ast import Attribute, walk
+from policy_router.cel.evaluate import Program
+from policy_router.decision.evaluation import Evaluation
+from policy_router.decision.request import checked, values_of
+from policy_router.parameters import EFFORT, is_number, named
+
+
+def evaluation_of(asking: Asking, walk_: Walk, request: Any, now: datetime.datetime) -> Evaluation:
+    return Evaluation(walk_.policy, values_of(walk_.policy, checked(walk_.policy, request)), now)
+
+
+def pinned(asking: Asking, evaluation: Evaluation) -> list[int]:
+    """Return what holds of the names of a request."""
+    found: list[int] = []
+    for path, term in [*asking.names.terms.items()]:
+        if path.startswith(ELEMENT):
+            continue
+        value = _value(asking, path, evaluation)
+        given = asking.names.given.get(path)
+        if given is not None:
+            found.append(_is(given, value is not None))
+        if value is not None:
+            found += _of_term(term, value)
+    for wish in asking.wishes.values():
+        found += _of_wish(wish, evaluation)
+    return found
+
+
+def pinned_pieces(walk_: Walk, evaluation: Evaluation) -> Iterator[int]:
+    """Yield what holds of the pieces of conditions that are left open."""
+    for opaque in walk_.conditions.opaque:
+        paths = [it.path for it in walk(opaque.node) if isinstance(it, Attribute)]
+        if not any(path.startswith(ELEMENT) for path in paths):
+            outcome = Program(opaque.node).evaluate(evaluation.frame)
+            yield from (_is(literal, test(outcome)) for literal, test in opaque.answers)
+
+
+def _value(asking: Asking, path: str, evaluation: Evaluation) -> Any:
+    if path == NOW:
+        return asking.names.ticks(evaluation.now)
+    section, _, key = path.partition(".")
+    return evaluation.values[section].get(key)
+
+
+def _is(literal: int, is_so: bool) -> int:
+    return literal if is_so else -literal
+
+
+def _of_term(term: Any, value: Any) -> Iterator[int]:
+    if isinstance(term, int):
+        yield _is(term, value)
+        return
+    yield from (_is(it.literal, it.test(value)) for it in term.questions.values())
+    if isinstance(term, Text):
+        yield from (_is(literal, word == value) for word, literal in term.words.items())
+    elif isinstance(term, Number):
+        yield from (_is(term.literal_of(it), value <= it) for it in term.bounds)
+    elif isinstance(term, Items):
+        yield from (_is(literal, word in value) for word, literal in term.words.items())
+        yield from (_is(term.size.literal_of(it), len(value) <= it) for it in term.size.bounds)
+
+
+def _of_wish(wish: Wish, evaluation: Evaluation) -> Iterator[int]:
+    if wish.name == EFFORT:
+        return
+    wished = evaluation.values[wish.level]["parameters"]
+    value = {named(key): it for key, it in wished.items()}.get(wish.name)
+    yield _is(wish.given, value is not None)
+    if value is None:
+        return
+    yield _is(wish.is_number, is_number(value))
+    if is_number(value):
+        yield from (_is(wish.number.literal_of(it), value <= it) for it in wish.number.bounds)
+    for listed, literal in wish.listed:
+        yield _is(literal, type(listed) is type(value) and listed == value)
