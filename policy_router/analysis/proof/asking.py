@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
@@ -152,6 +152,7 @@ class Asking:
         self.walks = [Walk(self.formula, self.names, it, self.wishes) for it in policies]
         self.now = now
         self.policies = policies
+        self._settled: dict[tuple[int, tuple[int, ...]], Answered] = {}
         self.known: dict[Hashable, list[tuple[Plain, Moment]]] = {}
         for each in self.walks:
             for condition in each.policy.assumptions:
@@ -169,7 +170,16 @@ class Asking:
             question: the question.
             small: whether the request is made as small as it goes.
         """
-        for request, now in self.known.get(question.key, ())[:3]:
+        settled = self._settled.get((question.literal, question.assumed))
+        if settled is not None:
+            return replace(settled, key=question.key)
+        found = self._ask(question, small=small)
+        if not question.assumed:
+            self._settled[question.literal, question.assumed] = found
+        return found
+
+    def _ask(self, question: Question, *, small: bool) -> Answered:
+        for request, now in self.known.get(question.key, ()):
             if self._confirmed(question, request, now):
                 return self._can(question, request, now, small=small)
         try:
