@@ -66,6 +66,7 @@ lock: ## resolve the dependencies again (needs uv; LOCK_FLAGS=--upgrade for newe
 	$(COMPILE) -c requirements/dev.txt -o requirements/core.txt pyproject.toml
 	$(COMPILE) --extra mcp -c requirements/dev.txt -o requirements/mcp.txt pyproject.toml
 	$(COMPILE) --extra otel -c requirements/dev.txt -o requirements/otel.txt pyproject.toml
+	$(COMPILE) --extra prove -c requirements/dev.txt -o requirements/prove.txt pyproject.toml
 	$(COMPILE) --extra run -c requirements/dev.txt -o requirements/run.txt pyproject.toml
 	$(COMPILE) --extra serve -c requirements/dev.txt -o requirements/serve.txt pyproject.toml
 	$(COMPILE) --extra sign -c requirements/dev.txt -o requirements/sign.txt pyproject.toml
