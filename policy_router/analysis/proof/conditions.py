@@ -15,6 +15,7 @@ from policy_router.analysis.proof.names import ELEMENT, Names, Seen, conditions_
 from policy_router.analysis.proof.numbers import MonotoneNumbers, node_name
 from policy_router.analysis.proof.solver import FALSE, TRUE, Formula
 from policy_router.analysis.proof.terms import INT_MAX, INT_MIN, Items, Number, Text
+from policy_router.analysis.proof.visits import Visits
 from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
@@ -40,11 +41,12 @@ from policy_router.cel.ast import (
 from policy_router.cel.condition import Condition
 from policy_router.cel.evaluate import (
     FAILURE,
+    MAX_ELEMENTS,
     MAX_ELEMENTS_OF_DECISION,
     Program,
     frame_of,
 )
-from policy_router.cel.simplify import literal, may_exceed_budget, simplified
+from policy_router.cel.simplify import literal, simplified
 from policy_router.cel.timestamps import Duration, Timestamp
 from policy_router.cel.vocabulary import MAX_ITEMS
 from policy_router.domain import Policy
@@ -106,6 +108,11 @@ class Conditions:
         self._may_fail: dict[tuple[Node, bool], bool] = {}
         self._orders: dict[tuple[int, int], int] = {}
         self._kept: list[Text] = []  # so that no other text gets the id of one that is gone
+        longest = max(
+            (len(it.default) for it in policy.facts.values() if isinstance(it.default, tuple)),
+            default=0,
+        )
+        self._visits = Visits(self._variables, max(MAX_ITEMS, longest))
         self._is_scarce = _may_exceed_decision(policy)
         self._about: Condition | None = None
 
@@ -135,7 +142,9 @@ class Conditions:
         return self.formula.all((within, truths[0])), self.formula.all((within, truths[1]))
 
     def _may_run_out(self, tree: Node) -> bool:
-        return may_exceed_budget(tree) or (self._is_scarce and has_macros(tree))
+        if not has_macros(tree):
+            return False
+        return self._is_scarce or self._visits.of(tree) >= MAX_ELEMENTS
 
     # Truths.
 
@@ -406,7 +415,7 @@ class Conditions:
                 return [(TRUE, node.items)]
             case Attribute() if node.path.startswith("variables."):
                 tree = self._variables[node.path.removeprefix("variables.")].tree
-                return None if may_exceed_budget(tree) else self.lists(tree)
+                return None if self._may_run_out(tree) else self.lists(tree)
             case Attribute():
                 return [
                     (it.where, _parts(it.value)) for it in self.names.seen(self.policy, node.path)
@@ -569,7 +578,7 @@ class Conditions:
                 return [(TRUE, node.value)]
             case Attribute() if node.path.startswith("variables."):
                 tree = self._variables[node.path.removeprefix("variables.")].tree
-                return None if may_exceed_budget(tree) else self.values(tree)
+                return None if self._may_run_out(tree) else self.values(tree)
             case Attribute() if node.path.startswith("target."):
                 return []  # what is known of a target is written in: this name is absent
             case Attribute():
@@ -843,7 +852,8 @@ def _may_exceed_decision(policy: Policy) -> bool:
     for condition in conditions_of(policy):
         loops = sum(isinstance(part, Loop) for part in walk(condition.tree))
         aimed = any(path.startswith("target.") for path in condition.reads)
-        elements += loops * MAX_ITEMS * (candidates if aimed else 1)
+        visited = min(loops * MAX_ITEMS, MAX_ELEMENTS) if loops < 2 else MAX_ELEMENTS  # noqa: PLR2004 - may be nested
+        elements += visited * (candidates if aimed else 1) if loops else 0
     return elements >= MAX_ELEMENTS_OF_DECISION
 
 
