@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 UV ?= uv
+HOSTS ?=
 LOCK_FLAGS ?=
 
 EXAMPLE := rules/examples/hermes
@@ -19,7 +20,7 @@ COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-strip-ext
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test lint bench format lock dist clean
+.PHONY: help demo quick test hosts lint bench format lock editor dist clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +35,7 @@ demo: $(INSTALLED) ## test the shipped policies, decide, explain, plan a delegat
 	$(BIN)/policy-router delegate $(EXAMPLE).yaml --goal "Fix the test." --model glm-5.1 --dry-run
 	$(BIN)/policy-router log ls $(DEMO_LOG)
 	$(BIN)/policy-router log verify $(DEMO_LOG)
+	$(BIN)/policy-router log check $(DEMO_LOG)
 	$(BIN)/policy-router replay $(DEMO_LOG)
 	$(BIN)/policy-router replay $(DEMO_LOG) --against rules/starter.yaml
 	$(BIN)/python .ci/ask $(EXAMPLE).yaml .demo/served
@@ -44,6 +46,9 @@ quick: $(INSTALLED) ## run the fast tests, after each edit: half a minute
 
 test: demo ## run the demo, then all tests that take no stress: a few minutes
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "not stress"
+
+hosts: $(INSTALLED) ## test with each agent's host, in an environment of its own; HOSTS=NAME for one
+	$(BIN)/python -m tests.hosts $(HOSTS)
 
 lint: $(INSTALLED) ## check style, types and the direction of imports
 	$(BIN)/ruff check
@@ -64,19 +69,26 @@ lock: ## resolve the dependencies again (needs uv; LOCK_FLAGS=--upgrade for newe
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) --group sdk-lowest -o requirements/sdk-lowest.txt
 	$(COMPILE) -c requirements/dev.txt -o requirements/core.txt pyproject.toml
+	$(COMPILE) --extra dask -c requirements/dev.txt -o requirements/dask.txt pyproject.toml
 	$(COMPILE) --extra mcp -c requirements/dev.txt -o requirements/mcp.txt pyproject.toml
 	$(COMPILE) --extra otel -c requirements/dev.txt -o requirements/otel.txt pyproject.toml
 	$(COMPILE) --extra prove -c requirements/dev.txt -o requirements/prove.txt pyproject.toml
 	$(COMPILE) --extra run -c requirements/dev.txt -o requirements/run.txt pyproject.toml
 	$(COMPILE) --extra serve -c requirements/dev.txt -o requirements/serve.txt pyproject.toml
 	$(COMPILE) --extra sign -c requirements/dev.txt -o requirements/sign.txt pyproject.toml
+	for host in requirements/hosts/*.in; do \
+		$(COMPILE) --no-annotate --no-emit-package policy-router -o "$${host%.in}.txt" "$$host" || exit; \
+	done
+
+editor: ## bundle the scripts of others that the pages use (needs npm)
+	.ci/editor/bundle
 
 dist: $(INSTALLED) ## build the sdist, and from it the wheel
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 
 clean: ## remove what the other targets made
-	rm -rf .venv .demo benchmarks/.venvs dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf .venv .hosts .demo benchmarks/.venvs dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	find policy_router tests -type d -name __pycache__ -prune -exec rm -rf {} +
 

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from benchmarks.log_workload import Say, log_policy, many_requests, other_policy
 from benchmarks.workload import NOW
 from policy_router import DecisionLog, DecisionRecord, decide
+from policy_router.decision.request import spelt
 from policy_router.files.ids import uuid7
 from policy_router.log.folder import Progress
 from policy_router.log.integrity.verify import verify
@@ -147,7 +148,7 @@ def _records(start: int, stop: int) -> list[DecisionRecord]:
 def _at_its_time(record: DecisionRecord, number: int) -> Decided:
     """Return a decision as if it had been made at a time of its own."""
     now = _BEGIN + number * _STEP
-    return Decided(replace(record, now=f"{now:%Y-%m-%dT%H:%M:%S.%fZ}"), uuid7(now))
+    return Decided(replace(record, now=spelt(now)), uuid7(now))
 
 
 # Reading.

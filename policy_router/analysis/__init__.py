@@ -7,10 +7,15 @@ runs suites as the command line does::
 
     for result in run_tests("rules"):
         assert result.passed
+
+:func:`complete` and :func:`describe` are for editors: what may stand at a place of a file, and what
+stands there.
 """
 
+from policy_router.analysis.completing import Completion, complete
 from policy_router.analysis.coverage import Coverage
 from policy_router.analysis.coverage_report import CoverageItem, CoverageReport
+from policy_router.analysis.describing import Description, describe
 from policy_router.analysis.expectations import Difference
 from policy_router.analysis.running import (
     Coverages,
@@ -23,16 +28,20 @@ from policy_router.analysis.running import (
 from policy_router.analysis.suites import PolicyTest, Suite, read_suite, suite_files
 
 __all__ = [
+    "Completion",
     "Coverage",
     "CoverageItem",
     "CoverageReport",
     "Coverages",
+    "Description",
     "Difference",
     "PolicyTest",
     "PolicyTestResult",
     "PolicyTestStatus",
     "Suite",
     "SuiteResult",
+    "complete",
+    "describe",
     "read_suite",
     "run_suite",
     "run_tests",

@@ -281,6 +281,7 @@ class _Walk:
 
 
 def _attempt(number: int, target: Target, took: float, failure: Failure | None = None) -> Attempt:
+    paid = failure.answer if failure else None
     return Attempt(
         number=number,
         model=target.model,
@@ -290,4 +291,6 @@ def _attempt(number: int, target: Target, took: float, failure: Failure | None =
         status=failure.status if failure else 200,
         message=failure.message if failure else None,
         duration_seconds=round(took, 3),
+        input_tokens=paid.input_tokens if paid else None,
+        output_tokens=paid.output_tokens if paid else None,
     )

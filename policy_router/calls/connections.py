@@ -16,29 +16,29 @@ from policy_router.calls.results import Failing, Reply
 from policy_router.files.forks import begins_again, keep
 
 if TYPE_CHECKING:
-    import openai
+    from policy_router.calls.exchange import AsyncConnection, Connection
 
 T = TypeVar("T")
 
 _UNREACHED: Final = frozenset({Failing.CONNECTION_FAILED, Failing.TIMEOUT})
 
 
-def require_sdk() -> None:
-    """Import the SDK, so that nothing is begun that needs it where it is missing.
+def require_http() -> None:
+    """Import what makes calls, so that nothing is begun that needs it where it is missing.
 
     Raises:
         ModuleNotFoundError: the extra ``run`` is not installed.
     """
-    import_module("policy_router.calls.sdk")
+    import_module("policy_router.calls.exchange")
 
 
-def prepare_sdk() -> None:
-    """Import the SDK, and read whom to trust, which takes a third of a second.
+def prepare_http() -> None:
+    """Import what makes calls, and read whom to trust.
 
     Raises:
         ModuleNotFoundError: the extra ``run`` is not installed.
     """
-    import_module("policy_router.calls.sdk").trust()
+    import_module("policy_router.calls.exchange").trust()
 
 
 @dataclass(slots=True)
@@ -173,8 +173,8 @@ class Connections:
             transport: a transport of the SDK's HTTP client in place of the network, or None.
         """
         self._timeout, self._transport = timeout, transport
-        self.clients: Clients[openai.OpenAI] = Clients(self._connect)
-        self._by_loop: dict[asyncio.AbstractEventLoop, Clients[openai.AsyncOpenAI]] = {}
+        self.clients: Clients[Connection] = Clients(self._connect)
+        self._by_loop: dict[asyncio.AbstractEventLoop, Clients[AsyncConnection]] = {}
         self._is_closed = False
         self._lock = threading.Lock()
         begins_again(self)
@@ -185,7 +185,7 @@ class Connections:
         self._by_loop = {}
         self._lock = threading.Lock()
 
-    def of_this_loop(self) -> Clients[openai.AsyncOpenAI]:
+    def of_this_loop(self) -> Clients[AsyncConnection]:
         """Return the clients of the running event loop; a connection cannot leave its loop.
 
         Raises:
@@ -206,13 +206,13 @@ class Connections:
         for loop in [loop for loop in self._by_loop if loop.is_closed()]:
             del self._by_loop[loop]
 
-    def _connect(self, endpoint: Endpoint) -> openai.OpenAI:
-        from policy_router.calls.sdk import connect
+    def _connect(self, endpoint: Endpoint) -> Connection:
+        from policy_router.calls.exchange import connect
 
         return connect(endpoint, self._timeout, self._transport)
 
-    def _connect_async(self, endpoint: Endpoint) -> openai.AsyncOpenAI:
-        from policy_router.calls.sdk import connect_async
+    def _connect_async(self, endpoint: Endpoint) -> AsyncConnection:
+        from policy_router.calls.exchange import connect_async
 
         return connect_async(endpoint, self._timeout, self._transport)
 

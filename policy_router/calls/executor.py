@@ -15,7 +15,7 @@ from msgspec import UnsetType
 from msgspec.structs import replace
 
 from policy_router.calls.closeable import Closeable
-from policy_router.calls.connections import Connections, borrowed, prepare_sdk
+from policy_router.calls.connections import Connections, borrowed, prepare_http
 from policy_router.calls.dialects import Wire, conversation
 from policy_router.calls.endpoints import Endpoint
 from policy_router.calls.failures import Failure
@@ -34,16 +34,17 @@ from policy_router.files.ids import uuid7
 if TYPE_CHECKING:
     import openai
 
-    from policy_router.calls.sdk import Exchange
+    from policy_router.calls.exchange import Exchange
 
 INSTRUCTIONS: Final = "You are a sub-agent. Do the task, and answer with its result alone."
 """The system message of a child, unless the host has its own."""
 
 
 class Executor(Closeable):
-    """Runs decisions with the OpenAI SDK. Safe to share between threads and event loops.
+    """Runs decisions with the HTTP client of the OpenAI SDK.
 
-    Close it, or use it in ``with``: it keeps connections open from call to call.
+    Threads and event loops may share it. Close it, or use it in ``with``: it keeps connections open
+    from call to call.
     """
 
     def __init__(
@@ -111,14 +112,14 @@ class Executor(Closeable):
     async def warm(self) -> None:
         """Import what model calls need, in a thread, so that the first call is no slower.
 
-        The first call on an event loop does it too: it takes about a third of a second, in which
-        the loop would stand still.
+        The first call on an event loop does it too: it takes about a tenth of a second, in which
+        the loop would stand still. The SDK itself is imported by :meth:`client` alone.
 
         Raises:
             ModuleNotFoundError: the extra ``run`` is not installed.
         """
         if not self._is_warm:
-            await asyncio.to_thread(prepare_sdk)
+            await asyncio.to_thread(prepare_http)
             self._is_warm = True
 
     # Acting on one decision.
@@ -276,7 +277,7 @@ class Executor(Closeable):
         return loan.answer
 
     def _exchange(self, leg: Leg, task: ChildTask) -> Exchange:
-        from policy_router.calls.sdk import Exchange
+        from policy_router.calls.exchange import Exchange
 
         return Exchange(self._with_messages(leg, task), self._legs.secrets, self._clock)
 
@@ -313,7 +314,8 @@ class Executor(Closeable):
     def client(self, provider: str) -> openai.OpenAI:
         """Return the SDK's client of a provider, for a host that makes its own calls.
 
-        The policy gives its address, key and headers. It is closed with the executor.
+        The policy gives its address, key and headers. It is closed with the executor. The first
+        one imports the SDK, which takes half a second.
 
         Args:
             provider: the provider's name, as in a target.
@@ -322,11 +324,17 @@ class Executor(Closeable):
             ProviderError: it has no address, or its key is missing.
             ModuleNotFoundError: the extra ``run`` is not installed.
         """
-        return self._connections.clients.lend(self._endpoint(provider))
+        connection = self._connections.clients.lend(self._endpoint(provider))
+        from policy_router.calls.sdk import client_over
+
+        return client_over(connection)
 
     def async_client(self, provider: str) -> openai.AsyncOpenAI:
         """Return the SDK's client for the running event loop, like :meth:`client`."""
-        return self._connections.of_this_loop().lend(self._endpoint(provider))
+        connection = self._connections.of_this_loop().lend(self._endpoint(provider))
+        from policy_router.calls.sdk import async_client_over
+
+        return async_client_over(connection)
 
     def missing(self, provider: str) -> str | None:
         """Return why a provider cannot be called now: its address or its key is missing.

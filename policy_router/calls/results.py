@@ -83,6 +83,25 @@ class Status(StrEnum):
     """It was decided and not run, as asked (a dry run)."""
 
 
+class CostStatus(StrEnum):
+    """How the cost of a child is known, or why it is not."""
+
+    MEASURED = "measured"
+    """By the provider's counts, and the prices of the pool."""
+    UPPER_BOUND = "upper_bound"
+    """The same; tokens from a cache are counted as if they were not."""
+    FREE = "free"
+    """Nothing was sent, or the provider answered each call with an error: it cost nothing."""
+    NO_PRICE = "no_price"
+    """The pool has no price for what ran."""
+    NO_USAGE = "no_usage"
+    """The provider did not say how many tokens it counted."""
+    MISMATCH = "mismatch"
+    """The provider served another model than the one that was called, so no price applies."""
+    FAILED = "failed"
+    """There is no answer, and a call that was sent may have cost something."""
+
+
 _NEVER_RUN = frozenset({Status.REFUSED, Status.NOT_STARTED, Status.DECIDED})
 _FIRST_ERROR = 400
 """The lowest HTTP status of an error."""
@@ -157,6 +176,8 @@ class Attempt(Struct, frozen=True):
         duration_seconds: how long it took.
         is_sent: whether anything was sent; not so where a key is missing, or a provider asks to
             be left alone for too long.
+        input_tokens: of a call that failed: the provider's count; None where it told none.
+        output_tokens: the same.
     """
 
     number: int
@@ -168,6 +189,8 @@ class Attempt(Struct, frozen=True):
     message: str | None = None
     duration_seconds: float = 0.0
     is_sent: bool = True
+    input_tokens: int | None = None
+    output_tokens: int | None = None
 
 
 class TaskError(Struct, frozen=True):
@@ -224,6 +247,7 @@ class Result(Struct, frozen=True):
         cost_usd: US dollars by the prices of the pool; None is unknown.
         cost_is_upper_bound: whether it may have cost less, since tokens came from a cache and the
             pool has no price for them.
+        cost_status: of a completed task: how the cost is known, or why it is not.
         reserved_usd: what was reserved for it, where there is a budget.
         overrun_usd: what it cost beyond that.
         estimate: what it may take, of a dry run.
@@ -248,6 +272,7 @@ class Result(Struct, frozen=True):
     tokens: Tokens = Tokens()
     cost_usd: float | None = None
     cost_is_upper_bound: bool = False
+    cost_status: CostStatus | None = None
     reserved_usd: float | None = None
     overrun_usd: float | None = None
     estimate: Estimate | None = None

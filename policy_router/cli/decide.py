@@ -57,9 +57,8 @@ def _log(options: argparse.Namespace, policy: Policy, records: list[DecisionReco
 
     with log_for(options) as log:
         now = moment(options.now)
-        log.decisions(
-            policy, [Decided(record, uuid7(now), options.parent_id) for record in records]
-        )
+        above, tags = options.parent_id, tuple(options.tag)
+        log.decisions(policy, [Decided(record, uuid7(now), above, tags=tags) for record in records])
 
 
 def _print(options: argparse.Namespace, policy: Policy, records: list[DecisionRecord]) -> None:

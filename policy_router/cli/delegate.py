@@ -176,8 +176,13 @@ def run(options: argparse.Namespace) -> int:
             if options.dry_run:
                 made = maker.plan(arguments, facts, session_id=options.session_id)
             else:
-                session_id, parent_id = options.session_id, options.parent_id
-                made = maker.delegate(arguments, facts, session_id=session_id, parent_id=parent_id)
+                made = maker.delegate(
+                    arguments,
+                    facts,
+                    session_id=options.session_id,
+                    parent_id=options.parent_id,
+                    tags=options.tag,
+                )
         except KeyboardInterrupt as problem:
             interrupted = TERMINATED if isinstance(problem, _Terminated) else INTERRUPTED
             made = watch.as_far_as(maker.plan(arguments, facts, session_id=options.session_id))

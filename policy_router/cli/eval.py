@@ -11,7 +11,7 @@ from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS
 from policy_router.cli.inputs import UsageError, read_policy, read_requests
 from policy_router.cli.options import POLICY, add_format, add_now
 from policy_router.cli.terminal import err, out, out_bytes, paint_for
-from policy_router.decision.explain.explanation import trace_as_json
+from policy_router.decision.explain.trace import trace_as_json
 from policy_router.decision.request import Request
 from policy_router.errors import PolicyError
 from policy_router.files.loader import loads

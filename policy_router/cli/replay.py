@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import sys
-from collections.abc import Sequence
+from contextlib import ExitStack
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 
 from policy_router.cli.exit_codes import GOOD, NOT_IDENTICAL
 from policy_router.cli.inputs import read_policy
+from policy_router.cli.log.choosing import add_window, filter_of, window_of
 from policy_router.cli.options import LOG, add_format, add_strict, number
+from policy_router.cli.replay_page import flip_writer, what_if_as_markdown, what_if_as_text
 from policy_router.cli.terminal import Bar, counted, err, out, out_bytes, paint_for, table
 from policy_router.decision.replay import Outcome
 from policy_router.diagnostics.model import printable
 from policy_router.errors import RequestError
+from policy_router.log.replay.cluster import LOCAL
 from policy_router.log.replay.replaying import ReplayReport, replay_log
 from policy_router.log.replay.what_if import what_if
-from policy_router.log.replay.what_if_money import BILLION
 from policy_router.log.replay.what_if_report import WhatIf, ordered
 
 _MOST = 10**12
 _SHOWN = 12
-_SHOWN_IN_MARKDOWN = 50
-"""A comment of a pull request has to be short: GitHub takes 65,536 characters."""
-_TICKS = re.compile(r"`+")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +43,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", metavar="N", type=number, help="processes; default: one per core"
     )
+    parser.add_argument(
+        "--on",
+        metavar="PLACE",
+        default=LOCAL,
+        help="local, or dask:ADDRESS, a cluster that shares the folder; default: local",
+    )
+    add_window(parser)
+    text = "with --against: write each decision that would differ to this file, as CSV"
+    parser.add_argument("--list", metavar="FILE", help=text)
     text = "markdown, for a pull request, needs --against; default: human"
     add_format(parser, "markdown", text=text)
 
@@ -64,6 +72,8 @@ def _limit(text: str) -> tuple[Decimal, bool]:
 
 def run(options: argparse.Namespace) -> int:
     """Replay a log under its own policies, or by another policy."""
+    if options.on != LOCAL and options.workers is not None:
+        raise RequestError("--workers", "a cluster has its own: it needs --on local")
     return _replay(options) if options.against is None else _replay_against(options)
 
 
@@ -73,8 +83,19 @@ def _replay(options: argparse.Namespace) -> int:
         raise RequestError("--fail-over", "it needs --against POLICY")
     if options.format == "markdown":
         raise RequestError("--format", "markdown needs --against POLICY")
+    for option in ("where", "list"):
+        if getattr(options, option) is not None:
+            raise RequestError(f"--{option}", "it needs --against POLICY")
+    since, until = window_of(options)
     with Bar("replayed", is_quiet=options.quiet) as bar:
-        report = replay_log(options.log, workers=options.workers, progress=bar)
+        report = replay_log(
+            options.log,
+            on=options.on,
+            workers=options.workers,
+            progress=bar,
+            since=since,
+            until=until,
+        )
     if options.format == "json":
         out_bytes(report.to_json())
     else:
@@ -107,12 +128,28 @@ def _print_replay(report: ReplayReport, options: argparse.Namespace) -> None:
 def _replay_against(options: argparse.Namespace) -> int:
     """Decide every request of a log by another policy, and say what would change."""
     policy = read_policy(options.against, is_strict=options.strict)
-    with Bar("decided", is_quiet=options.quiet) as bar:
-        report = what_if(options.log, policy, workers=options.workers, progress=bar)
+    since, until = window_of(options)
+    where = filter_of(options, {}).of_decisions("--where")
+    with ExitStack() as opened:
+        on_flip = None
+        if options.list is not None:
+            path = Path(options.list)
+            on_flip = flip_writer(opened.enter_context(path.open("w", encoding="utf-8")))
+        report = what_if(
+            options.log,
+            policy,
+            on=options.on,
+            workers=options.workers,
+            progress=opened.enter_context(Bar("decided", is_quiet=options.quiet)),
+            since=since,
+            until=until,
+            where=where,
+            on_flip=on_flip,
+        )
     if options.format == "json":
         out_bytes(report.to_json())
     elif options.format == "markdown":
-        out("\n".join(_markdown(report)))
+        out("\n".join(what_if_as_markdown(report)))
     else:
         _print_what_if(report, options)
     return _exit_code(report, options)
@@ -133,115 +170,7 @@ def _exit_code(report: WhatIf, options: argparse.Namespace) -> int:
 
 
 def _print_what_if(report: WhatIf, options: argparse.Namespace) -> None:
-    out(printable(_summary(report, report.policy)))
-    if report.unreadable:
-        out(_unreadable(report))
-    if options.quiet or not report.total:
-        return
-    if report.flips:
-        for title, heads, rows in _tables(report):
-            out(f"\n{title}")
-            out(table(heads, rows[:_SHOWN]))
-            if len(rows) > _SHOWN:
-                out(_more(len(rows) - _SHOWN))
-    out(f"\n{_money(report)}")
-    if report.flips:
+    out("\n".join(what_if_as_text(report, is_quiet=options.quiet)))
+    if report.flips and not options.quiet:
         example = printable(report.most_frequent()[0].decision_id)
         out(f"next: policy-router log show {shlex.quote(options.log)} {example}")
-
-
-def _unreadable(report: WhatIf) -> str:
-    are = "is" if report.unreadable == 1 else "are"
-    return f"{counted(report.unreadable, 'line')} cannot be read and {are} left out"
-
-
-def _more(count: int) -> str:
-    return f"and {count:,} more: --format json has all"
-
-
-def _summary(report: WhatIf, policy: str) -> str:
-    share = 100 * report.flips / report.total if report.total else 0.0
-    of_all = f"{report.flips:,} of {counted(report.total, 'decision')} ({share:.2f} %)"
-    parts = [
-        f"policy {policy}: {of_all} would differ",
-        f"{counted(report.gained, 'refusal')} gained, {report.lost:,} lost",
-    ]
-    if report.unfit:
-        fit = "does" if report.unfit == 1 else "do"
-        parts.append(f"{counted(report.unfit, 'request')} {fit} not fit it")
-    if report.otherwise:
-        parts.append(
-            f"{report.otherwise:,} end alike, and differ in rule, parameters, fallbacks or warnings"
-        )
-    return "; ".join(parts)
-
-
-_Table = tuple[str, tuple[str, ...], Sequence[tuple[str, ...]]]
-
-
-def _tables(report: WhatIf) -> tuple[_Table, ...]:
-    """Return what a report shows: title, heads and rows of each table."""
-    flips = [
-        (f"{count:,}", printable(before), printable(after))
-        for (before, after), count in ordered(report.matrix)
-        if before != after
-    ]
-    same = sum(count for (before, after), count in report.matrix.items() if before == after)
-    if same:
-        flips.append((f"{same:,}", "(all others)", "(as before)"))
-    causes = [(f"{count:,}", printable(rule)) for rule, count in ordered(report.causes)]
-    examples = [
-        (
-            f"{it.count:,}",
-            printable(it.decision_id),
-            printable(it.flip.before),
-            printable(it.flip.after),
-            printable(it.flip.rule),
-        )
-        for it in report.most_frequent()
-    ]
-    return (
-        ("from target to target", ("decisions", "before", "after"), flips),
-        ("due to", ("decisions", "rule"), causes),
-        ("most frequent", ("decisions", "example", "before", "after", "due to"), examples),
-    )
-
-
-def _money(report: WhatIf) -> str:
-    money = report.money
-    known = money.measured + money.estimated
-    if not known:
-        return f"cost: unknown for all {counted(money.unknown, 'decision')}"
-    before, after = money.before / BILLION, money.after / BILLION
-    return (
-        f"cost: ${before:,.6f} before, ${after:,.6f} after, {after - before:+,.6f};"
-        f" {money.measured:,} measured, {money.estimated:,} estimated, {money.unknown:,} unknown"
-    )
-
-
-def _markdown(report: WhatIf) -> list[str]:
-    """Return the report for a pull request."""
-    policy = _code(printable(report.policy))
-    lines = [f"### What if: policy {policy}", "", _summary(report, policy), ""]
-    if report.unreadable:
-        lines += [f"**{_unreadable(report)}**", ""]
-    for title, heads, rows in _tables(report) if report.flips else ():
-        aligned = "|".join(["---:", *("---" for _ in heads[1:])])
-        lines += [f"**{title}**", "", f"| {' | '.join(heads)} |", f"|{aligned}|"]
-        shown = rows[:_SHOWN_IN_MARKDOWN]
-        lines += [f"| {row[0]} | {' | '.join(map(_cell, row[1:]))} |" for row in shown]
-        lines.append("")
-        if len(rows) > len(shown):
-            lines += [_more(len(rows) - len(shown)), ""]
-    return [*lines, _money(report)]
-
-
-def _code(text: str) -> str:
-    """Return a text as a code span, in which nothing is markup, a link or somebody's name."""
-    fence = "`" * (1 + max(map(len, _TICKS.findall(text)), default=0))
-    space = " " if text.startswith("`") or text.endswith("`") else ""
-    return f"{fence}{space}{text}{space}{fence}"
-
-
-def _cell(text: str) -> str:
-    return _code(text).replace("|", r"\|")

@@ -47,6 +47,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="call models too: the gateway; needs --tokens or unix:",
     )
     parser.add_argument(
+        "--no-pages",
+        dest="has_no_pages",
+        action="store_true",
+        help="leave out the pages for a browser",
+    )
+    parser.add_argument(
         "--drain", metavar="TIME", help="how long requests may take at the end; default: 30s"
     )
     parser.add_argument(
@@ -114,5 +120,9 @@ def _settings(options: argparse.Namespace) -> Settings:
     """
     content = None if options.config is None else read_value(options.config)
     given = {name: getattr(options, name) for name in _OPTIONS}
-    flags = {"strict": options.strict or None, "run": options.runs or None}
+    flags = {
+        "strict": options.strict or None,
+        "run": options.runs or None,
+        "pages": False if options.has_no_pages else None,
+    }
     return settings_of(content, {**given, **flags})

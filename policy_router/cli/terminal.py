@@ -44,11 +44,11 @@ def out(text: str) -> None:
         sys.stdout.write(f"{text}\n")
 
 
-def out_bytes(line: bytes) -> None:
-    """Print a line of JSON on standard output, in UTF-8 whatever the locale is."""
+def out_bytes(line: bytes, end: bytes = b"\n") -> None:
+    """Print bytes on standard output, such as JSON, in UTF-8 whatever the locale is."""
     with _unread_is_fine():
         sys.stdout.flush()
-        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.write(line + end)
 
 
 def flush() -> None:

@@ -49,17 +49,22 @@ class Flip(Struct, frozen=True):
     rule: str
 
 
-def reads_now(policy: Policy) -> bool:
-    """Tell whether any condition of a policy looks at the time.
-
-    Where none does, equal requests are decided alike at any time.
-    """
+def reads_of(policy: Policy) -> frozenset[str]:
+    """Return the names that any condition of a policy reads."""
     conditions: list[Condition | None] = [rule.when for rule in policy.forbid]
     for rule in policy.precedence:
         conditions += [rule.when, rule.order_by]
     for entry in policy.pool or ():
         conditions += [entry.allow, entry.pick]
-    return any("now" in condition.reads for condition in conditions if condition is not None)
+    return frozenset[str]().union(*(it.reads for it in conditions if it is not None))
+
+
+def reads_now(policy: Policy) -> bool:
+    """Tell whether any condition of a policy looks at the time.
+
+    Where none does, equal requests are decided alike at any time.
+    """
+    return "now" in reads_of(policy)
 
 
 def named(decision: Decision) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from policy_router.calls.closeable import Closeable
-from policy_router.calls.connections import require_sdk
+from policy_router.calls.connections import require_http
 from policy_router.calls.costs import estimate
 from policy_router.calls.executor import Executor
 from policy_router.calls.results import (
@@ -183,6 +183,7 @@ class Delegator(Closeable):
         *,
         session_id: str | None = None,
         parent_id: str | None = None,
+        tags: Sequence[str] = (),
         deadline: float | None = None,
         watcher: Watcher | None = None,
     ) -> Delegation:
@@ -195,6 +196,7 @@ class Delegator(Closeable):
             session_id: the session to continue at the providers; it is also in the results.
             parent_id: for the log, the id of the decision under which the delegating agent runs;
                 not needed in a child of ``run_child``.
+            tags: for the log, up to eight words of the host's own.
             deadline: seconds that this delegation may take in all, if that is less than the
                 delegator's.
             watcher: is called with each event, besides the delegator's own watcher.
@@ -224,7 +226,7 @@ class Delegator(Closeable):
                 return refused_whole(problem, session_id)
             with counted:
                 if self._log is not None:
-                    self._log.decisions(self.policy, _decided_by(batch, parent_id))
+                    self._log.decisions(self.policy, _decided_by(batch, parent_id, tags))
                     log_denied(self._log, batch, self.policy)
                 with lent(), self._handing_over(batch, ran, session_id):
                     self._children.run(chosen, ran, until_of(self._deadline, deadline), watcher)
@@ -239,6 +241,7 @@ class Delegator(Closeable):
         *,
         session_id: str | None = None,
         parent_id: str | None = None,
+        tags: Sequence[str] = (),
         deadline: float | None = None,
         watcher: Watcher | None = None,
     ) -> Delegation:
@@ -259,7 +262,7 @@ class Delegator(Closeable):
                 return refused_whole(problem, session_id)
             with counted:
                 if (log := self._log) is not None:
-                    decisions = _decided_by(batch, parent_id)
+                    decisions = _decided_by(batch, parent_id, tags)
                     await log.decisions_async(self.policy, decisions)
                     log_denied(log, batch, self.policy)
                 until = until_of(self._deadline, deadline)
@@ -360,7 +363,7 @@ class Delegator(Closeable):
             return []
         chosen = [plan for plan in batch if plan.target is not None]
         if chosen and self._run_child is None:
-            require_sdk()
+            require_http()
         return chosen
 
     def _in_order(self, batch: Sequence[Planned], ran: Mapping[int, Result]) -> list[Result]:
@@ -417,7 +420,9 @@ class Delegator(Closeable):
         await asyncio.to_thread(self.close)
 
 
-def _decided_by(batch: Sequence[Planned], parent_id: str | None) -> list[Decided]:
+def _decided_by(
+    batch: Sequence[Planned], parent_id: str | None, tags: Sequence[str]
+) -> list[Decided]:
     """Return the decisions of a batch, below the one that the child at hand runs by, if any."""
     above = parent_of(parent_id)
-    return [decided(plan, above) for plan in batch]
+    return [decided(plan, above, tags) for plan in batch]

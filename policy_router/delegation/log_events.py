@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from policy_router.calls.results import Attempt, Event, EventKind, Result, Status, Watcher
+from policy_router.calls.results import (
+    Attempt,
+    CostStatus,
+    Event,
+    EventKind,
+    Result,
+    Status,
+    Watcher,
+)
 from policy_router.delegation.batch import Planned
 from policy_router.domain import Policy
 from policy_router.log.entry import Call, Execution
@@ -13,9 +21,12 @@ from policy_router.log.write.decision_log import DecisionLog
 from policy_router.log.write.drafts import Decided
 
 
-def decided(plan: Planned, parent_id: str | None) -> Decided:
+def decided(plan: Planned, parent_id: str | None, tags: Sequence[str] = ()) -> Decided:
     """Return a planned task as a decision to be logged."""
-    return Decided(plan.record, plan.decision_id, parent_id)
+    session_id = plan.session_id
+    return Decided(
+        plan.record, plan.decision_id, parent_id, session_id=session_id, tags=tuple(tags)
+    )
 
 
 def logging_watcher(log: DecisionLog, plan: Planned) -> Watcher:
@@ -65,11 +76,22 @@ def _end(kind: EventKind, result: Result) -> Execution:
         finish_reason=result.finish_reason,
         input_tokens=result.tokens.input,
         output_tokens=result.tokens.output,
+        cached_tokens=result.tokens.cached,
         cost_usd=result.cost_usd,
         duration_seconds=result.duration_seconds,
         session_id=result.session_id,
         calls=tuple(_call(attempt) for attempt in result.attempts),
+        cost_status=_cost_status(result),
     )
+
+
+def _cost_status(result: Result) -> CostStatus:
+    """Return how a cost is known, or why it is not."""
+    if result.cost_status is not None:
+        return result.cost_status
+    if result.cost_usd is not None:
+        return CostStatus.MEASURED
+    return CostStatus.FREE if result.is_free else CostStatus.FAILED
 
 
 def _call(attempt: Attempt) -> Call:
@@ -82,4 +104,6 @@ def _call(attempt: Attempt) -> Call:
         attempt.status,
         attempt.duration_seconds,
         attempt.is_sent,
+        attempt.input_tokens,
+        attempt.output_tokens,
     )

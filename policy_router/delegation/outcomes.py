@@ -15,6 +15,7 @@ from policy_router.calls.failures import clean, sound, without
 from policy_router.calls.notifications import LOGGER
 from policy_router.calls.results import (
     Attempt,
+    CostStatus,
     Delegation,
     Failing,
     Ran,
@@ -52,7 +53,7 @@ def completed(policy: Policy, plan: Planned, answer: Any, secrets: Iterable[str]
         TypeError: the answer is neither, or a reply that its own class does not allow.
     """
     reply = _checked(Reply(text=answer) if isinstance(answer, str) else answer)
-    before, paid = plan.result(Status.COMPLETED, policy), _cost(policy, plan, reply)
+    before, (paid, known) = plan.result(Status.COMPLETED, policy), _cost(policy, plan, reply)
     return replace(
         before,
         text=_cleared(reply.text, secrets),
@@ -63,6 +64,7 @@ def completed(policy: Policy, plan: Planned, answer: Any, secrets: Iterable[str]
         tokens=Tokens(reply.input_tokens, reply.output_tokens, reply.cached_tokens),
         cost_usd=paid.usd if paid else None,
         cost_is_upper_bound=paid is not None and paid.is_upper_bound,
+        cost_status=known,
         warnings=(*before.warnings, *(clean(warning, secrets) for warning in reply.warnings)),
     )
 
@@ -89,14 +91,19 @@ def _misfit(value: object, wanted: Any) -> str | None:
     return None
 
 
-def _cost(policy: Policy, plan: Planned, reply: Reply) -> Cost | None:
-    """Return what a child cost; unknown where another model was served, as its price is."""
+def _cost(policy: Policy, plan: Planned, reply: Reply) -> tuple[Cost | None, CostStatus]:
+    """Return what a child cost, and why that is unknown; another model has another price."""
     target = reply.ran or plan.target
     served = reply.served_model
-    if target is None or (served is not None and not is_served(policy, target, served)):
-        return None
+    if target is not None and served is not None and not is_served(policy, target, served):
+        return None, CostStatus.MISMATCH
     counts = reply.input_tokens, reply.output_tokens, reply.cached_tokens
-    return priced(policy, target, *counts)
+    if None in counts[:2]:
+        return None, CostStatus.NO_USAGE
+    found = None if target is None else priced(policy, target, *counts)
+    if found is None:
+        return None, CostStatus.NO_PRICE
+    return found, CostStatus.UPPER_BOUND if found.is_upper_bound else CostStatus.MEASURED
 
 
 def _cleared(text: str | None, secrets: Iterable[str]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UnsetType
@@ -50,6 +50,8 @@ class Router:
         *,
         decision_id: str | None = None,
         parent_id: str | None = None,
+        session_id: str | None = None,
+        tags: Sequence[str] = (),
     ) -> DecisionRecord:
         """Decide which target a delegated task runs on, at the time of the clock.
 
@@ -58,17 +60,26 @@ class Router:
             decision_id: the id of the decision in the log; default: a new id.
             parent_id: the id of the decision under which the delegating agent runs; not needed in
                 a child of a delegator.
+            session_id: for the log, the session that the decision belongs to.
+            tags: for the log, up to eight words of the host's own.
 
         Raises:
             RequestError: the request does not fit the policy.
             LogError: the decision cannot be logged, so it is denied.
             RuntimeError: the log is closed.
-            ValueError: an id is malformed.
+            ValueError: an id or a tag is malformed.
         """
         record = decide(self.policy, request, now=self._clock())
         if (log := self._log) is not None:
-            ids = {"decision_id": decision_id, "parent_id": parent_of(parent_id)}
-            log.decision(self.policy, record, **ids)
+            above = parent_of(parent_id)
+            log.decision(
+                self.policy,
+                record,
+                decision_id=decision_id,
+                parent_id=above,
+                session_id=session_id,
+                tags=tags,
+            )
         return record
 
     async def decide_async(
@@ -77,12 +88,21 @@ class Router:
         *,
         decision_id: str | None = None,
         parent_id: str | None = None,
+        session_id: str | None = None,
+        tags: Sequence[str] = (),
     ) -> DecisionRecord:
         """Decide like :meth:`decide`, without blocking the running event loop."""
         record = decide(self.policy, request, now=self._clock())
         if (log := self._log) is not None:
-            ids = {"decision_id": decision_id, "parent_id": parent_of(parent_id)}
-            await log.decision_async(self.policy, record, **ids)
+            above = parent_of(parent_id)
+            await log.decision_async(
+                self.policy,
+                record,
+                decision_id=decision_id,
+                parent_id=above,
+                session_id=session_id,
+                tags=tags,
+            )
         return record
 
     def target(
@@ -91,6 +111,8 @@ class Router:
         *,
         decision_id: str | None = None,
         parent_id: str | None = None,
+        session_id: str | None = None,
+        tags: Sequence[str] = (),
     ) -> Target:
         """Decide, and raise an exception for a refusal; arguments are those of :meth:`decide`.
 
@@ -102,9 +124,10 @@ class Router:
             RequestError: the request does not fit the policy.
             LogError: the decision cannot be logged, so it is denied.
             RuntimeError: the log is closed.
-            ValueError: an id is malformed.
+            ValueError: an id or a tag is malformed.
         """
-        return _target(self.decide(request, decision_id=decision_id, parent_id=parent_id))
+        ids = {"decision_id": decision_id, "parent_id": parent_id, "session_id": session_id}
+        return _target(self.decide(request, **ids, tags=tags))
 
     async def target_async(
         self,
@@ -112,10 +135,12 @@ class Router:
         *,
         decision_id: str | None = None,
         parent_id: str | None = None,
+        session_id: str | None = None,
+        tags: Sequence[str] = (),
     ) -> Target:
         """Decide like :meth:`target`, without blocking the running event loop."""
-        ids = {"decision_id": decision_id, "parent_id": parent_id}
-        return _target(await self.decide_async(request, **ids))
+        ids = {"decision_id": decision_id, "parent_id": parent_id, "session_id": session_id}
+        return _target(await self.decide_async(request, **ids, tags=tags))
 
 
 def _target(record: DecisionRecord) -> Target:

@@ -83,4 +83,7 @@ def _drafts(made: Sequence[Planned], parent_id: str | None, trace: str | None) -
     """Return decisions as they are logged, below the one that the child at hand runs by."""
     above = parent_of(parent_id)
     kept: str | UnsetType = UNSET if trace is None else trace
-    return [Decided(it.record, it.decision_id, above, trace=kept) for it in made]
+    return [
+        Decided(it.record, it.decision_id, above, trace=kept, session_id=it.session_id)
+        for it in made
+    ]

@@ -122,6 +122,11 @@ class PolicyHost(Closeable):
         return self._source.reload()
 
     @property
+    def facts(self) -> _Facts:
+        """The sections that it states of every request."""
+        return self._deciding.facts
+
+    @property
     def policy(self) -> Policy | None:
         """The policy that decides now; None where there is none that can be used."""
         try:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from policy_router.decision.record import DecisionRecord, Reason
 from policy_router.delegation.batch import Planned
-from policy_router.errors import LogError, PolicyError, RequestError
+from policy_router.errors import LogError, PolicyError, PolicyRouterError, RequestError
 
 BAD_REQUEST: Final = "bad_request"
 """What was asked does not fit the policy, or is malformed."""
@@ -59,8 +59,8 @@ class Refused(Struct, frozen=True):
         return f"{self.code}: {self.message}"
 
 
-class RefusedError(Exception):
-    """Carries a refusal to the public method that returns it; it never leaves this package.
+class RefusedError(PolicyRouterError):
+    """A refusal where a host takes nothing but an exception; no method of the layer raises it.
 
     Attributes:
         refused: the refusal.
@@ -70,6 +70,12 @@ class RefusedError(Exception):
         """Carry a refusal."""
         super().__init__(refused)
         self.refused = refused
+
+    def __str__(self) -> str:
+        """Return the refusal on one line, with the names that may be asked for."""
+        permitted = self.refused.permitted
+        names = f"; permitted: {', '.join(permitted)}" if permitted else ""
+        return f"{self.refused}{names}"
 
 
 def refused_by(plan: Planned) -> Refused | None:

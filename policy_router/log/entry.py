@@ -18,6 +18,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from policy_router.decision.record import SCHEMA, DecisionRecord, EngineName, PolicyName
 from policy_router.errors import RecordError
+from policy_router.log.used_policy import UsedPolicy
 
 HOLE: Final = b"\0"
 """What a power cut may leave where nothing was on disk yet. No line has it: JSON spells it out."""
@@ -29,6 +30,10 @@ GENESIS: Final = "0" * 64
 """What the first line of a writer has for the hash of the line before it."""
 ID_RULE: Final = "the id of a decision is of 1 to 200 letters, digits, `_`, `-`, `.`, `:`"
 _ID = re.compile(r"[\w.:-]{1,200}", re.ASCII)
+MOST_TAGS: Final = 8
+"""How many tags a decision may have."""
+TAG_RULE: Final = "a decision has up to 8 tags of 1 to 100 characters, without control characters"
+_TAG = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,100}")
 TRACE: Final = "[0-9a-f]{32}-[0-9a-f]{16}"
 """The shape of a trace in a line: the ids of the trace and of the span, in hexadecimal."""
 
@@ -53,6 +58,8 @@ class Kind(StrEnum):
     """The end of a segment, or of a writer's process."""
     PRUNE = "prune"
     """Segments that are removed, since they are old enough."""
+    POLICY = "policy"
+    """A policy that a process decides by from here on, with its rule files."""
 
 
 PARTS: Final = {
@@ -61,6 +68,7 @@ PARTS: Final = {
     Kind.GAP: ("gap",),
     Kind.CLOSE: ("close",),
     Kind.PRUNE: ("prune",),
+    Kind.POLICY: ("policy",),
 }
 """What a line has, by its kind."""
 _KINDS: Final = frozenset(PARTS)
@@ -79,6 +87,8 @@ class Call(Struct, frozen=True, omit_defaults=True):
         status: the HTTP status.
         duration_seconds: its duration.
         is_sent: whether the request was sent.
+        input_tokens: of a failed call: the provider's count, where it told one.
+        output_tokens: the same.
     """
 
     number: int
@@ -89,6 +99,8 @@ class Call(Struct, frozen=True, omit_defaults=True):
     status: int | None = None
     duration_seconds: float = 0.0
     is_sent: bool = True
+    input_tokens: int | None = None
+    output_tokens: int | None = None
 
 
 class Execution(Struct, frozen=True, omit_defaults=True):
@@ -108,11 +120,13 @@ class Execution(Struct, frozen=True, omit_defaults=True):
         finish_reason: of the end: the provider's reason why the model stopped.
         input_tokens: of the end: the provider's count.
         output_tokens: of the end: the provider's count.
+        cached_tokens: of the end: how many tokens of the input came from the provider's cache.
         cost_usd: of the end: US dollars by the prices of the pool.
         duration_seconds: of the end: the time since the start.
         session_id: the session of the child.
         calls: of the end: every model call, in order.
         answer_id: of an answer that can be gone on from: its id at the provider.
+        cost_status: of the end: how the cost is known, or why it is not.
     """
 
     event: str
@@ -133,6 +147,8 @@ class Execution(Struct, frozen=True, omit_defaults=True):
     session_id: str | None = None
     calls: tuple[Call, ...] = ()
     answer_id: str | None = None
+    cost_status: str | None = None
+    cached_tokens: int | None = None
 
 
 class Gap(Struct, frozen=True, omit_defaults=True):
@@ -203,6 +219,11 @@ class LogEntry(Struct, frozen=True):
             nothing runs by it; absent for all others.
         trace: of a decision: the trace that its request belongs to (W3C Trace Context): the id of
             the trace, `-`, and the id of the span that asked; absent where the request names none.
+        root: of a decision: the id of the first decision of its tree, which is its own where no
+            other is above it; absent where that is not known.
+        session: of a decision: the session that it belongs to, as the host gave it.
+        tags: of a decision: up to eight words of the host's own.
+        policy: of a policy: what is decided by from here on.
     """
 
     seq: int
@@ -219,6 +240,10 @@ class LogEntry(Struct, frozen=True):
     prune: Prune | UnsetType = UNSET
     purpose: str | UnsetType = UNSET
     trace: str | UnsetType = UNSET
+    root: str | UnsetType = UNSET
+    session: str | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    policy: UsedPolicy | UnsetType = UNSET
 
     @classmethod
     def from_json(cls, line: bytes) -> LogEntry:
@@ -259,11 +284,16 @@ class LineView(Struct, frozen=True, gc=False, kw_only=True):
     gap: Gap | UnsetType = UNSET
     id: str = ""
     kind: str
+    parent: str = ""
+    policy: Raw = _NOTHING
     prev: str
     prune: Prune | UnsetType = UNSET
     purpose: str = ""
     record: Raw = _NOTHING
+    root: str = ""
     seq: int
+    session: str = ""
+    tags: tuple[str, ...] = ()
     time: int
 
 
@@ -339,6 +369,13 @@ def read_execution(execution: Raw) -> Execution | None:
 def is_id(text: str) -> bool:
     """Tell whether a log can hold a text as the id of a decision, and find it again."""
     return bool(_ID.fullmatch(text))
+
+
+def are_tags(tags: object) -> bool:
+    """Tell whether a line can have these tags."""
+    if not isinstance(tags, tuple | list) or len(tags) > MOST_TAGS:
+        return False
+    return all(isinstance(it, str) and _TAG.fullmatch(it) for it in tags)
 
 
 def line_hash(line: bytes) -> str:

@@ -15,11 +15,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec import Struct
+
 from policy_router.domain import Policy
 from policy_router.errors import PolicyError, RecordError, reason_of
 from policy_router.files.loader import load_files, load_stored
 from policy_router.log.files import open_file, read_file, write_whole
 from policy_router.log.folder import LogFolder
+from policy_router.log.used_policy import RuleFile, UsedPolicy, annotations_of
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _FILES = re.compile(r"[0-9a-f]{32}")
@@ -36,7 +39,7 @@ class PolicyStore:
         self._folder = folder.policies
 
     def keep(self, policy: Policy) -> None:
-        """Store a policy, if it is not there yet.
+        """Store a policy and its rule files, if they are not there yet.
 
         Raises:
             OSError: it cannot be written.
@@ -46,12 +49,9 @@ class PolicyStore:
             is_kept = _holds(path, policy.revision)
         if not is_kept:
             write_whole(path, policy.canonical)
-        files = {
-            _file_name(number, source.name): source.blanked().encode(errors="replace")
-            for number, source in enumerate(policy.sources)
-        }
-        folder = path.with_suffix("") / _digest_of_files(files.items())
-        for name, content in files.items():
+        written = policy.prepared(written_files)
+        folder = path.with_suffix("") / written.digest
+        for name, content in written.files:
             if not (folder / name).exists():
                 write_whole(folder / name, content)
 
@@ -131,6 +131,49 @@ class PolicyStore:
             ):
                 found.append(folder.relative_to(self._folder).as_posix())
         return found
+
+
+class WrittenFiles(Struct, frozen=True):
+    """The rule files of a policy as they are kept.
+
+    Attributes:
+        digest: the name of their folder.
+        files: the name of each, and what it holds, with blanks for secrets.
+    """
+
+    digest: str
+    files: tuple[tuple[str, bytes], ...]
+
+
+def written_files(policy: Policy) -> WrittenFiles:
+    """Return the rule files of a policy as they are kept."""
+    files = tuple(
+        (_file_name(number, source.name), source.blanked().encode(errors="replace"))
+        for number, source in enumerate(policy.sources)
+    )
+    return WrittenFiles(_digest_of_files(files), files)
+
+
+def used_policy(
+    policy: Policy, *, origin_commit: str | None = None, loaded_by: str | None = None
+) -> UsedPolicy:
+    """Return what a line says of a policy.
+
+    Args:
+        policy: what is decided by.
+        origin_commit: the commit that its rule files come from.
+        loaded_by: who loaded it.
+    """
+    written = policy.prepared(written_files)
+    return UsedPolicy(
+        policy.name,
+        policy.revision,
+        written.digest,
+        tuple(RuleFile(name, hashlib.sha256(it).hexdigest()) for name, it in written.files),
+        origin_commit,
+        loaded_by,
+        annotations_of(policy),
+    )
 
 
 def digest(content: bytes) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, aclosing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +18,7 @@ from policy_router.errors import needs_extra
 from policy_router.server.active import Active
 from policy_router.server.administering import Administrators
 from policy_router.server.asking import (
+    JSON,
     LONGEST_BODY,
     Answer,
     Asked,
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
     from policy_router.server.gateway.gateway import Gateway
 
 Handler = Callable[[Asked], Awaitable[Answer]]
+KnownBy = Callable[[Mapping[bytes, bytes], str], Awaitable[Credential]]
+"""Returns who makes a request, from its headers and its address."""
 WriteWhole = Callable[[Send, int, list[Header], bytes], bool]
 """Writes a status, headers and a body; returns whether it could."""
 POLICY: Final = b"policy-router-policy"
@@ -82,6 +85,8 @@ class Route(Struct, frozen=True):
         takes_api_key: whether a credential may come in the header ``x-api-key`` too.
         spends: whether it spends money, which takes a credential, or a socket of one's own.
         problem_in: says a problem in the words of its clients.
+        known_by: knows who asks by another sign than a credential: the headers, and the address.
+        takes: the content type of a body.
     """
 
     answer: Handler
@@ -93,6 +98,8 @@ class Route(Struct, frozen=True):
     takes_api_key: bool = False
     spends: bool = False
     problem_in: Callable[[Problem], Answer] = answer_of
+    known_by: KnownBy | None = None
+    takes: bytes = JSON
 
 
 Routes = dict[str, dict[str, Route]]
@@ -201,12 +208,15 @@ class Service:
         headers = self._edges.headers(scope["headers"])
         if self._spans is not None:
             self._spans.take_over(headers)
-        if route.role is None:
-            return await route.answer(Asked(_NOBODY, headers=headers, query=scope["query_string"]))
-        if route.takes_api_key:
-            headers = with_bearer(headers)
-        credential = self._gate.known(headers) or await self._gate.credential(headers)
-        if route.role not in credential.roles and route.also not in credential.roles:
+        if route.known_by is not None:
+            credential = await route.known_by(headers, _address(scope))
+        elif route.role is None:
+            asked = Asked(_NOBODY, b"", headers, scope["query_string"], rest)
+            return await route.answer(asked)
+        else:
+            headers = with_bearer(headers) if route.takes_api_key else headers
+            credential = self._gate.known(headers) or await self._gate.credential(headers)
+        if route.role is not None and credential.roles.isdisjoint((route.role, route.also)):
             raise role_needed(route.role)
         if route.spends and not self._may_spend:
             raise credential_needed()
@@ -221,7 +231,7 @@ class Service:
         self._count(1, 0)
         size = 0
         try:
-            body = await body_of(asked.headers, receive)
+            body = await body_of(asked.headers, receive, type_=route.takes)
             size = len(body)
             self._bytes += size
             return await route.answer(
@@ -238,7 +248,7 @@ class Service:
         with ExitStack() as held:
             self._count(1, size)
             held.callback(self._count, -1, -size)
-            body = await body_of(asked.headers, receive, route.longest)
+            body = await body_of(asked.headers, receive, route.longest, type_=route.takes)
             weight = 1 if route.weighs is None else route.weighs(body)
             held.enter_context(self._limits.use(asked.credential, weight))
             answer = await route.answer(replace(asked, body=body))
@@ -284,6 +294,13 @@ async def _while(pieces: AsyncGenerator[bytes, None], held: ExitStack) -> AsyncG
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
+
+
+def _address(scope: Scope) -> str:
+    """Return what stands behind the host in the address of a request."""
+    query: bytes = scope["query_string"]
+    path: str = scope["path"]
+    return f"{path}?{query.decode('latin-1')}" if query else path
 
 
 _NOBODY: Final = Credential("", frozenset())

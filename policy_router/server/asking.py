@@ -25,6 +25,8 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 LONGEST_BODY: Final = 1024 * 1024
 """The longest body, in bytes."""
 JSON: Final = b"application/json"
+FORM: Final = b"application/x-www-form-urlencoded"
+"""What a page of the service sends."""
 _PLAIN: Final = ((b"content-encoding", b"identity"), (b"transfer-encoding", b"chunked"))
 """How a body may come, if a header says so."""
 _Type = TypeVar("_Type")
@@ -234,14 +236,19 @@ def length_of(headers: Mapping[bytes, bytes], longest: int) -> int:
 
 
 async def body_of(
-    headers: Mapping[bytes, bytes], receive: Receive, longest: int = LONGEST_BODY
+    headers: Mapping[bytes, bytes],
+    receive: Receive,
+    longest: int = LONGEST_BODY,
+    *,
+    type_: bytes = JSON,
 ) -> bytes:
-    """Return the body of a request, which has to be JSON.
+    """Return the body of a request, which has to be of one type.
 
     Args:
         headers: the headers of the request.
         receive: returns the pieces of the body.
         longest: how many bytes it may have.
+        type_: its content type.
 
     Raises:
         Problem: it is something else, or too long.
@@ -255,8 +262,8 @@ async def body_of(
     if len(content) > longest:
         raise _too_long(longest)
     kind = headers.get(b"content-type", b"")
-    if kind != JSON and (content or kind):
-        _check_type(kind)
+    if kind != type_ and (content or kind):
+        _check_type(kind, type_)
     for name, plain in _PLAIN:
         if name in headers and headers[name].lower() != plain:
             detail = "the body is compressed, or in a form that is not known"
@@ -295,11 +302,13 @@ async def _rest(message: MutableMapping[str, Any], receive: Receive, longest: in
         message = await receive()
 
 
-def _check_type(kind: bytes) -> None:
+def _check_type(kind: bytes, wanted: bytes) -> None:
     name, _, parameter = kind.lower().partition(b";")
-    if name.strip() != JSON or parameter.strip() not in {b"", b"charset=utf-8", b'charset="utf-8"'}:
-        detail = "JSON in UTF-8 is wanted: application/json"
-        help_ = "send the header `Content-Type: application/json`"
+    is_plain = parameter.strip() in {b"", b"charset=utf-8", b'charset="utf-8"'}
+    if name.strip() != wanted or not is_plain:
+        called = "JSON" if wanted == JSON else "a form"
+        detail = f"{called} in UTF-8 is wanted: {wanted.decode()}"
+        help_ = f"send the header `Content-Type: {wanted.decode()}`"
         raise Problem(415, "unsupported_type", detail, path="content-type", help=help_)
 
 

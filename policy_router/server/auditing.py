@@ -22,7 +22,7 @@ from policy_router.log.entry import is_id, microseconds
 from policy_router.server.asking import Answer, Asked, decoded
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.helper import Task
-from policy_router.server.helpers import Helpers
+from policy_router.server.helpers import Helpers, StayingHelper
 from policy_router.server.index import FILTERS, Index
 from policy_router.server.problems import Problem, busy, unfit
 from policy_router.server.settings import seconds_of
@@ -117,9 +117,24 @@ class Auditors:
         return Answer.of(explained)
 
     async def explanation(
-        self, record: DecisionRecord, *, why_not: str | None = None, full: bool = False
+        self,
+        record: DecisionRecord,
+        *,
+        why_not: str | None = None,
+        full: bool = False,
+        staying: StayingHelper | None = None,
     ) -> Any:
-        """Explain a record; one of an earlier policy is a helper's work."""
+        """Explain a record; one of an earlier policy is a helper's work.
+
+        Args:
+            record: the decision.
+            why_not: a name that could have been asked for.
+            full: add every pool entry, and the steps with the lines of their rules.
+            staying: a helper that is started already.
+
+        Raises:
+            Problem: it cannot be explained.
+        """
         policy = self._policy()
         if record.policy.revision == policy.revision:
             try:
@@ -129,6 +144,8 @@ class Auditors:
                 raise Problem(422, "bad_record", str(problem), path="$.record") from None
         content = record.to_json().decode()
         task = Task("explain", 0, 0, record=content, log=self._folder(), why_not=why_not, full=full)
+        if staying is not None:
+            return await staying.report(task)
         with self._helpers.check():
             return await self._helpers.report(task)
 
@@ -156,8 +173,8 @@ class Auditors:
             found = await asyncio.to_thread(
                 self._indexed().find,
                 {name: options[name] for name in FILTERS if name in options},
-                since=self._time(options.get("since"), "since"),
-                until=self._time(options.get("until"), "until"),
+                since=time_of(options.get("since"), "since", self._clock),
+                until=time_of(options.get("until"), "until", self._clock),
                 limit=int(limit),
                 cursor=options.get("cursor"),
             )
@@ -200,8 +217,8 @@ class Auditors:
             0,
             text=window.policy or "",
             log=self._folder(),
-            since=self._time(window.since, "since"),
-            until=self._time(window.until, "until"),
+            since=time_of(window.since, "since", self._clock),
+            until=time_of(window.until, "until", self._clock),
         )
         lines = self._lines(task, asked)
         first = await anext(lines)  # a problem that is known at once has its own status
@@ -222,17 +239,27 @@ class Auditors:
             raise Problem(404, "no_log", _NO_LOG)
         return self._index
 
-    def _time(self, text: str | None, name: str) -> int | None:
-        """Return a time that is written as a day, in RFC 3339, or as an age."""
-        if text is None:
-            return None
-        try:
-            if _AGE.fullmatch(text):
-                return microseconds(self._clock() - datetime.timedelta(seconds=seconds_of(text)))
-            return microseconds(moment(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text))
-        except (RequestError, OverflowError):
-            reason = "a day (2026-01-31), a time (2026-01-31T09:00:00Z) or an age (90d) is wanted"
-            raise _bad_query(name, reason) from None
+
+def time_of(text: str | None, name: str, clock: Clock) -> int | None:
+    """Return a time that is written as a day, in RFC 3339, or as an age, in microseconds.
+
+    Args:
+        text: the time; None where none is given.
+        name: the parameter that it is.
+        clock: tells what an age is counted from.
+
+    Raises:
+        Problem: it is none of these.
+    """
+    if text is None:
+        return None
+    try:
+        if _AGE.fullmatch(text):
+            return microseconds(clock() - datetime.timedelta(seconds=seconds_of(text)))
+        return microseconds(moment(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text))
+    except (RequestError, OverflowError):
+        reason = "a day (2026-01-31), a time (2026-01-31T09:00:00Z) or an age (90d) is wanted"
+        raise _bad_query(name, reason) from None
 
 
 async def _with(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

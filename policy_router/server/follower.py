@@ -9,7 +9,8 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -21,10 +22,10 @@ from policy_router.errors import reason_of
 from policy_router.log.entry import UNREADABLE, Kind
 from policy_router.log.folder import LogFolder, Segment
 from policy_router.log.heads import UnknownSchemaError
-from policy_router.server.index import BITS
+from policy_router.server.index import BITS, DAY
 from policy_router.version import VERSION
 
-SCHEMA: Final = f"policy-router/index/v2 {VERSION}"
+SCHEMA: Final = f"policy-router/index/v3 {VERSION}"
 _POLL_SECONDS: Final = 0.2
 _TURN_SECONDS: Final = 2.0
 _BLOCK: Final = 4 * 1024 * 1024
@@ -34,11 +35,15 @@ CREATE TABLE words (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 CREATE TABLE files (
     number INTEGER PRIMARY KEY, writer TEXT, segment INTEGER, inode INTEGER, done INTEGER,
     UNIQUE (writer, segment));
+CREATE TABLE shapes (
+    number INTEGER PRIMARY KEY,
+    outcome INTEGER, level INTEGER, rule INTEGER, entry INTEGER, model INTEGER, provider INTEGER,
+    caller INTEGER, team INTEGER, codes INTEGER, name INTEGER, revision INTEGER);
 CREATE TABLE decisions (
     time INTEGER, nth INTEGER, id TEXT, file INTEGER, place INTEGER, size INTEGER,
-    outcome INTEGER, level INTEGER, entry INTEGER, model INTEGER, provider INTEGER,
-    caller INTEGER, team INTEGER, codes INTEGER, name INTEGER, revision INTEGER, parent TEXT,
-    PRIMARY KEY (time, nth)) WITHOUT ROWID;
+    shape INTEGER, parent TEXT, PRIMARY KEY (time, nth)) WITHOUT ROWID;
+CREATE TABLE days (
+    day INTEGER, shape INTEGER, count INTEGER, PRIMARY KEY (day, shape)) WITHOUT ROWID;
 CREATE INDEX by_id ON decisions (id);
 CREATE INDEX by_parent ON decisions (parent) WHERE parent IS NOT NULL;
 CREATE TABLE executions (
@@ -65,11 +70,13 @@ class _Target(Struct, frozen=True):
 
 class _Coded(Struct, frozen=True):
     code: str = ""
+    rule: str | None = None
 
 
 class _Decision(Struct, frozen=True):
     outcome: str
     level: str = ""
+    rule: str = ""
     target: _Target = _Target()
     warnings: tuple[_Coded, ...] = ()
     refusal: _Coded = _Coded()
@@ -119,6 +126,10 @@ class Follower:
         self._words: dict[str, int] = dict(
             self._base.execute("SELECT text, number FROM words").fetchall()
         )
+        self._shapes: dict[tuple[int, ...], int] = {
+            tuple(shape): number
+            for number, *shape in self._base.execute("SELECT * FROM shapes").fetchall()
+        }
         (self._nth,) = self._base.execute("SELECT coalesce(max(nth), 0) FROM decisions").fetchone()
 
     def _opened(self) -> sqlite3.Connection:
@@ -165,6 +176,13 @@ class Follower:
     def _forget(self, file: int) -> None:
         """Forget a segment that was pruned, or is another one now."""
         with self._transaction():
+            counted = self._base.execute(
+                f"SELECT time / {DAY}, shape, -count(*) FROM decisions"  # noqa: S608 - no values
+                " WHERE file = ? GROUP BY 1, 2",
+                [file],
+            ).fetchall()
+            self._count(counted)
+            self._base.execute("DELETE FROM days WHERE count = 0")
             for table in ("decisions", "executions"):
                 self._base.execute(f"DELETE FROM {table} WHERE file = ?", [file])  # noqa: S608
             self._base.execute("DELETE FROM files WHERE number = ?", [file])
@@ -207,7 +225,8 @@ class Follower:
         return int(made.lastrowid or 0)
 
     def _add(self, file: int, start: int, lines: bytes) -> int:
-        decisions, executions, place = [], [], start
+        decisions: list[tuple[Any, ...]] = []
+        executions, place = [], start
         with self._transaction():
             for line in lines.split(b"\n")[:-1]:
                 with suppress(*UNREADABLE):
@@ -218,25 +237,45 @@ class Follower:
                     elif isinstance(read.record, _Record):
                         decisions.append(self._row(read, read.record, (file, place, len(line))))
                 place += len(line) + 1
-            marks = ", ".join("?" * 17)
+            marks = ", ".join("?" * 8)
             self._base.executemany(f"INSERT INTO decisions VALUES ({marks})", decisions)  # noqa: S608
+            days = Counter((row[0] // DAY, row[6]) for row in decisions)
+            self._count((*place, count) for place, count in days.items())
             self._base.executemany("INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?)", executions)
             self._base.execute("UPDATE files SET done = ? WHERE number = ?", [place, file])
         return len(decisions) + len(executions)
 
+    def _count(self, rows: Iterable[tuple[int, int, int]]) -> None:
+        """Count decisions for their days and shapes."""
+        self._base.executemany(
+            "INSERT INTO days VALUES (?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            rows,
+        )
+
     def _row(self, line: _Line, record: _Record, where: tuple[int, int, int]) -> tuple[Any, ...]:
+        self._nth += 1
+        return (line.time, self._nth, line.id, *where, self._shape(record), line.parent)
+
+    def _shape(self, record: _Record) -> int:
+        """Return the number of what a decision is found by, which many decisions share."""
         decision, caller, word = record.decision, record.request.caller, self._word
         codes = 0
         for it in (*decision.warnings, decision.refusal):
             codes |= BITS.get(it.code, 0)
-        self._nth += 1
-        return (
-            *(line.time, self._nth, line.id, *where),
-            *(word(decision.outcome), word(decision.level), word(decision.target.entry)),
+        shape = (
+            *(word(decision.outcome), word(decision.level)),
+            *(word(decision.rule or decision.refusal.rule or ""), word(decision.target.entry)),
             *(word(decision.target.model), word(decision.target.provider)),
             *(word(caller.id), word(caller.team), codes),
-            *(word(record.policy.name), word(record.policy.revision), line.parent),
+            *(word(record.policy.name), word(record.policy.revision)),
         )
+        number = self._shapes.get(shape)
+        if number is None:
+            marks = ", ".join("?" * len(shape))
+            made = self._base.execute(f"INSERT INTO shapes VALUES (NULL, {marks})", shape)  # noqa: S608
+            number = self._shapes[shape] = int(made.lastrowid or 0)
+        return number
 
     def _word(self, text: str) -> int:
         """Return the number of a text."""

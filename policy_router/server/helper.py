@@ -1,7 +1,8 @@
 """What a helper process does: work that would slow down those who decide.
 
 Its first line of input is what to do; the end of its input is its own, too. It prints JSON, one
-object a line: progress, and at last a report or a problem.
+object a line: progress, and at last a report or a problem. With ``--stays`` it does what each line
+says, so that whoever types a policy waits for no start of a process.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,23 +24,34 @@ from msgspec import Struct
 
 from policy_router.analysis import Suite
 from policy_router.analysis.about import suites_about, suites_among
-from policy_router.analysis.running import first_failure
+from policy_router.analysis.drafting import suite_of
+from policy_router.analysis.running import (
+    Coverages,
+    PolicyTestStatus,
+    first_failure,
+    run_suite,
+)
+from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.explanation import explain, explanation_as_json
 from policy_router.decision.record import DecisionRecord
+from policy_router.decision.request import Request
 from policy_router.diagnostics.model import Diagnostics
 from policy_router.domain import Policy
-from policy_router.errors import LogError, PolicyError, RecordError
+from policy_router.errors import LogError, PolicyError, RecordError, RequestError
 from policy_router.files.clock import system_clock
 from policy_router.files.loader import check, check_text
 from policy_router.log.folder import LogFolder
+from policy_router.log.integrity.verify import verify
 from policy_router.log.policies import PolicyStore
 from policy_router.log.replay.replaying import replay_log
 from policy_router.log.replay.what_if import what_if
 from policy_router.log.sign.keys import SignatureError, read_verifier
 from policy_router.server.bundles import read
+from policy_router.server.pages.described import described
 from policy_router.server.problems import Problem
 
 _NICE: Final = 10
+_STAYS: Final = "--stays"
 _MEBIBYTE: Final = 1024 * 1024
 
 
@@ -46,16 +59,21 @@ class Task(Struct, frozen=True, omit_defaults=True):
     """What a helper is to do.
 
     Attributes:
-        what: ``compile``, ``check``, ``explain``, ``replay`` or ``what_if``.
+        what: ``compile``, ``check``, ``try``, ``explain``, ``policy``, ``test``, ``replay``,
+            ``what_if`` or ``verify``.
         seconds: how long it may compute.
         megabytes: how much memory it may take.
-        path: of ``compile``: the rule file, the folder of them, or the bundle.
+        path: of ``compile`` and ``test``: the rule file, the folder of them, or the bundle.
         key: of ``compile``: the public key that has to have signed the bundle; empty for files.
         strict: of ``compile``: refuse a policy with warnings.
-        text: of ``check`` and ``what_if``: the policy, as a rule file holds it.
+        text: of ``check``, ``try`` and ``what_if``: the policy, as a rule file holds it.
+        request: of ``try``: the request to be decided, JSON.
+        now: of ``try``: the time of the decision, RFC 3339; the clock's where it is empty.
+        revision: of ``policy`` and ``what_if``: that of a policy beside the log.
+        against: of ``policy``: the revision of an earlier one.
         log: the folder of the log.
         record: of ``explain``: the record, JSON.
-        why_not: of ``explain``: a name that could have been asked for.
+        why_not: of ``explain`` and ``try``: a name that could have been asked for.
         full: of ``explain``: with every pool entry.
         since: the earliest decisions, in microseconds since 1970.
         until: the time before which they are.
@@ -74,12 +92,25 @@ class Task(Struct, frozen=True, omit_defaults=True):
     full: bool = False
     since: int | None = None
     until: int | None = None
+    request: str = ""
+    now: str = ""
+    revision: str = ""
+    against: str = ""
 
 
 def main() -> None:
-    """Do what the first line of the input says."""
+    """Do what the first line of the input says, or what each line does."""
+    if _STAYS in sys.argv:
+        for line in sys.stdin.buffer:
+            _do(msgspec.json.decode(line, type=Task))
+        return
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
     threading.Thread(target=_end_with_input, daemon=True).start()
+    _do(task)
+
+
+def _do(task: Task) -> None:
+    """Do something, and say what came of it."""
     _limit(task)
     try:
         report = _TASKS[task.what](task)
@@ -102,8 +133,11 @@ def _end_with_input() -> None:
 def _limit(task: Task) -> None:
     if task.what != "compile":  # whoever changes the rules waits for that
         with suppress(OSError):  # some systems do not let a process be less important
-            os.nice(_NICE)
-    resource.setrlimit(resource.RLIMIT_CPU, (task.seconds, task.seconds + 1))
+            os.nice(_NICE - os.nice(0))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = task.seconds + int(used.ru_utime + used.ru_stime)
+    _, most_seconds = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, most_seconds))
     with suppress(ValueError, OSError):  # macOS has no such limit
         most = task.megabytes * _MEBIBYTE
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -152,14 +186,46 @@ def _check(task: Task) -> dict[str, Any]:
     return {**made, **found.to_dict()}
 
 
+def _try(task: Task) -> dict[str, Any]:
+    """Check a policy, decide a request by it where it is good, and explain the decision."""
+    policy, found = _checked(task.text)
+    report = found.to_dict()
+    if policy is None:
+        return report
+    report |= {"name": policy.name, "revision": policy.revision}
+    now = task.now or system_clock()
+    try:
+        request = Request.from_json(task.request or "{}")
+        page = explain(policy, decide(policy, request, now=now), why_not=task.why_not)
+    except (RequestError, RecordError) as problem:
+        return {**report, "problem": str(problem)}
+    return {
+        **report,
+        "explanation": explanation_as_json(page, full=True),
+        "test": suite_of([page.record]),
+    }
+
+
+@lru_cache(maxsize=1)
+def _checked(text: str) -> tuple[Policy | None, Diagnostics]:
+    """Return what a text compiles to; whoever types a request has not changed it."""
+    return check_text(text, name="policy.yaml", now=system_clock())
+
+
 def _explain(task: Task) -> Any:
     record = DecisionRecord.from_json(task.record)
     try:
-        policy = PolicyStore(LogFolder(task.log)).load_as_written(record.policy.revision)
+        policy = _kept(task.log, record.policy.revision)
         page = explain(policy, record, why_not=task.why_not)
     except RecordError as problem:
         raise Problem(422, "not_explainable", str(problem), path="$.record") from None
     return explanation_as_json(page, full=task.full)
+
+
+@lru_cache(maxsize=4)
+def _kept(log: str, revision: str) -> Policy:
+    """Return a policy beside a log; many decisions are explained by one."""
+    return PolicyStore(LogFolder(log)).load_as_written(revision)
 
 
 def _replay(task: Task) -> Any:
@@ -170,15 +236,67 @@ def _replay(task: Task) -> Any:
 
 
 def _what_if(task: Task) -> Any:
-    policy, found = check_text(task.text, name="candidate.yaml")
-    if policy is None:
-        raise _bad_policy(found)
+    policy = _candidate(task)
     LogFolder.existing(task.log)
     _progress(0, 0)
     done = what_if(
         task.log, policy, workers=1, progress=_progress, since=task.since, until=task.until
     )
     return msgspec.Raw(done.to_json())
+
+
+def _candidate(task: Task) -> Policy:
+    if task.revision:
+        return _beside(task.log, task.revision)
+    policy, found = check_text(task.text, name="candidate.yaml")
+    if policy is None:
+        raise _bad_policy(found)
+    return policy
+
+
+def _beside(log: str, revision: str) -> Policy:
+    """Return a policy beside a log, or the problem that it is not there."""
+    try:
+        return _kept(log, revision)
+    except RecordError as problem:
+        raise Problem(404, "unknown_policy", str(problem)) from None
+
+
+def _policy(task: Task) -> Any:
+    against = _beside(task.log, task.against) if task.against else None
+    return described(_beside(task.log, task.revision), system_clock(), against)
+
+
+def _test(task: Task) -> dict[str, Any]:
+    """Run the tests of a policy, and say what they look at."""
+    policy, found = check(task.path)
+    if policy is None:
+        raise _bad_policy(found)
+    coverages = Coverages()
+    done = [run_suite(it, coverages=coverages) for it in suites_about(task.path, policy)]
+    covered = coverages.of(policy).report()
+    return {
+        "suites": [
+            {
+                "name": Path(it.suite.path).name,
+                "passed": it.count(PolicyTestStatus.PASSED),
+                "failed": [
+                    {"name": each.test.name, "differences": [str(one) for one in each.differences]}
+                    for each in it.results
+                    if each.status is PolicyTestStatus.FAILED
+                ],
+                "findings": it.suite.found.to_dict()["diagnostics"],
+            }
+            for it in done
+        ],
+        "total": covered.total,
+        "covered": covered.covered,
+        "percent": round(covered.percent, 1),
+    }
+
+
+def _verify(task: Task) -> Any:
+    return msgspec.Raw(verify(task.log, progress=_progress).to_json())
 
 
 def _bad_policy(found: Diagnostics) -> Problem:
@@ -195,7 +313,11 @@ def _progress(done: int, total: int) -> None:
 _TASKS: Final[dict[str, Callable[[Task], Any]]] = {
     "compile": _compile,
     "check": _check,
+    "try": _try,
     "explain": _explain,
+    "policy": _policy,
+    "test": _test,
+    "verify": _verify,
     "replay": _replay,
     "what_if": _what_if,
 }

@@ -11,7 +11,7 @@ import fcntl
 import pickle
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,9 @@ from policy_router.server.settings import Settings
 _LONGEST_LINE: Final = 256 * 1024 * 1024
 _AUDITS: Final = 2
 _CHECKS: Final = 2
+_TOO_MUCH: Final = "too_much"
+_MOST_WAITING: Final = 8
+_TYPING_SECONDS: Final = 10
 _RETRY: Final = (retry_after(5),)
 
 
@@ -84,13 +87,7 @@ class Helpers:
             Problem: it cannot be done.
         """
         task = replace(task, seconds=self._seconds, megabytes=self._megabytes)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "policy_router.server.helper"),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=DEVNULL,
-            limit=_LONGEST_LINE,
-        )
+        process = await _started()
         leaving = None if gone is None else asyncio.ensure_future(_end_when(gone, process))
         try:
             async with asyncio.timeout(self._seconds):
@@ -106,7 +103,77 @@ class Helpers:
             await process.communicate()  # to its end, so that nothing of it is left open
 
 
-async def _lines(process: Process, task: Task) -> AsyncIterator[dict[str, Any]]:
+class StayingHelper:
+    """A helper that stays, for what a person waits for as they type: one thing at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Start nothing yet.
+
+        Args:
+            settings: say what a helper may take.
+        """
+        self._seconds = min(settings.helper_seconds, _TYPING_SECONDS)
+        self._megabytes = settings.helper_megabytes
+        self._process: Process | None = None
+        self._turn, self._waiting = asyncio.Lock(), 0
+
+    async def report(self, task: Task) -> Any:
+        """Let the helper do something, and return its report.
+
+        Raises:
+            Problem: it cannot be done, or many wait already.
+        """
+        if self._waiting >= _MOST_WAITING:
+            raise Problem(429, "too_many_helpers", "many wait for this", headers=_RETRY)
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await self._done(task)
+        finally:
+            self._waiting -= 1
+
+    async def _done(self, task: Task) -> Any:
+        if self._process is None:
+            self._process = await _started("--stays")
+        task = replace(task, seconds=self._seconds, megabytes=self._megabytes)
+        lines = _lines(self._process, task)
+        try:
+            async with asyncio.timeout(self._seconds), aclosing(lines):
+                async for said in lines:
+                    if "report" in said:
+                        return said["report"]
+            raise _too_much()  # pragma: no cover - the lines end with a report or a problem
+        except TimeoutError:
+            await self.aclose()
+            raise _too_much() from None
+        except Problem as problem:
+            if problem.code == _TOO_MUCH:  # it has ended, or will soon
+                await self.aclose()
+            raise
+        except asyncio.CancelledError:  # what it says next would be about this
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """End the helper; the next piece of work starts another."""
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.communicate()
+
+
+async def _started(*words: str) -> Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "policy_router.server.helper", *words),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=DEVNULL,
+        limit=_LONGEST_LINE,
+    )
+
+
+async def _lines(process: Process, task: Task) -> AsyncGenerator[dict[str, Any]]:
     if process.stdin is None or process.stdout is None:  # pragma: no cover - both are pipes
         return
     with suppress(ConnectionError):  # it has ended already, and says why or does not
@@ -156,4 +223,4 @@ def _problem(said: dict[str, Any]) -> Problem:
 
 
 def _too_much() -> Problem:
-    return Problem(503, "too_much", "it takes more time or memory than it may")
+    return Problem(503, _TOO_MUCH, "it takes more time or memory than it may")

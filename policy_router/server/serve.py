@@ -25,7 +25,7 @@ from policy_router.server.credentials import LOGGER
 from policy_router.server.reloading import RuleFiles
 from policy_router.server.settings import Settings, Tls, index_of
 
-NEEDED: Final = ("uvicorn", "uvloop", "httptools", "jwt", "prometheus_client")
+NEEDED: Final = ("uvicorn", "uvloop", "httptools", "jwt", "prometheus_client", "jinja2")
 _BACKLOG: Final = 2048
 _MOST_FILES: Final = 1_048_576
 _QUEUE_SECONDS: Final = 0.1

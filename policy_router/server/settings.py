@@ -119,6 +119,18 @@ class Budgets(Struct, frozen=True, forbid_unknown_fields=True):
     teams: dict[str, _Dollars] = {}
 
 
+class PseudonymSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is not named in a log: the id of each caller, and facts, are replaced by an HMAC.
+
+    Attributes:
+        key: the file of the key, which serves nothing else; who forgets it, erases who they were.
+        facts: the facts that are replaced too: texts, or lists of texts.
+    """
+
+    key: _Name
+    facts: tuple[_Name, ...] = ()
+
+
 class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, rename={"passes": "pass"}):
     """How model calls are forwarded.
 
@@ -144,6 +156,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         origins: web pages that may ask, such as ``https://console.example.com``.
         agent_may_state: what an agent may state besides ``call`` and ``task``.
         budgets: what callers and teams may spend.
+        pseudonyms: replace the ids of callers, and facts, before anything is decided or logged.
         strict: refuse a policy with warnings.
         queue: how many requests a worker takes in before it answers 503.
         drain: how long requests may take to end when the service ends.
@@ -155,6 +168,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         policy_poll: how often the address of a bundle is asked for a newer one.
         run: whether models are called: the gateway, and ``delegate_task``.
         gateway: how model calls are forwarded.
+        pages: whether there are pages for a browser.
     """
 
     listen: _Name = "127.0.0.1:8080"
@@ -167,6 +181,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     origins: tuple[_Name, ...] = ()
     agent_may_state: tuple[_MayState, ...] = ()
     budgets: Budgets | None = None
+    pseudonyms: PseudonymSettings | None = None
     strict: bool = False
     queue: _Positive = 1000
     drain: Duration = "30s"
@@ -178,6 +193,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     policy_poll: Duration = "30s"
     run: bool = False
     gateway: GatewaySettings = GatewaySettings()
+    pages: bool = True
 
     @property
     def may_spend(self) -> bool:

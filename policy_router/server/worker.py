@@ -39,7 +39,7 @@ from policy_router.server.credentials import Limits
 from policy_router.server.deciding import Agents
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.gate import Gate
-from policy_router.server.helpers import Helpers
+from policy_router.server.helpers import Helpers, StayingHelper
 from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics
 from policy_router.server.plans import Plans
@@ -94,7 +94,7 @@ class Worker:
         self._log = DecisionLog(settings.log) if settings.log is not None else None
         self._upstream: Upstream | None = None
         self._health = Health()
-        helpers = Helpers(settings, shared)
+        helpers, self._staying = Helpers(settings, shared), StayingHelper(settings)
         self._reloads = None if reload is not None else self._own_reloads(files, helpers)
         self.service = Service(
             self.active,
@@ -102,7 +102,7 @@ class Worker:
             Limits(time.monotonic, settings.workers),
             Edges(settings.hosts, settings.origins),
             self._metrics,
-            routes=self._routes(helpers, reload or self._reload),
+            routes=self._routes(files, helpers, reload or self._reload, shared),
             queue=settings.queue,
             may_spend=settings.may_spend,
             spans=self._spans,
@@ -122,9 +122,10 @@ class Worker:
             count=self._metrics.reloaded,
         )
 
-    def _routes(self, helpers: Helpers, reload: Reload) -> Routes:
+    def _routes(self, files: RuleFiles, helpers: Helpers, reload: Reload, shared: Path) -> Routes:
         log, limits = self._settings.log, self._settings.budgets
-        budgets = None if limits is None else CallerBudgets(limits)
+        pseudonyms = self._gate.pseudonyms
+        budgets = None if limits is None else CallerBudgets(limits, pseudonyms)
         index = None if log is None else Index(log, index_of(self._settings))
         earlier = EarlierDecisions(index)
         agents = Agents(
@@ -136,6 +137,7 @@ class Worker:
             unlogged=self._metrics.unlogged,
             spans=self._spans,
             budgets=budgets,
+            pseudonyms=pseudonyms,
         )
         auditors = Auditors(
             lambda: self.active.policy,
@@ -154,7 +156,9 @@ class Worker:
         administrators = Administrators(self.active, helpers, reload)
         counted = self._metrics.decided
         plans = Plans(lambda: self.active.policy, agents, earlier, self._log, counted)
-        gateway, delegations = None, None
+        gateway, delegations, pages = None, None, {}
+        if self._settings.pages:
+            pages = self._pages(auditors, earlier, files, helpers, shared=shared, index=index)
         if self._settings.run:
             gateway = self._gateway(agents, index, budgets)
         if self._settings.run and self._settings.may_spend:
@@ -175,7 +179,36 @@ class Worker:
             **gateway_routes(agents, gateway),
             **plan_routes(plans),
             **state_routes(self.active, self._metrics, readiness(log)),
+            **pages,
         }
+
+    def _pages(
+        self,
+        auditors: Auditors,
+        earlier: EarlierDecisions,
+        files: RuleFiles,
+        helpers: Helpers,
+        *,
+        shared: Path,
+        index: Index | None,
+    ) -> Routes:
+        """Return the pages; what they are made of is imported only where they are offered."""
+        from policy_router.server.pages.routes import page_routes
+
+        return page_routes(
+            self.active,
+            self._gate,
+            auditors,
+            earlier,
+            staying=self._staying,
+            helpers=helpers,
+            place=None if self._settings.policy_key is not None else files.path,
+            shared=shared,
+            log=self._settings.log,
+            index=index,
+            clock=system_clock,
+            has_tls=self._settings.tls is not None,
+        )
 
     def _delegations(self, agents: Agents, budgets: CallerBudgets | None) -> Delegations:
         """Return what runs delegated tasks; it is imported only where models are called."""
@@ -269,6 +302,7 @@ class Worker:
         await server.serve(sockets=[listener])
         for task in tasks:
             task.cancel()
+        await self._staying.aclose()
         if self._upstream is not None:
             await self._upstream.aclose()
         if self._log is not None:

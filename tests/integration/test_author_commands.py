@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -280,3 +281,82 @@ def test_names_that_come_twice_are_told_apart(run: Run, tmp_path: Path) -> None:
     (tmp_path / "one.yaml").write_text(rules.partition("\n  - {model: m, provider: b}")[0])
     assert run("-q", "diff", "two.yaml", "one.yaml").out == "removed  entry m (2)\n"
     assert run("-q", "diff", "one.yaml", "two.yaml").out == "added    entry m (2)\n"
+
+
+# fmt
+
+
+MESSY = "version:   1\nmodel: m\nprovider: p\npool:\n- model:  m  # the only one\n"
+NEAT = "version: 1\nmodel: m\nprovider: p\npool:\n  - model: m  # the only one\n"
+
+
+def test_fmt_changes_files_in_place_and_check_does_not(tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "messy.yaml"
+    file.write_text(MESSY)
+    file.chmod(0o640)
+    ran = run("fmt", "--check", "messy.yaml")
+    assert (ran.code, ran.err) == (1, "")
+    assert ran.out == "messy.yaml: would change\n1 of 1 file would change\n"
+    assert file.read_text() == MESSY
+    ran = run("fmt", "messy.yaml")
+    assert (ran.code, ran.out, ran.err) == (0, "messy.yaml: changed\n1 of 1 file changed\n", "")
+    assert (file.read_text(), file.stat().st_mode & 0o777) == (NEAT, 0o640)
+    assert run("fmt", "--check", "messy.yaml").out == "0 of 1 file would change\n"
+    assert run("fmt", "-q", "messy.yaml").out == ""
+    assert [it.name for it in tmp_path.iterdir() if it.name.startswith(".")] == []
+
+
+def test_fmt_takes_the_rules_and_the_tests_of_a_folder(tmp_path: Path, run: Run) -> None:
+    rules = tmp_path / "rules"
+    (rules / "sub").mkdir(parents=True)
+    (rules / "a.yaml").write_text(MESSY)
+    (rules / "sub" / "a_test.yaml").write_text("tests:\n- name:   x\n  expect: {entry:  m}\n")
+    (rules / "notes.txt").write_text("a:   1")
+    ran = run("fmt", "rules", "rules/a.yaml")
+    assert ran.out.splitlines() == [
+        "rules/a.yaml: changed",
+        "rules/sub/a_test.yaml: changed",
+        "2 of 2 files changed",
+    ]
+    (rules / "a.yaml").unlink()
+    assert run("fmt", "rules").out == "0 of 1 file changed\n"  # only tests are fine too
+
+
+def test_fmt_of_standard_input_is_standard_output(run: Run) -> None:
+    assert run("fmt", "-", stdin=MESSY).out == NEAT
+    assert run("fmt", "-", stdin="a: |\n  x").out == "a: |\n  x"
+    ran = run("fmt", "--check", "-", stdin=MESSY)
+    assert (ran.code, ran.out) == (1, "")
+    assert run("fmt", "--check", "-", stdin=NEAT).code == 0
+
+
+def test_fmt_reports_every_path(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "messy.yaml").write_text(MESSY)
+    (tmp_path / "broken.yaml").write_text("a: [\n")
+    (tmp_path / "empty").mkdir()
+    ran = run("fmt", "none.yaml", "broken.yaml", "messy.yaml", "empty", "no-more.yaml")
+    assert ran.code == 2
+    assert "messy.yaml: changed" in ran.out
+    assert "broken.yaml:1:5: error[PR103]" in ran.err
+    assert "empty:1:1: error[PR114]" in ran.err
+    assert "there is no file or folder none.yaml" in ran.err
+    assert "there is no file or folder no-more.yaml" in ran.err
+    assert run("fmt", "broken.yaml").code == 1
+    assert (tmp_path / "broken.yaml").read_text() == "a: [\n"
+
+
+def test_fmt_writes_the_file_behind_a_link(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "real.yaml").write_text(MESSY)
+    (tmp_path / "link.yaml").symlink_to("real.yaml")
+    assert run("fmt", "link.yaml").code == 0
+    assert (tmp_path / "link.yaml").is_symlink()
+    assert (tmp_path / "real.yaml").read_text() == NEAT
+
+
+def test_fmt_leaves_a_file_that_cannot_be_written(tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "messy.yaml"
+    file.write_text(MESSY)
+    (tmp_path / f".messy.yaml.{os.getpid()}.new").mkdir()  # where it would be written
+    ran = run("fmt", "messy.yaml")
+    assert (ran.code, file.read_text()) == (2, MESSY)
+    assert "messy.yaml" in ran.err

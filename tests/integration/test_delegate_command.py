@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from policy_router import Delegator, load
-from policy_router.calls.connections import prepare_sdk
+from policy_router.calls.connections import prepare_http
 from policy_router.delegation.budgets import nano
 from policy_router.delegation.sqlite_budget import SqliteBudget
 from policy_router.delegation.tool import FORMATS
@@ -104,6 +104,7 @@ def test_a_program_gets_what_an_agent_would(delegate: Run) -> None:
         *(
             "cost_usd",
             "cost_is_upper_bound",
+            "cost_status",
             "reserved_usd",
             "overrun_usd",
             "estimate",
@@ -451,7 +452,7 @@ def test_no_key_is_printed(
 
 @pytest.mark.slow
 def test_after_its_deadline_it_prints_what_is_finished(peer: Provider, delegate: Run) -> None:
-    prepare_sdk()
+    prepare_http()
     peer.delay(30, "m0", times=None)
     batch = json.dumps([{"goal": "a", "model": "m1"}, {"goal": "b"}])
     ran = delegate("--tasks", "-", "--deadline", "0.5", *JSON, stdin=batch)

@@ -170,8 +170,10 @@ def test_the_testing_page_knows_every_key_of_a_suite() -> None:
 
 @pytest.mark.usefixtures("beside_readme")
 def test_the_library_page_s_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = blocks(ROOT / "docs" / "library.md", "python")
+    code, editors = blocks(ROOT / "docs" / "library.md", "python")
     assert executed(code, capsys) == "main large-model {}\n"
+    (shown,) = [it for it in blocks(ROOT / "docs" / "library.md", "text") if "parent" in it]
+    assert executed(editors, capsys) == shown
 
 
 def test_the_library_page_knows_every_public_name() -> None:

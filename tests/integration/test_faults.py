@@ -20,10 +20,11 @@ import pytest
 
 from policy_router.calls.dialects import Wire
 from policy_router.calls.endpoints import Endpoint
+from policy_router.calls.exchange import Exchange, connect, connect_async
 from policy_router.calls.failures import Failure
 from policy_router.calls.limits import Limits
 from policy_router.calls.results import Reply
-from policy_router.calls.sdk import Exchange, connect, connect_async
+from policy_router.calls.sdk import client_over
 from policy_router.files.clock import system_clock
 from tests.support.faults import EXPECTED, Faults, is_endless
 
@@ -232,7 +233,7 @@ def test_a_limit_of_one_call_is_none_of_the_next(faults: Faults) -> None:
         assert isinstance(late, Failure)
         time.sleep(0.06)
         assert word(exchange("right").call(client)) == "pong"
-        answer = client.chat.completions.create(
+        answer = client_over(client).chat.completions.create(
             model="right", messages=[{"role": "user", "content": "ping"}]
         )
     assert answer.choices[0].message.content == "pong"
@@ -265,8 +266,8 @@ def test_no_key_is_in_the_log_of_a_client_that_was_lent(
     )
     with caplog.at_level(logging.DEBUG), closing(connect(endpoint, 600)) as client:
         with pytest.raises(openai.AuthenticationError):
-            client.chat.completions.create(model="keys-in-an-error", messages=[])
-        client.chat.completions.create(model="keys-in-an-answer", messages=[])
+            client_over(client).chat.completions.create(model="keys-in-an-error", messages=[])
+        client_over(client).chat.completions.create(model="keys-in-an-answer", messages=[])
     assert "x-echo" in caplog.text
     assert "plain" in caplog.text
     assert [part for part in (KEY, OTHER) if part in caplog.text] == []

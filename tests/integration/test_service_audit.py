@@ -171,7 +171,7 @@ def test_the_index_is_made_anew_where_it_is_lost_or_damaged(folder: Path) -> Non
         until(lambda: are_listed(service.client(), ids))
     assert verify(folder / "other").is_whole
     with sqlite3.connect(index) as base:  # what it says is not believed about the lines themselves
-        base.execute("UPDATE decisions SET outcome = (SELECT min(number) FROM words)")
+        base.execute("UPDATE shapes SET outcome = (SELECT min(number) FROM words)")
     base.close()
     assert verify(folder / "other").is_whole
 

@@ -27,7 +27,7 @@ from tests.support.commands import NOW
 if TYPE_CHECKING:
     import httpx2 as httpx
 else:  # that of the SDK which is installed
-    from policy_router.calls.sdk import httpx
+    from policy_router.calls.exchange import httpx
 
 ENV = {
     "ONE_KEY": "key-of-one-0123456789",

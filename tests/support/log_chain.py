@@ -18,7 +18,7 @@ from policy_router import DecisionLog, Policy, decide, loads
 from policy_router.decision.record import DecisionRecord
 
 GENESIS = "0" * 64
-KINDS = {"decision", "execution", "gap", "close", "prune"}
+KINDS = {"decision", "execution", "gap", "close", "prune", "policy"}
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 NOW = "2026-01-31T09:00:00Z"
 POLICY = """\
@@ -67,8 +67,19 @@ def torn(path: Path) -> int:
 
 
 def read(folder: Path) -> dict[str, list[Line]]:
-    """Return the whole lines of each writer, in order; nothing is checked."""
-    return {writer: list(_lines(folder, writer)) for writer in writers(folder)}
+    """Return the whole lines of each writer, in order; nothing is checked.
+
+    The lines that say which policy is decided by are left out: see :func:`used_policies`.
+    """
+    return {
+        writer: [it for it in _lines(folder, writer) if it.kind != "policy"]
+        for writer in writers(folder)
+    }
+
+
+def used_policies(folder: Path, writer: str = "w1") -> list[dict[str, Any]]:
+    """Return what the lines of a writer say of the policies that it decides by."""
+    return [it.entry["policy"] for it in _lines(folder, writer) if it.kind == "policy"]
 
 
 def _lines(folder: Path, writer: str) -> Iterator[Line]:

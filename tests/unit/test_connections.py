@@ -326,12 +326,12 @@ def test_threads_and_each_event_loop_have_clients_of_their_own() -> None:
         same = clients is connections.of_this_loop()
         mine = clients.lend(HERE)
         await connections.release()
-        return same and mine.is_closed() and connections.of_this_loop() is not clients
+        return same and mine.http.is_closed and connections.of_this_loop() is not clients
 
     assert [asyncio.run(once()) for _ in range(2)] == [True, True]
-    assert not client.is_closed()
+    assert not client.http.is_closed
     connections.close()
-    assert client.is_closed()
+    assert client.http.is_closed
 
 
 @pytest.mark.slow
@@ -345,10 +345,10 @@ def test_to_release_on_one_loop_leaves_the_clients_of_another() -> None:
     async def outer() -> bool:
         client = connections.of_this_loop().lend(HERE)
         await asyncio.to_thread(asyncio.run, inner())
-        still = not client.is_closed()
+        still = not client.http.is_closed
         await connections.release()
         await connections.release()
-        return still and client.is_closed()
+        return still and client.http.is_closed
 
     assert asyncio.run(outer())
 
@@ -375,7 +375,7 @@ def test_after_the_end_a_loop_can_still_close_its_own_connections() -> None:
         client = connections.of_this_loop().lend(HERE)
         connections.close()
         await connections.release()
-        return client.is_closed()
+        return client.http.is_closed
 
     assert asyncio.run(late())
 

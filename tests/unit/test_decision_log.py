@@ -129,8 +129,9 @@ def test_a_decision_is_a_line_with_record_caller_time_and_id(
         assert log.writer == "w1"
     first, second, last = one_writer(tmp_path / "log")
     assert b'"record":' + RECORD.to_json() in first.content
-    assert set(first.entry) == {"caller", "id", "kind", "prev", "record", "seq", "time"}
+    assert set(first.entry) == {"caller", "id", "kind", "prev", "record", "root", "seq", "time"}
     assert first.entry["caller"] == {"team": "x"}
+    assert first.entry["root"] == made
     assert first.entry["id"] == made
     assert uuid.UUID(made).int >> 80 == microseconds(MOMENT) // 1000
     assert {line.entry["time"] for line in (first, second, last)} == {microseconds(MOMENT)}

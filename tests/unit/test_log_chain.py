@@ -32,6 +32,7 @@ from policy_router.log.files import sync_folder, write_whole
 from policy_router.log.folder import LogFolder, is_writer
 from policy_router.log.heads import SCHEMA, Head, UnknownSchemaError, read_head
 from policy_router.log.lock import lock
+from policy_router.log.policies import used_policy
 from policy_router.log.read.reading import LogReader
 from policy_router.log.write import chain as chain_module
 from policy_router.log.write import claims as claims_module
@@ -102,6 +103,7 @@ def test_every_kind_of_line_can_be_read_back() -> None:
         gap(3, "torn_tail", bytes=4),
         Draft(Kind.CLOSE, 4, close=Close("end")),
         Draft(Kind.PRUNE, 5, prune=Prune(7, 8, ("w1/1", "w1/2"))),
+        Draft(Kind.POLICY, 6, used=used_policy(POLICY, origin_commit="4f2a", loaded_by="ada")),
     ]
     for number, draft in enumerate(drafts, 1):
         line = chained(draft, number, GENESIS)
@@ -117,6 +119,7 @@ def test_every_kind_of_line_can_be_read_back() -> None:
         assert entry.execution == (ended if draft.kind is Kind.EXECUTION else UNSET)
         assert entry.gap == draft.gap
         assert (entry.close, entry.prune) == (draft.close, draft.prune)
+        assert entry.policy == draft.used
         assert b"purpose" not in line
         assert b"trace" not in line
     assert set(Kind) == {draft.kind for draft in drafts}

@@ -17,6 +17,7 @@ from policy_router import DecisionLog, Delegator, ProviderError, Reply, Router, 
 from policy_router.calls.results import (
     Attempt,
     ChildTask,
+    CostStatus,
     Delegation,
     Event,
     EventKind,
@@ -120,7 +121,18 @@ def test_an_end_is_kept_with_what_can_be_counted() -> None:
         served_model="large-2026",
         finish_reason="length",
         attempts=(
-            Attempt(1, "large", "main", "coder", Failing.TIMEOUT, 504, MARKER, 1.5),
+            Attempt(
+                1,
+                "large",
+                "main",
+                "coder",
+                Failing.TIMEOUT,
+                504,
+                MARKER,
+                1.5,
+                input_tokens=10,
+                output_tokens=20,
+            ),
             Attempt(2, "small", "main", is_sent=False),
         ),
         tokens=Tokens(10, 20),
@@ -145,9 +157,12 @@ def test_an_end_is_kept_with_what_can_be_counted() -> None:
         duration_seconds=2.5,
         session_id="session",
         calls=(
-            Call(1, "main", "large", "coder", "timeout", 504, 1.5),
+            Call(
+                1, "main", "large", "coder", "timeout", 504, 1.5, input_tokens=10, output_tokens=20
+            ),
             Call(2, "main", "small", is_sent=False),
         ),
+        cost_status="measured",
     )
     assert MARKER not in repr(kept)
 
@@ -155,7 +170,37 @@ def test_an_end_is_kept_with_what_can_be_counted() -> None:
 def test_an_end_of_what_never_ran_is_kept_too() -> None:
     result = Result(0, Status.REFUSED)
     kept = execution_of(Event(EventKind.FINISHED, 0, "id", "", result=result))
-    assert kept == Execution("finished", status="refused")
+    assert kept == Execution("finished", status="refused", cost_status="free")
+
+
+def attempts_of(*made: tuple[int | None, bool]) -> tuple[Attempt, ...]:
+    return tuple(
+        Attempt(number, "large", "main", status=status, is_sent=is_sent)
+        for number, (status, is_sent) in enumerate(made, 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("result", "known"),
+    [
+        (Result(0, Status.COMPLETED, cost_status=CostStatus.NO_PRICE), "no_price"),
+        (Result(0, Status.COMPLETED, cost_usd=0.5), "measured"),
+        (Result(0, Status.NOT_STARTED), "free"),
+        (Result(0, Status.FAILED, effective=Ran("large", "main")), "failed"),
+        (
+            Result(0, Status.FAILED, effective=Ran("a", "b"), attempts=attempts_of((500, True))),
+            "free",
+        ),
+        (
+            Result(0, Status.FAILED, effective=Ran("a", "b"), attempts=attempts_of((200, True))),
+            "failed",
+        ),
+        (Result(0, Status.CANCELLED, effective=Ran("large", "main")), "failed"),
+    ],
+)
+def test_an_end_says_how_its_cost_is_known(result: Result, known: str) -> None:
+    kept = execution_of(Event(EventKind.FINISHED, 0, "id", "", result=result))
+    assert kept.cost_status == known
 
 
 @pytest.mark.parametrize("kind", [kind for kind in EventKind if kind is not EventKind.TEXT])

@@ -163,7 +163,7 @@ def test_a_decision_is_found_with_what_came_of_it(
     assert [line.entry.kind for line in reader.about(id_of(20))] == ["decision", "execution"]
     assert [line.entry.id for line in reader.children(id_of(20))] == [id_of(31), id_of(32)]
     assert reader.children(id_of(31)) == []
-    assert reader.about(id_of(20))[0].place == "w1/1, line 2"
+    assert reader.about(id_of(20))[0].place == "w1/1, line 3"
 
 
 def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from policy_router import ProviderError, Reply, loads
 from policy_router.calls.costs import cost, estimate, ran_on
 from policy_router.calls.results import (
     Attempt,
+    CostStatus,
     Delegation,
     Estimate,
     Failing,
@@ -145,6 +146,7 @@ def test_a_text_is_a_result_of_which_no_more_is_known() -> None:
         rule="call",
         decision_id=plan.decision_id,
         session_id="s",
+        cost_status=CostStatus.NO_USAGE,
     )
     assert result.tokens == Tokens(None, None)
     assert result.cost_usd is None
@@ -415,6 +417,7 @@ def test_in_json_what_is_unknown_is_null_and_nothing_is_left_out() -> None:
                 "tokens": {"input": None, "output": None, "cached": None},
                 "cost_usd": None,
                 "cost_is_upper_bound": False,
+                "cost_status": None,
                 "reserved_usd": None,
                 "overrun_usd": None,
                 "estimate": None,

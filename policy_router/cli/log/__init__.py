@@ -8,6 +8,7 @@ from policy_router.cli.options import add_commands
 
 _COMMANDS = {
     "verify": "check whether a log is whole, who says so, what was removed",
+    "check": "check whether what ran is what was decided",
     "checkpoint": "sign the new lines of a log",
     "cosign": "sign the newest checkpoint as a witness",
     "attest": "state that lines are damaged, so that the log goes on",
@@ -21,6 +22,8 @@ _COMMANDS = {
     "ls": "list decisions, the newest first",
     "show": "show one decision, its reasons and its execution",
     "tail": "show the last lines",
+    "report": "report spend, refusals, wishes, rules, models or callers",
+    "policies": "say which revision was live when, what changed, and who was affected",
     "stats": "count decisions, tokens and costs",
     "prune": "remove old segments that a checkpoint covers",
 }

@@ -13,7 +13,8 @@ from msgspec import Raw, UnsetType
 
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import decide
-from policy_router.decision.explain.trace import ConditionTrace, trace
+from policy_router.decision.explain.ladder import ladder
+from policy_router.decision.explain.trace import ConditionTrace, trace, trace_as_json
 from policy_router.decision.explain.why_not import (
     WhyNot,
     asking_level,
@@ -288,7 +289,7 @@ def explanation_as_json(explanation: Explanation, *, full: bool = False) -> dict
 
     Args:
         explanation: of a decision.
-        full: add every pool entry with its conditions.
+        full: add every pool entry with its conditions, and the steps with the lines of their rules.
     """
     question = explanation.why_not
     answer: dict[str, Any] = {
@@ -310,18 +311,5 @@ def explanation_as_json(explanation: Explanation, *, full: bool = False) -> dict
             }
             for entry, traces in explanation.entries()
         ]
+        answer["steps"] = ladder(explanation.evaluation, explanation.record)
     return answer
-
-
-def trace_as_json(item: ConditionTrace) -> dict[str, Any]:
-    """Return the trace of a condition as plain data."""
-    return {
-        "title": item.title,
-        "value": item.value,
-        "place": str(item.span),
-        "parts": [
-            {"depth": part.depth, "text": part.text, "value": part.value, "inputs": part.inputs}
-            for part in item.parts
-        ],
-        "variables": [trace_as_json(it) for it in item.variables],
-    }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from policy_router.cel.ast import (
     Apply,
@@ -193,3 +194,17 @@ def shown(outcome: Outcome) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def trace_as_json(item: ConditionTrace) -> dict[str, Any]:
+    """Return the trace of a condition as plain data."""
+    return {
+        "title": item.title,
+        "value": item.value,
+        "place": str(item.span),
+        "parts": [
+            {"depth": part.depth, "text": part.text, "value": part.value, "inputs": part.inputs}
+            for part in item.parts
+        ],
+        "variables": [trace_as_json(it) for it in item.variables],
+    }

@@ -19,9 +19,9 @@ from typing import BinaryIO, TypeAlias
 from msgspec import Struct, UnsetType
 
 from policy_router.errors import LogError, RecordError
-from policy_router.log.entry import MOST_LINE, Kind, LogEntry
+from policy_router.log.entry import MOST_LINE, Kind, LogEntry, Prune
 from policy_router.log.files import open_file
-from policy_router.log.folder import LogFolder, Segment, readable
+from policy_router.log.folder import PRUNE_WRITER, LogFolder, Segment, readable
 from policy_router.log.heads import Head, after_newline
 
 Heads: TypeAlias = Mapping[str, Head | None]
@@ -112,6 +112,12 @@ class LogReader:
     def children(self, decision_id: str) -> list[Line]:
         """Return the decisions of a decision's child, in the order of time."""
         return self._with(f'"parent":"{decision_id}"', lambda entry: entry.parent == decision_id)
+
+    def pruned_before(self) -> int | None:
+        """Return before which time lines were pruned, in microseconds; None where none were."""
+        lines = self._of_writer(PRUNE_WRITER)
+        found = (it.entry.prune for it in lines)
+        return max((it.before for it in found if isinstance(it, Prune)), default=None)
 
     def follow(self, *, goes_on: Callable[[], bool] = lambda: True) -> Iterator[Line]:
         """Yield every line that is written from now on, until ``goes_on`` returns false.

@@ -11,21 +11,28 @@ import io
 import os
 import secrets
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from msgspec import Struct
 
+from policy_router.errors import LogError
 from policy_router.log.entry import MOST_LINE, Kind, LineView, known_views
 from policy_router.log.files import open_file
 from policy_router.log.folder import LogFolder, Progress
+from policy_router.version import VERSION
 
 T = TypeVar("T")
 
+_BLOCK = 256 * 1024
+_NO_LINE = b"\0"
+"""What stands for a line that is too long: no JSON holds it."""
 _CHUNK = 8 * 1024 * 1024
 _SMALL = 24 * 1024 * 1024
 
@@ -66,7 +73,7 @@ class Chunk(Struct, frozen=True):
     def lines(self) -> Iterator[bytes]:
         """Yield its lines that have their end, without it; none where it was pruned meanwhile."""
         try:
-            stream = io.BufferedReader(open_file(self.path), 1024 * 1024)
+            stream = io.BufferedReader(open_file(self.path), _BLOCK)
         except FileNotFoundError:
             return
         with stream:
@@ -76,12 +83,21 @@ class Chunk(Struct, frozen=True):
                 while (line := stream.readline(MOST_LINE)) and not line.endswith(b"\n"):
                     place += len(line)
                 place += len(line) - 1
-            while line := stream.readline(MOST_LINE):
+            yield from self._from(stream, place)
+
+    def _from(self, stream: BinaryIO, place: int) -> Iterator[bytes]:
+        """Yield the lines from an offset on; one that is too long is shortened, and no line."""
+        rest = b""
+        while place < self.stop and (block := stream.read(_BLOCK)):
+            *lines, rest = (rest + block).split(b"\n")
+            for line in lines:
                 if place >= self.stop:
                     return
-                place += len(line)
-                if line.endswith(b"\n"):
-                    yield line[:-1]
+                place += len(line) + 1
+                yield line if len(line) < MOST_LINE else _NO_LINE
+            if len(rest) >= MOST_LINE:
+                place += len(rest) - len(_NO_LINE)
+                rest = _NO_LINE
 
 
 def covered_views(job: Job, chunk: Chunk) -> Iterator[LineView | None]:
@@ -113,7 +129,9 @@ def over_all(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[T]:
-    """Do something with every piece, and yield what it comes to, in any order.
+    """Do something with every piece, and yield what it comes to, in the order of the pieces.
+
+    The order is what makes a report the same wherever its pieces were gone through.
 
     Args:
         work: what to do; it is sent to where it is done.
@@ -121,11 +139,17 @@ def over_all(
         executor: does it; processes on all cores unless given, for a large log.
         workers: how many processes; as many as there are cores unless given.
         progress: is told how far it is.
+
+    Raises:
+        LogError: a worker of the executor has not the log, or another version of this package.
     """
     total = sum(piece.stop - piece.start for piece in pieces)
     workers = workers or os.cpu_count() or 1
     if executor is not None:
-        yield from _gathered(_submitted(executor, work, pieces), total, progress)
+        elsewhere = partial(_done_elsewhere, VERSION, work)
+        parts = _gathered(_submitted(executor, elsewhere, pieces), total, progress)
+        for piece, part in zip(pieces, parts, strict=True):
+            yield _here_too(work, piece, part) if isinstance(part, _Absent) else part
     elif workers == 1 or total < _SMALL:
         done = 0
         for piece in pieces:
@@ -140,25 +164,51 @@ def over_all(
             yield from _gathered(futures, total, progress)
 
 
+class _Absent(Struct, frozen=True):
+    """Says that a worker has not what it was to go through, and why."""
+
+    reason: str
+
+
+def _done_elsewhere(version: str, work: Callable[[Chunk], T], piece: Chunk) -> T | _Absent:
+    """Do something with a piece, where another process may have another log or package."""
+    if version != VERSION:
+        return _Absent(f"has policy-router {VERSION}; {version} asks")
+    try:
+        has_it = Path(piece.path).stat().st_size >= piece.stop
+    except OSError:
+        has_it = False
+    return work(piece) if has_it else _Absent(f"has not all of {piece.path}")
+
+
+def _here_too(work: Callable[[Chunk], T], piece: Chunk, absent: _Absent) -> T:
+    """Accept that a worker has not what was pruned meanwhile; nothing else may be left out."""
+    if Path(piece.path).exists():
+        raise LogError(str(Path(piece.path).parents[1]), f"a worker {absent.reason}")
+    return work(piece)
+
+
 def _submitted(
     executor: Executor, work: Callable[[Chunk], T], pieces: Sequence[Chunk]
-) -> dict[Future[T], Chunk]:
-    return {executor.submit(work, piece): piece for piece in pieces}
+) -> deque[tuple[Future[T], Chunk]]:
+    return deque((executor.submit(work, piece), piece) for piece in pieces)
 
 
 def _gathered(
-    futures: dict[Future[T], Chunk], total: int, progress: Progress | None
+    futures: deque[tuple[Future[T], Chunk]], total: int, progress: Progress | None
 ) -> Iterator[T]:
     done = 0
     try:
-        for future in as_completed(futures):
-            yield future.result()
-            piece = futures[future]
+        while futures:
+            future, piece = futures[0]
+            result = future.result()
+            futures.popleft()  # a part is large: none is kept longer than it takes to merge it
+            yield result
             done += piece.stop - piece.start
             if progress is not None:
                 progress(done, total)
     finally:
-        for future in futures:
+        for future, _ in futures:
             future.cancel()
 
 

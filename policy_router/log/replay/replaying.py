@@ -17,6 +17,7 @@ from policy_router.errors import RecordError
 from policy_router.log.entry import Kind, LineView, known_record_view
 from policy_router.log.folder import LogFolder, Progress, readable
 from policy_router.log.replay.chunks import Chunk, Job, chunks, covered_views, over_all
+from policy_router.log.replay.cluster import LOCAL, executor_at
 from policy_router.log.replay.decisions import (
     MOST_POLICIES,
     Decider,
@@ -94,6 +95,7 @@ class ReplayReport(Struct):
         """Return JSON."""
         counts = {outcome.value: self.counts[outcome] for outcome in Outcome}
         plain: dict[str, Any] = msgspec.to_builtins(self)
+        del plain["decided"]  # says how the work was spread, not what is in the log
         plain["reasons"] = dict(ordered(self.reasons))
         plain |= {"counts": counts, "total": self.total, "identical": self.is_identical}
         return msgspec.json.encode(plain)
@@ -102,6 +104,7 @@ class ReplayReport(Struct):
 def replay_log(
     folder: str | Path,
     *,
+    on: str = LOCAL,
     executor: Executor | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -112,7 +115,8 @@ def replay_log(
 
     Args:
         folder: the log.
-        executor: runs the work; default for a large log: processes on all cores.
+        on: where the work is done: `local`, or `dask:` and the address of a scheduler.
+        executor: runs the work, in place of `on`; default for a large log: processes on all cores.
         workers: the number of processes; default: the number of cores.
         progress: is called with the progress.
         since: the time of the earliest decisions that count, in microseconds since 1970; default:
@@ -120,13 +124,15 @@ def replay_log(
         until: the time before which decisions count, likewise.
 
     Raises:
-        LogError: there is no log.
+        LogError: there is no log, or the cluster fails.
+        RequestError: there is no such place.
+        ModuleNotFoundError: the extra for clusters is not installed.
     """
     log = LogFolder.existing(folder)
     work, report = partial(replay_chunk, Job.of(log, since, until)), ReplayReport()
-    spread = partial(over_all, executor=executor, workers=workers, progress=progress)
-    with readable(log):
-        for part in spread(work, chunks(log)):
+    with readable(log), executor_at(on, log) as elsewhere:
+        runs = executor or elsewhere
+        for part in over_all(work, chunks(log), executor=runs, workers=workers, progress=progress):
             report.add(part)
     report.shorten()
     return report

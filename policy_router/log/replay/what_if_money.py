@@ -58,6 +58,16 @@ class Money(Struct):
     estimated: int = 0
     unknown: int = 0
 
+    @property
+    def known(self) -> str:
+        """How the money of one decision is known."""
+        return "unknown" if self.unknown else "estimated" if self.estimated else "measured"
+
+    @property
+    def decisions(self) -> int:
+        """How many decisions it is the money of."""
+        return self.measured + self.estimated + self.unknown
+
     def add(self, other: Money, times: int = 1) -> None:
         """Add other money, several times over."""
         self.before += other.before * times

@@ -7,8 +7,10 @@ import os
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
+from weakref import WeakSet
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -20,14 +22,24 @@ from policy_router.domain import Policy
 from policy_router.errors import LogError, reason_of
 from policy_router.files.clock import Clock, system_clock
 from policy_router.files.ids import Ids, uuid7
-from policy_router.log.entry import MOST_LINE, Close, Execution, Kind, microseconds
+from policy_router.log.entry import (
+    MOST_LINE,
+    Close,
+    Execution,
+    Kind,
+    are_tags,
+    is_id,
+    microseconds,
+)
 from policy_router.log.folder import PRUNE_WRITER, WRITER_RULE, LogFolder, is_writer
 from policy_router.log.heads import UnknownSchemaError
-from policy_router.log.policies import PolicyStore
+from policy_router.log.policies import PolicyStore, used_policy
+from policy_router.log.used_policy import UsedPolicy
 from policy_router.log.write.chain import Chain, Limits
 from policy_router.log.write.drafts import (
     Decided,
     Draft,
+    TreeRoots,
     caller_of,
     checked,
     decision_draft,
@@ -50,6 +62,8 @@ _FRAME_BYTES: Final = 1024
 """More than a line has beside its record or its execution, and its caller."""
 _LOOK_MICROSECONDS: Final = 1_000_000
 """How often a writer looks whether its policies are still there."""
+TELLS_POLICIES = True
+"""Whether a line says what is decided by. Tests that count lines write logs as they were before."""
 _MOST_WRITERS: Final = 100_000
 _PATIENCE_SECONDS: Final = 1.0
 """How long the first line waits where another process is this writer: `prune` is, for a moment."""
@@ -74,6 +88,8 @@ class DecisionLog(Closeable):
         segment_bytes: int = SEGMENT_BYTES,
         segment_seconds: float = SEGMENT_SECONDS,
         line_bytes: int = LINE_BYTES,
+        origin_commit: str | None = None,
+        loaded_by: str | None = None,
         clock: Clock = system_clock,
         ids: Ids = uuid7,
     ) -> None:
@@ -94,6 +110,9 @@ class DecisionLog(Closeable):
             segment_seconds: the age in seconds at which the next file starts.
             line_bytes: about how long a line may be, at most 16 MiB: a decision or an event with
                 more cannot be logged.
+            origin_commit: the commit that the rule files come from. It is in the line that says
+                which policy is decided by, as 1 to 200 letters, digits, ``_``, ``-``, ``.``, ``:``.
+            loaded_by: who loaded them, in the same line: up to 100 characters.
             clock: the time of each line.
             ids: the ids of decisions that have none.
 
@@ -112,12 +131,18 @@ class DecisionLog(Closeable):
             raise ValueError("a segment has at least 1 byte, and more than 0 seconds")
         if not _FRAME_BYTES < line_bytes <= MOST_LINE:
             raise ValueError("a line has more than 1 KiB, and at most 16 MiB")
+        if origin_commit is not None and not is_id(origin_commit):
+            raise ValueError("origin_commit is of 1 to 200 letters, digits, `_`, `-`, `.`, `:`")
+        if loaded_by is not None and not are_tags([loaded_by]):
+            raise ValueError("loaded_by is of 1 to 100 characters, without control characters")
+        self._used = partial(used_policy, origin_commit=origin_commit, loaded_by=loaded_by)
         self._line_bytes = line_bytes
         self.folder = LogFolder(folder)
         self.policies = PolicyStore(self.folder)
         self._durability, self._denies = durability, on_log_failure == "deny"
         self._name, self._limits = writer, Limits(segment_bytes, segment_seconds)
         self._clock, self._ids = clock, ids
+        self._roots = TreeRoots()
         self._is_forked = False
         self._begin(is_closed=False)
         OPEN.add(self)
@@ -129,6 +154,8 @@ class DecisionLog(Closeable):
         self._chain: Chain | None = None
         self._is_failing = False
         self._kept: set[str] = set()
+        self._told: set[UsedPolicy] = set()
+        self._known: WeakSet[Policy] = WeakSet()
         self._looked = 0  # when the policies were last seen to be there
 
     @property
@@ -155,6 +182,9 @@ class DecisionLog(Closeable):
         *,
         decision_id: str | None = None,
         parent_id: str | None = None,
+        root_id: str | None = None,
+        session_id: str | None = None,
+        tags: Sequence[str] = (),
     ) -> str:
         """Log a decision.
 
@@ -163,6 +193,10 @@ class DecisionLog(Closeable):
             record: the decision.
             decision_id: its id; default: a new id.
             parent_id: the id of the decision under which the delegating agent runs.
+            root_id: the id of the first decision of its tree; default: it is found, where this log
+                has logged the decision above it.
+            session_id: the session that it belongs to.
+            tags: up to eight words of the host's own, such as a project.
 
         Returns:
             The id of the decision.
@@ -170,10 +204,11 @@ class DecisionLog(Closeable):
         Raises:
             LogError: the decision cannot be logged, so it is denied.
             RuntimeError: the log is closed.
-            ValueError: the record is not of this policy, or an id is malformed.
+            ValueError: the record is not of this policy, or an id or a tag is malformed.
         """
         decision_id = self._ids(self._clock()) if decision_id is None else decision_id
-        self.decisions(policy, [Decided(record, decision_id, parent_id)])
+        decided = Decided(record, decision_id, parent_id)
+        self.decisions(policy, [_known(decided, root_id, session_id, tags)])
         return decision_id
 
     def decisions(self, policy: Policy, batch: Sequence[Decided]) -> None:
@@ -195,10 +230,14 @@ class DecisionLog(Closeable):
         *,
         decision_id: str | None = None,
         parent_id: str | None = None,
+        root_id: str | None = None,
+        session_id: str | None = None,
+        tags: Sequence[str] = (),
     ) -> str:
         """Do as :meth:`decision`, without holding up the running event loop."""
         decision_id = self._ids(self._clock()) if decision_id is None else decision_id
-        await self.decisions_async(policy, [Decided(record, decision_id, parent_id)])
+        decided = Decided(record, decision_id, parent_id)
+        await self.decisions_async(policy, [_known(decided, root_id, session_id, tags)])
         return decision_id
 
     async def decisions_async(self, policy: Policy, batch: Sequence[Decided]) -> None:
@@ -231,7 +270,10 @@ class DecisionLog(Closeable):
         """Return the lines of decisions."""
         self._group.check_open()
         now = microseconds(self._clock())
-        return [decision_draft(policy, it, now, is_waited_for=waits) for it in batch]
+        roots = self._roots
+        return [
+            decision_draft(policy, it, now, is_waited_for=waits, root=roots.of(it)) for it in batch
+        ]
 
     def _too_long(self, drafts: Sequence[Draft]) -> LogError | None:
         """Return why lines cannot be logged, where one is too long; they are counted."""
@@ -299,8 +341,10 @@ class DecisionLog(Closeable):
         missing = self._unlogged.gap()
         try:
             self._chain = self._chain or self._opened()
-            self._keep_policies(drafts)
+            new = self._keep_policies(drafts)
             told = [Draft(Kind.GAP, drafts[0].time, gap=missing)] if missing else []
+            lines = dict.fromkeys(it for it in new.values() if it not in self._told)
+            told += [Draft(Kind.POLICY, drafts[0].time, used=it) for it in lines]
             self._chain.write([*told, *drafts])
         except BaseException as problem:
             error = self._failed(problem, drafts)
@@ -309,21 +353,29 @@ class DecisionLog(Closeable):
             return error
         if missing:
             self._unlogged.forget(missing)
+        self._told.update(new.values())
+        self._known.update(new)
         if self._is_failing:
             LOGGER.warning("the log %s can be written again", self.folder.path)
             self._is_failing = False
         return None
 
-    def _keep_policies(self, drafts: Sequence[Draft]) -> None:
-        """Store what decided, before its first decision, and again where it was removed."""
+    def _keep_policies(self, drafts: Sequence[Draft]) -> dict[Policy, UsedPolicy]:
+        """Store what decided, before its first decision, and again where it was removed.
+
+        Returns:
+            The policies that this process has not decided by before, with what a line says of each.
+        """
         if drafts[0].time - self._looked >= _LOOK_MICROSECONDS:
             self._looked = drafts[0].time
             self._kept = set(filter(self.policies.has, self._kept))
-        for draft in drafts:
-            policy = draft.policy
-            if policy is not None and policy.revision not in self._kept:
+        policies = dict.fromkeys(it.policy for it in drafts if it.policy is not None)
+        new = [it for it in policies if it not in self._known]
+        for policy in policies:
+            if policy not in self._known or policy.revision not in self._kept:
                 self.policies.keep(policy)
                 self._kept.add(policy.revision)
+        return {it: self._used(it) for it in new if TELLS_POLICIES}
 
     def _opened(self) -> Chain:
         now = microseconds(self._clock())
@@ -346,7 +398,7 @@ class DecisionLog(Closeable):
         """
         if isinstance(problem, FileNotFoundError) and self._chain is not None:
             self._chain.release()
-            self._chain, self._kept = None, set()
+            self._chain, self._kept, self._told, self._known = None, set(), set(), WeakSet()
         error = LogError(str(self.folder.path), _reason(problem))
         self._unlogged.count(self._done(drafts), error)
         if not self._is_failing:
@@ -396,6 +448,15 @@ class DecisionLog(Closeable):
         self._begin(is_closed=self._group.is_closed)
         if chain is not None:
             chain.release()
+
+
+def _known(
+    decided: Decided, root_id: str | None, session_id: str | None, tags: Sequence[str]
+) -> Decided:
+    """Return a decision with what a host knows of it."""
+    if root_id is None and session_id is None and not tags:
+        return decided
+    return replace(decided, root_id=root_id, session_id=session_id, tags=tuple(tags))
 
 
 def _reason(problem: BaseException) -> str:

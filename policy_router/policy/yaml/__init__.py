@@ -8,6 +8,8 @@ early.
 Source: YAML 1.2.2, chapters 6 to 8 and 10.3, https://yaml.org/spec/1.2.2/.
 """
 
+from policy_router.policy.yaml.cursor import Cursor, cursor
+from policy_router.policy.yaml.layout import formatted
 from policy_router.policy.yaml.nodes import (
     Document,
     MappingNode,
@@ -38,6 +40,7 @@ __all__ = [
     "MAX_HOST_DEPTH",
     "MAX_NODES",
     "MAX_PROBLEMS",
+    "Cursor",
     "Document",
     "MappingNode",
     "Node",
@@ -47,7 +50,9 @@ __all__ = [
     "Value",
     "at",
     "block",
+    "cursor",
     "flow",
+    "formatted",
     "plain",
     "read",
     "read_mapping",

@@ -1,0 +1,72 @@
+"""What fits into a terminal of 80 columns: tables, texts beside a head, amounts of money."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Container, Iterable, Sequence
+from typing import Final
+
+from policy_router.cli.terminal import cut, table, width
+
+COLUMNS: Final = 80
+_NARROWEST: Final = 4
+_PLACES: Final = 9
+"""A nano-dollar has so many places of a dollar."""
+_TARGET: Final = re.compile(r'([^\s()"]+) \(\S+( at \S+)?\)')
+
+
+def fitted(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Container[int] = ()
+) -> str:
+    """Return a table of at most 80 columns: the widest of its texts are cut, and numbers never.
+
+    Args:
+        heads: the names of the columns.
+        rows: the cells.
+        numbers: the columns that are numbers, which end below each other.
+    """
+    lines = [list(heads), *map(list, rows)]
+    if max(sum(map(width, line)) + 2 * (len(heads) - 1) for line in lines) > COLUMNS:
+        lines = [[*map(_without_model, line)] for line in lines]
+    widths = [max(width(line[column]) for line in lines) for column in range(len(heads))]
+    while sum(widths) + 2 * (len(widths) - 1) > COLUMNS:
+        texts = [it for it in range(len(widths)) if it not in numbers]
+        widest = max(texts, key=widths.__getitem__)
+        if widths[widest] <= _NARROWEST:
+            break
+        widths[widest] -= 1
+    for line in lines:
+        for column, wanted in enumerate(widths):
+            if column in numbers:
+                line[column] = " " * (wanted - width(line[column])) + line[column]
+            elif width(line[column]) > wanted:
+                line[column] = f"{cut(line[column], wanted - 1)}…"
+    return table(lines[0], lines[1:])
+
+
+def _without_model(cell: str) -> str:
+    """Return a target by its entry alone: a table without room for more names no model."""
+    found = _TARGET.fullmatch(cell)
+    return found[1] if found else cell
+
+
+def dollars(nano: int, places: int = 6) -> str:
+    """Return nano-dollars as dollars, rounded half away from zero to some places."""
+    unit = 10 ** (_PLACES - places)
+    whole = (abs(nano) + unit // 2) // unit
+    sign = "-" if nano < 0 and whole else ""
+    return f"{sign}${whole // 10**places:,}.{whole % 10**places:0{places}d}"
+
+
+def wrapped(head: str, parts: Iterable[str], indent: int = 13) -> list[str]:
+    """Return texts beside a head, in lines of at most 80 columns."""
+    lines: list[str] = []
+    for text in parts:
+        first, blank = f"{head:<{indent}}", " " * indent
+        found = textwrap.wrap(
+            text, COLUMNS, initial_indent=first, subsequent_indent=blank, break_on_hyphens=False
+        )
+        lines += found
+        head = ""
+    return lines

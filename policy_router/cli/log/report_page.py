@@ -1,0 +1,115 @@
+"""How a report on a log is shown: for a terminal of 80 columns, and for a letter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from policy_router.cli.fitting import dollars, fitted, wrapped
+from policy_router.cli.log.rows import UNREADABLE
+from policy_router.cli.markdown import markdown_table
+from policy_router.cli.terminal import counted
+from policy_router.decision.request import spelt
+from policy_router.diagnostics.model import Paint, printable
+from policy_router.log.entry import moment_of
+from policy_router.log.report.cost_status import UNKNOWN
+from policy_router.log.report.log_report import LogReport, ReportRow
+
+_NEVER_SHOWN: Final = 20
+
+
+def as_text(found: LogReport, paint: Paint | None = None) -> str:
+    """Return a report for a terminal."""
+    strong = paint or (lambda text, _role: text)
+    heads = [*found.columns, *_heads(found)]
+    rows = [(*map(printable, row.key), *_cells(found, row)) for row in found.rows]
+    lines = [strong(_span(found), "dim"), ""]
+    if rows:
+        lines += [fitted(heads, rows, range(len(found.columns), len(heads))), ""]
+    lines += _never(found)
+    return "\n".join([*lines, *total_lines(found)])
+
+
+def as_markdown(found: LogReport) -> str:
+    """Return a report for a letter or a pull request."""
+    heads = [*found.columns, *_heads(found)]
+    rows = [(*row.key, *_cells(found, row)) for row in found.rows]
+    texts = len(found.columns)
+    lines = [f"### {found.kind}", "", _span(found), ""]
+    if rows:
+        lines += [*markdown_table(heads, rows, range(texts, len(heads))), ""]
+    lines += _never(found)
+    return "\n".join([*lines, "```text", *total_lines(found), "```"])
+
+
+def _heads(found: LogReport) -> list[str]:
+    heads = [name.replace("_", " ") for name in found.counts]
+    return [*heads, "cost", "estimated", "unknown"] if found.has_costs else heads
+
+
+def _cells(found: LogReport, row: ReportRow) -> list[str]:
+    cells = [f"{row.counts.get(name, 0):,}" for name in found.counts]
+    if found.has_costs:
+        unknown = sum(row.counts.get(status, 0) for status in UNKNOWN)
+        money = (row.counts.get(f"{it}_nano_usd", 0) for it in ("measured", "estimated"))
+        cells += [*(dollars(it) if it else "-" for it in money), f"{unknown:,}"]
+    return cells
+
+
+def _span(found: LogReport) -> str:
+    if found.first is None or found.last is None:
+        return f"{found.kind}: no decisions found"
+    first, last = (spelt(moment_of(it).replace(microsecond=0)) for it in (found.first, found.last))
+    return f"{found.kind}, {first} to {last}"
+
+
+def _never(found: LogReport) -> list[str]:
+    if not found.never_fired:
+        return []
+    shown = [f"{part} {printable(name)}" for part, name in found.never_fired[:_NEVER_SHOWN]]
+    if (more := len(found.never_fired) - len(shown)) > 0:
+        shown.append(f"and {more:,} more (--format json)")
+    return [*wrapped("never fired", [", ".join(shown)]), ""]
+
+
+def total_lines(found: LogReport) -> list[str]:
+    """Return the total, which every report on the same decisions has, and what is not in it."""
+    lines = sum_lines(found.total)
+    if found.unlogged:
+        lines += wrapped("unlogged", [f"{counted(found.unlogged, 'decision')} not in the log"])
+    if found.unreadable:
+        lines += wrapped("unread", [f"{counted(found.unreadable, 'line')}: {UNREADABLE}"])
+    return lines
+
+
+def sum_lines(total: dict[str, int]) -> list[str]:
+    """Return how many decisions there are, what they cost, and of how many that is unknown."""
+    parts = [f"{total['selected']:,} selected", f"{total['refused']:,} refused"]
+    if total["denied"]:
+        parts.append(f"{total['denied']:,} selected and denied by a budget")
+    lines = wrapped("total", [f"{counted(total['decisions'], 'decision')}: {', '.join(parts)}"])
+    lines += wrapped("cost", _cost(total))
+    if total["orphans"]:
+        ends, whose = counted(total["orphan_runs"], "end"), counted(total["orphans"], "decision")
+        text = f"{ends} of {whose} that the log does not have, {_exact(total['orphan_nano_usd'])}"
+        lines += wrapped("apart", [text])
+    return lines
+
+
+def _cost(total: dict[str, int]) -> Iterator[str]:
+    measured, bounds = total["measured"], total["upper_bound"]
+    text = f"{_exact(total['measured_nano_usd'])} measured, of {measured + bounds:,}"
+    yield f"{text}; {bounds:,} of them cost that at most" if bounds else text
+    if total["estimated"]:
+        most = _exact(total["estimated_nano_usd"])
+        yield f"{most} at most, estimated, of {total['estimated']:,}"
+    unknown = {status: total[status] for status in UNKNOWN if total[status]}
+    if unknown:
+        causes = ", ".join(f"{n:,} {it.replace('_', ' ')}" for it, n in unknown.items())
+        yield f"unknown of {sum(unknown.values()):,}: {causes}"
+    if total["free"]:
+        yield f"nothing of {total['free']:,}: refused, or answered with an error"
+
+
+def _exact(nano: int) -> str:
+    return dollars(nano, 9)

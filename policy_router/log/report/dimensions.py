@@ -1,0 +1,207 @@
+"""What decisions can be told apart by: the names that ``--by`` and ``--where`` take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from functools import lru_cache
+from typing import Final
+
+from msgspec import Struct, UnsetType
+
+from policy_router.decision.compare import REFUSED
+from policy_router.diagnostics.model import did_you_mean, quote
+from policy_router.errors import RequestError
+from policy_router.log.entry import moment_of
+from policy_router.log.replay.chunks import Job
+from policy_router.log.report.cases import NOT_KNOWN, Case
+from policy_router.log.report.cost_status import CaseCost
+
+_SHORT: Final = 19
+"""`sha256:` and the first 12 digits of a revision."""
+_DAY: Final = timedelta(days=1) // timedelta(microseconds=1)
+
+
+@lru_cache(maxsize=4096)
+def _day(number: int) -> str:
+    return f"{moment_of(number * _DAY):%Y-%m-%d}"
+
+
+def _target_part(name: str) -> Callable[[Case], str]:
+    """Return what tells a part of what was called at last, or else of what was decided."""
+
+    def part(case: Case) -> str:
+        target = case.called or case.choice.target
+        if target is None:
+            return REFUSED
+        value = getattr(target, name)
+        return value if isinstance(value, str) and value else NOT_KNOWN
+
+    return part
+
+
+def _code(case: Case) -> str:
+    refusal = case.choice.decision.refusal
+    return _error(case) if isinstance(refusal, UnsetType) else refusal.code.value
+
+
+def _error(case: Case) -> str:
+    return (case.last.error if case.last else "") or NOT_KNOWN
+
+
+def _forbid(case: Case) -> str:
+    """Return the forbid rule that was against the first candidate that one was against."""
+    if case.choice.target is not None:
+        return NOT_KNOWN
+    each = (it for step in case.choice.steps for it in step.candidates or ())
+    return next((it.forbid for it in each if isinstance(it.forbid, str)), NOT_KNOWN)
+
+
+def _rule(case: Case) -> str:
+    decision = case.choice.decision
+    if not isinstance(decision.refusal, UnsetType):
+        return decision.refusal.rule or NOT_KNOWN
+    return NOT_KNOWN if isinstance(decision.rule, UnsetType) else decision.rule
+
+
+def _level(case: Case) -> str:
+    level = case.choice.decision.level
+    return NOT_KNOWN if isinstance(level, UnsetType) else level.value
+
+
+def _policy(case: Case) -> str:
+    return f"{case.choice.policy} {case.choice.revision[:_SHORT]}"
+
+
+def _served(case: Case) -> str:
+    return (case.last.served if case.last else "") or NOT_KNOWN
+
+
+def _status(case: Case) -> str:
+    if case.last is not None:
+        return case.last.status
+    return NOT_KNOWN if case.choice.target is None else CaseCost.NEVER_ENDED
+
+
+DIMENSIONS: Final[Mapping[str, Callable[[Case], str]]] = {
+    "month": lambda case: _day(case.time // _DAY)[:7],
+    "day": lambda case: _day(case.time // _DAY),
+    "caller": lambda case: case.request.caller.id or NOT_KNOWN,
+    "team": lambda case: case.request.caller.team or NOT_KNOWN,
+    "kind": lambda case: case.request.task.kind or NOT_KNOWN,
+    "label": lambda case: ", ".join(sorted(case.request.task.labels)) or NOT_KNOWN,
+    "outcome": lambda case: case.choice.decision.outcome,
+    "code": _code,
+    "forbid": _forbid,
+    "rule": _rule,
+    "level": _level,
+    "entry": _target_part("entry"),
+    "model": _target_part("model"),
+    "provider": _target_part("provider"),
+    "decided": lambda case: case.choice.name,
+    "sent": lambda case: case.sent,
+    "served": _served,
+    "status": _status,
+    "error": _error,
+    "policy": _policy,
+    "session": lambda case: case.line.session or NOT_KNOWN,
+    "tag": lambda case: ", ".join(sorted(case.line.tags)) or NOT_KNOWN,
+    "root": lambda case: case.line.root or NOT_KNOWN,
+    "writer": lambda case: case.writer,
+}
+"""What a decision has under each name; :data:`NOT_KNOWN` where it has nothing."""
+
+Dimensions = tuple[str, ...]
+OF_DECISIONS: Final = frozenset(
+    {
+        *("month", "day", "caller", "team", "kind", "label", "outcome", "rule", "level", "forbid"),
+        *("decided", "policy", "session", "root", "tag", "writer"),
+    }
+)
+"""Dimensions that nothing that comes of a decision changes."""
+
+
+def checked_names(names: Sequence[str], place: str) -> Dimensions:
+    """Return the names of dimensions, each once.
+
+    Args:
+        names: what was given.
+        place: where, for the message.
+
+    Raises:
+        RequestError: one is unknown, or given twice.
+    """
+    for name in names:
+        if name not in DIMENSIONS:
+            message = f"{quote(name)} is none of {', '.join(DIMENSIONS)}"
+            remedy = did_you_mean(name, list(DIMENSIONS))
+            raise RequestError(place, f"{message}; {remedy}" if remedy else message)
+        if names.count(name) > 1:
+            raise RequestError(place, f"{quote(name)} is given twice")
+    return tuple(names)
+
+
+class Filter(Struct, frozen=True):
+    """Which decisions are meant.
+
+    Attributes:
+        wanted: values by dimension; a decision has to have all of them.
+        over_nano: what it cost more than, in nano-dollars, measured and estimated.
+    """
+
+    wanted: tuple[tuple[str, str], ...] = ()
+    over_nano: int | None = None
+
+    def of_decisions(self, place: str) -> Filter:
+        """Return the same, if it looks at nothing that comes of decisions.
+
+        Raises:
+            RequestError: it does.
+        """
+        for name, _ in self.wanted:
+            if name not in OF_DECISIONS:
+                raise RequestError(place, f"{quote(name)} is about what came of a decision")
+        return self
+
+    def costing_over(self, nano: int | None) -> Filter:
+        """Return the same for decisions that cost more than an amount; None is any."""
+        return Filter(self.wanted, nano)
+
+    def fits(self, case: Case, job: Job) -> bool:
+        """Tell whether a decision is meant."""
+        if not all(has(case, name, value) for name, value in self.wanted):
+            return False
+        if self.over_nano is None:
+            return True
+        _, measured, estimated = case.cost(job)
+        return measured + estimated > self.over_nano
+
+
+def has(case: Case, name: str, value: str) -> bool:
+    """Tell whether a decision has a value under a name.
+
+    A label or a tag is one of several. A policy is named by its name or the beginning of its
+    revision, and a target by its entry or its model.
+    """
+    if name == "label":
+        return value in case.request.task.labels
+    if name == "tag":
+        return value in case.line.tags
+    if name == "policy":
+        return is_policy(case.choice.policy, case.choice.revision, value)
+    found = DIMENSIONS[name](case)
+    if name in {"decided", "sent"}:
+        return value in {found, *_names(case, name)}
+    return found == value
+
+
+def is_policy(name: str, revision: str, wanted: str) -> bool:
+    """Tell whether a policy is meant by its name, or by the beginning of its revision."""
+    digest = wanted.removeprefix("sha256:") or "none"
+    return name == wanted or revision.removeprefix("sha256:").startswith(digest)
+
+
+def _names(case: Case, which: str) -> tuple[object, ...]:
+    """Return the entry and the model of what was decided, or of what was called at last."""
+    target = case.choice.target if which == "decided" else case.called
+    return () if target is None else (target.entry, target.model)

@@ -1,0 +1,340 @@
+"""A report on a log, made on one pass over its lines and, for ends that came late, a second one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+from zlib import crc32
+
+from msgspec import Struct, field
+
+from policy_router.errors import LogError
+from policy_router.log.entry import ACCESS, Gap, Kind, LineView, known_views
+from policy_router.log.folder import LogFolder, Progress, readable
+from policy_router.log.replay.chunks import Chunk, Job, chunks, over_all
+from policy_router.log.report.cases import Case, case_reader, in_time, read_run
+from policy_router.log.report.cost_status import Run
+from policy_router.log.report.dimensions import DIMENSIONS, Dimensions, Filter
+from policy_router.log.report.kinds import KINDS, Key, is_denied
+
+MOST_ROWS = 100_000
+"""How many rows a report may have: they are kept in memory."""
+MOST_PENDING = 50_000
+"""How many decisions, whose ends came late, are looked for on one pass."""
+_BEFORE_ID: Final = b'"id":"'
+_AFTER_ID: Final = b'","kind":"'
+_STATUS: Final = b'"status":"'
+"""What the end of a child has; a call has a number there."""
+Counts: TypeAlias = Counter[str]
+"""Decisions by what is counted of them, and sums of tokens and nano-dollars."""
+
+
+class Question(Struct, frozen=True):
+    """What a report is about: the kind, the columns of its rows, and which decisions."""
+
+    kind: str
+    by: Dimensions
+    chosen: Filter = Filter()
+
+
+class Tally(Struct):
+    """What pieces of a log come to.
+
+    Attributes:
+        rows: what is counted in each row.
+        total: what is counted of all decisions.
+        revisions: the policies that decided, and their names.
+        first: the time of the first decision; None without any.
+        last: the time of the last one.
+        unreadable: lines and records that cannot be read.
+        unlogged: decisions that are not in the log, as its gaps say.
+        pending: ends whose decision is in another piece of the log, by its id.
+    """
+
+    rows: dict[Key, Counts] = field(default_factory=dict)
+    total: Counts = field(default_factory=Counter)
+    revisions: dict[str, str] = field(default_factory=dict)
+    first: int | None = None
+    last: int | None = None
+    unreadable: int = 0
+    unlogged: int = 0
+    pending: dict[str, list[Run]] = field(default_factory=dict)
+
+    def add(self, other: Tally) -> None:
+        """Add what another part of the log comes to, but for what is pending."""
+        for key, counts in other.rows.items():
+            self.row(key).update(counts)
+        self.total.update(other.total)
+        self.revisions |= other.revisions
+        for time in (other.first, other.last):
+            self.see(time)
+        self.unreadable += other.unreadable
+        self.unlogged += other.unlogged
+
+    def row(self, key: Key) -> Counts:
+        """Return the row of a key."""
+        found = self.rows.get(key)
+        if found is None:
+            found = self.rows[key] = Counter()
+        return found
+
+    def see(self, time: int | None) -> None:
+        """Notice the time of a decision."""
+        if time is not None:
+            self.first = time if self.first is None else min(self.first, time)
+            self.last = time if self.last is None else max(self.last, time)
+
+
+class _Pending(Struct):
+    """Ends whose decisions are elsewhere: all, or so many that memory holds them.
+
+    Attributes:
+        ends: the ends by the id of the decision.
+        parts: in how many parts the ids are cut, so that one part is not too much.
+    """
+
+    ends: dict[str, list[Run]] = field(default_factory=dict)
+    parts: int = 1
+
+    def take(self, ends: dict[str, list[Run]]) -> None:
+        """Keep more ends; where they are too many, those of the first part alone."""
+        for decision_id, runs in ends.items():
+            if _is_of_part(decision_id, self.parts, 0):
+                self.ends.setdefault(decision_id, []).extend(runs)
+        while len(self.ends) > MOST_PENDING:
+            self.parts *= 2
+            self.ends = {
+                key: runs for key, runs in self.ends.items() if _is_of_part(key, self.parts, 0)
+            }
+
+
+def _is_of_part(decision_id: str, parts: int, part: int) -> bool:
+    return parts == 1 or crc32(decision_id.encode()) % parts == part
+
+
+def tally_log(
+    folder: LogFolder,
+    job: Job,
+    question: Question,
+    *,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Tally:
+    """Count what a report asks for.
+
+    Raises:
+        LogError: it has too many rows.
+    """
+    spread = partial(over_all, executor=executor, workers=workers)
+    found, pending = Tally(), _Pending()
+    with readable(folder):
+        pieces = chunks(folder)
+        for part in spread(partial(tally_chunk, job, question), pieces, progress=progress):
+            pending.take(part.pending)
+            found.add(part)
+            _check_rows(folder, found)
+        for number in range(pending.parts):
+            if number:
+                gather = partial(pending_chunk, job, question, pending.parts, number)
+                pending.ends = {}
+                for ends in spread(gather, pieces):
+                    for decision_id, runs in ends.items():
+                        pending.ends.setdefault(decision_id, []).extend(runs)
+            if pending.ends:
+                late = partial(late_chunk, job, question, pending.ends)
+                _add_late(found, pending.ends, spread(late, pieces))
+                _check_rows(folder, found)
+    return found
+
+
+def _check_rows(folder: LogFolder, found: Tally) -> None:
+    if len(found.rows) > MOST_ROWS:
+        reason = f"the report has more than {MOST_ROWS:,} rows: group it by less"
+        raise LogError(str(folder.path), reason)
+
+
+def _add_late(found: Tally, ends: dict[str, list[Run]], parts: Iterable[dict[str, Tally]]) -> None:
+    """Count ends with their decisions; those that are left have none in the log."""
+    left = dict.fromkeys(ends)
+    for part in parts:
+        for decision_id, tally in part.items():
+            if decision_id in left:  # an id that several decisions have counts once
+                del left[decision_id]
+                found.add(tally)
+    runs = [run for decision_id in left for run in ends[decision_id]]
+    nano = sum(run.nano or 0 for run in runs)
+    found.total.update(orphans=len(left), orphan_runs=len(runs), orphan_nano_usd=nano)
+
+
+# --- One piece of the log -------------------------------------------------------------------------
+
+
+class _Piece(Struct):
+    """What is in a piece of a log.
+
+    Attributes:
+        cases: the decisions.
+        here: by id, the first decision of each; None for one that is not meant.
+        ends: what came of decisions, by their ids.
+    """
+
+    cases: list[Case] = field(default_factory=list)
+    here: dict[str, Case | None] = field(default_factory=dict)
+    ends: dict[str, list[Run]] = field(default_factory=dict)
+
+
+def tally_chunk(job: Job, question: Question, chunk: Chunk) -> Tally:
+    """Count what a piece of a log comes to."""
+    found = Tally()
+    piece = _read(job, chunk, found)
+    for decision_id, runs in piece.ends.items():
+        if (case := piece.here.get(decision_id)) is not None:
+            case.runs = sorted(runs, key=in_time)
+        elif decision_id not in piece.here:
+            found.pending[decision_id] = runs
+    counter = _Counter(job, question)
+    for case in piece.cases:
+        if counter.add(case):
+            found.revisions[case.choice.revision] = case.choice.policy
+            found.see(case.time)
+    counter.put_into(found)
+    return found
+
+
+def pending_chunk(
+    job: Job, question: Question, parts: int, part: int, chunk: Chunk
+) -> dict[str, list[Run]]:
+    """Return the ends whose decisions are elsewhere, of one part of all ids."""
+    ends = tally_chunk(job, question, chunk).pending
+    return {key: runs for key, runs in ends.items() if _is_of_part(key, parts, part)}
+
+
+def late_chunk(
+    job: Job, question: Question, pending: dict[str, list[Run]], chunk: Chunk
+) -> dict[str, Tally]:
+    """Return, for decisions of a piece whose ends are elsewhere, what these add."""
+    piece = _read(job, chunk, Tally(), only=pending)
+    changed = {}
+    for decision_id, case in piece.here.items():
+        changed[decision_id] = tally = Tally()
+        if case is not None:
+            here = piece.ends.get(decision_id, [])
+            counter = _Counter(job, question)
+            case.runs = sorted(here, key=in_time)
+            counter.add(case, -1)
+            case.runs = sorted(here + pending[decision_id], key=in_time)
+            counter.add(case)
+            counter.put_into(tally)
+    return changed
+
+
+def _read(job: Job, chunk: Chunk, found: Tally, only: Collection[str] | None = None) -> _Piece:
+    """Read a piece of a log: all of it, or what is about some decisions only."""
+    piece, reader, writer = _Piece(), case_reader(job), Path(chunk.path).parent.name
+    lines = chunk.lines() if only is None else _about(chunk.lines(), only)
+    for line in known_views(lines):
+        if line is None:
+            found.unreadable += 1
+        elif only is not None and line.id not in only:
+            continue
+        elif line.kind == Kind.DECISION:
+            is_meant = line.purpose != ACCESS and job.covers(line.time)
+            case = reader.case(line, writer) if is_meant else None
+            found.unreadable += is_meant and case is None
+            if case is not None:
+                piece.cases.append(case)
+            piece.here.setdefault(line.id, case)
+        elif line.execution:
+            _read_end(line, piece, found)
+        elif isinstance(line.gap, Gap):
+            found.unlogged += line.gap.decisions
+    return piece
+
+
+def _about(lines: Iterator[bytes], ids: Collection[str]) -> Iterator[bytes]:
+    """Leave out lines that are surely about other decisions: to read a line takes longer."""
+    wanted = {it.encode() for it in ids}
+    for line in lines:
+        stop = line.find(_AFTER_ID)
+        decision_id = line[line.rfind(_BEFORE_ID, 0, max(stop, 0)) + len(_BEFORE_ID) : stop]
+        if stop < 0 or decision_id in wanted or b"\\" in decision_id:
+            yield line
+
+
+def _read_end(line: LineView, piece: _Piece, found: Tally) -> None:
+    content = bytes(line.execution)
+    if _STATUS not in content:
+        return
+    try:
+        run = read_run(line)
+    except ValueError:
+        found.unreadable += 1
+    else:
+        if run is not None:
+            piece.ends.setdefault(line.id, []).append(run)
+
+
+_NUMBERS: Final = (
+    *("decisions", "runs", "measured_nano_usd", "estimated_nano_usd"),
+    *("input_tokens", "output_tokens"),
+)
+"""What is summed of the decisions that count alike."""
+
+
+class _Counter:
+    """Counts decisions: those first that are alike in all that a report looks at."""
+
+    def __init__(self, job: Job, question: Question) -> None:
+        self._job, self._question = job, question
+        self._kind = KINDS[question.kind]
+        self._by = [DIMENSIONS[name] for name in question.by]
+        self._alike: dict[tuple[Any, ...], list[int]] = {}
+        self._rows: dict[Any, tuple[tuple[Key, str], ...]] = {}
+
+    def add(self, case: Case, times: int = 1) -> bool:
+        """Count a decision, if it is meant, or take it away again; tell whether it is meant."""
+        if not self._question.chosen.fits(case, self._job):
+            return False
+        status, measured, estimated = case.cost(self._job)
+        told = self._kind.told_by(case)
+        if told not in self._rows:
+            self._rows[told] = tuple(self._kind.rows(case))
+        outcome, is_late = case.choice.decision.outcome, is_denied(case)
+        key = (told, *[part(case) for part in self._by], outcome, status, is_late, not case.runs)
+        sums = self._alike.get(key)
+        if sums is None:
+            sums = self._alike[key] = [0] * len(_NUMBERS)
+        sums[0] += times
+        if case.runs:
+            sums[1] += times * len(case.runs)
+            sums[2] += times * measured
+            sums[3] += times * estimated
+            sums[4] += times * sum([run.input_tokens or 0 for run in case.runs])
+            sums[5] += times * sum([run.output_tokens or 0 for run in case.runs])
+        return True
+
+    def put_into(self, found: Tally) -> None:
+        """Put what was counted into rows, and into the total."""
+        for (told, *by, outcome, status, is_late, never_ended), sums in self._alike.items():
+            counts = dict(zip(_NUMBERS, sums, strict=True))
+            words = [outcome, status.value, *["denied"] * is_late, *["ended"] * (not never_ended)]
+            counts |= dict.fromkeys(words, sums[0])
+            _add(found.total, counts)
+            for names, became in self._rows[told]:
+                row = found.row((*names, *by))
+                if self._kind.has_costs:
+                    _add(row, counts)
+                else:
+                    row["decisions"] += sums[0]
+                    if became:
+                        row[became] += sums[0]
+
+
+def _add(counts: Counts, other: dict[str, int]) -> None:
+    for name, number in other.items():
+        counts[name] += number

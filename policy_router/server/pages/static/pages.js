@@ -1,0 +1,42 @@
+// What a page can do besides being read: all of it works on, or goes without, what the server made.
+"use strict";
+
+// The form above the decisions: a filter's name and its value become one field.
+for (const names of document.querySelectorAll("select[data-names]")) {
+  const value = names.form.querySelector("input[data-value]");
+  value.disabled = false;
+  names.form.addEventListener("submit", () => {
+    const wanted = value.value.trim();
+    if (wanted) {
+      for (const other of names.form.querySelectorAll(`input[type=hidden][name="${names.value}"]`)) other.remove();
+      value.name = names.value;
+    }
+    for (const field of names.form.querySelectorAll("input[name]")) if (!field.value) field.disabled = true;
+    names.disabled = true;
+  });
+}
+
+// A link that can be sent to somebody.
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const text = button.dataset.copy || location.href;
+    await navigator.clipboard.writeText(text);
+    const before = button.textContent;
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = before; }, 1500);
+  });
+}
+
+// A file in place of what is pasted; it is read here, and sent as text like any other.
+for (const input of document.querySelectorAll("input[type=file][data-into]")) {
+  input.closest("[hidden]").hidden = false;
+  input.addEventListener("change", async () => {
+    if (input.files.length) document.getElementById(input.dataset.into).value = await input.files[0].text();
+  });
+}
+
+for (const button of document.querySelectorAll("button[data-print]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => window.print());
+}

@@ -1,0 +1,195 @@
+"""The adapter of LangChain and deepagents, with the real packages and providers on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deepagents import create_deep_agent
+from langchain.agents import create_agent
+from langchain.agents.middleware import ModelFallbackMiddleware
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
+
+from policy_router.hosts import PolicyHost
+from policy_router.hosts.deepagents import with_policy
+from policy_router.hosts.langchain import PolicyMiddleware, PolicyModel, delegate_tool
+from policy_router.hosts.refused import RefusedError
+from tests.hosts.cases import Cases
+from tests.support.hosting import (
+    GOAL,
+    KEYS,
+    SECRETS,
+    Peers,
+    executions,
+    is_whole,
+    requests,
+    result_of,
+)
+
+ASKED: Any = {"messages": [{"role": "user", "content": GOAL}]}
+LEAD: Any = {"messages": [{"role": "user", "content": "Lead."}]}
+
+
+@tool
+def look(at: str) -> str:
+    """Look at something."""
+    return f"It is {at}."
+
+
+def agent_of(host: PolicyHost, model: str, **options: Any) -> Any:
+    middleware = PolicyMiddleware(
+        host, model, parameters=options.get("settings"), facts=options.get("facts")
+    )
+    return create_agent(PolicyModel(), tools=[look], middleware=[middleware])
+
+
+def answer(state: Any) -> str:
+    return str(state["messages"][-1].text)
+
+
+class TestLangChain(Cases):
+    def run(self, host: PolicyHost, model: str, **options: Any) -> str:
+        agent = agent_of(host, model, **options)
+        if not options.get("stream"):
+            return answer(agent.invoke(ASKED))
+        parts = [
+            part.text
+            for part, about in agent.stream(ASKED, stream_mode="messages")
+            if about["langgraph_node"] == "model" and not part.tool_call_chunks
+        ]
+        assert len(parts) > 1
+        return "".join(parts)
+
+    def lead(self, host: PolicyHost, **options: Any) -> str:
+        child = create_agent(PolicyModel(), middleware=[PolicyMiddleware(host)])
+        lead = create_agent(
+            PolicyModel(),
+            tools=[delegate_tool(host, child, options.get("facts"))],
+            middleware=[PolicyMiddleware(host, "policy:lead")],
+        )
+        return answer(lead.invoke(LEAD))
+
+
+class TestLangChainOnAnEventLoop(TestLangChain):
+    def run(self, host: PolicyHost, model: str, **options: Any) -> str:
+        agent = agent_of(host, model, **options)
+
+        async def streamed() -> str:
+            parts = agent.astream(ASKED, stream_mode="messages")
+            return "".join(
+                [
+                    part.text
+                    async for part, about in parts
+                    if about["langgraph_node"] == "model" and not part.tool_call_chunks
+                ]
+            )
+
+        async def whole() -> str:
+            return answer(await agent.ainvoke(ASKED))
+
+        return asyncio.run(streamed() if options.get("stream") else whole())
+
+    def lead(self, host: PolicyHost, **options: Any) -> str:
+        child = create_agent(PolicyModel(), middleware=[PolicyMiddleware(host)])
+        lead = create_agent(
+            PolicyModel(),
+            tools=[delegate_tool(host, child, options.get("facts"))],
+            middleware=[PolicyMiddleware(host, "policy:lead")],
+        )
+        return answer(asyncio.run(lead.ainvoke(LEAD)))
+
+
+class TestWaysAround:
+    @pytest.fixture
+    def peers(self) -> Any:
+        with Peers() as peers:
+            yield peers
+
+    @pytest.fixture
+    def host(self, peers: Peers, tmp_path: Path) -> Any:
+        with peers.host(tmp_path) as host:
+            yield host
+
+    def test_an_agent_without_the_middleware_calls_nothing(self, host: PolicyHost) -> None:
+        agent = create_agent(PolicyModel())
+        with pytest.raises(RefusedError, match="not_policed"):
+            agent.invoke(ASKED)
+        with pytest.raises(ValueError, match="no PolicyMiddleware"):
+            delegate_tool(host, agent)
+        with pytest.raises(ValueError, match="no PolicyMiddleware"):
+            with_policy([{"name": "a", "description": "b", "runnable": agent}], host)
+        with pytest.raises(ValueError, match="runs elsewhere"):
+            with_policy([{"name": "a", "description": "b", "graph_id": "c"}], host)
+
+    @pytest.mark.parametrize("is_outside", [True, False])
+    def test_another_middleware_brings_no_other_model(
+        self, peers: Peers, host: PolicyHost, *, is_outside: bool
+    ) -> None:
+        url = f"{peers.provider.url.removesuffix('/v1')}/lead/v1"
+        other = ChatOpenAI(model="m-lead", base_url=url, api_key=SecretStr(KEYS["lead"]))
+        peers.faults["m-small"] = [503]
+        ours, theirs = PolicyMiddleware(host), ModelFallbackMiddleware(other)
+        both = [theirs, ours] if is_outside else [ours, theirs]
+        with pytest.raises(RefusedError, match="run_ended" if is_outside else "not_policed"):
+            create_agent(PolicyModel(), middleware=both).invoke(ASKED)
+        assert len(peers.asked) == (1 if is_outside else 2)
+
+
+class TestDeepAgents:
+    @pytest.fixture
+    def peers(self) -> Any:
+        with Peers() as peers:
+            yield peers
+
+    @pytest.fixture
+    def host(self, peers: Peers, tmp_path: Path) -> Any:
+        with peers.host(tmp_path) as host:
+            yield host
+
+    def deep(self, host: PolicyHost, *names: str) -> Any:
+        subagents: list[Any] = [
+            {"name": name, "description": name, "system_prompt": "Work."} for name in names
+        ]
+        return create_deep_agent(
+            PolicyModel(),
+            middleware=[PolicyMiddleware(host, "policy:lead")],
+            subagents=with_policy(subagents, host),
+        )
+
+    def test_the_type_of_a_sub_agent_is_the_kind_of_its_task(
+        self, peers: Peers, host: PolicyHost, tmp_path: Path
+    ) -> None:
+        peers.calls["m-lead"] = [
+            ("task", {"description": GOAL, "subagent_type": "coding"}),
+            ("task", {"description": GOAL, "subagent_type": "general-purpose"}),
+            ("task", {"description": GOAL, "subagent_type": "writing"}),
+        ]
+        assert answer(self.deep(host, "coding", "writing").invoke(LEAD)) == "Hello from m-lead."
+        host.close()
+        assert sorted(peers.asked[1:-1]) == [
+            ("far", "m-coder"),
+            ("near", "m-small"),
+            ("near", "m-small"),
+        ]
+        kinds = [it["task"]["kind"] for it in requests(tmp_path / "log")]
+        assert sorted(kinds) == ["coding", "general-purpose", "lead", "writing"]
+        assert [it.status for it in executions(tmp_path / "log")] == ["completed"] * 4
+        assert is_whole(tmp_path / "log")
+
+    def test_a_refused_sub_agent_starts_nothing_and_its_parent_reads_why(
+        self, peers: Peers, tmp_path: Path
+    ) -> None:
+        forbid = [{"when": 'task.kind == "writing"', "message": "no writing"}]
+        path = tmp_path / "policy.json"
+        path.write_text(peers.policy(precedence="strict", forbid=forbid))
+        peers.calls["m-lead"] = [("task", {"description": GOAL, "subagent_type": "writing"})]
+
+        with PolicyHost(path, environ=SECRETS) as host:
+            self.deep(host, "writing").invoke(LEAD)
+        assert peers.asked == [("lead", "m-lead")] * 2
+        told = result_of(peers.provider.talks[-1])
+        assert told["error"]["code"] == "no_target"
