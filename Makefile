@@ -35,6 +35,7 @@ demo: $(INSTALLED) ## test the shipped policies, decide, explain, plan a delegat
 	$(BIN)/policy-router delegate $(EXAMPLE).yaml --goal "Fix the test." --model glm-5.1 --dry-run
 	$(BIN)/policy-router log ls $(DEMO_LOG)
 	$(BIN)/policy-router log verify $(DEMO_LOG)
+	$(BIN)/policy-router log check $(DEMO_LOG)
 	$(BIN)/policy-router replay $(DEMO_LOG)
 	$(BIN)/policy-router replay $(DEMO_LOG) --against rules/starter.yaml
 	$(BIN)/python .ci/ask $(EXAMPLE).yaml .demo/served

@@ -389,7 +389,7 @@ class _Run:
             begins = self.time - 2_000
         yield begins, Execution("started", provider=first.provider, model=first.model)
         if fault == "never_ended":
-            self.maker.planted.note("never_ended", "started", self.decision_id)
+            self.maker.planted.note("never_ended", "no end", self.decision_id)
             return
         end = self._end(fault)
         took = int((end.duration_seconds or 0.0) * _SECOND)

@@ -51,7 +51,16 @@ def priced(
         output_tokens: the tokens of the answer.
         cached_tokens: how many of the input came from the provider's cache; None is none.
     """
-    price = _price(policy, target)
+    return priced_at(price_of(policy, target), input_tokens, output_tokens, cached_tokens)
+
+
+def priced_at(
+    price: Price | None,
+    input_tokens: int | None,
+    output_tokens: int | None,
+    cached_tokens: int | None = None,
+) -> Cost | None:
+    """Return what tokens cost at a price; arguments and result are those of :func:`priced`."""
     if price is None or price.input is None or price.output is None:
         return None
     if input_tokens is None or output_tokens is None:
@@ -137,7 +146,7 @@ def _rates_of(_: Policy) -> dict[Any, _Rates]:
 
 def _rates(policy: Policy, target: Target) -> _Rates:
     """Return the rates of a target; tokens that are put in a cache may be the dearest."""
-    price = _price(policy, target)
+    price = price_of(policy, target)
     if price is None or price.input is None or price.output is None:
         return _Rates()
     highest = max(price.input, price.cache_write or 0.0)
@@ -158,6 +167,7 @@ def _sent_length(policy: Policy, target: Target, **parameters: int) -> int | Non
     return longest_answer(sent.parameters)
 
 
-def _price(policy: Policy, target: Target) -> Price | None:
+def price_of(policy: Policy, target: Target) -> Price | None:
+    """Return the price of a target; None where its entry has none, or it is in no pool."""
     entry = entry_of(policy, target)
     return entry.price if entry else None

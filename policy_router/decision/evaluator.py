@@ -122,6 +122,37 @@ def permitted(
     return permitted_names(Evaluation(policy, values_of(policy, request), now), level)
 
 
+def forbidding(
+    policy: Policy,
+    request: Request | Mapping[str, Any],
+    target: rec.Target,
+    *,
+    now: datetime.datetime | str,
+    level: Level,
+) -> tuple[str, ...]:
+    """Return the enforced forbid rules that are against a target, whoever proposed it.
+
+    Args:
+        policy: a compiled policy.
+        request: the wishes and facts.
+        target: what something runs on; its parameters do not matter.
+        now: the time of the decision.
+        level: the level that conditions are told of.
+
+    Returns:
+        Their ids, in file order; with those that cannot be evaluated, which never admit.
+
+    Raises:
+        RequestError: as for :func:`decide`.
+    """
+    request, now = checked(policy, request), moment(now)
+    evaluation = Evaluation(policy, values_of(policy, request), now)
+    entry = next((it for it in policy.pool or () if it.name == target.entry), None)
+    candidate = Candidate(target.model, target.provider, level, entry)
+    against = evaluation.possible_forbids(candidate)
+    return tuple(it.rule.id for it in against if evaluation.matches(it, candidate) is not False)
+
+
 class Proposal(Struct, frozen=True):
     """What a rule's level proposes.
 

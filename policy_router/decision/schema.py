@@ -76,11 +76,16 @@ def record_schema() -> dict[str, Any]:
     return published("record", main, definitions, title="policy-router decision record")
 
 
-def described(root: type) -> dict[str, Any]:
-    """Return the shapes of a type and of all in it, each with what its docstring says of it."""
+def described(root: type, *others: type) -> dict[str, Any]:
+    """Return the shapes of a type and of all in it, each with what its docstring says of it.
+
+    Args:
+        root: the type.
+        others: types that it has from other modules than its own.
+    """
     _, components = msgspec.json.schema_components([root], ref_template="#/definitions/{name}")
-    module = sys.modules[root.__module__]
-    return {name: _described(getattr(module, name), it) for name, it in components.items()}
+    known = {**vars(sys.modules[root.__module__]), **{it.__name__: it for it in others}}
+    return {name: _described(known[name], it) for name, it in components.items()}
 
 
 def published(

@@ -76,6 +76,7 @@ def _end(kind: EventKind, result: Result) -> Execution:
         finish_reason=result.finish_reason,
         input_tokens=result.tokens.input,
         output_tokens=result.tokens.output,
+        cached_tokens=result.tokens.cached,
         cost_usd=result.cost_usd,
         duration_seconds=result.duration_seconds,
         session_id=result.session_id,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from policy_router import public_names
 
 if TYPE_CHECKING:
+    from policy_router.log.check.checking import check_log
+    from policy_router.log.check.findings import CheckReport, Finding, FindingKind
     from policy_router.log.damage import NotWholeError
     from policy_router.log.entry import Call, Execution, LogEntry
     from policy_router.log.integrity.attest import attest
@@ -45,10 +47,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Accepted",
     "Call",
+    "CheckReport",
     "ConsistencyProof",
     "Decided",
     "DecisionLog",
     "Execution",
+    "Finding",
+    "FindingKind",
     "InclusionProof",
     "Line",
     "LogEntry",
@@ -62,6 +67,7 @@ __all__ = [
     "Verifier",
     "WhatIf",
     "attest",
+    "check_log",
     "copy_log",
     "cosign",
     "make_checkpoint",
@@ -86,10 +92,13 @@ __all__ = [
 _MODULES = {
     "Accepted": "sign.statements",
     "Call": "entry",
+    "CheckReport": "check.findings",
     "ConsistencyProof": "sign.notes",
     "Decided": "write.drafts",
     "DecisionLog": "write.decision_log",
     "Execution": "entry",
+    "Finding": "check.findings",
+    "FindingKind": "check.findings",
     "InclusionProof": "sign.notes",
     "Line": "read.reading",
     "LogEntry": "entry",
@@ -103,6 +112,7 @@ _MODULES = {
     "Verifier": "sign.keys",
     "WhatIf": "replay.what_if_report",
     "attest": "integrity.attest",
+    "check_log": "check.checking",
     "copy_log": "sign.publishing",
     "cosign": "sign.witness",
     "make_checkpoint": "sign.signing",

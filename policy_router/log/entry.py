@@ -120,6 +120,7 @@ class Execution(Struct, frozen=True, omit_defaults=True):
         finish_reason: of the end: the provider's reason why the model stopped.
         input_tokens: of the end: the provider's count.
         output_tokens: of the end: the provider's count.
+        cached_tokens: of the end: how many tokens of the input came from the provider's cache.
         cost_usd: of the end: US dollars by the prices of the pool.
         duration_seconds: of the end: the time since the start.
         session_id: the session of the child.
@@ -147,6 +148,7 @@ class Execution(Struct, frozen=True, omit_defaults=True):
     calls: tuple[Call, ...] = ()
     answer_id: str | None = None
     cost_status: str | None = None
+    cached_tokens: int | None = None
 
 
 class Gap(Struct, frozen=True, omit_defaults=True):

@@ -14,11 +14,11 @@ class RuleFile(Struct, frozen=True):
 
     Attributes:
         name: its name in the folder of the rule files.
-        sha256: the SHA-256 of what that file holds, in hexadecimal.
+        hash: the SHA-256 of what that file holds, in hexadecimal.
     """
 
     name: str
-    sha256: str
+    hash: str
 
 
 class Annotation(Struct, frozen=True, omit_defaults=True):

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from policy_router.cli import main
+from policy_router.log.write import decision_log
 from tests.support.commands import STRICT, WARNS, WRONG, Ran, Run, write
 from tests.support.provider import Provider
 from tests.support.service import Service
@@ -30,6 +31,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         return Ran(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def counted_lines() -> Iterator[None]:
+    """Write logs as they were before lines told of policies, for tests that count their lines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decision_log, "TELLS_POLICIES", False)
+        yield
 
 
 @pytest.fixture(scope="session")

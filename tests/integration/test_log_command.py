@@ -36,6 +36,7 @@ from policy_router.log.read.reading import Line, LogReader
 from policy_router.log.sign.checkpoints import keep, verify_growth
 from policy_router.log.sign.notes import Checkpoint, InclusionProof, sign, text_of
 from policy_router.log.sign.proving import prove_growth
+from policy_router.log.write import decision_log
 from policy_router.log.write.drafts import Draft
 from tests.support.commands import Ran, Run, write
 from tests.support.log_auditing import (
@@ -59,6 +60,8 @@ from tests.support.log_auditing import (
     with_record,
 )
 from tests.support.provider import KEYS, Provider, chain, policy_text
+
+pytestmark = pytest.mark.usefixtures("counted_lines")
 
 RULES = policy_of()
 RECORD = decide(RULES, {}, now=NOW)
@@ -1338,7 +1341,10 @@ def test_old_segments_are_removed_and_their_hashes_are_kept(old: Path, run: Run)
     assert id_of(0) not in run("log", "ls", "log").out
 
 
-def test_lines_of_every_kind_have_the_published_shape(old: Path, run: Run) -> None:
+def test_lines_of_every_kind_have_the_published_shape(
+    old: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision_log, "TELLS_POLICIES", True)
     with (old / "a/00000004.jsonl").open("ab") as file:
         file.write(b"torn")
     with DecisionLog(old, writer="a") as log:

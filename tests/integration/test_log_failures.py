@@ -38,6 +38,8 @@ from tests.support.log_chain import (
     writers,
 )
 
+pytestmark = pytest.mark.usefixtures("counted_lines")
+
 RULES = policy_of()
 RECORD = record_of(RULES, team="x")
 ALL_DURABILITIES = pytest.mark.parametrize("durability", ["sync", "group", "async"])

@@ -44,6 +44,8 @@ from tests.support.log_chain import (
     writers,
 )
 
+pytestmark = pytest.mark.usefixtures("counted_lines")
+
 WORKER = Path(log_worker.__file__)
 ROUNDS, PROCESSES, THREADS = 17, 3, 4
 LONGEST_SECONDS = 0.15

@@ -64,6 +64,8 @@ from tests.support.log_auditing import (
     sign_log,
 )
 
+pytestmark = pytest.mark.usefixtures("counted_lines")
+
 VERIFIER = SIGNER.verifier()
 NEXT = Signer("next", b"n" * 32)
 WITNESS = Signer("witness.example.com/w1", b"w" * 32)

@@ -56,6 +56,8 @@ from tests.support.log_auditing import (
     with_record,
 )
 
+pytestmark = pytest.mark.usefixtures("counted_lines")
+
 VERIFIER = SIGNER.verifier()
 Edit = Callable[[Path], None]
 

@@ -263,11 +263,11 @@ def test_the_log_has_the_decision_and_what_came_of_it_and_no_word(tmp_path: Path
     told = [
         it.kind if isinstance(it.execution, UnsetType) else it.execution.event
         for it in entries
-        if it.kind != "close"
+        if it.kind not in {"close", "policy"}
     ]
     assert told == ["decision", "started", "attempt", "attempt", "finished", "decision"]
-    assert {it.id for it in entries[:5]} == {plan.decision_id}
-    end = entries[4].execution
+    assert {it.id for it in entries[1:6]} == {plan.decision_id}
+    end = entries[5].execution
     assert not isinstance(end, UnsetType)
     assert (end.status, end.entry, end.input_tokens) == ("completed", "spare", 3)
     assert [call.failure for call in end.calls] == ["server_error", None]
@@ -570,7 +570,7 @@ def test_a_log_may_be_given_as_its_folder(tmp_path: Path) -> None:
     with host(log=tmp_path / "log") as kept:
         planned(kept.plan({})).done("text")
     kinds = [line.entry.kind for line in LogReader(tmp_path / "log").lines()]
-    assert (kinds[0], kinds[-1]) == ("decision", "close")
+    assert (kinds[0], kinds[1], kinds[-1]) == ("policy", "decision", "close")
     assert refused(kept.plan({})).code == "log_unavailable"
 
     async def run() -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from policy_router import DecisionLog, Delegator, ProviderError, Reply, Router, loads
 from policy_router.calls.results import (

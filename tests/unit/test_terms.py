@@ -46,6 +46,7 @@ temperature text thinking threshold time timeout title tls to token tool top tot
 type unchanged uncovered unfit unknown unlogged unreadable unsupported until url usable usd use
 value verbosity verifier verify version violation wait waiting wanted warm watcher what when whole
 why window wire without write
+annotation clean detail digest ended finding forbidden grace outside silent twice unexplained
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""

@@ -8,6 +8,7 @@ from policy_router.cli.options import add_commands
 
 _COMMANDS = {
     "verify": "check whether a log is whole, who says so, what was removed",
+    "check": "check whether what ran is what was decided",
     "checkpoint": "sign the new lines of a log",
     "cosign": "sign the newest checkpoint as a witness",
     "attest": "state that lines are damaged, so that the log goes on",

@@ -1,0 +1,91 @@
+"""The command ``log check``: whether what ran is what was decided."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+
+from policy_router.cli.exit_codes import GOOD, NOT_WHOLE
+from policy_router.cli.log.arguments import add_log, log_of, seconds_of, time_of
+from policy_router.cli.options import add_format, number
+from policy_router.cli.terminal import Bar, counted, out, out_bytes, paint_for
+from policy_router.diagnostics.model import printable
+from policy_router.log.check.checking import GRACE_SECONDS, check_log
+from policy_router.log.check.findings import CheckReport, Finding, FindingKind
+
+_WORDS = {
+    FindingKind.OUTSIDE_PLAN: "ran outside the plan",
+    FindingKind.FORBIDDEN: "a forbid rule is against what ran",
+    FindingKind.NO_DECISION: "ran without a decision",
+    FindingKind.NEVER_ENDED: "selected, and never ended",
+    FindingKind.ENDED_TWICE: "ended more than once",
+    FindingKind.OTHER_MODEL: "another model was served",
+    FindingKind.UNEXPLAINED_COST: "a cost that no price explains",
+    FindingKind.NO_PARENT: "a parent that is not there",
+    FindingKind.BEFORE_DECISION: "happened before the decision",
+    FindingKind.NO_POLICY: "its policy is not kept",
+    FindingKind.UNREADABLE: "cannot be read",
+}
+_SHOWN = 2
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_log(parser)
+    text = "only decisions since then: an age (2h), a day or a time"
+    parser.add_argument("--since", metavar="TIME", help=text)
+    text = "how long a child may take before it counts as never ended; default: 1h"
+    parser.add_argument("--grace", metavar="AGE", help=text)
+    text = "how many processes; default: one for each core"
+    parser.add_argument("--workers", metavar="N", type=number, help=text)
+    add_format(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check what the lines of a log mean, and say what is wrong."""
+    log = log_of(options)
+    grace = GRACE_SECONDS if options.grace is None else seconds_of(options.grace, "--grace")
+    since = None if options.since is None else time_of(options.since, options.now, "--since")
+    with Bar("checked", is_quiet=options.quiet) as bar:
+        report = check_log(
+            log,
+            since=since,
+            grace=grace,
+            workers=options.workers,
+            progress=bar,
+            clock=lambda: options.now,
+        )
+    if options.format == "json":
+        out_bytes(report.to_json())
+    else:
+        _print(report, log, is_quiet=options.quiet)
+    return GOOD if report.is_clean else NOT_WHOLE
+
+
+def _print(report: CheckReport, log: str, *, is_quiet: bool) -> None:
+    paint = paint_for(sys.stdout) or (lambda text, _role: text)
+    events = counted(report.executions, "event")
+    out(f"checked  {counted(report.decisions, 'decision')}, {events} of their children")
+    if report.silent and report.decisions:
+        out("note: no event of any child is in the log, so what ran is not known")
+    if report.pruned:
+        out(f"note: {counted(report.pruned, 'decision')} cannot be checked, since it was pruned")
+    if report.is_clean:
+        out(paint("all that ran is as decided, as far as the log tells", "good"))
+        return
+    last = None
+    for found in report.findings:
+        if found.kind is not last:
+            out(f"\n{paint(found.kind.value, 'error')}: {_WORDS[found.kind]}")
+        last = found.kind
+        _print_finding(found)
+    first = next((it.ids[0] for it in report.findings if it.ids), None)
+    if first is not None and not is_quiet:
+        out(f"\nnext: policy-router log show {shlex.quote(log)} {printable(first)}")
+
+
+def _print_finding(found: Finding) -> None:
+    out(f"{found.count:>7,}  {printable(found.detail)}")
+    for id_ in found.ids[:_SHOWN]:
+        out(f"         {printable(id_)}")

@@ -1,0 +1,322 @@
+"""The check of a log's meaning: was what ran what was decided?
+
+Two passes. The first goes through windows of time, several at once, and judges each decision whose
+events are in its window. What is left over, such as the end of a child in the next window, is
+looked for in a second pass, which reads only the lines of the ids that are asked for.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec import UNSET, Struct, field
+
+from policy_router.files.clock import Clock, system_clock
+from policy_router.log.check.findings import CheckReport, FindingKind, Tally
+from policy_router.log.check.judging import Happened, Made, Wrong, made_of, wrong
+from policy_router.log.check.windows import Window, windows
+from policy_router.log.entry import (
+    ACCESS,
+    Kind,
+    LineView,
+    known_views,
+    microseconds,
+    read_execution,
+    view_of,
+)
+from policy_router.log.folder import LogFolder, Progress, readable
+from policy_router.log.replay.chunks import Job, over_all
+
+GRACE_SECONDS: Final = 3600.0
+"""How long a child may take before its decision counts as never ended."""
+NO_EVENT: Final = "no event"
+NO_END: Final = "no end"
+_UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_ID_BYTES: Final = 16
+_BEFORE_KIND: Final = b'","kind":"'
+
+
+class Ids(Struct):
+    """Many ids in little memory: 16 bytes for each that is a UUID."""
+
+    packed: bytearray = field(default_factory=bytearray)
+    others: list[str] = field(default_factory=list)
+
+    def add(self, id_: str) -> None:
+        """Add one."""
+        if _UUID7.fullmatch(id_):
+            self.packed += bytes.fromhex(id_.replace("-", ""))
+        else:
+            self.others.append(id_)
+
+    def extend(self, other: Ids) -> None:
+        """Add all of others."""
+        self.packed += other.packed
+        self.others += other.others
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield each."""
+        for place in range(0, len(self.packed), _ID_BYTES):
+            digits = self.packed[place : place + _ID_BYTES].hex()
+            yield "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+        yield from self.others
+
+
+class _Asked(Struct, frozen=True):
+    """What a check is about.
+
+    Attributes:
+        job: the log.
+        since: the time of the earliest decisions that are told of, in microseconds since 1970.
+        ended_by: decisions until this time should have ended.
+    """
+
+    job: Job
+    since: int
+    ended_by: int
+
+
+class _Part(Struct):
+    """What a window comes to.
+
+    Attributes:
+        tally: what is wrong.
+        decisions: how many decisions it has.
+        executions: how many events.
+        open: the decisions without an end, by whether there is any event of them.
+        strays: the events whose decision is elsewhere.
+        above: the decisions whose parent is elsewhere, by that.
+        pruned_before: everything older may have been removed, in microseconds since 1970.
+    """
+
+    tally: Tally = field(default_factory=Tally)
+    decisions: int = 0
+    executions: int = 0
+    open: dict[str, Ids] = field(default_factory=lambda: {NO_EVENT: Ids(), NO_END: Ids()})
+    strays: dict[str, list[Happened]] = field(default_factory=dict)
+    above: dict[str, list[str]] = field(default_factory=dict)
+    pruned_before: int = 0
+
+    def add(self, other: _Part) -> None:
+        """Add another window."""
+        self.tally.add(other.tally)
+        self.decisions += other.decisions
+        self.executions += other.executions
+        self.pruned_before = max(self.pruned_before, other.pruned_before)
+        for name, ids in other.open.items():
+            self.open[name].extend(ids)
+        for id_, events in other.strays.items():
+            self.strays.setdefault(id_, []).extend(events)
+        for id_, children in other.above.items():
+            self.above.setdefault(id_, []).extend(children)
+
+
+def check_log(
+    folder: str | Path,
+    *,
+    since: int | None = None,
+    grace: float = GRACE_SECONDS,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    clock: Clock = system_clock,
+) -> CheckReport:
+    """Check whether what happened is what was decided.
+
+    Args:
+        folder: the log.
+        since: the time of the earliest decisions that are told of, in microseconds since 1970;
+            default: all. Their parents may be older.
+        grace: seconds that a child may take before its decision counts as never ended.
+        workers: the number of processes; default: the number of cores.
+        progress: is called with the progress.
+        clock: the time now.
+
+    Raises:
+        LogError: there is no log, or it cannot be read.
+        ValueError: the grace is negative.
+    """
+    if not grace >= 0:
+        raise ValueError("the grace is at least 0 seconds")
+    log = LogFolder.existing(folder)
+    now = microseconds(clock() - datetime.timedelta(seconds=grace))
+    asked = _Asked(Job.of(log), -(2**63) if since is None else since, now)
+    spread: Any = partial(over_all, workers=workers)
+    whole, found = _Part(), _Found()
+    with readable(log):
+        every = windows(log)
+        for part in spread(partial(_first_pass, asked), every, progress=progress):
+            whole.add(part)
+        wanted = frozenset({*whole.strays, *whole.above})
+        for lines in spread(partial(_second_pass, wanted), every) if wanted else ():
+            found.add(lines)
+        return _concluded(asked, whole, found)
+
+
+# The first pass.
+
+
+def _first_pass(asked: _Asked, window: Window) -> _Part:
+    """Judge the decisions of a window."""
+    going = _Pass(asked)
+    for line in known_views(window.lines()):
+        going.take(line)
+    return going.judged()
+
+
+class _Pass:
+    """Goes through the lines of a window, and judges its decisions by their events."""
+
+    def __init__(self, asked: _Asked) -> None:
+        self._asked, self._part = asked, _Part()
+        self._made: dict[str, Made] = {}
+        self._events: dict[str, list[Happened]] = {}
+        self._parents: list[tuple[str, str]] = []
+        self._only_asked: set[str] = set()
+
+    def take(self, line: LineView | None) -> None:
+        """Keep a line with those of its decision."""
+        part = self._part
+        if line is None:
+            part.tally.note(FindingKind.UNREADABLE, "line", "")
+        elif line.kind == Kind.DECISION:
+            self._take_decision(line)
+        elif line.kind == Kind.EXECUTION:
+            part.executions += 1
+            execution = read_execution(line.execution)
+            if execution is None:
+                part.tally.note(FindingKind.UNREADABLE, "execution", line.id)
+            else:
+                self._events.setdefault(line.id, []).append(Happened(line.time, execution))
+        elif line.prune is not UNSET:
+            part.pruned_before = max(part.pruned_before, line.prune.before)
+
+    def _take_decision(self, line: LineView) -> None:
+        self._part.decisions += 1
+        made = made_of(line)
+        if made is None:
+            self._part.tally.note(FindingKind.UNREADABLE, "record", line.id)
+            return
+        self._made[line.id] = made
+        if line.purpose == ACCESS:
+            self._only_asked.add(line.id)
+        if line.parent and made.time >= self._asked.since:
+            self._parents.append((line.id, line.parent))
+
+    def judged(self) -> _Part:
+        """Judge the decisions, and return what the window comes to."""
+        for id_, made in self._made.items():
+            events = self._events.pop(id_, [])
+            if made.time >= self._asked.since:
+                self._judge(id_, made, events)
+        for id_, parent in self._parents:
+            if parent not in self._made:
+                self._part.above.setdefault(parent, []).append(id_)
+        self._part.strays = self._events
+        return self._part
+
+    def _judge(self, id_: str, made: Made, events: list[Happened]) -> None:
+        for kind, detail in wrong(self._asked.job, made, events):
+            self._part.tally.note(kind, detail, id_)
+        is_due = made.plan and made.time <= self._asked.ended_by
+        if is_due and id_ not in self._only_asked and not any(it.is_end for it in events):
+            self._part.open[NO_END if events else NO_EVENT].add(id_)
+
+
+# The second pass.
+
+
+class _Found(Struct):
+    """The lines of ids that were asked for."""
+
+    made: dict[str, Made] = field(default_factory=dict)
+    events: dict[str, list[Happened]] = field(default_factory=dict)
+
+    def add(self, other: _Found) -> None:
+        """Add those of another window."""
+        self.made |= other.made
+        for id_, events in other.events.items():
+            self.events.setdefault(id_, []).extend(events)
+
+
+def _second_pass(wanted: frozenset[str], window: Window) -> _Found:
+    """Return the decisions of some ids, and all of their events."""
+    found = _Found()
+    for content in _lines_of(wanted, window):
+        line = view_of(content)
+        if line is not None and line.id in wanted:
+            if line.kind == Kind.DECISION and (made := made_of(line)) is not None:
+                found.made[line.id] = made
+            elif (execution := read_execution(line.execution)) is not None:
+                found.events.setdefault(line.id, []).append(Happened(line.time, execution))
+    return found
+
+
+def _lines_of(wanted: frozenset[str], window: Window) -> Iterator[bytes]:
+    """Yield the lines of some ids, and maybe others; they are not read for that.
+
+    The keys of a line are sorted, so its id ends where its kind begins.
+    """
+    ids = frozenset(it.encode() for it in wanted)
+    lengths = {len(it) for it in ids}
+    for content in window.lines():
+        stop = content.find(_BEFORE_KIND)
+        if stop > 0 and any(content[stop - length : stop] in ids for length in lengths):
+            yield content
+
+
+# The end.
+
+
+def _concluded(asked: _Asked, whole: _Part, found: _Found) -> CheckReport:
+    """Return the report, with what was left over."""
+    tally, pruned = whole.tally, 0
+    for id_, events in whole.strays.items():
+        made = found.made.get(id_)
+        if made is not None and made.time >= asked.since:
+            for kind, detail in _by_strays(asked.job, made, events, found.events.get(id_, [])):
+                tally.note(kind, detail, id_)
+        elif made is None and _was_pruned(id_, whole.pruned_before):
+            pruned += 1
+        elif made is None and events[0].time >= asked.since:
+            tally.note(FindingKind.NO_DECISION, "id", id_)
+    for parent, children in whole.above.items():
+        if parent not in found.made and not _was_pruned(parent, whole.pruned_before):
+            for id_ in children:
+                tally.note(FindingKind.NO_PARENT, "parent", id_)
+    is_silent = not whole.executions
+    if not is_silent:
+        _note_open(whole, tally)
+    return CheckReport(whole.decisions, whole.executions, tally.findings(), pruned, is_silent)
+
+
+def _by_strays(
+    job: Job, made: Made, strays: Sequence[Happened], events: Sequence[Happened]
+) -> frozenset[Wrong]:
+    """Return what is wrong with a decision by events of other windows, and was not before."""
+    before = list(events)
+    for it in strays:
+        if it in before:
+            before.remove(it)
+    return wrong(job, made, events) - wrong(job, made, before)
+
+
+def _note_open(whole: _Part, tally: Tally) -> None:
+    """Note the decisions that never ended: in no window."""
+    for name, ids in whole.open.items():
+        for id_ in ids:
+            events = whole.strays.get(id_, ())
+            if not any(it.is_end for it in events):
+                detail = NO_END if events else name
+                tally.note(FindingKind.NEVER_ENDED, detail, id_)
+
+
+def _was_pruned(id_: str, before: int) -> bool:
+    """Tell whether the lines of an id are so old that they were removed; its time is in it."""
+    if not before or not _UUID7.fullmatch(id_):
+        return False
+    return int(id_.replace("-", "")[:12], 16) * 1000 < before
