@@ -73,8 +73,17 @@ def _never(found: LogReport) -> list[str]:
 
 
 def total_lines(found: LogReport) -> list[str]:
-    """Return the total, which every report on the same decisions has."""
-    total = found.total
+    """Return the total, which every report on the same decisions has, and what is not in it."""
+    lines = sum_lines(found.total)
+    if found.unlogged:
+        lines += wrapped("unlogged", [f"{counted(found.unlogged, 'decision')} not in the log"])
+    if found.unreadable:
+        lines += wrapped("unread", [f"{counted(found.unreadable, 'line')}: {UNREADABLE}"])
+    return lines
+
+
+def sum_lines(total: dict[str, int]) -> list[str]:
+    """Return how many decisions there are, what they cost, and of how many that is unknown."""
     parts = [f"{total['selected']:,} selected", f"{total['refused']:,} refused"]
     if total["denied"]:
         parts.append(f"{total['denied']:,} selected and denied by a budget")
@@ -84,10 +93,6 @@ def total_lines(found: LogReport) -> list[str]:
         ends, whose = counted(total["orphan_runs"], "end"), counted(total["orphans"], "decision")
         text = f"{ends} of {whose} that the log does not have, {_exact(total['orphan_nano_usd'])}"
         lines += wrapped("apart", [text])
-    if found.unlogged:
-        lines += wrapped("unlogged", [f"{counted(found.unlogged, 'decision')} not in the log"])
-    if found.unreadable:
-        lines += wrapped("unread", [f"{counted(found.unreadable, 'line')}: {UNREADABLE}"])
     return lines
 
 
