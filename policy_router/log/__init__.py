@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         read_verifier,
         read_verifiers,
     )
+    from policy_router.log.sign.lines_proof import LinesProof, proof_bundle, prove_decisions
     from policy_router.log.sign.notes import ConsistencyProof, InclusionProof
     from policy_router.log.sign.proving import prove, prove_growth, prove_line
     from policy_router.log.sign.publishing import copy_log, newest_checkpoint, publish
@@ -56,6 +57,7 @@ __all__ = [
     "FindingKind",
     "InclusionProof",
     "Line",
+    "LinesProof",
     "LogEntry",
     "LogReader",
     "NewCheckpoint",
@@ -73,7 +75,9 @@ __all__ = [
     "make_checkpoint",
     "new_signer",
     "newest_checkpoint",
+    "proof_bundle",
     "prove",
+    "prove_decisions",
     "prove_growth",
     "prove_line",
     "prune",
@@ -101,6 +105,7 @@ _MODULES = {
     "FindingKind": "check.findings",
     "InclusionProof": "sign.notes",
     "Line": "read.reading",
+    "LinesProof": "sign.lines_proof",
     "LogEntry": "entry",
     "LogReader": "read.reading",
     "NewCheckpoint": "sign.signing",
@@ -118,7 +123,9 @@ _MODULES = {
     "make_checkpoint": "sign.signing",
     "new_signer": "sign.keys",
     "newest_checkpoint": "sign.publishing",
+    "proof_bundle": "sign.lines_proof",
     "prove": "sign.proving",
+    "prove_decisions": "sign.lines_proof",
     "prove_growth": "sign.proving",
     "prove_line": "sign.proving",
     "prune": "integrity.prune",
