@@ -89,7 +89,9 @@ class Host:
     def version(self) -> str:
         """Return the version that its environment has."""
         places = self.environment.glob("lib/python*/site-packages")
-        found = importlib.metadata.distributions(name=self.distribution, path=[str(it) for it in places])
+        found = importlib.metadata.distributions(
+            name=self.distribution, path=[str(it) for it in places]
+        )
         return next((it.version for it in found), "-")
 
 

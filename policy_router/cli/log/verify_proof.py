@@ -66,7 +66,7 @@ def _verify_lines(content: bytes, verifiers: list[Verifier], options: argparse.N
     if options.format == "json":
         out_bytes(msgspec.json.encode(_plain(result)))
     else:
-        out("\n".join(standalone.told(result)))
+        out("\n".join(standalone.in_words(result)))
 
 
 def _has_writer(text: str) -> bool:
@@ -88,7 +88,7 @@ def _plain(result: standalone.Result) -> dict[str, Any]:
         }
         for it in result.made
     ]
-    names = ("id", "index", "entry") if len(decisions) == 1 else ()
+    names = ("id", "index", "entry") if len({it["id"] for it in decisions}) == 1 else ()
     only = {name: decisions[0][name] for name in names}
     return {
         "proved": True,
@@ -101,9 +101,7 @@ def _plain(result: standalone.Result) -> dict[str, Any]:
         "rule_files": result.has_rules,
         "policies": [msgspec.Raw(it.content) for it in result.policies],
         "decisions": decisions,
-        **(
-            {} if len(decisions) != 1 else {it: decisions[0][it] for it in ("id", "index", "entry")}
-        ),
+        **only,
     }
 
 

@@ -40,7 +40,8 @@ _NODES: Final = 200_000
 _MOST_BYTES: Final = 64 << 20
 _WHEN: Final = (1980, 1, 1, 0, 0, 0)
 """The time of each file of a ZIP: the same proof gives the same bytes."""
-_NO_COVER: Final = "no checkpoint covers {} yet: see log checkpoint"
+_NO_DECISION: Final = "there is no decision with this id"
+_NO_COVER: Final = "no checkpoint covers the decision yet: see log checkpoint"
 _README: Final = """\
 Proofs of decisions of the log {origin}
 
@@ -113,15 +114,17 @@ def prove_decisions(
     with readable(log):
         signed = newest(log)
         if signed is None:
-            raise LogError(str(log.path), _NO_COVER.format("the decision"))
+            _check_decisions(log, ids, lines_of(log, ids)[0], _NO_DECISION)
+            raise LogError(str(log.path), _NO_COVER)
         hashes = None
         if signer is not None:
             opened_by(signed.note, [signer.verifier()])
             hashes = SignedHashes(log, signed)
         about, policies = lines_of(log, ids, hashes)
         places = _Places(log, signed)
+        _check_decisions(log, ids, about, _NO_DECISION)
         about = [it for it in about if places.of(it) is not None]
-        _check_decisions(log, ids, about)
+        _check_decisions(log, ids, about, _NO_COVER)
         order = {id_: number for number, id_ in enumerate(ids)}
         about.sort(key=lambda it: (order[it.view.id], it.view.kind != Kind.DECISION, it.view.time))
         proofs = tuple(map(places.proof, [*_policies_of(about, policies, places), *about]))
@@ -131,12 +134,15 @@ def prove_decisions(
         return LinesProof(proofs, sign(_statement(signed, now, unread, ids, about), signer))
 
 
-def _check_decisions(log: LogFolder, ids: Sequence[str], about: Sequence[FoundLine]) -> None:
-    """Refuse ids of which there is no decision that a checkpoint covers."""
+def _check_decisions(
+    log: LogFolder, ids: Sequence[str], about: Sequence[FoundLine], otherwise: str
+) -> None:
+    """Refuse ids of which no decision is among some lines."""
     made = {it.view.id for it in about if it.view.kind == Kind.DECISION}
-    for id_ in ids:
-        if id_ not in made:
-            raise LogError(str(log.path), _NO_COVER.format("the decision"))
+    missing = next((it for it in ids if it not in made), None)
+    if missing is not None:
+        which = f"{missing}: " if len(ids) > 1 else ""
+        raise LogError(str(log.path), f"{which}{otherwise}")
 
 
 def _policies_of(

@@ -411,7 +411,7 @@ def _check_rules(files: dict[str, bytes], policies: list[Line]) -> bool:
 # For people.
 
 
-def told(result: Result) -> list[str]:
+def in_words(result: Result) -> list[str]:
     """Return what is proved, in words: decided here, ran there."""
     lines = [f"proved    {_one(len(result.made), 'decision')} of {_clean(result.origin)}"]
     lines += [f"          signed by {_clean(result.key)}, over {result.size:,} lines"]
@@ -426,11 +426,11 @@ def told(result: Result) -> list[str]:
         rules = "rule files proved" if result.has_rules else "rule files not looked at"
         lines += [f"policies  {_one(len(result.policies), 'line')} of them, {rules}"]
     for it in result.made:
-        lines += ["", *_told_of(it)]
+        lines += ["", *_words_of(it)]
     return lines
 
 
-def _told_of(made: Made) -> list[str]:
+def _words_of(made: Made) -> list[str]:
     plain = made.decision.plain
     policy, decision = plain["record"]["policy"], plain["record"]["decision"]
     target = decision.get("target")
@@ -468,7 +468,8 @@ def _ran(plain: dict[str, Any], plan: list[tuple[str, str]]) -> list[str]:
 
 def _named(target: dict[str, Any]) -> str:
     where = f"{target['model']} at {target.get('provider') or 'no provider'}"
-    return f"{target['entry']} ({where})" if target.get("entry") else where
+    entry = target.get("entry")
+    return f"{entry} ({where})" if entry and entry != target["model"] else where
 
 
 def _one(number: int, word: str) -> str:
@@ -530,7 +531,7 @@ def main(words: list[str]) -> int:
         keys = read_keys(Path(words[0]).read_text(encoding="utf-8"))
         path = Path(words[1]) if len(words) > 1 else Path(__file__).resolve().parent
         text, files = files_of(path)
-        sys.stdout.write("\n".join(told(verify(text, keys, files))) + "\n")
+        sys.stdout.write("\n".join(in_words(verify(text, keys, files))) + "\n")
     except OSError as problem:
         sys.stderr.write(f"{problem.filename}: {problem.strerror}\n")
         return 2
