@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from policy_router.log.check.findings import CheckReport, Finding, FindingKind
     from policy_router.log.damage import NotWholeError
     from policy_router.log.entry import Call, Execution, LogEntry
+    from policy_router.log.export.exporting import Exported, export_log
     from policy_router.log.integrity.attest import attest
     from policy_router.log.integrity.prune import prune
     from policy_router.log.integrity.verify import Report, verify
@@ -53,6 +54,7 @@ __all__ = [
     "Decided",
     "DecisionLog",
     "Execution",
+    "Exported",
     "Finding",
     "FindingKind",
     "InclusionProof",
@@ -72,6 +74,7 @@ __all__ = [
     "check_log",
     "copy_log",
     "cosign",
+    "export_log",
     "make_checkpoint",
     "new_signer",
     "newest_checkpoint",
@@ -101,6 +104,7 @@ _MODULES = {
     "Decided": "write.drafts",
     "DecisionLog": "write.decision_log",
     "Execution": "entry",
+    "Exported": "export.exporting",
     "Finding": "check.findings",
     "FindingKind": "check.findings",
     "InclusionProof": "sign.notes",
@@ -120,6 +124,7 @@ _MODULES = {
     "check_log": "check.checking",
     "copy_log": "sign.publishing",
     "cosign": "sign.witness",
+    "export_log": "export.exporting",
     "make_checkpoint": "sign.signing",
     "new_signer": "sign.keys",
     "newest_checkpoint": "sign.publishing",

@@ -37,10 +37,10 @@ def logged(folder: Path, *numbers: int) -> None:
         for number in numbers:
             record = decide(policy, {"task": {"kind": "coding"}}, now=clock())
             log.decision(policy, record, decision_id=id_of(number))
-            target: Any = {"provider": "main", "model": "large", "entry": "coder"}
+            target: dict[str, Any] = {"provider": "main", "model": "large", "entry": "coder"}
             log.execution(id_of(number), Execution("started", **target))
             if number == 2:
-                target: Any = {"provider": "main", "model": "small", "entry": "small"}
+                target |= {"provider": "main", "model": "small", "entry": "small"}
             log.execution(id_of(number), Execution("finished", status="completed", **target))
             log.flush()
 

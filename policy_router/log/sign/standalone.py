@@ -154,8 +154,8 @@ def signed_by(note: str, keys: list[Key]) -> tuple[str, Key]:
 
 
 def _is_signed(key: Key, signature: bytes, content: bytes) -> bool:
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - where it is needed
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415 - the same
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
         Ed25519PublicKey,
     )
 
