@@ -49,7 +49,7 @@ def what_if_as_text(report: WhatIf, *, is_quiet: bool) -> Iterator[str]:
         yield _unreadable(report)
     if is_quiet or not report.total:
         return
-    for title, heads, rows in _tables(report):
+    for title, heads, rows, _ in _tables(report):
         yield f"\n{title}"
         yield fitted(heads, rows[:_SHOWN])
         if len(rows) > _SHOWN:
@@ -90,7 +90,8 @@ def _summary(report: WhatIf, policy: str) -> str:
     return "; ".join(parts)
 
 
-_Table = tuple[str, tuple[str, ...], Sequence[tuple[str, ...]]]
+_Table = tuple[str, tuple[str, ...], Sequence[tuple[str, ...]], tuple[int, ...]]
+"""Title, heads, rows, and which columns are numbers."""
 
 
 def _tables(report: WhatIf) -> tuple[_Table, ...]:
@@ -117,11 +118,11 @@ def _tables(report: WhatIf) -> tuple[_Table, ...]:
         for it in report.most_frequent()
     ]
     return (
-        ("from target to target", ("decisions", "before", "after"), flips),
-        ("due to", ("decisions", "rule"), causes),
-        ("most frequent", ("decisions", "example", "before", "after", "due to"), examples),
-        ("by team", ("decisions", "refused", "team"), _asked(report.teams)),
-        ("by caller", ("decisions", "refused", "caller"), _asked(report.callers)),
+        ("from target to target", ("decisions", "before", "after"), flips, (0,)),
+        ("due to", ("decisions", "rule"), causes, (0,)),
+        ("most frequent", ("decisions", "example", "before", "after", "due to"), examples, (0,)),
+        ("by team", ("decisions", "refused", "team"), _asked(report.teams), (0, 1)),
+        ("by caller", ("decisions", "refused", "caller"), _asked(report.callers), (0, 1)),
         _work(report),
     )
 
@@ -144,7 +145,8 @@ def _work(report: WhatIf) -> _Table:
         for (work, known), money in sorted(report.work.items())
         if money.decisions
     ]
-    return "work and its cost", ("decisions", "work", "known", "before", "after"), rows
+    heads = ("decisions", "work", "known", "before", "after")
+    return "work and its cost", heads, rows, (0, 3, 4)
 
 
 def _both(money: Money, known: str) -> tuple[str, str]:
@@ -171,9 +173,9 @@ def what_if_as_markdown(report: WhatIf) -> list[str]:
     lines = [f"### What if: policy {policy}", "", _summary(report, policy), ""]
     if report.unreadable:
         lines += [f"**{_unreadable(report)}**", ""]
-    for title, heads, rows in _tables(report):
+    for title, heads, rows, numbers in _tables(report):
         shown = rows[:_SHOWN_IN_MARKDOWN]
-        lines += [f"**{title}**", "", *markdown_table(heads, shown), ""]
+        lines += [f"**{title}**", "", *markdown_table(heads, shown, numbers), ""]
         if len(rows) > len(shown):
             lines += [_more(len(rows) - len(shown)), ""]
     return [*lines, _money(report), *(["", _BUDGETS] if report.flips else [])]

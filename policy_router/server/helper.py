@@ -25,7 +25,12 @@ from msgspec import Struct
 from policy_router.analysis import Suite
 from policy_router.analysis.about import suites_about, suites_among
 from policy_router.analysis.drafting import suite_of
-from policy_router.analysis.running import first_failure
+from policy_router.analysis.running import (
+    Coverages,
+    PolicyTestStatus,
+    first_failure,
+    run_suite,
+)
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.explanation import explain, explanation_as_json
 from policy_router.decision.record import DecisionRecord
@@ -36,11 +41,13 @@ from policy_router.errors import LogError, PolicyError, RecordError, RequestErro
 from policy_router.files.clock import system_clock
 from policy_router.files.loader import check, check_text
 from policy_router.log.folder import LogFolder
+from policy_router.log.integrity.verify import verify
 from policy_router.log.policies import PolicyStore
 from policy_router.log.replay.replaying import replay_log
 from policy_router.log.replay.what_if import what_if
 from policy_router.log.sign.keys import SignatureError, read_verifier
 from policy_router.server.bundles import read
+from policy_router.server.pages.described import described
 from policy_router.server.problems import Problem
 
 _NICE: Final = 10
@@ -52,15 +59,18 @@ class Task(Struct, frozen=True, omit_defaults=True):
     """What a helper is to do.
 
     Attributes:
-        what: ``compile``, ``check``, ``try``, ``explain``, ``replay`` or ``what_if``.
+        what: ``compile``, ``check``, ``try``, ``explain``, ``policy``, ``test``, ``replay``,
+            ``what_if`` or ``verify``.
         seconds: how long it may compute.
         megabytes: how much memory it may take.
-        path: of ``compile``: the rule file, the folder of them, or the bundle.
+        path: of ``compile`` and ``test``: the rule file, the folder of them, or the bundle.
         key: of ``compile``: the public key that has to have signed the bundle; empty for files.
         strict: of ``compile``: refuse a policy with warnings.
         text: of ``check``, ``try`` and ``what_if``: the policy, as a rule file holds it.
         request: of ``try``: the request to be decided, JSON.
         now: of ``try``: the time of the decision, RFC 3339; the clock's where it is empty.
+        revision: of ``policy`` and ``what_if``: that of a policy beside the log.
+        against: of ``policy``: the revision of an earlier one.
         log: the folder of the log.
         record: of ``explain``: the record, JSON.
         why_not: of ``explain`` and ``try``: a name that could have been asked for.
@@ -84,6 +94,8 @@ class Task(Struct, frozen=True, omit_defaults=True):
     until: int | None = None
     request: str = ""
     now: str = ""
+    revision: str = ""
+    against: str = ""
 
 
 def main() -> None:
@@ -224,15 +236,67 @@ def _replay(task: Task) -> Any:
 
 
 def _what_if(task: Task) -> Any:
-    policy, found = check_text(task.text, name="candidate.yaml")
-    if policy is None:
-        raise _bad_policy(found)
+    policy = _candidate(task)
     LogFolder.existing(task.log)
     _progress(0, 0)
     done = what_if(
         task.log, policy, workers=1, progress=_progress, since=task.since, until=task.until
     )
     return msgspec.Raw(done.to_json())
+
+
+def _candidate(task: Task) -> Policy:
+    if task.revision:
+        return _beside(task.log, task.revision)
+    policy, found = check_text(task.text, name="candidate.yaml")
+    if policy is None:
+        raise _bad_policy(found)
+    return policy
+
+
+def _beside(log: str, revision: str) -> Policy:
+    """Return a policy beside a log, or the problem that it is not there."""
+    try:
+        return _kept(log, revision)
+    except RecordError as problem:
+        raise Problem(404, "unknown_policy", str(problem)) from None
+
+
+def _policy(task: Task) -> Any:
+    against = _beside(task.log, task.against) if task.against else None
+    return described(_beside(task.log, task.revision), system_clock(), against)
+
+
+def _test(task: Task) -> dict[str, Any]:
+    """Run the tests of a policy, and say what they look at."""
+    policy, found = check(task.path)
+    if policy is None:
+        raise _bad_policy(found)
+    coverages = Coverages()
+    done = [run_suite(it, coverages=coverages) for it in suites_about(task.path, policy)]
+    covered = coverages.of(policy).report()
+    return {
+        "suites": [
+            {
+                "name": Path(it.suite.path).name,
+                "passed": it.count(PolicyTestStatus.PASSED),
+                "failed": [
+                    {"name": each.test.name, "differences": [str(one) for one in each.differences]}
+                    for each in it.results
+                    if each.status is PolicyTestStatus.FAILED
+                ],
+                "findings": it.suite.found.to_dict()["diagnostics"],
+            }
+            for it in done
+        ],
+        "total": covered.total,
+        "covered": covered.covered,
+        "percent": round(covered.percent, 1),
+    }
+
+
+def _verify(task: Task) -> Any:
+    return msgspec.Raw(verify(task.log, progress=_progress).to_json())
 
 
 def _bad_policy(found: Diagnostics) -> Problem:
@@ -251,6 +315,9 @@ _TASKS: Final[dict[str, Callable[[Task], Any]]] = {
     "check": _check,
     "try": _try,
     "explain": _explain,
+    "policy": _policy,
+    "test": _test,
+    "verify": _verify,
     "replay": _replay,
     "what_if": _what_if,
 }

@@ -176,6 +176,23 @@ class Index:
             children = _places(base, "decisions WHERE parent = ?", decision_id)
         return self._read(lines), self._read(children)
 
+    def lines_of(self, decision_id: str) -> list[tuple[str, bytes]] | None:
+        """Return the lines of a decision and of what came of it, each with its writer.
+
+        Returns:
+            The lines; None where one of them is not there any more, or there are none.
+
+        Raises:
+            LogError: there is no index yet, or it cannot be read.
+        """
+        with self._opened() as base:
+            places = _places(base, "decisions WHERE id = ?", decision_id)
+            places += _places(base, "executions WHERE id = ?", decision_id)
+        lines = self._read(places)
+        if not lines or len(lines) != len(places):
+            return None
+        return [(it.writer, line) for it, line in zip(places, lines, strict=True)]
+
     def line(self, decision_id: str) -> tuple[Place, bytes]:
         """Return the line of a decision, and where it is.
 
@@ -199,6 +216,33 @@ class Index:
         with self._opened() as base:
             places = _places(base, f"executions WHERE id IN ({marks})", *ids)
         return self._read(places)
+
+    def revisions(self) -> list[tuple[str, str, int, int, int, int]]:
+        """Return the policies that decided, the last one first.
+
+        Returns:
+            Of each: revision, name, the times of the first and the last decision, how many
+            decisions there are, and how many of them are refused.
+
+        Raises:
+            LogError: there is no index yet, or it cannot be read.
+        """
+        with self._opened() as base:
+            counted = base.execute(
+                "SELECT words.text, names.text, sum(count),"
+                " sum(CASE outcomes.text WHEN 'refused' THEN count ELSE 0 END), min(day), max(day)"
+                " FROM days JOIN shapes ON shapes.number = shape"
+                " JOIN words ON words.number = revision"
+                " JOIN words AS names ON names.number = name"
+                " JOIN words AS outcomes ON outcomes.number = outcome"
+                " GROUP BY revision, name ORDER BY max(day) DESC"
+            ).fetchall()
+            found = [
+                (revision, name, *_times(base, revision, first, last), count, refused)
+                for revision, name, count, refused, first, last in counted
+                if count
+            ]
+        return sorted(found, key=lambda it: it[3], reverse=True)
 
     def answered(self, answer_id: str) -> list[bytes]:
         """Return the lines about an answer that can be gone on from.
@@ -256,6 +300,20 @@ def _counted(since: int | None, until: int | None) -> Iterator[tuple[str, list[i
         if start is not None and end is not None and start < end:
             part = f"INSERT INTO counted SELECT time / {DAY}, shape, 1 FROM decisions"  # noqa: S608 - no values
             yield f"{part} WHERE time >= ? AND time < ?", [start, end]
+
+
+def _times(base: sqlite3.Connection, revision: str, first: int, last: int) -> tuple[int, int]:
+    """Return the times of the first and the last decision of a policy, from the days of these."""
+    shapes, values = _shapes(base, {"policy": revision})
+    found = []
+    for fold, day in (("min", first), ("max", last)):
+        row = base.execute(
+            f"SELECT {fold}(time) FROM decisions WHERE time >= ? AND time < ?"  # noqa: S608 - no values
+            f" AND shape IN ({shapes})",
+            [day * DAY, (day + 1) * DAY, *values],
+        ).fetchone()
+        found.append(row[0] or 0)
+    return found[0], found[1]
 
 
 def _facet(base: sqlite3.Connection, name: str) -> tuple[tuple[str, int], ...]:

@@ -102,7 +102,7 @@ class Worker:
             Limits(time.monotonic, settings.workers),
             Edges(settings.hosts, settings.origins),
             self._metrics,
-            routes=self._routes(helpers, reload or self._reload, shared),
+            routes=self._routes(files, helpers, reload or self._reload, shared),
             queue=settings.queue,
             may_spend=settings.may_spend,
             spans=self._spans,
@@ -122,9 +122,10 @@ class Worker:
             count=self._metrics.reloaded,
         )
 
-    def _routes(self, helpers: Helpers, reload: Reload, shared: Path) -> Routes:
+    def _routes(self, files: RuleFiles, helpers: Helpers, reload: Reload, shared: Path) -> Routes:
         log, limits = self._settings.log, self._settings.budgets
-        budgets = None if limits is None else CallerBudgets(limits)
+        pseudonyms = self._gate.pseudonyms
+        budgets = None if limits is None else CallerBudgets(limits, pseudonyms)
         index = None if log is None else Index(log, index_of(self._settings))
         earlier = EarlierDecisions(index)
         agents = Agents(
@@ -136,6 +137,7 @@ class Worker:
             unlogged=self._metrics.unlogged,
             spans=self._spans,
             budgets=budgets,
+            pseudonyms=pseudonyms,
         )
         auditors = Auditors(
             lambda: self.active.policy,
@@ -156,7 +158,7 @@ class Worker:
         plans = Plans(lambda: self.active.policy, agents, earlier, self._log, counted)
         gateway, delegations, pages = None, None, {}
         if self._settings.pages:
-            pages = self._pages(auditors, earlier, shared, index)
+            pages = self._pages(auditors, earlier, files, helpers, shared=shared, index=index)
         if self._settings.run:
             gateway = self._gateway(agents, index, budgets)
         if self._settings.run and self._settings.may_spend:
@@ -181,7 +183,14 @@ class Worker:
         }
 
     def _pages(
-        self, auditors: Auditors, earlier: EarlierDecisions, shared: Path, index: Index | None
+        self,
+        auditors: Auditors,
+        earlier: EarlierDecisions,
+        files: RuleFiles,
+        helpers: Helpers,
+        *,
+        shared: Path,
+        index: Index | None,
     ) -> Routes:
         """Return the pages; what they are made of is imported only where they are offered."""
         from policy_router.server.pages.routes import page_routes
@@ -191,7 +200,9 @@ class Worker:
             self._gate,
             auditors,
             earlier,
-            self._staying,
+            staying=self._staying,
+            helpers=helpers,
+            place=None if self._settings.policy_key is not None else files.path,
             shared=shared,
             log=self._settings.log,
             index=index,

@@ -11,11 +11,13 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +40,7 @@ from policy_router.log.sign.notes import Checkpoint, InclusionProof, sign, text_
 from policy_router.log.sign.proving import prove_growth
 from policy_router.log.write import decision_log
 from policy_router.log.write.drafts import Draft
+from policy_router.server.follower import Follower
 from tests.support.commands import Ran, Run, write
 from tests.support.log_auditing import (
     MOMENT,
@@ -461,8 +464,9 @@ def test_a_decision_that_was_pruned_is_missed(family: Path, run: Run) -> None:
     path = segments(family, "w1")[0]
     put_lines(path, lines_of(path)[1:])
     ran = run("log", "show", "log", "aa1")
-    assert ran.code == 0
-    assert ran.out.startswith("decision aa1 is not here: it may have been pruned\n")
+    assert ran.code == 1
+    never = "is not here, and nothing as old as it was pruned: it never was in this log"
+    assert ran.out.startswith(f"decision aa1 {never}\n")
     assert "\nexecution\n" in ran.out
 
 
@@ -492,14 +496,16 @@ def test_a_decision_is_shown_with_what_came_of_it(family: Path, run: Run) -> Non
     assert family.is_dir()
     ran = run("log", "show", "log", "aa1")
     assert (ran.code, ran.err) == (0, "")
-    place = family / "policies" / RULES.revision
-    (source,) = place.glob("*/*")
+    (source,) = (family / "policies" / RULES.revision).glob("*/*")
+    short = f"policies/{RULES.revision[:19]}*/{source.parent.name[:8]}*"
+    assert list(family.glob(short)) == [source.parent]
     assert ran.out == (
         "decision aa1   2026-01-31T09:00:01Z   w1/1, line 1\n"
+        "asked by nobody who was named, kind coding\n"
         "\n"
         "selected  coder (large at main)\n"
         f"  rule        pool   rules/precedence/strict.yaml:8:5\n"
-        f"  entry       {source}:6:5\n"
+        f"  entry       {source.name}:6:5\n"
         "  parameters  none\n"
         "  fallbacks   none\n"
         f"  policy priced, {RULES.revision[:19]}, at {NOW}\n"
@@ -510,20 +516,24 @@ def test_a_decision_is_shown_with_what_came_of_it(family: Path, run: Run) -> Non
         "  pool    coder selected\n"
         "  config  not reached\n"
         "  parent  not reached\n"
+        f"  rule files  {short}\n"
+        "\n"
+        "came of it  completed\n"
+        "cost        $0.250000\n"
+        "            on the default, small at main: $0.001244\n"
         "\n"
         "execution\n"
         "time                         event     what\n"
         "2026-01-31T09:00:03.000000Z  started   large at main\n"
         "2026-01-31T09:00:04.000000Z  waiting   main, attempt 2, 1.5 s\n"
         "2026-01-31T09:00:05.000000Z  finished  failed, timeout\n"
-        "2026-01-31T09:00:06.000000Z  finished"
-        "  completed, 1,234 tokens in, 5 tokens out, $0.250000\n"
+        "2026-01-31T09:00:06.000000Z  finished  completed, 1,234 tokens in, 5 tokens out,\n"
+        "                                       $0.250000\n"
         "\n"
         "decisions of its child\n"
-        "time                  id                                    outcome   target"
-        "         rule    caller  note\n"
-        f"2026-01-31T09:00:07Z  {id_of(1)}  selected  small at main  config  -\n"
-        f"2026-01-31T09:00:08Z  {id_of(2)}  selected  small at main  config  -\n"
+        "id                                    outcome   target         rule    note\n"
+        f"{id_of(1)}  selected  small at main  config\n"
+        f"{id_of(2)}  selected  small at main  config\n"
     )
     shown = run("log", "show", "log", id_of(1)).out
     assert "\nparent   aa1\n" in shown
@@ -755,7 +765,9 @@ def test_a_log_is_counted(family: Path, run: Run) -> None:
         f"\npolicies\ncount  name\n4      priced {RULES.revision}\n"
         "\nchildren\ncount  name\n2      completed\n1      failed\n"
         "\n1,235 tokens in, 7 out\n"
-        "$0.250000; unknown for 1 child\n"
+        "\ntotal        4 decisions: 3 selected, 1 refused\n"
+        "cost         $0.250000000 measured, of 1\n"
+        "             unknown of 3: 1 no usage, 2 never ended\n"
         "made without being logged: 1,200 decisions\n"
     )
     found = json.loads(run("log", "stats", "log", *JSON).out)
@@ -1116,6 +1128,40 @@ def test_one_decision_is_proved_to_who_has_nothing_but_the_key(
     proof = (tmp_path / "one.proof").read_bytes()
     assert run("log", "verify-proof", "-", "--key", "auditor.pub", stdin=proof).code == 0
     assert run("-q", "log", "prove", "gone", id_of(117), "--output", "x").out == ""
+
+
+def test_a_proof_by_an_index_reads_no_other_line(
+    keyed: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("log", "checkpoint", "log", "--key", "auditor", "--first")
+    whole = run("log", "prove", "log", id_of(7)).out
+    with closing(Follower(str(keyed), str(tmp_path / "log.index"))) as follower:
+        follower.catch_up()
+    with monkeypatch.context() as patch:
+        patch.setattr("policy_router.log.sign.proving.prove", None)
+        assert run("log", "prove", "log", id_of(7)).out == whole
+        assert run("log", "prove", "log/", id_of(7), "--index", "log.index").out == whole
+    # An index that is of no use is as none.
+    assert run("log", "prove", "log", id_of(7)[:-1]).code == 2
+    assert run("log", "prove", "log", "none").code == 2
+    with closing(sqlite3.connect(tmp_path / "log.index")) as base:
+        base.execute("UPDATE decisions SET id = 'x' WHERE id = ?", [id_of(8)])
+        base.execute("UPDATE decisions SET id = ? WHERE id = ?", [id_of(8), id_of(7)])
+        base.commit()
+    assert run("log", "prove", "log", id_of(7)).out == whole
+    proved = run(
+        "log",
+        "verify-proof",
+        "-",
+        "--key",
+        "auditor.pub",
+        stdin=run("log", "prove", "log", id_of(8)).out,
+    )
+    assert id_of(8) in proved.out
+    (tmp_path / "log.index").write_bytes(b"no database, and long enough to be told from one" * 99)
+    assert run("log", "prove", "log", id_of(7)).out == whole
+    ran = run("log", "prove", "log", id_of(7), "--index", "none.index")
+    assert ran == Ran(2, "", "policy-router: --index: there is no index at none.index\n")
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ _COMMANDS = {
     "show": "show one decision, its reasons and its execution",
     "tail": "show the last lines",
     "report": "report spend, refusals, wishes, rules, models or callers",
+    "policies": "say which revision was live when, what changed, and who was affected",
     "stats": "count decisions, tokens and costs",
     "prune": "remove old segments that a checkpoint covers",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ import msgspec
 from msgspec import UnsetType
 
 from policy_router.cli.exit_codes import GOOD, NOT_WHOLE
-from policy_router.cli.fitting import dollars, fitted, wrapped
+from policy_router.cli.fitting import COLUMNS, dollars, fitted, wrapped
 from policy_router.cli.log.arguments import add_log_and_id, log_and_id
 from policy_router.cli.log.rows import HEADS, event_row, row, spelt_time, warn
 from policy_router.cli.options import add_format
@@ -27,13 +28,17 @@ from policy_router.errors import LogError, RecordError
 from policy_router.log.entry import Execution, Kind, moment_of
 from policy_router.log.policies import PolicyStore
 from policy_router.log.read.absence import Absence, absence_of
-from policy_router.log.read.reading import Line, LogReader
+from policy_router.log.read.reading import Line, LogReader, NoDecisionError
 from policy_router.log.report.cases import NOT_KNOWN, Case
 from policy_router.log.report.cost_status import cost_on_default
 from policy_router.log.report.dimensions import DIMENSIONS
 from policy_router.log.report.finding import CaseFinder
 from policy_router.log.report.tree import TreeNode, tree_of
 
+_SHORT: Final = 19
+"""How much is shown of a revision."""
+_FILES: Final = 8
+"""How much is shown of the name of a folder of rule files."""
 _DEEPEST: Final = 8
 """How far a tree is indented."""
 _SHORTEST: Final = 13
@@ -52,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     """Show one decision, who asked, why it was made, and what came of it."""
     log, decision_id = log_and_id(options)
     reader = LogReader(log)
-    lines = reader.about(decision_id)
+    lines = _about(reader, decision_id)
     made = [line for line in lines if line.entry.kind is Kind.DECISION]
     absence = None if made else absence_of(reader, lines)
     if options.tree:
@@ -63,6 +68,22 @@ def run(options: argparse.Namespace) -> int:
         _print_all(reader, lines, absence, options)
     warn(reader)
     return NOT_WHOLE if absence is Absence.NEVER_WAS else GOOD
+
+
+def _about(reader: LogReader, decision_id: str) -> list[Line]:
+    """Return the lines about a decision.
+
+    Raises:
+        LogError: there is none, or there are several such decisions; it says whether the decision
+            may have been pruned.
+    """
+    try:
+        return reader.about(decision_id)
+    except NoDecisionError:
+        if absence_of(reader, [], decision_id) is not Absence.PRUNED:
+            raise
+        reason = "there is no decision with this id: it may have been pruned"
+        raise LogError(str(reader.folder.path), reason) from None
 
 
 def _print_json(reader: LogReader, lines: Sequence[Line]) -> None:
@@ -88,11 +109,23 @@ def _print_all(
     events = [line for line in lines if isinstance(line.entry.execution, Execution)]
     if events:
         out("\nexecution")
-        out(table(("time", "event", "what"), [event_row(line) for line in events]))
+        out(table(("time", "event", "what"), _event_rows(events)))
     children = reader.children(str(lines[0].entry.id))
     if children:
         out("\ndecisions of its child")
-        out(table(HEADS, map(_child_row, children)))
+        rows = [(*it[1:5], it[6]) for it in map(_child_row, children)]
+        out(fitted((*HEADS[1:5], HEADS[6]), rows, whole=(0,)))
+
+
+def _event_rows(events: Sequence[Line]) -> Iterator[tuple[str, ...]]:
+    """Yield the events; what does not fit beside its event goes on below."""
+    rows = [event_row(line) for line in events]
+    room = COLUMNS - 2 * 2 - max(len(time) for time, _, _ in rows)
+    room -= max(len("event"), *(len(event) for _, event, _ in rows))
+    for time, event, what in rows:
+        first, *more = textwrap.wrap(what, room) or [""]
+        yield time, event, first
+        yield from (("", "", text) for text in more)
 
 
 def _child_row(line: Line) -> tuple[str, ...]:
@@ -129,7 +162,7 @@ def _print_decision(
     text = page.to_text(paint_for(sys.stdout), full=options.verbose > 0)
     out(text.replace(f"{folder}{os.sep}", "") if folder else text)
     if folder:
-        out(f"  rule files in {printable(os.path.relpath(folder, reader.folder.path))}")
+        out(f"  rule files  {printable(_short(folder, reader.folder.path))}")
     if case is not None:
         out("")
         for text in _paid(reader, case, policy):
@@ -140,6 +173,12 @@ def _folder_of(policy: Policy) -> str | None:
     """Return the folder in which the rule files of a policy are kept; None where none is."""
     folders = {str(Path(it.name).parent) for it in policy.sources if Path(it.name).is_absolute()}
     return folders.pop() if len(folders) == 1 else None
+
+
+def _short(folder: str, log: Path) -> str:
+    """Return a pattern that a shell makes the folder of, in the log: its names are long."""
+    *names, revision, files = Path(os.path.relpath(folder, log)).parts
+    return "/".join((*names, f"{revision[:_SHORT]}*", f"{files[:_FILES]}*"))
 
 
 # --- Who asked, and what came of it ---------------------------------------------------------------
@@ -154,8 +193,9 @@ def _asked(reader: LogReader, case: Case) -> Iterator[str]:
     yield from wrapped("asked by", [printable(", ".join([who, *words]))], 9)
     if case.line.parent:
         absent = absence_of(reader, [], case.line.parent)
-        note = "" if absent is None else f"   it {absent}"
-        yield f"parent   {printable(case.line.parent)}{note}"
+        yield f"parent   {printable(case.line.parent)}"
+        if absent is not None:
+            yield from wrapped("", [f"it {absent}"], 9)
     if case.line.root and case.line.root != case.id:
         yield f"root     {printable(case.line.root)}"
 
@@ -200,7 +240,8 @@ def _print_tree(reader: LogReader, lines: Sequence[Line], options: argparse.Name
         return
     beginnings = _beginnings([node.case.id for node in nodes])
     rows = [_tree_row(node, beginnings[node.case.id]) for node in nodes]
-    out(fitted(("decision", "target", "ended", "cost", "with all below"), rows, (3, 4)))
+    heads = ("decision", "target", "ended", "cost", "with all below", "unknown")
+    out(fitted(heads, rows, (3, 4, 5)))
     top = nodes[0]
     unknown = f"; unknown of {top.unknown:,}" if top.unknown else ""
     below = counted(len(nodes), "decision")
@@ -209,13 +250,14 @@ def _print_tree(reader: LogReader, lines: Sequence[Line], options: argparse.Name
 
 def _tree_row(node: TreeNode, beginning: str) -> tuple[str, ...]:
     case, indent = node.case, "  " * min(node.depth, _DEEPEST)
-    deep = f"({node.depth}) " if node.depth > _DEEPEST else ""
+    if node.depth > _DEEPEST:
+        indent = f"({node.depth})".ljust(2 * _DEEPEST)
     cost = "unknown" if node.cost_status.is_unknown else dollars(node.nano)
-    more = f"+{node.unknown:,} unknown " if node.unknown and node.below else ""
-    total = f"{more}{dollars(node.total_nano)}" if node.below else ""
+    total = dollars(node.total_nano) if node.below else ""
+    unknown = f"{node.unknown:,}" if node.below else ""
     status = DIMENSIONS["status"](case).replace("_", " ")
-    name = f"{indent}{deep}{printable(beginning)}"
-    return name, printable(case.sent if case.called else case.choice.name), status, cost, total
+    target = case.sent if case.called else case.choice.name
+    return f"{indent}{printable(beginning)}", printable(target), status, cost, total, unknown
 
 
 def _plain(node: TreeNode) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from policy_router.cli.log.arguments import add_log, log_of
+from policy_router.cli.log.report_page import sum_lines
 from policy_router.cli.log.rows import UNREADABLE
 from policy_router.cli.options import add_format
 from policy_router.cli.terminal import counted, out, out_bytes, table
@@ -13,6 +14,7 @@ from policy_router.diagnostics.model import printable
 from policy_router.log.entry import moment_of
 from policy_router.log.read.reading import LogReader
 from policy_router.log.read.stats import Stats, stats
+from policy_router.log.report.log_report import log_report
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -23,16 +25,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Count what is in a log."""
-    reader = LogReader(log_of(options))
+    log = log_of(options)
+    reader = LogReader(log)
     found = stats(reader.lines())
     found.unreadable += reader.unreadable
+    total = log_report(log, "spend", by=()).total
     if options.format == "json":
-        out_bytes(found.to_json())
+        out_bytes(found.to_json(total))
         return
-    _print(found)
+    _print(found, total)
 
 
-def _print(found: Stats) -> None:
+def _print(found: Stats, total: dict[str, int]) -> None:
     if found.first is None or found.last is None:
         out("the log has no lines")
         return
@@ -57,8 +61,8 @@ def _print(found: Stats) -> None:
             out(table(("count", "name"), rows))
     if found.statuses:
         out(f"\n{found.input_tokens:,} tokens in, {found.output_tokens:,} out")
-        unknown = counted(found.unknown_costs, "child", "children")
-        out(f"${found.cost_usd:,.6f}" + (f"; unknown for {unknown}" if found.unknown_costs else ""))
+    if total["decisions"]:
+        out("\n".join(["", *sum_lines(total)]))
     if found.unlogged:
         out(f"made without being logged: {counted(found.unlogged, 'decision')}")
     if found.unreadable:

@@ -103,11 +103,17 @@ class Stats(Struct):
             self.billionths += round(execution.cost_usd * BILLION)
         self.unknown_costs += execution.status == "completed" and execution.cost_usd is None
 
-    def to_json(self) -> bytes:
-        """Return JSON; the cost is in US dollars."""
+    def to_json(self, total: dict[str, int] | None = None) -> bytes:
+        """Return JSON; the cost is in US dollars.
+
+        Args:
+            total: what every report on the log has; left out where it is not known.
+        """
         plain: dict[str, Any] = msgspec.to_builtins(self)
         del plain["billionths"]
         plain["cost_usd"] = self.cost_usd
+        if total is not None:
+            plain["total"] = total
         return msgspec.json.encode(plain, order="sorted")
 
 

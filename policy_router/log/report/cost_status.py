@@ -181,9 +181,10 @@ def cost_on_default(policy: Policy, runs: Sequence[Run]) -> tuple[Target | None,
     same = (it for it in policy.pool or () if it.model == policy.model)
     entry = next((it for it in same if (it.provider or provider) == provider), None)
     default = Target(policy.model, provider, {}, UNSET if entry is None else entry.name)
-    each = [nano_of(cost(policy, default, it.input_tokens, it.output_tokens)) for it in runs]
+    paid = [(it.input_tokens, it.output_tokens) for it in runs if not it.is_free]
+    each = [nano_of(cost(policy, default, *tokens)) for tokens in paid]
     known = [nano for nano in each if nano is not None]
-    return default, sum(known) if each and len(known) == len(each) else None
+    return default, sum(known) if len(known) == len(each) else None
 
 
 def _ran(run: Run, decided: Target | None) -> Target | None:

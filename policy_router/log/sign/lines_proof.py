@@ -92,6 +92,7 @@ def prove_decisions(
     decision_ids: Iterable[str],
     *,
     signer: Signer | None = None,
+    known: Sequence[tuple[str, bytes]] | None = None,
     clock: Clock = system_clock,
 ) -> LinesProof:
     """Return the proof of decisions, and of every line of what came of them.
@@ -101,6 +102,8 @@ def prove_decisions(
         decision_ids: the ids of the decisions.
         signer: the key of the log: it states that there are no more lines, after every line up to
             the checkpoint was read.
+        known: the lines with their writers, where an index has them: the log is not read then. They
+            are used if they are the lines of these decisions.
         clock: the time of the statement.
 
     Raises:
@@ -120,7 +123,9 @@ def prove_decisions(
         if signer is not None:
             opened_by(signed.note, [signer.verifier()])
             hashes = SignedHashes(log, signed)
-        about, policies = lines_of(log, ids, hashes)
+        about, policies = (_known(ids, known or ()), list[FoundLine]())
+        if hashes is not None or not about:
+            about, policies = lines_of(log, ids, hashes)
         places = _Places(log, signed)
         _check_decisions(log, ids, about, _NO_DECISION)
         about = [it for it in about if places.of(it) is not None]
@@ -132,6 +137,18 @@ def prove_decisions(
             return LinesProof(proofs)
         unread, now = hashes.unread(signer.verifier()), int(clock().timestamp())
         return LinesProof(proofs, sign(_statement(signed, now, unread, ids, about), signer))
+
+
+def _known(ids: Sequence[str], known: Sequence[tuple[str, bytes]]) -> list[FoundLine]:
+    """Return lines that are known; none of them where one is of another decision, or none."""
+    found = []
+    for writer, content in known:
+        view = view_of(content)
+        if view is None or view.id not in ids:
+            return []
+        found.append(FoundLine(writer, content, view))
+    made = {it.view.id for it in found if it.view.kind == Kind.DECISION}
+    return found if made == set(ids) else []
 
 
 def _check_decisions(

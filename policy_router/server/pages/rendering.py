@@ -11,18 +11,19 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from msgspec import Struct
 
 from policy_router.diagnostics.model import printable
 from policy_router.log.entry import moment_of
 from policy_router.server.asking import Answer, Asked
+from policy_router.server.pages.colouring import Piece, cel_pieces, yaml_lines
 from policy_router.server.problems import Header, Problem
 
 HTML: Final = b"text/html; charset=utf-8"
@@ -166,6 +167,25 @@ def short_places(text: object) -> str:
     return _STORED.sub("", str(text))
 
 
+def coloured(pieces: Iterable[Piece]) -> Markup:
+    """Return parts of a line, each in its colour."""
+    made = [
+        Markup('<span class="{}">{}</span>').format(colour, text) if colour else escape(text)
+        for colour, text in pieces
+    ]
+    return Markup("").join(made)
+
+
+def coloured_cel(text: str) -> Markup:
+    """Return a condition in colours."""
+    return coloured(cel_pieces(text))
+
+
+def coloured_yaml(text: str) -> list[Markup]:
+    """Return the lines of a rule file in colours."""
+    return [coloured(line) for line in yaml_lines(text)]
+
+
 def time_text(micros: int) -> Markup:
     """Return a time for a person, in UTC, with the exact one for programs."""
     at = moment_of(micros)
@@ -180,9 +200,10 @@ def day_text(day: int) -> str:
 
 def money(dollars: float) -> str:
     """Return US dollars: cents, and more places where that would be nothing."""
-    if dollars and abs(dollars) < _SMALL:
-        return f"${dollars:.6f}".rstrip("0")
-    return f"${dollars:,.2f}"
+    sign, size = "-" if dollars < 0 else "", abs(dollars)
+    if size and size < _SMALL:
+        return f"{sign}${size:.6f}".rstrip("0")
+    return f"{sign}${size:,.2f}"
 
 
 def count_text(count: int) -> str:
@@ -206,6 +227,8 @@ FILTERS: Final[dict[str, Any]] = {
     "whole": whole,
     "code": code_lines,
     "short": short_places,
+    "cel": coloured_cel,
+    "yaml": coloured_yaml,
     "time": time_text,
     "day": day_text,
     "money": money,

@@ -12,14 +12,18 @@ from policy_router.server.asking import FORM, Answer, Asked
 from policy_router.server.auditing import Auditors
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.gate import Gate
-from policy_router.server.helpers import StayingHelper
+from policy_router.server.helpers import Helpers, StayingHelper
 from policy_router.server.index import Index
+from policy_router.server.pages.background import Background
 from policy_router.server.pages.decisions import Decisions
+from policy_router.server.pages.log_page import LogPage
 from policy_router.server.pages.one_decision import OneDecision
 from policy_router.server.pages.playground import Playground
+from policy_router.server.pages.policies import Policies
 from policy_router.server.pages.reader import SIGN_IN, Frame, SignIn, nobody
 from policy_router.server.pages.rendering import Templates, redirect
 from policy_router.server.pages.sessions import Sessions, secret_in
+from policy_router.server.pages.what_if import WhatIf
 
 
 def page_routes(
@@ -27,8 +31,10 @@ def page_routes(
     gate: Gate,
     auditors: Auditors,
     earlier: EarlierDecisions,
-    staying: StayingHelper,
     *,
+    staying: StayingHelper,
+    helpers: Helpers,
+    place: str | None,
     shared: Path,
     log: str | None,
     index: Index | None,
@@ -43,6 +49,8 @@ def page_routes(
         auditors: explain decisions.
         earlier: knows the lines about a decision.
         staying: a helper for what a person waits for.
+        helpers: do what takes long.
+        place: the rule file or folder of the policy; None where it is a bundle.
         shared: a folder that the workers of a service share.
         log: the folder of the log; None where there is none.
         index: the index of the log; None where there is no log.
@@ -56,6 +64,20 @@ def page_routes(
     one = OneDecision(frame, active, auditors, earlier, staying, log=log, index=index, clock=clock)
 
     playground = Playground(frame, active, staying, auditors, clock)
+
+    background = Background(helpers, shared)
+    policies = Policies(
+        frame,
+        active,
+        staying,
+        background,
+        place=place,
+        log=log,
+        index=index,
+        clock=clock,
+    )
+    what_if = WhatIf(frame, active, background, policies, log=log, clock=clock)
+    log_page = LogPage(frame, background, log=log, index=index)
 
     async def first(_asked: Asked) -> Answer:
         return redirect("/pages/decisions")
@@ -88,6 +110,12 @@ def page_routes(
             **page(playground.submitted, takes_form=True),
         },
         "/pages/playground/try": page(playground.tried, takes_form=True),
+        "/pages/policies": page(policies.show),
+        "/pages/policies/": page(policies.one),
+        "/pages/policies/test": page(policies.tested, takes_form=True),
+        "/pages/what-if": {**page(what_if.show), **page(what_if.begin, takes_form=True)},
+        "/pages/what-if/": page(what_if.came),
+        "/pages/log": {**page(log_page.show), **page(log_page.verify, takes_form=True)},
         "/pages/decisions/": page(one.answer),
         "/pages/decisions.csv": page(decisions.as_csv),
         "/pages/decisions.jsonl": page(decisions.as_lines),

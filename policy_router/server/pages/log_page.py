@@ -1,0 +1,135 @@
+"""The page of the log itself: how much it holds, who writes it, and whether it is whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from policy_router.errors import LogError
+from policy_router.log.folder import LogFolder, readable
+from policy_router.log.heads import UnknownSchemaError
+from policy_router.log.sign.checkpoints import newest
+from policy_router.server.asking import Answer, Asked
+from policy_router.server.helper import Task
+from policy_router.server.index import Index
+from policy_router.server.pages.background import Background
+from policy_router.server.pages.decisions import in_thread
+from policy_router.server.pages.reader import Frame
+from policy_router.server.pages.rendering import redirect
+from policy_router.server.problems import Problem
+
+
+class Writer(Struct, frozen=True):
+    """Who writes.
+
+    Attributes:
+        name: its name in the log.
+        lines: how many lines it has acknowledged.
+        segments: how many files it has.
+        size: how many bytes these have.
+        last: when the last of them was changed, in microseconds since 1970.
+    """
+
+    name: str
+    lines: int
+    segments: int
+    size: int
+    last: int
+
+
+class Held(Struct, frozen=True):
+    """What a log holds.
+
+    Attributes:
+        writers: who writes.
+        origin: the name of the log in its checkpoints.
+        covered: how many lines the last checkpoint covers.
+        indexed: how many decisions the index has.
+        first: the time of the first of them.
+        last: the time of the last of them.
+    """
+
+    writers: tuple[Writer, ...]
+    origin: str
+    covered: int | None
+    indexed: int
+    first: int
+    last: int
+
+
+class LogPage:
+    """Shows the log."""
+
+    def __init__(
+        self, frame: Frame, background: Background, *, log: str | None, index: Index | None
+    ) -> None:
+        """Keep what the page needs.
+
+        Args:
+            frame: is around it.
+            background: verifies.
+            log: the folder of the log.
+            index: the index of the log.
+        """
+        self._frame, self._background, self._log, self._index = frame, background, log, index
+
+    async def show(self, asked: Asked) -> Answer:
+        """Show what the log holds, and how far its verification has come."""
+        options = asked.options("work")
+        if self._log is None or self._index is None:
+            return self._frame.page(asked, "no_log", "log")
+        work = options.get("work")
+        return self._frame.page(
+            asked,
+            "log",
+            "log",
+            held=await in_thread(_held, self._log, self._index),
+            folder=self._log,
+            work=None if not work else self._background.find(work),
+            work_id=work,
+            address="/pages/log",
+        )
+
+    async def verify(self, asked: Asked) -> Answer:
+        """Begin to verify the log."""
+        self._frame.form(asked)
+        if self._log is None:
+            raise Problem(404, "no_log", "the service has no decision log")
+        task = Task("verify", 0, 0, log=self._log)
+        return redirect(f"/pages/log?work={self._background.start(task, {'title': 'Verify'})}")
+
+
+def _held(path: str, index: Index) -> Held:
+    rows: list[Any] = index.revisions()
+    indexed = sum(row[4] for row in rows)
+    first, last = (fold(row[place] for row in rows) for fold, place in ((_least, 2), (_most, 3)))
+    try:
+        folder = LogFolder.existing(path)
+    except LogError:  # nothing was decided yet
+        return Held((), "", None, indexed, first, last)
+    with readable(folder):
+        writers = tuple(_writer(folder, name) for name in folder.writers())
+        found = newest(folder)
+    origin = "" if found is None else found.checkpoint.origin
+    covered = None if found is None else found.checkpoint.size
+    return Held(writers, origin, covered, indexed, first, last)
+
+
+def _least(values: Any) -> int:
+    return min(values, default=0)
+
+
+def _most(values: Any) -> int:
+    return max(values, default=0)
+
+
+def _writer(folder: LogFolder, name: str) -> Writer:
+    try:
+        head = folder.head(name)
+    except UnknownSchemaError:
+        head = None
+    found = [folder.segment_path(name, it.number).stat() for it in folder.segments(name)]
+    last = max((it.st_mtime_ns // 1000 for it in found), default=0)
+    lines = 0 if head is None else head.seq
+    return Writer(name, lines, len(found), sum(it.st_size for it in found), last)
