@@ -1138,7 +1138,7 @@ def test_a_proof_by_an_index_reads_no_other_line(
     with closing(Follower(str(keyed), str(tmp_path / "log.index"))) as follower:
         follower.catch_up()
     with monkeypatch.context() as patch:
-        patch.setattr("policy_router.log.sign.proving.prove", None)
+        patch.setattr("policy_router.log.sign.lines_proof.lines_of", None)
         assert run("log", "prove", "log", id_of(7)).out == whole
         assert run("log", "prove", "log/", id_of(7), "--index", "log.index").out == whole
     # An index that is of no use is as none.
