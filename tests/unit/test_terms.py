@@ -32,8 +32,8 @@ describe description destination detail deviation diagnostic dict difference dig
 drain dry duplicate durability duration effort encoded ended enforce engine env environ error
 evaluation example executor expect expected explain extra fail failed failure fast file finding
 finish first flip flush folder follow forbidden foreign format found frequency frequent from full
-gained gap given goal goes grace growth has hash header health help helper hint id identical idle
-if in inclusion index input instruction integrity is issuer item json jwks jwt k key kind label
+gained gap given goal goes grace growth has hash header health help helper hint home id identical
+idle if in inclusion index input instruction integrity is issuer item json jwks jwt k key kind label
 last left line listen load loaded longest lost make mapping matrix max may megabytes message min
 missing model money most mutate name need never new newest no not note now number of old omitted on
 only order origin other otherwise out output outside over own owner p pages paint partial pass
@@ -41,11 +41,11 @@ passed path pause pedantic penalty pending percent pick piece place planned poll
 presence prev price progress prove prune pruned pseudonyms publish purpose queue ran rate read
 reader ready reason reasoning refused release reload remaining replaced reply report requested
 require required result retry root rotate router run schema scope second secret section seed sent
-seq serve served session severity shorten signature signer silent since size skip skipped slots
-source span spent state status stream strength strict support system tag team temperature text
+seq serve served session settings severity shorten signature signer silent since size skip skipped
+slots source span spent state status stream strength strict support system tag team temperature text
 thinking threshold time timeout title tls to token tool top total trace transport twice type
-unchanged uncovered unexplained unfit unknown unlogged unreadable unsupported until url usable usd
-use value verbosity verifier verify version violation wait waiting wanted warm watcher what when
+unchanged uncovered undo unexplained unfit unknown unlogged unreadable unsupported until url usable
+usd use value verbosity verifier verify version violation wait waiting wanted warm watcher what when
 whole why window wire without write
 """)
 }
