@@ -14,7 +14,6 @@ what came of it is noted from what Claude Code tells at its end.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Mapping
@@ -170,6 +169,8 @@ class Guard:
 
     async def stopped(self, notice: Any, _id: Any, _context: Any) -> Any:
         """Note the end of a sub-agent that ran in the background."""
+        import asyncio  # noqa: PLC0415 - see decide_once
+
         with suppress(KeyError, TypeError, AttributeError, OSError, ValueError):
             known = self._known.pop(notice["agent_id"])
             self._end(known, await asyncio.to_thread(hook.transcript_of, notice))
