@@ -33,7 +33,7 @@ difference digest done draft drain dry duplicate durability duration effort enco
 engine env environ error evaluation example executor expect expected explain extra fail failed
 failure fast file filter finding finish fired first fits flip flush folder follow forbidden foreign
 format found frequency frequent from full gained gap given goal goes grace growth has hash header
-health help helper hint id identical idle if in inclusion index input instruction integrity is
+health help helper hint home id identical idle if in inclusion index input instruction integrity is
 issuer item json jwks jwt k key kind known label last left line listen live load loaded longest
 lost make mapping matrix max may megabytes message min missing model money most mutate name nano
 need never new newest no not note now number of old omitted on only order origin other otherwise
@@ -42,12 +42,12 @@ penalty pending percent pick piece place planned poll prepare prepared presence 
 prove prune pruned pseudonyms publish purpose queue ran rate read reader ready reason reasoning
 refused release reload remaining replaced reply report requested require required result retry root
 rotate router row run schema scope second secret section seed sent seq serve served session
-severity shorten signature signer silent since size skip skipped slots source span spent state
-status stream strength strict support system tag take team temperature text thinking threshold time
-timeout title tls to token tool top total trace transport twice type unchanged uncovered
-unexplained unfit unknown unlogged unreadable unsupported until url usable usd use value verbosity
-verifier verify version violation wait waiting wanted warm watcher what when where whole why window
-wire without work write
+settings severity shorten signature signer silent since size skip skipped slots source span spent
+state status stream strength strict support system tag take team temperature text thinking
+threshold time timeout title tls to token tool top total trace transport twice type unchanged
+uncovered undo unexplained unfit unknown unlogged unreadable unsupported until url usable usd use
+value verbosity verifier verify version violation wait waiting wanted warm watcher what when where
+whole why window wire without work write
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""
