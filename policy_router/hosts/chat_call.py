@@ -51,7 +51,8 @@ def call(
     Raises:
         OtherApiError: the leg speaks another API.
     """
-    from policy_router.calls.sdk import connect  # noqa: PLC0415 - an extra
+    from policy_router.calls.exchange import connect  # noqa: PLC0415 - an extra
+    from policy_router.calls.sdk import client_over  # noqa: PLC0415 - as above
 
     if leg.api != CHAT:
         raise OtherApiError(f"{leg.model} speaks `{leg.api}`, and this host `{CHAT}`")
@@ -59,9 +60,9 @@ def call(
     end = began + limits.total if limits.total else float("inf")
     first = min(end, began + limits.first_byte) if limits.first_byte else end
     answer = _Answer()
-    with connect(leg.endpoint, limits.idle or _IDLE_SECONDS) as client:
+    with closing(connect(leg.endpoint, limits.idle or _IDLE_SECONDS)) as connection:
         with waits_until(first):
-            sent = client.chat.completions.create(
+            sent = client_over(connection).chat.completions.create(
                 **_body(leg, request), extra_headers=leg.wire.headers
             )
         with closing(sent):

@@ -14,6 +14,7 @@ what came of it is noted from what Claude Code tells at its end.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Mapping
@@ -170,7 +171,8 @@ class Guard:
     async def stopped(self, told: Any, _id: Any, _context: Any) -> Any:
         """Note the end of a sub-agent that ran in the background."""
         with suppress(KeyError, TypeError, AttributeError, OSError, ValueError):
-            self._end(self._known.pop(told["agent_id"]), hook.transcript_of(told))
+            known = self._known.pop(told["agent_id"])
+            self._end(known, await asyncio.to_thread(hook.transcript_of, told))
         return {}
 
     def _end(self, known: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
