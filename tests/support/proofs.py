@@ -104,6 +104,8 @@ def _literal(walk: Walk, outcome: Outcome) -> tuple[int, list[int]]:
         it if any(place.entry is entry for entry in planned) else -it
         for place, it in ended.planned.items()
     ]
+    known = [place.entry for place in ended.planned]
+    plan += [FALSE for entry in planned if not any(it is entry for it in known)]
     return walk.formula.any(chosen), plan
 
 
