@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -78,12 +79,13 @@ def test_every_page_fits_a_phone(
 def test_every_page_is_small_enough_but_the_editors(service: Service, ids: list[str]) -> None:
     client = service.client()
     static = sum(
-        len(client.get(f"/pages/static/{name}").content)
+        client.get(f"/pages/static/{name}").num_bytes_downloaded
         for name in ("htmx.min.js", "pages.js", "pages.css", "mark.svg")
     )
     for name in (*NAVIGATED, f"decisions/{ids[-1]}"):
-        size = static + len(client.get(f"/pages/{name}").content)
+        size = static + client.get(f"/pages/{name}").num_bytes_downloaded
         assert size < _LONGEST_BYTES, name
+    assert client.get("/pages/static/editor.js").num_bytes_downloaded < _LONGEST_BYTES
 
 
 def test_pages_are_used_by_keyboard_alone(page: Page, ids: list[str]) -> None:
@@ -139,7 +141,7 @@ _HOSTILE = (
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("hostile")
     *names, last = _HOSTILE
-    request = {
+    request: dict[str, Any] = {
         "task": {"kind": "coding", "model": names[0], "labels": ["pii"]},
         "caller": {"id": names[1], "team": names[2], "roles": [names[5], names[3], names[4]]},
         "parent": {"model": names[6], "provider": last},
