@@ -70,15 +70,21 @@ def _candidate(evaluation: Evaluation, name: str) -> Candidate:
 
 
 def _condition(policy: Policy, text: str, sees: Sees) -> Condition:
+    reader = reader_of(policy)
+    condition = reader.expression(_piece(text), sees)
+    if condition is None or any(item.severity == "error" for item in reader.found):
+        raise PolicyError(Diagnostics.of(reader.found))
+    return condition
+
+
+def reader_of(policy: Policy) -> ConditionReader:
+    """Return what reads conditions as if they stood in a policy."""
     names = Vocabularies.of(policy.facts.values(), policy.closed, policy.required, policy.tables)
     reader = ConditionReader(names)
     for variable in policy.variables:
         reader.variable(variable.name, _piece(variable.condition.text))
     reader.found.clear()  # what is wrong with the policy is not asked here
-    condition = reader.expression(_piece(text), sees)
-    if condition is None or any(item.severity == "error" for item in reader.found):
-        raise PolicyError(Diagnostics.of(reader.found))
-    return condition
+    return reader
 
 
 def _piece(text: str) -> Piece:

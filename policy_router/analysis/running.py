@@ -13,12 +13,14 @@ from policy_router.analysis.expectations import (
     differences,
     differences_of_problem,
 )
+from policy_router.analysis.outcomes import Outcome, is_violated
 from policy_router.analysis.suites import PolicyTest, Suite, read_suite, suite_files
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.explanation import explain
 from policy_router.decision.record import DecisionRecord
+from policy_router.decision.request import moment
 from policy_router.diagnostics.model import Paint, quote
-from policy_router.domain import Policy
+from policy_router.domain import Assertion, Policy
 from policy_router.errors import RequestError
 
 
@@ -121,7 +123,7 @@ def run_suite(
     coverage = coverages.of(policy) if coverages and policy else None
     for test in suite.tests if policy is not None else ():
         if policy is not None and (wanted is None or wanted(test)):
-            results.append(_run(policy, test))
+            results.append(_run(policy, test, (*policy.assertions, *suite.assertions)))
             record = results[-1].record
             if coverage is not None and record is not None:
                 coverage.note(test.request, record)
@@ -156,14 +158,29 @@ def run_tests(
             return
 
 
-def _run(policy: Policy, test: PolicyTest) -> PolicyTestResult:
+def _run(policy: Policy, test: PolicyTest, assertions: Sequence[Assertion]) -> PolicyTestResult:
     if test.skip is not None:
         return PolicyTestResult(test, PolicyTestStatus.SKIPPED)
     try:
         record = decide(policy, test.request, now=test.now)
     except RequestError as problem:
         return _result(test, differences_of_problem(test.expect, problem), None)
-    return _result(test, differences(test.expect, record), record)
+    found = (*differences(test.expect, record), *_broken(policy, test, assertions))
+    return _result(test, found, record)
+
+
+def _broken(
+    policy: Policy, test: PolicyTest, assertions: Sequence[Assertion]
+) -> Iterator[Difference]:
+    """Yield the assertions that a decision breaks."""
+    conditions = [it for it in assertions if it.condition is not None]
+    if not conditions:
+        return
+    outcome = Outcome(policy, test.request, moment(test.now))
+    for it in conditions:
+        if it.condition is not None and is_violated(it, outcome):
+            wanted = f"{it.word}: {' '.join(it.condition.text.split())}"
+            yield Difference(f"assert {it.id}", wanted, "a decision that is not so")
 
 
 def _result(

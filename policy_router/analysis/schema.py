@@ -42,6 +42,15 @@ _TIME: Final[Mapping[str, Any]] = {**_WORD, "examples": ["2026-01-31T09:00:00Z"]
 _VALUE: Final[Mapping[str, Any]] = {"type": ["string", "number", "boolean", "null"]}
 
 
+_CONDITION: Final[Mapping[str, Any]] = {"type": ["string", "boolean"], "maxLength": 4_096}
+_ASSERTION: Final[Mapping[str, Any]] = {
+    "id": {**_WORD, "description": "Its name."},
+    "never": {**_CONDITION, "description": "A condition that is true for no decision."},
+    "always": {**_CONDITION, "description": "A condition that is true for every decision."},
+    "unchanged": {**_WORD, "description": "Path of a policy with the same decisions."},
+    "description": {**_WORD, "description": "Its purpose."},
+    "owner": {**_WORD, "description": "A contact."},
+}
 _LEVELS: Final = [level.value for level in Level]
 _EXPECT: Final[Mapping[str, Any]] = {
     "entry": {**_WORD, "description": "The name of the selected pool entry."},
@@ -110,6 +119,17 @@ def suite_schema() -> dict[str, Any]:
                 "type": "object",
                 "additionalProperties": request,
             },
+            "assert": {
+                "description": "Properties that every decision must have, besides those of the "
+                "policy. Tried on each request here, and asked by `prove`.",
+                "type": "array",
+                "items": _ref("assertion"),
+            },
+            "assume": {
+                "description": "Conditions that the host guarantees for every request.",
+                "type": "array",
+                "items": _CONDITION,
+            },
             "tests": {
                 "description": "The tests.",
                 "type": "array",
@@ -122,6 +142,7 @@ def suite_schema() -> dict[str, Any]:
     definitions = {
         "request": _request(),
         "test": _test(request),
+        "assertion": _mapping("One of `never`, `always` and `unchanged`.", _ASSERTION),
         "expect": _mapping("What is expected; only what is named is compared.", _EXPECT),
         "warning": {
             "description": "A warning: its code, or those of its keys that are compared.",

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from policy_router.analysis.expectations import senseless
+from policy_router.analysis.expressions import reader_of
 from policy_router.analysis.requests import Combination, combinations, merged, place_of
 from policy_router.analysis.schema import MAX_TESTS
+from policy_router.cel.condition import Condition
 from policy_router.decision.compare import reads_now
 from policy_router.decision.request import Request, moment
 from policy_router.diagnostics.model import (
@@ -29,10 +31,11 @@ from policy_router.diagnostics.model import (
     did_you_mean,
     quote,
 )
-from policy_router.domain import Policy
+from policy_router.domain import Assertion, Policy
 from policy_router.errors import RequestError
 from policy_router.files.loader import check, content_of, schema
 from policy_router.files.rule_files import ENDINGS, SUITE_SUFFIX, is_suite, suites_in, unreadable
+from policy_router.policy.assertions import assertions, assumptions
 from policy_router.policy.schema import DocumentSchema
 from policy_router.policy.sections import Piece, scalars
 from policy_router.policy.yaml import plain, read_mapping
@@ -79,12 +82,16 @@ class Suite:
         policy: the policy; None where it has errors.
         tests: the tests, in the order of the file; those of a matrix are apart.
         found: what is wrong with the suite, and the errors of its policy.
+        assertions: properties that every decision must have, besides those of the policy.
+        assumptions: guarantees of the host about every request, besides those of the policy.
     """
 
     path: str
     policy: Policy | None
     tests: tuple[PolicyTest, ...]
     found: Diagnostics
+    assertions: tuple[Assertion, ...] = ()
+    assumptions: tuple[Condition, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -162,8 +169,13 @@ def read_suite_text(path: str, content: str | bytes, policy: Policy | None = Non
         return Suite(path, policy, (), Diagnostics.of(reader.found))
     if policy is None:
         policy = reader.policy(root)
-    tests = tuple(reader.tests(root, policy)) if policy is not None else ()
-    return Suite(path, policy, tests, Diagnostics.of(reader.found))
+    if policy is None:
+        return Suite(path, policy, (), Diagnostics.of(reader.found))
+    asserted, assumed = reader.assertions(root, policy)
+    tests = tuple(reader.tests(root, policy))
+    if asserted or policy.assertions:
+        tests = (*tests, *reader.fixtures_as_tests(root, policy))
+    return Suite(path, policy, tests, Diagnostics.of(reader.found), asserted, assumed)
 
 
 def _tidy(path: Path) -> Path:
@@ -228,6 +240,29 @@ class _Reader:
                     self.found.append(piece.error(Code.TOO_MANY_TESTS, message))
                     return
                 yield test
+
+    def assertions(
+        self, root: Piece, policy: Policy
+    ) -> tuple[tuple[Assertion, ...], tuple[Condition, ...]]:
+        """Return the assertions and assumptions of a suite."""
+        asserted, assumed = (root.get(key) for key in ("assert", "assume"))
+        if asserted is None and assumed is None:
+            return (), ()
+        reader = reader_of(policy)
+        found = assertions(asserted.items() if asserted else (), reader)
+        guaranteed = assumptions(assumed.items() if assumed else (), reader)
+        self.found += reader.found
+        return found, guaranteed
+
+    def fixtures_as_tests(self, root: Piece, policy: Policy) -> Iterator[PolicyTest]:
+        """Yield a test for each of `requests`, on which the assertions are tried."""
+        now = self._now(root)
+        if now is None and reads_now(policy):
+            return
+        for name, piece in self.fixtures.items():
+            request = self._request(Combination({}), piece, None)
+            if request is not None:
+                yield PolicyTest(f"assertions on {name}", request, now or DEFAULT_NOW, {})
 
     def _note_repeat(self, piece: Piece, names: dict[str, Piece]) -> None:
         name = piece.text_at("name") or ""

@@ -97,7 +97,7 @@ def conversation(target: Target, dialect: Dialect, system: str, user: str) -> li
         system: the text of the system message; there is none where it is empty.
         user: the text of the user's message.
     """
-    role = dialect.system_role or _usual_role(target.model)
+    role = system_role(target, dialect)
     first = [{"role": role, "content": system}] if system else []
     return [*first, {"role": "user", "content": user}]
 
@@ -140,9 +140,11 @@ def longest_answer(parameters: Mapping[str, Any]) -> int | None:
     return longest or None
 
 
-def _usual_role(model: str) -> str:
-    name = model.casefold()
-    return "developer" if any(part in name for part in _DEVELOPER_MODELS) else "system"
+def system_role(target: Target, dialect: Dialect) -> str:
+    """Return the role of the system message of a call."""
+    name = target.model.casefold()
+    usual = "developer" if any(part in name for part in _DEVELOPER_MODELS) else "system"
+    return dialect.system_role or usual
 
 
 def _taken(

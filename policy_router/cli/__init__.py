@@ -23,6 +23,9 @@ _COMMANDS = {
     "diff": "say what tells two policies apart",
     "fmt": "put rule files and tests into one layout",
     "test": "run the tests of policies",
+    "analyze": "ask whether each part of a policy can matter to any request",
+    "prove": "prove the assertions of a policy for all requests",
+    "compare": "ask whether two policies decide any request differently",
     "decide": "decide the targets of tasks",
     "explain": "explain the decision about a task, or the code of a diagnostic",
     "eval": "evaluate one condition, and show the values under it",
@@ -33,10 +36,13 @@ _COMMANDS = {
     "replay": "repeat the decisions of a log, by their own or another policy",
     "serve": "answer agents over HTTP",
     "mcp": "answer an agent over MCP, on standard input",
+    "connect": "let a policy decide in the settings of an agent's host",
+    "hook": "answer a host that asks before a sub-agent starts",
     "token": "make credentials for a service",
     "bundle": "put a policy into one signed file for services",
     "schema": "print a JSON Schema",
     "init": "write a first policy with comments and tests, or an example",
+    "completion": "print the script with which a shell completes commands and options",
 }
 
 
@@ -52,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What a policy is read into lives as long as the process: look seldom for garbage in it.
     gc.set_threshold(100_000)
     try:
-        options = _parser().parse_args(arguments)
+        options = parser().parse_args(arguments)
         if sys.stdout is None:  # as it is where whoever started the process closed it
             sys.stderr.write("policy-router: standard output: it is closed\n")
             return USAGE
@@ -66,14 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; a command adds its options when it is asked for."""
+    whole = Parser(
         allow_abbrev=False,
         prog="policy-router",
         description="Decides which language model a delegated task runs on, and explains it.",
         epilog=EXIT_CODES,
     )
-    add_verbosity(parser, count=0, quiet=False)
-    parser.add_argument("--version", action="version", version=f"policy-router {VERSION}")
-    add_commands(parser, "command", __name__, _COMMANDS)
-    return parser
+    add_verbosity(whole, count=0, quiet=False)
+    whole.add_argument("--version", action="version", version=f"policy-router {VERSION}")
+    add_commands(whole, "command", __name__, _COMMANDS)
+    return whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
@@ -103,11 +103,36 @@ def sarif(found: Iterable[Diagnostic]) -> str:
     items = list(found)
     codes = sorted({item.code.value for item in items})
     rules = [{"id": it, "help": {"text": f"See: policy-router explain {it}"}} for it in codes]
-    driver = {"name": "policy-router", "version": VERSION, "rules": rules}
+    return _sarif_run(rules, [_sarif_result(item, codes) for item in items])
+
+
+def sarif_of(results: Iterable[Mapping[str, Any]], rules: Mapping[str, str]) -> str:
+    """Return findings without a code in SARIF 2.1.0.
+
+    Args:
+        results: what SARIF says of each, with ``place`` (file, line, column) for its location.
+        rules: the ids of what they are about, with a sentence each.
+    """
+    known = [{"id": it, "shortDescription": {"text": text}} for it, text in rules.items()]
+    return _sarif_run(known, [_located(it, [*rules]) for it in results])
+
+
+def _located(result: Mapping[str, Any], rules: list[str]) -> dict[str, Any]:
+    found = {key: it for key, it in result.items() if key != "place"}
+    found["ruleIndex"] = rules.index(result["ruleId"])
+    if "place" in result:
+        file, line, column = result["place"]
+        region = {"startLine": line, "startColumn": column}
+        location = {"artifactLocation": {"uri": _uri(file)}, "region": region}
+        found["locations"] = [{"physicalLocation": location}]
+    return found
+
+
+def _sarif_run(rules: list[dict[str, Any]], results: list[dict[str, Any]]) -> str:
     run = {
-        "tool": {"driver": driver},
+        "tool": {"driver": {"name": "policy-router", "version": VERSION, "rules": rules}},
         "columnKind": "unicodeCodePoints",
-        "results": [_sarif_result(item, codes) for item in items],
+        "results": results,
     }
     return json.dumps({"$schema": _SARIF, "version": "2.1.0", "runs": [run]}, indent=2)
 

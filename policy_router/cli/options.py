@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import re
 from collections.abc import Iterable, Mapping
 from importlib import import_module
@@ -25,15 +26,22 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with what is wrong with the command line."""
-        found = _CHOICE.search(message)
+        found, options = _CHOICE.search(message), _UNKNOWN.search(message)
+        remedy = None
         if found is not None:
-            from policy_router.diagnostics.model import did_you_mean
+            remedy = _nearest(found[1], re.findall(r"[\w-]+", found[2]))
+        elif options is not None:
+            remedy = _nearest(options[1].partition("=")[0], self._option_string_actions)
+        super().error(f"{message}; {remedy}" if remedy else message)
 
-            remedy = did_you_mean(found[1], re.findall(r"[\w-]+", found[2]))
-            message = f"{message}; {remedy}" if remedy else message
-        super().error(message)
+
+def _nearest(word: str, known: Iterable[str]) -> str | None:
+    from policy_router.diagnostics.model import did_you_mean
+
+    return did_you_mean(word, known)
 
 
+_UNKNOWN = re.compile(r"unrecognized arguments: (?:[^-]\S* )*(--?\S+)")
 _CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)", re.DOTALL)
 
 
@@ -48,10 +56,17 @@ class _Command(Parser):
         self, args: Iterable[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """Read the words of the command; what runs it becomes the option ``run``."""
+        self.complete()
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:  # said here, where the options are known
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
+    def complete(self) -> None:
+        """Add the options of the command."""
         module = import_module(self._module)
         module.add_options(self)
         self.set_defaults(run=getattr(module, "run", None))  # a group of commands has none
-        return super().parse_known_args(args, namespace)
 
 
 def add_commands(
@@ -78,6 +93,21 @@ def add_commands(
             module=f"{package}.{name.replace('-', '_')}",
         )
         add_verbosity(command, count=argparse.SUPPRESS, quiet=argparse.SUPPRESS)
+
+
+def command_parsers(
+    parser: argparse.ArgumentParser,
+) -> dict[str, tuple[argparse.ArgumentParser, str]]:
+    """Return the commands of a parser with all their options, and what each of them does."""
+    found: dict[str, tuple[argparse.ArgumentParser, str]] = {}
+    for group in parser._actions:  # noqa: SLF001 - argparse has no other way to them
+        for name, command in (
+            (group.choices or {}).items() if isinstance(group.choices, dict) else ()
+        ):
+            if isinstance(command, _Command):
+                command.complete()
+                found[name] = command, (command.description or "").removesuffix(".")
+    return found
 
 
 def add_verbosity(parser: argparse.ArgumentParser, *, count: int | str, quiet: bool | str) -> None:
@@ -110,6 +140,25 @@ def add_format(parser: argparse.ArgumentParser, *more: str, text: str = "default
     """Add the option that says how results are written: ``human``, ``json`` or one of more."""
     choices = ["human", "json", *more]
     parser.add_argument("--format", choices=choices, default="human", help=text)
+
+
+def add_proof(parser: argparse.ArgumentParser) -> None:
+    """Add what questions about all requests have in common."""
+    add_now(parser, "time of example requests, where any is good")
+    parser.add_argument(
+        "--seconds",
+        metavar="N",
+        type=number,
+        default=600,
+        help="processor time after which what is left is undecided; default: 600",
+    )
+    add_format(parser, "sarif", "markdown")
+
+
+def example_time(options: argparse.Namespace) -> datetime.datetime:
+    """Return the time of example requests: the given one, else that of the clock in seconds."""
+    now: datetime.datetime = options.now
+    return now if options.is_now_given else now.replace(microsecond=0)
 
 
 def number(text: str) -> int:

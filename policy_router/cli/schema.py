@@ -7,7 +7,7 @@ import argparse
 from policy_router.cli.terminal import out_bytes
 from policy_router.files.loader import data_folder
 
-_NAMES = ["policy", "policy-test", "request", "record", "log", "serve"]
+_NAMES = ["policy", "policy-test", "request", "record", "log", "serve", "analysis"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

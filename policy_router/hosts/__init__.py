@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from policy_router.calls.limits import Limits
     from policy_router.hosts.host_plan import HostPlan
     from policy_router.hosts.policy_host import PolicyHost
+    from policy_router.hosts.pseudonyms import Pseudonyms
     from policy_router.hosts.refused import Refused
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Leg",
     "Limits",
     "PolicyHost",
+    "Pseudonyms",
     "Refused",
     "Rest",
 ]
@@ -51,6 +53,7 @@ _MODULES = {
     "Leg": "calls.legs",
     "Limits": "calls.limits",
     "PolicyHost": "hosts.policy_host",
+    "Pseudonyms": "hosts.pseudonyms",
     "Refused": "hosts.refused",
     "Rest": "calls.health",
 }

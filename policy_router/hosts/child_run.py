@@ -29,6 +29,18 @@ _AT_HAND: ContextVar[ChildRun | None] = ContextVar("policy_router_run_at_hand", 
 _GIVEN: ContextVar[list[HostPlan] | None] = ContextVar("policy_router_given_plan", default=None)
 
 
+class Attempt:
+    """A model call that is being made.
+
+    Attributes:
+        has_begun: whether a part of its answer has been passed on; nothing is tried after it.
+    """
+
+    def __init__(self) -> None:
+        """Begin it."""
+        self.has_begun = False
+
+
 class ChildRun:
     """One run of a child, with its one decision. For one thread, or one task of an event loop.
 
@@ -60,6 +72,10 @@ class ChildRun:
         """Wait on the running event loop, like :meth:`leg`."""
         return self._found(await self.plan.ready_async())
 
+    def leg_now(self) -> Leg:
+        """Return the leg of the next call without waiting, like :meth:`leg`."""
+        return self._found(self.plan.leg)
+
     def _found(self, leg: Leg | None) -> Leg:
         if leg is None:
             raise RefusedError(self.refused)
@@ -73,6 +89,18 @@ class ChildRun:
         if error is None:
             return Refused("run_ended", "the run of the child has ended", decision_id=id_)
         return Refused(error.code, error.message, decision_id=id_, record=self.plan.record)
+
+    @contextmanager
+    def attempt(self) -> Iterator[Attempt]:
+        """Make a call in it: a failure goes to the next target, and is raised if there is none."""
+        attempt = Attempt()
+        try:
+            yield attempt
+        except RefusedError:
+            raise
+        except Exception as error:
+            if not self.failed(error, has_begun=attempt.has_begun):
+                raise
 
     def failed(self, error: BaseException, *, has_begun: bool = False) -> bool:
         """Note that a call failed; returns whether there is another target to call.
@@ -123,6 +151,10 @@ class ChildRun:
             )
         return self.plan.result or self.plan.cancelled()
 
+    def enter(self) -> None:
+        """Let it be the run at hand in this context until it ends, where no scope can be kept."""
+        _AT_HAND.set(self)
+
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Let what is decided and delegated in it be known as the child's."""
@@ -159,9 +191,9 @@ def facts_of(host: PolicyHost, facts: Facts, context: Any) -> dict[str, Any]:
     except Exception as problem:  # a fault of the host's function restricts
         words = f"the host cannot state its facts ({type(problem).__name__})"
         raise RefusedError(Refused(BAD_REQUEST, words)) from problem
-    at_hand = _AT_HAND.get()
-    if at_hand is not None and "parent" not in {*stated, *host.facts}:
-        stated["parent"] = at_hand.parent
+    above = at_hand()
+    if above is not None and "parent" not in {*stated, *host.facts}:
+        stated["parent"] = above.parent
     return stated
 
 
@@ -186,26 +218,36 @@ def begin(
     Raises:
         RefusedError: the child does not run.
     """
-    return _begun(_taken() or host.plan({**facts, "task": task}, goal=goal))
+    request = {**facts, "task": task}
+    return _begun(_taken() or host.plan(request, goal=goal, parent_id=decision_at_hand()))
 
 
 async def begin_async(
     host: PolicyHost, task: Mapping[str, Any], facts: Mapping[str, Any], goal: str
 ) -> ChildRun:
     """Begin a run like :func:`begin`, without blocking the running event loop."""
-    return _begun(_taken() or await host.plan_async({**facts, "task": task}, goal=goal))
+    request = {**facts, "task": task}
+    above = decision_at_hand()
+    return _begun(_taken() or await host.plan_async(request, goal=goal, parent_id=above))
 
 
 def _begun(plan: HostPlan | Refused) -> ChildRun:
     if isinstance(plan, Refused):
         raise RefusedError(plan)
-    above = _AT_HAND.get()
+    above = at_hand()
     return ChildRun(plan, 0 if above is None else above.depth + 1)
 
 
 def at_hand() -> ChildRun | None:
     """Return the run that the code which runs now belongs to."""
-    return _AT_HAND.get()
+    run = _AT_HAND.get()
+    return None if run is None or run.plan.result is not None else run
+
+
+def decision_at_hand() -> str | None:
+    """Return the id of the decision that the code which runs now runs by."""
+    run = at_hand()
+    return None if run is None else run.plan.decision_id
 
 
 @contextmanager

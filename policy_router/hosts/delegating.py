@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from policy_router.calls.results import Result
-from policy_router.hosts.child_run import given
+from policy_router.hosts.child_run import decision_at_hand, given
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.policy_host import PolicyHost
 from policy_router.hosts.refused import Refused
@@ -34,7 +34,7 @@ async def delegated_async(
     Returns:
         For the agent: what became of each task; or the refusal, and then no child has run.
     """
-    plans = await host.batch_async(arguments, facts)
+    plans = await host.batch_async(arguments, facts, parent_id=decision_at_hand())
     if isinstance(plans, Refused):
         return plans.to_dict()
     return _answer(await asyncio.gather(*(_run_async(plan, child) for plan in plans)))
@@ -47,7 +47,7 @@ def delegated(
     child: Callable[[HostPlan], object],
 ) -> dict[str, Any]:
     """Do the same as :func:`delegated_async`, with a thread for each child."""
-    plans = host.batch(arguments, facts)
+    plans = host.batch(arguments, facts, parent_id=decision_at_hand())
     if isinstance(plans, Refused):
         return plans.to_dict()
     with ThreadPoolExecutor(len(plans)) as threads:

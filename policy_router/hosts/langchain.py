@@ -1,4 +1,4 @@
-"""The adapter of LangChain, LangGraph and deepagents: the policy decides what an agent's runs call.
+"""The adapter of LangChain and LangGraph: the policy decides what an agent's runs call.
 
 ::
 
@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Any, Final, NotRequired, TypedDict
 
 from langchain.agents.middleware.types import AgentMiddleware, PrivateStateAttr
@@ -30,6 +31,7 @@ from langgraph.runtime import get_runtime
 from policy_router.calls.legs import Leg
 from policy_router.domain import Policy
 from policy_router.hosts.child_run import (
+    Attempt,
     ChildRun,
     Facts,
     begin,
@@ -48,8 +50,6 @@ from policy_router.parameters import KNOWN, RESERVED
 
 _MOST_RUNS: Final = 10_000
 """So many runs are kept; one whose host has never told of its end is forgotten in the end."""
-_GENERAL: Final = "general-purpose"
-"""The sub-agent that deepagents adds by itself."""
 
 
 class PolicyModel(BaseChatModel):
@@ -68,18 +68,13 @@ class PolicyModel(BaseChatModel):
 
 
 class _Listener(BaseCallbackHandler):
-    """Hears how a call goes.
-
-    Attributes:
-        has_begun: whether a part of an answer has been passed on.
-        has_failed: whether the last that it heard of was a failure.
-    """
+    """Hears whether a call has begun to answer, and whether the last one failed."""
 
     def __init__(self) -> None:
-        self.has_begun = self.has_failed = False
+        self.attempt, self.has_failed = Attempt(), False
 
     def on_llm_new_token(self, *_: Any, **__: Any) -> None:
-        self.has_begun = True
+        self.attempt.has_begun = True
 
     def on_llm_end(self, *_: Any, **__: Any) -> None:
         self.has_failed = False
@@ -94,10 +89,11 @@ class _Running:
     def __init__(self, run: ChildRun) -> None:
         self.run, self.connections = run, Connections()
 
-    def model(self, leg: Leg, listener: _Listener) -> ChatOpenAI:
-        """Return the model of a leg; with both clients, since the host would make one itself."""
+    def model(self, leg: Leg) -> tuple[ChatOpenAI, _Listener]:
+        """Return the model of a leg, with both clients, since the host would make one itself."""
         one, other = self.connections.client(leg), self.connections.async_client(leg)
-        return ChatOpenAI(
+        listener = _Listener()
+        model = ChatOpenAI(
             model=leg.model,
             base_url=leg.base_url,
             stream_usage=is_chat(leg),
@@ -111,6 +107,7 @@ class _Running:
             root_async_client=other,
             async_client=other.chat.completions,
         )
+        return model, listener
 
 
 class _State(TypedDict):
@@ -186,71 +183,62 @@ class PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
         if (running := self._ended(state)) is not None:
             await running.connections.aclose()
 
+    @contextmanager
+    def _in(self, state: Any) -> Iterator[_Running]:
+        """Be in a run, which ends with an exception."""
+        running = self._running(state)
+        try:
+            yield running
+        except BaseException as error:
+            self._ended(state, error)
+            running.connections.close()
+            raise
+
+    @asynccontextmanager
+    async def _in_async(self, state: Any) -> AsyncIterator[_Running]:
+        running = self._running(state)
+        try:
+            yield running
+        except BaseException as error:
+            self._ended(state, error)
+            await running.connections.aclose()
+            raise
+
     # Calling.
 
     def wrap_model_call(self, request: Any, handler: Any) -> Any:
         """Go along the plan until a call is answered."""
-        running = self._running(request.state)
-        try:
+        with self._in(request.state) as running:
             while True:
-                leg, listener = running.run.leg(), _Listener()
-                model = running.model(leg, listener)
-                try:
+                model, listener = running.model(running.run.leg())
+                with running.run.attempt() as listener.attempt:
                     return _answered(running.run, listener, handler(_sent(request, model)))
-                except RefusedError:
-                    raise
-                except Exception as error:
-                    if not running.run.failed(error, has_begun=listener.has_begun):
-                        raise
-        except BaseException as error:
-            self._ended(request.state, error)
-            running.connections.close()
-            raise
 
     async def awrap_model_call(self, request: Any, handler: Any) -> Any:
         """Go along the plan until a call is answered, on the event loop."""
-        running = self._running(request.state)
-        try:
+        async with self._in_async(request.state) as running:
             while True:
-                leg, listener = await running.run.leg_async(), _Listener()
-                model = running.model(leg, listener)
-                try:
+                model, listener = running.model(await running.run.leg_async())
+                with running.run.attempt() as listener.attempt:
                     return _answered(running.run, listener, await handler(_sent(request, model)))
-                except RefusedError:
-                    raise
-                except Exception as error:
-                    if not running.run.failed(error, has_begun=listener.has_begun):
-                        raise
-        except BaseException as error:
-            self._ended(request.state, error)
-            await running.connections.aclose()
-            raise
 
     def wrap_tool_call(self, request: Any, handler: Any) -> Any:
         """Let what a tool delegates be known as the run's, and tell the agent of a refusal."""
-        running = self._running(request.state)
-        try:
-            with running.run.scope():
-                return handler(request)
-        except RefusedError as error:
-            return _told(request, error)
-        except BaseException as error:
-            self._ended(request.state, error)
-            running.connections.close()
-            raise
+        with self._in(request.state) as running:
+            try:
+                with running.run.scope():
+                    return handler(request)
+            except RefusedError as error:
+                return _told(request, error)
 
     async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
         """Do the same on the event loop."""
-        running = self._running(request.state)
-        try:
-            with running.run.scope():
-                return await handler(request)
-        except RefusedError as error:
-            return _told(request, error)
-        except BaseException as error:
-            self._ended(request.state, error)
-            await running.connections.aclose()
-            raise
+        async with self._in_async(request.state) as running:
+            try:
+                with running.run.scope():
+                    return await handler(request)
+            except RefusedError as error:
+                return _told(request, error)
 
 
 def delegate_tool(
@@ -267,7 +255,7 @@ def delegate_tool(
         ValueError: the agent has none.
         RefusedError: the policy cannot be used.
     """
-    _check(agent)
+    check_agent(agent)
     host = host_of(policy)
 
     def delegate(**arguments: Any) -> str:
@@ -290,42 +278,12 @@ def delegate_tool(
     )
 
 
-def with_policy(
-    subagents: Sequence[Mapping[str, Any]],
-    policy: PolicyHost | Policy | str | os.PathLike[str],
-    facts: Facts = None,
-) -> list[Any]:
-    """Return the sub-agents of deepagents, each with a middleware of its own.
-
-    The kind of a sub-agent's tasks is its name.
-
-    Args:
-        subagents: their specifications. The one that deepagents adds itself is added, too.
-        policy: a policy, its path, or a host with a log and facts of its own.
-        facts: what is stated of a run, or a function of the graph's own context.
+def check_agent(agent: Any) -> None:
+    """Check that a graph does not run without a decision.
 
     Raises:
-        ValueError: one is compiled already, without a middleware; or runs elsewhere.
+        ValueError: it has no :class:`PolicyMiddleware`.
     """
-    host = host_of(policy)
-    given = [dict(it) for it in subagents]
-    if _GENERAL not in {it["name"] for it in given}:
-        from deepagents.middleware.subagents import GENERAL_PURPOSE_SUBAGENT
-
-        given.append(dict(GENERAL_PURPOSE_SUBAGENT))
-    for spec in given:
-        if "runnable" in spec:
-            _check(spec["runnable"])
-        elif "graph_id" in spec:
-            raise ValueError(f"the sub-agent {spec['name']} runs elsewhere, without the policy")
-        else:
-            own = PolicyMiddleware(host, f"policy:{spec['name']}", facts=facts)
-            spec |= {"model": PolicyModel(), "middleware": [*spec.get("middleware", ()), own]}
-    return given
-
-
-def _check(agent: Any) -> None:
-    """Refuse a graph that would run without a decision."""
     if f"{PolicyMiddleware.__name__}.before_agent" not in getattr(agent, "nodes", ()):
         raise ValueError("the agent has no PolicyMiddleware")
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from policy_router.cel.condition import Condition
 from policy_router.diagnostics.model import (
     Code,
     Diagnostic,
@@ -22,7 +21,6 @@ from policy_router.diagnostics.model import (
 )
 from policy_router.domain import (
     WISHES,
-    Assertion,
     ForbidRule,
     FrozenDict,
     Level,
@@ -36,6 +34,7 @@ from policy_router.domain import (
 )
 from policy_router.parameters import EFFORT
 from policy_router.policy import lint, parameters, review
+from policy_router.policy.assertions import assertions, assumptions
 from policy_router.policy.canonical import default_forbid_id, with_revision
 from policy_router.policy.conditions import ConditionReader, Sees, Vocabularies
 from policy_router.policy.embedded import native_form
@@ -144,8 +143,8 @@ class _Reader:
             pool=pool,
             forbid=self.forbid(),
             precedence=self.precedence(),
-            assertions=self.assertions(),
-            assumptions=self.assumptions(),
+            assertions=assertions(self.sections.joined("assert") or (), self.reader),
+            assumptions=assumptions(self.sections.joined("assume") or (), self.reader),
             note=Note(self.text("description"), self.text("owner")),
         )
         self.found.extend(self.reader.found)
@@ -255,28 +254,6 @@ class _Reader:
                 enforce = piece.flag_at("enforce", default=True)
                 rules.append(ForbidRule(id_, when, message, enforce, _note(piece), piece.span))
         return tuple(rules)
-
-    def assertions(self) -> tuple[Assertion, ...]:
-        found = []
-        for number, piece in enumerate(self.sections.joined("assert") or (), start=1):
-            words = [key for key in ("never", "always", "unchanged") if piece.get(key) is not None]
-            if len(words) != 1:
-                message = "an assertion says one of `never`, `always` and `unchanged`"
-                self.found.append(piece.error(Code.BAD_VALUE, message))
-                continue
-            (word,) = words
-            id_ = piece.text_at("id") or f"assert-{number}"
-            if word == "unchanged":
-                path = piece.text_at(word)
-                found.append(Assertion(id_, word, None, path, _note(piece), piece.span))
-            elif (condition := self.reader.condition(piece.get(word), Sees.OUTCOME)) is not None:
-                found.append(Assertion(id_, word, condition, None, _note(piece), piece.span))
-        return tuple(found)
-
-    def assumptions(self) -> tuple[Condition, ...]:
-        pieces = self.sections.joined("assume") or ()
-        read = (self.reader.condition(piece, Sees.REQUEST) for piece in pieces)
-        return tuple(condition for condition in read if condition is not None)
 
     def precedence(self) -> tuple[PrecedenceRule, ...]:
         piece = self.sections.one("precedence")

@@ -20,6 +20,7 @@ from policy_router.delegation.budgets import Choose, Funds, Purse, nano
 from policy_router.delegation.sqlite_budget import SqliteBudget
 from policy_router.domain import FrozenDict, Policy
 from policy_router.errors import BudgetError
+from policy_router.hosts.pseudonyms import Pseudonyms
 from policy_router.server.problems import Problem, busy
 from policy_router.server.settings import Budgets
 
@@ -31,15 +32,20 @@ TEAM: Final = "team:"
 class CallerBudgets:
     """The budgets of callers and of teams."""
 
-    def __init__(self, budgets: Budgets) -> None:
+    def __init__(self, budgets: Budgets, pseudonyms: Pseudonyms | None = None) -> None:
         """Open the file.
+
+        Args:
+            budgets: what each may spend, by name.
+            pseudonyms: stand for callers, in the file too; None: they are named.
 
         Raises:
             BudgetError: it cannot be used.
         """
         self._file = SqliteBudget(budgets.file, 0.0)
+        known = str if pseudonyms is None else pseudonyms.of
         limits = {
-            **{f"{CALLER}{name}": usd for name, usd in budgets.callers.items()},
+            **{f"{CALLER}{known(name)}": usd for name, usd in budgets.callers.items()},
             **{f"{TEAM}{name}": usd for name, usd in budgets.teams.items()},
         }
         self._accounts = {name: self._file.sibling(name, usd) for name, usd in limits.items()}

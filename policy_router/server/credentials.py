@@ -168,13 +168,17 @@ def sum_of(token: str) -> str:
 class TokenFile:
     """The tokens of a file, read again when the file changes."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, hidden: Callable[[Credential], Credential]) -> None:
         """Read a file.
+
+        Args:
+            path: the file.
+            hidden: returns a credential without the names for which pseudonyms stand.
 
         Raises:
             RequestError: it cannot be read, or a line of it is malformed.
         """
-        self._path, self._seen = Path(path), (0, 0)
+        self._path, self._seen, self._hidden = Path(path), (0, 0), hidden
         self._known: dict[str, Credential] = {}
         self._problems: list[str] = []
         self._read()
@@ -215,7 +219,7 @@ class TokenFile:
                 continue
             try:
                 token = msgspec.json.decode(line, type=TokenLine)
-                self._known[token.sha256] = token.credential()
+                self._known[token.sha256] = self._hidden(token.credential())
             except msgspec.ValidationError as problem:
                 reason, place = misfit(problem)
                 self._problems.append(f"line {number} is no token: {place}: {reason}")

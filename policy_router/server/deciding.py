@@ -26,6 +26,7 @@ from policy_router.domain import FrozenDict, Policy
 from policy_router.errors import LogError, RequestError
 from policy_router.files.clock import Clock
 from policy_router.files.ids import uuid7
+from policy_router.hosts.pseudonyms import Pseudonyms
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.log.write.drafts import Decided
 from policy_router.server.asking import Answer, Asked
@@ -62,6 +63,7 @@ class Agents:
         unlogged: Callable[[], None],
         spans: Spans | None = None,
         budgets: CallerBudgets | None = None,
+        pseudonyms: Pseudonyms | None = None,
     ) -> None:
         """Keep what decisions need.
 
@@ -74,8 +76,10 @@ class Agents:
             unlogged: is called where decisions cannot be logged.
             spans: make a span of each decision.
             budgets: know what a caller may spend; None: nobody does.
+            pseudonyms: stand for the caller and for facts; None: they are named.
         """
         self._policy, self._log, self._clock = policy, log, clock
+        self.pseudonyms = pseudonyms
         self._may_state, self._earlier = may_state, earlier
         self._unlogged, self._spans, self._budgets = unlogged, spans, budgets
         self._open = _STATED.union(may_state)
@@ -145,7 +149,7 @@ class Agents:
         Raises:
             Problem: it is not good.
         """
-        stated = _stated_in(asked.body or b"{}")
+        stated = self._stated_in(asked.body or b"{}")
         _, parent = await self._parent(stated.sections, asked)
         with _fitting():
             return self._request(policy, stated, asked.credential, parent)
@@ -156,7 +160,7 @@ class Agents:
         Raises:
             Problem: the request is not good.
         """
-        return await self._decided(policy, _stated_in(content), asked)
+        return await self._decided(policy, self._stated_in(content), asked)
 
     async def decide_sections(
         self, policy: Policy, sections: dict[str, Any], asked: Asked
@@ -171,7 +175,8 @@ class Agents:
         Raises:
             Problem: the request is not good, or cannot be logged.
         """
-        decided = await self._decided(policy, _Stated(sections, is_checked=False), asked)
+        stated = self._hidden(_Stated(sections, is_checked=False))
+        decided = await self._decided(policy, stated, asked)
         await self.keep(policy, [decided])
         return decided
 
@@ -208,7 +213,7 @@ class Agents:
         Raises:
             Problem: they are not good.
         """
-        stated = _stated_in(asked.headers.get(FACTS, b"{}"))
+        stated = self._stated_in(asked.headers.get(FACTS, b"{}"))
         for section in _STATED & stated.sections.keys():
             detail = "what is asked for stands in the arguments, not among the facts"
             raise Problem(422, "bad_request", detail, path=f"{FACTS.decode()}: {section}")
@@ -253,6 +258,28 @@ class Agents:
                 self._spans.record(decided[first : first + AT_A_TIME], error)
 
     # Who is believed.
+
+    def caller_id(self, sections: Mapping[str, Any], asked: Asked) -> str:
+        """Return who a request is of, by what it states and by its credential."""
+        caller: Any = asked.credential.caller
+        if "caller" in sections:
+            stated = sections["caller"]
+            caller = stated if self.pseudonyms is None else self.pseudonyms.in_caller(stated)
+        return str(caller.get("id", "")) if isinstance(caller, Mapping) else ""
+
+    def _stated_in(self, body: bytes) -> _Stated:
+        """Read what is stated, without the names for which pseudonyms stand.
+
+        Raises:
+            Problem: it is not JSON, no mapping, or has a fact that no pseudonym can stand for.
+        """
+        return self._hidden(_stated_in(body))
+
+    def _hidden(self, stated: _Stated) -> _Stated:
+        if self.pseudonyms is None:
+            return stated
+        with _fitting():
+            return _Stated(self.pseudonyms.in_request(stated.sections), stated.is_checked)
 
     def _request(
         self,

@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from policy_router.cel.vocabulary import SECTIONS
 from policy_router.diagnostics.model import json_path
+from policy_router.hosts.pseudonyms import Pseudonyms
 from policy_router.server.asking import LONGEST_BODY
 from policy_router.server.credentials import Credential
 from policy_router.server.deciding import MOST_REQUESTS
@@ -193,7 +194,10 @@ def with_defaults(content: dict[str, Any], items: list[Any]) -> Iterator[Any]:
 
 
 def sections_of(
-    wanted: Evaluation | Search, credential: Credential, model: str | None
+    wanted: Evaluation | Search,
+    credential: Credential,
+    model: str | None,
+    pseudonyms: Pseudonyms | None = None,
 ) -> dict[str, Any]:
     """Return the request that an evaluation comes to.
 
@@ -201,6 +205,7 @@ def sections_of(
         wanted: the evaluation.
         credential: whose it is.
         model: what the task asks for; None where it is the task's own wish that counts.
+        pseudonyms: stand for the caller in the credential; None: it is named there.
     """
     context, subject = wanted.context, wanted.subject
     if "caller" in context:
@@ -211,7 +216,8 @@ def sections_of(
     sections: dict[str, Any] = {name: context[name] for name in _TAKEN if name in context}
     stated = {key: it for key, it in subject.properties.items() if key in _OF_CALLER}
     caller = {"id": subject.id, **stated}
-    if credential.is_host or not _is_own(caller, credential):
+    known = caller if pseudonyms is None else pseudonyms.in_caller(caller)
+    if credential.is_host or not _is_own(known, credential):
         sections["caller"] = caller
     task = sections.get("task", {})
     if model is not None and isinstance(task, dict):
@@ -222,7 +228,7 @@ def sections_of(
     return sections
 
 
-def _is_own(caller: dict[str, Any], credential: Credential) -> bool:
+def _is_own(caller: Mapping[str, Any], credential: Credential) -> bool:
     """Tell whether a caller is said to be what its credential says."""
     own = credential.caller
     known = {key: list(it) if isinstance(it, tuple) else it for key, it in own.items()}

@@ -7,6 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
+from policy_router.errors import RequestError
+from policy_router.hosts.pseudonyms import Pseudonyms
 from policy_router.server.credentials import (
     MAY,
     PREFIX,
@@ -49,8 +53,9 @@ class Gate:
         Raises:
             RequestError: they cannot be read.
         """
-        self._clock = clock
-        self._tokens = None if settings.tokens is None else TokenFile(settings.tokens)
+        self._clock, self.pseudonyms = clock, pseudonyms_of(settings)
+        hidden = self.hidden
+        self._tokens = None if settings.tokens is None else TokenFile(settings.tokens, hidden)
         self._issuers = _issuers(settings, steady) if settings.jwt else None
         self._believed: dict[str, Credential] = {}
         self._nobody = None if settings.has_credentials else anonymous(settings)
@@ -94,6 +99,20 @@ class Gate:
             raise _unknown("the credential has expired")
         return found
 
+    def hidden(self, credential: Credential) -> Credential:
+        """Return a credential without the names for which pseudonyms stand.
+
+        Raises:
+            RequestError: a fact is none that a pseudonym can stand for.
+        """
+        if self.pseudonyms is None:
+            return credential
+        return replace(
+            credential,
+            caller=self.pseudonyms.in_caller(credential.caller),
+            facts=self.pseudonyms.in_facts(credential.facts),
+        )
+
     @property
     def everybody(self) -> Credential | None:
         """What anybody may do, where no credentials are set up."""
@@ -117,8 +136,8 @@ class Gate:
         if self._issuers is None or token.startswith(PREFIX):
             raise _unknown("the credential is not known")
         try:
-            found = await self._issuers.credential(token)
-        except NotBelievedError as problem:
+            found = self.hidden(await self._issuers.credential(token))
+        except (NotBelievedError, RequestError) as problem:
             raise _unknown(str(problem)) from None
         if len(self._believed) >= _MOST_KNOWN:
             self._believed = {}
@@ -131,6 +150,16 @@ def _issuers(settings: Settings, steady: Callable[[], float]) -> Issuers:
     from policy_router.server.issuers import Issuers
 
     return Issuers(settings.jwt, steady)
+
+
+def pseudonyms_of(settings: Settings) -> Pseudonyms | None:
+    """Return what stands for callers and facts; None where they are named.
+
+    Raises:
+        RequestError: the key cannot be read.
+    """
+    found = settings.pseudonyms
+    return None if found is None else Pseudonyms.from_file(found.key, found.facts)
 
 
 def anonymous(settings: Settings) -> Credential:

@@ -119,6 +119,18 @@ class Budgets(Struct, frozen=True, forbid_unknown_fields=True):
     teams: dict[str, _Dollars] = {}
 
 
+class PseudonymSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is not named in a log: the id of each caller, and facts, are replaced by an HMAC.
+
+    Attributes:
+        key: the file of the key, which serves nothing else; who forgets it, erases who they were.
+        facts: the facts that are replaced too: texts, or lists of texts.
+    """
+
+    key: _Name
+    facts: tuple[_Name, ...] = ()
+
+
 class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True, rename={"passes": "pass"}):
     """How model calls are forwarded.
 
@@ -144,6 +156,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         origins: web pages that may ask, such as ``https://console.example.com``.
         agent_may_state: what an agent may state besides ``call`` and ``task``.
         budgets: what callers and teams may spend.
+        pseudonyms: replace the ids of callers, and facts, before anything is decided or logged.
         strict: refuse a policy with warnings.
         queue: how many requests a worker takes in before it answers 503.
         drain: how long requests may take to end when the service ends.
@@ -168,6 +181,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     origins: tuple[_Name, ...] = ()
     agent_may_state: tuple[_MayState, ...] = ()
     budgets: Budgets | None = None
+    pseudonyms: PseudonymSettings | None = None
     strict: bool = False
     queue: _Positive = 1000
     drain: Duration = "30s"

@@ -124,7 +124,8 @@ class Worker:
 
     def _routes(self, files: RuleFiles, helpers: Helpers, reload: Reload, shared: Path) -> Routes:
         log, limits = self._settings.log, self._settings.budgets
-        budgets = None if limits is None else CallerBudgets(limits)
+        pseudonyms = self._gate.pseudonyms
+        budgets = None if limits is None else CallerBudgets(limits, pseudonyms)
         index = None if log is None else Index(log, index_of(self._settings))
         earlier = EarlierDecisions(index)
         agents = Agents(
@@ -136,6 +137,7 @@ class Worker:
             unlogged=self._metrics.unlogged,
             spans=self._spans,
             budgets=budgets,
+            pseudonyms=pseudonyms,
         )
         auditors = Auditors(
             lambda: self.active.policy,

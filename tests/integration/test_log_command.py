@@ -11,11 +11,13 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +40,7 @@ from policy_router.log.sign.notes import Checkpoint, InclusionProof, sign, text_
 from policy_router.log.sign.proving import prove_growth
 from policy_router.log.write import decision_log
 from policy_router.log.write.drafts import Draft
+from policy_router.server.follower import Follower
 from tests.support.commands import Ran, Run, write
 from tests.support.log_auditing import (
     MOMENT,
@@ -1115,6 +1118,40 @@ def test_one_decision_is_proved_to_who_has_nothing_but_the_key(
     proof = (tmp_path / "one.proof").read_bytes()
     assert run("log", "verify-proof", "-", "--key", "auditor.pub", stdin=proof).code == 0
     assert run("-q", "log", "prove", "gone", id_of(117), "--output", "x").out == ""
+
+
+def test_a_proof_by_an_index_reads_no_other_line(
+    keyed: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("log", "checkpoint", "log", "--key", "auditor", "--first")
+    whole = run("log", "prove", "log", id_of(7)).out
+    with closing(Follower(str(keyed), str(tmp_path / "log.index"))) as follower:
+        follower.catch_up()
+    with monkeypatch.context() as patch:
+        patch.setattr("policy_router.log.sign.proving.prove", None)
+        assert run("log", "prove", "log", id_of(7)).out == whole
+        assert run("log", "prove", "log/", id_of(7), "--index", "log.index").out == whole
+    # An index that is of no use is as none.
+    assert run("log", "prove", "log", id_of(7)[:-1]).code == 2
+    assert run("log", "prove", "log", "none").code == 2
+    with closing(sqlite3.connect(tmp_path / "log.index")) as base:
+        base.execute("UPDATE decisions SET id = 'x' WHERE id = ?", [id_of(8)])
+        base.execute("UPDATE decisions SET id = ? WHERE id = ?", [id_of(8), id_of(7)])
+        base.commit()
+    assert run("log", "prove", "log", id_of(7)).out == whole
+    proved = run(
+        "log",
+        "verify-proof",
+        "-",
+        "--key",
+        "auditor.pub",
+        stdin=run("log", "prove", "log", id_of(8)).out,
+    )
+    assert id_of(8) in proved.out
+    (tmp_path / "log.index").write_bytes(b"no database, and long enough to be told from one" * 99)
+    assert run("log", "prove", "log", id_of(7)).out == whole
+    ran = run("log", "prove", "log", id_of(7), "--index", "none.index")
+    assert ran == Ran(2, "", "policy-router: --index: there is no index at none.index\n")
 
 
 @pytest.fixture

@@ -205,7 +205,7 @@ def test_the_tokens_of_an_editor_on_windows_are_read(tmp_path: Path) -> None:
     content = b"\r\n".join(map(msgspec.json.encode, lines))
     file = tmp_path / "tokens.jsonl"
     file.write_bytes(codecs.BOM_UTF8 + content + b"\r\n")
-    tokens = TokenFile(str(file))
+    tokens = TokenFile(str(file), lambda it: it)
     assert [getattr(tokens.get(sum_of(name)), "caller", None) for name in ("ada", "jo")] == [
         {"id": "ada"},
         {"id": "jo"},
@@ -217,7 +217,7 @@ def test_a_line_that_is_no_token_is_named_in_words(tmp_path: Path) -> None:
     line = {"sha256": sum_of("a"), "role": "agent", "caller": {"id": "a"}, "rate": "much"}
     file.write_bytes(msgspec.json.encode(line))
     with pytest.raises(RequestError, match=r"line 1 is no token: \$\.rate: a rate such as 50/s"):
-        TokenFile(str(file))
+        TokenFile(str(file), lambda it: it)
 
 
 def test_of_many_long_batches_a_few_are_decided_at_a_time_and_short_ones_at_once() -> None:

@@ -38,15 +38,15 @@ last left line listen load loaded longest lost make mapping matrix max may megab
 missing model money most mutate name need never new newest no not note now number of old omitted on
 only order origin other otherwise out output outside over own owner p pages paint partial pass
 passed path pause pedantic penalty pending percent pick piece place planned poll prepare prepared
-presence prev price progress prove prune pruned publish purpose queue ran rate read reader ready
-reason reasoning refused release reload remaining replaced reply report requested require required
-result retry root rotate router run schema scope second secret section seed sent seq serve served
-session severity shorten signature signer silent since size skip skipped slots source span spent
-state status stream strength strict support system tag team temperature text thinking threshold
-time timeout title tls to token tool top total trace transport twice type unchanged uncovered
-unexplained unfit unknown unlogged unreadable unsupported until url usable usd use value verbosity
-verifier verify version violation wait waiting wanted warm watcher what when whole why window wire
-without write
+presence prev price progress prove prune pruned pseudonyms publish purpose queue ran rate read
+reader ready reason reasoning refused release reload remaining replaced reply report requested
+require required result retry root rotate router run schema scope second secret section seed sent
+seq serve served session severity shorten signature signer silent since size skip skipped slots
+source span spent state status stream strength strict support system tag team temperature text
+thinking threshold time timeout title tls to token tool top total trace transport twice type
+unchanged uncovered unexplained unfit unknown unlogged unreadable unsupported until url usable usd
+use value verbosity verifier verify version violation wait waiting wanted warm watcher what when
+whole why window wire without write
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""

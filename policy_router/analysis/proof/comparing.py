@@ -142,6 +142,7 @@ def _difference(asking: Asking, question: Question) -> Difference:
 class _Comparer:
     def __init__(self, asking: Asking) -> None:
         self.asking, self.formula = asking, asking.formula
+        self._opened: dict[int, list[Target]] = {}
         self.old, self.new = (_Side(asking, it) for it in asking.walks)
 
     def questions(self, *, is_strict: bool) -> list[Question]:
@@ -182,12 +183,20 @@ class _Comparer:
 
     def _among(self, target: Target, others: Mapping[Target, int]) -> int:
         """Return whether a target is one of some others."""
-        return self.formula.any(
-            [
-                self.formula.all((where, self._equal(target, other)))
-                for other, where in _alike(target, others)
-            ]
-        )
+        found = [others[target]] if target in others else []
+        found += [
+            self.formula.all((others[it], self._equal(target, it)))
+            for it in (others if _is_open(target) else self._open(others))
+            if it != target and all(_may_be(*pair) for pair in zip(target, it, strict=True))
+        ]
+        return self.formula.any(found)
+
+    def _open(self, others: Mapping[Target, int]) -> list[Target]:
+        """Return the targets that depend on the request."""
+        found = self._opened.get(id(others))
+        if found is None:
+            found = self._opened[id(others)] = [it for it in others if _is_open(it)]
+        return found
 
     def _equal(self, one: Target, other: Target) -> int:
         walk = self.asking.walks[0]
@@ -272,14 +281,8 @@ def _target(place: Place) -> Target:
     return place.model, place.provider
 
 
-def _alike(target: Target, others: Mapping[Target, int]) -> Iterable[tuple[Target, int]]:
-    """Return the targets that can be equal to one."""
-    if target in others and all(isinstance(it, Literal) for it in target):
-        yield target, others[target]
-    for other, where in others.items():
-        is_open = any(not isinstance(it, Literal) for it in (*target, *other))
-        if is_open and all(_may_be(*pair) for pair in zip(target, other, strict=True)):
-            yield other, where
+def _is_open(target: Target) -> bool:
+    return not all(isinstance(it, Literal) for it in target)
 
 
 def _may_be(one: Node, other: Node) -> bool:

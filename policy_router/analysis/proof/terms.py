@@ -335,6 +335,7 @@ class Items:
             self._new_word(word)
         self._first = frozenset(self.words)
         self._holds(self.other)
+        formula.add(self.size.at_most(0), self.other, *self.words.values())
 
     def restrict(self) -> None:
         """Let it have no elements but its words."""

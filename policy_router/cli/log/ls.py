@@ -179,11 +179,11 @@ def _fits(record: DecisionRecord, options: argparse.Namespace) -> bool:
 
 def _csv(found: Iterator[_Found], job: Job) -> Iterator[str]:
     """Yield a table for a spreadsheet: money in whole billionths of a US dollar."""
-    yield csv_line(("time", "id", "parent", *_CSV, *COSTS, "cost"))
+    yield csv_line(("time", "id", "parent", "purpose", *_CSV, *COSTS, "cost"))
     for line, _, case in found:
         cost_status, *money = case.cost(job)
         parent = "" if isinstance(line.entry.parent, UnsetType) else line.entry.parent
-        words = (spelt(moment_of(case.time)), case.id, parent)
+        words = (spelt(moment_of(case.time)), case.id, parent, case.line.purpose)
         values = (DIMENSIONS[name](case) for name in _CSV)
         cells = (safe_cell(it) for it in (*words, *values))
         yield csv_line((*cells, *map(str, money), cost_status.value))

@@ -15,19 +15,30 @@ from policy_router.log.entry import moment_of
 from policy_router.log.report.cost_status import UNKNOWN
 from policy_router.log.report.log_report import LogReport, ReportRow
 
+_MOST_COLUMNS: Final = 3
 _NEVER_SHOWN: Final = 20
 
 
 def as_text(found: LogReport, paint: Paint | None = None) -> str:
     """Return a report for a terminal."""
     strong = paint or (lambda text, _role: text)
-    heads = [*found.columns, *_heads(found)]
-    rows = [(*map(printable, row.key), *_cells(found, row)) for row in found.rows]
+    texts, rows = _texts(found)
+    heads, cells = _heads(found), [_cells(found, row) for row in found.rows]
     lines = [strong(_span(found), "dim"), ""]
     if rows:
-        lines += [fitted(heads, rows, range(len(found.columns), len(heads))), ""]
+        body = [(*row, *cell) for row, cell in zip(rows, cells, strict=True)]
+        numbers = range(len(texts), len(texts) + len(heads))
+        lines += [fitted((*texts, *heads), body, numbers), ""]
     lines += _never(found)
     return "\n".join([*lines, *total_lines(found)])
+
+
+def _texts(found: LogReport) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return heads and texts of the rows; more columns than have room become one."""
+    rows = [tuple(map(printable, row.key)) for row in found.rows]
+    if len(found.columns) <= _MOST_COLUMNS:
+        return found.columns, rows
+    return (" / ".join(found.columns),), [(" / ".join(filter(None, row)),) for row in rows]
 
 
 def as_markdown(found: LogReport) -> str:

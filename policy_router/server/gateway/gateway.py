@@ -135,8 +135,7 @@ class Gateway:
         """
         if request.previous is None:
             return None
-        caller = request.sections.get("caller", asked.credential.caller)
-        id_ = caller.get("id", "") if isinstance(caller, Mapping) else ""
+        id_ = self._agents.caller_id(request.sections, asked)
         origin = await self._origins.find(request.previous, id_)
         if origin is None:
             detail = "this caller was given no such answer here"

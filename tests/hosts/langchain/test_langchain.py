@@ -15,12 +15,8 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from policy_router.hosts import PolicyHost
-from policy_router.hosts.langchain import (
-    PolicyMiddleware,
-    PolicyModel,
-    delegate_tool,
-    with_policy,
-)
+from policy_router.hosts.deepagents import with_policy
+from policy_router.hosts.langchain import PolicyMiddleware, PolicyModel, delegate_tool
 from policy_router.hosts.refused import RefusedError
 from tests.hosts.cases import Cases
 from tests.support.hosting import (

@@ -1,0 +1,125 @@
+"""The command ``connect``: writes into the settings of a host that a policy decides."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+from pathlib import Path
+
+from policy_router.cli.inputs import UsageError, existing, read_policy, read_value
+from policy_router.cli.terminal import out
+from policy_router.errors import reason_of
+from policy_router.hosts.settings_files import HOME, HOSTS, HostSettings, Place, is_ours
+from policy_router.hosts.settings_text import changed, ours, restored
+
+_BACKUP = ".before-policy-router"
+_LONGEST_SOCKET = 100
+"""Characters; a longer path cannot be that of a socket."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("host", metavar="HOST", choices=list(HOSTS), help=", ".join(HOSTS))
+    parser.add_argument("policy", metavar="POLICY", nargs="?", help="a rule file, or a folder")
+    parser.add_argument("--dry-run", action="store_true", help="show the change, and write nothing")
+    parser.add_argument("--undo", action="store_true", help="take the change out again")
+    parser.add_argument("--settings", metavar="FILE", help="another file than the host's own")
+    parser.add_argument(
+        "--home", metavar="DIR", help="the log and the socket; default: beside the settings"
+    )
+    parser.add_argument("--facts", metavar="FILE", help="JSON: the `caller` of every request")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Show the change of a settings file, and write it."""
+    host = HOSTS[options.host]
+    file = _file_of(host, options.settings)
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    if options.undo:
+        after = _undone(host, file, before)
+    elif options.policy is None:
+        raise UsageError(f"which policy is to decide? policy-router connect {host.name} POLICY")
+    else:
+        after = _connected(host, file, before, _place(options, file))
+    _show(file, before, after)
+    if not options.dry_run and after != before:
+        _write(file, before, after, is_undone=options.undo)
+    if not options.quiet:
+        out(_said(options, is_same=after == before))
+
+
+def _file_of(host: HostSettings, given: str | None) -> Path:
+    """Return the settings file of a host; a link is followed."""
+    folder = os.environ.get(host.variable) or Path.home() / host.folder
+    return Path(os.path.realpath(Path(given) if given else Path(folder, host.file)))
+
+
+def _place(options: argparse.Namespace, file: Path) -> Place:
+    read_policy(options.policy, is_strict=False)  # a policy that has errors is not connected
+    home = Path(options.home or file.with_name(HOME)).absolute()
+    if len(str(home)) > _LONGEST_SOCKET:
+        raise UsageError("the path of --home is too long for a socket in it")
+    facts = None if options.facts is None else Path(existing(options.facts)).absolute()
+    if facts is not None:
+        read_value(str(facts))
+    return Place(Path(options.policy).absolute(), home, facts)
+
+
+def _connected(host: HostSettings, file: Path, before: str, place: Place) -> str:
+    text = _undone(host, file, before)
+    return changed(text, host.changes(place), is_json=host.is_json)
+
+
+def _undone(host: HostSettings, file: Path, before: str) -> str:
+    """Return the settings as they were; where they have changed since, without what is ours."""
+    changes, backup = host.changes(Place(Path(), Path())), _backup_of(file)
+    if backup.exists():
+        old = backup.read_text(encoding="utf-8")
+        mine = ours(before, changes, is_ours, is_json=host.is_json)
+        if changed(old, mine, is_json=host.is_json) == before:
+            return old
+    return restored(before, changes, is_ours, is_json=host.is_json)
+
+
+def _backup_of(file: Path) -> Path:
+    return file.with_name(file.name + _BACKUP)
+
+
+def _show(file: Path, before: str, after: str) -> None:
+    old, new = before.splitlines(), after.splitlines()
+    for line in difflib.unified_diff(old, new, str(file), str(file), n=1, lineterm=""):
+        out(line)
+
+
+def _write(file: Path, before: str, after: str, *, is_undone: bool) -> None:
+    """Write the file whole, or not at all; the old one is kept until the change is out."""
+    backup = _backup_of(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not is_undone and not backup.exists():
+            _replace(backup, before, file)
+        if after:
+            _replace(file, after, file)
+        else:  # there was none
+            file.unlink()
+        if is_undone:
+            backup.unlink(missing_ok=True)
+    except OSError as problem:
+        raise UsageError(f"{file}: {reason_of(problem)}") from None
+
+
+def _replace(file: Path, text: str, like: Path) -> None:
+    mode = like.stat().st_mode & 0o777 if like.exists() else 0o600
+    new = file.with_name(f"{file.name}.{os.getpid()}")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as stream:
+        stream.write(text)
+    new.replace(file)
+
+
+def _said(options: argparse.Namespace, *, is_same: bool) -> str:
+    if is_same:
+        return "nothing is to be changed"
+    if options.dry_run:
+        return "nothing is written: --dry-run"
+    return f"{options.host} is {'no longer ' if options.undo else ''}connected"

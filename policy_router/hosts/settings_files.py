@@ -1,0 +1,106 @@
+"""What each host's settings need, so that its sub-agents run on what a policy decides."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec import Struct
+
+from policy_router.hosts import claude_code_hook as hook
+from policy_router.hosts.settings_text import Change
+
+HOME: Final = "policy-router"
+"""The folder, beside the settings, with the log and the socket of a service."""
+NOWHERE: Final = "http://127.0.0.1:9/policy-router"
+"""An address where nobody listens: the port of ``discard`` on this machine."""
+_MARKS: Final = ("policy_router", "policy-router")
+
+
+class Place(Struct, frozen=True):
+    """What a host is connected with.
+
+    Attributes:
+        policy: the path of the policy.
+        home: the folder with the log and the socket.
+        facts: the path of a file that states the caller; None where nothing is stated.
+    """
+
+    policy: Path
+    home: Path
+    facts: Path | None = None
+
+
+class HostSettings(Struct, frozen=True):
+    """The settings of a host.
+
+    Attributes:
+        name: the name of the host.
+        folder: the folder of its settings in the user's home.
+        file: the name of the file.
+        variable: the variable that names another folder.
+        changes: returns what is to stand there.
+    """
+
+    name: str
+    folder: str
+    file: str
+    variable: str
+    changes: Callable[[Place], Sequence[Change]]
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the file is JSON; otherwise it is YAML."""
+        return self.file.endswith(".json")
+
+
+def is_ours(value: Any) -> bool:
+    """Tell whether an item of a list was put there by this package."""
+    return any(mark in json.dumps(value) for mark in _MARKS)
+
+
+def _claude_code(place: Place) -> Sequence[Change]:
+    """Return the hooks: one that decides, and two that note the end."""
+    words = [sys.executable, "-I", "-S", hook.__file__, "--policy", str(place.policy)]
+    words += ["--home", str(place.home)]
+    words += ["--facts", str(place.facts)] if place.facts else []
+    notes = shlex.join(words)
+    # Where the hook cannot even be started, Claude Code would go on: only exit code 2 denies.
+    decides = f"{notes} || {{ echo 'policy-router: the hook does not run' >&2; exit 2; }}"
+    return (
+        _hook("PreToolUse", decides, hook.TOOLS),
+        _hook("PostToolUse", notes, "Agent|Task"),
+        _hook("SubagentStop", notes),
+    )
+
+
+def _hook(event: str, command: str, matcher: str | None = None) -> Change:
+    run = {"type": "command", "command": command, "timeout": hook.TIMEOUT}
+    value = {"matcher": matcher, "hooks": [run]} if matcher else {"hooks": [run]}
+    return Change(("hooks", event), value, appends=True)
+
+
+def _hermes(place: Place) -> Sequence[Change]:
+    """Return the plugin; and an endpoint of sub-agents that leads nowhere, should it not load."""
+    entry = {"allow_tool_override": True, "policy": str(place.policy), "log": str(place.home)}
+    entry |= {"facts": json.loads(place.facts.read_bytes())} if place.facts else {}
+    nowhere = {"base_url": NOWHERE, "api_key": HOME, "model": HOME}
+    return (
+        Change(("plugins", "enabled"), HOME, appends=True),
+        Change(("plugins", "entries", HOME), entry),
+        *(Change(("delegation", key), value) for key, value in nowhere.items()),
+    )
+
+
+HOSTS: Final = {
+    it.name: it
+    for it in (
+        HostSettings("claude-code", ".claude", "settings.json", "CLAUDE_CONFIG_DIR", _claude_code),
+        HostSettings("hermes-agent", ".hermes", "config.yaml", "HERMES_HOME", _hermes),
+    )
+}
+"""The hosts that have a settings file, by name."""
