@@ -48,6 +48,7 @@ timeout title tls to token tool top total trace transport twice type unchanged u
 unexplained unfit unknown unlogged unreadable unsupported until url usable usd use value verbosity
 verifier verify version violation wait waiting wanted warm watcher what when where whole why window
 wire without work write
+export exported
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""
