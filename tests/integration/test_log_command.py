@@ -1691,3 +1691,78 @@ def test_a_terminal_sees_how_far_it_is(
         screen.truncate(0)
         assert run("-q", *words, str(old)).code == 0
         assert "left" not in screen.getvalue()
+
+
+# States, names and kinds that are mistaken.
+
+
+SIGN = ("log", "checkpoint", "log", "--key", "auditor")
+
+
+def test_a_state_that_is_not_there_is_told_and_begins_nothing(keyed: Path, run: Run) -> None:
+    ran = run(*SIGN, "--state", "other.state")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--state: there is no other.state" in ran.err
+    assert "give --first if the key has never signed this log" in ran.err
+    assert run(*SIGN, "--state", "other.state", "--first").code == 0
+    assert run(*SIGN, "--state", "other.state").code == 0
+    assert run(*SIGN, "--state", "typo.state").code == 2
+    assert not (keyed.parent / "typo.state").exists()
+
+
+def test_a_key_with_a_state_does_not_begin_another_one(keyed: Path, run: Run) -> None:
+    assert run(*SIGN, "--first").code == 0
+    for more in ((), ("--first",), ("--since", "log/tree/checkpoint")):
+        ran = run(*SIGN, "--state", "auditr.state", *more)
+        assert (ran.code, ran.out) == (2, "")
+        assert "there is no auditr.state, and the key has the state auditor.state" in ran.err
+    assert not (keyed.parent / "auditr.state").exists()
+
+
+def test_a_state_that_begins_at_a_kept_checkpoint_is_told(keyed: Path, run: Run) -> None:
+    assert run(*SIGN, "--first").code == 0
+    (keyed.parent / "auditor.state").unlink()
+    ran = run(*SIGN, "--state", "new.state", "--since", "log/tree/checkpoint")
+    assert ran.code == 0
+    assert "there is no new.state: the key remembers from now on, and there" in ran.err
+
+
+def test_what_is_wrong_with_a_state_is_said_of_the_state(keyed: Path, run: Run) -> None:
+    state = keyed.parent / "auditor.state"
+    state.write_text("junk")
+    ran = run(*SIGN)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "policy-router: the state auditor.state: it is not what a key remembers\n"
+    state.unlink()
+    state.mkdir()
+    assert run(*SIGN).err.startswith("policy-router: the state auditor.state: ")
+    state.rmdir()
+    (keyed.parent / "nowhere").write_text("")
+    ran = run(*SIGN, "--first", "--state", "nowhere/x.state")
+    assert (ran.code, ran.err) == (2, "policy-router: the state nowhere/x.state: file exists\n")
+
+
+def test_a_log_must_be_the_one_that_is_wanted(keyed: Path, run: Run) -> None:
+    check = ("log", "verify", str(keyed), "--origin", "example.com/log")
+    ran = run(*check)
+    assert ran.code == 1
+    assert "no checkpoint says that the log is `example.com/log`" in ran.out
+    run(*SIGN, "--first")
+    assert run(*check).code == 0
+    assert run(*check, "--key", "auditor.pub").code == 0
+    ran = run("log", "verify", "log", "--origin", "example.com/other", "--key", "auditor.pub")
+    assert ran.code == 1
+    words = "it is of the log `example.com/log`, and not of `example.com/other`"
+    assert re.search(rf"other_origin +tree/\S+: {re.escape(words)}", ran.out)
+
+
+def test_a_proof_of_the_other_kind_is_told(proof: Path, run: Run) -> None:
+    growth = run("log", "prove", "log", "--since", "log/tree/checkpoint").out
+    check = ("log", "verify-proof", "--key", "auditor.pub")
+    ran = run(*check, "-", stdin=growth)
+    assert (ran.code, ran.out) == (2, "")
+    assert "it is a proof of growth, and not of one decision" in ran.err
+    assert "give the older checkpoint: --since FILE" in ran.err
+    ran = run(*check, str(proof), "--since", "log/tree/checkpoint")
+    assert (ran.code, ran.out) == (2, "")
+    assert "it is a proof of one decision, and not of growth" in ran.err

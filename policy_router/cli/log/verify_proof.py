@@ -16,7 +16,7 @@ from policy_router.cli.terminal import counted, err, out, out_bytes
 from policy_router.decision.compare import named
 from policy_router.decision.request import spelt
 from policy_router.diagnostics.model import printable
-from policy_router.errors import LogError, RecordError
+from policy_router.errors import LogError, RecordError, RequestError
 from policy_router.log.entry import LogEntry, moment_of
 from policy_router.log.sign import checkpoints, standalone
 from policy_router.log.sign.keys import SignatureError, Verifier
@@ -58,7 +58,9 @@ def _verify_lines(content: bytes, verifiers: list[Verifier], options: argparse.N
     if content.startswith(_ZIP):
         files = standalone.unpacked(io.BytesIO(content))
         text = files.get(standalone.PROOF, b"").decode(errors="surrogateescape")
-    elif not _has_writer(text):
+    else:
+        _check_kind(text, "one decision", "give the older checkpoint: --since FILE")
+    if files is None and not _has_writer(text):
         _verify_line(text, verifiers, options)
         return
     keys = [standalone.Key(it.name, it.key_id, it.key) for it in verifiers]
@@ -105,6 +107,24 @@ def _plain(result: standalone.Result) -> dict[str, Any]:
     }
 
 
+def _kind_of(text: str) -> str:
+    """Return which kind of proof a text is by its beginning: of a line, of growth, or neither."""
+    if text.startswith("c2sp.org/tlog-proof@"):
+        return "one decision"
+    return "growth" if text.startswith("old ") else ""
+
+
+def _check_kind(text: str, wanted: str, remedy: str) -> None:
+    """Refuse a proof of the other kind.
+
+    Raises:
+        RequestError: it is one.
+    """
+    kind = _kind_of(text)
+    if kind and kind != wanted:
+        raise RequestError("PROOF", f"it is a proof of {kind}, and not of {wanted}", remedy)
+
+
 def _verify_line(text: str, verifiers: list[Verifier], options: argparse.Namespace) -> None:
     """Check a proof of the first edition."""
     proof = InclusionProof.from_text(text)
@@ -131,6 +151,7 @@ def _verify_line(text: str, verifiers: list[Verifier], options: argparse.Namespa
 def _verify_growth(
     text: str, old: str, verifiers: list[Verifier], options: argparse.Namespace
 ) -> None:
+    _check_kind(text, "growth", "leave --since out")
     proof = ConsistencyProof.from_text(text)
     checkpoint = checkpoints.verify_growth(proof, old, *verifiers)
     if options.format == "json":

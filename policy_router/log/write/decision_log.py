@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -244,6 +243,8 @@ class DecisionLog(Closeable):
         """Do as :meth:`decisions`, without holding up the running event loop."""
         is_alone, waits = self._manner(policy)
         if is_alone:
+            import asyncio  # noqa: PLC0415 - a command of one decision has no loop
+
             await asyncio.to_thread(self.decisions, policy, batch)
             return
         drafts = self._drafts(policy, batch, waits=waits)
@@ -439,6 +440,8 @@ class DecisionLog(Closeable):
 
     async def aclose(self) -> None:
         """Do as :meth:`close`, without holding up the running event loop."""
+        import asyncio  # noqa: PLC0415 - as above
+
         await asyncio.to_thread(self.close)
 
     def _forked(self) -> None:
