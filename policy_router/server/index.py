@@ -195,6 +195,19 @@ class Index:
             return None
         return [(it.writer, line) for it, line in zip(places, lines, strict=True)]
 
+    def line(self, decision_id: str) -> tuple[Place, bytes]:
+        """Return the line of a decision, and where it is.
+
+        Raises:
+            LogError: there is no index yet, it cannot be read, or the line is not there any more.
+        """
+        with self._opened() as base:
+            places = _places(base, "decisions WHERE id = ?", decision_id)
+        lines = self._read(places)
+        if not lines:
+            raise LogError(str(self._folder.path), "the line of the decision is not there any more")
+        return places[0], lines[0]
+
     def executions(self, ids: Sequence[str]) -> list[bytes]:
         """Return the lines about what came of decisions, in the order of time.
 
