@@ -9,7 +9,6 @@ from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
-from zlib import crc32
 
 from msgspec import UNSET, Struct, field
 
@@ -21,11 +20,10 @@ from policy_router.log.report.cases import Case, Choice, case_reader, in_order
 from policy_router.log.report.cost_status import Run, read_run
 from policy_router.log.report.dimensions import DIMENSIONS, Dimensions, Filter
 from policy_router.log.report.kinds import KINDS, Key, is_denied
+from policy_router.log.report.pending import Pending, is_of_part
 
 MOST_ROWS = 100_000
 """How many rows a report may have: they are kept in memory."""
-MOST_PENDING = 50_000
-"""How many decisions, whose ends came late, are looked for on one pass."""
 _BEFORE_ID: Final = b'"id":"'
 _AFTER_ID: Final = b'","kind":"'
 _DECISION: Final = Kind.DECISION.value
@@ -91,33 +89,6 @@ class Tally(Struct):
             self.last = time if self.last is None else max(self.last, time)
 
 
-class _Pending(Struct):
-    """Ends whose decisions are elsewhere: all, or so many that memory holds them.
-
-    Attributes:
-        ends: the ends by the id of the decision.
-        parts: in how many parts the ids are cut, so that one part is not too much.
-    """
-
-    ends: dict[str, list[Run]] = field(default_factory=dict)
-    parts: int = 1
-
-    def take(self, ends: dict[str, list[Run]]) -> None:
-        """Keep more ends; where they are too many, those of the first part alone."""
-        for decision_id, runs in ends.items():
-            if _is_of_part(decision_id, self.parts, 0):
-                self.ends.setdefault(decision_id, []).extend(runs)
-        while len(self.ends) > MOST_PENDING:
-            self.parts *= 2
-            self.ends = {
-                key: runs for key, runs in self.ends.items() if _is_of_part(key, self.parts, 0)
-            }
-
-
-def _is_of_part(decision_id: str, parts: int, part: int) -> bool:
-    return parts == 1 or crc32(decision_id.encode()) % parts == part
-
-
 def tally_log(
     folder: LogFolder,
     job: Job,
@@ -133,7 +104,7 @@ def tally_log(
         LogError: it has too many rows.
     """
     spread = partial(over_all, executor=executor, workers=workers)
-    found, pending = Tally(), _Pending()
+    found, pending = Tally(), Pending()
     with readable(folder):
         pieces = chunks(folder)
         for part in spread(partial(tally_chunk, job, question), pieces, progress=progress):
@@ -222,7 +193,7 @@ def pending_chunk(
 ) -> dict[str, list[Run]]:
     """Return the ends whose decisions are elsewhere, of one part of all ids."""
     ends = tally_chunk(job, question, chunk).pending
-    return {key: runs for key, runs in ends.items() if _is_of_part(key, parts, part)}
+    return {key: runs for key, runs in ends.items() if is_of_part(key, parts, part)}
 
 
 def late_chunk(
