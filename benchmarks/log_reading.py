@@ -26,6 +26,7 @@ from policy_router.log.folder import Progress
 from policy_router.log.integrity.verify import verify
 from policy_router.log.replay.replaying import replay_log
 from policy_router.log.replay.what_if import what_if
+from policy_router.log.report.log_report import log_report
 from policy_router.log.sign.keys import Verifier, new_signer
 from policy_router.log.sign.signing import make_checkpoint
 from policy_router.log.write.drafts import Decided
@@ -74,6 +75,7 @@ def measure(folder: Path, records: int, say: Say, note: Callable[[str], None]) -
         if log is large:
             rows += _verified(log, say, note)
         rows += _decided(log, say)
+        rows += _reported(log, say)
         shutil.rmtree(log.path)
     return {"reading": rows}
 
@@ -195,3 +197,17 @@ def _decided(log: _Log, say: Say) -> list[dict[str, Any]]:
         return found.total == log.records and found.is_identical
 
     return [_timed("what if", log, CORES, ask), _timed("replay", log, CORES, again)]
+
+
+def _reported(log: _Log, say: Say) -> list[dict[str, Any]]:
+    """Measure reports: those that look at least and most of each decision."""
+
+    def count(kind: str) -> bool:
+        telling = _telling(say, f"reporting {kind}")
+        found = log_report(log.path, kind, workers=CORES, progress=telling)
+        return found.total["decisions"] == log.records and not found.unreadable
+
+    return [
+        _timed(f"report {kind}", log, CORES, lambda: count(kind))  # noqa: B023 - done at once
+        for kind in ("spend", "rules")
+    ]
