@@ -27,6 +27,7 @@ from policy_router.log.integrity.verify import verify
 from policy_router.log.read.reading import LogReader
 from policy_router.log.replay.replaying import replay_log
 from policy_router.log.replay.what_if import what_if
+from policy_router.log.report.log_report import log_report
 from policy_router.log.sign.checkpoints import verify_proof
 from policy_router.log.sign.keys import Verifier, new_signer, read_signer
 from policy_router.log.sign.proving import prove_line
@@ -80,6 +81,7 @@ def measure(folder: Path, records: int, say: Say, note: Callable[[str], None]) -
         if log is large:
             rows += _verified(log, say, note)
         rows += _decided(log, say)
+        rows += _reported(log, say)
         if log is large:
             rows += _grown(log)
         shutil.rmtree(log.path)
@@ -226,3 +228,17 @@ def _decided(log: _Log, say: Say) -> list[dict[str, Any]]:
         return found.total == log.records and found.is_identical
 
     return [_timed("what if", log, CORES, ask), _timed("replay", log, CORES, again)]
+
+
+def _reported(log: _Log, say: Say) -> list[dict[str, Any]]:
+    """Measure reports: those that look at least and most of each decision."""
+
+    def count(kind: str) -> bool:
+        telling = _telling(say, f"reporting {kind}")
+        found = log_report(log.path, kind, workers=CORES, progress=telling)
+        return found.total["decisions"] == log.records and not found.unreadable
+
+    return [
+        _timed(f"report {kind}", log, CORES, lambda: count(kind))  # noqa: B023 - done at once
+        for kind in ("spend", "rules")
+    ]
