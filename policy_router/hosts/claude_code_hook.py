@@ -60,12 +60,13 @@ def main(words: Sequence[str], given: bytes | None = None) -> int:
         signal.setitimer(signal.ITIMER_REAL, SECONDS)
         asked = json.loads(sys.stdin.buffer.read(_MOST) if given is None else given)
         said = answered(asked, dict(zip(words[::2], words[1::2], strict=True)))
-        signal.setitimer(signal.ITIMER_REAL, 0)
     except BaseException as problem:
         if isinstance(asked, dict) and asked.get("hook_event_name") in _ENDS:
             sys.stderr.write("the end of a sub-agent is not logged: " + type(problem).__name__)
             return 1
         said = denied("no decision can be made (" + type(problem).__name__ + ")")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return _say(said)
 
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "requirements" / "hosts"
 FOLDER = ROOT / ".hosts"
 ADAPTERS = {
-    "claude-agent-sdk": ("claude_code", "claude_code_hook"),
+    "claude-agent-sdk": ("claude_code",),
     "hermes-agent": ("hermes", "chat_call"),
     "langchain": ("deepagents", "langchain"),
     "openai-agents": ("openai_agents",),
