@@ -60,8 +60,8 @@ class Hook:
         """Ask about a call, and return the part of the answer that decides."""
         of_kind = {} if kind is None else {"subagent_type": kind}
         asked = {"hook_event_name": "PreToolUse", "tool_name": tool, "tool_use_id": "toolu_1"}
-        asked["tool_input"] = {"prompt": "Do it.", **of_kind, **given}
-        return self.send(json.dumps(asked).encode())["hookSpecificOutput"]
+        asking = {**asked, "tool_input": {"prompt": "Do it.", **of_kind, **given}}
+        return self.send(json.dumps(asking).encode())["hookSpecificOutput"]
 
     def why(self, *arguments: Any, **given: Any) -> str:
         """Ask about a call, and return why it is denied."""

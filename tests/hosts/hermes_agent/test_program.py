@@ -16,6 +16,8 @@ from tests.hosts.common.logs import Log
 from tests.hosts.common.provider import Asked, Said
 from tests.hosts.hermes_agent.conftest import KEYS, PARENT_KEY, Scene, last_result
 
+pytestmark = pytest.mark.timeout(120)  # the program starts, which takes seconds
+
 GOAL = "SUBGOAL: fix the test."
 ASKED = {"goal": GOAL, "kind": "coding"}
 
@@ -30,7 +32,7 @@ def hermes(scene: Scene, *words: str, **variables: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=100,
         env={"PATH": os.environ["PATH"], "no_proxy": "127.0.0.1,localhost", **nowhere, **own},
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -41,7 +43,7 @@ def hermes(scene: Scene, *words: str, **variables: str) -> str:
 def installed(scene: Scene) -> Scene:
     """A home with a model and a policy; the plugin is not turned on."""
     model = {"default": "parent-model", "provider": "custom", "base_url": f"{scene.main.url}/v1"}
-    settings = {"model": {**model, "api_key": PARENT_KEY}}
+    settings = {"model": {**model, "api_key": PARENT_KEY}, "agent": {"api_max_retries": 1}}
     (scene.home / "config.yaml").write_text(json.dumps(settings), encoding="utf-8")
     (scene.home / "policy.yaml").write_text(scene.policy, encoding="utf-8")
     return scene
@@ -78,16 +80,24 @@ def test_one_line_turns_it_on(installed: Scene) -> None:
     assert end.status == "completed"
 
 
-def test_a_host_that_is_connected_and_loads_no_plugin_delegates_nowhere(
-    installed: Scene,
-) -> None:
+@pytest.fixture
+def connected(installed: Scene) -> Scene:
+    """A home with what `policy-router connect` writes."""
     policy, config = installed.home / "policy.yaml", installed.home / "config.yaml"
-    words = ["connect", "hermes-agent", str(policy), "--settings", str(config)]
-    assert main(words) == 0
-    said = ask(installed)
-    assert said["results"][0]["summary"] == "Done by far."
-    installed.main.asked.clear()
-    said = ask(installed, HERMES_SAFE_MODE="1")
+    assert main(["connect", "hermes-agent", str(policy), "--settings", str(config)]) == 0
+    return installed
+
+
+def test_one_command_connects_it(connected: Scene) -> None:
+    assert ask(connected)["results"][0]["summary"] == "Done by far."
+    assert connected.far.models() == ["large-model"]
+    assert children_at_the_parent(connected) == []
+
+
+def test_a_host_that_is_connected_and_loads_no_plugin_delegates_nowhere(
+    connected: Scene,
+) -> None:
+    said = ask(connected, HERMES_SAFE_MODE="1")
     assert "Done" not in str(said["results"][0]["summary"])
-    assert len(installed.far.asked) == 1
-    assert children_at_the_parent(installed) == []
+    assert connected.far.asked == connected.near.asked == []
+    assert children_at_the_parent(connected) == []
