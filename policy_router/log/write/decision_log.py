@@ -153,7 +153,7 @@ class DecisionLog(Closeable):
         self._chain: Chain | None = None
         self._is_failing = False
         self._kept: set[str] = set()
-        self._told: set[UsedPolicy] = set()
+        self._written: set[UsedPolicy] = set()
         self._known: WeakSet[Policy] = WeakSet()
         self._looked = 0  # when the policies were last seen to be there
 
@@ -344,7 +344,7 @@ class DecisionLog(Closeable):
             self._chain = self._chain or self._opened()
             new = self._keep_policies(drafts)
             told = [Draft(Kind.GAP, drafts[0].time, gap=missing)] if missing else []
-            lines = dict.fromkeys(it for it in new.values() if it not in self._told)
+            lines = dict.fromkeys(it for it in new.values() if it not in self._written)
             told += [Draft(Kind.POLICY, drafts[0].time, used=it) for it in lines]
             self._chain.write([*told, *drafts])
         except BaseException as problem:
@@ -354,7 +354,7 @@ class DecisionLog(Closeable):
             return error
         if missing:
             self._unlogged.forget(missing)
-        self._told.update(new.values())
+        self._written.update(new.values())
         self._known.update(new)
         if self._is_failing:
             LOGGER.warning("the log %s can be written again", self.folder.path)
@@ -399,7 +399,7 @@ class DecisionLog(Closeable):
         """
         if isinstance(problem, FileNotFoundError) and self._chain is not None:
             self._chain.release()
-            self._chain, self._kept, self._told, self._known = None, set(), set(), WeakSet()
+            self._chain, self._kept, self._written, self._known = None, set(), set(), WeakSet()
         error = LogError(str(self.folder.path), _reason(problem))
         self._unlogged.count(self._done(drafts), error)
         if not self._is_failing:
