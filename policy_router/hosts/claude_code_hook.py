@@ -203,30 +203,19 @@ def answer_of(
     target = decision["target"]
     alias = _alias(target, environ)
     if alias is None:
-        known = ", ".join(ALIASES)
         return denied(
-            "unreachable_model: the policy selects `"
-            + target["model"]
-            + "`, and Claude Code takes "
-            "only " + known + "; ANTHROPIC_DEFAULT_SONNET_MODEL, for example, says what one means"
+            f"unreachable_model: the policy selects `{target['model']}`, and Claude Code takes "
+            f"only {', '.join(ALIASES)}; ANTHROPIC_DEFAULT_SONNET_MODEL, for example, says what "
+            "one of them means"
         )
     parameters = dict(target.get("parameters") or {})
-    effort = parameters.pop("reasoning_effort", None)
     changed = {key: value for key, value in given.items() if key != "effort"}
     changed["model"] = alias
-    if effort in EFFORTS:
-        changed["effort"] = effort
-    elif effort is not None:
-        parameters["reasoning_effort"] = effort
-    said: dict[str, Any] = {
-        "hookSpecificOutput": {
-            "hookEventName": "PreToolUse",
-            "updatedInput": changed,
-        }
-    }
-    if parameters:
-        said["systemMessage"] = "policy-router: Claude Code takes no " + ", ".join(parameters)
-    return said
+    if parameters.get("reasoning_effort") in EFFORTS:
+        changed["effort"] = parameters.pop("reasoning_effort")
+    part = {"hookEventName": "PreToolUse", "updatedInput": changed}
+    warning = "policy-router: Claude Code takes no " + ", ".join(parameters)
+    return {"hookSpecificOutput": part, **({"systemMessage": warning} if parameters else {})}
 
 
 def _alias(target: Mapping[str, Any], environ: Mapping[str, str]) -> str | None:
