@@ -452,3 +452,12 @@ class Policy:
         if found is None:
             found = self._prepared.setdefault(prepare, prepare(self))
         return cast("T", found)
+
+    def share(self, prepare: Callable[[Policy], T], result: T) -> None:
+        """Keep the result of a function, which is known from a policy that differs little.
+
+        Args:
+            prepare: the function.
+            result: what it would return.
+        """
+        self._prepared[prepare] = result

@@ -10,8 +10,10 @@ and the part about the target; where the first is false, no candidate is looked 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace as replace_in_policy
 from typing import Any, Final
 
 from msgspec import UNSET, Struct
@@ -221,14 +223,10 @@ class Prepared:
         self._given = _ALWAYS_GIVEN.union(
             f"facts.{fact.name}" for fact in policy.facts.values() if fact.default is not None
         )
-        enforced = [rule for rule in policy.forbid if rule.enforce]
         self._programs: dict[Node, Program] = {}
-        self.forbids = tuple(map(self._forbid, enforced, range(len(enforced))))
+        enforced = [rule for rule in policy.forbid if rule.enforce]
+        self._keep_forbids(map(self._forbid, enforced, range(len(enforced))))
         self.advisory = tuple(rule for rule in policy.forbid if not rule.enforce)
-        self.screened = [it for it in self.forbids if it.request_part is not None]
-        self.always_active = [it for it in self.forbids if it.request_part is None]
-        parts = [it.request_part.tree for it in self.screened if it.request_part]
-        self.request_parts = ConditionIndex(parts, self._given)
         self._allow: dict[tuple[int, Level | None], tuple[Program, ...]] = {}
         self._users: dict[Level | None, Mapping[Program, int]] = {}
         self._possible: dict[tuple[int, Level | None], tuple[PreparedForbid, ...]] = {}
@@ -236,6 +234,23 @@ class Prepared:
         self._offers: dict[int, Offer] = {}
         self._offer_outside = _own_parameters(policy, None)
         self._picks: Picks | None = None
+
+    def _keep_forbids(self, forbids: Iterable[PreparedForbid]) -> None:
+        self.forbids = tuple(forbids)
+        self.screened = [it for it in self.forbids if it.request_part is not None]
+        self.always_active = [it for it in self.forbids if it.request_part is None]
+        parts = [it.request_part.tree for it in self.screened if it.request_part]
+        self.request_parts = ConditionIndex(parts, self._given)
+
+    def without(self, rule: ForbidRule) -> Policy:
+        """Return the policy without a forbid rule; what is worked out is not worked out again."""
+        others = tuple(it for it in self.policy.forbid if it is not rule)
+        found = copy.copy(self)
+        found.policy = replace_in_policy(self.policy, forbid=others)
+        found._keep_forbids(it for it in self.forbids if it.rule is not rule)  # noqa: SLF001 - its own
+        found._possible = {}  # noqa: SLF001 - its own
+        found.policy.share(Prepared, found)
+        return found.policy
 
     def warm(self) -> None:
         """Work out at once what decisions would when they first need it."""

@@ -23,6 +23,7 @@ from policy_router.cel.condition import Condition
 from policy_router.cel.evaluate import FAILURE, Program, Truth
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.prepared import Candidate
+from policy_router.decision.request import moment
 from policy_router.diagnostics.model import Span
 from policy_router.domain import ForbidRule, Level, Note, Policy
 
@@ -95,7 +96,7 @@ class Analysis:
 def analyze(
     policy: Policy,
     *,
-    now: datetime.datetime,
+    now: datetime.datetime | str,
     seconds: float | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Analysis:
@@ -110,6 +111,7 @@ def analyze(
     Raises:
         ModuleNotFoundError: the extra for proofs is not installed.
     """
+    now = moment(now)
     analyst = _Analyst(policy, now, seconds)
     questions = [*analyst.questions()]
     analyst.sample()
@@ -126,6 +128,7 @@ class _Analyst:
         self.asking = Asking([policy], now=now, seconds=seconds)
         self.walk: Walk = self.asking.walks[0]
         self.events = Events(policy)
+        self.idle: set[str] = set()
         self.own = {source.name for source in policy.sources}
 
     def sample(self) -> None:
@@ -141,6 +144,8 @@ class _Analyst:
     def answer(self, item: Item, question: Question) -> AnalysisItem:
         answered = self.asking.ask(question)
         by: tuple[str, ...] = ()
+        if item.kind == "rule" and answered.answer is Answer.NEVER:
+            self.idle.add(str(question.key[1]))  # type: ignore[index]
         if item.kind == "entry" and answered.answer is Answer.CAN:
             by = tuple(self._selecting(question.key[1]))  # type: ignore[index]
         return AnalysisItem(item, answered, by)
@@ -148,6 +153,8 @@ class _Analyst:
     def _selecting(self, position: int) -> Iterator[str]:
         """Yield the rules that select an entry."""
         for ended in self.walk.rules:
+            if ended.rule.id in self.idle:
+                continue
             found = [
                 literal
                 for place, literal in ended.selected.items()
@@ -206,11 +213,12 @@ class _Analyst:
 
     def _about_forbids(self) -> Iterator[tuple[Item, Question]]:
         formula = self.asking.formula
+        places = self._running()
         for rule in self.policy.forbid:
             if not rule.enforce:
                 continue
             hits: dict[int, list[int]] = {}
-            for _, place, literal in self.walk.runs():
+            for place, literal in places:
                 free = self.walk.forbidden(rule, place)[1]
                 hits.setdefault(free, []).append(literal)
             literal = formula.any(
@@ -224,10 +232,18 @@ class _Analyst:
             assumed = (*switches.values(), -off)
             yield item, Question(("forbid", rule.id), literal, confirm, assumed)
 
+    def _running(self) -> list[tuple[Place, int]]:
+        """Return the targets that conditions tell apart, each with whether a task runs on it."""
+        found: dict[object, tuple[Place, list[int]]] = {}
+        for _, place, literal in self.walk.runs():
+            level = place.level if self.walk.level_matters else None
+            key = place if place.entry is None else (place.entry.position, level)
+            found.setdefault(key, (place, []))[1].append(literal)
+        return [(place, self.asking.formula.any(it)) for place, it in found.values()]
+
     def _without(self, rule: ForbidRule) -> Confirm:
         """Confirm that a decision would have another target, or fallback, without a forbid rule."""
-        others = tuple(it for it in self.policy.forbid if it is not rule)
-        policy = replace(self.policy, forbid=others)
+        policy = self.walk.prepared.without(rule)
 
         def confirm(outcomes: Sequence[Outcome]) -> bool:
             found = outcomes[0]

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from policy_router.analysis.outcomes import Outcome
 from policy_router.analysis.proof.conditions import Opaque
 from policy_router.analysis.proof.names import ELEMENT, NOW, Names, Plain
+from policy_router.analysis.proof.sampling import Samples
 from policy_router.analysis.proof.solver import FALSE, TRUE, Formula, OutOfReachError, holds_in
 from policy_router.analysis.proof.terms import Items, Number, Text
 from policy_router.analysis.proof.walk import Walk
@@ -36,6 +37,7 @@ Moment: TypeAlias = datetime.datetime
 Progress: TypeAlias = Callable[[int, int], object]
 
 _ROUNDS: Final = 24
+_NEAR: Final = 25
 
 
 class Answer(StrEnum):
@@ -152,6 +154,8 @@ class Asking:
         self.walks = [Walk(self.formula, self.names, it, self.wishes) for it in policies]
         self.now = now
         self.policies = policies
+        self._samples: Samples | None = None
+        self._settled: dict[tuple[int, tuple[int, ...]], Answered] = {}
         self.known: dict[Hashable, list[tuple[Plain, Moment]]] = {}
         for each in self.walks:
             for condition in each.policy.assumptions:
@@ -169,7 +173,16 @@ class Asking:
             question: the question.
             small: whether the request is made as small as it goes.
         """
-        for request, now in self.known.get(question.key, ())[:3]:
+        settled = self._settled.get((question.literal, question.assumed))
+        if settled is not None:
+            return replace(settled, key=question.key)
+        found = self._ask(question, small=small)
+        if not question.assumed:
+            self._settled[question.literal, question.assumed] = found
+        return found
+
+    def _ask(self, question: Question, *, small: bool) -> Answered:
+        for request, now in self.known.get(question.key, ()):
             if self._confirmed(question, request, now):
                 return self._can(question, request, now, small=small)
         try:
@@ -190,10 +203,22 @@ class Asking:
             request, now = Witness(self.names, model, self.now).request(self.wishes.values())
             if self._confirmed(question, request, now):
                 return self._can(question, request, now, small=small)
+            near = self._near(question, request, now)
+            if near is not None:
+                return self._can(question, *near, small=small)
             cause = self._refine(model, request, now) or Cause(_UNKNOWN)
             if cause.text == _UNKNOWN:
                 break
         return Answered(question.key, Answer.UNDECIDED, cause=cause)
+
+    def _near(self, question: Question, request: Plain, now: Moment) -> tuple[Plain, Moment] | None:
+        """Look for an example around a request that is nearly one."""
+        if self._samples is None:
+            self._samples = Samples(self.names, self.now)
+        for other, then in self._samples.near(request, now, _NEAR):
+            if self._confirmed(question, other, then):
+                return other, then
+        return None
 
     def _can(self, question: Question, request: Plain, now: Moment, *, small: bool) -> Answered:
         if small:

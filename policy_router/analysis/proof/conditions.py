@@ -15,6 +15,7 @@ from policy_router.analysis.proof.names import ELEMENT, Names, Seen, conditions_
 from policy_router.analysis.proof.numbers import MonotoneNumbers, node_name
 from policy_router.analysis.proof.solver import FALSE, TRUE, Formula
 from policy_router.analysis.proof.terms import INT_MAX, INT_MIN, Items, Number, Text
+from policy_router.analysis.proof.visits import Visits
 from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
@@ -40,11 +41,12 @@ from policy_router.cel.ast import (
 from policy_router.cel.condition import Condition
 from policy_router.cel.evaluate import (
     FAILURE,
+    MAX_ELEMENTS,
     MAX_ELEMENTS_OF_DECISION,
     Program,
     frame_of,
 )
-from policy_router.cel.simplify import literal, may_exceed_budget, simplified
+from policy_router.cel.simplify import literal, simplified
 from policy_router.cel.timestamps import Duration, Timestamp
 from policy_router.cel.vocabulary import MAX_ITEMS
 from policy_router.domain import Policy
@@ -106,6 +108,11 @@ class Conditions:
         self._may_fail: dict[tuple[Node, bool], bool] = {}
         self._orders: dict[tuple[int, int], int] = {}
         self._kept: list[Text] = []  # so that no other text gets the id of one that is gone
+        longest = max(
+            (len(it.default) for it in policy.facts.values() if isinstance(it.default, tuple)),
+            default=0,
+        )
+        self._visits = Visits(self._variables, max(MAX_ITEMS, longest))
         self._is_scarce = _may_exceed_decision(policy)
         self._about: Condition | None = None
 
@@ -135,7 +142,9 @@ class Conditions:
         return self.formula.all((within, truths[0])), self.formula.all((within, truths[1]))
 
     def _may_run_out(self, tree: Node) -> bool:
-        return may_exceed_budget(tree) or (self._is_scarce and has_macros(tree))
+        if not has_macros(tree):
+            return False
+        return self._is_scarce or self._visits.of(tree) >= MAX_ELEMENTS
 
     # Truths.
 
@@ -314,6 +323,8 @@ class Conditions:
 
     def _is_in(self, node: Apply) -> Truths:
         item, items = node.arguments
+        if isinstance(items, Loop) and items.macro in {"map", "filter"}:
+            return self._is_in_loop(item, items, node)
         values = self.values(item)
         if isinstance(items, TableOf) and values is not None:
             return self._over(
@@ -330,6 +341,17 @@ class Conditions:
                     return self._opaque(node)
                 cases.append((self._both(where, also), *found))
         return self._over((where, defined, is_in) for where, is_in, defined in cases)
+
+    def _is_in_loop(self, item: Node, items: Loop, node: Apply) -> Truths:
+        """Understand whether something is in a list that a loop makes."""
+        if self.may_fail(_opened(items)) or item.type != STRING:
+            return self._opaque(node)
+        if items.macro == "map":
+            equal = Apply(BOOL, 0, 0, "==", (items.body, item))
+            return self.truth(replace(items, type=BOOL, macro="exists", body=equal))
+        is_there = Apply(BOOL, 0, 0, "in", (item, items.source))
+        is_kept = _written(items.body, {items.variable: item})
+        return self.truth(Apply(BOOL, 0, 0, "&&", (is_there, is_kept)))
 
     def _is_one_of(self, value: Any, words: Any) -> int:
         if isinstance(value, Text):
@@ -393,7 +415,7 @@ class Conditions:
                 return [(TRUE, node.items)]
             case Attribute() if node.path.startswith("variables."):
                 tree = self._variables[node.path.removeprefix("variables.")].tree
-                return None if may_exceed_budget(tree) else self.lists(tree)
+                return None if self._may_run_out(tree) else self.lists(tree)
             case Attribute():
                 return [
                     (it.where, _parts(it.value)) for it in self.names.seen(self.policy, node.path)
@@ -419,6 +441,8 @@ class Conditions:
     # Loops.
 
     def _loop(self, node: Loop) -> Truths:
+        if (other := self._unfolded(node)) is not None:
+            return self.truth(other)
         lists = self.lists(node.source)
         if lists is None or node.macro not in {"all", "exists", "exists_one"} or len(lists) > 8:  # noqa: PLR2004
             return self._opaque(node)
@@ -430,6 +454,24 @@ class Conditions:
             true.append(self._both(where, found[0]))
             false.append(self._both(where, found[1]))
         return self.formula.any(true), self.formula.any(false)
+
+    def _unfolded(self, node: Loop) -> Loop | None:
+        """Return a loop over another loop's list as one over the list below."""
+        inner = node.source
+        if not isinstance(inner, Loop) or node.macro not in {"all", "exists"}:
+            return None
+        if inner.macro not in {"map", "filter"} or self.may_fail(_opened(inner)):
+            return None
+        if inner.macro == "map":
+            body = _written(node.body, {node.variable: inner.body})
+        else:
+            here = _written(node.body, {node.variable: LoopVariable(STRING, 0, 0, inner.variable)})
+            kept = inner.body
+            if node.macro == "exists":
+                body = Apply(BOOL, 0, 0, "&&", (kept, here))
+            else:
+                body = Apply(BOOL, 0, 0, "||", (Apply(BOOL, 0, 0, "!", (kept,)), here))
+        return replace(node, variable=inner.variable, source=inner.source, body=body)
 
     def _walked(self, node: Loop, parts: Sequence[Items | Node]) -> Truths | None:
         if _size(node.body) > _MOST_PIECES:
@@ -464,7 +506,7 @@ class Conditions:
     def _some_of(self, node: Loop, items: Items, side: int) -> Truths:
         """Return whether the body is so for an element, and whether it is not for any."""
         formula = self.formula
-        is_total = not self.may_fail(_written(node.body, {node.variable: _ANY_TEXT}))
+        is_total = not self.may_fail(_opened(node))
         true = formula.new()
         false = -true if is_total else formula.new()
         instances = self._instances(node, items)
@@ -496,7 +538,7 @@ class Conditions:
         formula = self.formula
         true, false = formula.new(), formula.new()
         formula.add(-true, -false)
-        if not self.may_fail(_written(node.body, {node.variable: _ANY_TEXT})):
+        if not self.may_fail(_opened(node)):
             formula.add(true, false)
         words = self._instances(node, items)
         name, is_in = self.names.element(items)
@@ -536,9 +578,9 @@ class Conditions:
                 return [(TRUE, node.value)]
             case Attribute() if node.path.startswith("variables."):
                 tree = self._variables[node.path.removeprefix("variables.")].tree
-                return None if may_exceed_budget(tree) else self.values(tree)
+                return None if self._may_run_out(tree) else self.values(tree)
             case Attribute() if node.path.startswith("target."):
-                return None
+                return []  # what is known of a target is written in: this name is absent
             case Attribute():
                 if node.type not in {STRING, INT, DOUBLE, TIMESTAMP}:
                     return None
@@ -566,7 +608,7 @@ class Conditions:
                 found = self._size_of(node)
                 if found is not None:
                     return found
-            case "+" | "-" | "neg" | "double" | "int":
+            case "+" | "-" | "*" | "/" | "%" | "neg" | "double" | "int":
                 found = MonotoneNumbers(self).values(node)
                 if found is not None:
                     return found
@@ -810,8 +852,14 @@ def _may_exceed_decision(policy: Policy) -> bool:
     for condition in conditions_of(policy):
         loops = sum(isinstance(part, Loop) for part in walk(condition.tree))
         aimed = any(path.startswith("target.") for path in condition.reads)
-        elements += loops * MAX_ITEMS * (candidates if aimed else 1)
+        visited = min(loops * MAX_ITEMS, MAX_ELEMENTS) if loops < 2 else MAX_ELEMENTS  # noqa: PLR2004 - may be nested
+        elements += visited * (candidates if aimed else 1) if loops else 0
     return elements >= MAX_ELEMENTS_OF_DECISION
+
+
+def _opened(loop: Loop) -> Node:
+    """Return the body of a loop with any text for its variable."""
+    return _written(loop.body, {loop.variable: _ANY_TEXT})
 
 
 def _bool(seen: Seen) -> int:

@@ -39,7 +39,47 @@ class MonotoneNumbers:
             return self._mapped(node.arguments[0], float, -(2.0**63), 2.0**63)
         if node.function in {"+", "-"} and node.type == INT:
             return self._sum(node)
+        if node.function in {"*", "/", "%"} and node.type == INT:
+            return self._product(node)
         return None
+
+    def _constant(self, node: Node) -> int | None:
+        values = self._conditions.values(node)
+        if values is None or len(values) != 1 or values[0][0] != TRUE:
+            return None
+        return None if isinstance(values[0][1], Number) else int(values[0][1])
+
+    def _product(self, node: Apply) -> Values | None:
+        left, right = node.arguments
+        one, two = self._constant(left), self._constant(right)
+        if node.function == "*":
+            term, factor = (right, one) if one is not None else (left, two)
+            if factor is None:
+                return None
+            return self._mapped(term, lambda it: it * factor, INT_MIN, INT_MAX)
+        if node.function == "/" and two:
+            return self._mapped(left, lambda it: _quotient(it, two), INT_MIN, INT_MAX)
+        if one is not None and abs(one) <= _SMALL:
+            return self._divided(node.function, one, right)
+        return None
+
+    def _divided(self, sign: str, dividend: int, node: Node) -> Values | None:
+        """Divide a small constant: a larger divisor makes no difference."""
+        values = self._conditions.values(node)
+        if values is None:
+            return None
+        found: Values = []
+        all_, bound = self._conditions.formula.all, abs(dividend)
+        for where, value in values:
+            for divisor in range(-bound, bound + 1):
+                at = self._conditions.comparison("==", value, divisor)
+                if divisor and at != -TRUE:
+                    found.append((all_((where, at)), _divide(sign, dividend, divisor)))
+            for outside in (("<", -bound), (">", bound)):
+                there = all_((where, self._conditions.comparison(outside[0], value, outside[1])))
+                if there != -TRUE:
+                    found.append((there, _divide(sign, dividend, bound + 1)))
+        return found
 
     def _sum(self, node: Apply) -> Values | None:
         left, right = node.arguments
@@ -79,6 +119,19 @@ class MonotoneNumbers:
 
 def _line(sign: int, shift: int) -> Callable[[Any], Any]:
     return lambda it: sign * it + shift
+
+
+_SMALL = 12
+
+
+def _quotient(dividend: int, divisor: int) -> int:
+    size = abs(dividend) // abs(divisor)
+    return size if (dividend < 0) is (divisor < 0) else -size
+
+
+def _divide(sign: str, dividend: int, divisor: int) -> int:
+    quotient = _quotient(dividend, divisor)
+    return quotient if sign == "/" else dividend - divisor * quotient
 
 
 class _Mapped:

@@ -61,6 +61,19 @@ class Samples:
             some = [it for it in paths if self._chance.random() < 0.5]  # noqa: PLR2004 - half
             yield self._request({path: self._any(path) for path in some})
 
+    def near(
+        self, request: Plain, now: datetime.datetime, count: int
+    ) -> Iterator[tuple[Plain, datetime.datetime]]:
+        """Yield requests that differ from one in some names."""
+        paths = [*self._values]
+        for _ in range(count if paths else 0):
+            some = self._chance.sample(paths, min(len(paths), self._chance.choice((1, 1, 2, 3))))
+            other, then = self._request({path: self._any(path) for path in some})
+            found = {section: {**content} for section, content in request.items()}
+            for section, content in other.items():
+                found.setdefault(section, {}).update(content)
+            yield found, then if NOW in some else now
+
     def _any(self, path: str) -> Any:
         values = self._values[path]
         if isinstance(self._names.terms[path], Items):

@@ -148,7 +148,7 @@ def holds_in(model: list[int], literal: int) -> bool:
 
 def _new_solver() -> Any:
     try:
-        from pysat.solvers import Cadical195  # noqa: PLC0415 - an extra
+        from pysat.solvers import Cadical195
     except ModuleNotFoundError:
         reason = "proofs need the extra `prove`: pip install 'policy-router[prove]'"
         raise ModuleNotFoundError(reason) from None

@@ -54,6 +54,8 @@ class Place:
     entry: PoolEntry | None = None
     known: Known = field(default_factory=dict)
     """What stands for the names of the target."""
+    marks: dict[str, int] = field(default_factory=dict)
+    """For each of these names a number: equal ones stand for the same."""
 
     @classmethod
     def of(cls, entry: PoolEntry, level: Level) -> Place:
@@ -130,6 +132,7 @@ class Walk:
         rules: how each of its rules may end.
         nothing: whether no rule ends the walk.
         switches: for each forbid rule that is enforced, whether it is there.
+        level_matters: whether a condition looks at the level of a target.
     """
 
     def __init__(
@@ -153,8 +156,9 @@ class Walk:
         self.switches = {rule.id: formula.new() for rule in policy.forbid if rule.enforce}
         self._forbids: dict[object, Truths] = {}
         self._guards: dict[object, tuple[int, ...]] = {}
+        self._marks: dict[Node | None, int] = {}
         self._paths: dict[int, tuple[str, ...]] = {}
-        self._level_matters = any("target.level" in it.reads for it in conditions_of(policy))
+        self.level_matters = any("target.level" in it.reads for it in conditions_of(policy))
         self._admitted: dict[tuple[Place, bool], int] = {}
         self._places: dict[object, Place] = {}
         self._when = [self._truths_of(rule) for rule in policy.precedence]
@@ -397,7 +401,7 @@ class Walk:
         entry = place.entry
         key: object = place
         if entry is not None:
-            key = entry.position, place.level if self._level_matters else None
+            key = entry.position, place.level if self.level_matters else None
         found = self._guards.get(key)
         if found is None:
             found = self._guards[key] = tuple(self._asked(place))
@@ -425,17 +429,35 @@ class Walk:
 
     def forbidden(self, rule: ForbidRule, place: Place) -> Truths:
         """Return what a forbid rule comes to for a target."""
-        return self.about(rule.when, place.known)
+        return self.about(rule.when, place.known, self._marks_of(place))
 
-    def about(self, condition: Condition, known: Known) -> Truths:
-        """Return what a condition comes to where some names stand for others."""
+    def _marks_of(self, place: Place) -> dict[str, int]:
+        if not place.marks:
+            place.marks.update((path, self._mark(node)) for path, node in place.known.items())
+        return place.marks
+
+    def _mark(self, node: Node | None) -> int:
+        return self._marks.setdefault(node, len(self._marks))
+
+    def about(
+        self, condition: Condition, known: Known, marks: Mapping[str, int] | None = None
+    ) -> Truths:
+        """Return what a condition comes to where some names stand for others.
+
+        Args:
+            condition: the condition.
+            known: what the names stand for.
+            marks: the same as numbers, which are quicker to look up.
+        """
         paths = self._paths.get(id(condition))
         if paths is None:
             read = sorted(
                 it for it in condition.reads if it in _OUTCOME or it.startswith("target.")
             )
             paths = self._paths[id(condition)] = tuple(read)
-        key = id(condition), tuple([known.get(path) for path in paths])
+        if marks is None:
+            marks = {path: self._mark(known.get(path)) for path in paths}
+        key = id(condition), tuple([marks.get(path) for path in paths])
         found = self._forbids.get(key)
         if found is None:
             tree = simplified(

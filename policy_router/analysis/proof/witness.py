@@ -7,6 +7,7 @@ lets the evaluator decide it before it is shown.
 from __future__ import annotations
 
 import datetime
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -23,6 +24,7 @@ _MICROSECOND: Final = TICKS // 1_000_000
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 _MOST_TRIES: Final = 3_000
 _LONGEST_LIST: Final = 1_000
+_MOST_ORDERS: Final = 24
 
 
 class Witness:
@@ -206,10 +208,12 @@ class Witness:
         found.update((word, None) for word, is_in in items.words.items() if self._holds(is_in))
         if self._holds(items.other) and not any(it not in items.words for it in found):
             found[self._fresh([])] = None
-        low, _ = self._between(items.size)
+        low, high = self._between(items.size)
+        wanted = [(it.test, self._holds(it.literal)) for it in items.questions.values()]
         elements = [*found]
-        while elements and len(elements) < min(low, _LONGEST_LIST):
-            elements.append(elements[-1])
+        for elements in _lists([*found], min(low, _LONGEST_LIST), high):
+            if all(test(tuple(elements)) is is_so for test, is_so in wanted):
+                break
         return elements
 
     # Wishes.
@@ -230,6 +234,18 @@ class Witness:
             if self._holds(literal):
                 return value
         return self._fresh([])
+
+
+def _lists(elements: list[str], low: int, high: int) -> Iterator[list[str]]:
+    """Yield lists of all of some elements, with some of them again, in some orders."""
+    padded = [*elements, *elements[-1:] * max(0, low - len(elements))]
+    yield padded
+    for more in (0, 1, 2):
+        for again in dict.fromkeys(elements) if more else ("",):
+            longer = [*padded, *[again] * more]
+            if len(longer) <= high:
+                yield from map(list, itertools.islice(itertools.permutations(longer), _MOST_ORDERS))
+    yield padded
 
 
 def _ticks(now: datetime.datetime) -> int:
