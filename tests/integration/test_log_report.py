@@ -322,6 +322,7 @@ def test_times_and_values_say_what_counts(audit: tuple[Path, Planted]) -> None:
         and "internal" in case.request["task"]["labels"]
     ]
     assert same(table_of(report), plain_table(wanted, ("model",)))
+    assert report.total["orphans"] == 0  # nothing is known of them that a value could be
     assert report.first == min(it.line["time"] for it in wanted)
     assert report.last == max(it.line["time"] for it in wanted)
 
