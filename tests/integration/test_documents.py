@@ -159,6 +159,24 @@ def test_the_command_line_page_shows_a_real_matrix(
     assert capsys.readouterr().out == printed
 
 
+def test_the_page_about_proof_shows_what_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs" / "proof.md"
+    policy = blocks(page, "yaml")[0]
+    (tmp_path / "policy.yaml").write_text(policy)
+    (tmp_path / "new.yaml").write_text(policy.replace(' && caller.team != "hr"', ""))
+    monkeypatch.chdir(tmp_path)
+    shown = "".join(blocks(page, "console"))
+    for command, output in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", shown, re.MULTILINE):
+        if command.startswith("policy-router "):
+            command_line(shlex.split(command)[1:])
+            assert capsys.readouterr().out == output
+    assert executed(blocks(page, "python")[0], capsys) == (
+        "never `pick` of entry `other` wins\n['violated', 'holds']\nTrue\n"
+    )
+
+
 def test_the_testing_page_knows_every_key_of_a_suite() -> None:
     text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
     schema = json.loads((ROOT / "schemas" / "policy-test.schema.json").read_bytes())

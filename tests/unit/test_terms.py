@@ -41,7 +41,7 @@ passed path pause pedantic penalty pending percent pick piece place planned poll
 presence prev price progress prove prune pruned pseudonyms publish purpose queue ran rate read
 reader ready reason reasoning refused release reload remaining replaced reply report requested
 require required result retry root rotate router run schema scope second secret section seed sent
-seq serve served session severity shorten signature signer silent since size skip skipped slots
+seq serve served session severity share shorten signature signer silent since size skip skipped slots
 source span spent state status stream strength strict support system tag team temperature text
 thinking threshold time timeout title tls to token tool top total trace transport twice type
 unchanged uncovered unexplained unfit unknown unlogged unreadable unsupported until url usable usd
