@@ -46,38 +46,36 @@ async function asked(path, values) {
   return answer.json();
 }
 
-// What the service knows of a place in the rules. A version without it answers 404 once.
-let knowsPlaces = true;
-async function atPlace(view, offset, what) {
-  if (!knowsPlaces) return null;
-  try {
-    return await asked("/pages/playground/place", { policy: view.state.doc.toString(), offset, what });
-  } catch (problem) {
-    if (problem.message === "404") knowsPlaces = false;
-    return null;
-  }
+// What the service knows of a place in the rules. Columns count characters, from 1.
+async function atPlace(view, offset) {
+  const line = view.state.doc.lineAt(offset);
+  const column = [...line.text.slice(0, offset - line.from)].length + 1;
+  const policy = view.state.doc.toString();
+  return asked("/pages/playground/place", { policy, line: line.number, column }).catch(() => null);
 }
 
 async function completed(context) {
   const word = context.matchBefore(/[\w.-]*/);
   if (!context.explicit && (!word || word.from === word.to)) return null;
-  const found = await atPlace(context.view, context.pos, "complete");
+  const found = await atPlace(context.view, context.pos);
   if (!found || !found.items.length) return null;
   return {
-    from: found.start,
-    options: found.items.map((it) => ({ label: it.label, detail: it.detail, info: it.about || undefined })),
-    validFor: /^[\w-]*$/,
+    from: context.pos - found.items[0].replaced,
+    options: found.items.map((it) => ({ label: it.text, detail: it.type, info: it.about || undefined })),
   };
 }
 
 const hovered = hoverTooltip(async (view, pos) => {
-  const found = await atPlace(view, pos, "describe");
-  if (!found || !found.text) return null;
+  const known = await atPlace(view, pos);
+  const found = known && known.found;
+  if (!found || !(found.about || found.type)) return null;
   return {
-    pos: found.start, end: found.end, above: true,
+    pos: placed(view, ...found.start), end: placed(view, ...found.end), above: true,
     create() {
       const dom = document.createElement("div");
-      dom.textContent = found.text;
+      const name = document.createElement("b");
+      name.textContent = found.name;
+      dom.append(name, ` ${found.type}\n${found.about}`);
       return { dom };
     },
   };
@@ -99,7 +97,7 @@ function edited(area, label, extras) {
       extensions: [
         lineNumbers(), history(), drawSelection(), indentOnInput(), bracketMatching(), closeBrackets(),
         highlightActiveLine(), syntaxHighlighting(colours), yaml(), look, EditorView.lineWrapping,
-        EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "false" }),
+        EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "false", tabindex: "0" }),
         keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...historyKeymap, ...completionKeymap, ...lintKeymap]),
         EditorView.updateListener.of((update) => {
           if (!update.docChanged) return;

@@ -112,7 +112,8 @@ class Plan:
         """
         self.policy, self.task = policy, task
         self._legs, self._rules, self._clock = legs, rules, clock
-        self._steps = attempt_plan((target, *task.fallbacks), rules)
+        self._targets = (target, *task.fallbacks)
+        self._steps = attempt_plan(self._targets, rules)
         self._leg: Leg | None = None
         self._call: Call | None = None
         self._slot: Slot | None = None
@@ -158,6 +159,16 @@ class Plan:
         while self._pause is not None:
             self._resume()
         return self._handed_out()
+
+    @property
+    def remaining(self) -> tuple[Leg, ...]:
+        """The legs after the call at hand that can be called, for a host that goes there itself."""
+        leg = self.leg
+        if leg is None:
+            return ()
+        others = self._targets[self._targets.index(leg.target) + 1 :]
+        made = [self._legs.leg(self.policy, it, self.task.session_id) for it in others]
+        return tuple(it for it in made if isinstance(it, Leg))
 
     @property
     def pause(self) -> float:

@@ -17,7 +17,10 @@ _TARGET: Final = re.compile(r'([^\s()"]+) \(\S+( at \S+)?\)')
 
 
 def fitted(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Container[int] = ()
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: Container[int] = (),
+    whole: Container[int] = (),
 ) -> str:
     """Return a table of at most 80 columns: the widest of its texts are cut, and numbers never.
 
@@ -25,13 +28,16 @@ def fitted(
         heads: the names of the columns.
         rows: the cells.
         numbers: the columns that are numbers, which end below each other.
+        whole: the columns that are not cut, such as ids.
     """
     lines = [list(heads), *map(list, rows)]
-    if max(sum(map(width, line)) + 2 * (len(heads) - 1) for line in lines) > COLUMNS:
+    if _columns(_widths(lines)) > COLUMNS:
         lines = [[*map(_without_model, line)] for line in lines]
-    widths = [max(width(line[column]) for line in lines) for column in range(len(heads))]
-    while sum(widths) + 2 * (len(widths) - 1) > COLUMNS:
-        texts = [it for it in range(len(widths)) if it not in numbers]
+    widths = _widths(lines)
+    texts = [
+        column for column in range(len(widths)) if column not in numbers and column not in whole
+    ]
+    while _columns(widths) > COLUMNS:
         widest = max(texts, key=widths.__getitem__)
         if widths[widest] <= _NARROWEST:
             break
@@ -43,6 +49,14 @@ def fitted(
             elif width(line[column]) > wanted:
                 line[column] = f"{cut(line[column], wanted - 1)}…"
     return table(lines[0], lines[1:])
+
+
+def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(width, column)) for column in zip(*lines, strict=True)]
+
+
+def _columns(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
 
 
 def _without_model(cell: str) -> str:

@@ -72,6 +72,10 @@ class ChildRun:
         """Wait on the running event loop, like :meth:`leg`."""
         return self._found(await self.plan.ready_async())
 
+    def leg_now(self) -> Leg:
+        """Return the leg of the next call without waiting, like :meth:`leg`."""
+        return self._found(self.plan.leg)
+
     def _found(self, leg: Leg | None) -> Leg:
         if leg is None:
             raise RefusedError(self.refused)

@@ -18,16 +18,17 @@ import os
 import signal
 import socket
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 SECONDS = 20
 """How long a decision may take: less than the time that Claude Code gives a hook."""
 TIMEOUT = 60
-"""The time that Claude Code is told to give the hook, in seconds."""
+"""The time that Claude Code is to give the hook, in seconds."""
 ALIASES = ("sonnet", "opus", "haiku", "fable")
 """The names of models that the tool takes."""
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -37,6 +38,8 @@ TOOLS = "Agent|Task|Workflow"
 
 _ENDS = ("PostToolUse", "SubagentStop")
 _BYTES_PER_TOKEN = 4
+_LOOK_SECONDS = 0.05
+_TRANSCRIPT_SECONDS = 5
 _MOST = 16 << 20
 _USUAL = "general-purpose"
 _WORKFLOW = "a workflow starts sub-agents that nobody decides about: use Agent for each of them"
@@ -73,7 +76,9 @@ def _late(*_: object) -> None:
 def _say(said: Mapping[str, Any]) -> int:
     """Write the answer; where that fails too, the exit code denies."""
     try:
-        os.write(1, json.dumps(said).encode())
+        content = json.dumps(said).encode()
+        while content:
+            content = content[os.write(1, content) :]
     except BaseException:
         return 2
     return 0
@@ -135,7 +140,7 @@ def _decided(request: Mapping[str, Any], options: Mapping[str, str]) -> dict[str
 
 
 def _with_packages() -> None:
-    """Make what is installed known, which Python was told to leave out."""
+    """Make what is installed known, which Python was to leave out."""
     gc.disable()  # the process ends before there is garbage
     if sys.flags.no_site:
         import site
@@ -145,22 +150,22 @@ def _with_packages() -> None:
 
 def _ask(options: Mapping[str, str], path: str, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what a service says; None where none listens."""
-    link = socket.socket(socket.AF_UNIX)
-    try:
-        link.connect(os.path.join(options["--home"], "socket"))
-    except (FileNotFoundError, ConnectionRefusedError):
-        return None
     body = json.dumps(asked).encode()
     head = (
         "POST " + path + " HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
         "content-type: application/json\r\ncontent-length: " + str(len(body)) + "\r\n\r\n"
     )
-    link.sendall(head.encode() + body)
     answer = bytearray()
-    while piece := link.recv(65536):
-        answer += piece
-        if len(answer) > _MOST:
-            raise ValueError("the answer is too long")
+    with socket.socket(socket.AF_UNIX) as link:
+        try:
+            link.connect(os.path.join(options["--home"], "socket"))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        link.sendall(head.encode() + body)
+        while piece := link.recv(65536):
+            answer += piece
+            if len(answer) > _MOST:
+                raise ValueError("the answer is too long")
     first, _, content = bytes(answer).partition(b"\r\n\r\n")
     said: dict[str, Any] = json.loads(_unchunked(content) if b"chunked" in first else content)
     if first.split(b" ", 2)[1] == b"200":
@@ -255,9 +260,9 @@ def denied(why: str) -> dict[str, Any]:
 # the background, under that of the sub-agent.
 
 
-def running(told: Mapping[str, Any]) -> str | None:
+def running(notice: Mapping[str, Any]) -> str | None:
     """Return the id of a sub-agent that goes on in the background; None where it has ended."""
-    response = told["tool_response"]
+    response = notice["tool_response"]
     return str(response["agentId"]) if response.get("status") == "async_launched" else None
 
 
@@ -268,27 +273,40 @@ def outcome_of(response: Mapping[str, Any]) -> dict[str, Any]:
     return {"status": status, **({"served_model": model} if model else {}), **_tokens([usage])}
 
 
-def transcript_of(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what came of a sub-agent, by the transcript that it leaves."""
-    usages: dict[str, dict[str, Any]] = {}
-    models: list[str] = []
-    with open(told["agent_transcript_path"], encoding="utf-8") as lines:
-        for line in lines:
-            message = json.loads(line).get("message") or {}
-            if message.get("role") == "assistant" and message.get("usage"):
-                usages[message.get("id", line)] = message["usage"]
-                models.append(str(message.get("model") or ""))
-    model = {"served_model": models[-1]} if models and models[-1] else {}
-    return {"status": "completed" if models else "failed", **model, **_tokens(usages.values())}
+def transcript_of(notice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what came of a sub-agent, by the transcript that it leaves.
+
+    Claude Code writes it while the hook runs, so it is waited for.
+    """
+    until = time.monotonic() + _TRANSCRIPT_SECONDS
+    messages = _said_in(notice["agent_transcript_path"])
+    while not messages and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
+        messages = _said_in(notice["agent_transcript_path"])
+    has_ended = notice.get("last_assistant_message") or messages
+    found: dict[str, Any] = {"status": "completed" if has_ended else "failed"}
+    if messages:
+        *_, last = messages.values()
+        model = {"served_model": last["model"]} if last.get("model") else {}
+        found.update(model, **_tokens([message["usage"] for message in messages.values()]))
+    return found
 
 
-def _tokens(usages: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+def _said_in(path: str) -> dict[str, dict[str, Any]]:
+    """Return what a model has said in a transcript, by the ids of messages."""
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as lines:
+        said = [json.loads(line).get("message") or {} for line in lines if line.endswith("\n")]
+    return {it["id"]: it for it in said if it.get("role") == "assistant" and it.get("usage")}
+
+
+def _tokens(usages: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    found = list(usages)
-    read = sum(usage.get(name) or 0 for usage in found for name in names)
+    read = sum(usage.get(name) or 0 for usage in usages for name in names)
     return {
         "input_tokens": read,
-        "output_tokens": sum(usage.get("output_tokens") or 0 for usage in found),
+        "output_tokens": sum(usage.get("output_tokens") or 0 for usage in usages),
     }
 
 
@@ -305,20 +323,23 @@ def _keep(options: Mapping[str, str], name: str, known: Mapping[str, str]) -> No
         json.dump(known, file)
 
 
-def _report(told: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
+def _report(notice: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
     """Log the end of a sub-agent, or keep its decision until then."""
-    is_call = told["hook_event_name"] == "PostToolUse"
-    place = _place(options, told["tool_use_id" if is_call else "agent_id"])
+    is_call = notice["hook_event_name"] == "PostToolUse"
+    place = _place(options, notice["tool_use_id" if is_call else "agent_id"])
     if not os.path.exists(place):
         return {}
-    agent = running(told) if is_call else None
+    agent = running(notice) if is_call else None
     if agent is not None:
         os.replace(place, _place(options, agent))
         return {}
     with open(place, encoding="utf-8") as file:
         known = json.load(file)
     os.remove(place)
-    report = {**known, **(outcome_of(told["tool_response"]) if is_call else transcript_of(told))}
+    report = {
+        **known,
+        **(outcome_of(notice["tool_response"]) if is_call else transcript_of(notice)),
+    }
     if _ask(options, "/v1/executions", report) is None:
         _with_packages()
         from policy_router.hosts.claude_code import report_once

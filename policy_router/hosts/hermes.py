@@ -23,10 +23,9 @@ from policy_router.hosts.chat_call import answer_of, call
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.policy_host import PolicyHost
 from policy_router.hosts.refused import POLICY_UNAVAILABLE, Refused
+from policy_router.hosts.settings_files import NOWHERE
 
 PLUGIN: Final = "policy-router"
-NOWHERE: Final = "http://127.0.0.1:9/policy-router"
-"""The address of a client that must not be used: the port of ``discard``, where nobody listens."""
 _ROLES: Final = ("leaf", "orchestrator")
 _ROLE: Final = {
     "type": "string",

@@ -95,6 +95,11 @@ class HostPlan:
         return self._looked(self._begun().leg) if self.result is None else None
 
     @property
+    def remaining(self) -> tuple[Leg, ...]:
+        """The legs after the one at hand that can be called, for a host that goes there itself."""
+        return self._begun().remaining if self.result is None else ()
+
+    @property
     def pause(self) -> float:
         """The seconds for which :meth:`ready` waits."""
         return self._begun().pause if self.result is None else 0.0

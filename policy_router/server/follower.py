@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from policy_router.domain import WISHES
 from policy_router.errors import reason_of
 from policy_router.log.entry import UNREADABLE, Kind
 from policy_router.log.folder import LogFolder, Segment
@@ -25,10 +26,12 @@ from policy_router.log.heads import UnknownSchemaError
 from policy_router.server.index import BITS, DAY
 from policy_router.version import VERSION
 
-SCHEMA: Final = f"policy-router/index/v3 {VERSION}"
+SCHEMA: Final = f"policy-router/index/v4 {VERSION}"
 _POLL_SECONDS: Final = 0.2
 _TURN_SECONDS: Final = 2.0
 _BLOCK: Final = 4 * 1024 * 1024
+_BILLION: Final = 1_000_000_000
+_MOST_ROOTS: Final = 100_000
 _TABLES: Final = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE words (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
@@ -41,13 +44,16 @@ CREATE TABLE shapes (
     caller INTEGER, team INTEGER, codes INTEGER, name INTEGER, revision INTEGER);
 CREATE TABLE decisions (
     time INTEGER, nth INTEGER, id TEXT, file INTEGER, place INTEGER, size INTEGER,
-    shape INTEGER, parent TEXT, PRIMARY KEY (time, nth)) WITHOUT ROWID;
+    shape INTEGER, parent TEXT, root TEXT, budget REAL, PRIMARY KEY (time, nth)) WITHOUT ROWID;
 CREATE TABLE days (
     day INTEGER, shape INTEGER, count INTEGER, PRIMARY KEY (day, shape)) WITHOUT ROWID;
 CREATE INDEX by_id ON decisions (id);
 CREATE INDEX by_parent ON decisions (parent) WHERE parent IS NOT NULL;
+CREATE INDEX by_root ON decisions (root) WHERE root IS NOT NULL;
+CREATE INDEX granted ON decisions (budget) WHERE budget IS NOT NULL;
 CREATE TABLE executions (
-    id TEXT, time INTEGER, file INTEGER, place INTEGER, size INTEGER, answer TEXT);
+    id TEXT, time INTEGER, file INTEGER, place INTEGER, size INTEGER, answer TEXT, nano INTEGER);
+CREATE INDEX executions_by_cost ON executions (nano) WHERE nano IS NOT NULL;
 CREATE INDEX executions_by_id ON executions (id);
 CREATE INDEX executions_by_answer ON executions (answer) WHERE answer IS NOT NULL;
 """
@@ -58,8 +64,13 @@ class _Caller(Struct, frozen=True):
     team: str = ""
 
 
+class _Budget(Struct, frozen=True):
+    remaining_usd: float | None = None
+
+
 class _Request(Struct, frozen=True):
     caller: _Caller = _Caller()
+    budget: _Budget = _Budget()
 
 
 class _Target(Struct, frozen=True):
@@ -95,6 +106,7 @@ class _Record(Struct, frozen=True):
 
 class _Execution(Struct, frozen=True):
     answer_id: str | None = None
+    cost_usd: float | None = None
 
 
 class _Line(Struct, frozen=True):
@@ -104,6 +116,7 @@ class _Line(Struct, frozen=True):
     time: int
     id: str = ""
     parent: str | None = None
+    root: str | None = None
     record: _Record | UnsetType = UNSET
     execution: _Execution = _Execution()
 
@@ -130,6 +143,7 @@ class Follower:
             tuple(shape): number
             for number, *shape in self._base.execute("SELECT * FROM shapes").fetchall()
         }
+        self._roots: dict[str, str] = {}
         (self._nth,) = self._base.execute("SELECT coalesce(max(nth), 0) FROM decisions").fetchone()
 
     def _opened(self) -> sqlite3.Connection:
@@ -233,15 +247,19 @@ class Follower:
                     read = _LINES.decode(line)
                     if read.kind == Kind.EXECUTION:
                         where = (file, place, len(line))
-                        executions.append((read.id, read.time, *where, read.execution.answer_id))
+                        end = read.execution
+                        nano = None if end.cost_usd is None else round(end.cost_usd * _BILLION)
+                        executions.append((read.id, read.time, *where, end.answer_id, nano))
                     elif isinstance(read.record, _Record):
                         decisions.append(self._row(read, read.record, (file, place, len(line))))
                 place += len(line) + 1
-            marks = ", ".join("?" * 8)
+            marks = ", ".join("?" * 10)
             self._base.executemany(f"INSERT INTO decisions VALUES ({marks})", decisions)  # noqa: S608
             days = Counter((row[0] // DAY, row[6]) for row in decisions)
             self._count((*place, count) for place, count in days.items())
-            self._base.executemany("INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?)", executions)
+            self._base.executemany(
+                "INSERT INTO executions VALUES (?, ?, ?, ?, ?, ?, ?)", executions
+            )
             self._base.execute("UPDATE files SET done = ? WHERE number = ?", [place, file])
         return len(decisions) + len(executions)
 
@@ -255,7 +273,23 @@ class Follower:
 
     def _row(self, line: _Line, record: _Record, where: tuple[int, int, int]) -> tuple[Any, ...]:
         self._nth += 1
-        return (line.time, self._nth, line.id, *where, self._shape(record), line.parent)
+        root, shape = self._root(line), self._shape(record)
+        is_granted = record.decision.level in WISHES and record.decision.outcome == "selected"
+        budget = record.request.budget.remaining_usd if is_granted else None
+        return (line.time, self._nth, line.id, *where, shape, line.parent, root, budget)
+
+    def _root(self, line: _Line) -> str | None:
+        """Return the decision that led to one, the first of all; None where it is that itself."""
+        if line.parent is None or (line.root is not None and line.root != line.id):
+            return line.root if line.root != line.id else None
+        known = self._roots.get(line.parent)
+        if known is None:
+            row = self._base.execute("SELECT root FROM decisions WHERE id = ?", [line.parent])
+            known = (row.fetchone() or (None,))[0] or line.parent
+        if len(self._roots) > _MOST_ROOTS:
+            self._roots.clear()
+        self._roots[line.id] = known
+        return known
 
     def _shape(self, record: _Record) -> int:
         """Return the number of what a decision is found by, which many decisions share."""

@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from policy_router.analysis import Suite
+from policy_router.analysis import Suite, complete, describe
 from policy_router.analysis.about import suites_about, suites_among
 from policy_router.analysis.drafting import suite_of
 from policy_router.analysis.running import (
@@ -40,17 +40,20 @@ from policy_router.domain import Policy
 from policy_router.errors import LogError, PolicyError, RecordError, RequestError
 from policy_router.files.clock import system_clock
 from policy_router.files.loader import check, check_text
+from policy_router.log.check.checking import check_log
 from policy_router.log.folder import LogFolder
 from policy_router.log.integrity.verify import verify
 from policy_router.log.policies import PolicyStore
 from policy_router.log.replay.replaying import replay_log
 from policy_router.log.replay.what_if import what_if
+from policy_router.log.report.log_report import log_report
 from policy_router.log.sign.keys import SignatureError, read_verifier
 from policy_router.server.bundles import read
 from policy_router.server.pages.described import described
 from policy_router.server.problems import Problem
 
 _NICE: Final = 10
+_MOST_ITEMS: Final = 200
 _STAYS: Final = "--stays"
 _MEBIBYTE: Final = 1024 * 1024
 
@@ -59,14 +62,16 @@ class Task(Struct, frozen=True, omit_defaults=True):
     """What a helper is to do.
 
     Attributes:
-        what: ``compile``, ``check``, ``try``, ``explain``, ``policy``, ``test``, ``replay``,
-            ``what_if`` or ``verify``.
+        what: ``compile``, ``check``, ``try``, ``place``, ``explain``, ``policy``, ``test``,
+            ``replay``, ``what_if``, ``verify``, ``spend`` or ``compliance``.
         seconds: how long it may compute.
         megabytes: how much memory it may take.
         path: of ``compile`` and ``test``: the rule file, the folder of them, or the bundle.
         key: of ``compile``: the public key that has to have signed the bundle; empty for files.
         strict: of ``compile``: refuse a policy with warnings.
-        text: of ``check``, ``try`` and ``what_if``: the policy, as a rule file holds it.
+        text: of ``check``, ``try``, ``place`` and ``what_if``: the policy, as a rule file holds it.
+        line: of ``place``: the line that is asked about.
+        column: of ``place``: the character of the line.
         request: of ``try``: the request to be decided, JSON.
         now: of ``try``: the time of the decision, RFC 3339; the clock's where it is empty.
         revision: of ``policy`` and ``what_if``: that of a policy beside the log.
@@ -96,6 +101,8 @@ class Task(Struct, frozen=True, omit_defaults=True):
     now: str = ""
     revision: str = ""
     against: str = ""
+    line: int = 1
+    column: int = 1
 
 
 def main() -> None:
@@ -206,6 +213,26 @@ def _try(task: Task) -> dict[str, Any]:
     }
 
 
+def _place(task: Task) -> dict[str, Any]:
+    """Tell what may stand at a place of a rule file, and what stands there."""
+    found = describe(task.text, task.line, task.column)
+    return {
+        "items": [
+            {"text": it.text, "replaced": it.replaced, "type": it.type, "about": it.description}
+            for it in complete(task.text, task.line, task.column)[:_MOST_ITEMS]
+        ],
+        "found": None
+        if found is None
+        else {
+            "name": found.name,
+            "type": found.type,
+            "about": found.description,
+            "start": found.span.position,
+            "end": found.span.end_position,
+        },
+    }
+
+
 @lru_cache(maxsize=1)
 def _checked(text: str) -> tuple[Policy | None, Diagnostics]:
     """Return what a text compiles to; whoever types a request has not changed it."""
@@ -299,6 +326,38 @@ def _verify(task: Task) -> Any:
     return msgspec.Raw(verify(task.log, progress=_progress).to_json())
 
 
+def _spend(task: Task) -> Any:
+    """Count what was spent, by all that a page tells it apart by."""
+    return msgspec.Raw(_counted(task, "spend", ("month", "team", "model", "rule")))
+
+
+def _compliance(task: Task) -> dict[str, Any]:
+    """Count what ran where, which rules decided, and what is wrong with what ran."""
+    labels = ("label", "decided", "sent", "served")
+    checked = check_log(task.log, since=task.since, workers=1, progress=_progress)
+    rules = msgspec.json.decode(_counted(task, "rules"))
+    return {
+        "labels": msgspec.json.decode(_counted(task, "spend", labels))["rows"],
+        "rules": rules["rows"],
+        "never": rules["never_fired"],
+        "refusals": msgspec.json.decode(_counted(task, "refusals"))["rows"],
+        "check": msgspec.Raw(checked.to_json()),
+    }
+
+
+def _counted(task: Task, kind: str, by: Sequence[str] | None = None) -> bytes:
+    made = log_report(
+        task.log,
+        kind,
+        by=by,
+        since=task.since,
+        until=task.until,
+        workers=1,
+        progress=_progress,
+    )
+    return made.to_json()
+
+
 def _bad_policy(found: Diagnostics) -> Problem:
     """Return the problem of a policy with errors: the first of them."""
     first = next(iter(found))
@@ -314,10 +373,13 @@ _TASKS: Final[dict[str, Callable[[Task], Any]]] = {
     "compile": _compile,
     "check": _check,
     "try": _try,
+    "place": _place,
     "explain": _explain,
     "policy": _policy,
     "test": _test,
     "verify": _verify,
+    "spend": _spend,
+    "compliance": _compliance,
     "replay": _replay,
     "what_if": _what_if,
 }

@@ -30,6 +30,8 @@ _CHECKS: Final = 2
 _TOO_MUCH: Final = "too_much"
 _MOST_WAITING: Final = 8
 _TYPING_SECONDS: Final = 10
+"""How long it may compute; a busy machine may take longer for that."""
+_PATIENCE_SECONDS: Final = 60.0
 _RETRY: Final = (retry_after(5),)
 
 
@@ -138,7 +140,7 @@ class StayingHelper:
         task = replace(task, seconds=self._seconds, megabytes=self._megabytes)
         lines = _lines(self._process, task)
         try:
-            async with asyncio.timeout(self._seconds), aclosing(lines):
+            async with asyncio.timeout(_PATIENCE_SECONDS), aclosing(lines):
                 async for said in lines:
                     if "report" in said:
                         return said["report"]

@@ -31,8 +31,10 @@ FILTERS: Final = (
 DAY: Final = 86_400_000_000
 """A day in microseconds."""
 _NOWHERE: Final = -1
-_NEVER: Final = 1 << 40
-"""A day that never comes."""
+_NEVER: Final = 1 << 62
+"""A time and a day that never come."""
+MOST_SHOWN: Final = 20
+"""How many of the dearest decisions are told."""
 MOST_VALUES: Final = 200
 """How many values of a filter are counted."""
 _CURSOR: Final = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}")
@@ -176,18 +178,22 @@ class Index:
             children = _places(base, "decisions WHERE parent = ?", decision_id)
         return self._read(lines), self._read(children)
 
-    def line(self, decision_id: str) -> tuple[Place, bytes]:
-        """Return the line of a decision, and where it is.
+    def lines_of(self, decision_id: str) -> list[tuple[str, bytes]] | None:
+        """Return the lines of a decision and of what came of it, each with its writer.
+
+        Returns:
+            The lines; None where one of them is not there any more, or there are none.
 
         Raises:
-            LogError: there is no index yet, it cannot be read, or the line is not there any more.
+            LogError: there is no index yet, or it cannot be read.
         """
         with self._opened() as base:
             places = _places(base, "decisions WHERE id = ?", decision_id)
+            places += _places(base, "executions WHERE id = ?", decision_id)
         lines = self._read(places)
-        if not lines:
-            raise LogError(str(self._folder.path), "the line of the decision is not there any more")
-        return places[0], lines[0]
+        if not lines or len(lines) != len(places):
+            return None
+        return [(it.writer, line) for it, line in zip(places, lines, strict=True)]
 
     def executions(self, ids: Sequence[str]) -> list[bytes]:
         """Return the lines about what came of decisions, in the order of time.
@@ -226,6 +232,73 @@ class Index:
                 if count
             ]
         return sorted(found, key=lambda it: it[3], reverse=True)
+
+    def dearest(self, *, since: int | None, until: int | None) -> list[tuple[str, int]]:
+        """Return the decisions that cost the most, and their nano-dollars.
+
+        Raises:
+            LogError: there is no index yet, or it cannot be read.
+        """
+        with self._opened() as base:
+            return base.execute(
+                "SELECT id, nano FROM executions WHERE nano IS NOT NULL AND time >= ? AND time < ?"
+                " ORDER BY nano DESC LIMIT ?",
+                [*_between(since, until), MOST_SHOWN],
+            ).fetchall()
+
+    def dearest_trees(self, *, since: int | None, until: int | None) -> list[tuple[str, int, int]]:
+        """Return the first decisions of the trees that cost the most, with decisions and cost.
+
+        Raises:
+            LogError: there is no index yet, or it cannot be read.
+        """
+        with self._opened() as base:
+            return base.execute(
+                "WITH below AS (SELECT root, id FROM decisions"
+                "  WHERE root IS NOT NULL AND time >= ? AND time < ?),"
+                " every AS (SELECT root, id FROM below UNION SELECT root, root FROM below)"
+                " SELECT root, count(DISTINCT every.id), coalesce(sum(nano), 0) AS cost FROM every"
+                " LEFT JOIN executions ON executions.id = every.id"
+                " GROUP BY root ORDER BY cost DESC LIMIT ?",
+                [*_between(since, until), MOST_SHOWN],
+            ).fetchall()
+
+    def granted(
+        self, below: float, *, since: int | None, until: int | None
+    ) -> list[tuple[str, float, int]]:
+        """Return the dearest wishes that were granted while a budget was low.
+
+        Args:
+            below: how many US dollars were left at most.
+            since: the earliest time, in microseconds since 1970.
+            until: the time before which they are.
+
+        Returns:
+            Of each decision: its id, the US dollars that were left, and its nano-dollars.
+
+        Raises:
+            LogError: there is no index yet, or it cannot be read.
+        """
+        with self._opened() as base:
+            return base.execute(
+                "SELECT decisions.id, budget, sum(nano) AS cost FROM decisions"
+                " JOIN executions ON executions.id = decisions.id"
+                " WHERE budget IS NOT NULL AND budget < ? AND decisions.time >= ?"
+                " AND decisions.time < ? AND nano IS NOT NULL"
+                " GROUP BY decisions.id ORDER BY cost DESC LIMIT ?",
+                [below, *_between(since, until), MOST_SHOWN],
+            ).fetchall()
+
+    def lines(self, ids: Sequence[str]) -> list[bytes]:
+        """Return the lines of decisions.
+
+        Raises:
+            LogError: there is no index yet, or it cannot be read.
+        """
+        marks = ", ".join("?" * len(ids))
+        with self._opened() as base:
+            places = _places(base, f"decisions WHERE id IN ({marks})", *ids)
+        return self._read(places)
 
     def answered(self, answer_id: str) -> list[bytes]:
         """Return the lines about an answer that can be gone on from.
@@ -283,6 +356,10 @@ def _counted(since: int | None, until: int | None) -> Iterator[tuple[str, list[i
         if start is not None and end is not None and start < end:
             part = f"INSERT INTO counted SELECT time / {DAY}, shape, 1 FROM decisions"  # noqa: S608 - no values
             yield f"{part} WHERE time >= ? AND time < ?", [start, end]
+
+
+def _between(since: int | None, until: int | None) -> tuple[int, int]:
+    return since or 0, _NEVER if until is None else until
 
 
 def _times(base: sqlite3.Connection, revision: str, first: int, last: int) -> tuple[int, int]:

@@ -26,15 +26,26 @@ LOCKS = ROOT / "requirements" / "hosts"
 FOLDER = ROOT / ".hosts"
 ADAPTERS = {
     "claude-agent-sdk": ("claude_code", "claude_code_hook"),
-    "hermes-agent": ("hermes",),
+    "hermes-agent": ("hermes", "chat_call"),
     "langchain": ("deepagents", "langchain"),
+    "litellm": ("litellm",),
     "openai-agents": ("openai_agents",),
     "pydantic-ai": ("pydantic_ai",),
 }
 """The modules of ``policy_router.hosts`` that a host's tests must cover; a recipe has none."""
 
 _HEAD = ("host", "version", "lines", "tests", "coverage", "seconds")
-_SWITCHES = {"DO_NOT_TRACK": "1", "DISABLE_TELEMETRY": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+_SWITCHES = {
+    "CREWAI_DISABLE_TELEMETRY": "true",
+    "CREWAI_DISABLE_TRACKING": "true",
+    "DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "LANGSMITH_TRACING": "false",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "OPENAI_AGENTS_DISABLE_TRACING": "1",
+    "OTEL_SDK_DISABLED": "true",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+}
 _TAKEN = ("ANTHROPIC_", "CLAUDE", "COVERAGE_", "HERMES_", "OPENAI_", "PYTEST_")
 """Variables that would send a host elsewhere, or change what it does."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 from jsonschema import Draft7Validator
 from msgspec import UnsetType
 
@@ -140,7 +141,7 @@ def test_the_testing_page_shows_what_is_printed(
     beside_readme: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = ROOT / "docs" / "testing.md"
-    (suite,), (code,) = blocks(page, "yaml"), blocks(page, "python")
+    (suite, *_), (code,) = blocks(page, "yaml"), blocks(page, "python")
     (beside_readme / "policy.yaml").rename(beside_readme / "acme.yaml")
     (beside_readme / "acme_test.yaml").write_text(suite, encoding="utf-8")
     for block in blocks(page, "console"):
@@ -175,6 +176,19 @@ def test_the_page_about_proof_shows_what_is_printed(
     assert executed(blocks(page, "python")[0], capsys) == (
         "never `pick` of entry `other` wins\n['violated', 'holds']\nTrue\n"
     )
+
+
+def test_the_testing_page_knows_every_input_of_the_action_and_the_hooks() -> None:
+    text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    assert re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)[-10:] == list(action["inputs"])
+    recipes = [yaml.safe_load(it) for it in blocks(ROOT / "docs" / "testing.md", "yaml")]
+    (github,) = [it for it in recipes if "jobs" in it]
+    given = github["jobs"]["policies"]["steps"][-1]["with"]
+    assert given.keys() <= action["inputs"].keys()
+    hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    (own,) = [it for it in recipes if "repos" in it]
+    assert [it["id"] for it in own["repos"][0]["hooks"]] == [it["id"] for it in hooks]
 
 
 def test_the_testing_page_knows_every_key_of_a_suite() -> None:

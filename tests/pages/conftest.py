@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.support.service import Service
+from tests.support.service import Service, until
 from tests.support.year import write_year
 
 CHROMIUM: Final = shutil.which("chromium")
@@ -46,7 +47,18 @@ def ids(folder: Path) -> list[str]:
 def service(folder: Path, ids: list[str]) -> Iterator[Service]:
     assert ids
     with Service(folder, "--log", "log") as made:
+        until_indexed(made.client(), COUNT)
         yield made
+
+
+def until_indexed(client: httpx.Client, count: int) -> None:
+    """Wait until the index of a log has all of its decisions."""
+
+    def is_there() -> bool:
+        answer = client.get("/v1/decisions", params={"limit": 1000})
+        return answer.status_code == 200 and len(answer.json()["decisions"]) == count
+
+    until(is_there)
 
 
 Open = Callable[..., Page]

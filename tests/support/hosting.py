@@ -11,7 +11,7 @@ from policy_router.cli import main
 from policy_router.hosts import PolicyHost
 from policy_router.log import LogReader
 from policy_router.log.entry import Execution
-from tests.support.scripted import DONE, ScriptedProvider, Talk, chunk, completion
+from tests.support.scripted import DONE, ScriptedProvider, Talk, chunk, completion, response
 
 KEYS: Final = {name: f"key-of-{name}-0123456789" for name in ("near", "far", "lead")}
 """The key of each endpoint."""
@@ -96,6 +96,8 @@ class Peers:
             talk.cut()
         elif fault is not None:
             talk.whole({"error": {"message": "out of order"}}, fault)
+        elif talk.path.endswith("/responses"):
+            talk.whole(response(model=model))
         elif model in self.calls and not has_result(talk):
             self._call(talk, self.calls[model])
         elif talk.body.get("stream"):

@@ -179,7 +179,7 @@ def _events(record: DecisionRecord, decision_id: str) -> Iterator[Execution]:
         return
     read, written = chance.randrange(500, 40_000), chance.randrange(100, 4_000)
     price = _PRICES.get(entry or "")
-    cost = None if price is None else round((read * price[0] + written * price[1]) / 1e6, 6)
+    cost = None if price is None else round((read * price[0] + written * price[1]) / 1e6, 9)
     yield Execution(
         "finished",
         status="completed",

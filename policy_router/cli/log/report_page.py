@@ -15,19 +15,32 @@ from policy_router.log.entry import moment_of
 from policy_router.log.report.cost_status import UNKNOWN
 from policy_router.log.report.log_report import LogReport, ReportRow
 
+_MOST_COLUMNS: Final = 3
+_TIE: Final = "\x00"
+"""A space at which no line ends."""
 _NEVER_SHOWN: Final = 20
 
 
 def as_text(found: LogReport, paint: Paint | None = None) -> str:
     """Return a report for a terminal."""
     strong = paint or (lambda text, _role: text)
-    heads = [*found.columns, *_heads(found)]
-    rows = [(*map(printable, row.key), *_cells(found, row)) for row in found.rows]
+    texts, rows = _texts(found)
+    heads, cells = _heads(found), [_cells(found, row) for row in found.rows]
     lines = [strong(_span(found), "dim"), ""]
     if rows:
-        lines += [fitted(heads, rows, range(len(found.columns), len(heads))), ""]
+        body = [(*row, *cell) for row, cell in zip(rows, cells, strict=True)]
+        numbers = range(len(texts), len(texts) + len(heads))
+        lines += [fitted((*texts, *heads), body, numbers), ""]
     lines += _never(found)
     return "\n".join([*lines, *total_lines(found)])
+
+
+def _texts(found: LogReport) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return heads and texts of the rows; more columns than have room become one."""
+    rows = [tuple(map(printable, row.key)) for row in found.rows]
+    if len(found.columns) <= _MOST_COLUMNS:
+        return found.columns, rows
+    return (" / ".join(found.columns),), [(" / ".join(filter(None, row)),) for row in rows]
 
 
 def as_markdown(found: LogReport) -> str:
@@ -88,7 +101,7 @@ def sum_lines(total: dict[str, int]) -> list[str]:
     if total["denied"]:
         parts.append(f"{total['denied']:,} selected and denied by a budget")
     lines = wrapped("total", [f"{counted(total['decisions'], 'decision')}: {', '.join(parts)}"])
-    lines += wrapped("cost", _cost(total))
+    lines += [line.replace(_TIE, " ") for line in wrapped("cost", _cost(total))]
     if total["orphans"]:
         ends, whose = counted(total["orphan_runs"], "end"), counted(total["orphans"], "decision")
         text = f"{ends} of {whose} that the log does not have, {_exact(total['orphan_nano_usd'])}"
@@ -105,7 +118,7 @@ def _cost(total: dict[str, int]) -> Iterator[str]:
         yield f"{most} at most, estimated, of {total['estimated']:,}"
     unknown = {status: total[status] for status in UNKNOWN if total[status]}
     if unknown:
-        causes = ", ".join(f"{n:,} {it.replace('_', ' ')}" for it, n in unknown.items())
+        causes = ", ".join(f"{n:,}{_TIE}{it.replace('_', _TIE)}" for it, n in unknown.items())
         yield f"unknown of {sum(unknown.values()):,}: {causes}"
     if total["free"]:
         yield f"nothing of {total['free']:,}: refused, or answered with an error"

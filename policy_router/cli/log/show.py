@@ -28,7 +28,7 @@ from policy_router.errors import LogError, RecordError
 from policy_router.log.entry import Execution, Kind, moment_of
 from policy_router.log.policies import PolicyStore
 from policy_router.log.read.absence import Absence, absence_of
-from policy_router.log.read.reading import Line, LogReader
+from policy_router.log.read.reading import Line, LogReader, NoDecisionError
 from policy_router.log.report.cases import NOT_KNOWN, Case
 from policy_router.log.report.cost_status import cost_on_default
 from policy_router.log.report.dimensions import DIMENSIONS
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     """Show one decision, who asked, why it was made, and what came of it."""
     log, decision_id = log_and_id(options)
     reader = LogReader(log)
-    lines = reader.about(decision_id)
+    lines = _about(reader, decision_id)
     made = [line for line in lines if line.entry.kind is Kind.DECISION]
     absence = None if made else absence_of(reader, lines)
     if options.tree:
@@ -68,6 +68,22 @@ def run(options: argparse.Namespace) -> int:
         _print_all(reader, lines, absence, options)
     warn(reader)
     return NOT_WHOLE if absence is Absence.NEVER_WAS else GOOD
+
+
+def _about(reader: LogReader, decision_id: str) -> list[Line]:
+    """Return the lines about a decision.
+
+    Raises:
+        LogError: there is none, or there are several such decisions; it says whether the decision
+            may have been pruned.
+    """
+    try:
+        return reader.about(decision_id)
+    except NoDecisionError:
+        if absence_of(reader, [], decision_id) is not Absence.PRUNED:
+            raise
+        reason = "there is no decision with this id: it may have been pruned"
+        raise LogError(str(reader.folder.path), reason) from None
 
 
 def _print_json(reader: LogReader, lines: Sequence[Line]) -> None:
@@ -98,7 +114,7 @@ def _print_all(
     if children:
         out("\ndecisions of its child")
         rows = [(*it[1:5], it[6]) for it in map(_child_row, children)]
-        out(fitted((*HEADS[1:5], HEADS[6]), rows))
+        out(fitted((*HEADS[1:5], HEADS[6]), rows, whole=(0,)))
 
 
 def _event_rows(events: Sequence[Line]) -> Iterator[tuple[str, ...]]:
@@ -149,7 +165,7 @@ def _print_decision(
         out(f"  rule files  {printable(_short(folder, reader.folder.path))}")
     if case is not None:
         out("")
-        for text in _paid(reader, case, policy):
+        for text in _paid(case, policy):
             out(text)
 
 
@@ -184,9 +200,9 @@ def _asked(reader: LogReader, case: Case) -> Iterator[str]:
         yield f"root     {printable(case.line.root)}"
 
 
-def _paid(reader: LogReader, case: Case, policy: Policy) -> Iterator[str]:
+def _paid(case: Case, policy: Policy) -> Iterator[str]:
     """Yield what came of a decision and what it cost, beside the cost on the default."""
-    status, measured, estimated = case.cost(CaseFinder(reader).job)
+    status, measured, estimated = case.cost()
     run = case.last
     if case.choice.target is None:
         yield "came of it  nothing ran, and nothing was paid"
@@ -224,7 +240,8 @@ def _print_tree(reader: LogReader, lines: Sequence[Line], options: argparse.Name
         return
     beginnings = _beginnings([node.case.id for node in nodes])
     rows = [_tree_row(node, beginnings[node.case.id]) for node in nodes]
-    out(fitted(("decision", "target", "ended", "cost", "with all below"), rows, (3, 4)))
+    heads = ("decision", "target", "ended", "cost", "with all below", "unknown")
+    out(fitted(heads, rows, (3, 4, 5)))
     top = nodes[0]
     unknown = f"; unknown of {top.unknown:,}" if top.unknown else ""
     below = counted(len(nodes), "decision")
@@ -233,13 +250,14 @@ def _print_tree(reader: LogReader, lines: Sequence[Line], options: argparse.Name
 
 def _tree_row(node: TreeNode, beginning: str) -> tuple[str, ...]:
     case, indent = node.case, "  " * min(node.depth, _DEEPEST)
-    deep = f"({node.depth}) " if node.depth > _DEEPEST else ""
+    if node.depth > _DEEPEST:
+        indent = f"({node.depth})".ljust(2 * _DEEPEST)
     cost = "unknown" if node.cost_status.is_unknown else dollars(node.nano)
-    more = f"+{node.unknown:,} unknown " if node.unknown and node.below else ""
-    total = f"{more}{dollars(node.total_nano)}" if node.below else ""
+    total = dollars(node.total_nano) if node.below else ""
+    unknown = f"{node.unknown:,}" if node.below else ""
     status = DIMENSIONS["status"](case).replace("_", " ")
-    name = f"{indent}{deep}{printable(beginning)}"
-    return name, printable(case.sent if case.called else case.choice.name), status, cost, total
+    target = case.sent if case.called else case.choice.name
+    return f"{indent}{printable(beginning)}", printable(target), status, cost, total, unknown
 
 
 def _plain(node: TreeNode) -> dict[str, object]:

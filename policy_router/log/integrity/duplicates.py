@@ -7,9 +7,8 @@ fall into, so that each file fits into memory; equal ones are looked up in the l
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 from tempfile import TemporaryFile
@@ -18,7 +17,8 @@ from typing import IO, Final, Self
 
 _PARTS: Final = 64
 _MOST: Final = 1 << 18
-_BOUNDS: Final = [-(1 << 63) + (it << 58) for it in range(_PARTS + 1)]
+_SHIFT: Final = 58
+"""Of a hash of 64 bits, this leaves as many as number the parts."""
 
 
 class IdCounter:
@@ -54,10 +54,11 @@ class IdCounter:
         if not self._files:
             enter = self._stack.enter_context
             self._files = [enter(TemporaryFile()) for _ in range(_PARTS)]  # noqa: SIM115 - entered
-        found = sorted(self._open)
-        places = [bisect_left(found, it) for it in _BOUNDS[:-1]] + [len(found)]
-        for file, start, stop in zip(self._files, places, places[1:], strict=False):
-            array("q", found[start:stop]).tofile(file)
+        parts: list[list[int]] = [[] for _ in range(_PARTS)]
+        for it in self._open:
+            parts[it >> _SHIFT].append(it)  # a negative one counts from the end
+        for file, part in zip(self._files, parts, strict=True):
+            array("q", part).tofile(file)
         self._open = []
 
     def repeated(self) -> set[int]:
@@ -81,6 +82,8 @@ def _read(file: IO[bytes]) -> array[int]:
     return found
 
 
-def _repeated(hashes: Iterable[int]) -> set[int]:
+def _repeated(hashes: Sequence[int]) -> set[int]:
+    if len(set(hashes)) == len(hashes):
+        return set()
     found = sorted(hashes)
     return {a for a, b in pairwise(found) if a == b}

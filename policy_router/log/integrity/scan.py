@@ -7,8 +7,8 @@ block, or of one line, whatever a file holds.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from typing import IO, Protocol
 
 import msgspec
@@ -144,9 +144,10 @@ class Scan:
     def _is_whole(self, name: str, block: bytes) -> bool:
         """Check lines at once, and go on to their end where they are whole."""
         read = None if self.is_lost else views_of(block)
-        if read is None or len(read) != block.count(b"\n"):  # Empty lines are passed over.
+        lines = block.split(b"\n")[:-1]
+        if read is None or len(read) != len(lines):  # Empty lines are passed over.
             return False
-        hashes = [hashlib.sha256(line).hexdigest() for line in block.split(b"\n")[:-1]]
+        hashes = [sha256(line).hexdigest() for line in lines]
         last = self.seq + len(hashes)
         if [line.seq for line in read] != list(range(self.seq + 1, last + 1)):
             return False
@@ -166,17 +167,18 @@ class Scan:
 
     def _note(self, block: bytes, read: Sequence[LineView]) -> None:
         """Remember of which policies the decisions are, and what is not there."""
-        times = sorted(line.time for line in read)
-        self._oldest = min(self._oldest or times[0], times[0])
-        self._newest, self._last_kind = max(self._newest, times[-1]), read[-1].kind
-        records = [line.record for line in read if line.record]
+        times = [line.time for line in read]
+        self._oldest = min(self._oldest or times[0], *times)
+        self._newest, self._last_kind = max(self._newest, *times), read[-1].kind
+        decided = [line for line in read if line.record]
         # Most lines are of the policy of the line before: to count it is quicker than to read it.
-        if not self._marker or block.count(self._marker) != len(records):
-            for record in records:
-                self._note_policy(record)
-        if self._met and records:
-            self._met([line.id for line in read if line.record])
-        for line in read:
+        if not self._marker or block.count(self._marker) != len(decided):
+            for line in decided:
+                self._note_policy(line.record)
+        if self._met and decided:
+            self._met([line.id for line in decided])
+        # In most blocks there is none.
+        for line in [it for it in read if not it.record] if len(decided) < len(read) else ():
             if line.prune is not UNSET:
                 self.prunes.append((line.seq, line.prune))
             if line.gap is not UNSET:
@@ -204,7 +206,7 @@ class Scan:
         self._unreadable += views.count(None)
         befores = {view.prev for view in views if view}
         for line, view, after in zip(lines, views, [*views[1:], None], strict=True):
-            digest = hashlib.sha256(line).hexdigest()
+            digest = sha256(line).hexdigest()
             goes_on = after is None or view is None or view.seq < after.seq
             self._line(name, view, digest, is_confirmed=goes_on or digest in befores)
             if view:

@@ -27,8 +27,6 @@ from policy_router.log.sign.statements import (
 )
 from policy_router.log.sign.tiles import ENTRIES, DamagedTreeError, TileStore, read_entry
 
-_HEX = 64
-
 
 class Claim(Struct):
     """What a checkpoint says, and whether it holds.
@@ -115,10 +113,9 @@ class SignedLines:
         found: list[str] = []
         while count:
             number, place = divmod(index, WIDTH)
-            bundle = self._store.bundle(number, min(WIDTH, self.size - number * WIDTH))
-            part = bundle[place : place + count]
-            text = b"".join(part).decode(errors="replace")
-            found += [it[-_HEX:] for it in text.split("\n")[: len(part)]]
+            kept = self._store.line_hashes(number, min(WIDTH, self.size - number * WIDTH))
+            part = kept[place : place + count]
+            found += part
             index, count = index + len(part), count - len(part)
         return found
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
-from policy_router.errors import LogError
 from policy_router.log.entry import Kind
-from policy_router.log.read.reading import Line, LogReader
+from policy_router.log.read.reading import Line, LogReader, NoDecisionError
 
 _UUID7: Final = re.compile(
     "([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -39,7 +38,7 @@ def absence_of(
     if decision_id is not None:
         try:
             lines = reader.about(decision_id)
-        except LogError:
+        except NoDecisionError:
             lines = ()
     if any(line.entry.kind is Kind.DECISION for line in lines):
         return None

@@ -62,6 +62,10 @@ class _Mark(Struct, frozen=True):
     end: int
 
 
+class NoDecisionError(LogError):
+    """The log has no line about a decision."""
+
+
 class LogReader:
     """Reads a log. It keeps no file open between calls, and does not disturb writers."""
 
@@ -106,7 +110,7 @@ class LogReader:
         if len(ids) > 1:
             raise LogError(str(self.folder.path), f"{len(ids)} decisions have an id that begins so")
         if not ids:
-            raise LogError(str(self.folder.path), "there is no decision with this id")
+            raise NoDecisionError(str(self.folder.path), "there is no decision with this id")
         return found
 
     def children(self, decision_id: str) -> list[Line]:

@@ -31,6 +31,7 @@ from policy_router.version import VERSION
 T = TypeVar("T")
 
 _BLOCK = 256 * 1024
+_MORE = 4096
 _NO_LINE = b"\0"
 """What stands for a line that is too long: no JSON holds it."""
 _CHUNK = 8 * 1024 * 1024
@@ -73,7 +74,7 @@ class Chunk(Struct, frozen=True):
     def lines(self) -> Iterator[bytes]:
         """Yield its lines that have their end, without it; none where it was pruned meanwhile."""
         try:
-            stream = io.BufferedReader(open_file(self.path), _BLOCK)
+            stream = io.BufferedReader(open_file(self.path), self._block)
         except FileNotFoundError:
             return
         with stream:
@@ -85,10 +86,15 @@ class Chunk(Struct, frozen=True):
                 place += len(line) - 1
             yield from self._from(stream, place)
 
+    @property
+    def _block(self) -> int:
+        """How much is read at once: of a small piece, little more than it has."""
+        return min(_BLOCK, self.stop - self.start + _MORE)
+
     def _from(self, stream: BinaryIO, place: int) -> Iterator[bytes]:
         """Yield the lines from an offset on; one that is too long is shortened, and no line."""
         rest = b""
-        while place < self.stop and (block := stream.read(_BLOCK)):
+        while place < self.stop and (block := stream.read(self._block)):
             *lines, rest = (rest + block).split(b"\n")
             for line in lines:
                 if place >= self.stop:

@@ -174,7 +174,7 @@ def _is_meant(question: _Question, line: LineView, chunk: Chunk) -> bool:
     if not question.chosen.wanted:
         return True
     case = case_reader(question.job).case(line, Path(chunk.path).parent.name)
-    return case is None or question.chosen.fits(case, question.job)
+    return case is None or question.chosen.fits(case)
 
 
 def _late_chunk(question: _Question, late: dict[bytes, Runs], chunk: Chunk) -> WhatIf:

@@ -16,6 +16,7 @@ from policy_router.decision.compare import named, target_name
 from policy_router.decision.record import Decision, Step, Target
 from policy_router.domain import Policy
 from policy_router.log.entry import (
+    ACCESS,
     UNREADABLE,
     LineView,
     RecordView,
@@ -104,6 +105,7 @@ class Case(Struct, eq=False):
         request: what was asked.
         line: its line.
         runs: the ends of its child, in the order of time.
+        job: what the policies of the log are kept for.
     """
 
     id: str
@@ -113,11 +115,17 @@ class Case(Struct, eq=False):
     request: RequestView
     line: LineView
     runs: list[Run]
+    job: Job
 
     @property
     def last(self) -> Run | None:
         """The last end of its child."""
         return self.runs[-1] if self.runs else None
+
+    @property
+    def is_to_run(self) -> bool:
+        """Whether something was to run by it."""
+        return self.choice.target is not None and self.line.purpose != ACCESS
 
     @property
     def called(self) -> Target | None:
@@ -136,23 +144,22 @@ class Case(Struct, eq=False):
         called = self.called
         return NOT_KNOWN if called is None else target_name(called)
 
-    def cost(self, job: Job) -> tuple[CaseCost, int, int]:
+    def cost(self) -> tuple[CaseCost, int, int]:
         """Return how its cost is known, and what was measured and estimated, in nano-dollars."""
         runs = self.runs
         if len(runs) == 1 and runs[0].nano is not None:
             return (*cost_of(runs[0], None, None, _no_policy), 0)
         target = self.choice.target
         if not runs:
-            status = CaseCost.FREE if target is None else CaseCost.NEVER_ENDED
-            return status, 0, 0
-        each = [self._cost_of(run, target, job) for run in runs]
+            return (CaseCost.NEVER_ENDED if self.is_to_run else CaseCost.FREE), 0, 0
+        each = [self._cost_of(run, target) for run in runs]
         estimated = sum(nano for status, nano in each if status is CaseCost.ESTIMATED)
         measured = sum(nano for _, nano in each) - estimated
         return worst([status for status, _ in each]), measured, estimated
 
-    def _cost_of(self, run: Run, target: Target | None, job: Job) -> tuple[CaseCost, int]:
+    def _cost_of(self, run: Run, target: Target | None) -> tuple[CaseCost, int]:
         def policy() -> Policy | None:
-            kept = kept_policy(job, self.choice.revision)
+            kept = kept_policy(self.job, self.choice.revision)
             return None if isinstance(kept, str) else kept
 
         return cost_of(run, target, self.request.task.input_tokens, policy)
@@ -161,8 +168,13 @@ class Case(Struct, eq=False):
 class CaseReader:
     """Reads lines as cases and runs; it remembers what many lines have in common."""
 
-    def __init__(self) -> None:
-        """Remember nothing yet."""
+    def __init__(self, job: Job) -> None:
+        """Remember nothing yet.
+
+        Args:
+            job: what the policies of the log are kept for.
+        """
+        self._job = job
         self._choices: dict[tuple[bytes, bytes, str, str], Choice] = {}
 
     def case(self, line: LineView, writer: str) -> Case | None:
@@ -175,7 +187,7 @@ class CaseReader:
             choice = self._choice(view)
         except UNREADABLE:
             return None
-        return Case(line.id, line.time, writer, choice, request, line, [])
+        return Case(line.id, line.time, writer, choice, request, line, [], self._job)
 
     def _choice(self, view: RecordView) -> Choice:
         key = bytes(view.decision), bytes(view.steps), view.policy.name, view.policy.revision
@@ -228,8 +240,7 @@ def _targets(decision: Decision) -> dict[tuple[str, str], Target]:
 @lru_cache(maxsize=2)
 def case_reader(job: Job) -> CaseReader:
     """Return the reader of a process: it outlives no call."""
-    del job  # it tells one call from the next
-    return CaseReader()
+    return CaseReader(job)
 
 
 _REQUESTS = msgspec.json.Decoder(RequestView)

@@ -9,7 +9,6 @@ from policy_router.log.read.reading import Line, LogReader
 from policy_router.log.replay.chunks import Job
 from policy_router.log.report.cases import Case, CaseReader, in_time
 from policy_router.log.report.cost_status import Run, run_of
-from policy_router.log.report.dimensions import Filter
 
 
 class CaseFinder:
@@ -17,9 +16,7 @@ class CaseFinder:
 
     def __init__(self, reader: LogReader) -> None:
         """Take what reads the log."""
-        self._reader, self._cases = reader, CaseReader()
-        self.job = Job.of(reader.folder)
-        """What the policies of the log are kept for."""
+        self._reader, self._cases = reader, CaseReader(Job.of(reader.folder))
 
     def newest_first(self) -> Iterator[tuple[Line, Case]]:
         """Yield the decisions, the newest first, each with the ends that came after it."""
@@ -60,10 +57,6 @@ class CaseFinder:
         made = [it for it in lines if it.entry.kind is Kind.DECISION]
         found = [self.case(line, ends if number == 0 else ()) for number, line in enumerate(made)]
         return [case for case in found if case is not None]
-
-    def fits(self, case: Case, chosen: Filter) -> bool:
-        """Tell whether a case is meant."""
-        return chosen.fits(case, self.job)
 
 
 def _run(line: Line) -> Run | None:

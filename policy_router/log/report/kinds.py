@@ -24,7 +24,7 @@ class KindOfReport(Struct, frozen=True):
     Attributes:
         by: what its rows are grouped by unless told otherwise.
         rows: the rows that a decision adds to.
-        told_by: what tells decisions apart that add to different rows.
+        alike_by: what tells decisions apart that add to different rows.
         counts: what is counted in a row; the first one orders them.
         names: what a row has before what ``by`` names.
         has_costs: whether a row has costs.
@@ -32,7 +32,7 @@ class KindOfReport(Struct, frozen=True):
 
     by: Key
     rows: Callable[[Case], Rows]
-    told_by: Callable[[Case], Any]
+    alike_by: Callable[[Case], Any]
     counts: Key
     names: Key = ()
     has_costs: bool = False

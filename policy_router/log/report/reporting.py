@@ -147,7 +147,9 @@ def tally_log(
                         pending.ends.setdefault(decision_id, []).extend(runs)
             if pending.ends:
                 late = partial(late_chunk, job, question, pending.ends)
-                _add_late(found, pending.ends, spread(late, pieces))
+                left = _add_late(found, pending.ends, spread(late, pieces))
+                if question.chosen.is_everything:
+                    _add_orphans(found, job, left)
                 _check_rows(folder, found)
     return found
 
@@ -158,17 +160,26 @@ def _check_rows(folder: LogFolder, found: Tally) -> None:
         raise LogError(str(folder.path), reason)
 
 
-def _add_late(found: Tally, ends: dict[str, list[Run]], parts: Iterable[dict[str, Tally]]) -> None:
-    """Count ends with their decisions; those that are left have none in the log."""
-    left = dict.fromkeys(ends)
+def _add_late(
+    found: Tally, ends: dict[str, list[Run]], parts: Iterable[dict[str, Tally]]
+) -> dict[str, list[Run]]:
+    """Count ends with their decisions, and return those that have none in the log."""
+    left = dict(ends)
     for part in parts:
         for decision_id, tally in part.items():
             if decision_id in left:  # an id that several decisions have counts once
                 del left[decision_id]
                 found.add(tally)
-    runs = [run for decision_id in left for run in ends[decision_id]]
+    return left
+
+
+def _add_orphans(found: Tally, job: Job, left: dict[str, list[Run]]) -> None:
+    """Count ends whose decisions are not in the log, by their own times."""
+    meant = {key: [it for it in runs if job.covers(it.time)] for key, runs in left.items()}
+    meant = {key: runs for key, runs in meant.items() if runs}
+    runs = [run for each in meant.values() for run in each]
     nano = sum(run.nano or 0 for run in runs)
-    found.total.update(orphans=len(left), orphan_runs=len(runs), orphan_nano_usd=nano)
+    found.total.update(orphans=len(meant), orphan_runs=len(runs), orphan_nano_usd=nano)
 
 
 # --- One piece of the log -------------------------------------------------------------------------
@@ -197,7 +208,7 @@ def tally_chunk(job: Job, question: Question, chunk: Chunk) -> Tally:
             case.runs = sorted(runs, key=in_time)
         elif decision_id not in piece.here:
             found.pending[decision_id] = runs
-    counter = _Counter(job, question)
+    counter = _Counter(question)
     for case in piece.cases:
         if counter.add(case):
             found.revisions[case.choice.revision] = case.choice.policy
@@ -224,7 +235,7 @@ def late_chunk(
         changed[decision_id] = tally = Tally()
         if case is not None:
             here = piece.ends.get(decision_id, [])
-            counter = _Counter(job, question)
+            counter = _Counter(question)
             case.runs = sorted(here, key=in_time)
             counter.add(case, -1)
             case.runs = sorted(here + pending[decision_id], key=in_time)
@@ -289,8 +300,8 @@ _NUMBERS: Final = (
 class _Counter:
     """Counts decisions: those first that are alike in all that a report looks at."""
 
-    def __init__(self, job: Job, question: Question) -> None:
-        self._job, self._question = job, question
+    def __init__(self, question: Question) -> None:
+        self._question = question
         self._kind = KINDS[question.kind]
         self._by = [DIMENSIONS[name] for name in question.by]
         self._alike: dict[tuple[Any, ...], list[int]] = {}
@@ -298,14 +309,14 @@ class _Counter:
 
     def add(self, case: Case, times: int = 1) -> bool:
         """Count a decision, if it is meant, or take it away again; tell whether it is meant."""
-        if not self._question.chosen.fits(case, self._job):
+        if not self._question.chosen.fits(case):
             return False
-        status, measured, estimated = case.cost(self._job)
-        told = self._kind.told_by(case)
-        if told not in self._rows:
-            self._rows[told] = tuple(self._kind.rows(case))
+        status, measured, estimated = case.cost()
+        alike = self._kind.alike_by(case)
+        if alike not in self._rows:
+            self._rows[alike] = tuple(self._kind.rows(case))
         outcome, is_late = case.choice.decision.outcome, is_denied(case)
-        key = (told, *[part(case) for part in self._by], outcome, status, is_late, not case.runs)
+        key = (alike, *[part(case) for part in self._by], outcome, status, is_late, not case.runs)
         sums = self._alike.get(key)
         if sums is None:
             sums = self._alike[key] = [0] * len(_NUMBERS)
@@ -320,12 +331,12 @@ class _Counter:
 
     def put_into(self, found: Tally) -> None:
         """Put what was counted into rows, and into the total."""
-        for (told, *by, outcome, status, is_late, never_ended), sums in self._alike.items():
+        for (alike, *by, outcome, status, is_late, never_ended), sums in self._alike.items():
             counts = dict(zip(_NUMBERS, sums, strict=True))
             words = [outcome, status.value, *["denied"] * is_late, *["ended"] * (not never_ended)]
             counts |= dict.fromkeys(words, sums[0])
             _add(found.total, counts)
-            for names, became in self._rows[told]:
+            for names, became in self._rows[alike]:
                 row = found.row((*names, *by))
                 if self._kind.has_costs:
                     _add(row, counts)

@@ -32,7 +32,10 @@ from policy_router.log.sign.merkle import HASH_SIZE, WIDTH, TreeEdge, folded, le
 
 ENTRIES: Final = "entries"
 _MOST_TILES: Final = 64
+_HEX: Final = 64
 _MOST_BYTES: Final = WIDTH * 1024
+_LENGTHS: Final = [b"\0\0", *(b"\0%c" % it for it in range(WIDTH - 1))]
+"""What an entry begins with, by its length without its line end and with these two bytes."""
 _ENTRY: Final = re.compile(rb"([A-Za-z0-9_][A-Za-z0-9_.-]{0,63}) ([1-9]\d{0,18}) ([0-9a-f]{64})\n")
 
 
@@ -91,6 +94,7 @@ class TileStore:
         """Take the folder of the tree; nothing is read or made."""
         self.folder = folder
         self._known: OrderedDict[tuple[int | str, int, int], list[bytes]] = OrderedDict()
+        self._hashes: OrderedDict[tuple[int, int], list[str]] = OrderedDict()
 
     def path(self, level: int | str, number: int, width: int = WIDTH) -> Path:
         """Return where a tile is, or, for the level ``entries``, a bundle of entries."""
@@ -111,6 +115,16 @@ class TileStore:
     def bundle(self, number: int, width: int) -> list[bytes]:
         """Return the entries that a tile of level 0 has the hashes of, or the first ones."""
         return self._kept(ENTRIES, number, width)
+
+    def line_hashes(self, number: int, width: int) -> list[str]:
+        """Return the hashes of lines that the entries of a bundle have, in hexadecimal."""
+        key = number, width
+        if key not in self._hashes:
+            if len(self._hashes) >= _MOST_TILES:
+                self._hashes.popitem(last=False)
+            text = b"".join(self._read(ENTRIES, number, width)).decode(errors="replace")
+            self._hashes[key] = [it[-_HEX:] for it in text.split("\n")[:width]]
+        return self._hashes[key]
 
     def _kept(self, level: int | str, number: int, width: int) -> list[bytes]:
         """Return what a file holds, and remember it for a while."""
@@ -293,10 +307,11 @@ def _entries(content: bytes) -> list[bytes] | None:
     """Return what a bundle holds; None where that is no bundle."""
     # No entry has a line end but its last byte, and none is so long that its length has one.
     parts = content.split(b"\n")
-    if not parts.pop() and all(
-        len(it) < WIDTH and it[:2] == b"\0%c" % (len(it) - 1) for it in parts
-    ):
-        return [it[2:] + b"\n" for it in parts] if len(parts) <= WIDTH else None
+    if not parts.pop() and len(parts) <= WIDTH:
+        lengths = list(map(len, parts))
+        is_short = max(lengths, default=0) < WIDTH
+        if is_short and [it[:2] for it in parts] == [_LENGTHS[it] for it in lengths]:
+            return [it[2:] + b"\n" for it in parts]
     found: list[bytes] = []
     place = 0
     while place < len(content):

@@ -8,12 +8,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from policy_router.calls.dialects import RESPONSES
-from policy_router.diagnostics.model import quote
-from policy_router.parameters import named
-from policy_router.server.asking import Asked
-from policy_router.server.deciding import FACTS
-from policy_router.server.gateway.fields import (
+from policy_router.calls.client_fields import (
     HARMLESS,
     NESTED,
     NOT_ALLOWED,
@@ -21,6 +16,11 @@ from policy_router.server.gateway.fields import (
     SAME,
     WISHES,
 )
+from policy_router.calls.dialects import RESPONSES
+from policy_router.diagnostics.model import quote
+from policy_router.parameters import named
+from policy_router.server.asking import Asked
+from policy_router.server.deciding import FACTS
 from policy_router.server.gateway.models import AUTO
 from policy_router.server.problems import NOT_JSON, Problem, not_json
 

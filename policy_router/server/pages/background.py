@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import re
 import secrets
@@ -18,6 +19,8 @@ from policy_router.server.helpers import Helpers
 from policy_router.server.problems import Problem
 
 _MOST_KEPT: Final = 50
+_BUSY: Final = 429
+_AGAIN_SECONDS: Final = 5.0
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -71,11 +74,29 @@ class Background:
             title: what it is, for its page.
         """
         name = secrets.token_hex(16)
+        self._begin(name, task, title)
+        return name
+
+    def once(self, key: str, task: Task, title: Mapping[str, str]) -> Work:
+        """Return how far a piece of work has come, and begin it where nobody has yet.
+
+        Args:
+            key: tells it apart from others.
+            task: what to do.
+            title: what it is, for its page.
+        """
+        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        try:
+            return self.find(name)
+        except Problem:
+            self._begin(name, task, title)
+            return Work(title)
+
+    def _begin(self, name: str, task: Task, title: Mapping[str, str]) -> None:
         self._keep(name, Work(title))
         running = asyncio.create_task(self._run(name, task, title))
         self._running.add(running)
         running.add_done_callback(self._running.discard)
-        return name
 
     def find(self, name: str) -> Work:
         """Return how far a piece of work has come.
@@ -103,6 +124,9 @@ class Background:
                         self._keep(name, Work(title, it["done_bytes"], it["total_bytes"]))
         except Problem as problem:
             self._keep(name, Work(title, problem=problem.detail))
+            if problem.status == _BUSY:  # whoever asks again begins it again
+                await asyncio.sleep(_AGAIN_SECONDS)
+                self._path(name).unlink(missing_ok=True)
 
     def _keep(self, name: str, work: Work) -> None:
         own = self._path(f"{name}-{secrets.token_hex(4)}")

@@ -19,7 +19,7 @@ from policy_router.server.auditing import time_of
 from policy_router.server.index import FILTERS, Counts, Found, Index
 from policy_router.server.pages.reader import Frame
 from policy_router.server.pages.rendering import HEADERS
-from policy_router.server.problems import Problem, busy
+from policy_router.server.problems import Problem
 
 _TIMES: Final = ("since", "until")
 _ON_A_PAGE: Final = 50
@@ -255,7 +255,9 @@ async def in_thread(ask: Any, *values: Any, **named: Any) -> Any:
     try:
         return await asyncio.to_thread(ask, *values, **named)
     except LogError as problem:
-        raise busy("index_unavailable", problem.reason) from None
+        detail = f"the log cannot be searched: {problem.reason}"
+        help_ = "an index is made anew after a start: load the page again in a moment"
+        raise Problem(503, "index_unavailable", detail, help=help_) from None
     except ValueError as problem:
         raise Problem(400, "bad_query", str(problem), path="cursor") from None
 

@@ -6,6 +6,7 @@ browser never sends.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from policy_router.server.problems import Problem
 _FIELDS: Final = ("policy", "request", "now", "why_not")
 _EXAMPLES: Final = ("hermes", "canary", "data-residency", "team-budget", "three-teams")
 _REQUEST: Final = '{"task": {"kind": "coding"}}'
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 _NO_STORE: Final = (b"cache-control", b"no-store")
 
 
@@ -77,6 +79,18 @@ class Playground:
         report = await self._report(fields)
         html = self._frame.templates.text("playground_result.html", _values(report, fields))
         made = Answer.of({"diagnostics": report.get("diagnostics", []), "html": html})
+        return Answer(made.body, headers=(*HEADERS, _NO_STORE))
+
+    async def place(self, asked: Asked) -> Answer:
+        """Return what may stand at a place of the rules, and what stands there."""
+        fields = self._frame.form(asked)
+        line, column = fields.get("line", ""), fields.get("column", "")
+        if not (_NUMBER.fullmatch(line) and _NUMBER.fullmatch(column)):
+            raise Problem(400, "bad_form", "a line and a column are wanted", path="line")
+        task = Task(
+            "place", 0, 0, text=fields.get("policy", ""), line=int(line), column=int(column)
+        )
+        made = Answer.of(await self._staying.report(task))
         return Answer(made.body, headers=(*HEADERS, _NO_STORE))
 
     async def _page(self, asked: Asked, fields: dict[str, str], name: str) -> Answer:

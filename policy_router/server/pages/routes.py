@@ -22,6 +22,7 @@ from policy_router.server.pages.playground import Playground
 from policy_router.server.pages.policies import Policies
 from policy_router.server.pages.reader import SIGN_IN, Frame, SignIn, nobody
 from policy_router.server.pages.rendering import Templates, redirect
+from policy_router.server.pages.reports import Reports
 from policy_router.server.pages.sessions import Sessions, secret_in
 from policy_router.server.pages.what_if import WhatIf
 
@@ -77,6 +78,7 @@ def page_routes(
         clock=clock,
     )
     what_if = WhatIf(frame, active, background, policies, log=log, clock=clock)
+    reports = Reports(frame, background, policies, log=log, index=index, clock=clock)
     log_page = LogPage(frame, background, log=log, index=index)
 
     async def first(_asked: Asked) -> Answer:
@@ -109,12 +111,16 @@ def page_routes(
             **page(playground.show),
             **page(playground.submitted, takes_form=True),
         },
+        "/pages/playground/place": page(playground.place, takes_form=True),
         "/pages/playground/try": page(playground.tried, takes_form=True),
         "/pages/policies": page(policies.show),
         "/pages/policies/": page(policies.one),
         "/pages/policies/test": page(policies.tested, takes_form=True),
         "/pages/what-if": {**page(what_if.show), **page(what_if.begin, takes_form=True)},
         "/pages/what-if/": page(what_if.came),
+        "/pages/spend": page(reports.spend),
+        "/pages/spend.csv": page(reports.spend_csv),
+        "/pages/compliance": page(reports.compliance),
         "/pages/log": {**page(log_page.show), **page(log_page.verify, takes_form=True)},
         "/pages/decisions/": page(one.answer),
         "/pages/decisions.csv": page(decisions.as_csv),

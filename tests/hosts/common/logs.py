@@ -40,6 +40,11 @@ class Log:
         """The ends of executions."""
         return [it for it in self._executions() if it.event == "finished"]
 
+    @property
+    def reports(self) -> list[Execution]:
+        """What a host has reported."""
+        return [it for it in self._executions() if it.event == "reported"]
+
     @staticmethod
     def request(decision: Any) -> dict[str, Any]:
         """Return the request of a decision."""

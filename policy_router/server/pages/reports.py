@@ -1,0 +1,306 @@
+"""The pages of money and of rules: what it cost, by whom, and whether what ran kept to the rules.
+
+What is counted comes from the reports on a log, so that every total here is the total there.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from msgspec import Struct
+
+from policy_router.files.clock import Clock
+from policy_router.log.report.log_report import safe_cell
+from policy_router.server.asking import Answer, Asked
+from policy_router.server.auditing import time_of
+from policy_router.server.helper import Task
+from policy_router.server.index import Index
+from policy_router.server.pages.background import Background
+from policy_router.server.pages.decisions import Row, in_thread, row_of
+from policy_router.server.pages.policies import Policies
+from policy_router.server.pages.reader import Frame
+from policy_router.server.pages.rendering import HEADERS
+from policy_router.server.problems import Problem
+
+BY: Final = ("month", "team", "model", "rule")
+"""What spending is told apart by; any two of them make a table."""
+_BILLION: Final = 1_000_000_000
+_CAUSES: Final = {
+    "no_price": "no price",
+    "no_usage": "no usage told",
+    "mismatch": "price and usage do not agree",
+    "failed": "failed",
+    "never_ended": "never ended",
+}
+_LOW_USD: Final = 2.0
+_MOST_COLUMNS: Final = 12
+_FRESH_SECONDS: Final = 300
+_AT: Final = re.compile(r" at ([^()]+)\)?$")
+
+
+class Dear(Struct, frozen=True):
+    """A decision that cost much.
+
+    Attributes:
+        row: the decision; None where its line is not there any more.
+        id: its id.
+        cost: US dollars.
+        count: how many decisions its tree has.
+        left: how many US dollars were left.
+    """
+
+    id: str
+    cost: float
+    row: Row | None = None
+    count: int = 1
+    left: float | None = None
+
+
+class Reports:
+    """Shows what a log comes to."""
+
+    def __init__(
+        self,
+        frame: Frame,
+        background: Background,
+        policies: Policies,
+        *,
+        log: str | None,
+        index: Index | None,
+        clock: Clock,
+    ) -> None:
+        """Keep what the pages need.
+
+        Args:
+            frame: is around them.
+            background: counts.
+            policies: know which decided when.
+            log: the folder of the log.
+            index: the index of the log.
+            clock: tells the time.
+        """
+        self._frame, self._background, self._policies = frame, background, policies
+        self._log, self._index, self._clock = log, index, clock
+
+    async def spend(self, asked: Asked) -> Answer:
+        """Show what was spent."""
+        options = _options(asked, "rows", "columns")
+        rows, columns = _chosen(options)
+        if self._index is None:
+            return self._frame.page(asked, "no_log", "spend")
+        work, since, until = self._counted("spend", options)
+        report = work.report
+        return self._frame.page(
+            asked,
+            "spend",
+            "spend",
+            work=work,
+            address=_address("/pages/spend", options),
+            options=options,
+            by=BY,
+            rows=rows,
+            columns=columns,
+            pivot=None if report is None else _pivot(report["rows"], rows, columns),
+            months=None if report is None else _stacked(report["rows"]),
+            total=None if report is None else _money_of(report["total"]),
+            causes=None if report is None else _causes(report["total"]),
+            **await in_thread(_dear, self._index, since, until),
+            low=_LOW_USD,
+        )
+
+    async def spend_csv(self, asked: Asked) -> Answer:
+        """Hand out the table of the page."""
+        options = _options(asked, "rows", "columns")
+        rows, columns = _chosen(options)
+        work, *_ = self._counted("spend", options)
+        if work.report is None:
+            raise Problem(503, "not_counted", "this is not counted yet: look at the page first")
+        pivot = _pivot(work.report["rows"], rows, columns)
+        out = io.StringIO()
+        table = csv.writer(out)
+        table.writerow([rows, *map(safe_cell, pivot["columns"]), "total_usd"])
+        for name, cells, total in pivot["rows"]:
+            table.writerow([safe_cell(name), *(f"{it:.6f}" for it in cells), f"{total:.6f}"])
+        head = (b"content-disposition", b'attachment; filename="spend.csv"')
+        headers = (*HEADERS, head, (b"cache-control", b"no-store"))
+        return Answer(out.getvalue().encode(), headers=headers, type=b"text/csv; charset=utf-8")
+
+    async def compliance(self, asked: Asked) -> Answer:
+        """Show whether what ran kept to the rules, and what changed them."""
+        options = _options(asked)
+        if self._index is None:
+            return self._frame.page(asked, "no_log", "compliance")
+        work, *_ = self._counted("compliance", options)
+        report = work.report
+        return self._frame.page(
+            asked,
+            "compliance",
+            "compliance",
+            work=work,
+            address=_address("/pages/compliance", options),
+            options=options,
+            revisions=await self._policies.revisions(),
+            labels=None if report is None else _by_label(report["labels"]),
+            check=None if report is None else report["check"],
+            rules=None if report is None else report["rules"],
+            never=[] if report is None else report["never"],
+            refusals=None if report is None else report["refusals"],
+        )
+
+    def _counted(self, what: str, options: Mapping[str, str]) -> tuple[Any, int | None, int | None]:
+        since = time_of(options.get("since"), "since", self._clock)
+        until = time_of(options.get("until"), "until", self._clock)
+        if self._log is None:
+            raise Problem(404, "no_log", "the service has no decision log")
+        title = {"since": options.get("since", ""), "until": options.get("until", "")}
+        turn = int(self._clock().timestamp()) // _FRESH_SECONDS
+        task = Task(what, 0, 0, log=self._log, since=since, until=until)
+        key = f"{what} {title} {turn}"
+        return self._background.once(key, task, title), since, until
+
+
+def _options(asked: Asked, *more: str) -> dict[str, str]:
+    return {name: it for name, it in asked.options("since", "until", *more).items() if it}
+
+
+def _chosen(options: Mapping[str, str]) -> tuple[str, str]:
+    """Return what the rows and the columns of a table are."""
+    chosen = options.get("rows", "team"), options.get("columns", "month")
+    for name, value in zip(("rows", "columns"), chosen, strict=True):
+        if value not in BY:
+            reason = f"one of {', '.join(BY)} is wanted"
+            raise Problem(400, "bad_query", reason, path=name)
+    return chosen
+
+
+def _address(page: str, options: Mapping[str, str]) -> str:
+    return f"{page}?{urlencode(options)}" if options else page
+
+
+def _dollars(counts: Mapping[str, int]) -> float:
+    nano = counts.get("measured_nano_usd", 0) + counts.get("estimated_nano_usd", 0)
+    return nano / _BILLION
+
+
+def _money_of(total: Mapping[str, int]) -> dict[str, float]:
+    return {
+        "measured": total.get("measured_nano_usd", 0) / _BILLION,
+        "estimated": total.get("estimated_nano_usd", 0) / _BILLION,
+        "decisions": total.get("decisions", 0),
+        "orphans": total.get("orphans", 0),
+        "orphan_cost": total.get("orphan_nano_usd", 0) / _BILLION,
+    }
+
+
+def _causes(total: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return why costs are unknown, with the number of decisions of each cause."""
+    return [(words, total[name]) for name, words in _CAUSES.items() if total.get(name)]
+
+
+def _pivot(cells: Iterable[Mapping[str, Any]], rows: str, columns: str) -> dict[str, Any]:
+    """Return a table of US dollars: the dearest rows first, the columns by name."""
+    sums: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for cell in cells:
+        sums[cell["key"][rows], cell["key"][columns]] += _dollars(cell)
+    by_column: defaultdict[str, float] = defaultdict(float)
+    by_row: defaultdict[str, float] = defaultdict(float)
+    for (row, column), dollars in sums.items():
+        by_column[column] += dollars
+        by_row[row] += dollars
+    names = sorted(dearest for dearest, _ in _most(by_column)[:_MOST_COLUMNS])
+    return {
+        "columns": names,
+        "left_out": len(by_column) - len(names),
+        "rows": [
+            (row, [sums[row, column] for column in names], total) for row, total in _most(by_row)
+        ],
+    }
+
+
+def _most(sums: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Return names and sums, the greatest first, and equal ones by name."""
+    return sorted(sums.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _stacked(cells: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return months as bars of models; heights are of 100."""
+    table = _pivot([cell for cell in cells if _dollars(cell)], "month", "model")
+    months = sorted(table["rows"])
+    most = max((total for _, _, total in months), default=0) or 1
+    bars = []
+    for month, parts, total in months:
+        top, pieces = 0.0, []
+        for place, dollars in enumerate(parts):
+            height = 100 * dollars / most
+            top += height
+            pieces.append((place, round(100 - top, 2), round(height, 2), dollars))
+        bars.append((month, pieces, total))
+    return {"models": table["columns"], "bars": bars}
+
+
+def _dear(index: Index, since: int | None, until: int | None) -> dict[str, list[Dear]]:
+    window: Any = {"since": since, "until": until}
+    trees = index.dearest_trees(**window)
+    single = index.dearest(**window)
+    granted = index.granted(_LOW_USD, **window)
+    ids = [*(it[0] for it in trees), *(it[0] for it in single), *(it[0] for it in granted)]
+    rows = {row.id: row for line in index.lines(ids) if (row := row_of(line)) is not None}
+    return {
+        "trees": [Dear(id_, nano / _BILLION, rows.get(id_), count) for id_, count, nano in trees],
+        "single": [Dear(id_, nano / _BILLION, rows.get(id_)) for id_, nano in single],
+        "granted": [
+            Dear(id_, nano / _BILLION, rows.get(id_), left=left) for id_, left, nano in granted
+        ],
+    }
+
+
+def _by_label(cells: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return label by provider: how many decisions chose it, and how many were sent there.
+
+    A label is counted for each decision that has it.
+    """
+    decided: Counter[tuple[str, str]] = Counter()
+    sent: Counter[tuple[str, str]] = Counter()
+    unknown: Counter[tuple[str, str]] = Counter()
+    other: Counter[tuple[str, str]] = Counter()
+    for cell in cells:
+        key, count = cell["key"], cell["decisions"]
+        at, model = _AT.search(key["decided"]), key["decided"].partition(" (")[0]
+        for label in key["label"].split(", "):
+            if at is None:  # refused, so that nothing was sent
+                continue
+            decided[label, at[1]] += count
+            if key["sent"] in {"-", ""} or cell.get("never_ended"):
+                unknown[label, at[1]] += cell.get("never_ended", 0) or count
+            place = _AT.search(key["sent"])
+            if place is not None:
+                sent[label, place[1]] += count
+            if key["served"] not in {"-", "", model} and key["served"] not in key["decided"]:
+                other[label, at[1]] += count
+    providers = sorted({name for _, name in (*decided, *sent)})
+    labels = sorted({name for name, _ in (*decided, *sent)})
+    return {
+        "providers": providers,
+        "rows": [
+            (
+                label,
+                [
+                    (
+                        decided[label, it],
+                        sent[label, it],
+                        unknown[label, it],
+                        other[label, it],
+                        sent[label, it] > 0 and not decided[label, it],
+                    )
+                    for it in providers
+                ],
+            )
+            for label in labels
+        ],
+    }
