@@ -23,7 +23,7 @@ from msgspec import Struct
 from policy_router.errors import LogError
 from policy_router.log.folder import LogFolder
 from policy_router.server import index_questions as questions
-from policy_router.server.index_questions import Counts, shapes_of
+from policy_router.server.index_questions import Counts
 
 _CURSOR: Final = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}")
 """Two numbers that SQLite can hold."""
@@ -93,22 +93,7 @@ class Index:
         """
         before = [] if cursor is None else _read_cursor(cursor)
         with self._opened() as base:
-            shapes, values = shapes_of(base, wanted)
-            clauses = [] if not wanted else [f"shape IN ({shapes})"]
-            for clause, value in (("time >= ?", since), ("time < ?", until)):
-                if value is not None:
-                    clauses.append(clause)
-                    values.append(value)
-            if before:
-                clauses.append("(time, nth) < (?, ?)")
-                values += before
-            rows = base.execute(
-                "SELECT time, nth, writer, segment, place, size FROM"  # noqa: S608 - no values
-                f" (SELECT * FROM decisions WHERE {' AND '.join(clauses) or '1'}"
-                " ORDER BY time DESC, nth DESC LIMIT ?) AS found"
-                " JOIN files ON files.number = file ORDER BY time DESC, nth DESC",
-                [*values, limit],
-            ).fetchall()
+            rows = questions.find(base, wanted, since, until, before=before, limit=limit)
         lines = self._read([Place(*row[2:]) for row in rows])
         last = f"{rows[-1][0]}.{rows[-1][1]}" if len(rows) == limit else None
         return Found(tuple(lines), last)

@@ -6,7 +6,7 @@ Whole days are counted from counts, and what is beside them from rows.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -42,6 +42,69 @@ class Counts(Struct, frozen=True):
     total: int
     facets: Mapping[str, tuple[tuple[str, int], ...]]
     days: tuple[tuple[int, int, int], ...]
+
+
+def find(
+    base: sqlite3.Connection,
+    wanted: Mapping[str, str],
+    since: int | None,
+    until: int | None,
+    *,
+    before: Sequence[int],
+    limit: int,
+) -> list[tuple[Any, ...]]:
+    """Return the newest decisions: time, number, and the place of each line.
+
+    Only days that have any are looked at: what is rare would else be looked for in all of them.
+
+    Args:
+        base: the index.
+        wanted: values by the names of :data:`FILTERS`.
+        since: the earliest time, in microseconds since 1970.
+        until: the time before which they are.
+        before: time and number of the last one that is known already; empty for none.
+        limit: how many at most.
+    """
+    first, last = _between(since, until)
+    if before:
+        last = min(last, before[0] + 1)
+    if not wanted:
+        return _found(base, "1", [], (first, last), before=before, limit=limit)
+    shapes, values = shapes_of(base, wanted)
+    days = base.execute(
+        f"SELECT DISTINCT day FROM days WHERE day BETWEEN ? AND ? AND shape IN ({shapes})"  # noqa: S608 - no values
+        " AND count > 0 ORDER BY day DESC",
+        [first // DAY, last // DAY, *values],
+    ).fetchall()
+    rows: list[tuple[Any, ...]] = []
+    for (day,) in days:
+        window = (max(first, day * DAY), min(last, (day + 1) * DAY))
+        clause = f"shape IN ({shapes})"
+        rows += _found(base, clause, values, window, before=before, limit=limit - len(rows))
+        if len(rows) >= limit:
+            break
+    return rows
+
+
+def _found(
+    base: sqlite3.Connection,
+    clause: str,
+    values: Sequence[Any],
+    window: tuple[int, int],
+    *,
+    before: Sequence[int],
+    limit: int,
+) -> list[tuple[Any, ...]]:
+    """Return the newest decisions of a window of time that a clause is true of."""
+    if before:
+        clause, values = f"{clause} AND (time, nth) < (?, ?)", [*values, *before]
+    return base.execute(
+        "SELECT time, nth, writer, segment, place, size FROM"  # noqa: S608 - no values
+        f" (SELECT * FROM decisions WHERE time >= ? AND time < ? AND {clause}"
+        " ORDER BY time DESC, nth DESC LIMIT ?) AS found"
+        " JOIN files ON files.number = file ORDER BY time DESC, nth DESC",
+        [*window, *values, limit],
+    ).fetchall()
 
 
 def count(
@@ -117,11 +180,11 @@ def granted(
 ) -> list[tuple[str, float, int]]:
     """Return the dearest wishes that were granted while a budget was low."""
     return base.execute(
-        "SELECT decisions.id, budget, sum(nano) AS cost FROM decisions"
-        " JOIN executions ON executions.id = decisions.id"
-        " WHERE budget IS NOT NULL AND budget < ? AND decisions.time >= ?"
-        " AND decisions.time < ? AND nano IS NOT NULL"
-        " GROUP BY decisions.id ORDER BY cost DESC LIMIT ?",
+        # The decisions come first: there are few of these.
+        "SELECT low.id, budget, sum(nano) AS cost FROM (SELECT id, budget FROM decisions"
+        "  WHERE budget IS NOT NULL AND budget < ? AND time >= ? AND time < ?) AS low"
+        " CROSS JOIN executions INDEXED BY executions_by_id ON executions.id = low.id"
+        " WHERE nano IS NOT NULL GROUP BY low.id ORDER BY cost DESC LIMIT ?",
         [below, *_between(since, until), MOST_SHOWN],
     ).fetchall()
 

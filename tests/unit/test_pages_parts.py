@@ -1,4 +1,4 @@
-"""Parts of the pages by themselves: colours, texts, sessions, what ships, work in the background."""
+"""Parts of the pages by themselves: colours, texts, sessions, what ships, background."""
 
 from __future__ import annotations
 
@@ -184,4 +184,4 @@ def test_a_helper_that_takes_too_much_is_replaced() -> None:
 
     code, again = asyncio.run(asked())
     assert code == "too_much"
-    assert [it["text"] for it in again["items"]] == ["version"]
+    assert [it["text"] for it in again["items"]] == ["version: "]
