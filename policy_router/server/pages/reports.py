@@ -95,7 +95,7 @@ class Reports:
         if self._index is None:
             return self._frame.page(asked, "no_log", "spend")
         work, since, until = self._counted("spend", options)
-        report, dear = work.report, dict[str, list[Dear]]()
+        report, dear = work.report, dict[str, Any]()
         if report is not None:
             dear = await in_thread(_dear, self._index, since, until)
         return self._frame.page(
