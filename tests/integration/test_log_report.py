@@ -19,6 +19,7 @@ from policy_router.errors import LogError, RequestError
 from policy_router.log import LogReport, log_report
 from policy_router.log.entry import ACCESS, Execution, Gap, Kind, microseconds
 from policy_router.log.replay import chunks
+from policy_router.log.report import cases as cases_module
 from policy_router.log.report import pending, reporting
 from policy_router.log.report.dimensions import DIMENSIONS, Filter
 from policy_router.log.report.kinds import KINDS
@@ -171,6 +172,7 @@ def test_how_a_log_is_cut_changes_nothing(
     audit: tuple[Path, Planted], monkeypatch: pytest.MonkeyPatch, size: int, most: int
 ) -> None:
     whole = {kind: log_report(audit[0], kind).to_json() for kind in ("spend", "rules")}
+    monkeypatch.setattr(cases_module, "MOST_CHOICES", 3)
     monkeypatch.setattr(chunks, "_CHUNK", size)
     monkeypatch.setattr(pending, "MOST_PENDING", most)
     for kind, content in whole.items():

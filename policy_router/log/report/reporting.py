@@ -22,7 +22,7 @@ from policy_router.log.report.dimensions import DIMENSIONS, Dimensions, Filter
 from policy_router.log.report.kinds import KINDS, Key, is_denied
 from policy_router.log.report.pending import Pending, is_of_part
 
-MOST_ROWS = 100_000
+MOST_ROWS = 50_000
 """How many rows a report may have: they are kept in memory."""
 _BEFORE_ID: Final = b'"id":"'
 _AFTER_ID: Final = b'","kind":"'
