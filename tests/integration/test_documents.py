@@ -160,6 +160,24 @@ def test_the_command_line_page_shows_a_real_matrix(
     assert capsys.readouterr().out == printed
 
 
+def test_the_page_about_proof_shows_what_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs" / "proof.md"
+    policy = blocks(page, "yaml")[0]
+    (tmp_path / "policy.yaml").write_text(policy)
+    (tmp_path / "new.yaml").write_text(policy.replace(' && caller.team != "hr"', ""))
+    monkeypatch.chdir(tmp_path)
+    shown = "".join(blocks(page, "console"))
+    for command, output in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", shown, re.MULTILINE):
+        if command.startswith("policy-router "):
+            command_line(shlex.split(command)[1:])
+            assert capsys.readouterr().out == output
+    assert executed(blocks(page, "python")[0], capsys) == (
+        "never `pick` of entry `other` wins\n['violated', 'holds']\nTrue\n"
+    )
+
+
 def test_the_testing_page_knows_every_input_of_the_action_and_the_hooks() -> None:
     text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
     action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
@@ -255,13 +273,22 @@ def test_the_log_page_s_python_runs(
         Router(load("policy.yaml"), log=decisions).decide({})
     log.make_checkpoint("decisions", signer, memory="auditor.key.state", first=True)
     words = executed(code, capsys).split()
-    assert (words[:5], words[6], len(words)) == (["True", "whole", "()", "True", "0"], "close", 9)
+    assert (words[:5], words[6], len(words)) == (["True", "whole", "()", "True", "0"], "close", 11)
 
 
 def test_the_log_page_knows_what_logs_are_used_with() -> None:
     text = LOG.read_text(encoding="utf-8")
     results = {"DecisionLog", "Line", "LogEntry", "NotWholeError", "ReplayReport"}
-    results |= {"Report", "SignatureError", "Signer", "Verifier", "WhatIf"}
+    results |= {
+        "Exported",
+        "Finding",
+        "FindingKind",
+        "Report",
+        "SignatureError",
+        "Signer",
+        "Verifier",
+        "WhatIf",
+    }
     assert [n for n in log.__all__ if n not in results and not re.search(rf"\b{n}\b", text)] == []
 
 

@@ -177,6 +177,6 @@ def _filtered(options: argparse.Namespace, reader: LogReader) -> list[str]:
         for line, case in finder.newest_first()
         if (after is None or line.entry.time >= after)
         and (before is None or line.entry.time < before)
-        and finder.fits(case, chosen)
+        and chosen.fits(case)
     ]
     return found[::-1]
