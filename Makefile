@@ -20,10 +20,10 @@ COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-strip-ext
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test hosts lint bench format lock editor dist clean
+.PHONY: help demo quick test hosts lint bench format lock editor screenshots dist clean
 
 help: ## show these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) ## test the shipped policies, decide, explain, plan a delegation, replay the log, and serve
 	rm -rf .demo
@@ -83,6 +83,9 @@ lock: ## resolve the dependencies again (needs uv; LOCK_FLAGS=--upgrade for newe
 
 editor: ## bundle the scripts of others that the pages use (needs npm)
 	.ci/editor/bundle
+
+screenshots: $(INSTALLED) ## take the pictures of docs/pages.md (needs Chromium)
+	$(BIN)/python -m tests.pages.screenshots docs/pages
 
 dist: $(INSTALLED) ## build the sdist, and from it the wheel
 	rm -rf dist

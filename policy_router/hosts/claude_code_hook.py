@@ -60,12 +60,13 @@ def main(words: Sequence[str], given: bytes | None = None) -> int:
         signal.setitimer(signal.ITIMER_REAL, SECONDS)
         asked = json.loads(sys.stdin.buffer.read(_MOST) if given is None else given)
         said = answered(asked, dict(zip(words[::2], words[1::2], strict=True)))
-        signal.setitimer(signal.ITIMER_REAL, 0)
     except BaseException as problem:
         if isinstance(asked, dict) and asked.get("hook_event_name") in _ENDS:
             sys.stderr.write("the end of a sub-agent is not logged: " + type(problem).__name__)
             return 1
         said = denied("no decision can be made (" + type(problem).__name__ + ")")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return _say(said)
 
 
@@ -202,30 +203,19 @@ def answer_of(
     target = decision["target"]
     alias = _alias(target, environ)
     if alias is None:
-        known = ", ".join(ALIASES)
         return denied(
-            "unreachable_model: the policy selects `"
-            + target["model"]
-            + "`, and Claude Code takes "
-            "only " + known + "; ANTHROPIC_DEFAULT_SONNET_MODEL, for example, says what one means"
+            f"unreachable_model: the policy selects `{target['model']}`, and Claude Code takes "
+            f"only {', '.join(ALIASES)}; ANTHROPIC_DEFAULT_SONNET_MODEL, for example, says what "
+            "one of them means"
         )
     parameters = dict(target.get("parameters") or {})
-    effort = parameters.pop("reasoning_effort", None)
     changed = {key: value for key, value in given.items() if key != "effort"}
     changed["model"] = alias
-    if effort in EFFORTS:
-        changed["effort"] = effort
-    elif effort is not None:
-        parameters["reasoning_effort"] = effort
-    said: dict[str, Any] = {
-        "hookSpecificOutput": {
-            "hookEventName": "PreToolUse",
-            "updatedInput": changed,
-        }
-    }
-    if parameters:
-        said["systemMessage"] = "policy-router: Claude Code takes no " + ", ".join(parameters)
-    return said
+    if parameters.get("reasoning_effort") in EFFORTS:
+        changed["effort"] = parameters.pop("reasoning_effort")
+    part = {"hookEventName": "PreToolUse", "updatedInput": changed}
+    warning = "policy-router: Claude Code takes no " + ", ".join(parameters)
+    return {"hookSpecificOutput": part, **({"systemMessage": warning} if parameters else {})}
 
 
 def _alias(target: Mapping[str, Any], environ: Mapping[str, str]) -> str | None:

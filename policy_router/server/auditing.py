@@ -23,7 +23,8 @@ from policy_router.server.asking import Answer, Asked, decoded
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.helper import Task
 from policy_router.server.helpers import Helpers, StayingHelper
-from policy_router.server.index import FILTERS, Index
+from policy_router.server.index import Index
+from policy_router.server.index_questions import FILTERS
 from policy_router.server.problems import Problem, busy, unfit
 from policy_router.server.settings import seconds_of
 

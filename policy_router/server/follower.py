@@ -15,15 +15,13 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-from msgspec import UNSET, Struct, UnsetType
-
 from policy_router.domain import WISHES
 from policy_router.errors import reason_of
 from policy_router.log.entry import UNREADABLE, Kind
 from policy_router.log.folder import LogFolder, Segment
 from policy_router.log.heads import UnknownSchemaError
-from policy_router.server.index import BITS, DAY
+from policy_router.server.index_lines import LINES, ListedLine, ListedRecord
+from policy_router.server.index_questions import BITS, DAY
 from policy_router.version import VERSION
 
 SCHEMA: Final = f"policy-router/index/v4 {VERSION}"
@@ -57,71 +55,6 @@ CREATE INDEX executions_by_cost ON executions (nano) WHERE nano IS NOT NULL;
 CREATE INDEX executions_by_id ON executions (id);
 CREATE INDEX executions_by_answer ON executions (answer) WHERE answer IS NOT NULL;
 """
-
-
-class _Caller(Struct, frozen=True):
-    id: str = ""
-    team: str = ""
-
-
-class _Budget(Struct, frozen=True):
-    remaining_usd: float | None = None
-
-
-class _Request(Struct, frozen=True):
-    caller: _Caller = _Caller()
-    budget: _Budget = _Budget()
-
-
-class _Target(Struct, frozen=True):
-    model: str = ""
-    provider: str = ""
-    entry: str = ""
-
-
-class _Coded(Struct, frozen=True):
-    code: str = ""
-    rule: str | None = None
-
-
-class _Decision(Struct, frozen=True):
-    outcome: str
-    level: str = ""
-    rule: str = ""
-    target: _Target = _Target()
-    warnings: tuple[_Coded, ...] = ()
-    refusal: _Coded = _Coded()
-
-
-class _Policy(Struct, frozen=True):
-    name: str
-    revision: str
-
-
-class _Record(Struct, frozen=True):
-    decision: _Decision
-    policy: _Policy
-    request: _Request
-
-
-class _Execution(Struct, frozen=True):
-    answer_id: str | None = None
-    cost_usd: float | None = None
-
-
-class _Line(Struct, frozen=True):
-    """What the index holds of a line."""
-
-    kind: str
-    time: int
-    id: str = ""
-    parent: str | None = None
-    root: str | None = None
-    record: _Record | UnsetType = UNSET
-    execution: _Execution = _Execution()
-
-
-_LINES: Final = msgspec.json.Decoder(_Line)
 
 
 class Follower:
@@ -244,13 +177,13 @@ class Follower:
         with self._transaction():
             for line in lines.split(b"\n")[:-1]:
                 with suppress(*UNREADABLE):
-                    read = _LINES.decode(line)
+                    read = LINES.decode(line)
                     if read.kind == Kind.EXECUTION:
                         where = (file, place, len(line))
                         end = read.execution
                         nano = None if end.cost_usd is None else round(end.cost_usd * _BILLION)
                         executions.append((read.id, read.time, *where, end.answer_id, nano))
-                    elif isinstance(read.record, _Record):
+                    elif isinstance(read.record, ListedRecord):
                         decisions.append(self._row(read, read.record, (file, place, len(line))))
                 place += len(line) + 1
             marks = ", ".join("?" * 10)
@@ -271,14 +204,16 @@ class Follower:
             rows,
         )
 
-    def _row(self, line: _Line, record: _Record, where: tuple[int, int, int]) -> tuple[Any, ...]:
+    def _row(
+        self, line: ListedLine, record: ListedRecord, where: tuple[int, int, int]
+    ) -> tuple[Any, ...]:
         self._nth += 1
         root, shape = self._root(line), self._shape(record)
         is_granted = record.decision.level in WISHES and record.decision.outcome == "selected"
         budget = record.request.budget.remaining_usd if is_granted else None
         return (line.time, self._nth, line.id, *where, shape, line.parent, root, budget)
 
-    def _root(self, line: _Line) -> str | None:
+    def _root(self, line: ListedLine) -> str | None:
         """Return the decision that led to one, the first of all; None where it is that itself."""
         if line.parent is None or (line.root is not None and line.root != line.id):
             return line.root if line.root != line.id else None
@@ -291,7 +226,7 @@ class Follower:
         self._roots[line.id] = known
         return known
 
-    def _shape(self, record: _Record) -> int:
+    def _shape(self, record: ListedRecord) -> int:
         """Return the number of what a decision is found by, which many decisions share."""
         decision, caller, word = record.decision, record.request.caller, self._word
         codes = 0

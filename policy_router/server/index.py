@@ -20,27 +20,13 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from policy_router.decision.record import ReasonCode
 from policy_router.errors import LogError
 from policy_router.log.folder import LogFolder
+from policy_router.server import index_questions as questions
+from policy_router.server.index_questions import Counts
 
-FILTERS: Final = (
-    *("outcome", "level", "rule", "entry", "model", "provider", "caller", "code", "policy"),
-)
-"""What decisions are found by, besides their times."""
-DAY: Final = 86_400_000_000
-"""A day in microseconds."""
-_NOWHERE: Final = -1
-_NEVER: Final = 1 << 62
-"""A time and a day that never come."""
-MOST_SHOWN: Final = 20
-"""How many of the dearest decisions are told."""
-MOST_VALUES: Final = 200
-"""How many values of a filter are counted."""
 _CURSOR: Final = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}")
 """Two numbers that SQLite can hold."""
-BITS: Final = {code.value: 1 << place for place, code in enumerate(ReasonCode)}
-"""The bits of codes: a decision may have several."""
 
 
 class Place(Struct, frozen=True):
@@ -69,20 +55,6 @@ class Found(Struct, frozen=True):
 
     lines: tuple[bytes, ...]
     cursor: str | None
-
-
-class Counts(Struct, frozen=True):
-    """How many decisions there are of each kind.
-
-    Attributes:
-        total: how many in all.
-        facets: by the names of :data:`FILTERS`: values with their counts, the most first.
-        days: the days since 1970 that have any: decisions, and how many of them are refused.
-    """
-
-    total: int
-    facets: Mapping[str, tuple[tuple[str, int], ...]]
-    days: tuple[tuple[int, int, int], ...]
 
 
 class Index:
@@ -121,22 +93,7 @@ class Index:
         """
         before = [] if cursor is None else _read_cursor(cursor)
         with self._opened() as base:
-            shapes, values = _shapes(base, wanted)
-            clauses = [] if not wanted else [f"shape IN ({shapes})"]
-            for clause, value in (("time >= ?", since), ("time < ?", until)):
-                if value is not None:
-                    clauses.append(clause)
-                    values.append(value)
-            if before:
-                clauses.append("(time, nth) < (?, ?)")
-                values += before
-            rows = base.execute(
-                "SELECT time, nth, writer, segment, place, size FROM"  # noqa: S608 - no values
-                f" (SELECT * FROM decisions WHERE {' AND '.join(clauses) or '1'}"
-                " ORDER BY time DESC, nth DESC LIMIT ?) AS found"
-                " JOIN files ON files.number = file ORDER BY time DESC, nth DESC",
-                [*values, limit],
-            ).fetchall()
+            rows = questions.find(base, wanted, since, until, before=before, limit=limit)
         lines = self._read([Place(*row[2:]) for row in rows])
         last = f"{rows[-1][0]}.{rows[-1][1]}" if len(rows) == limit else None
         return Found(tuple(lines), last)
@@ -148,23 +105,7 @@ class Index:
             LogError: there is no index yet, or it cannot be read.
         """
         with self._opened() as base:
-            shapes, values = _shapes(base, wanted)
-            for statement, bounds in _counted(since, until):
-                which = f"{statement} AND shape IN ({shapes})" if wanted else statement
-                base.execute(which, [*bounds, *values])
-            # A shape that is of no decision any more is counted 0 times.
-            base.execute(
-                "CREATE TEMP TABLE found AS SELECT shapes.*, sum(count) AS count FROM counted"
-                " JOIN shapes ON shapes.number = shape GROUP BY shape"
-            )
-            (total,) = base.execute("SELECT coalesce(sum(count), 0) FROM found").fetchone()
-            facets = {name: _facet(base, name) for name in FILTERS}
-            days = base.execute(
-                "SELECT day, sum(count), sum(CASE text WHEN 'refused' THEN count ELSE 0 END)"
-                " FROM counted JOIN shapes ON shapes.number = shape"
-                " JOIN words ON words.number = outcome GROUP BY day ORDER BY day"
-            ).fetchall()
-        return Counts(total, facets, tuple(days))
+            return questions.count(base, wanted, since, until)
 
     def about(self, decision_id: str) -> tuple[list[bytes], list[bytes]]:
         """Return the lines about a decision, and the decisions of the child that ran by it.
@@ -195,6 +136,19 @@ class Index:
             return None
         return [(it.writer, line) for it, line in zip(places, lines, strict=True)]
 
+    def line(self, decision_id: str) -> tuple[Place, bytes]:
+        """Return the line of a decision, and where it is.
+
+        Raises:
+            LogError: there is no index yet, it cannot be read, or the line is not there any more.
+        """
+        with self._opened() as base:
+            places = _places(base, "decisions WHERE id = ?", decision_id)
+        lines = self._read(places)
+        if not lines:
+            raise LogError(str(self._folder.path), "the line of the decision is not there any more")
+        return places[0], lines[0]
+
     def executions(self, ids: Sequence[str]) -> list[bytes]:
         """Return the lines about what came of decisions, in the order of time.
 
@@ -217,21 +171,7 @@ class Index:
             LogError: there is no index yet, or it cannot be read.
         """
         with self._opened() as base:
-            counted = base.execute(
-                "SELECT words.text, names.text, sum(count),"
-                " sum(CASE outcomes.text WHEN 'refused' THEN count ELSE 0 END), min(day), max(day)"
-                " FROM days JOIN shapes ON shapes.number = shape"
-                " JOIN words ON words.number = revision"
-                " JOIN words AS names ON names.number = name"
-                " JOIN words AS outcomes ON outcomes.number = outcome"
-                " GROUP BY revision, name ORDER BY max(day) DESC"
-            ).fetchall()
-            found = [
-                (revision, name, *_times(base, revision, first, last), count, refused)
-                for revision, name, count, refused, first, last in counted
-                if count
-            ]
-        return sorted(found, key=lambda it: it[3], reverse=True)
+            return questions.revisions(base)
 
     def dearest(self, *, since: int | None, until: int | None) -> list[tuple[str, int]]:
         """Return the decisions that cost the most, and their nano-dollars.
@@ -240,11 +180,7 @@ class Index:
             LogError: there is no index yet, or it cannot be read.
         """
         with self._opened() as base:
-            return base.execute(
-                "SELECT id, nano FROM executions WHERE nano IS NOT NULL AND time >= ? AND time < ?"
-                " ORDER BY nano DESC LIMIT ?",
-                [*_between(since, until), MOST_SHOWN],
-            ).fetchall()
+            return questions.dearest(base, since, until)
 
     def dearest_trees(self, *, since: int | None, until: int | None) -> list[tuple[str, int, int]]:
         """Return the first decisions of the trees that cost the most, with decisions and cost.
@@ -253,15 +189,7 @@ class Index:
             LogError: there is no index yet, or it cannot be read.
         """
         with self._opened() as base:
-            return base.execute(
-                "WITH below AS (SELECT root, id FROM decisions"
-                "  WHERE root IS NOT NULL AND time >= ? AND time < ?),"
-                " every AS (SELECT root, id FROM below UNION SELECT root, root FROM below)"
-                " SELECT root, count(DISTINCT every.id), coalesce(sum(nano), 0) AS cost FROM every"
-                " LEFT JOIN executions ON executions.id = every.id"
-                " GROUP BY root ORDER BY cost DESC LIMIT ?",
-                [*_between(since, until), MOST_SHOWN],
-            ).fetchall()
+            return questions.dearest_trees(base, since, until)
 
     def granted(
         self, below: float, *, since: int | None, until: int | None
@@ -280,14 +208,7 @@ class Index:
             LogError: there is no index yet, or it cannot be read.
         """
         with self._opened() as base:
-            return base.execute(
-                "SELECT decisions.id, budget, sum(nano) AS cost FROM decisions"
-                " JOIN executions ON executions.id = decisions.id"
-                " WHERE budget IS NOT NULL AND budget < ? AND decisions.time >= ?"
-                " AND decisions.time < ? AND nano IS NOT NULL"
-                " GROUP BY decisions.id ORDER BY cost DESC LIMIT ?",
-                [below, *_between(since, until), MOST_SHOWN],
-            ).fetchall()
+            return questions.granted(base, below, since, until)
 
     def lines(self, ids: Sequence[str]) -> list[bytes]:
         """Return the lines of decisions.
@@ -343,83 +264,6 @@ def _places(base: sqlite3.Connection, which: str, *values: str) -> list[Place]:
         values,
     )
     return [Place(*row) for row in rows]
-
-
-def _counted(since: int | None, until: int | None) -> Iterator[tuple[str, list[int]]]:
-    """Yield what fills a table with the counts of a time: whole days, and what is beside them."""
-    first = -(-(since or 0) // DAY)
-    last = _NEVER if until is None else until // DAY
-    whole = "CREATE TEMP TABLE counted AS SELECT * FROM days WHERE day >= ? AND day < ?"
-    yield whole, [first, last]
-    edges = [(since, first * DAY), (last * DAY, until)] if first <= last else [(since, until)]
-    for start, end in edges:
-        if start is not None and end is not None and start < end:
-            part = f"INSERT INTO counted SELECT time / {DAY}, shape, 1 FROM decisions"  # noqa: S608 - no values
-            yield f"{part} WHERE time >= ? AND time < ?", [start, end]
-
-
-def _between(since: int | None, until: int | None) -> tuple[int, int]:
-    return since or 0, _NEVER if until is None else until
-
-
-def _times(base: sqlite3.Connection, revision: str, first: int, last: int) -> tuple[int, int]:
-    """Return the times of the first and the last decision of a policy, from the days of these."""
-    shapes, values = _shapes(base, {"policy": revision})
-    found = []
-    for fold, day in (("min", first), ("max", last)):
-        row = base.execute(
-            f"SELECT {fold}(time) FROM decisions WHERE time >= ? AND time < ?"  # noqa: S608 - no values
-            f" AND shape IN ({shapes})",
-            [day * DAY, (day + 1) * DAY, *values],
-        ).fetchone()
-        found.append(row[0] or 0)
-    return found[0], found[1]
-
-
-def _facet(base: sqlite3.Connection, name: str) -> tuple[tuple[str, int], ...]:
-    """Return the values of a filter with their counts, the most first."""
-    if name == "code":
-        sums = ", ".join(f"sum(CASE WHEN codes & {bit} THEN count END)" for bit in BITS.values())
-        row = base.execute(f"SELECT {sums} FROM found").fetchone()  # noqa: S608 - no values
-        pairs = [(code, count) for code, count in zip(BITS, row, strict=True) if count]
-        return tuple(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
-    column = {"policy": "revision"}.get(name, name)
-    rows = base.execute(
-        f"SELECT text, sum(count) AS total FROM found JOIN words ON words.number = {column}"  # noqa: S608
-        " WHERE text != '' GROUP BY text HAVING total > 0 ORDER BY total DESC, text LIMIT ?",
-        [MOST_VALUES],
-    )
-    return tuple(rows.fetchall())
-
-
-def _shapes(base: sqlite3.Connection, wanted: Mapping[str, str]) -> tuple[str, list[Any]]:
-    """Return the query of the shapes that are wanted, and its values."""
-    clauses, values = [], []
-    for name, text in wanted.items():
-        if name == "code":
-            clauses.append("codes & ?")
-            values.append(BITS.get(text, 0))
-        elif name == "policy":
-            numbers = _policies(base, text)
-            marks = ", ".join("?" * len(numbers))
-            clauses.append(f"(name IN ({marks}) OR revision IN ({marks}))")
-            values += [*numbers, *numbers]
-        else:
-            columns = ("caller", "team") if name == "caller" else (name,)
-            clauses.append(f"({' OR '.join(f'{column} = ?' for column in columns)})")
-            row = base.execute("SELECT number FROM words WHERE text = ?", [text]).fetchone()
-            values += [row[0] if row and text else _NOWHERE] * len(columns)
-    return f"SELECT number FROM shapes WHERE {' AND '.join(clauses) or '1'}", values  # noqa: S608
-
-
-def _policies(base: sqlite3.Connection, text: str) -> list[int]:
-    """Return the numbers of a name, and of the revisions that begin so."""
-    beginning = "sha256:" + (text.removeprefix("sha256:") or "none")
-    rows = base.execute(
-        "SELECT number FROM words WHERE text = ? OR substr(text, 1, ?) = ?",
-        [text, len(beginning), beginning],
-    )
-    return [row[0] for row in rows]
 
 
 def _read_cursor(cursor: str) -> list[int]:

@@ -17,7 +17,7 @@ from policy_router.server.auditing import ExplainBody, WindowBody
 from policy_router.server.deciding import MOST_REQUESTS, BatchBody
 from policy_router.server.evaluations import TYPES as ACCESS_TYPES
 from policy_router.server.gateway.models import AUTO
-from policy_router.server.index import FILTERS
+from policy_router.server.index_questions import FILTERS
 from policy_router.server.plans import ReportBody
 from policy_router.version import VERSION
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.audit_log import write_audit_log
+from policy_router.log import FindingKind
 from tests.support.commands import ROOT, Run
 
 PAGE = ROOT / "docs" / "audit.md"
@@ -64,6 +65,16 @@ def test_the_commands_print_what_the_page_says(
     assert len(blocks) > 8
     if update_golden:
         PAGE.write_text(text, encoding="utf-8")
+
+
+def test_the_check_finds_what_the_page_says(beside: Run) -> None:
+    ran = beside("log", "check", "decisions")
+    assert ran.code == 1
+    (shown,) = re.findall(r"(?ms)^```text\n(checked .*?)^```$", PAGE.read_text(encoding="utf-8"))
+    for part in shown.split("\n\n"):
+        assert part.strip() in ran.out
+    words = PAGE.read_text(encoding="utf-8")
+    assert all(f"| `{kind}` |" in words for kind in FindingKind)
 
 
 def test_reports_on_the_page_fit_80_columns() -> None:

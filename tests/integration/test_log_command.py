@@ -984,6 +984,7 @@ def test_a_checkpoint_is_made_and_told(keyed: Path, run: Run) -> None:
         "integrity     whole        44 lines in 8 segments of 2 writers\n"
         "completeness  whole        every line that was acknowledged\n"
         "authenticity  verified     1 checkpoint, the last one over 44 of 44 lines\n"
+        "meaning       not checked  what the lines say: see log check\n"
         "signed        log example.com/log\n"
         "              key example.com/log+"
     )

@@ -80,6 +80,8 @@ def _print(report: Report, log: str, options: argparse.Namespace) -> None:
             _print_problem(problem)
         for note in part.notes if not options.quiet else ():
             out(f"  note: {printable(note)}")
+    if not options.quiet:
+        out(f"{'meaning':<13} {paint('not checked', 'dim')}  what the lines say: see log check")
     for line in _more(report):
         out(line)
     for problem in report.accepted:

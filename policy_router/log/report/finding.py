@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from policy_router.log.entry import Execution, Kind, view_of
 from policy_router.log.read.reading import Line, LogReader
 from policy_router.log.replay.chunks import Job
 from policy_router.log.report.cases import Case, CaseReader, in_time
-from policy_router.log.report.cost_status import Run, run_of
+from policy_router.log.report.cost_status import Run, read_run
 
 
 class CaseFinder:
@@ -47,7 +49,7 @@ class CaseFinder:
         view = view_of(line.content)
         case = None if view is None else self._cases.case(view, line.writer)
         if case is not None:
-            case.runs = sorted(ends, key=in_time)
+            case.runs = tuple(sorted(ends, key=in_time))
         return case
 
     def about(self, lines: Iterable[Line]) -> list[Case]:
@@ -60,5 +62,6 @@ class CaseFinder:
 
 
 def _run(line: Line) -> Run | None:
-    found = line.entry.execution
-    return run_of(line.entry.time, found) if isinstance(found, Execution) else None
+    if not isinstance(line.entry.execution, Execution):
+        return None
+    return read_run(line.entry.time, msgspec.json.encode(line.entry.execution))

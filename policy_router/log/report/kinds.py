@@ -15,6 +15,7 @@ Key: TypeAlias = tuple[str, ...]
 Rows: TypeAlias = Iterator[tuple[Key, str]]
 """The names of a row beside those of ``--by``, and what a decision counts as there."""
 
+_DENIED: Final = frozenset({Status.REFUSED.value, Status.NOT_STARTED.value})
 _PASSED: Final = frozenset({Result.SKIPPED, Result.NO_PROPOSAL, Result.NOT_REACHED})
 
 
@@ -58,7 +59,7 @@ def _is_refused(case: Case) -> bool:
 
 def is_denied(case: Case) -> bool:
     """Tell whether a target was selected, and a budget did not let it start."""
-    return case.last is not None and case.last.status in {Status.REFUSED, Status.NOT_STARTED}
+    return case.last is not None and case.last.status in _DENIED
 
 
 # --- Wishes ---------------------------------------------------------------------------------------

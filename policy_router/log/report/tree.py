@@ -11,8 +11,8 @@ from policy_router.errors import LogError
 from policy_router.log.entry import Kind, known_views
 from policy_router.log.folder import LogFolder, readable
 from policy_router.log.replay.chunks import Chunk, Job, chunks, over_all
-from policy_router.log.report.cases import Case, case_reader, in_time, read_run
-from policy_router.log.report.cost_status import CaseCost, Run
+from policy_router.log.report.cases import Case, case_reader, in_time
+from policy_router.log.report.cost_status import CaseCost, Run, read_run
 
 MOST_OF_A_TREE = 100_000
 """How many decisions a tree may have: they are kept in memory."""
@@ -66,7 +66,8 @@ def tree_of(folder: LogFolder, top: Case, *, workers: int | None = None) -> list
             level = {it.id for it in made}
         for ends in spread(partial(_ends, {*found} - {top.id}), pieces):
             for decision_id, runs in ends.items():
-                found[decision_id].runs = sorted(found[decision_id].runs + runs, key=in_time)
+                case = found[decision_id]
+                case.runs = tuple(sorted((*case.runs, *runs), key=in_time))
     return _summed(top, children)
 
 
@@ -113,7 +114,7 @@ def _ends(ids: set[str], chunk: Chunk) -> dict[str, list[Run]]:
     found: dict[str, list[Run]] = {}
     for line in known_views(chunk.lines()):
         if line is not None and line.execution and line.id in ids:
-            run = read_run(line)
+            run = read_run(line.time, line.execution)
             if run is not None:
                 found.setdefault(line.id, []).append(run)
     return found

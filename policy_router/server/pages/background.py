@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,14 +115,16 @@ class Background:
         return msgspec.json.decode(content, type=Work)
 
     async def _run(self, name: str, task: Task, title: Mapping[str, str]) -> None:
+        report = None
         try:
             with self._helpers.audit():
-                async for said in self._helpers.said(task):
-                    if "report" in said:
-                        self._keep(name, Work(title, report=said["report"]))
-                    else:
-                        it = said["progress"]
-                        self._keep(name, Work(title, it["done_bytes"], it["total_bytes"]))
+                async with aclosing(self._helpers.said(task)) as saying:
+                    async for said in saying:
+                        report = said.get("report")
+                        if report is None:
+                            it = said["progress"]
+                            self._keep(name, Work(title, it["done_bytes"], it["total_bytes"]))
+            self._keep(name, Work(title, report=report))
         except Problem as problem:
             self._keep(name, Work(title, problem=problem.detail))
             if problem.status == _BUSY:  # whoever asks again begins it again

@@ -16,7 +16,9 @@ from policy_router.files.clock import Clock
 from policy_router.log.entry import Execution, moment_of
 from policy_router.server.asking import Answer, Asked
 from policy_router.server.auditing import time_of
-from policy_router.server.index import FILTERS, Counts, Found, Index
+from policy_router.server.index import Found, Index
+from policy_router.server.index_lines import ListedRecord
+from policy_router.server.index_questions import FILTERS, Counts
 from policy_router.server.pages.reader import Frame
 from policy_router.server.pages.rendering import HEADERS
 from policy_router.server.problems import Problem
@@ -44,58 +46,12 @@ COLUMNS: Final = (
 """The columns of a table that is handed out."""
 
 
-class _Caller(Struct, frozen=True):
-    id: str = ""
-    team: str = ""
-
-
-class _Task(Struct, frozen=True):
-    kind: str = ""
-
-
-class _Request(Struct, frozen=True):
-    caller: _Caller = _Caller()
-    task: _Task = _Task()
-
-
-class _Target(Struct, frozen=True):
-    model: str = ""
-    provider: str = ""
-    entry: str = ""
-
-
-class _Coded(Struct, frozen=True):
-    code: str = ""
-    rule: str | None = None
-    message: str = ""
-
-
-class _Decision(Struct, frozen=True):
-    outcome: str
-    level: str = ""
-    rule: str = ""
-    target: _Target = _Target()
-    warnings: tuple[_Coded, ...] = ()
-    refusal: _Coded = _Coded()
-
-
-class _Policy(Struct, frozen=True):
-    name: str
-    revision: str
-
-
-class _Record(Struct, frozen=True):
-    decision: _Decision
-    policy: _Policy
-    request: _Request
-
-
 class Row(Struct, frozen=True):
     """What a table shows of a decision; the fields are those of its line."""
 
     id: str
     time: int
-    record: _Record
+    record: ListedRecord
     parent: str | None = None
     purpose: str = ""
 

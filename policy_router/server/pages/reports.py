@@ -95,7 +95,9 @@ class Reports:
         if self._index is None:
             return self._frame.page(asked, "no_log", "spend")
         work, since, until = self._counted("spend", options)
-        report = work.report
+        report, dear = work.report, dict[str, Any]()
+        if report is not None:
+            dear = await in_thread(_dear, self._index, since, until)
         return self._frame.page(
             asked,
             "spend",
@@ -110,7 +112,7 @@ class Reports:
             months=None if report is None else _stacked(report["rows"]),
             total=None if report is None else _money_of(report["total"]),
             causes=None if report is None else _causes(report["total"]),
-            **await in_thread(_dear, self._index, since, until),
+            **dear,
             low=_LOW_USD,
         )
 
