@@ -70,6 +70,7 @@ lock: ## resolve the dependencies again (needs uv; LOCK_FLAGS=--upgrade for newe
 	$(COMPILE) --group sdk-lowest -o requirements/sdk-lowest.txt
 	$(COMPILE) -c requirements/dev.txt -o requirements/core.txt pyproject.toml
 	$(COMPILE) --extra dask -c requirements/dev.txt -o requirements/dask.txt pyproject.toml
+	$(COMPILE) --extra export -c requirements/dev.txt -o requirements/export.txt pyproject.toml
 	$(COMPILE) --extra mcp -c requirements/dev.txt -o requirements/mcp.txt pyproject.toml
 	$(COMPILE) --extra otel -c requirements/dev.txt -o requirements/otel.txt pyproject.toml
 	$(COMPILE) --extra prove -c requirements/dev.txt -o requirements/prove.txt pyproject.toml

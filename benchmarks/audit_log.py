@@ -498,7 +498,7 @@ class _Writers:
         folder.mkdir(parents=True)
         begin = microseconds(BEGIN)
         self.chains = {it: Chain(log, [it], _LIMITS, begin) for it in WRITERS}
-        self._store, self._told = PolicyStore(log), set[tuple[str, str]]()
+        self._store, self._introduced = PolicyStore(log), set[tuple[str, str]]()
         self._waiting: dict[str, list[Draft]] = {it: [] for it in WRITERS}
         self.lines = 0
 
@@ -518,8 +518,8 @@ class _Writers:
     def _with_policies(self, writer: str, drafts: Sequence[Draft]) -> Iterator[Draft]:
         for draft in drafts:
             policy = draft.policy
-            if policy is not None and (writer, policy.revision) not in self._told:
-                self._told.add((writer, policy.revision))
+            if policy is not None and (writer, policy.revision) not in self._introduced:
+                self._introduced.add((writer, policy.revision))
                 self._store.keep(policy)
                 used = used_policy(policy, origin_commit="4f2a91c", loaded_by="deploy")
                 yield Draft(Kind.POLICY, draft.time, used=used)

@@ -24,9 +24,13 @@ from policy_router.decision.request import spelt
 from policy_router.files.ids import uuid7
 from policy_router.log.folder import Progress
 from policy_router.log.integrity.verify import verify
+from policy_router.log.read.reading import LogReader
 from policy_router.log.replay.replaying import replay_log
 from policy_router.log.replay.what_if import what_if
-from policy_router.log.sign.keys import Verifier, new_signer
+from policy_router.log.report.log_report import log_report
+from policy_router.log.sign.checkpoints import verify_proof
+from policy_router.log.sign.keys import Verifier, new_signer, read_signer
+from policy_router.log.sign.proving import prove_line
 from policy_router.log.sign.signing import make_checkpoint
 from policy_router.log.write.drafts import Decided
 
@@ -35,6 +39,9 @@ CORES = 2
 _DISTINCT = 5_000
 _FEWER = 5
 _TIMES = 3
+_MORE = 10_000
+_KEY = "benchmark.key"
+_MORE = 10_000
 _PIECE = 25_000
 _BATCH = 1_000
 _BEGIN = datetime.datetime.fromisoformat(NOW)
@@ -74,6 +81,9 @@ def measure(folder: Path, records: int, say: Say, note: Callable[[str], None]) -
         if log is large:
             rows += _verified(log, say, note)
         rows += _decided(log, say)
+        rows += _reported(log, say)
+        if log is large:
+            rows += _grown(log)
         shutil.rmtree(log.path)
     return {"reading": rows}
 
@@ -177,7 +187,30 @@ def _verified(log: _Log, say: Say, note: Callable[[str], None]) -> list[dict[str
 
     made = _timed("making the first checkpoint", log, 1, sign)
     signed = _timed("verify, with it and its key", log, 1, lambda: work(signer.verifier()), _TIMES)
+    log.path.with_name(_KEY).write_text(signer.encoded(), encoding="ascii")
     return [*rows, made, signed]
+
+
+def _grown(log: _Log) -> list[dict[str, Any]]:
+    """Measure signing what is new in a log that was signed, and proving one line of it."""
+    key = log.path.with_name(_KEY)
+    if not key.exists():  # signing is not installed
+        return []
+    signer, memory = read_signer(key.read_bytes()), log.path.with_name("benchmark.state")
+    more, one = _Log(log.path, _MORE, 1), _Log(log.path, 1, 1)
+    _write_piece(log.path, log.records, log.records + _MORE, 1)
+
+    def sign() -> bool:
+        return make_checkpoint(log.path, signer, memory=memory).new_lines >= _MORE
+
+    made = _timed("signing what is new", more, 1, sign)
+    line = next(LogReader(log.path).newest_first())
+
+    def prove() -> bool:
+        proof = prove_line(log.path, line.writer, line.entry.seq, line.content)
+        return verify_proof(proof, signer.verifier()).size > log.records
+
+    return [made, _timed("proving one line", one, 1, prove, _TIMES * _TIMES)]
 
 
 def _decided(log: _Log, say: Say) -> list[dict[str, Any]]:
@@ -195,3 +228,17 @@ def _decided(log: _Log, say: Say) -> list[dict[str, Any]]:
         return found.total == log.records and found.is_identical
 
     return [_timed("what if", log, CORES, ask), _timed("replay", log, CORES, again)]
+
+
+def _reported(log: _Log, say: Say) -> list[dict[str, Any]]:
+    """Measure reports: those that look at least and most of each decision."""
+
+    def count(kind: str) -> bool:
+        telling = _telling(say, f"reporting {kind}")
+        found = log_report(log.path, kind, workers=CORES, progress=telling)
+        return found.total["decisions"] == log.records and not found.unreadable
+
+    return [
+        _timed(f"report {kind}", log, CORES, lambda: count(kind))  # noqa: B023 - done at once
+        for kind in ("spend", "rules")
+    ]

@@ -10,7 +10,7 @@ Source: R. A. DeMillo, R. J. Lipton, F. G. Sayward, "Hints on Test Data Selectio
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -88,10 +88,15 @@ def survivors(
     """
     found = []
     for number, mutant in enumerate(tried, start=1):
-        if not any(_notices(suite, mutant) for suite in suites):
+        if not is_noticed(suites, mutant):
             found.append(mutant)
         progress(number, len(tried))
     return found
+
+
+def is_noticed(suites: Iterable[Suite], mutant: Mutant) -> bool:
+    """Tell whether a test of some suites notices a mutant of their policy."""
+    return any(_notices(suite, mutant) for suite in suites)
 
 
 def _notices(suite: Suite, mutant: Mutant) -> bool:

@@ -34,7 +34,15 @@ from policy_router.diagnostics.model import (
 from policy_router.domain import Assertion, Policy
 from policy_router.errors import RequestError
 from policy_router.files.loader import check, content_of, schema
-from policy_router.files.rule_files import ENDINGS, SUITE_SUFFIX, is_suite, suites_in, unreadable
+from policy_router.files.rule_files import (
+    ENDINGS,
+    SUITE_SUFFIX,
+    is_suite,
+    linked_folder,
+    linked_suites,
+    suites_in,
+    unreadable,
+)
 from policy_router.policy.assertions import assertions, assumptions
 from policy_router.policy.schema import DocumentSchema
 from policy_router.policy.sections import Piece, scalars
@@ -100,14 +108,17 @@ class Suite:
 
 
 def suite_files(path: str | Path) -> list[Path]:
-    """Return the suites that a path stands for.
+    """Return the suites that a path stands for, and links to folders of some.
+
+    Such a link is not followed: to read it as a suite says so.
 
     Args:
         path: a suite; a folder, for all suites in it; or a rule file, for the suite beside it.
     """
     place = Path(path)
     if place.is_dir():
-        return [*(_beside(place) if place.name else []), *suites_in(place)]
+        beside = _beside(place) if place.name else []
+        return [*beside, *suites_in(place), *linked_suites(place)]
     if is_suite(place) or place.suffix not in ENDINGS:
         return [place]
     return _beside(place.with_suffix(""))
@@ -143,6 +154,8 @@ def read_suite(path: str | Path) -> Suite:
     """
     found: list[Diagnostic] = []
     place = Path(path)
+    if place.is_symlink() and place.is_dir():
+        return Suite(str(path), None, (), Diagnostics.of([linked_folder(place)]))
     if is_suite(place) and place.exists() and not place.is_file():
         found.append(unreadable(place, OSError(EINVAL, "it is no regular file")))
         return Suite(str(path), None, (), Diagnostics.of(found))

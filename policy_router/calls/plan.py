@@ -161,13 +161,13 @@ class Plan:
         return self._handed_out()
 
     @property
-    def later(self) -> tuple[Leg, ...]:
+    def remaining(self) -> tuple[Leg, ...]:
         """The legs after the call at hand that can be called, for a host that goes there itself."""
         leg = self.leg
         if leg is None:
             return ()
-        later = self._targets[self._targets.index(leg.target) + 1 :]
-        made = [self._legs.leg(self.policy, it, self.task.session_id) for it in later]
+        others = self._targets[self._targets.index(leg.target) + 1 :]
+        made = [self._legs.leg(self.policy, it, self.task.session_id) for it in others]
         return tuple(it for it in made if isinstance(it, Leg))
 
     @property

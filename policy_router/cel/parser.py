@@ -11,11 +11,12 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import lark
 
 from policy_router.cel import instead
+from policy_router.cel.tables import stored
 from policy_router.diagnostics.model import quote
 
 MAX_CHARACTERS = 4096
@@ -114,20 +115,24 @@ def parse(text: str) -> Syntax:
 
 @cache
 def _parser() -> lark.Lark:
+    return stored(grammar(), **CODE) or built()
+
+
+def built() -> lark.Lark:
+    """Make the parser from the grammar, which takes a quarter of a second."""
     return lark.Lark(
-        _grammar(),
+        grammar(),
         parser="lalr",
         start="expr",
         g_regex_flags=re.MULTILINE,
-        lexer_callbacks={"IDENT": _bool_or_name},
         keep_all_tokens=True,
         maybe_placeholders=False,
         priority="invert",
-        tree_class=_Part,
+        **CODE,
     )
 
 
-def _grammar() -> str:
+def grammar() -> str:
     """Return cel-python's grammar, with what this module needs.
 
     The steps that hold a single child give that child, which saves most of the tree. A list may
@@ -150,6 +155,13 @@ def _bool_or_name(token: lark.Token) -> lark.Token:
     if token.value in {"true", "false"}:
         return lark.Token.new_borrow_pos("BOOL_LIT", token.value, token)
     return token
+
+
+CODE: Final[dict[str, Any]] = {
+    "lexer_callbacks": {"IDENT": _bool_or_name},
+    "tree_class": _Part,
+}
+"""The parts of the parser that are code: its tables are kept without them."""
 
 
 def _syntax_problem(text: str, problem: lark.exceptions.UnexpectedInput) -> SyntaxProblem:

@@ -51,7 +51,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _file_of(host: HostSettings, given: str | None) -> Path:
     """Return the settings file of a host; a link is followed."""
-    folder = os.environ.get(host.variable) or Path.home() / host.folder
+    usual = Path.home() / host.folder if host.folder else Path.cwd()
+    folder = os.environ.get(host.variable) or usual
     return Path(os.path.realpath(Path(given) if given else Path(folder, host.file)))
 
 

@@ -151,22 +151,27 @@ def read_value(path: str) -> Any:
     return _from_yaml(path, content)
 
 
-def read_bytes(path: str) -> bytes:
+def read_bytes(path: str, most: int | None = None) -> bytes:
     """Read a file, or standard input.
 
+    Args:
+        path: the file; ``-`` is standard input.
+        most: how many bytes it may have; ``MAX_BYTES`` unless given.
+
     Raises:
-        RequestError: it cannot be read, or is longer than ``MAX_BYTES``.
+        RequestError: it cannot be read, or is longer.
     """
+    most = MAX_BYTES if most is None else most
     try:
         if path == "-":
-            content = sys.stdin.buffer.read(MAX_BYTES + 1)
+            content = sys.stdin.buffer.read(most + 1)
         else:
             with Path(path).open("rb") as stream:
-                content = stream.read(MAX_BYTES + 1)
+                content = stream.read(most + 1)
     except (OSError, ValueError) as problem:
         raise RequestError(name_of(path), f"cannot be read: {reason_of(problem)}") from None
-    if len(content) > MAX_BYTES:
-        raise RequestError(name_of(path), f"longer than {MAX_BYTES:,} bytes")
+    if len(content) > most:
+        raise RequestError(name_of(path), f"longer than {most:,} bytes")
     return content
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 from policy_router.analysis.suites import read_suite, suite_files
 from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS, UNDECIDED
-from policy_router.cli.inputs import UsageError, existing, read_policy
+from policy_router.cli.inputs import UsageError, read_policy
 from policy_router.cli.options import add_policy, add_proof, example_time
 from policy_router.cli.terminal import Bar
-from policy_router.domain import Assertion, Policy
+from policy_router.domain import Policy
 from policy_router.errors import PolicyError
 
 
@@ -38,7 +37,6 @@ def run(options: argparse.Namespace) -> int:
         proofs = prove(
             policy,
             now=example_time(options),
-            read=_unchanged,
             seconds=options.seconds,
             progress=bar,
         )
@@ -60,9 +58,3 @@ def _with_suites(path: str, policy: Policy) -> Policy:
             assertions += suite.assertions
             assumptions += suite.assumptions
     return replace(policy, assertions=assertions, assumptions=assumptions)
-
-
-def _unchanged(assertion: Assertion) -> Policy:
-    """Return the policy that an assertion names, as seen from the file of the assertion."""
-    here = Path(assertion.span.source.name).parent if assertion.span else Path()
-    return read_policy(existing(str(here / (assertion.unchanged or ""))), is_strict=False)

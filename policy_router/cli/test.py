@@ -14,11 +14,13 @@ from policy_router.analysis import (
     run_tests,
 )
 from policy_router.analysis.drafting import suite_of
-from policy_router.analysis.mutation import chosen, survivors
+from policy_router.analysis.mutation import Mutant, chosen
+from policy_router.analysis.suites import Suite
+from policy_router.analysis.trials import Memory, Trial, survivors_of
 from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS, USAGE
 from policy_router.cli.inputs import UsageError, existing, read_policy, read_requests
 from policy_router.cli.options import LOG, add_format, add_now, number
-from policy_router.cli.terminal import Bar, err, out
+from policy_router.cli.terminal import Bar, counted, err, out
 from policy_router.cli.test_reports import REPORTS, Mutation, coverages_of
 from policy_router.decision.evaluator import decide
 from policy_router.decision.record import DecisionRecord
@@ -61,6 +63,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", metavar="N", type=number, default=1, help="with --mutate: of the choice of N"
     )
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=number,
+        help="with --mutate: processes; default: one per core",
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="FILE",
+        help="with --mutate: keep in FILE what was tried, and go on from there",
+    )
     _add_new(parser)
     add_format(parser, "junit", "github")
 
@@ -84,6 +97,8 @@ def run(options: argparse.Namespace) -> int:
     if options.new is not None:
         out(_new(options))
         return GOOD
+    if options.mutate is None and (options.resume or options.workers):
+        raise UsageError("--resume and --workers need --mutate")
     if options.log is not None:
         raise UsageError("--log needs --new and the id of a decision")
     if options.is_now_given:
@@ -124,12 +139,26 @@ def _mutated(found: Iterable[SuiteResult], options: argparse.Namespace) -> Itera
             err(f"policy-router: {printable(path)}: no change is tried, since a test fails")
             continue
         tried = chosen(policy, options.mutate or None, options.seed)
-        with Bar("tried", is_quiet=options.quiet) as bar:
-            suites = [
-                replace(it.suite, tests=tuple(each.test for each in it.results)) for it in results
-            ]
-            lasting = survivors(suites, tried, bar)
+        suites = [
+            replace(it.suite, tests=tuple(each.test for each in it.results)) for it in results
+        ]
+        lasting = _surviving(suites, tried, options)
         options.mutations.append(Mutation(path, len(tried), lasting))
+
+
+def _surviving(
+    suites: list[Suite], tried: list[Mutant], options: argparse.Namespace
+) -> list[Mutant]:
+    """Try mutants, go on from what is kept in a file, and say how far they are."""
+    trial = Trial.of(suites, options.mutate or None, options.seed)
+    memory = Memory(options.resume, trial, suites) if options.resume else None
+    if memory is not None and memory.known and not options.quiet:
+        known = f"{len(memory.known)} of {counted(len(tried), 'change')}"
+        err(f"policy-router: {known} were tried before")
+    with Bar("tried", is_quiet=options.quiet) as bar:
+        return survivors_of(
+            trial, suites, tried, workers=options.workers, memory=memory, progress=bar
+        )
 
 
 def _percentage(text: str) -> float:

@@ -62,6 +62,22 @@ def suites_in(folder: Path) -> list[Path]:
     return sorted(filter(is_suite, found), key=lambda it: it.as_posix())
 
 
+def linked_suites(folder: Path) -> list[Path]:
+    """Return the links in a folder, and in those in it, to folders with suites: none is read."""
+    found: list[Path] = []
+    for place, folders, _ in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        links = (Path(place, name) for name in folders if Path(place, name).is_symlink())
+        found += (link for link in links if suites_in(link))
+    return sorted(found, key=lambda it: it.as_posix())
+
+
+def linked_folder(path: Path) -> Diagnostic:
+    """Return the error for a link to a folder, which is not followed: it could lead in circles."""
+    remedy = "link each file in it, or put the folder itself here"
+    return _error(Code.UNREADABLE, path, "a linked folder is not read", remedy)
+
+
 def _is_hidden(name: str) -> bool:
     return name.startswith(".")
 
@@ -108,8 +124,7 @@ def _kind(path: Path, found: list[Diagnostic]) -> int | None:
         found.append(_error(Code.UNREADABLE, path, message))
         return None
     if kind == stat.S_IFDIR and is_link:
-        remedy = "link each file in it, or put the folder itself here"
-        found.append(_error(Code.UNREADABLE, path, "a linked folder is not read", remedy))
+        found.append(linked_folder(path))
         return None
     if kind not in {stat.S_IFREG, stat.S_IFDIR} and path.suffix in ENDINGS:
         found.append(_error(Code.UNREADABLE, path, "this is no file that can be read"))

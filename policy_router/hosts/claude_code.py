@@ -14,7 +14,6 @@ what came of it is noted from what Claude Code tells at its end.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Mapping
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
 _STARTS: Final = "Agent|Task"
 _MOST_OPEN: Final = 10_000
-"""So many sub-agents are remembered whose end was not told."""
+"""So many sub-agents are remembered whose end was never heard of."""
 
 
 def decide_once(request: Mapping[str, Any], policy: str, log: str) -> dict[str, Any]:
@@ -157,22 +156,24 @@ class Guard:
         if len(self._known) > _MOST_OPEN:
             del self._known[next(iter(self._known))]
 
-    async def after(self, told: Any, _id: Any, _context: Any) -> Any:
+    async def after(self, notice: Any, _id: Any, _context: Any) -> Any:
         """Note the end of a sub-agent, or under which id it goes on in the background."""
-        with suppress(KeyError, TypeError, AttributeError):  # what is told has another shape
-            known = self._known.pop(told["tool_use_id"])
-            agent = hook.running(told)
+        with suppress(KeyError, TypeError, AttributeError):  # it has another shape
+            known = self._known.pop(notice["tool_use_id"])
+            agent = hook.running(notice)
             if agent is not None:
                 self._known[agent] = known
             else:
-                self._end(known, hook.outcome_of(told["tool_response"]))
+                self._end(known, hook.outcome_of(notice["tool_response"]))
         return {}
 
-    async def stopped(self, told: Any, _id: Any, _context: Any) -> Any:
+    async def stopped(self, notice: Any, _id: Any, _context: Any) -> Any:
         """Note the end of a sub-agent that ran in the background."""
+        import asyncio  # noqa: PLC0415 - see decide_once
+
         with suppress(KeyError, TypeError, AttributeError, OSError, ValueError):
-            known = self._known.pop(told["agent_id"])
-            self._end(known, await asyncio.to_thread(hook.transcript_of, told))
+            known = self._known.pop(notice["agent_id"])
+            self._end(known, await asyncio.to_thread(hook.transcript_of, notice))
         return {}
 
     def _end(self, known: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:

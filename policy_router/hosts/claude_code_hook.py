@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SECONDS = 20
 """How long a decision may take: less than the time that Claude Code gives a hook."""
 TIMEOUT = 60
-"""The time that Claude Code is told to give the hook, in seconds."""
+"""The time that Claude Code is to give the hook, in seconds."""
 ALIASES = ("sonnet", "opus", "haiku", "fable")
 """The names of models that the tool takes."""
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -60,12 +60,13 @@ def main(words: Sequence[str], given: bytes | None = None) -> int:
         signal.setitimer(signal.ITIMER_REAL, SECONDS)
         asked = json.loads(sys.stdin.buffer.read(_MOST) if given is None else given)
         said = answered(asked, dict(zip(words[::2], words[1::2], strict=True)))
-        signal.setitimer(signal.ITIMER_REAL, 0)
     except BaseException as problem:
         if isinstance(asked, dict) and asked.get("hook_event_name") in _ENDS:
             sys.stderr.write("the end of a sub-agent is not logged: " + type(problem).__name__)
             return 1
         said = denied("no decision can be made (" + type(problem).__name__ + ")")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return _say(said)
 
 
@@ -140,7 +141,7 @@ def _decided(request: Mapping[str, Any], options: Mapping[str, str]) -> dict[str
 
 
 def _with_packages() -> None:
-    """Make what is installed known, which Python was told to leave out."""
+    """Make what is installed known, which Python was to leave out."""
     gc.disable()  # the process ends before there is garbage
     if sys.flags.no_site:
         import site
@@ -202,30 +203,19 @@ def answer_of(
     target = decision["target"]
     alias = _alias(target, environ)
     if alias is None:
-        known = ", ".join(ALIASES)
         return denied(
-            "unreachable_model: the policy selects `"
-            + target["model"]
-            + "`, and Claude Code takes "
-            "only " + known + "; ANTHROPIC_DEFAULT_SONNET_MODEL, for example, says what one means"
+            f"unreachable_model: the policy selects `{target['model']}`, and Claude Code takes "
+            f"only {', '.join(ALIASES)}; ANTHROPIC_DEFAULT_SONNET_MODEL, for example, says what "
+            "one of them means"
         )
     parameters = dict(target.get("parameters") or {})
-    effort = parameters.pop("reasoning_effort", None)
     changed = {key: value for key, value in given.items() if key != "effort"}
     changed["model"] = alias
-    if effort in EFFORTS:
-        changed["effort"] = effort
-    elif effort is not None:
-        parameters["reasoning_effort"] = effort
-    said: dict[str, Any] = {
-        "hookSpecificOutput": {
-            "hookEventName": "PreToolUse",
-            "updatedInput": changed,
-        }
-    }
-    if parameters:
-        said["systemMessage"] = "policy-router: Claude Code takes no " + ", ".join(parameters)
-    return said
+    if parameters.get("reasoning_effort") in EFFORTS:
+        changed["effort"] = parameters.pop("reasoning_effort")
+    part = {"hookEventName": "PreToolUse", "updatedInput": changed}
+    warning = "policy-router: Claude Code takes no " + ", ".join(parameters)
+    return {"hookSpecificOutput": part, **({"systemMessage": warning} if parameters else {})}
 
 
 def _alias(target: Mapping[str, Any], environ: Mapping[str, str]) -> str | None:
@@ -260,9 +250,9 @@ def denied(why: str) -> dict[str, Any]:
 # the background, under that of the sub-agent.
 
 
-def running(told: Mapping[str, Any]) -> str | None:
+def running(notice: Mapping[str, Any]) -> str | None:
     """Return the id of a sub-agent that goes on in the background; None where it has ended."""
-    response = told["tool_response"]
+    response = notice["tool_response"]
     return str(response["agentId"]) if response.get("status") == "async_launched" else None
 
 
@@ -273,17 +263,17 @@ def outcome_of(response: Mapping[str, Any]) -> dict[str, Any]:
     return {"status": status, **({"served_model": model} if model else {}), **_tokens([usage])}
 
 
-def transcript_of(told: Mapping[str, Any]) -> dict[str, Any]:
+def transcript_of(notice: Mapping[str, Any]) -> dict[str, Any]:
     """Return what came of a sub-agent, by the transcript that it leaves.
 
     Claude Code writes it while the hook runs, so it is waited for.
     """
     until = time.monotonic() + _TRANSCRIPT_SECONDS
-    messages = _said_in(told["agent_transcript_path"])
+    messages = _said_in(notice["agent_transcript_path"])
     while not messages and time.monotonic() < until:
         time.sleep(_LOOK_SECONDS)
-        messages = _said_in(told["agent_transcript_path"])
-    has_ended = told.get("last_assistant_message") or messages
+        messages = _said_in(notice["agent_transcript_path"])
+    has_ended = notice.get("last_assistant_message") or messages
     found: dict[str, Any] = {"status": "completed" if has_ended else "failed"}
     if messages:
         *_, last = messages.values()
@@ -323,20 +313,23 @@ def _keep(options: Mapping[str, str], name: str, known: Mapping[str, str]) -> No
         json.dump(known, file)
 
 
-def _report(told: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
+def _report(notice: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
     """Log the end of a sub-agent, or keep its decision until then."""
-    is_call = told["hook_event_name"] == "PostToolUse"
-    place = _place(options, told["tool_use_id" if is_call else "agent_id"])
+    is_call = notice["hook_event_name"] == "PostToolUse"
+    place = _place(options, notice["tool_use_id" if is_call else "agent_id"])
     if not os.path.exists(place):
         return {}
-    agent = running(told) if is_call else None
+    agent = running(notice) if is_call else None
     if agent is not None:
         os.replace(place, _place(options, agent))
         return {}
     with open(place, encoding="utf-8") as file:
         known = json.load(file)
     os.remove(place)
-    report = {**known, **(outcome_of(told["tool_response"]) if is_call else transcript_of(told))}
+    report = {
+        **known,
+        **(outcome_of(notice["tool_response"]) if is_call else transcript_of(notice)),
+    }
     if _ask(options, "/v1/executions", report) is None:
         _with_packages()
         from policy_router.hosts.claude_code import report_once

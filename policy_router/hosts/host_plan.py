@@ -95,9 +95,9 @@ class HostPlan:
         return self._looked(self._begun().leg) if self.result is None else None
 
     @property
-    def later(self) -> tuple[Leg, ...]:
+    def remaining(self) -> tuple[Leg, ...]:
         """The legs after the one at hand that can be called, for a host that goes there itself."""
-        return self._begun().later if self.result is None else ()
+        return self._begun().remaining if self.result is None else ()
 
     @property
     def pause(self) -> float:

@@ -229,7 +229,7 @@ class PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
                 with running.run.scope():
                     return handler(request)
             except RefusedError as error:
-                return _told(request, error)
+                return _refusal_message(request, error)
 
     async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
         """Do the same on the event loop."""
@@ -238,7 +238,7 @@ class PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
                 with running.run.scope():
                     return await handler(request)
             except RefusedError as error:
-                return _told(request, error)
+                return _refusal_message(request, error)
 
 
 def delegate_tool(
@@ -319,14 +319,14 @@ def _answered(run: ChildRun, listener: _Listener, response: Any) -> Any:
         raise RefusedError(Refused("not_policed", words))
     for message in response.result:
         if isinstance(message, AIMessage):
-            told: Any = message.usage_metadata or {}
-            cached = told.get("input_token_details", {}).get("cache_read")
+            usage: Any = message.usage_metadata or {}
+            cached = usage.get("input_token_details", {}).get("cache_read")
             served = message.response_metadata.get("model_name")
-            run.answered(served, told.get("input_tokens"), told.get("output_tokens"), cached)
+            run.answered(served, usage.get("input_tokens"), usage.get("output_tokens"), cached)
     return response
 
 
-def _told(request: Any, error: RefusedError) -> ToolMessage:
+def _refusal_message(request: Any, error: RefusedError) -> ToolMessage:
     """Return a refusal as the result of a tool."""
-    told = json.dumps(error.refused.to_dict())
-    return ToolMessage(told, tool_call_id=request.tool_call["id"], status="error")
+    content = json.dumps(error.refused.to_dict())
+    return ToolMessage(content, tool_call_id=request.tool_call["id"], status="error")

@@ -82,7 +82,7 @@ class PolicyHandler(CustomLogger):
             return data
         try:
             run = ChildRun(await self._planned(user_api_key_dict, data, call_type))
-            _put(data, run.leg_now(), run.plan.later, _APIS[call_type])
+            _put(data, run.leg_now(), run.plan.remaining, _APIS[call_type])
         except RefusedError as error:
             raise _answer(error.refused) from None
         self._keep(str(data.get("litellm_call_id", "")), run.plan)
@@ -198,7 +198,7 @@ def _wishes(data: Mapping[str, Any]) -> dict[str, Any]:
     return wishes
 
 
-def _put(data: dict[str, Any], leg: Leg, later: Sequence[Leg], api: str) -> None:
+def _put(data: dict[str, Any], leg: Leg, remaining: Sequence[Leg], api: str) -> None:
     """Put a plan into a call: its targets in order, each with its own parameters."""
     for path in WISHES:
         if len(path) == 1:
@@ -208,12 +208,12 @@ def _put(data: dict[str, Any], leg: Leg, later: Sequence[Leg], api: str) -> None
     for name in NESTED:
         if data.get(name) == {}:
             del data[name]
-    sent = [_parameters(it, api) for it in (leg, *later)]
+    sent = [_parameters(it, api) for it in (leg, *remaining)]
     unset = dict.fromkeys({name for one in sent for name in one})
     data |= {**sent[0], "model": leg.model, "num_retries": 0}
     data |= {"context_window_fallbacks": [], "content_policy_fallbacks": []}
     data["fallbacks"] = [
-        {**unset, **one, "model": it.model} for it, one in zip(later, sent[1:], strict=True)
+        {**unset, **one, "model": it.model} for it, one in zip(remaining, sent[1:], strict=True)
     ]
 
 
@@ -224,8 +224,8 @@ def _parameters(leg: Leg, api: str) -> dict[str, Any]:
 
 def _answer(refused: Refused) -> HTTPException:
     """Return a refusal as the proxy answers it: in words, and as data."""
-    told = msgspec.to_builtins(refused.to_dict()["error"])
-    detail = {"error": str(RefusedError(refused)), "policy_router": told}
+    data = msgspec.to_builtins(refused.to_dict()["error"])
+    detail = {"error": str(RefusedError(refused)), "policy_router": data}
     return HTTPException(_STATUS.get(refused.code, 403), detail)
 
 
@@ -238,7 +238,7 @@ def _group(kwargs: Mapping[str, Any]) -> str | None:
 
 def _go_to(plan: HostPlan, name: str | None) -> None:
     """Go to the target that answered: one that the proxy leaves alone is passed over untold."""
-    if name in {it.model for it in plan.later}:
+    if name in {it.model for it in plan.remaining}:
         while (leg := plan.leg) is not None and leg.model != name:
             plan.failed(_UNAVAILABLE)
 

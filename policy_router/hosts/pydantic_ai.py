@@ -166,9 +166,9 @@ class PolicyCapability(AbstractCapability[Any]):
     ) -> ModelResponse:
         """Count what a call took."""
         if self._run is not None:
-            told = response.usage
-            counts = told.input_tokens, told.output_tokens, told.cache_read_tokens
-            self._run.answered(response.model_name, *(counts if told.has_values() else ()))
+            usage = response.usage
+            counts = usage.input_tokens, usage.output_tokens, usage.cache_read_tokens
+            self._run.answered(response.model_name, *(counts if usage.has_values() else ()))
         return response
 
     async def wrap_tool_execute(

@@ -12,7 +12,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from policy_router.hosts import claude_code_hook as hook
-from policy_router.hosts.settings_text import Change
+from policy_router.hosts.settings_text import Change, SettingsError
 
 HOME: Final = "policy-router"
 """The folder, beside the settings, with the log and the socket of a service."""
@@ -40,9 +40,9 @@ class HostSettings(Struct, frozen=True):
 
     Attributes:
         name: the name of the host.
-        folder: the folder of its settings in the user's home.
+        folder: the folder of its settings in the user's home; empty is the current folder.
         file: the name of the file.
-        variable: the variable that names another folder.
+        variable: the variable that names another folder; empty is none.
         changes: returns what is to stand there.
     """
 
@@ -96,11 +96,25 @@ def _hermes(place: Place) -> Sequence[Change]:
     )
 
 
+def _litellm(place: Place) -> Sequence[Change]:
+    """Return the callback of the proxy, and the variables that it reads."""
+    if place.facts is not None:
+        raise SettingsError("the caller is that of a key of the proxy: --facts is for other hosts")
+    variables = {"POLICY_ROUTER_POLICY": place.policy, "POLICY_ROUTER_LOG": place.home}
+    return (
+        Change(
+            ("litellm_settings", "callbacks"), "policy_router.hosts.litellm.handler", appends=True
+        ),
+        *(Change(("environment_variables", key), str(it)) for key, it in variables.items()),
+    )
+
+
 HOSTS: Final = {
     it.name: it
     for it in (
         HostSettings("claude-code", ".claude", "settings.json", "CLAUDE_CONFIG_DIR", _claude_code),
         HostSettings("hermes-agent", ".hermes", "config.yaml", "HERMES_HOME", _hermes),
+        HostSettings("litellm", "", "config.yaml", "", _litellm),
     )
 }
 """The hosts that have a settings file, by name."""

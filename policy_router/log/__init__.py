@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from policy_router.log.check.findings import CheckReport, Finding, FindingKind
     from policy_router.log.damage import NotWholeError
     from policy_router.log.entry import Call, Execution, LogEntry
+    from policy_router.log.export.exporting import Exported, export_log
     from policy_router.log.integrity.attest import attest
     from policy_router.log.integrity.prune import prune
     from policy_router.log.integrity.verify import Report, verify
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         read_verifier,
         read_verifiers,
     )
+    from policy_router.log.sign.lines_proof import LinesProof, proof_bundle, prove_decisions
     from policy_router.log.sign.notes import ConsistencyProof, InclusionProof
     from policy_router.log.sign.proving import prove, prove_growth, prove_line
     from policy_router.log.sign.publishing import copy_log, newest_checkpoint, publish
@@ -55,12 +57,14 @@ __all__ = [
     "Decided",
     "DecisionLog",
     "Execution",
+    "Exported",
     "Filter",
     "Finding",
     "FindingKind",
     "FlipRow",
     "InclusionProof",
     "Line",
+    "LinesProof",
     "LiveSpan",
     "LogEntry",
     "LogReader",
@@ -79,13 +83,16 @@ __all__ = [
     "check_log",
     "copy_log",
     "cosign",
+    "export_log",
     "live_policies",
     "log_report",
     "make_checkpoint",
     "new_signer",
     "newest_checkpoint",
     "policy_changes",
+    "proof_bundle",
     "prove",
+    "prove_decisions",
     "prove_growth",
     "prove_line",
     "prune",
@@ -109,12 +116,14 @@ _MODULES = {
     "Decided": "write.drafts",
     "DecisionLog": "write.decision_log",
     "Execution": "entry",
+    "Exported": "export.exporting",
     "Filter": "report.dimensions",
     "Finding": "check.findings",
     "FindingKind": "check.findings",
     "FlipRow": "replay.what_if_report",
     "InclusionProof": "sign.notes",
     "Line": "read.reading",
+    "LinesProof": "sign.lines_proof",
     "LiveSpan": "report.live",
     "LogEntry": "entry",
     "LogReader": "read.reading",
@@ -133,13 +142,16 @@ _MODULES = {
     "check_log": "check.checking",
     "copy_log": "sign.publishing",
     "cosign": "sign.witness",
+    "export_log": "export.exporting",
     "live_policies": "report.live",
     "log_report": "report.log_report",
     "make_checkpoint": "sign.signing",
     "new_signer": "sign.keys",
     "newest_checkpoint": "sign.publishing",
     "policy_changes": "report.live",
+    "proof_bundle": "sign.lines_proof",
     "prove": "sign.proving",
+    "prove_decisions": "sign.lines_proof",
     "prove_growth": "sign.proving",
     "prove_line": "sign.proving",
     "prune": "integrity.prune",

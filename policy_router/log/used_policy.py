@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from msgspec import Struct
 
 from policy_router.domain import Note, Policy
+
+MOST_CHARACTERS: Final = 65_536
+"""How much of annotations a line has."""
 
 
 class RuleFile(Struct, frozen=True):
@@ -46,7 +50,8 @@ class UsedPolicy(Struct, frozen=True, omit_defaults=True):
         files: its rule files, in order, as they are kept: with blanks for secrets.
         origin_commit: the commit that the rule files come from, as the host says.
         loaded_by: who loaded it, as the host says.
-        annotations: what the rule files say of it and of its parts.
+        annotations: what the rule files say of it and of its parts, as far as it is short enough
+            for a line; the rule files have all of it.
     """
 
     name: str
@@ -59,9 +64,15 @@ class UsedPolicy(Struct, frozen=True, omit_defaults=True):
 
 
 def annotations_of(policy: Policy) -> tuple[Annotation, ...]:
-    """Return what the rule files say of a policy and of its parts."""
-    said = (Annotation(part, note.owner, note.description) for part, note in _notes(policy))
-    return tuple(it for it in said if it.owner or it.description)
+    """Return what the rule files say of a policy and of its parts, from the first on."""
+    found, size = list[Annotation](), 0
+    for part, note in _notes(policy):
+        if note.owner or note.description:
+            size += len(part) + len(note.owner or "") + len(note.description or "")
+            if size > MOST_CHARACTERS:
+                break
+            found.append(Annotation(part, note.owner, note.description))
+    return tuple(found)
 
 
 def _notes(policy: Policy) -> Iterator[tuple[str, Note]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from itertools import islice
 from typing import Any, Final, cast
 
@@ -86,7 +87,7 @@ def _remembering(validator: Any, root: Mapping[str, Any]) -> Any:
     shape at first sight is not even looked up.
     """
     valid: set[tuple[int | str, bytes]] = set()
-    refer = validator.VALIDATORS["$ref"]
+    referred = cache(partial(_referred, root))
     plain_ones: dict[int | str, Callable[[Any], bool]] = {
         f"#/definitions/{name}": at_first_sight(schema)
         for name, schema in root["definitions"].items()
@@ -117,12 +118,20 @@ def _remembering(validator: Any, root: Mapping[str, Any]) -> Any:
             yield from unless_known(id(schema), value, found)
 
     def reference(
-        self: Any, name: str, instance: Any, schema: Mapping[str, Any]
+        self: Any, name: str, instance: Any, _: Mapping[str, Any]
     ) -> Iterator[ValidationError]:
-        yield from unless_known(name, instance, refer(self, name, instance, schema))
+        yield from unless_known(name, instance, self.descend(instance, referred(name)))
 
     keywords = {"properties": properties, "$ref": reference}
     return validators.extend(validator, keywords)  # type: ignore[no-untyped-call]
+
+
+def _referred(root: Mapping[str, Any], name: str) -> Any:
+    """Return what a reference, such as ``#/definitions/word``, stands for."""
+    part: Any = root
+    for step in name.removeprefix("#/").split("/"):
+        part = part[step]
+    return part
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {

@@ -119,6 +119,23 @@ class Index:
             children = _places(base, "decisions WHERE parent = ?", decision_id)
         return self._read(lines), self._read(children)
 
+    def lines_of(self, decision_id: str) -> list[tuple[str, bytes]] | None:
+        """Return the lines of a decision and of what came of it, each with its writer.
+
+        Returns:
+            The lines; None where one of them is not there any more, or there are none.
+
+        Raises:
+            LogError: there is no index yet, or it cannot be read.
+        """
+        with self._opened() as base:
+            places = _places(base, "decisions WHERE id = ?", decision_id)
+            places += _places(base, "executions WHERE id = ?", decision_id)
+        lines = self._read(places)
+        if not lines or len(lines) != len(places):
+            return None
+        return [(it.writer, line) for it, line in zip(places, lines, strict=True)]
+
     def line(self, decision_id: str) -> tuple[Place, bytes]:
         """Return the line of a decision, and where it is.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.metadata
+import math
 import os
 import shutil
 import subprocess
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "requirements" / "hosts"
 FOLDER = ROOT / ".hosts"
 ADAPTERS = {
-    "claude-agent-sdk": ("claude_code", "claude_code_hook"),
+    "claude-agent-sdk": ("claude_code",),
     "hermes-agent": ("hermes", "chat_call"),
     "langchain": ("deepagents", "langchain"),
     "litellm": ("litellm",),
@@ -139,30 +140,35 @@ def hosts() -> list[Host]:
     return [Host(path.stem) for path in sorted(LOCKS.glob("*.txt"))]
 
 
-def make(host: Host) -> None:
+def make(host: Host, until: float = math.inf) -> None:
     """Make a host's environment, where it is missing or its lock has changed.
+
+    Args:
+        host: the host.
+        until: the moment of the steady clock at which it is given up.
 
     Raises:
         subprocess.CalledProcessError: it cannot be made.
+        subprocess.TimeoutExpired: it is not made in time.
     """
-    wanted = _stamp(host.lock, ROOT / "requirements" / "pip.txt", ROOT / "pyproject.toml")
-    stamp = host.environment / "installed"
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
-        return
-    shutil.rmtree(host.environment, ignore_errors=True)
-    _run(sys.executable, "-m", "venv", str(host.environment))
+    pip = ROOT / "requirements" / "pip.txt"
     install = (str(host.python), "-m", "pip", "install", "-qq", "--no-deps")
-    for lock in (ROOT / "requirements" / "pip.txt", host.lock):
-        _run(*install, "--require-hashes", "-r", str(lock))
-    with tempfile.TemporaryDirectory() as wheels:
-        _run(*install, "--no-index", str(_editable(Path(wheels))))
-    _run(str(host.python), "-m", "pip", "check")
-    node = host.tests / "package.json"
-    if node.exists():
-        _run(
-            "npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", cwd=node.parent
-        )
-    stamp.write_text(wanted, encoding="utf-8")
+    if not _is_new(host.environment / "locked", host.lock, pip):
+        shutil.rmtree(host.environment, ignore_errors=True)
+        _run(sys.executable, "-m", "venv", str(host.environment), until=until)
+        for lock in (pip, host.lock):
+            _run(*install, "--require-hashes", "-r", str(lock), until=until)
+        node = host.tests / "package.json"
+        if node.exists():
+            quiet = ("--silent", "--no-audit", "--no-fund", "--ignore-scripts")
+            _run("npm", "ci", *quiet, cwd=node.parent, until=until)
+        _note(host.environment / "locked", host.lock, pip)
+    own = ROOT / "pyproject.toml"
+    if not _is_new(host.environment / "installed", own):
+        with tempfile.TemporaryDirectory() as wheels:
+            _run(*install, "--no-index", str(_editable(Path(wheels))), until=until)
+        _run(str(host.python), "-m", "pip", "check", until=until)
+        _note(host.environment / "installed", own)
 
 
 def _editable(folder: Path) -> Path:
@@ -172,7 +178,16 @@ def _editable(folder: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def _stamp(*files: Path) -> str:
+def _is_new(stamp: Path, *files: Path) -> bool:
+    """Tell whether something was made from these files as they are."""
+    return stamp.exists() and stamp.read_text(encoding="utf-8") == _digest(*files)
+
+
+def _note(stamp: Path, *files: Path) -> None:
+    stamp.write_text(_digest(*files), encoding="utf-8")
+
+
+def _digest(*files: Path) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
@@ -230,8 +245,9 @@ def _coverage(output: str) -> str:
     return total[-1] if total else "-"
 
 
-def _run(*command: str, cwd: Path = ROOT) -> None:
-    subprocess.run(command, check=True, cwd=cwd, stdin=subprocess.DEVNULL)
+def _run(*command: str, cwd: Path = ROOT, until: float = math.inf) -> None:
+    left = None if until == math.inf else max(until - time.monotonic(), 0.001)
+    subprocess.run(command, check=True, cwd=cwd, stdin=subprocess.DEVNULL, timeout=left)
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
@@ -242,20 +258,39 @@ def _table(rows: list[tuple[str, ...]]) -> str:
     )
 
 
+def _made(chosen: list[Host], seconds: float) -> list[Host]:
+    """Make environments, and return the hosts that have one after some time."""
+    until, found = time.monotonic() + seconds, []
+    for host in chosen:
+        try:
+            make(host, until)
+        except subprocess.TimeoutExpired:
+            print(f"left out: the environment of {host.name} is not made within {seconds:g} s")
+        else:
+            found.append(host)
+    return found
+
+
 def main() -> int:
     """Make the environments, run the tests two hosts at a time, and print the table."""
     known = {host.name: host for host in hosts()}
     parser = argparse.ArgumentParser(prog="python -m tests.hosts", description=__doc__)
     parser.add_argument("host", nargs="*", metavar="HOST", help=f"one of: {', '.join(known)}")
     parser.add_argument("--make-only", action="store_true", help="make the environments only")
+    parser.add_argument(
+        "--within",
+        type=float,
+        default=math.inf,
+        metavar="SECONDS",
+        help="leave out the hosts whose environments are not made in this time",
+    )
     parser.add_argument("-k", metavar="EXPRESSION", help="only the tests that pytest selects by it")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.host if name not in known]
     if unknown:
         parser.error(f"no host is called `{unknown[0]}`; there are {', '.join(known)}")
     chosen = [known[name] for name in arguments.host or known]
-    for host in chosen:
-        make(host)
+    chosen = _made(chosen, arguments.within)
     if arguments.make_only:
         return 0
     options = ["-k", arguments.k] if arguments.k else []

@@ -28,6 +28,14 @@ model: {default: m}  # the best
 plugins:
   enabled: [other]
 """
+PROXY = """# mine
+model_list:
+  - model_name: m
+    litellm_params: {model: openai/m, api_key: os.environ/KEY}
+litellm_settings:
+  callbacks:
+    - prometheus  # counts
+"""
 
 
 class Folder:
@@ -54,10 +62,13 @@ class Folder:
         return self.file.read_text(encoding="utf-8")
 
 
-@pytest.fixture(params=["claude-code", "hermes-agent"])
+TEXTS = {"claude-code": SETTINGS, "hermes-agent": CONFIG, "litellm": PROXY}
+
+
+@pytest.fixture(params=TEXTS)
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     host = str(request.param)
-    return Folder(tmp_path, host, SETTINGS if host == "claude-code" else CONFIG)
+    return Folder(tmp_path, host, TEXTS[host])
 
 
 def test_the_change_is_shown_and_written_and_can_be_undone(
@@ -149,6 +160,21 @@ def test_hermes_gets_its_plugin_and_sub_agents_that_lead_nowhere_without_it(
     for part in ('enabled: [other, "policy-router"]', '"allow_tool_override": true', NOWHERE):
         assert part in folder.text
     assert '"facts": {"caller": {"team": "a"}}' in folder.text
+
+
+def test_the_proxy_gets_its_callback_and_its_variables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path, "litellm", PROXY)
+    monkeypatch.chdir(tmp_path)
+    assert main(["connect", "litellm", "policy.yaml"]) == 0
+    assert (
+        '    - prometheus  # counts\n    - "policy_router.hosts.litellm.handler"\n' in folder.text
+    )
+    assert f'"POLICY_ROUTER_POLICY": "{folder.policy}"' in folder.text
+    facts = tmp_path / "facts.json"
+    facts.write_text("{}", encoding="utf-8")
+    assert "that of a key of the proxy" in said_of(capsys, folder.connect("--facts", str(facts)))
 
 
 def test_the_place_of_the_settings_is_that_of_the_host(

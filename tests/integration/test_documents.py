@@ -255,13 +255,22 @@ def test_the_log_page_s_python_runs(
         Router(load("policy.yaml"), log=decisions).decide({})
     log.make_checkpoint("decisions", signer, memory="auditor.key.state", first=True)
     words = executed(code, capsys).split()
-    assert (words[:5], words[6], len(words)) == (["True", "whole", "()", "True", "0"], "close", 9)
+    assert (words[:5], words[6], len(words)) == (["True", "whole", "()", "True", "0"], "close", 11)
 
 
 def test_the_log_page_knows_what_logs_are_used_with() -> None:
     text = LOG.read_text(encoding="utf-8")
     results = {"DecisionLog", "Line", "LogEntry", "NotWholeError", "ReplayReport"}
-    results |= {"Report", "SignatureError", "Signer", "Verifier", "WhatIf"}
+    results |= {
+        "Exported",
+        "Finding",
+        "FindingKind",
+        "Report",
+        "SignatureError",
+        "Signer",
+        "Verifier",
+        "WhatIf",
+    }
     assert [n for n in log.__all__ if n not in results and not re.search(rf"\b{n}\b", text)] == []
 
 

@@ -14,6 +14,7 @@ import pytest
 from benchmarks import audit_log
 from benchmarks.audit_log import BEGIN, POLICY, Planted, policies, write_audit_log
 from policy_router import DecisionLog, Policy, decide
+from policy_router.cli import decision_log
 from policy_router.log import CheckReport, check_log, prune
 from policy_router.log.check import windows
 from policy_router.log.entry import Call, Execution, microseconds
@@ -339,3 +340,37 @@ def test_the_generator_is_a_program(
     plain = json.loads(capsys.readouterr().out)
     assert plain["decisions"] == sum('"kind":"decision"' in it for it in _events(tmp_path / "log"))
     assert plain["lines"] == sum(1 for _ in _events(tmp_path / "log"))
+
+
+# What the commands that decide write.
+
+
+def test_a_command_logs_tags_the_commit_and_its_user(tmp_path: Path, run: Run) -> None:
+    words = ("decide", "policy.yaml", "-", "--log", "log", "--tag", "project:a", "--tag", "night")
+    assert run(*words, "--origin-commit", "4f2a91c", stdin="{}").code == 0
+    policy, decision, *_ = map(json.loads, _events(tmp_path / "log"))
+    assert policy["policy"]["origin_commit"] == "4f2a91c"
+    assert policy["policy"]["loaded_by"]
+    assert decision["tags"] == ["project:a", "night"]
+    assert run("log", "check", "log").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--tag", "x" * 101), "--tag: a decision has up to 8 tags"),
+        (("--origin-commit", "a b"), "--origin-commit: expected 1 to 200 letters"),
+    ],
+)
+def test_what_no_line_can_have_is_an_error(run: Run, words: tuple[str, ...], reason: str) -> None:
+    ran = run("decide", "policy.yaml", "-", "--log", "log", *words, stdin="{}")
+    assert (ran.code, ran.out) == (2, "")
+    assert reason in ran.err
+
+
+def test_a_system_without_a_name_for_its_user_says_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> str:
+        raise OSError("no username set in the environment")
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+    assert decision_log.whose() is None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import dask
 import distributed
@@ -26,12 +26,12 @@ from policy_router.log.replay.what_if import what_if
 from tests.support.commands import ROOT, Run
 from tests.support.log_auditing import CHEAP, finished, history, policy_of, segments
 
-T = TypeVar("T")
+pytestmark = pytest.mark.timeout(240)  # to start a cluster takes a busy machine long
 
 RULES: Final = policy_of()
 OTHER: Final = policy_of(CHEAP)
 KINDS: Final = ("coding", "writing", "odd", "")
-WAIT_SECONDS: Final = 40
+WAIT_SECONDS: Final = 90
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]
             process.wait()
 
 
-def _small_pieces(monkeypatch: pytest.MonkeyPatch, size: int = 4096) -> None:
+def _small_pieces(monkeypatch: pytest.MonkeyPatch, size: int = 16_384) -> None:
     monkeypatch.setattr(chunks_module, "_CHUNK", size)
 
 
@@ -129,7 +129,7 @@ def test_the_pieces_of_a_worker_that_was_killed_are_done_again(
     log: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = _asked(log)
-    _small_pieces(monkeypatch)
+    _small_pieces(monkeypatch, 4096)
     killed: list[float] = []
 
     def kill(done: int, total: int) -> None:
@@ -148,7 +148,7 @@ def test_the_pieces_of_a_worker_that_was_killed_are_done_again(
 def test_a_scheduler_that_was_killed_is_told(
     log: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _small_pieces(monkeypatch)
+    _small_pieces(monkeypatch, 2048)
 
     def kill(_done: int, _total: int) -> None:
         cluster.scheduler.kill()

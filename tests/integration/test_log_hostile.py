@@ -25,6 +25,7 @@ from tests.support.log_auditing import (
     sign_log,
 )
 
+pytestmark = pytest.mark.usefixtures("counted_lines")
 MEGABYTE = 1 << 20
 MOST_MEGABYTES = 150
 PROGRAM = """

@@ -19,7 +19,7 @@ from policy_router.errors import LogError, RequestError
 from policy_router.log import LogReport, log_report
 from policy_router.log.entry import ACCESS, Execution, Gap, Kind, microseconds
 from policy_router.log.replay import chunks
-from policy_router.log.report import reporting
+from policy_router.log.report import pending, reporting
 from policy_router.log.report.dimensions import DIMENSIONS, Filter
 from policy_router.log.report.kinds import KINDS
 from policy_router.log.write.drafts import Decided, Draft
@@ -172,7 +172,7 @@ def test_how_a_log_is_cut_changes_nothing(
 ) -> None:
     whole = {kind: log_report(audit[0], kind).to_json() for kind in ("spend", "rules")}
     monkeypatch.setattr(chunks, "_CHUNK", size)
-    monkeypatch.setattr(reporting, "MOST_PENDING", most)
+    monkeypatch.setattr(pending, "MOST_PENDING", most)
     for kind, content in whole.items():
         assert log_report(audit[0], kind).to_json() == content
 
@@ -322,6 +322,7 @@ def test_times_and_values_say_what_counts(audit: tuple[Path, Planted]) -> None:
         and "internal" in case.request["task"]["labels"]
     ]
     assert same(table_of(report), plain_table(wanted, ("model",)))
+    assert report.total["orphans"] == 0  # nothing is known of them that a value could be
     assert report.first == min(it.line["time"] for it in wanted)
     assert report.last == max(it.line["time"] for it in wanted)
 

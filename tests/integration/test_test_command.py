@@ -309,3 +309,19 @@ def test_new_tests_want_one_policy_or_a_log(run: Run) -> None:
     assert run("test", "--new", "x", "--log", "none").code == 2
     assert run("decide", "acme.yaml", "-", "--log", "log", stdin="{}").code == 0
     assert run("test", "--new", "0" * 8, "--log", "log").code == 2
+
+
+def test_mutants_are_tried_on_from_a_file(run: Run, suite: Path, tmp_path: Path) -> None:
+    good(suite)
+    first = run("test", "acme.yaml", "--mutate", "--resume", "kept", "--workers", "1")
+    assert first.code == 0
+    lines = (tmp_path / "kept").read_text().splitlines()
+    assert len(lines) > 3
+    (tmp_path / "kept").write_text("\n".join(lines[:2]) + "\n")
+    again = run("test", "acme.yaml", "--mutate", "--resume", "kept")
+    assert again.out == first.out
+    assert again.err == f"policy-router: 2 of {len(lines)} changes were tried before\n"
+    assert (tmp_path / "kept").read_text().splitlines() == lines
+    for option in ("--resume", "--workers"):
+        ran = run("test", "acme.yaml", option, "7")
+        assert (ran.code, "need --mutate" in ran.err) == (2, True)

@@ -30,6 +30,8 @@ pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not 
 SUITE = "tests:\n  - {name: coding, request: {task: {kind: coding}}, expect: {entry: large}}\n"
 TOKEN = "the-token-of-the-run"  # noqa: S105 - no real one
 
+BASE, LOG = "Compare with the base branch", "Decide the log again"
+
 
 def environment(folder: Path) -> dict[str, str]:
     """Return what programs get: our own command line, and a git that nobody has set up."""
@@ -186,8 +188,8 @@ class Repository:
         (self.folder / "rules" / "policy.yaml").write_text(policy)
         (self.folder / "rules" / "policy_test.yaml").write_text("policy: policy.yaml\n" + suite)
 
-    def act(self, number: str = "7", **inputs: str) -> Ran:
-        """Run the steps of the action, as far as one fails."""
+    def act(self, only: str | None = None, *, number: str = "7", **inputs: str) -> Ran:
+        """Run the steps of the action as far as one fails; or one, and what is around the parts."""
         action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
         assert action["runs"]["using"] == "composite"
         context = {
@@ -210,7 +212,10 @@ class Repository:
             **{name: str(self.temp / name) for name in files},
         }
         out = ""
-        for step in action["runs"]["steps"]:
+        first, *parts, report, last = action["runs"]["steps"]
+        parts = [it for it in parts if only in {None, it["name"]}]
+        assert parts
+        for step in (first, *parts, report, last):
             assert step["shell"] == "bash"
             assert "${{" not in step["run"]  # values come as variables: nothing is pasted in
             script = self.temp / "step.sh"
@@ -261,9 +266,9 @@ def test_there_is_one_comment_however_often_it_runs(tmp_path: Path, github: GitH
     github.comments = dict.fromkeys(range(1, 151), "somebody else's")
     repository = Repository(tmp_path, github)
     repository.write(STRICT)
-    assert repository.act().code == 0
+    assert repository.act("Check").code == 0
     repository.write(STRICT.replace("small", "tiny"))
-    assert repository.act().code == 0
+    assert repository.act("Check").code == 0
     assert len(github.comments) == 151
     assert github.comments[151] == repository.report
     assert [method for method, *_ in github.asked] == ["GET", "GET", "POST", "GET", "GET", "PATCH"]
@@ -275,12 +280,12 @@ def test_without_a_pull_request_or_the_right_there_is_no_comment(
 ) -> None:
     repository = Repository(tmp_path, github)
     repository.write(STRICT)
-    assert repository.act(number="").code == 0
-    assert repository.act(comment="false").code == 0
-    assert github.asked == []
+    assert repository.act(BASE, number="").code == 0
     assert "### What changes\n\nNo rule changes.\n" in repository.report
+    assert repository.act("Check", comment="false").code == 0
+    assert github.asked == []
     github.refuses = True
-    done = repository.act()
+    done = repository.act("Check")
     assert done.code == 0
     assert "::notice::the report cannot be a comment" in done.out
 
@@ -312,15 +317,30 @@ def test_a_part_that_fails_is_in_the_report_and_fails_the_run(
 def test_annotations_are_printed_for_the_lines(tmp_path: Path, github: GitHub) -> None:
     repository = Repository(tmp_path, github)
     repository.write(STRICT.replace("task.kind", "tsk.kind"))
-    assert "::error file=rules/policy.yaml,line=10," in repository.act().out
+    assert "::error file=rules/policy.yaml,line=10," in repository.act("Check").out
 
 
 @pytest.mark.stress
 def test_a_new_policy_is_compared_with_nothing(tmp_path: Path, github: GitHub) -> None:
     repository = Repository(tmp_path, github, base=None)
     repository.write(STRICT)
-    assert repository.act().code == 0
+    assert repository.act(BASE).code == 0
     assert "### What changes\n\nThe policy is new.\n" in repository.report
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize(
+    ("ways", "code"), [("", 0), ("newly-refused", 0), ("dearer newly-allowed", 1)]
+)
+def test_what_a_change_comes_to_can_fail_the_run(
+    ways: str, code: int, tmp_path: Path, github: GitHub
+) -> None:
+    pytest.importorskip("pysat")
+    repository = Repository(tmp_path, github)
+    repository.write(STRICT.replace("parent.depth < 2", "parent.depth < 3"))
+    assert repository.act(BASE, fail_on=ways).code == code
+    assert "policy-router compare" in repository.report
+    assert "| can | a request has a target that was refused" in repository.report
 
 
 @pytest.mark.stress
@@ -331,12 +351,12 @@ def test_what_if_over_a_log(tmp_path: Path, github: GitHub) -> None:
         for kind in ("coding", "writing", "coding"):
             router.decide({"task": {"kind": kind}})
     repository.write(STRICT.replace('"coding"', '"math"'), SUITE.replace("coding}", "math}"))
-    done = repository.act(log="log")
+    done = repository.act(LOG, log="log")
     assert (done.code, done.err) == (0, ""), done.out
     assert "### What if\n" in repository.report
     assert "2 of 3" in repository.report
-    assert repository.act(log="log", fail_over="2").code == 0
-    done = repository.act(log="log", fail_over="1")
+    assert repository.act(LOG, log="log", fail_over="2").code == 0
+    done = repository.act(LOG, log="log", fail_over="1")
     assert (done.code, done.err) == (1, "Fail if a part did")
     assert "### ❌ What if\n" in repository.report
 

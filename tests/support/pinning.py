@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,12 +13,7 @@ from policy_router.analysis.proof.wishes import Wish
 from policy_router.cel.ast import Attribute, walk
 from policy_router.cel.evaluate import Program
 from policy_router.decision.evaluation import Evaluation
-from policy_router.decision.request import checked, values_of
 from policy_router.parameters import EFFORT, is_number, named
-
-
-def evaluation_of(asking: Asking, walk_: Walk, request: Any, now: datetime.datetime) -> Evaluation:
-    return Evaluation(walk_.policy, values_of(walk_.policy, checked(walk_.policy, request)), now)
 
 
 def pinned(asking: Asking, evaluation: Evaluation) -> list[int]:
@@ -55,7 +49,7 @@ def _value(asking: Asking, path: str, evaluation: Evaluation) -> Any:
     return evaluation.values[section].get(key)
 
 
-def _is(literal: int, is_so: bool) -> int:
+def _is(literal: int, is_so: bool) -> int:  # noqa: FBT001 - a truth
     return literal if is_so else -literal
 
 
@@ -70,6 +64,7 @@ def _of_term(term: Any, value: Any) -> Iterator[int]:
         yield from (_is(term.literal_of(it), value <= it) for it in term.bounds)
     elif isinstance(term, Items):
         yield from (_is(literal, word in value) for word, literal in term.words.items())
+        yield _is(term.other, any(it not in (term.first or ()) for it in value))
         yield from (_is(term.size.literal_of(it), len(value) <= it) for it in term.size.bounds)
 
 

@@ -364,6 +364,20 @@ def test_the_suites_of_a_path(tmp_path: Path) -> None:
     assert suite_files(tmp_path / "other.txt") == [tmp_path / "other.txt"]
 
 
+def test_a_link_to_a_folder_of_suites_is_told_and_not_followed(tmp_path: Path) -> None:
+    for name in ("real/one", "real/two", "all/sub"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "real/one/a_test.yaml").write_text("")
+    links = {"all/linked": "../real", "all/none": "../real/two", "all/.hidden": "../real"}
+    for name, target in {**links, "all/sub/circle": ".."}.items():
+        (tmp_path / name).symlink_to(target)
+    assert suite_files(tmp_path / "all") == [tmp_path / "all/linked"]
+    (problem,) = read_suite(tmp_path / "all/linked").found
+    assert problem.message == "a linked folder is not read"
+    # The path itself may be a link.
+    assert [it.name for it in suite_files(tmp_path / "all/linked")] == ["a_test.yaml"]
+
+
 def test_the_policy_of_a_suite_is_beside_it(tmp_path: Path) -> None:
     suite = tmp_path / "acme_test.yaml"
     assert policy_beside(suite) == tmp_path

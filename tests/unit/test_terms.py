@@ -22,31 +22,33 @@ TERMS = re.findall(r"^\| (?!term)([a-z -]+) \| .+ \|$", PAGE, re.MULTILINE)
 _WORD = re.compile(r"[a-z]+")
 PLAIN = {
     *_WORD.findall("""
-about accept accepted acknowledged aclose act add again against age algorithm alias all allow
-always annotation answer answered api argument assert assertion assume assumption async attest
-audience authenticity bad base before begin begun believes body by byte cache cached call cancelled
-canonical cause cel certificate check checked children claim clean client clock close code column
-commit complete completeness completion concurrency config consistency content context copy cosign
-cosigner cost count covered deadline decide decided default definition delegate delegator depth
-describe description destination detail deviation diagnostic dict difference digest done draft
-drain dry duplicate durability duration effort encoded ended enforce engine env environ error
-evaluation example executor expect expected explain extra fail failed failure fast file finding
-finish first flip flush folder follow forbidden foreign format found frequency frequent from full
-gained gap given goal goes grace growth has hash header health help helper hint id identical idle
-if in inclusion index input instruction integrity is issuer item json jwks jwt k key kind label
-last left line listen load loaded longest lost make mapping matrix max may megabytes message min
-missing model money most mutate name need never new newest no not note now number of old omitted on
-only order origin other otherwise out output outside over own owner p pages paint partial pass
-passed path pause pedantic penalty pending percent pick piece place planned poll prepare prepared
-presence prev price progress prove prune pruned pseudonyms publish purpose queue ran rate read
-reader ready reason reasoning refused release reload remaining replaced reply report requested
-require required result retry root rotate router run schema scope second secret section seed sent
-seq serve served session severity shorten signature signer silent since size skip skipped slots
-source span spent state status stream strength strict support system tag team temperature text
-thinking threshold time timeout title tls to token tool top total trace transport twice type
-unchanged uncovered unexplained unfit unknown unlogged unreadable unsupported until url usable usd
-use value verbosity verifier verify version violation wait waiting wanted warm watcher what when
-whole why window wire without write
+about accept accepted acknowledged aclose act add affected after again against age algorithm alias
+alike all allow always analysis analyze annotation answer answered api argument ask assert
+assertion assume assumption async attest audience authenticity bad base before begin begun believes
+body by byte cache cached call can cancelled canonical case cause cel certificate change check
+checked children claim clean client clock close code column command commit compare comparison
+complete completeness completion concurrency config consistency content context copy cosign
+cosigner cost costing count covered csv deadline decide decided default definition delegate
+delegator depth describe description destination detail deviation diagnostic dict diff difference
+digest done draft drain dry due duplicate durability duration effort encoded ended enforce engine
+env environ equivalent error evaluation everything example executor expect expected explain export
+exported extra fail failed failure fast file filter finding finish fired first fits flip flush
+folder follow forbidden foreign format found frequency frequent from full gained gap given goal
+goes grace growth has hash header health help helper hint home id identical idle if in inclusion
+index input instruction integrity is issuer item json jwks jwt k key kind known label last left
+line list listen live load loaded longest lost make mapping matrix max may megabytes message min
+missing model money most mutate name nano need never new newest no not note now number of old
+omitted on only order origin other otherwise out output outside over own owner p pages paint part
+partial pass passed path pause pay pedantic penalty pending percent pick piece place planned poll
+prepare prepared presence prev price progress prove prune pruned pseudonyms publish purpose queue
+ran rate read reader ready reason reasoning refused release reload remaining replaced reply report
+requested require required result resume retry root rotate router row run schema scope second
+secret section seed sent seq serve served session settings severity share shorten signature signer
+silent since size skip skipped slots source span spent state status stream strength strict support
+system tag take team temperature text thinking threshold time timeout title tls to token tool top
+total trace transport twice type unchanged uncovered undecided undo unexplained unfit unknown
+unlogged unreadable unsupported until url usable usd use value verbosity verifier verify version
+violation wait waiting wanted warm watcher what when where whole why window wire without work write
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""

@@ -12,6 +12,7 @@ import pytest
 
 import policy_router
 from policy_router import RequestError
+from policy_router.analysis.proof.report import analysis_schema
 from policy_router.analysis.schema import suite_schema
 from policy_router.cel.ast import DOUBLE, INT, STRING, STRINGS
 from policy_router.cel.vocabulary import (
@@ -35,6 +36,7 @@ MADE = {
     "record": record_schema,
     "log": log_schema,
     "serve": serve_schema,
+    "analysis": analysis_schema,
 }
 
 

@@ -23,6 +23,7 @@ from policy_router.cel.condition import Condition
 from policy_router.cel.evaluate import FAILURE, Program, Truth
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.prepared import Candidate
+from policy_router.decision.request import moment
 from policy_router.diagnostics.model import Span
 from policy_router.domain import ForbidRule, Level, Note, Policy
 
@@ -95,7 +96,7 @@ class Analysis:
 def analyze(
     policy: Policy,
     *,
-    now: datetime.datetime,
+    now: datetime.datetime | str,
     seconds: float | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Analysis:
@@ -110,6 +111,7 @@ def analyze(
     Raises:
         ModuleNotFoundError: the extra for proofs is not installed.
     """
+    now = moment(now)
     analyst = _Analyst(policy, now, seconds)
     questions = [*analyst.questions()]
     analyst.sample()

@@ -24,6 +24,7 @@ from policy_router.cel.ast import Literal, Node
 from policy_router.decision.compare import cause
 from policy_router.decision.evaluator import decide
 from policy_router.decision.prepared import Candidate
+from policy_router.decision.request import moment
 from policy_router.domain import Policy, PoolEntry, Price
 
 Target: TypeAlias = tuple[Node, Node]
@@ -42,7 +43,7 @@ _SAMPLES: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class DecisionDifference:
     """A way in which requests can be decided differently.
 
     Attributes:
@@ -69,7 +70,7 @@ class Comparison:
 
     before: Policy = field(repr=False)
     after: Policy = field(repr=False)
-    differences: tuple[Difference, ...]
+    differences: tuple[DecisionDifference, ...]
     is_strict: bool = False
 
     @property
@@ -77,7 +78,7 @@ class Comparison:
         """Whether it is proved that no request is decided differently."""
         return all(it.answered.answer is Answer.NEVER for it in self.differences)
 
-    def found(self, name: str) -> Difference:
+    def found(self, name: str) -> DecisionDifference:
         """Return the answer about one way."""
         return next(it for it in self.differences if it.name == name)
 
@@ -94,7 +95,7 @@ def compare(
     before: Policy,
     after: Policy,
     *,
-    now: datetime.datetime,
+    now: datetime.datetime | str,
     strict: bool = False,
     seconds: float | None = None,
     progress: Progress = lambda _done, _total: None,
@@ -112,9 +113,10 @@ def compare(
     Raises:
         ModuleNotFoundError: the extra for proofs is not installed.
     """
+    now = moment(now)
     if before.revision == after.revision:
         names = [*CLASSES, *([DETAILS] if strict else [])]
-        same = tuple(Difference(it, Answered(it, Answer.NEVER)) for it in names)
+        same = tuple(DecisionDifference(it, Answered(it, Answer.NEVER)) for it in names)
         return Comparison(before, after, same, strict)
     asking = Asking([before, after], now=now, seconds=seconds)
     comparer = _Comparer(asking)
@@ -127,7 +129,7 @@ def compare(
     return Comparison(before, after, tuple(found), strict)
 
 
-def _difference(asking: Asking, question: Question) -> Difference:
+def _difference(asking: Asking, question: Question) -> DecisionDifference:
     answered = asking.ask(question)
     name = str(question.key)
     if answered.answer is Answer.UNDECIDED and name == DETAILS:
@@ -136,7 +138,7 @@ def _difference(asking: Asking, question: Question) -> Difference:
     due_to = None
     if answered.example is not None:
         due_to = cause(*answered.example.records)
-    return Difference(name, answered, due_to)
+    return DecisionDifference(name, answered, due_to)
 
 
 class _Comparer:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from policy_router.analysis.outcomes import Outcome, is_violated
 from policy_router.analysis.proof.asking import (
@@ -16,7 +17,9 @@ from policy_router.analysis.proof.asking import (
 )
 from policy_router.analysis.proof.comparing import Comparison, compare
 from policy_router.analysis.proof.sampling import Samples
+from policy_router.decision.request import moment
 from policy_router.domain import Assertion, Policy
+from policy_router.files.loader import load
 
 _SAMPLES = 300
 
@@ -64,8 +67,7 @@ class Proofs:
 def prove(
     policy: Policy,
     *,
-    now: datetime.datetime,
-    read: Callable[[Assertion], Policy],
+    now: datetime.datetime | str,
     seconds: float | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Proofs:
@@ -74,13 +76,14 @@ def prove(
     Args:
         policy: the policy, with assertions and assumptions.
         now: the time of example requests where any is good.
-        read: returns the policy that ``unchanged`` names.
         seconds: how much time of the processor may be used for each policy; None for any.
         progress: is told how many of how many assertions were asked.
 
     Raises:
         ModuleNotFoundError: the extra for proofs is not installed.
+        PolicyError: a policy that ``unchanged`` names cannot be used.
     """
+    now = moment(now)
     conditions = [it.condition for it in policy.assertions if it.condition]
     asking = Asking([policy], now=now, seconds=seconds, more=conditions)
     found: list[Proof] = []
@@ -88,12 +91,18 @@ def prove(
     _sample(asking, policy.assertions)
     for assertion, question in zip(policy.assertions, questions, strict=True):
         if question is None:
-            comparison = compare(read(assertion), policy, now=now, seconds=seconds)
+            comparison = compare(_unchanged(assertion), policy, now=now, seconds=seconds)
             found.append(Proof(assertion, comparison.answered(assertion.id), comparison))
         else:
             found.append(Proof(assertion, asking.ask(question)))
         progress(len(found), len(policy.assertions))
     return Proofs(policy, tuple(found))
+
+
+def _unchanged(assertion: Assertion) -> Policy:
+    """Return the policy that an assertion names, as seen from the file of the assertion."""
+    here = Path(assertion.span.source.name).parent if assertion.span else Path()
+    return load(here / (assertion.unchanged or ""))
 
 
 def _question(asking: Asking, assertion: Assertion) -> Question:

@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from policy_router.analysis.proof.analyzing import Analysis, AnalysisItem
 from policy_router.analysis.proof.asking import Answer, Answered, Cause, Example
-from policy_router.analysis.proof.comparing import CLASSES, DETAILS, Comparison, Difference
+from policy_router.analysis.proof.comparing import CLASSES, DETAILS, Comparison, DecisionDifference
 from policy_router.analysis.proof.proving import Proof, Proofs
 from policy_router.decision.compare import named
 from policy_router.decision.record import DecisionRecord
@@ -225,7 +225,7 @@ def _of_proof(each: Proof) -> ReportedAnswer:
     return msgspec.structs.replace(found, finding=is_found, result=each.word)
 
 
-def _of_difference(each: Difference) -> ReportedAnswer:
+def _of_difference(each: DecisionDifference) -> ReportedAnswer:
     text = CLASSES.get(each.name, "a request has another rule, other parameters or warnings")
     found = _answer(each.name, text, each.answered, None)
     is_found = each.answered.answer is Answer.CAN and each.name != DETAILS

@@ -309,6 +309,9 @@ class Items:
         words: texts that may be in it, each with whether one is.
         elements: further elements, each with whether it is in the list.
         size: how many elements it has.
+        first: the words of the beginning; None before they are known.
+        other: whether an element is none of these words.
+        is_closed: whether it has no elements but its words.
     """
 
     def __init__(self, formula: Formula, name: str, words: Iterable[str], most: int) -> None:
@@ -327,13 +330,12 @@ class Items:
         self.size = Number(formula, f"size({name})", 0, most)
         self._known: dict[int, int] = {}
         self._before = FALSE
-        self._first: frozenset[str] | None = None
+        self.first: frozenset[str] | None = None
         self.is_closed = False
         self.other = formula.new()
-        """Whether an element is none of the words of the beginning."""
         for word in words:
             self._new_word(word)
-        self._first = frozenset(self.words)
+        self.first = frozenset(self.words)
         self._holds(self.other)
         formula.add(self.size.at_most(0), self.other, *self.words.values())
 
@@ -352,7 +354,7 @@ class Items:
             self.words[word] = FALSE
             return FALSE
         literal = self.words[word] = self._formula.new()
-        if self._first is None:
+        if self.first is None:
             self._holds(literal)
         else:
             self._formula.add(-literal, self.other)
@@ -372,7 +374,7 @@ class Items:
         if found is None:
             found = self._known[id(text)] = self._formula.new()
             self.elements.append((text, found))
-            words = [text.equals(word) for word in self._first or ()]
+            words = [text.equals(word) for word in self.first or ()]
             for word, literal in self.words.items():
                 self._formula.same(found, literal, where=text.equals(word))
             self._formula.add(-found, self.other, *words)

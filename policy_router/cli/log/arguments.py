@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from policy_router.cli.inputs import name_of, read_bytes
 from policy_router.cli.options import LOG
+from policy_router.cli.terminal import err
 from policy_router.decision.request import moment
 from policy_router.errors import RequestError
 from policy_router.log.entry import microseconds
@@ -54,8 +55,27 @@ def add_memory(parser: argparse.ArgumentParser) -> None:
 
 
 def memory_of(options: argparse.Namespace) -> str:
-    """Return the file in which a key remembers what it signed."""
-    return str(options.state or f"{options.key}.state")
+    """Return the file in which a key remembers what it signed.
+
+    Raises:
+        RequestError: another one is named than the key has, and is not there.
+    """
+    usual = f"{options.key}.state"
+    if options.state is None:
+        return usual
+    if not os.path.lexists(options.state):
+        if os.path.lexists(usual):
+            reason = f"there is no {options.state}, and the key has the state {usual}"
+            raise RequestError(
+                "--state", reason, "leave --state out, or name the state that is there"
+            )
+        if not options.first:
+            reason = f"there is no {options.state}"
+            if getattr(options, "since", None) is None:
+                remedy = "give --first if the key has never signed this log"
+                raise RequestError("--state", reason, remedy)
+            err(f"policy-router: {reason}: the key remembers from now on, and there, what it signs")
+    return str(options.state)
 
 
 def log_of(options: argparse.Namespace) -> str:

@@ -21,7 +21,6 @@ from policy_router.decision.request import spelt
 from policy_router.errors import RecordError
 from policy_router.log.entry import moment_of
 from policy_router.log.read.reading import Line, LogReader
-from policy_router.log.replay.chunks import Job
 from policy_router.log.replay.what_if_money import BILLION
 from policy_router.log.report.cases import Case
 from policy_router.log.report.dimensions import DIMENSIONS, OF_DECISIONS, Filter, is_policy
@@ -95,7 +94,7 @@ def run(options: argparse.Namespace) -> None:
         warn(reader)
         return
     if options.format == "csv":
-        out("\n".join(_csv(found, CaseFinder(reader).job)))
+        out("\n".join(_csv(found)))
         warn(reader)
         return
     rows = [row(line, record) for line, record, _ in found]
@@ -116,22 +115,17 @@ def _wanted(reader: LogReader, options: argparse.Namespace) -> Iterator[_Found]:
     asked = {name: getattr(options, option) for name, option in _OF_CASES.items()}
     chosen = filter_of(options, asked).costing_over(options.cost_over)
     if options.order == "newest":
-        return islice(
-            _chosen(finder.newest_first(), finder, chosen, reader, options), options.limit
-        )
+        return islice(_chosen(finder.newest_first(), chosen, reader, options), options.limit)
     looks_at_ends = options.format == "csv" or options.cost_over is not None
     if not looks_at_ends and {name for name, _ in chosen.wanted} <= OF_DECISIONS:
-        return islice(
-            _chosen(finder.oldest_first(), finder, chosen, reader, options), options.limit
-        )
+        return islice(_chosen(finder.oldest_first(), chosen, reader, options), options.limit)
     # What came of a decision stands behind it: only who comes from the end knows it.
-    newest = _chosen(finder.newest_first(), finder, chosen, reader, options)
+    newest = _chosen(finder.newest_first(), chosen, reader, options)
     return reversed(deque(newest, maxlen=options.limit))
 
 
 def _chosen(
     cases: Iterator[tuple[Line, Case]],
-    finder: CaseFinder,
     chosen: Filter,
     reader: LogReader,
     options: argparse.Namespace,
@@ -143,7 +137,7 @@ def _chosen(
             continue
         if since is not None and line.entry.time < since:
             continue  # a clock may go back, so that later lines can be older
-        if not finder.fits(case, chosen):
+        if not chosen.fits(case):
             continue
         try:
             record = line.entry.decision_record
@@ -177,11 +171,11 @@ def _fits(record: DecisionRecord, options: argparse.Namespace) -> bool:
     return policy is None or is_policy(record.policy.name, record.policy.revision, policy)
 
 
-def _csv(found: Iterator[_Found], job: Job) -> Iterator[str]:
+def _csv(found: Iterator[_Found]) -> Iterator[str]:
     """Yield a table for a spreadsheet: money in whole billionths of a US dollar."""
     yield csv_line(("time", "id", "parent", "purpose", *_CSV, *COSTS, "cost"))
     for line, _, case in found:
-        cost_status, *money = case.cost(job)
+        cost_status, *money = case.cost()
         parent = "" if isinstance(line.entry.parent, UnsetType) else line.entry.parent
         words = (spelt(moment_of(case.time)), case.id, parent, case.line.purpose)
         values = (DIMENSIONS[name](case) for name in _CSV)

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
         return
     heads = ("writer", "from", "to", "revision", "decisions")
     out(fitted(heads, [_row(span) for span in spans], (4,)))
-    for line in (*_origins(spans), *_told_changes(made)):
+    for line in (*_origins(spans), *_change_lines(made)):
         out(line)
 
 
@@ -139,10 +139,10 @@ def _affected(log: str, change: PolicyChange, before: Policy, within: int) -> Wh
     )
 
 
-def _told_changes(made: list[_Change]) -> Iterator[str]:
+def _change_lines(made: list[_Change]) -> Iterator[str]:
     """Yield what came of each change; what revisions differ in is told once."""
     paint = paint_for(sys.stdout) or (lambda text, _role: text)
-    told = set()
+    shown = set()
     for it in made:
         pair = it.change.before[:_SHORT], it.change.after[:_SHORT]
         yield ""
@@ -150,13 +150,13 @@ def _told_changes(made: list[_Change]) -> Iterator[str]:
         yield paint(words, "strong")
         if it.reason is not None:
             yield f"  {printable(it.reason)}"
-        if it.differences is not None and pair in told:
+        if it.differences is not None and pair in shown:
             yield "  the same differences as above"
         elif it.differences is not None:
-            told.add(pair)
+            shown.add(pair)
             yield from _wrapped(it.differences)
         if it.affected is not None:
-            yield from _told_affected(it.affected)
+            yield from _affected_lines(it.affected)
 
 
 def _wrapped(texts: tuple[str, ...]) -> Iterator[str]:
@@ -166,7 +166,7 @@ def _wrapped(texts: tuple[str, ...]) -> Iterator[str]:
         )
 
 
-def _told_affected(found: WhatIf) -> Iterator[str]:
+def _affected_lines(found: WhatIf) -> Iterator[str]:
     """Yield how many decisions the revision before would have made differently, and whose."""
     of = counted(found.total, "decision")
     yield f"  {found.flips:,} of {of} would have been made differently before"

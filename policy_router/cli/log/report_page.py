@@ -16,6 +16,8 @@ from policy_router.log.report.cost_status import UNKNOWN
 from policy_router.log.report.log_report import LogReport, ReportRow
 
 _MOST_COLUMNS: Final = 3
+_TIE: Final = "\x00"
+"""A space at which no line ends."""
 _NEVER_SHOWN: Final = 20
 
 
@@ -99,7 +101,7 @@ def sum_lines(total: dict[str, int]) -> list[str]:
     if total["denied"]:
         parts.append(f"{total['denied']:,} selected and denied by a budget")
     lines = wrapped("total", [f"{counted(total['decisions'], 'decision')}: {', '.join(parts)}"])
-    lines += wrapped("cost", _cost(total))
+    lines += [line.replace(_TIE, " ") for line in wrapped("cost", _cost(total))]
     if total["orphans"]:
         ends, whose = counted(total["orphan_runs"], "end"), counted(total["orphans"], "decision")
         text = f"{ends} of {whose} that the log does not have, {_exact(total['orphan_nano_usd'])}"
@@ -116,7 +118,7 @@ def _cost(total: dict[str, int]) -> Iterator[str]:
         yield f"{most} at most, estimated, of {total['estimated']:,}"
     unknown = {status: total[status] for status in UNKNOWN if total[status]}
     if unknown:
-        causes = ", ".join(f"{n:,} {it.replace('_', ' ')}" for it, n in unknown.items())
+        causes = ", ".join(f"{n:,}{_TIE}{it.replace('_', _TIE)}" for it, n in unknown.items())
         yield f"unknown of {sum(unknown.values()):,}: {causes}"
     if total["free"]:
         yield f"nothing of {total['free']:,}: refused, or answered with an error"

@@ -165,7 +165,7 @@ def _print_decision(
         out(f"  rule files  {printable(_short(folder, reader.folder.path))}")
     if case is not None:
         out("")
-        for text in _paid(reader, case, policy):
+        for text in _paid(case, policy):
             out(text)
 
 
@@ -200,9 +200,9 @@ def _asked(reader: LogReader, case: Case) -> Iterator[str]:
         yield f"root     {printable(case.line.root)}"
 
 
-def _paid(reader: LogReader, case: Case, policy: Policy) -> Iterator[str]:
+def _paid(case: Case, policy: Policy) -> Iterator[str]:
     """Yield what came of a decision and what it cost, beside the cost on the default."""
-    status, measured, estimated = case.cost(CaseFinder(reader).job)
+    status, measured, estimated = case.cost()
     run = case.last
     if case.choice.target is None:
         yield "came of it  nothing ran, and nothing was paid"

@@ -30,6 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--witness", metavar="FILE", action="append", help=text)
     text = "a checkpoint kept elsewhere, which the log must match"
     parser.add_argument("--checkpoint", metavar="FILE", help=text)
+    text = "what the log must be signed as: the first line of its checkpoints"
+    parser.add_argument("--origin", metavar="NAME", help=text)
     text = "how old the newest checkpoint may be, such as 2h; needs --key"
     parser.add_argument("--max-age", metavar="AGE", help=text)
     text = "fail also for damage that a signed statement names"
@@ -48,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
             witness=verifiers_of(options.witness),
             checkpoint=None if options.checkpoint is None else Path(options.checkpoint),
             max_age=max_age,
+            origin=options.origin,
             clock=lambda: options.now,
             progress=bar,
         )
@@ -77,6 +80,8 @@ def _print(report: Report, log: str, options: argparse.Namespace) -> None:
             _print_problem(problem)
         for note in part.notes if not options.quiet else ():
             out(f"  note: {printable(note)}")
+    if not options.quiet:
+        out(f"{'meaning':<13} {paint('not checked', 'dim')}  what the lines say: see log check")
     for line in _more(report):
         out(line)
     for problem in report.accepted:

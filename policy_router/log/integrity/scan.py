@@ -170,14 +170,15 @@ class Scan:
         times = [line.time for line in read]
         self._oldest = min(self._oldest or times[0], *times)
         self._newest, self._last_kind = max(self._newest, *times), read[-1].kind
-        records = [line.record for line in read if line.record]
+        decided = [line for line in read if line.record]
         # Most lines are of the policy of the line before: to count it is quicker than to read it.
-        if not self._marker or block.count(self._marker) != len(records):
-            for record in records:
-                self._note_policy(record)
-        if self._met and records:
-            self._met([line.id for line in read if line.record])
-        for line in read:
+        if not self._marker or block.count(self._marker) != len(decided):
+            for line in decided:
+                self._note_policy(line.record)
+        if self._met and decided:
+            self._met([line.id for line in decided])
+        # In most blocks there is none.
+        for line in [it for it in read if not it.record] if len(decided) < len(read) else ():
             if line.prune is not UNSET:
                 self.prunes.append((line.seq, line.prune))
             if line.gap is not UNSET:

@@ -7,7 +7,7 @@ every line that was acknowledged there (completeness); are they the lines that w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias
@@ -117,6 +117,7 @@ class _Wanted(Struct, frozen=True):
     witnesses: tuple[Verifier, ...]
     checkpoint: Path | None
     max_age: int | None
+    origin: str | None
     now: int
 
 
@@ -127,6 +128,7 @@ def verify(
     witness: Verifiers = None,
     checkpoint: Path | None = None,
     max_age: int | None = None,
+    origin: str | None = None,
     clock: Clock = system_clock,
     progress: Progress | None = None,
 ) -> Report:
@@ -138,6 +140,7 @@ def verify(
         witness: the keys of witnesses, each of which must have signed a checkpoint.
         checkpoint: a copy that was kept elsewhere; the log must agree with it.
         max_age: how old the newest checkpoint may be, in seconds.
+        origin: what the log must be signed as.
         clock: the time.
         progress: is called with the progress.
 
@@ -147,7 +150,7 @@ def verify(
     """
     log = LogFolder.existing(folder)
     keys, witnesses = _several(verifier), _several(witness)
-    wanted = _Wanted(keys, witnesses, checkpoint, max_age, int(clock().timestamp()))
+    wanted = _Wanted(keys, witnesses, checkpoint, max_age, origin, int(clock().timestamp()))
     return steadily(log, lambda: _audited(log, wanted, progress), lambda found: found.is_whole)
 
 
@@ -224,6 +227,8 @@ def _of_checkpoints(
     where = "tree/checkpoint"
     if wanted.verifiers and not signed.count and not first.count:
         yield Problem(Damage.UNSIGNED, where, "there is no checkpoint")
+    if wanted.origin is not None:
+        yield from _of_origin(signed, wanted.origin)
     for witness in wanted.witnesses:
         if not any(witness.title in it.witnessed and it.holds for it in signed.claims):
             words = f"no checkpoint is signed by `{witness.title}`"
@@ -240,6 +245,16 @@ def _of_checkpoints(
     elif wanted.now - newest.time > wanted.max_age:
         words = f"it is {wanted.now - newest.time:,} seconds old, and may be {wanted.max_age:,}"
         yield Problem(Damage.TOO_OLD, newest.name, words)
+
+
+def _of_origin(signed: SignedLog, origin: str) -> Iterator[Problem]:
+    """Yield where a log is not signed as it must be."""
+    if not signed.claims:
+        words = f"no checkpoint says that the log is `{origin}`"
+        yield Problem(Damage.OTHER_ORIGIN, "tree/checkpoint", words)
+    elif (newest := signed.claims[-1]).origin != origin:
+        words = f"it is of the log `{newest.origin}`, and not of `{origin}`"
+        yield Problem(Damage.OTHER_ORIGIN, newest.name, words)
 
 
 def _newest(claims: Sequence[Claim], wanted: _Wanted) -> Claim | None:

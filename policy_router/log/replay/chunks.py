@@ -18,12 +18,12 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct
 
 from policy_router.errors import LogError
-from policy_router.log.entry import MOST_LINE, Kind, LineView, known_views
+from policy_router.log.entry import MOST_LINE, Kind, LineView, known_views, views_of_block
 from policy_router.log.files import open_file
 from policy_router.log.folder import LogFolder, Progress
 from policy_router.version import VERSION
@@ -73,8 +73,25 @@ class Chunk(Struct, frozen=True):
 
     def lines(self) -> Iterator[bytes]:
         """Yield its lines that have their end, without it; none where it was pruned meanwhile."""
+        for block in self._blocks():
+            for line in block[:-1].split(b"\n"):
+                yield line if len(line) < MOST_LINE else _NO_LINE
+
+    def views(self) -> Iterator[LineView | None]:
+        """Yield its lines, read; None for each that cannot be read."""
+        for block in self._blocks():
+            if len(block) <= MOST_LINE:
+                yield from views_of_block(block)
+            else:
+                yield from known_views(
+                    line if len(line) < MOST_LINE else _NO_LINE for line in block[:-1].split(b"\n")
+                )
+
+    def _blocks(self) -> Iterator[bytes]:
+        """Yield its lines in blocks of whole lines."""
+        size = min(_BLOCK, self.stop - self.start + _MORE)
         try:
-            stream = io.BufferedReader(open_file(self.path), self._block)
+            stream = io.BufferedReader(open_file(self.path), size)
         except FileNotFoundError:
             return
         with stream:
@@ -84,31 +101,27 @@ class Chunk(Struct, frozen=True):
                 while (line := stream.readline(MOST_LINE)) and not line.endswith(b"\n"):
                     place += len(line)
                 place += len(line) - 1
-            yield from self._from(stream, place)
+            rest = b""
+            while place < self.stop and (more := stream.read(size)):
+                block, rest = self._cut(rest + more, place)
+                if block:
+                    place += len(block)
+                    yield block
+                elif len(rest) >= MOST_LINE:  # shortened, it is no line either way
+                    place += len(rest) - len(_NO_LINE)
+                    rest = _NO_LINE
 
-    @property
-    def _block(self) -> int:
-        """How much is read at once: of a small piece, little more than it has."""
-        return min(_BLOCK, self.stop - self.start + _MORE)
-
-    def _from(self, stream: BinaryIO, place: int) -> Iterator[bytes]:
-        """Yield the lines from an offset on; one that is too long is shortened, and no line."""
-        rest = b""
-        while place < self.stop and (block := stream.read(self._block)):
-            *lines, rest = (rest + block).split(b"\n")
-            for line in lines:
-                if place >= self.stop:
-                    return
-                place += len(line) + 1
-                yield line if len(line) < MOST_LINE else _NO_LINE
-            if len(rest) >= MOST_LINE:
-                place += len(rest) - len(_NO_LINE)
-                rest = _NO_LINE
+    def _cut(self, content: bytes, place: int) -> tuple[bytes, bytes]:
+        """Cut off what is no whole line yet, and lines that begin behind the piece."""
+        last = self.stop - 1 - place
+        end = content.find(b"\n", last) + 1 if last < len(content) else 0
+        end = end or content.rfind(b"\n") + 1
+        return content[:end], content[end:]
 
 
 def covered_views(job: Job, chunk: Chunk) -> Iterator[LineView | None]:
     """Read the lines of a piece, without the decisions that are not meant."""
-    views = known_views(chunk.lines())
+    views = chunk.views()
     if job.since is None and job.until is None:
         return views
     return (it for it in views if it is None or it.kind != Kind.DECISION or job.covers(it.time))

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from policy_router.decision.compare import REFUSED, UNFIT
 from policy_router.domain import Policy
-from policy_router.log.entry import ACCESS, Kind, LineView, known_views, read_execution
+from policy_router.log.entry import ACCESS, Kind, LineView, read_execution
 from policy_router.log.folder import LogFolder, Progress, readable
 from policy_router.log.replay.chunks import Chunk, Job, chunks, over_all
 from policy_router.log.replay.cluster import LOCAL, executor_at
@@ -149,7 +149,7 @@ def _read(
     """Read a piece: all of it, or what is about some decisions only."""
     piece = _Piece()
     reader = group_reader(question.job, question.canonical)
-    for line in known_views(chunk.lines()):
+    for line in chunk.views():
         if line is None:
             report.unreadable += 1
         elif only is not None and line.id.encode() not in only:
@@ -174,7 +174,7 @@ def _is_meant(question: _Question, line: LineView, chunk: Chunk) -> bool:
     if not question.chosen.wanted:
         return True
     case = case_reader(question.job).case(line, Path(chunk.path).parent.name)
-    return case is None or question.chosen.fits(case, question.job)
+    return case is None or question.chosen.fits(case)
 
 
 def _late_chunk(question: _Question, late: dict[bytes, Runs], chunk: Chunk) -> WhatIf:

@@ -170,6 +170,19 @@ class WhatIf(Struct):
         """Return the examples that a report shows."""
         return [example for _, example in _frequent(self.examples)[:EXAMPLES]]
 
+    def _plain_work(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "work": work,
+                "known": known,
+                "decisions": money.decisions,
+                "before_nano_usd": money.before,
+                "after_nano_usd": money.after,
+            }
+            for (work, known), money in sorted(self.work.items())
+            if money.decisions
+        ]
+
     def to_json(self) -> bytes:
         """Return JSON; costs are US dollars."""
         delta = self.money.after - self.money.before
@@ -194,33 +207,19 @@ class WhatIf(Struct):
                     "estimated": self.money.estimated,
                     "unknown": self.money.unknown,
                 },
-                "work": [
-                    {
-                        "work": work,
-                        "known": known,
-                        "decisions": money.decisions,
-                        "before_nano_usd": money.before,
-                        "after_nano_usd": money.after,
-                    }
-                    for (work, known), money in sorted(self.work.items())
-                    if money.decisions
-                ],
+                "work": self._plain_work(),
                 "budgets": "not simulated",
                 "teams": _askers(self.teams),
                 "callers": _askers(self.callers)[:_MOST_SHOWN],
-                "examples": [
-                    {
-                        "count": it.count,
-                        "id": it.decision_id,
-                        "before": it.flip.before,
-                        "after": it.flip.after,
-                        "rule": it.flip.rule,
-                    }
-                    for it in self.most_frequent()
-                ],
+                "examples": list(map(_plain_example, self.most_frequent())),
                 "unreadable": self.unreadable,
             }
         )
+
+
+def _plain_example(it: Example) -> dict[str, Any]:
+    flip = {"before": it.flip.before, "after": it.flip.after, "rule": it.flip.rule}
+    return {"count": it.count, "id": it.decision_id, **flip}
 
 
 def ordered(counts: Counter[Any]) -> list[tuple[Any, int]]:

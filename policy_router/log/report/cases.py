@@ -13,18 +13,16 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from policy_router.decision.compare import named, target_name
-from policy_router.decision.record import Decision, Step, Target
+from policy_router.decision.record import SCHEMA, Decision, Step, Target
 from policy_router.domain import Policy
 from policy_router.log.entry import (
+    ACCESS,
     UNREADABLE,
     LineView,
-    RecordView,
-    known_record_view,
-    read_execution,
 )
 from policy_router.log.replay.chunks import Job
 from policy_router.log.replay.decisions import MOST_KEPT, kept_policy
-from policy_router.log.report.cost_status import CaseCost, Run, cost_of, run_of, worst
+from policy_router.log.report.cost_status import CaseCost, Run, cost_of, worst
 
 NOT_KNOWN: Final = "-"
 """What stands where a line does not say something."""
@@ -67,6 +65,22 @@ class RequestView(Struct, frozen=True, gc=False):
     task: _Task = _Task()
 
 
+class _Policy(Struct, frozen=True, gc=False):
+    name: str
+    revision: str
+
+
+class _Record(Struct, frozen=True, gc=False):
+    """What is read of a record, in the order that it has; it has all of this."""
+
+    decision: Raw
+    engine: Raw
+    policy: _Policy
+    request: RequestView
+    schema: str
+    steps: Raw
+
+
 class Choice(Struct, frozen=True, eq=False):
     """What equal decisions have in common.
 
@@ -93,7 +107,7 @@ class Choice(Struct, frozen=True, eq=False):
         return None if isinstance(target, UnsetType) else target
 
 
-class Case(Struct, eq=False):
+class Case(Struct, eq=False, gc=False):
     """A decision and the ends of its child.
 
     Attributes:
@@ -103,6 +117,7 @@ class Case(Struct, eq=False):
         choice: what was decided.
         request: what was asked.
         line: its line.
+        job: what the policies of the log are kept for.
         runs: the ends of its child, in the order of time.
     """
 
@@ -112,12 +127,18 @@ class Case(Struct, eq=False):
     choice: Choice
     request: RequestView
     line: LineView
-    runs: list[Run]
+    job: Job
+    runs: tuple[Run, ...] = ()
 
     @property
     def last(self) -> Run | None:
         """The last end of its child."""
         return self.runs[-1] if self.runs else None
+
+    @property
+    def is_to_run(self) -> bool:
+        """Whether something was to run by it."""
+        return self.choice.target is not None and self.line.purpose != ACCESS
 
     @property
     def called(self) -> Target | None:
@@ -136,23 +157,22 @@ class Case(Struct, eq=False):
         called = self.called
         return NOT_KNOWN if called is None else target_name(called)
 
-    def cost(self, job: Job) -> tuple[CaseCost, int, int]:
+    def cost(self) -> tuple[CaseCost, int, int]:
         """Return how its cost is known, and what was measured and estimated, in nano-dollars."""
         runs = self.runs
-        if len(runs) == 1 and runs[0].nano is not None:
-            return (*cost_of(runs[0], None, None, _no_policy), 0)
+        if len(runs) == 1 and runs[0].nano is not None and not runs[0].is_bound:
+            return CaseCost.MEASURED, runs[0].nano, 0
         target = self.choice.target
         if not runs:
-            status = CaseCost.FREE if target is None else CaseCost.NEVER_ENDED
-            return status, 0, 0
-        each = [self._cost_of(run, target, job) for run in runs]
+            return (CaseCost.NEVER_ENDED if self.is_to_run else CaseCost.FREE), 0, 0
+        each = [self._cost_of(run, target) for run in runs]
         estimated = sum(nano for status, nano in each if status is CaseCost.ESTIMATED)
         measured = sum(nano for _, nano in each) - estimated
         return worst([status for status, _ in each]), measured, estimated
 
-    def _cost_of(self, run: Run, target: Target | None, job: Job) -> tuple[CaseCost, int]:
+    def _cost_of(self, run: Run, target: Target | None) -> tuple[CaseCost, int]:
         def policy() -> Policy | None:
-            kept = kept_policy(job, self.choice.revision)
+            kept = kept_policy(self.job, self.choice.revision)
             return None if isinstance(kept, str) else kept
 
         return cost_of(run, target, self.request.task.input_tokens, policy)
@@ -161,37 +181,38 @@ class Case(Struct, eq=False):
 class CaseReader:
     """Reads lines as cases and runs; it remembers what many lines have in common."""
 
-    def __init__(self) -> None:
-        """Remember nothing yet."""
+    def __init__(self, job: Job) -> None:
+        """Remember nothing yet.
+
+        Args:
+            job: what the policies of the log are kept for.
+        """
+        self._job = job
         self._choices: dict[tuple[bytes, bytes, str, str], Choice] = {}
 
     def case(self, line: LineView, writer: str) -> Case | None:
         """Return the decision of a line; None where its record cannot be read."""
-        view = known_record_view(line.record)
-        if view is None:
-            return None
         try:
-            request = _REQUESTS.decode(view.request)
-            choice = self._choice(view)
+            record = _RECORDS.decode(line.record)
+            if record.schema != SCHEMA:
+                return None
+            choice = self._choice(record)
         except UNREADABLE:
             return None
-        return Case(line.id, line.time, writer, choice, request, line, [])
+        return Case(line.id, line.time, writer, choice, record.request, line, self._job)
 
-    def _choice(self, view: RecordView) -> Choice:
-        key = bytes(view.decision), bytes(view.steps), view.policy.name, view.policy.revision
+    def _choice(self, record: _Record) -> Choice:
+        policy = record.policy
+        key = bytes(record.decision), bytes(record.steps), policy.name, policy.revision
         found = self._choices.get(key)
         if found is None:
             if len(self._choices) >= MOST_KEPT:
                 self._choices = {}
             decision, steps = _DECISIONS.decode(key[0]), _STEPS.decode(key[1])
             name, targets = named(decision), _targets(decision)
-            found = Choice(view.policy.name, view.policy.revision, decision, steps, name, targets)
+            found = Choice(policy.name, policy.revision, decision, steps, name, targets)
             self._choices[key] = found
         return found
-
-
-def _no_policy() -> None:
-    """Return the policy where none is asked for."""
 
 
 def read_caller(caller: Raw) -> CallerView:
@@ -202,21 +223,14 @@ def read_caller(caller: Raw) -> CallerView:
         return CallerView()
 
 
+def in_order(runs: list[Run]) -> tuple[Run, ...]:
+    """Return the ends of a child in the order of time."""
+    return tuple(runs if len(runs) < 2 else sorted(runs, key=in_time))  # noqa: PLR2004 - one has no order
+
+
 def in_time(run: Run) -> tuple[int, str, int]:
     """Return what orders the ends of a child, however a log is gone through."""
     return run.time, run.status, run.nano or 0
-
-
-def read_run(line: LineView) -> Run | None:
-    """Return the run that the execution of a line ends; None where it ends none.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
-    found = read_execution(line.execution)
-    if found is None:
-        raise ValueError("not an execution")
-    return run_of(line.time, found)
 
 
 def _targets(decision: Decision) -> dict[tuple[str, str], Target]:
@@ -228,11 +242,10 @@ def _targets(decision: Decision) -> dict[tuple[str, str], Target]:
 @lru_cache(maxsize=2)
 def case_reader(job: Job) -> CaseReader:
     """Return the reader of a process: it outlives no call."""
-    del job  # it tells one call from the next
-    return CaseReader()
+    return CaseReader(job)
 
 
-_REQUESTS = msgspec.json.Decoder(RequestView)
+_RECORDS = msgspec.json.Decoder(_Record)
 _CALLERS = msgspec.json.Decoder(CallerView)
 _DECISIONS = msgspec.json.Decoder(Decision)
 _STEPS = msgspec.json.Decoder(tuple[Step, ...])

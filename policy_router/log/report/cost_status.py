@@ -10,14 +10,15 @@ from enum import StrEnum
 from math import isfinite
 from typing import Final
 
-from msgspec import UNSET, Struct
+import msgspec
+from msgspec import UNSET, Raw, Struct
 
 from policy_router.calls.costs import cost, estimate
 from policy_router.calls.results import CostStatus, Status
 from policy_router.calls.served import is_same_model, is_served
 from policy_router.decision.record import Target
 from policy_router.domain import Policy
-from policy_router.log.entry import Execution
+from policy_router.log.entry import UNREADABLE, Call
 from policy_router.log.replay.what_if_money import BILLION
 
 _NEVER_RUN: Final = frozenset({Status.REFUSED, Status.NOT_STARTED, Status.DECIDED})
@@ -97,24 +98,55 @@ class Run(Struct, frozen=True, gc=False):
     error: str = ""
     cost_status: str = ""
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether the cost is the most that it was."""
+        return self.cost_status == CaseCost.UPPER_BOUND
 
-def run_of(time: int, found: Execution) -> Run | None:
-    """Return the run that an event ends; None where it ends none."""
+
+class EndView(Struct, frozen=True, gc=False):
+    """What is read of an execution for a report; the fields are those of the execution."""
+
+    event: str
+    status: str | None = None
+    model: str = ""
+    provider: str = ""
+    entry: str = ""
+    served_model: str = ""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    error: str = ""
+    cost_status: str = ""
+    calls: Raw = Raw(b"[]")
+
+
+def read_run(time: int, content: bytes | Raw) -> Run | None:
+    """Return the run that an execution ends; None where it ends none.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        found = _ENDS.decode(content)
+        is_free = found.status != Status.COMPLETED and _is_free(found)
+    except UNREADABLE as problem:
+        raise ValueError("not an execution") from problem
     if found.status is None:
         return None
     return Run(
         time,
         found.status,
-        found.model or "",
-        found.provider or "",
-        found.entry or "",
-        found.served_model or "",
+        found.model,
+        found.provider,
+        found.entry,
+        found.served_model,
         found.input_tokens,
         found.output_tokens,
         nano_of(found.cost_usd),
-        _is_free(found),
-        found.error or "",
-        found.cost_status or "",
+        is_free,
+        found.error,
+        found.cost_status,
     )
 
 
@@ -125,15 +157,14 @@ def nano_of(cost_usd: float | None) -> int | None:
     return round(cost_usd * BILLION)
 
 
-def _is_free(found: Execution) -> bool:
-    """Tell whether a run cost nothing for certain, as results do."""
-    if found.status in _NEVER_RUN or found.model is None:
-        return found.status != Status.COMPLETED
+def _is_free(found: EndView) -> bool:
+    """Tell whether what did not complete cost nothing for certain, as results do."""
+    if found.status in _NEVER_RUN or not found.model:
+        return True
     if found.status != Status.FAILED:
         return False
-    return bool(found.calls) and all(
-        not it.is_sent or (it.status or 0) >= _FIRST_ERROR for it in found.calls
-    )
+    calls = _CALLS.decode(found.calls)
+    return bool(calls) and all(not it.is_sent or (it.status or 0) >= _FIRST_ERROR for it in calls)
 
 
 def cost_of(
@@ -148,8 +179,7 @@ def cost_of(
         policy: returns the policy that decided; it is asked for if the line does not say enough.
     """
     if run.nano is not None:
-        is_bound = run.cost_status == CaseCost.UPPER_BOUND
-        return (CaseCost.UPPER_BOUND if is_bound else CaseCost.MEASURED), run.nano
+        return (CaseCost.UPPER_BOUND if run.is_bound else CaseCost.MEASURED), run.nano
     if run.is_free or run.cost_status == CaseCost.FREE:
         return CaseCost.FREE, 0
     if run.cost_status in _CAUSES:
@@ -201,3 +231,7 @@ def _is_served(policy: Policy | None, ran: Target, served: str) -> bool:
     if policy is None:
         return is_same_model(ran.model, served)
     return is_served(policy, ran, served)
+
+
+_ENDS = msgspec.json.Decoder(EndView)
+_CALLS = msgspec.json.Decoder(tuple[Call, ...])

@@ -13,7 +13,6 @@ from policy_router.decision.compare import REFUSED
 from policy_router.diagnostics.model import did_you_mean, quote
 from policy_router.errors import RequestError
 from policy_router.log.entry import moment_of
-from policy_router.log.replay.chunks import Job
 from policy_router.log.report.cases import NOT_KNOWN, Case
 from policy_router.log.report.cost_status import CaseCost
 
@@ -80,7 +79,7 @@ def _served(case: Case) -> str:
 def _status(case: Case) -> str:
     if case.last is not None:
         return case.last.status
-    return NOT_KNOWN if case.choice.target is None else CaseCost.NEVER_ENDED
+    return CaseCost.NEVER_ENDED.value if case.is_to_run else NOT_KNOWN
 
 
 DIMENSIONS: Final[Mapping[str, Callable[[Case], str]]] = {
@@ -103,6 +102,7 @@ DIMENSIONS: Final[Mapping[str, Callable[[Case], str]]] = {
     "served": _served,
     "status": _status,
     "error": _error,
+    "cost": lambda case: case.cost()[0].value,
     "policy": _policy,
     "session": lambda case: case.line.session or NOT_KNOWN,
     "tag": lambda case: ", ".join(sorted(case.line.tags)) or NOT_KNOWN,
@@ -152,6 +152,11 @@ class Filter(Struct, frozen=True):
     wanted: tuple[tuple[str, str], ...] = ()
     over_nano: int | None = None
 
+    @property
+    def is_everything(self) -> bool:
+        """Whether every decision is meant."""
+        return not self.wanted and self.over_nano is None
+
     def of_decisions(self, place: str) -> Filter:
         """Return the same, if it looks at nothing that comes of decisions.
 
@@ -167,13 +172,13 @@ class Filter(Struct, frozen=True):
         """Return the same for decisions that cost more than an amount; None is any."""
         return Filter(self.wanted, nano)
 
-    def fits(self, case: Case, job: Job) -> bool:
+    def fits(self, case: Case) -> bool:
         """Tell whether a decision is meant."""
         if not all(has(case, name, value) for name, value in self.wanted):
             return False
         if self.over_nano is None:
             return True
-        _, measured, estimated = case.cost(job)
+        _, measured, estimated = case.cost()
         return measured + estimated > self.over_nano
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from policy_router.log.entry import Execution, Kind, view_of
 from policy_router.log.read.reading import Line, LogReader
 from policy_router.log.replay.chunks import Job
 from policy_router.log.report.cases import Case, CaseReader, in_time
-from policy_router.log.report.cost_status import Run, run_of
-from policy_router.log.report.dimensions import Filter
+from policy_router.log.report.cost_status import Run, read_run
 
 
 class CaseFinder:
@@ -17,9 +18,7 @@ class CaseFinder:
 
     def __init__(self, reader: LogReader) -> None:
         """Take what reads the log."""
-        self._reader, self._cases = reader, CaseReader()
-        self.job = Job.of(reader.folder)
-        """What the policies of the log are kept for."""
+        self._reader, self._cases = reader, CaseReader(Job.of(reader.folder))
 
     def newest_first(self) -> Iterator[tuple[Line, Case]]:
         """Yield the decisions, the newest first, each with the ends that came after it."""
@@ -50,7 +49,7 @@ class CaseFinder:
         view = view_of(line.content)
         case = None if view is None else self._cases.case(view, line.writer)
         if case is not None:
-            case.runs = sorted(ends, key=in_time)
+            case.runs = tuple(sorted(ends, key=in_time))
         return case
 
     def about(self, lines: Iterable[Line]) -> list[Case]:
@@ -61,11 +60,8 @@ class CaseFinder:
         found = [self.case(line, ends if number == 0 else ()) for number, line in enumerate(made)]
         return [case for case in found if case is not None]
 
-    def fits(self, case: Case, chosen: Filter) -> bool:
-        """Tell whether a case is meant."""
-        return chosen.fits(case, self.job)
-
 
 def _run(line: Line) -> Run | None:
-    found = line.entry.execution
-    return run_of(line.entry.time, found) if isinstance(found, Execution) else None
+    if not isinstance(line.entry.execution, Execution):
+        return None
+    return read_run(line.entry.time, msgspec.json.encode(line.entry.execution))

@@ -15,6 +15,7 @@ Key: TypeAlias = tuple[str, ...]
 Rows: TypeAlias = Iterator[tuple[Key, str]]
 """The names of a row beside those of ``--by``, and what a decision counts as there."""
 
+_DENIED: Final = frozenset({Status.REFUSED.value, Status.NOT_STARTED.value})
 _PASSED: Final = frozenset({Result.SKIPPED, Result.NO_PROPOSAL, Result.NOT_REACHED})
 
 
@@ -24,7 +25,7 @@ class KindOfReport(Struct, frozen=True):
     Attributes:
         by: what its rows are grouped by unless told otherwise.
         rows: the rows that a decision adds to.
-        told_by: what tells decisions apart that add to different rows.
+        alike_by: what tells decisions apart that add to different rows.
         counts: what is counted in a row; the first one orders them.
         names: what a row has before what ``by`` names.
         has_costs: whether a row has costs.
@@ -32,7 +33,7 @@ class KindOfReport(Struct, frozen=True):
 
     by: Key
     rows: Callable[[Case], Rows]
-    told_by: Callable[[Case], Any]
+    alike_by: Callable[[Case], Any]
     counts: Key
     names: Key = ()
     has_costs: bool = False
@@ -58,7 +59,7 @@ def _is_refused(case: Case) -> bool:
 
 def is_denied(case: Case) -> bool:
     """Tell whether a target was selected, and a budget did not let it start."""
-    return case.last is not None and case.last.status in {Status.REFUSED, Status.NOT_STARTED}
+    return case.last is not None and case.last.status in _DENIED
 
 
 # --- Wishes ---------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from policy_router.log.entry import (
     UNREADABLE,
     Kind,
     known_record_view,
-    known_views,
 )
 from policy_router.log.folder import LogFolder, Progress, readable
 from policy_router.log.replay.chunks import Chunk, chunks, over_all
@@ -115,7 +114,7 @@ def _spans(chunk: Chunk) -> list[LiveSpan]:
     """Return the spans of a piece of a log."""
     found: list[LiveSpan] = []
     writer = Path(chunk.path).parent.name
-    for line in known_views(chunk.lines()):
+    for line in chunk.views():
         if line is None:
             continue
         if line.kind == Kind.DECISION:

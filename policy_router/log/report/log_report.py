@@ -200,7 +200,7 @@ def _reported(log: LogFolder, kind: str, by: Key, tally: Tally) -> LogReport:
         kind,
         (*wanted.names, *by),
         wanted.counts,
-        tuple(_ordered(kind, rows)),
+        tuple(_ordered(kind, by, rows)),
         {name: tally.total[name] for name in SUMS},
         tuple(part for part in parts if part not in fired),
         dict(sorted(tally.revisions.items())),
@@ -211,16 +211,17 @@ def _reported(log: LogFolder, kind: str, by: Key, tally: Tally) -> LogReport:
     )
 
 
-def _ordered(kind: str, rows: dict[Key, Counter[str]]) -> Iterator[ReportRow]:
-    """Yield the rows, the most first, and of equal ones by name."""
+def _ordered(kind: str, by: Key, rows: dict[Key, Counter[str]]) -> Iterator[ReportRow]:
+    """Yield the rows, the most first, and of equal ones by name; times are in their order."""
     wanted = KINDS[kind]
+    is_timed = not wanted.names and by[:1] in {("month",), ("day",)}
 
     def place(item: tuple[Key, Counter[str]]) -> tuple[Any, ...]:
         key, counts = item
         if kind == "rules":
             return key[0], -sum(counts[name] for name in _FIRING), key
         money = sum(counts[name] for name in COSTS) if wanted.has_costs else 0
-        return -money, -counts[wanted.counts[0]], key
+        return key[: int(is_timed)], -money, -counts[wanted.counts[0]], key
 
     for key, counts in sorted(rows.items(), key=place):
         yield ReportRow(key, {name: number for name, number in counts.items() if number})

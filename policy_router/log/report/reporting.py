@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
-from zlib import crc32
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, field
 
 from policy_router.errors import LogError
-from policy_router.log.entry import ACCESS, Gap, Kind, LineView, known_views
+from policy_router.log.entry import ACCESS, Kind, LineView, known_views
 from policy_router.log.folder import LogFolder, Progress, readable
 from policy_router.log.replay.chunks import Chunk, Job, chunks, over_all
-from policy_router.log.report.cases import Case, case_reader, in_time, read_run
-from policy_router.log.report.cost_status import Run
+from policy_router.log.report.cases import Case, Choice, case_reader, in_order
+from policy_router.log.report.cost_status import Run, read_run
 from policy_router.log.report.dimensions import DIMENSIONS, Dimensions, Filter
 from policy_router.log.report.kinds import KINDS, Key, is_denied
+from policy_router.log.report.pending import Pending, is_of_part
 
 MOST_ROWS = 100_000
 """How many rows a report may have: they are kept in memory."""
-MOST_PENDING = 50_000
-"""How many decisions, whose ends came late, are looked for on one pass."""
 _BEFORE_ID: Final = b'"id":"'
 _AFTER_ID: Final = b'","kind":"'
+_DECISION: Final = Kind.DECISION.value
 _STATUS: Final = b'"status":"'
 """What the end of a child has; a call has a number there."""
 Counts: TypeAlias = Counter[str]
@@ -89,33 +89,6 @@ class Tally(Struct):
             self.last = time if self.last is None else max(self.last, time)
 
 
-class _Pending(Struct):
-    """Ends whose decisions are elsewhere: all, or so many that memory holds them.
-
-    Attributes:
-        ends: the ends by the id of the decision.
-        parts: in how many parts the ids are cut, so that one part is not too much.
-    """
-
-    ends: dict[str, list[Run]] = field(default_factory=dict)
-    parts: int = 1
-
-    def take(self, ends: dict[str, list[Run]]) -> None:
-        """Keep more ends; where they are too many, those of the first part alone."""
-        for decision_id, runs in ends.items():
-            if _is_of_part(decision_id, self.parts, 0):
-                self.ends.setdefault(decision_id, []).extend(runs)
-        while len(self.ends) > MOST_PENDING:
-            self.parts *= 2
-            self.ends = {
-                key: runs for key, runs in self.ends.items() if _is_of_part(key, self.parts, 0)
-            }
-
-
-def _is_of_part(decision_id: str, parts: int, part: int) -> bool:
-    return parts == 1 or crc32(decision_id.encode()) % parts == part
-
-
 def tally_log(
     folder: LogFolder,
     job: Job,
@@ -131,7 +104,7 @@ def tally_log(
         LogError: it has too many rows.
     """
     spread = partial(over_all, executor=executor, workers=workers)
-    found, pending = Tally(), _Pending()
+    found, pending = Tally(), Pending()
     with readable(folder):
         pieces = chunks(folder)
         for part in spread(partial(tally_chunk, job, question), pieces, progress=progress):
@@ -147,7 +120,9 @@ def tally_log(
                         pending.ends.setdefault(decision_id, []).extend(runs)
             if pending.ends:
                 late = partial(late_chunk, job, question, pending.ends)
-                _add_late(found, pending.ends, spread(late, pieces))
+                left = _add_late(found, pending.ends, spread(late, pieces))
+                if question.chosen.is_everything:
+                    _add_orphans(found, job, left)
                 _check_rows(folder, found)
     return found
 
@@ -158,17 +133,26 @@ def _check_rows(folder: LogFolder, found: Tally) -> None:
         raise LogError(str(folder.path), reason)
 
 
-def _add_late(found: Tally, ends: dict[str, list[Run]], parts: Iterable[dict[str, Tally]]) -> None:
-    """Count ends with their decisions; those that are left have none in the log."""
-    left = dict.fromkeys(ends)
+def _add_late(
+    found: Tally, ends: dict[str, list[Run]], parts: Iterable[dict[str, Tally]]
+) -> dict[str, list[Run]]:
+    """Count ends with their decisions, and return those that have none in the log."""
+    left = dict(ends)
     for part in parts:
         for decision_id, tally in part.items():
             if decision_id in left:  # an id that several decisions have counts once
                 del left[decision_id]
                 found.add(tally)
-    runs = [run for decision_id in left for run in ends[decision_id]]
+    return left
+
+
+def _add_orphans(found: Tally, job: Job, left: dict[str, list[Run]]) -> None:
+    """Count ends whose decisions are not in the log, by their own times."""
+    meant = {key: [it for it in runs if job.covers(it.time)] for key, runs in left.items()}
+    meant = {key: runs for key, runs in meant.items() if runs}
+    runs = [run for each in meant.values() for run in each]
     nano = sum(run.nano or 0 for run in runs)
-    found.total.update(orphans=len(left), orphan_runs=len(runs), orphan_nano_usd=nano)
+    found.total.update(orphans=len(meant), orphan_runs=len(runs), orphan_nano_usd=nano)
 
 
 # --- One piece of the log -------------------------------------------------------------------------
@@ -194,14 +178,12 @@ def tally_chunk(job: Job, question: Question, chunk: Chunk) -> Tally:
     piece = _read(job, chunk, found)
     for decision_id, runs in piece.ends.items():
         if (case := piece.here.get(decision_id)) is not None:
-            case.runs = sorted(runs, key=in_time)
+            case.runs = in_order(runs)
         elif decision_id not in piece.here:
             found.pending[decision_id] = runs
-    counter = _Counter(job, question)
+    counter = _Counter(question)
     for case in piece.cases:
-        if counter.add(case):
-            found.revisions[case.choice.revision] = case.choice.policy
-            found.see(case.time)
+        counter.add(case)
     counter.put_into(found)
     return found
 
@@ -211,7 +193,7 @@ def pending_chunk(
 ) -> dict[str, list[Run]]:
     """Return the ends whose decisions are elsewhere, of one part of all ids."""
     ends = tally_chunk(job, question, chunk).pending
-    return {key: runs for key, runs in ends.items() if _is_of_part(key, parts, part)}
+    return {key: runs for key, runs in ends.items() if is_of_part(key, parts, part)}
 
 
 def late_chunk(
@@ -224,10 +206,10 @@ def late_chunk(
         changed[decision_id] = tally = Tally()
         if case is not None:
             here = piece.ends.get(decision_id, [])
-            counter = _Counter(job, question)
-            case.runs = sorted(here, key=in_time)
+            counter = _Counter(question)
+            case.runs = in_order(here)
             counter.add(case, -1)
-            case.runs = sorted(here + pending[decision_id], key=in_time)
+            case.runs = in_order(here + pending[decision_id])
             counter.add(case)
             counter.put_into(tally)
     return changed
@@ -236,22 +218,23 @@ def late_chunk(
 def _read(job: Job, chunk: Chunk, found: Tally, only: Collection[str] | None = None) -> _Piece:
     """Read a piece of a log: all of it, or what is about some decisions only."""
     piece, reader, writer = _Piece(), case_reader(job), Path(chunk.path).parent.name
-    lines = chunk.lines() if only is None else _about(chunk.lines(), only)
-    for line in known_views(lines):
+    lines = chunk.views() if only is None else known_views(_about(chunk.lines(), only))
+    for line in lines:
         if line is None:
             found.unreadable += 1
         elif only is not None and line.id not in only:
             continue
-        elif line.kind == Kind.DECISION:
+        elif line.kind == _DECISION:
             is_meant = line.purpose != ACCESS and job.covers(line.time)
             case = reader.case(line, writer) if is_meant else None
-            found.unreadable += is_meant and case is None
             if case is not None:
                 piece.cases.append(case)
+            elif is_meant:
+                found.unreadable += 1
             piece.here.setdefault(line.id, case)
         elif line.execution:
             _read_end(line, piece, found)
-        elif isinstance(line.gap, Gap):
+        elif line.gap is not UNSET:
             found.unlogged += line.gap.decisions
     return piece
 
@@ -271,7 +254,7 @@ def _read_end(line: LineView, piece: _Piece, found: Tally) -> None:
     if _STATUS not in content:
         return
     try:
-        run = read_run(line)
+        run = read_run(line.time, content)
     except ValueError:
         found.unreadable += 1
     else:
@@ -289,43 +272,54 @@ _NUMBERS: Final = (
 class _Counter:
     """Counts decisions: those first that are alike in all that a report looks at."""
 
-    def __init__(self, job: Job, question: Question) -> None:
-        self._job, self._question = job, question
+    def __init__(self, question: Question) -> None:
+        self._question = question
         self._kind = KINDS[question.kind]
         self._by = [DIMENSIONS[name] for name in question.by]
         self._alike: dict[tuple[Any, ...], list[int]] = {}
         self._rows: dict[Any, tuple[tuple[Key, str], ...]] = {}
+        self._is_everything = question.chosen.is_everything
+        self._seen: set[Choice] = set()
+        self._first, self._last = sys.maxsize, -sys.maxsize
 
-    def add(self, case: Case, times: int = 1) -> bool:
-        """Count a decision, if it is meant, or take it away again; tell whether it is meant."""
-        if not self._question.chosen.fits(case, self._job):
-            return False
-        status, measured, estimated = case.cost(self._job)
-        told = self._kind.told_by(case)
-        if told not in self._rows:
-            self._rows[told] = tuple(self._kind.rows(case))
-        outcome, is_late = case.choice.decision.outcome, is_denied(case)
-        key = (told, *[part(case) for part in self._by], outcome, status, is_late, not case.runs)
+    def add(self, case: Case, times: int = 1) -> None:
+        """Count a decision, if it is meant; or take it away again."""
+        if not (self._is_everything or self._question.chosen.fits(case)):
+            return
+        if times > 0:
+            self._seen.add(case.choice)
+            self._first, self._last = min(self._first, case.time), max(self._last, case.time)
+        status, measured, estimated = case.cost()
+        alike = self._kind.alike_by(case)
+        if alike not in self._rows:
+            self._rows[alike] = tuple(self._kind.rows(case))
+        outcome, runs = case.choice.decision.outcome, case.runs
+        by = [part(case) for part in self._by]
+        key = (alike, *by, outcome, status, is_denied(case), not runs)
         sums = self._alike.get(key)
         if sums is None:
             sums = self._alike[key] = [0] * len(_NUMBERS)
         sums[0] += times
-        if case.runs:
-            sums[1] += times * len(case.runs)
+        if runs:
+            sums[1] += times * len(runs)
             sums[2] += times * measured
             sums[3] += times * estimated
-            sums[4] += times * sum([run.input_tokens or 0 for run in case.runs])
-            sums[5] += times * sum([run.output_tokens or 0 for run in case.runs])
-        return True
+            for run in runs:
+                sums[4] += times * (run.input_tokens or 0)
+                sums[5] += times * (run.output_tokens or 0)
 
     def put_into(self, found: Tally) -> None:
         """Put what was counted into rows, and into the total."""
-        for (told, *by, outcome, status, is_late, never_ended), sums in self._alike.items():
+        if self._seen:
+            found.revisions |= {it.revision: it.policy for it in self._seen}
+            found.see(self._first)
+            found.see(self._last)
+        for (alike, *by, outcome, status, is_late, never_ended), sums in self._alike.items():
             counts = dict(zip(_NUMBERS, sums, strict=True))
             words = [outcome, status.value, *["denied"] * is_late, *["ended"] * (not never_ended)]
             counts |= dict.fromkeys(words, sums[0])
             _add(found.total, counts)
-            for names, became in self._rows[told]:
+            for names, became in self._rows[alike]:
                 row = found.row((*names, *by))
                 if self._kind.has_costs:
                     _add(row, counts)

@@ -11,8 +11,8 @@ from policy_router.errors import LogError
 from policy_router.log.entry import Kind, known_views
 from policy_router.log.folder import LogFolder, readable
 from policy_router.log.replay.chunks import Chunk, Job, chunks, over_all
-from policy_router.log.report.cases import Case, CaseReader, in_time, read_run
-from policy_router.log.report.cost_status import CaseCost, Run
+from policy_router.log.report.cases import Case, case_reader, in_time
+from policy_router.log.report.cost_status import CaseCost, Run, read_run
 
 MOST_OF_A_TREE = 100_000
 """How many decisions a tree may have: they are kept in memory."""
@@ -53,7 +53,7 @@ def tree_of(folder: LogFolder, top: Case, *, workers: int | None = None) -> list
     with readable(folder):
         pieces = chunks(folder)
         while level:
-            parts = spread(partial(_children, level), pieces)
+            parts = spread(partial(_children, job, level), pieces)
             made = sorted((it for part in parts for it in part), key=_place)
             made = [it for it in made if it.id not in found]  # a circle of parents ends here
             if len(found) + len(made) > MOST_OF_A_TREE:
@@ -66,18 +66,19 @@ def tree_of(folder: LogFolder, top: Case, *, workers: int | None = None) -> list
             level = {it.id for it in made}
         for ends in spread(partial(_ends, {*found} - {top.id}), pieces):
             for decision_id, runs in ends.items():
-                found[decision_id].runs = sorted(found[decision_id].runs + runs, key=in_time)
-    return _summed(job, top, children)
+                case = found[decision_id]
+                case.runs = tuple(sorted((*case.runs, *runs), key=in_time))
+    return _summed(top, children)
 
 
-def _summed(job: Job, top: Case, children: dict[str, list[Case]]) -> list[TreeNode]:
+def _summed(top: Case, children: dict[str, list[Case]]) -> list[TreeNode]:
     """Return the nodes in the order of a walk, with their sums."""
     nodes: list[TreeNode] = []
     above: list[TreeNode] = []
     waiting = [(top, 0)]
     while waiting:
         case, depth = waiting.pop()
-        status, measured, estimated = case.cost(job)
+        status, measured, estimated = case.cost()
         nano = measured + estimated
         node = TreeNode(case, depth, status, nano, nano, 0, int(status.is_unknown))
         del above[depth:]
@@ -95,9 +96,9 @@ def _place(case: Case) -> tuple[int, str, int]:
     return case.time, case.writer, case.line.seq
 
 
-def _children(level: set[str], chunk: Chunk) -> list[Case]:
+def _children(job: Job, level: set[str], chunk: Chunk) -> list[Case]:
     """Return the decisions of a piece whose parent is one of some."""
-    reader, writer = CaseReader(), Path(chunk.path).parent.name
+    reader, writer = case_reader(job), Path(chunk.path).parent.name
     lines = (line for line in chunk.lines() if _PARENT in line)
     found = []
     for line in known_views(lines):
@@ -113,7 +114,7 @@ def _ends(ids: set[str], chunk: Chunk) -> dict[str, list[Run]]:
     found: dict[str, list[Run]] = {}
     for line in known_views(chunk.lines()):
         if line is not None and line.execution and line.id in ids:
-            run = read_run(line)
+            run = read_run(line.time, line.execution)
             if run is not None:
                 found.setdefault(line.id, []).append(run)
     return found

@@ -7,7 +7,7 @@ somebody signs, and on disk before a checkpoint is shown.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -61,6 +61,14 @@ class _File(Struct, frozen=True):
     schema: str = SCHEMA
 
 
+class StateError(LogError):
+    """The file in which a key remembers what it signed, which cannot be read or written."""
+
+    def __str__(self) -> str:
+        """Name the file, and say what is wrong with it."""
+        return f"the state {self.folder}: {self.reason}"
+
+
 class SignerMemory:
     """The memory of a key, while it is locked."""
 
@@ -73,22 +81,24 @@ class SignerMemory:
         """Keep others from signing with the same memory.
 
         Raises:
-            LogError: another process has it, or it cannot be written.
+            StateError: another process has it, or it cannot be written.
         """
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with opened(self.path.with_name(f"{self.path.name}.lock")) as file:
+        with ExitStack() as stack:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                name = self.path.with_name(f"{self.path.name}.lock")
+                file = stack.enter_context(opened(name))
                 if not lock(file):
-                    raise LogError(str(self.path), "another process signs with this key")
-                yield
-        except OSError as problem:
-            raise LogError(str(self.path), reason_of(problem)) from None
+                    raise StateError(str(self.path), "another process signs with this key")
+            except OSError as problem:
+                raise StateError(str(self.path), reason_of(problem)) from None
+            yield
 
     def of(self, origin: str) -> Remembered | None:
         """Return what is remembered of a log; None where it was never signed.
 
         Raises:
-            LogError: the memory cannot be read: nobody knows what was signed.
+            StateError: the memory cannot be read: nobody knows what was signed.
         """
         return self._read().logs.get(origin)
 
@@ -96,11 +106,14 @@ class SignerMemory:
         """Remember what is about to be signed.
 
         Raises:
-            OSError: it cannot be written, so that nothing may be signed.
+            StateError: it cannot be written, so that nothing may be signed.
         """
         kept = self._read()
         logs = kept.logs | {origin: what}
-        write_whole(self.path, msgspec.json.encode(replace(kept, logs=logs)) + b"\n")
+        try:
+            write_whole(self.path, msgspec.json.encode(replace(kept, logs=logs)) + b"\n")
+        except OSError as problem:
+            raise StateError(str(self.path), reason_of(problem)) from None
 
     def _read(self) -> _File:
         try:
@@ -108,9 +121,9 @@ class SignerMemory:
         except FileNotFoundError:
             return _File({})
         except OSError as problem:
-            raise LogError(str(self.path), reason_of(problem)) from None
+            raise StateError(str(self.path), reason_of(problem)) from None
         except UNREADABLE:
-            raise LogError(str(self.path), "it is not what a key remembers") from None
+            raise StateError(str(self.path), "it is not what a key remembers") from None
         if found.schema != SCHEMA:
-            raise LogError(str(self.path), f"it is not of the schema {SCHEMA}")
+            raise StateError(str(self.path), f"it is not of the schema {SCHEMA}")
         return found

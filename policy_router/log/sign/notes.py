@@ -132,6 +132,15 @@ def _cosigned_text(text: str, time: int) -> bytes:
     return f"cosignature/v1\ntime {time}\n{text}".encode()
 
 
+def signers(note: str) -> list[str]:
+    """Return the names and ids of the keys that say that they signed a note.
+
+    Raises:
+        SignatureError: it is no note.
+    """
+    return [f"{it.name}+{it.key_id.hex()}" for it in _parsed(note)[1]]
+
+
 def text_of(note: str) -> str:
     """Return the text of a note, whoever has signed it: nothing in it is to be believed.
 

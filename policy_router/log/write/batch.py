@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
+from typing import TYPE_CHECKING
 
 from policy_router.errors import LogError
 from policy_router.log.write.drafts import Draft
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Batch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -154,7 +153,7 @@ class DecisionLog(Closeable):
         self._chain: Chain | None = None
         self._is_failing = False
         self._kept: set[str] = set()
-        self._told: set[UsedPolicy] = set()
+        self._written: set[UsedPolicy] = set()
         self._known: WeakSet[Policy] = WeakSet()
         self._looked = 0  # when the policies were last seen to be there
 
@@ -244,6 +243,8 @@ class DecisionLog(Closeable):
         """Do as :meth:`decisions`, without holding up the running event loop."""
         is_alone, waits = self._manner(policy)
         if is_alone:
+            import asyncio  # noqa: PLC0415 - a command of one decision has no loop
+
             await asyncio.to_thread(self.decisions, policy, batch)
             return
         drafts = self._drafts(policy, batch, waits=waits)
@@ -343,7 +344,7 @@ class DecisionLog(Closeable):
             self._chain = self._chain or self._opened()
             new = self._keep_policies(drafts)
             told = [Draft(Kind.GAP, drafts[0].time, gap=missing)] if missing else []
-            lines = dict.fromkeys(it for it in new.values() if it not in self._told)
+            lines = dict.fromkeys(it for it in new.values() if it not in self._written)
             told += [Draft(Kind.POLICY, drafts[0].time, used=it) for it in lines]
             self._chain.write([*told, *drafts])
         except BaseException as problem:
@@ -353,7 +354,7 @@ class DecisionLog(Closeable):
             return error
         if missing:
             self._unlogged.forget(missing)
-        self._told.update(new.values())
+        self._written.update(new.values())
         self._known.update(new)
         if self._is_failing:
             LOGGER.warning("the log %s can be written again", self.folder.path)
@@ -398,7 +399,7 @@ class DecisionLog(Closeable):
         """
         if isinstance(problem, FileNotFoundError) and self._chain is not None:
             self._chain.release()
-            self._chain, self._kept, self._told, self._known = None, set(), set(), WeakSet()
+            self._chain, self._kept, self._written, self._known = None, set(), set(), WeakSet()
         error = LogError(str(self.folder.path), _reason(problem))
         self._unlogged.count(self._done(drafts), error)
         if not self._is_failing:
@@ -439,6 +440,8 @@ class DecisionLog(Closeable):
 
     async def aclose(self) -> None:
         """Do as :meth:`close`, without holding up the running event loop."""
+        import asyncio  # noqa: PLC0415 - as above
+
         await asyncio.to_thread(self.close)
 
     def _forked(self) -> None:

@@ -45,19 +45,21 @@ What always holds:
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
 from policy_router.errors import LogError
 from policy_router.log.write.batch import Batch, Waiter, pass_on
 from policy_router.log.write.drafts import Draft
 from policy_router.log.write.flusher import Calls, flush_now_and_then
+
+if TYPE_CHECKING:
+    import asyncio
 
 _CROWD: Final = 4
 """How many lines at a time are so many that it pays to wait for more."""
@@ -166,7 +168,9 @@ class GroupCommit:
 
         Returns and raises what :meth:`together` does. To cancel it takes no line back.
         """
-        done = asyncio.get_running_loop().create_future()
+        from asyncio import get_running_loop  # noqa: PLC0415 - a single command has no loop
+
+        done = get_running_loop().create_future()
         batch = self._join_as_task(done, drafts, even_closed=even_closed)
         if batch is None:
             return None

@@ -70,6 +70,7 @@ def _float(text: str) -> float:
     return value
 
 
+@lru_cache(maxsize=1024)  # the keys of a file are few words, many times
 def kind_of_key(text: str) -> str | None:
     """Return what a plain key is where it is not a string."""
     try:

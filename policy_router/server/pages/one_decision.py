@@ -222,10 +222,13 @@ class OneDecision:
     async def _proof(self, asked: Asked, decision_id: str) -> Answer:
         """Hand out the proof that the line of the decision is in the log."""
         asked.options()
-        place, line = await in_thread(self._known.line, decision_id)
+        lines = await in_thread(self._known.lines_of, decision_id)
+        if lines is None:
+            raise Problem(404, "unknown_decision", "a line of the decision is not in the log any more")
+        writer, line = lines[0]
         seq = LogEntry.from_json(line).seq
         try:
-            proof = await asyncio.to_thread(prove_line, self._log or "", place.writer, seq, line)
+            proof = await asyncio.to_thread(prove_line, self._log or "", writer, seq, line)
         except (LogError, NotWholeError) as problem:
             help_ = "`policy-router log checkpoint` signs what the log holds"
             raise Problem(409, "not_proved", problem.reason, help=help_) from None

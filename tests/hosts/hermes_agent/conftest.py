@@ -47,7 +47,7 @@ precedence: strict
 
 def last_result(asked: Asked) -> str:
     """Return what the last tool has said, in a conversation."""
-    said = [it for it in asked.body["messages"] if it["role"] == "tool"]
+    said = [it for it in asked.body.get("messages", ()) if it["role"] == "tool"]
     return str(said[-1]["content"]) if said else ""
 
 

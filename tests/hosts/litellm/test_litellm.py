@@ -70,6 +70,7 @@ class Proxy:
             "general_settings": {"custom_auth": "auth.verify", "master_key": MASTER_KEY},
         }
         (folder / "config.yaml").write_text(json.dumps(config))
+        self.prepare()
         self.process = subprocess.Popen(  # noqa: S603 - our own words
             [
                 str(Path(sys.executable).with_name("litellm")),
@@ -82,6 +83,9 @@ class Proxy:
             stderr=subprocess.STDOUT,
             env=self._environ(folder),
         )
+
+    def prepare(self) -> None:
+        """Change what is there before the proxy starts."""
 
     def _model(self, peers: Peers, name: str) -> dict[str, Any]:
         at = MODELS[name]

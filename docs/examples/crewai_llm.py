@@ -1,0 +1,54 @@
+"""A model for crewai: the policy decides what the agent of each task calls."""
+
+import openai
+from crewai import BaseLLM
+from crewai.events import TaskCompletedEvent, TaskFailedEvent, crewai_event_bus
+from pydantic import PrivateAttr
+
+from policy_router.hosts import Refused
+
+
+class PolicyLLM(BaseLLM):
+    """Answers along the plan of a task, which is decided once; its kind is the agent's role."""
+
+    _host = PrivateAttr()
+    _plans = PrivateAttr(default_factory=dict)
+
+    def __init__(self, host):
+        super().__init__(model="policy")
+        self._host = host
+        for event in (TaskCompletedEvent, TaskFailedEvent):
+            crewai_event_bus.on(event)(self.ended)
+
+    def call(self, messages, tools=None, callbacks=None, available_functions=None, **about):
+        """Make one call of a model."""
+        task, agent = about.get("from_task"), about.get("from_agent")
+        plan = self._plans.get(task.id)
+        if plan is None:
+            request = {"task": {"kind": agent.role.strip()}}
+            plan = self._plans[task.id] = self._host.plan(request, goal=task.description)
+        if isinstance(plan, Refused):
+            raise PermissionError(f"{plan}; permitted: {plan.permitted}")
+        said = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        while (leg := plan.ready()) is not None:
+            options = {"api_key": leg.api_key, "default_headers": leg.headers, "max_retries": 0}
+            try:
+                with openai.OpenAI(base_url=leg.base_url, **options) as client:
+                    answer = client.chat.completions.create(
+                        model=leg.model, messages=said, extra_body=leg.parameters
+                    )
+            except Exception as error:
+                plan.failed(error)
+            else:
+                return answer.choices[0].message.content
+        raise PermissionError(str(plan.error))
+
+    def supports_function_calling(self):
+        """Let the host describe its tools in words."""
+        return False
+
+    def ended(self, _source, event):
+        """Note the end of a task."""
+        plan = self._plans.pop(event.task.id, None)
+        if plan is not None and not isinstance(plan, Refused):
+            plan.done() if isinstance(event, TaskCompletedEvent) else plan.cancelled()

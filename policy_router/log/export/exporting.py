@@ -1,0 +1,197 @@
+"""The export of a log: every line, as a row of a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+from msgspec import Struct
+
+from policy_router.errors import LogError, reason_of
+from policy_router.log.entry import moment_of
+from policy_router.log.export.tables import TABLES, Row, Table, rows_of
+from policy_router.log.export.views import script
+from policy_router.log.files import open_file
+from policy_router.log.folder import LogFolder, Progress, readable
+from policy_router.log.read.reading import whole_lines
+
+Format: TypeAlias = Literal["parquet", "csv", "duckdb"]
+FORMATS: Final = ("parquet", "csv", "duckdb")
+_ROWS: Final = 20_000
+"""How many rows of a table are written at once."""
+_BLOCK: Final = 1 << 20
+
+
+class Exported(Struct, frozen=True):
+    """What was exported.
+
+    Attributes:
+        lines: how many lines of the log.
+        rows: how many rows each table has.
+    """
+
+    lines: int
+    rows: dict[str, int]
+
+
+class Files(Protocol):
+    """Where rows are written."""
+
+    def put(self, table: Table, rows: Sequence[Row]) -> None:
+        """Write rows of a table."""
+
+    def close(self) -> None:
+        """End what is written."""
+
+
+def export_log(
+    folder: str | Path,
+    destination: str | Path,
+    to: Format = "parquet",
+    *,
+    progress: Progress | None = None,
+) -> Exported:
+    """Export every line of a log as a row of a table.
+
+    Args:
+        folder: the log.
+        destination: the new folder of the files; of DuckDB, the new file.
+        to: the format.
+        progress: is called with how many bytes of how many are done.
+
+    Raises:
+        LogError: there is no log, the destination is there already, or something cannot be read or
+            written.
+        ModuleNotFoundError: the format needs the extra ``export``.
+    """
+    log, path = LogFolder.existing(folder), Path(destination)
+    if path.exists() or path.is_symlink():
+        raise LogError(str(path), "it is there already: a new name is wanted")
+    if not path.parent.is_dir():
+        raise LogError(str(path), "there is no folder for it")
+    part = path.with_name(f"{path.name}.part")
+    try:
+        _remove(part)
+        files = _opened(part, to)
+        try:
+            with readable(log):
+                exported = _pass(log, files, progress)
+        finally:
+            files.close()
+        part.replace(path)
+    except OSError as problem:
+        raise LogError(str(path), reason_of(problem)) from None
+    finally:
+        with suppress(OSError):  # what went wrong is raised already
+            _remove(part)
+    return exported
+
+
+def _opened(part: Path, to: Format) -> Files:
+    if to != "duckdb":
+        part.mkdir(parents=True)
+    if to == "csv":
+        return CsvFiles(part)
+    from policy_router.log.export.arrow import DuckDatabase, ParquetFiles
+
+    if to == "duckdb":
+        return DuckDatabase(part)
+    sources = {it.name: f"read_parquet('{it.name}.parquet')" for it in TABLES}
+    (part / "views.sql").write_text(script(sources), encoding="utf-8")
+    return ParquetFiles(part)
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part)
+    else:
+        part.unlink(missing_ok=True)
+
+
+def _pass(log: LogFolder, files: Files, progress: Progress | None) -> Exported:
+    """Go through all lines, writer by writer."""
+    waiting: dict[str, list[Row]] = {it.name: [] for it in TABLES}
+    lines, rows = 0, Counter({it.name: 0 for it in TABLES})
+    segments = list(log.all_segments())
+    sizes = [Path(it.path).stat().st_size for it in segments]
+    for place, segment in enumerate(segments):
+        with io.BufferedReader(open_file(segment.path), _BLOCK) as stream:
+            for content in whole_lines(stream):
+                lines += 1
+                for table, row in rows_of(segment.writer, content):
+                    kept = waiting[table.name]
+                    kept.append(row)
+                    if len(kept) >= _ROWS:
+                        files.put(table, kept)
+                        rows[table.name] += len(kept)
+                        kept.clear()
+        if progress is not None:
+            progress(sum(sizes[: place + 1]), sum(sizes))
+    for table in TABLES:
+        if waiting[table.name]:
+            files.put(table, waiting[table.name])
+            rows[table.name] += len(waiting[table.name])
+    return Exported(lines, dict(rows))
+
+
+class CsvFiles:
+    """Writes each table to a file of a folder: with a head, NULL empty, and lists as JSON."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the files."""
+        self._files = {
+            it.name: (folder / f"{it.name}.csv").open("w", encoding="utf-8", newline="")
+            for it in TABLES
+        }
+        self._writers = {name: csv.writer(file) for name, file in self._files.items()}
+        for table in TABLES:
+            self._writers[table.name].writerow([name for name, _ in table.columns])
+        (folder / "views.sql").write_text(script(_csv_sources()), encoding="utf-8")
+
+    def put(self, table: Table, rows: Sequence[Row]) -> None:
+        """Write rows."""
+        spelt = [_SPELT.get(type_) for _, type_ in table.columns]
+        columns = [
+            column if spell is None else ["" if it is None else spell(it) for it in column]
+            for spell, column in zip(spelt, zip(*rows, strict=True), strict=True)
+        ]
+        self._writers[table.name].writerows(zip(*columns, strict=True))
+
+    def close(self) -> None:
+        """End the files."""
+        for file in self._files.values():
+            file.close()
+
+
+def _csv_sources() -> dict[str, str]:
+    """Return what reads the tables of CSV files in DuckDB, with their types."""
+    types = {
+        "text": "VARCHAR",
+        "texts": "VARCHAR[]",
+        "int": "BIGINT",
+        "float": "DOUBLE",
+        "bool": "BOOLEAN",
+        "time": "TIMESTAMPTZ",
+        "bytes": "VARCHAR",
+    }
+    found = {}
+    for table in TABLES:
+        columns = ", ".join(f"'{name}': '{types[type_]}'" for name, type_ in table.columns)
+        options = "header = true, quote = '\"', escape = '\"', auto_detect = false"
+        found[table.name] = f"read_csv('{table.name}.csv', columns = {{{columns}}}, {options})"
+    return found
+
+
+_SPELT: Final[dict[str, Callable[[Any], str]]] = {
+    "texts": lambda it: json.dumps(it, ensure_ascii=False),
+    "time": lambda it: moment_of(it).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+    "bytes": lambda it: it.decode(errors="replace"),
+    "bool": lambda it: "true" if it else "false",
+}

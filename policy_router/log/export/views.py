@@ -1,0 +1,78 @@
+"""The views of an export: the questions of an auditor, in SQL as DuckDB speaks it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+VIEWS: Final = {
+    "ends": """\
+SELECT e.*, row_number() OVER (PARTITION BY e.id ORDER BY e.time, e.writer, e.seq) AS nth
+FROM events e WHERE e.status IS NOT NULL""",
+    "cases": """\
+SELECT d.id, d.time, date_trunc('month', d.time) AS month, d.root, d.parent, d.session, d.tags,
+  d.caller_id, d.caller_team, d.kind, d.labels, d.outcome, d.level, d.rule, d.code,
+  d.decided_entry, d.decided_model, d.decided_provider, d.plan, d.policy, d.revision,
+  e.sent_entry, e.sent_model, e.sent_provider, e.served_model, e.status, e.error,
+  e.input_tokens, e.output_tokens, e.cost_nano_usd,
+  coalesce(e.cost_status,
+    CASE WHEN d.outcome = 'refused' THEN 'free'
+         WHEN e.id IS NULL THEN 'never_ended'
+         WHEN e.cost_nano_usd IS NOT NULL THEN 'measured' ELSE 'not_said' END) AS cost_status
+FROM decisions d LEFT JOIN ends e ON e.id = d.id AND e.nth = 1
+WHERE d.purpose IS DISTINCT FROM 'access'""",
+    "spend": """\
+SELECT month, caller_team, sent_entry, rule, count(*) AS decisions,
+  sum(cost_nano_usd)::HUGEINT AS cost_nano_usd,
+  count(*) FILTER (cost_nano_usd IS NULL AND outcome = 'selected' AND cost_status <> 'free')
+    AS unknown
+FROM cases GROUP BY ALL""",
+    "refusals": """\
+SELECT month, caller_team, code, rule, count(*) AS decisions
+FROM cases WHERE outcome = 'refused' GROUP BY ALL""",
+    "unknown_costs": """\
+SELECT month, cost_status, count(*) AS decisions FROM cases
+WHERE cost_nano_usd IS NULL AND outcome = 'selected' AND cost_status <> 'free' GROUP BY ALL""",
+    "outside_plan": """\
+SELECT DISTINCT d.id, s.sent_model, s.sent_provider, d.plan, d.labels
+FROM decisions d JOIN (
+  SELECT id, sent_model, sent_provider FROM events WHERE sent_model IS NOT NULL
+  UNION SELECT id, sent_model, sent_provider FROM calls WHERE is_sent) s ON s.id = d.id
+WHERE NOT list_contains(d.plan, s.sent_model || ' at ' || coalesce(s.sent_provider, ''))""",
+    "labelled_runs": """\
+SELECT DISTINCT d.id, unnest(d.labels) AS label, s.sent_model, s.sent_provider
+FROM decisions d JOIN (
+  SELECT id, sent_model, sent_provider FROM events WHERE sent_model IS NOT NULL
+  UNION SELECT id, sent_model, sent_provider FROM calls WHERE is_sent) s ON s.id = d.id""",
+    "other_models": """\
+SELECT id, sent_model, sent_provider, served_model FROM ends WHERE served_model <> sent_model""",
+    "never_ended": """\
+SELECT d.id, d.time, d.decided_model, d.decided_provider FROM decisions d
+WHERE d.outcome = 'selected' AND d.purpose IS DISTINCT FROM 'access'
+  AND NOT EXISTS (SELECT 1 FROM ends e WHERE e.id = d.id)""",
+    "orphans": """\
+SELECT DISTINCT e.id FROM events e
+WHERE NOT EXISTS (SELECT 1 FROM decisions d WHERE d.id = e.id)""",
+    "trees": """\
+SELECT coalesce(root, id) AS root, count(*) AS decisions,
+  sum(cost_nano_usd)::HUGEINT AS cost_nano_usd, min(time) AS first, max(time) AS last
+FROM cases GROUP BY ALL""",
+    "live_policies": """\
+SELECT writer, policy, revision, min(time) AS first, max(time) AS last, count(*) AS decisions
+FROM decisions GROUP BY ALL""",
+}
+"""The text of each view, by its name; a later one may use those before it."""
+
+
+def script(sources: dict[str, str]) -> str:
+    """Return the statements that make tables and views of files.
+
+    Args:
+        sources: what reads each table, by its name.
+    """
+    tables = [f"CREATE VIEW {name} AS SELECT * FROM {it};\n" for name, it in sources.items()]
+    return "".join([*tables, *statements()])
+
+
+def statements() -> list[str]:
+    """Return the statements that make the views."""
+    return [f"CREATE VIEW {name} AS\n{text};\n" for name, text in VIEWS.items()]
