@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from policy_router.hosts.host_plan import HostPlan
     from policy_router.hosts.policy_host import PolicyHost
     from policy_router.hosts.pseudonyms import Pseudonyms
-    from policy_router.hosts.refused import Refused
+    from policy_router.hosts.refused import Refused, RefusedError
 
 __all__ = [
     "Health",
@@ -44,6 +44,7 @@ __all__ = [
     "PolicyHost",
     "Pseudonyms",
     "Refused",
+    "RefusedError",
     "Rest",
 ]
 
@@ -55,6 +56,7 @@ _MODULES = {
     "PolicyHost": "hosts.policy_host",
     "Pseudonyms": "hosts.pseudonyms",
     "Refused": "hosts.refused",
+    "RefusedError": "hosts.refused",
     "Rest": "calls.health",
 }
 """The module of each public name."""

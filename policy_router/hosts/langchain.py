@@ -26,6 +26,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import StructuredTool
 from langchain_openai import ChatOpenAI
+from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
 from policy_router.calls.legs import Leg
@@ -189,6 +190,8 @@ class PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
         running = self._running(state)
         try:
             yield running
+        except GraphBubbleUp:
+            raise  # the run is interrupted, and goes on later
         except BaseException as error:
             self._ended(state, error)
             running.connections.close()
@@ -199,6 +202,8 @@ class PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
         running = self._running(state)
         try:
             yield running
+        except GraphBubbleUp:
+            raise
         except BaseException as error:
             self._ended(state, error)
             await running.connections.aclose()

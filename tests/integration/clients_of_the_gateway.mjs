@@ -1,6 +1,7 @@
 // Clients for Node, at their usual interfaces: the base URL and the key are all that is set.
 import OpenAI from "openai";
 import { createOpenAI } from "@ai-sdk/openai";
+import { Agent, OpenAIProvider, Runner, setTracingDisabled } from "@openai/agents";
 import { generateText, jsonSchema, streamText, tool } from "ai";
 
 const [baseURL, apiKey] = process.argv.slice(2);
@@ -41,6 +42,17 @@ const called = await generateText({
   tools: { look },
 });
 said.aiTool = called.toolCalls.map((it) => [it.toolName, it.input]);
+setTracingDisabled(true);
+const agent = (model) => new Agent({ name: "Greeter", instructions: "Be brief.", model });
+const chats = new Runner({ modelProvider: new OpenAIProvider({ baseURL, apiKey, useResponses: false }) });
+const responses = new Runner({ modelProvider: new OpenAIProvider({ baseURL, apiKey }) });
+said.agentChat = (await chats.run(agent("auto"), "Say hello.")).finalOutput;
+said.agentResponse = (await responses.run(agent("responder"), "Say hello.")).finalOutput;
+try {
+  await chats.run(agent("huge"), "Say hello.");
+} catch (problem) {
+  said.agentRefused = { status: problem.status, code: problem.code };
+}
 const stream = await client.chat.completions.create({ model: "auto", messages, stream: true });
 for await (const _ of stream) break; // hangs up
 console.log(JSON.stringify(said));

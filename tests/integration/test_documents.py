@@ -160,6 +160,24 @@ def test_the_command_line_page_shows_a_real_matrix(
     assert capsys.readouterr().out == printed
 
 
+def test_the_page_about_proof_shows_what_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs" / "proof.md"
+    policy = blocks(page, "yaml")[0]
+    (tmp_path / "policy.yaml").write_text(policy)
+    (tmp_path / "new.yaml").write_text(policy.replace(' && caller.team != "hr"', ""))
+    monkeypatch.chdir(tmp_path)
+    shown = "".join(blocks(page, "console"))
+    for command, output in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", shown, re.MULTILINE):
+        if command.startswith("policy-router "):
+            command_line(shlex.split(command)[1:])
+            assert capsys.readouterr().out == output
+    assert executed(blocks(page, "python")[0], capsys) == (
+        "never `pick` of entry `other` wins\n['violated', 'holds']\nTrue\n"
+    )
+
+
 def test_the_testing_page_knows_every_input_of_the_action_and_the_hooks() -> None:
     text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
     action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))

@@ -151,6 +151,7 @@ def test_many_streams_at_once(service: Service, token: str, peer: ScriptedProvid
 
 
 @pytest.mark.stress
+@pytest.mark.timeout(300)
 def test_clients_for_node(
     service: Service, token: str, peer: ScriptedProvider, tmp_path: Path
 ) -> None:
@@ -158,9 +159,9 @@ def test_clients_for_node(
     if npm is None or node is None:
         pytest.skip("there is no Node")
     command = [npm, "install", "--no-audit", "--no-fund", "--silent"]
-    packages = ["openai@6", "ai@6", "@ai-sdk/openai@3"]
+    packages = ["openai@6", "ai@6", "@ai-sdk/openai@3", "@openai/agents@0.20"]
     installed = subprocess.run(  # noqa: S603 - our own words
-        [*command, *packages], cwd=tmp_path, capture_output=True, timeout=50, check=False
+        [*command, *packages], cwd=tmp_path, capture_output=True, timeout=200, check=False
     )
     if installed.returncode:
         pytest.skip("npm cannot install anything here")
@@ -187,5 +188,8 @@ def test_clients_for_node(
         "aiResponse": "Hello.",
         "aiStream": "Hello.",
         "aiTool": [["look", {"at": "it"}]],
+        "agentChat": "Hello.",
+        "agentResponse": "Hello.",
+        "agentRefused": {"status": 403, "code": "outside_pool"},
     }
     assert until(peer.talks[-1].ended.is_set)

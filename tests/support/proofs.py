@@ -119,7 +119,7 @@ def _check_others(asking: Asking, outcome: Outcome, pins: list[int], found: Foun
     """Let no other outcome be a model, unless a piece about elements of lists is left open."""
     (walk,) = asking.walks
     is_open = any(path.startswith("element.") for path in asking.names.terms)
-    if is_open or not all(it.is_ordered for it in walk.rules):
+    if is_open or not walk.conditions.is_exact or not all(it.is_ordered for it in walk.rules):
         return
     literal, _ = _literal(walk, outcome)
     found.exact += 1

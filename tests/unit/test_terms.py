@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -110,11 +111,12 @@ def keys_of(schema: Any) -> Iterator[str]:
             yield from keys_of(part)
 
 
-def public_names() -> set[str]:
+@cache
+def public_names() -> frozenset[str]:
     """Return the names of the library, the keys of the schemas, and the command line's options."""
     page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     schemas = (json.loads(path.read_bytes()) for path in (ROOT / "schemas").glob("*.json"))
-    names = {*re.findall(r"--([a-z-]+)", page)}
+    names = frozenset(re.findall(r"--([a-z-]+)", page))
     names = names.union(*map(names_of, (policy_router, log, hosts, analysis)))
     return names.union(*map(keys_of, schemas))
 
@@ -159,6 +161,7 @@ def test_a_private_word_is_found(name: str) -> None:
     assert unknown_words(name)
 
 
+@pytest.mark.slow
 def test_no_name_in_the_package_is_a_retired_one() -> None:
     assert sorted(name for name in defined_names() if RETIRED & {*words_of(name)}) == []
 

@@ -201,9 +201,12 @@ class _Analyst:
 
     def _about_picks(self) -> Iterator[tuple[Item, Question]]:
         found: dict[int, list[int]] = {}
-        for ended, place, literal in self.walk.ends():
-            if place.entry is not None and ended.rule.use is Level.POOL and not ended.rule.entry:
-                found.setdefault(place.entry.position, []).append(literal)
+        for ended in self.walk.rules:
+            if ended.rule.use is Level.POOL and not ended.rule.entry:
+                planned = ended.planned if ended.rule.falls_to_candidates else {}
+                for place, literal in (*ended.selected.items(), *planned.items()):
+                    if place.entry is not None:
+                        found.setdefault(place.entry.position, []).append(literal)
         for entry in self.policy.pool or ():
             if entry.pick is not None:
                 literal = self.asking.formula.any(found.get(entry.position, ()))
@@ -338,6 +341,7 @@ class Events:
         self._picking = {
             rule.id for rule in policy.precedence if rule.use is Level.POOL and rule.entry is None
         }
+        self._planning = {rule.id for rule in policy.precedence if rule.falls_to_candidates}
 
     def of(self, outcome: Outcome) -> Iterator[tuple[Any, ...]]:
         """Yield the keys of what a decision brings about."""
@@ -354,7 +358,8 @@ class Events:
             yield ("entry", entry.position)
             yield ("by", rule, entry.position)
             if rule in self._picking:
-                yield ("pick", entry.position)
+                picked = outcome.runs if rule in self._planning else (ending.selected,)
+                yield from (("pick", it.entry.position) for it in picked if it.entry)
         for step in outcome.steps:
             for candidate in step.candidates or ():
                 if candidate.forbid:

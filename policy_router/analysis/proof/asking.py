@@ -151,7 +151,13 @@ class Asking:
         self.formula = Formula(seconds)
         self.names = Names(self.formula, policies, more)
         self.wishes: dict[tuple[Level, str], Wish] = {}
-        self.walks = [Walk(self.formula, self.names, it, self.wishes) for it in policies]
+        self.walks: list[Walk] = []
+        for policy in policies:
+            other = self.walks[0] if self.walks else None
+            is_alone = len(policies) == 1
+            self.walks.append(
+                Walk(self.formula, self.names, policy, self.wishes, other=other, is_alone=is_alone)
+            )
         self.now = now
         self.policies = policies
         self._samples: Samples | None = None

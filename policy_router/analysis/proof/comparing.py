@@ -38,6 +38,11 @@ CLASSES: Final[Mapping[str, str]] = {
     "fallbacks": "a request has other fallbacks",
 }
 """In which ways a request can be decided differently, in words."""
+_PARTS: Final = (
+    *("model", "provider", "parameters", "facts", "closed", "required", "tables", "variables"),
+    *("pool", "forbid", "precedence", "assumptions"),
+)
+"""What decides; a revision is not compared, since a policy that was changed in memory keeps it."""
 DETAILS: Final = "details"
 _SAMPLES: Final = 400
 
@@ -114,7 +119,7 @@ def compare(
         ModuleNotFoundError: the extra for proofs is not installed.
     """
     now = moment(now)
-    if before.revision == after.revision:
+    if all(getattr(before, part) == getattr(after, part) for part in _PARTS):
         names = [*CLASSES, *([DETAILS] if strict else [])]
         same = tuple(DecisionDifference(it, Answered(it, Answer.NEVER)) for it in names)
         return Comparison(before, after, same, strict)
@@ -206,12 +211,18 @@ class _Comparer:
 
     def _dearer(self) -> int:
         """Return whether the price of the new target is above that of the old one."""
+        same = self.formula.any(
+            [
+                self.formula.all((where, self.new.priced.get(key, FALSE)))
+                for key, where in self.old.priced.items()
+            ]
+        )
         found, above = [], FALSE
         prices = sorted({*self.old.prices, *self.new.prices}, reverse=True)
         for price in prices:
             found.append(self.formula.all((self.old.prices.get(price, FALSE), above)))
             above = self.formula.any((above, self.new.prices.get(price, FALSE)))
-        return self.formula.any(found)
+        return self.formula.all((-same, self.formula.any(found)))
 
     def _other_plan(self) -> int:
         """Return whether a fallback of one side is none of the other."""
@@ -240,24 +251,26 @@ class _Side:
         planned: the targets, each with whether it is a fallback.
         is_selected: whether any is selected.
         prices: the prices of entries, each with whether the selected one has it.
+        priced: the same, for each target by itself.
         orders: orders of fallbacks that are certain, each with whether the plan has it.
         plans_two: whether two fallbacks or more are planned.
     """
 
     def __init__(self, asking: Asking, walk: Walk) -> None:
-        formula = self._formula = asking.formula
+        formula = asking.formula
+        # The walk says so already, but not in a form in which a solver sees it at once.
+        formula.at_most_one([where for _, _, where in walk.ends()])
         self.selected = _joined(formula, ((_target(it), where) for _, it, where in walk.ends()))
         plans = [(ended, it, where) for ended in walk.rules for it, where in ended.planned.items()]
         self.planned = _joined(formula, ((_target(it), where) for _, it, where in plans))
         self.is_selected = formula.any(self.selected.values())
-        self.prices = _joined(
-            formula,
-            (
-                (price, where)
-                for _, it, where in walk.ends()
-                if it.entry and (price := price_of(it.entry)) is not None
-            ),
-        )
+        priced = [
+            ((_target(it), price), where)
+            for _, it, where in walk.ends()
+            if it.entry and (price := price_of(it.entry)) is not None
+        ]
+        self.priced = _joined(formula, priced)
+        self.prices = _joined(formula, ((price, where) for (_, price), where in priced))
         self.orders = _joined(
             formula,
             (

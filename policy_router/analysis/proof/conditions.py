@@ -96,12 +96,14 @@ class Conditions:
 
     Attributes:
         opaque: the pieces that are not understood.
+        is_exact: whether nothing else is left open.
     """
 
     def __init__(self, formula: Formula, names: Names, policy: Policy) -> None:
         """Begin with no condition."""
         self.formula, self.names, self.policy = formula, names, policy
         self.opaque: list[Opaque] = []
+        self.is_exact = True
         self._variables = {it.name: it.condition for it in policy.variables}
         self._truths: dict[Node, Truths] = {}
         self._values: dict[Node, Values | None] = {}
@@ -136,6 +138,7 @@ class Conditions:
         """Let a condition fail as a whole where its loops can use its budget up."""
         if not self._may_run_out(tree):
             return truths
+        self.is_exact = False
         within = self._truths.setdefault(
             Apply(BOOL, 0, 0, "#budget", (tree,)), (self.formula.new(), FALSE)
         )[0]
@@ -295,6 +298,7 @@ class Conditions:
     def _is_less(self, one: Text, two: Text) -> int:
         if (id(two), id(one)) in self._orders:
             return self._both(-self._orders[id(two), id(one)], -one.is_same(two))
+        self.is_exact = False
         if (id(one), id(two)) not in self._orders:
             less = self._orders[id(one), id(two)] = self.formula.new()
             self.formula.add(-less, -one.is_same(two))
@@ -497,6 +501,7 @@ class Conditions:
         if not self.may_fail(node):
             return TRUE
         values = self.values(node) if node.type != BOOL else None
+        self.is_exact = False
         return self.formula.new() if values is None else self.formula.any([it for it, _ in values])
 
     def _at(self, node: Loop, element: Node) -> Truths:

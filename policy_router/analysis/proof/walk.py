@@ -141,6 +141,9 @@ class Walk:
         names: Names,
         policy: Policy,
         wishes: dict[tuple[Level, str], Wish] | None = None,
+        *,
+        other: Walk | None = None,
+        is_alone: bool = True,
     ) -> None:
         """Make the formula of a policy.
 
@@ -149,11 +152,18 @@ class Walk:
             names: the names of the request.
             policy: the policy.
             wishes: the wishes for parameters that are known already.
+            other: that of a policy that is compared with this one; what both say is one formula.
+            is_alone: whether there is no other policy, so that forbid rules can be left out.
         """
         self.formula, self.names, self.policy = formula, names, policy
-        self.conditions = Conditions(formula, names, policy)
+        if other is not None and _sees_alike(policy, other.policy):
+            self.conditions: Conditions = other.conditions
+        else:
+            self.conditions = Conditions(formula, names, policy)
         self.prepared = policy.prepared(Prepared)
-        self.switches = {rule.id: formula.new() for rule in policy.forbid if rule.enforce}
+        self.switches = {
+            rule.id: formula.new() if is_alone else TRUE for rule in policy.forbid if rule.enforce
+        }
         self._forbids: dict[object, Truths] = {}
         self._guards: dict[object, tuple[int, ...]] = {}
         self._marks: dict[Node | None, int] = {}
@@ -592,6 +602,16 @@ class Walk:
                 yield {**_NO_TARGET, **words}, literal_
         words = _words("refused", "", "", ReasonCode.NO_TARGET.value, in_pool=False)
         yield {**_NO_TARGET, **words}, self.nothing
+
+
+def _sees_alike(one: Policy, other: Policy) -> bool:
+    """Tell whether conditions mean the same in two policies."""
+    variables, others = (
+        [(it.name, it.condition.tree) for it in policy.variables] for policy in (one, other)
+    )
+    same = ("facts", "closed", "tables", "required")
+    alike = all(getattr(one, key) == getattr(other, key) for key in same)
+    return alike and variables == others
 
 
 def _provider(name: str | None) -> Node:

@@ -18,7 +18,15 @@ from msgspec import UNSET, Struct, field
 
 from policy_router.files.clock import Clock, system_clock
 from policy_router.log.check.findings import CheckReport, FindingKind, Tally
-from policy_router.log.check.judging import Happened, Made, Wrong, made_of, wrong
+from policy_router.log.check.judging import (
+    Happened,
+    Made,
+    Wrong,
+    checked_line,
+    made_by,
+    made_of,
+    wrong,
+)
 from policy_router.log.check.windows import Window, windows
 from policy_router.log.entry import (
     ACCESS,
@@ -38,6 +46,8 @@ NO_EVENT: Final = "no event"
 NO_END: Final = "no end"
 _UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _ID_BYTES: Final = 16
+_USUAL: Final = 36
+"""How long an id is, if it is a UUID."""
 _BEFORE_KIND: Final = b'","kind":"'
 
 
@@ -163,8 +173,8 @@ def check_log(
 def _first_pass(asked: _Asked, window: Window) -> _Part:
     """Judge the decisions of a window."""
     going = _Pass(asked)
-    for line in known_views(window.lines()):
-        going.take(line)
+    for content in window.lines():
+        going.take(content)
     return going.judged()
 
 
@@ -178,8 +188,30 @@ class _Pass:
         self._parents: list[tuple[str, str]] = []
         self._only_asked: set[str] = set()
 
-    def take(self, line: LineView | None) -> None:
+    def take(self, content: bytes) -> None:
         """Keep a line with those of its decision."""
+        line = checked_line(content)
+        if line is None:
+            self._take_in_parts(next(known_views((content,))))
+        elif line.execution is not None:
+            self._part.executions += 1
+            happened = Happened(line.time, line.execution)
+            events = self._events.get(line.id)
+            if events is None:
+                self._events[line.id] = [happened]
+            else:
+                events.append(happened)
+        elif line.record is not None:
+            self._part.decisions += 1
+            made = made_by(line.time, line.record)
+            self._keep(line.id, made, line.parent, is_asked=line.purpose == ACCESS)
+        elif line.prune is not None:
+            self._part.pruned_before = max(self._part.pruned_before, line.prune.before)
+        elif line.kind in {Kind.DECISION, Kind.EXECUTION}:
+            self._take_in_parts(next(known_views((content,))))
+
+    def _take_in_parts(self, line: LineView | None) -> None:
+        """Keep a line of which some may not be read, and say what that is."""
         part = self._part
         if line is None:
             part.tally.note(FindingKind.UNREADABLE, "line", "")
@@ -200,12 +232,15 @@ class _Pass:
         made = made_of(line)
         if made is None:
             self._part.tally.note(FindingKind.UNREADABLE, "record", line.id)
-            return
-        self._made[line.id] = made
-        if line.purpose == ACCESS:
-            self._only_asked.add(line.id)
-        if line.parent and made.time >= self._asked.since:
-            self._parents.append((line.id, line.parent))
+        else:
+            self._keep(line.id, made, line.parent, is_asked=line.purpose == ACCESS)
+
+    def _keep(self, id_: str, made: Made, parent: str, *, is_asked: bool) -> None:
+        self._made[id_] = made
+        if is_asked:
+            self._only_asked.add(id_)
+        if parent and made.time >= self._asked.since:
+            self._parents.append((id_, parent))
 
     def judged(self) -> _Part:
         """Judge the decisions, and return what the window comes to."""
@@ -262,10 +297,13 @@ def _lines_of(wanted: frozenset[str], window: Window) -> Iterator[bytes]:
     The keys of a line are sorted, so its id ends where its kind begins.
     """
     ids = frozenset(it.encode() for it in wanted)
-    lengths = {len(it) for it in ids}
+    usual, *others = sorted({len(it) for it in ids}, key=lambda it: it != _USUAL)
     for content in window.lines():
         stop = content.find(_BEFORE_KIND)
-        if stop > 0 and any(content[stop - length : stop] in ids for length in lengths):
+        if stop > 0 and (
+            content[stop - usual : stop] in ids
+            or any(content[stop - length : stop] in ids for length in others)
+        ):
             yield content
 
 

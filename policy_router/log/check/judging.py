@@ -20,7 +20,7 @@ from policy_router.decision.request import Request
 from policy_router.domain import Level, Policy, Price
 from policy_router.errors import RequestError
 from policy_router.log.check.findings import FindingKind
-from policy_router.log.entry import UNREADABLE, Execution, LineView
+from policy_router.log.entry import PARTS, UNREADABLE, Execution, LineView, Prune
 from policy_router.log.replay.chunks import Job
 from policy_router.log.replay.decisions import MOST_KEPT, MOST_POLICIES, kept_policy
 
@@ -59,6 +59,19 @@ class _Record(Struct, frozen=True, gc=False):
     now: str
     policy: _Revision
     request: Raw
+
+
+class CheckedLine(Struct, frozen=True, gc=False):
+    """What is read of a line at once: the fields are those of :class:`LogEntry`."""
+
+    kind: str
+    time: int
+    id: str = ""
+    execution: Execution | None = None
+    parent: str = ""
+    prune: Prune | None = None
+    purpose: str = ""
+    record: _Record | None = None
 
 
 class Made(Struct, frozen=True, gc=False):
@@ -104,18 +117,32 @@ class Happened(Struct, frozen=True, gc=False):
         return self.execution.event, self.execution.attempt if is_report else None
 
 
+def checked_line(content: bytes) -> CheckedLine | None:
+    """Read a line at once; None where a part of it, or all of it, cannot be read."""
+    try:
+        line = _LINES.decode(content)
+    except UNREADABLE:
+        return None
+    is_whole = line.kind in KINDS and (line.id or line.kind not in _WITH_ID)
+    return line if is_whole else None
+
+
 def made_of(line: LineView) -> Made | None:
     """Return a decision; None where its record cannot be read."""
     try:
-        record = _RECORDS.decode(line.record)
+        return made_by(line.time, _RECORDS.decode(line.record))
     except UNREADABLE:
         return None
+
+
+def made_by(time: int, record: _Record) -> Made:
+    """Return a decision, as it was recorded."""
     decided, plan = record.decision, tuple[Ran, ...]()
     if not isinstance(decided.target, UnsetType):
         each = (decided.target, *decided.fallbacks)
         plan = tuple((it.model, it.provider, it.entry) for it in each)
     return Made(
-        line.time, record.policy.revision, record.now, decided.level, plan, bytes(record.request)
+        time, record.policy.revision, record.now, decided.level, plan, bytes(record.request)
     )
 
 
@@ -287,3 +314,6 @@ def _judge(job: Job, revision: str) -> _Judge:
 _LEVELS: Final = frozenset(Level)
 _NOTHING: Final = frozenset[Wrong]()
 _RECORDS: Final = msgspec.json.Decoder(_Record)
+_LINES: Final = msgspec.json.Decoder(CheckedLine)
+KINDS: Final = frozenset(PARTS)
+_WITH_ID: Final = frozenset(kind for kind, parts in PARTS.items() if "id" in parts)

@@ -24,7 +24,7 @@ from policy_router.log.read.reading import whole_lines
 
 Format: TypeAlias = Literal["parquet", "csv", "duckdb"]
 FORMATS: Final = ("parquet", "csv", "duckdb")
-_ROWS: Final = 20_000
+_ROWS: Final = 8_000
 """How many rows of a table are written at once."""
 _BLOCK: Final = 1 << 20
 

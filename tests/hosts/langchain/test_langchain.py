@@ -12,6 +12,8 @@ from langchain.agents import create_agent
 from langchain.agents.middleware import ModelFallbackMiddleware
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, interrupt
 from pydantic import SecretStr
 
 from policy_router.hosts import PolicyHost
@@ -137,6 +139,55 @@ class TestWaysAround:
         with pytest.raises(RefusedError, match="run_ended" if is_outside else "not_policed"):
             create_agent(PolicyModel(), middleware=both).invoke(ASKED)
         assert len(peers.asked) == (1 if is_outside else 2)
+
+    def test_an_interrupted_run_goes_on_by_its_decision(
+        self, peers: Peers, host: PolicyHost, tmp_path: Path
+    ) -> None:
+        @tool
+        def ask() -> str:
+            """Ask a person."""
+            return str(interrupt("?"))
+
+        peers.calls["m-coder"] = [("ask", {})]
+        agent = create_agent(
+            PolicyModel(),
+            tools=[ask],
+            middleware=[PolicyMiddleware(host, "policy:coding")],
+            checkpointer=InMemorySaver(),
+        )
+        thread: Any = {"configurable": {"thread_id": "1"}}
+        assert agent.invoke(ASKED, thread)["__interrupt__"]
+        assert answer(agent.invoke(Command(resume="yes"), thread)) == "Hello from m-coder."
+        assert len(requests(tmp_path / "log")) == 1
+        agent.invoke(ASKED, thread)  # another run in the same conversation
+        host.close()
+        assert len(requests(tmp_path / "log")) == 2
+        assert [it.status for it in executions(tmp_path / "log")] == ["completed"] * 2
+
+    def test_an_interrupted_run_does_not_go_on_elsewhere(
+        self, peers: Peers, host: PolicyHost
+    ) -> None:
+        @tool
+        def ask() -> str:
+            """Ask a person."""
+            return str(interrupt("?"))
+
+        peers.calls["m-small"] = [("ask", {})]
+        saver = InMemorySaver()
+        first, second = (
+            create_agent(
+                PolicyModel(),
+                tools=[ask],
+                middleware=[PolicyMiddleware(host)],
+                checkpointer=saver,
+            )
+            for _ in range(2)
+        )
+        thread: Any = {"configurable": {"thread_id": "1"}}
+        first.invoke(ASKED, thread)
+        with pytest.raises(RefusedError, match="run_ended"):
+            second.invoke(Command(resume="yes"), thread)
+        assert len(peers.asked) == 1
 
 
 class TestDeepAgents:

@@ -71,18 +71,19 @@ class Proxy:
         }
         (folder / "config.yaml").write_text(json.dumps(config))
         self.prepare()
-        self.process = subprocess.Popen(  # noqa: S603 - our own words
-            [
-                str(Path(sys.executable).with_name("litellm")),
-                *("--config", str(folder / "config.yaml"), "--telemetry", "False"),
-                *("--host", "127.0.0.1", "--port", str(self.port)),
-            ],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=(folder / "said").open("w"),
-            stderr=subprocess.STDOUT,
-            env=self._environ(folder),
-        )
+        with (folder / "said").open("w") as output:
+            self.process = subprocess.Popen(  # noqa: S603 - our own words
+                [
+                    str(Path(sys.executable).with_name("litellm")),
+                    *("--config", str(folder / "config.yaml"), "--telemetry", "False"),
+                    *("--host", "127.0.0.1", "--port", str(self.port)),
+                ],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environ(folder),
+            )
 
     def prepare(self) -> None:
         """Change what is there before the proxy starts."""
@@ -237,6 +238,14 @@ def test_a_stream_is_decided(proxy: Proxy, peers: Peers) -> None:
     status, answer = proxy.chat("policy:coding", stream=True)
     assert "m-spare" in answer
     assert peers.asked[1:] == [("far", "m-coder"), ("near", "m-spare")]
+
+
+def test_a_stream_that_breaks_off_is_the_end(proxy: Proxy, peers: Peers) -> None:
+    peers.faults["m-coder"] = [200]
+    _, answer = proxy.chat("policy:coding", stream=True)
+    assert "error" in answer
+    assert peers.asked == [("far", "m-coder")]
+    assert ended(proxy, latest(proxy)).status == "failed"
 
 
 def test_names_and_parameters_are_wishes(proxy: Proxy, peers: Peers) -> None:
