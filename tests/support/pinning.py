@@ -28,9 +28,24 @@ def pinned(asking: Asking, evaluation: Evaluation) -> list[int]:
             found.append(_is(given, value is not None))
         if value is not None:
             found += _of_term(term, value)
+    values = {path: _value(asking, path, evaluation) for path in [*asking.names.terms]}
+    for path, term in [*asking.names.terms.items()]:
+        if isinstance(term, Text | Number) and values[path] is not None:
+            found += _of_twins(term, values[path], values)
     for wish in asking.wishes.values():
         found += _of_wish(wish, evaluation)
     return found
+
+
+def _of_twins(term: Text | Number, value: Any, values: dict[str, Any]) -> Iterator[int]:
+    """Yield how a term compares with those that it is compared with."""
+    for other, *literals in term.twins:
+        its = values.get(other.name)
+        if its is not None and isinstance(term, Text):
+            yield _is(literals[0], value == its)
+        elif its is not None:
+            yield _is(literals[0], value < its)
+            yield _is(literals[1], value > its)
 
 
 def pinned_pieces(walk_: Walk, evaluation: Evaluation) -> Iterator[int]:
@@ -46,6 +61,8 @@ def _value(asking: Asking, path: str, evaluation: Evaluation) -> Any:
     if path == NOW:
         return asking.names.ticks(evaluation.now)
     section, _, key = path.partition(".")
+    if path.startswith(ELEMENT):
+        return None
     return evaluation.values[section].get(key)
 
 

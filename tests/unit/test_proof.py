@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -329,6 +330,13 @@ def ways(comparison: Comparison) -> set[str]:
 def test_equal_policies_are_equivalent() -> None:
     assert compared(TWO, TWO).equivalent
     assert compared(TWO, TWO, strict=True).equivalent
+
+
+def test_a_policy_that_was_changed_in_memory_is_compared_for_what_it_says() -> None:
+    policy = policy_of(TWO)
+    changed = replace(policy, forbid=policy.forbid[1:])
+    assert changed.revision == policy.revision
+    assert ways(compare(policy, changed, now=NOW)) >= {"newly-allowed"}
 
 
 def test_another_way_to_write_the_same_is_equivalent() -> None:

@@ -38,6 +38,11 @@ CLASSES: Final[Mapping[str, str]] = {
     "fallbacks": "a request has other fallbacks",
 }
 """In which ways a request can be decided differently, in words."""
+_PARTS: Final = (
+    *("model", "provider", "parameters", "facts", "closed", "required", "tables", "variables"),
+    *("pool", "forbid", "precedence", "assumptions"),
+)
+"""What decides; a revision is not compared, since a policy that was changed in memory keeps it."""
 DETAILS: Final = "details"
 _SAMPLES: Final = 400
 
@@ -114,7 +119,7 @@ def compare(
         ModuleNotFoundError: the extra for proofs is not installed.
     """
     now = moment(now)
-    if before.revision == after.revision:
+    if all(getattr(before, part) == getattr(after, part) for part in _PARTS):
         names = [*CLASSES, *([DETAILS] if strict else [])]
         same = tuple(DecisionDifference(it, Answered(it, Answer.NEVER)) for it in names)
         return Comparison(before, after, same, strict)

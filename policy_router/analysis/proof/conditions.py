@@ -280,7 +280,6 @@ class Conditions:
         return most if sign == "<=" else -most
 
     def _of_terms(self, sign: str, one: Text | Number, two: Text | Number) -> int:
-        self.is_exact = False
         if isinstance(one, Number) and isinstance(two, Number):
             return one.with_other(sign, two)
         assert isinstance(one, Text)  # noqa: S101 - both sides have one type
