@@ -25,10 +25,12 @@ BASE: Plain = {
     "facts": {
         "risk": {"type": "int"},
         "tags": {"type": "list", "default": ["x", "y"]},
+        "share": {"type": "double", "default": 1.0},
         "urgent": {"type": "bool", "default": False},
     },
     "tables": {"tiers": {"hr": 1, "it": 2}, "homes": {"hr": "eu", "it": "us"}},
     "variables": {
+        "heavy": "size(task.labels.filter(x, caller.roles.exists(y, x == y)))",
         "coding": 'task.kind == "coding"',
         "team": "caller.team",
         "words": 'task.labels + ["x"]',
@@ -132,6 +134,14 @@ TEXTS = (
     'tables.homes["hr"] == task.kind',
 )
 NUMBERS = (
+    "cel.bind(k, task.index, k + 1) == 4",
+    "(facts.urgent ? 9223372036854775807 : 1) + 1 == 2",
+    "variables.heavy + 1 == 1",
+    "-variables.heavy == 0",
+    "6 / variables.heavy == 6",
+    "(facts.urgent ? variables.heavy : 1) == 1",
+    '["a", "b"][variables.heavy] == "a"',
+    "facts.share in [facts.share * facts.share, 2.0]",
     *(f"task.index {sign} 1" for sign in ("==", "!=", "<", "<=", ">", ">=")),
     *(f"task.index {sign} task.batch_size" for sign in ("==", "!=", "<", "<=", ">", ">=")),
     "task.index == task.index && !(task.index < task.index)",
@@ -184,6 +194,9 @@ NUMBERS = (
     "[1, 1 / parent.depth][0] == 1",
 )
 TIMES = (
+    'duration("1h") > duration("1m") && now.getHours() > 3',
+    'duration("1h") < duration("1m") || now.getHours() > 3',
+    'duration("1" + "z") > duration("1m") || now.getHours() > 12',
     'now < timestamp("2030-01-01T00:00:00Z")',
     "now.getHours() == 9",
     'now.getHours("+01:00") == 10',
@@ -197,6 +210,11 @@ TIMES = (
     '(facts.urgent ? now : timestamp("2020-01-01T00:00:00Z")) < now',
 )
 LISTS = (
+    'sets.contains(task.kind.split(","), ["x"])',
+    '"x" in task.labels + task.kind.split(",")',
+    '(facts.urgent ? "hr" : "zz") in tables.tiers && tables.tiers[facts.urgent ? "hr" : "zz"] == 1',
+    'task.labels.map(x, x == "a").exists(x, x)',
+    '(variables.words + cel.bind(k, task.labels, k)).filter(x, x > "a").exists(y, y == "x")',
     '"a" in task.labels',
     'task.kind in ["x", "y"]',
     'task.kind in [caller.team, "coding"]',
@@ -291,3 +309,21 @@ def test_what_cannot_be_pinned_lets_the_answer_of_the_evaluator_in(condition: st
 def test_lists_that_are_too_long_together_fail() -> None:
     many = " + ".join(["task.labels"] * 11)
     assert wrong(f'"a" in {many}', [LONG, REQUESTS[1]]) == []
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'task.labels.exists(x, x == "a" || x == "b")',
+        'cel.bind(k, task.kind, k == "a" || k == "x")',
+        'cel.bind(k, task.kind, k == "a" ? k : "x") == "x"',
+        '"x" in cel.bind(k, task.kind, k == "a" ? [k] : ["x"])',
+        'task.labels.exists(x, x == task.kind) && task.labels.exists(y, y == "b") && "a" < "b"',
+    ],
+)
+def test_a_piece_that_is_too_large_is_left_open(
+    condition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("conditions", "trees"):
+        monkeypatch.setattr(f"policy_router.analysis.proof.{module}.MOST_PIECES", 3)
+    assert wrong(condition) == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from policy_router.analysis.proof.names import ELEMENT, Names, Seen
 from policy_router.analysis.proof.numbers import MonotoneNumbers, node_name
@@ -78,6 +78,9 @@ _TEXT_TESTS: Final[Mapping[str, Callable[[str, str], bool]]] = {
 }
 
 
+Answers: TypeAlias = list[tuple[int, Callable[[Any], bool]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Opaque:
     """A piece of a condition that is not understood.
@@ -89,8 +92,8 @@ class Opaque:
     """
 
     node: Node
-    condition: Condition | None
-    answers: list[tuple[int, Callable[[Any], bool]]]
+    condition: Condition
+    answers: Answers
 
 
 class Conditions:
@@ -727,12 +730,11 @@ class Conditions:
             for where, value in divisors or ():
                 zero = self.comparison("==", value, 0)
                 self.formula.add(-defined, -where, -zero)
-        opaque = Opaque(node, self._about, [(defined, lambda it: it is not FAILURE)])
-        self.opaque.append(opaque)
+        answers = self._open(node, [(defined, lambda it: it is not FAILURE)])
 
         def derive(_key: Hashable, test: Callable[[Any], bool]) -> int:
             asked = self.formula.new()
-            opaque.answers.append((asked, lambda it: it is not FAILURE and test(it)))
+            answers.append((asked, lambda it: it is not FAILURE and test(it)))
             return asked
 
         if node.type == STRING:
@@ -740,6 +742,12 @@ class Conditions:
         return [(defined, Number(self.formula, node_name(node), *range_of(node), derive))]
 
     # What is not understood.
+
+    def _open(self, node: Node, answers: Answers) -> Answers:
+        """Note what a piece that is not understood leaves open."""
+        assert self._about is not None  # noqa: S101 - names and constants are understood
+        self.opaque.append(Opaque(node, self._about, answers))
+        return answers
 
     def _opaque(self, node: Node) -> Truths:
         """Return what a piece comes to that may come to anything."""
@@ -761,8 +769,7 @@ class Conditions:
             true = self.formula.new()
             false = self.formula.new() if may_fail else -true
             self.formula.add(-true, -false)
-            answers = [(true, lambda it: it is True), (false, lambda it: it is False)]
-            self.opaque.append(Opaque(node, self._about, answers))
+            self._open(node, [(true, lambda it: it is True), (false, lambda it: it is False)])
         return true, false
 
     def source_of(self, node: Node) -> tuple[Text | Number | Items, Callable[[Any], Any]] | None:

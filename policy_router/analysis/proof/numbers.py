@@ -156,8 +156,6 @@ class _Mapped:
             low, high = (middle, high) if test(middle) is first else (low, middle)
         return self._source.at_most(low) if first else -self._source.at_most(low)
 
-    def derive(self, key: Hashable, test: Callable[[Any], bool]) -> int:
-        """Ask the other number."""
-        if isinstance(key, tuple) and key[0] == "<=":
-            return self.at_most(key[1])
-        return self._source.asks(("of", self._function, key), lambda it: test(self._function(it)))
+    def derive(self, _: Hashable, test: Callable[[Any], bool]) -> int:
+        """Ask the other number whether this one is at most some bound."""
+        return self._side(lambda it: test(self._function(it)))
