@@ -287,6 +287,52 @@ LOOPS = (
     "task.kind in tables.tiers && task.labels.exists(x, tables.tiers[task.kind] == size(x))",
 )  # fmt: skip
 
+FAILING = (
+    "task.labels[0] in tables.tiers",
+    '(facts.urgent ? [task.labels[0]] : ["b"]).exists(x, x == "a")',
+    "([task.labels[0]] + task.labels).all(x, x == x)",
+    '([task.labels[0]] + caller.roles)[1] == "a"',
+    "sets.contains(task.labels, []) && !sets.intersects([], task.labels)",
+    "sets.intersects([], [task.labels[0]])",
+    'task.labels.filter(x, x != "a")[0] == "b"',
+    'cel.bind(k, task.labels[0], facts.urgent || k == "a")',
+    'cel.bind(k, task.labels.filter(x, x != "a"), k.exists(y, y == "b"))',
+    'task.labels.map(x, task.labels[1]).all(y, y == "a")',
+    'task.labels.filter(x, x in [task.labels[2]]).exists(y, y == "b")',
+    '[task.labels[0]].map(x, "q").exists(y, y == "q")',
+    "[1 / parent.depth].filter(x, true).all(y, y == 1)",
+    '(task.labels + [task.labels[0]]).exists(x, x == "b")',
+    "size([1 / parent.depth, 2]) == 2",
+    "math.least([1, 1 / parent.depth]) == 1",
+    "task.kind in [task.kind, task.labels[0]]",
+    "[facts.urgent, 1 / parent.depth == 1][0]",
+    "[task.labels[0]] + [] == []",
+    "(task.labels + caller.roles) != []",
+    '"x" in [task.labels[0]].filter(x, facts.urgent)',
+    "task.index in [1, 2, 3].filter(x, x > 1)",
+    '"x" in (facts.urgent ? task.labels : [task.labels[0]])',
+    "has(facts.risk) && [facts.risk, 1 / parent.depth][0] == 2",
+    'variables.shaky in [1] || ["a"].exists(x, x == task.labels[0])',
+    '[].all(x, x == task.labels[0]) || [task.labels[0]] == ["a"]',
+    '["a"].filter(x, x == "b").all(y, y == task.labels[0])',
+    'task.labels.filter(x, x == "q").exists(y, y == caller.roles[0])',
+    "[1, 2].map(x, x + 1).exists(y, y == task.index)",
+    '["a", "b"].map(x, x == task.kind ? 1 : 2).all(y, y > 1 / parent.depth)',
+    "(facts.urgent ? 1 / parent.depth : 2) == 2",
+    "(1 / parent.depth == 1 ? task.labels : caller.roles) == []",
+    '(1 / parent.depth == 1 ? task.kind : caller.team) in ["x"]',
+    "(1 / parent.depth == 1 ? task.index : 3) * 2 == 6",
+    "!(1 / parent.depth == 1) == !facts.urgent",
+    'string(1 / parent.depth) == "1"',
+    'task.labels[1 / parent.depth] == "b"',
+    "[4, 5][1 / parent.depth] == 5",
+    'size(task.labels[0]) == 1 && bucket("s", task.labels[0]) < 100',
+    "double(1 / parent.depth) == 1.0 || facts.share > 0.5",
+    "math.greatest(1 / parent.depth, 7) == 7",
+    'task.labels[0].startsWith("") && task.labels[0].contains(task.labels[1])',
+    "-(1 / parent.depth) == -1 || 5 % task.index == 2",
+)
+"""Where an operand, an element or a list can fail."""
 LOOSE = (
     'task.kind.replace("x", caller.team) == "x" && task.kind + "" != caller.team + ""',
     "size(task.kind) == task.index",
@@ -296,7 +342,7 @@ LOOSE = (
 LONG: Plain = {"task": {"labels": [str(it) for it in range(1000)]}}
 
 
-@pytest.mark.parametrize("condition", [*BOOLS, *TEXTS, *NUMBERS, *TIMES, *LISTS, *LOOPS])
+@pytest.mark.parametrize("condition", [*BOOLS, *TEXTS, *NUMBERS, *TIMES, *LISTS, *LOOPS, *FAILING])
 def test_a_condition_comes_to_what_the_evaluator_says(condition: str) -> None:
     assert wrong(condition) == []
 
