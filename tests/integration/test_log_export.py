@@ -170,6 +170,17 @@ def test_cases_are_those_of_reports_to_the_nano_dollar(
     assert rows(base, "SELECT sum(decisions) FROM unknown_costs") == [(unknown,)]
 
 
+def test_months_are_those_of_reports_in_every_time_zone(
+    base: duckdb.DuckDBPyConnection, audit: tuple[Path, Planted]
+) -> None:
+    found = log_report(audit[0], "spend", by=["month"]).rows
+    months = {it.key[0]: it.counts["decisions"] for it in found}
+    text = "SELECT strftime(month, '%Y-%m'), sum(decisions) FROM spend GROUP BY 1"
+    for zone in ("Pacific/Kiritimati", "America/Los_Angeles", "UTC"):  # which is left set
+        base.execute(f"SET TimeZone = '{zone}'")
+        assert dict(rows(base, text)) == months
+
+
 def test_a_decision_of_several_runs_has_the_last_target_and_what_is_known_least(
     tmp_path: Path,
 ) -> None:

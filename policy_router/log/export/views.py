@@ -17,8 +17,8 @@ FROM (SELECT *, coalesce(cost_status,
     CASE WHEN cost_nano_usd IS NULL THEN 'not_said' ELSE 'measured' END) AS known FROM ends)
 GROUP BY id""",
     "cases": """\
-SELECT d.id, d.time, date_trunc('month', d.time) AS month, d.root, d.parent, d.session, d.tags,
-  d.caller_id, d.caller_team, d.kind, d.labels, d.outcome, d.level, d.rule, d.code,
+SELECT d.id, d.time, date_trunc('month', d.time AT TIME ZONE 'UTC') AS month,
+  d.root, d.parent, d.session, d.tags, d.caller_id, d.caller_team, d.kind, d.labels, d.outcome, d.level, d.rule, d.code,
   d.decided_entry, d.decided_model, d.decided_provider, d.plan, d.policy, d.revision,
   e.sent_entry, e.sent_model, e.sent_provider, e.served_model, e.status, e.error,
   c.input_tokens, c.output_tokens, c.cost_nano_usd,
