@@ -19,7 +19,7 @@ from policy_router.analysis.suites import Suite
 from policy_router.analysis.trials import Memory, Trial, survivors_of
 from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS, USAGE
 from policy_router.cli.inputs import UsageError, existing, read_policy, read_requests
-from policy_router.cli.options import LOG, add_format, add_now, number
+from policy_router.cli.options import LOG, add_format, add_now, example_time, number
 from policy_router.cli.terminal import Bar, counted, err, out
 from policy_router.cli.test_reports import REPORTS, Mutation, coverages_of
 from policy_router.decision.evaluator import decide
@@ -27,6 +27,7 @@ from policy_router.decision.record import DecisionRecord
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
 from policy_router.log.entry import Kind
+from policy_router.policy.yaml import flow
 
 _HERE = "."
 
@@ -59,6 +60,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         const=0,
         type=number,
         help="make N small changes, or all there are, and list those that no test notices",
+    )
+    parser.add_argument(
+        "--prove",
+        action="store_true",
+        help="with --mutate: ask for a request that shows each of these changes",
     )
     parser.add_argument(
         "--seed", metavar="N", type=number, default=1, help="with --mutate: of the choice of N"
@@ -97,12 +103,12 @@ def run(options: argparse.Namespace) -> int:
     if options.new is not None:
         out(_new(options))
         return GOOD
-    if options.mutate is None and (options.resume or options.workers):
-        raise UsageError("--resume and --workers need --mutate")
+    if options.mutate is None and (options.resume or options.workers or options.prove):
+        raise UsageError("--prove, --resume and --workers need --mutate")
     if options.log is not None:
         raise UsageError("--log needs --new and the id of a decision")
-    if options.is_now_given:
-        raise UsageError("--now needs --new: tests have a `now` of their own")
+    if options.is_now_given and not options.prove:
+        raise UsageError("--now needs --new or --prove: tests have a `now` of their own")
     options.coverages = None
     options.mutations = []
     if options.coverage or options.threshold is not None:
@@ -143,7 +149,30 @@ def _mutated(found: Iterable[SuiteResult], options: argparse.Namespace) -> Itera
             replace(it.suite, tests=tuple(each.test for each in it.results)) for it in results
         ]
         lasting = _surviving(suites, tried, options)
-        options.mutations.append(Mutation(path, len(tried), lasting))
+        shown = _shown_by(policy, lasting, options) if options.prove else ()
+        options.mutations.append(Mutation(path, len(tried), lasting, shown))
+
+
+def _shown_by(
+    policy: Policy, lasting: list[Mutant], options: argparse.Namespace
+) -> tuple[str, ...]:
+    """Say of each change that no test notices which request shows it, if any does."""
+    from policy_router.analysis.proof.asking import Answer
+    from policy_router.analysis.proof.comparing import compare
+
+    found = []
+    with Bar("asked", is_quiet=options.quiet) as bar:
+        for number, mutant in enumerate(lasting, start=1):
+            comparison = compare(policy, mutant.policy, now=example_time(options))
+            answered = comparison.answered(mutant.name)
+            if answered.example is not None:
+                found.append(f"shown by {flow(answered.example.request)}")
+            elif answered.answer is Answer.NEVER:
+                found.append("no request has another target or other fallbacks by it")
+            else:
+                found.append("undecided")
+            bar(number, len(lasting))
+    return tuple(found)
 
 
 def _surviving(

@@ -7,6 +7,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from policy_router.analysis import (
@@ -33,11 +34,13 @@ class Mutation(NamedTuple):
         path: its first file.
         tried: how many were tried.
         survivors: those that no test noticed.
+        shown_by: for each of these, which request shows it; empty where that was not asked.
     """
 
     path: str
     tried: int
     survivors: list[Mutant]
+    shown_by: tuple[str, ...] = ()
 
 
 def coverages_of(options: argparse.Namespace) -> list[tuple[str, CoverageReport]]:
@@ -76,8 +79,9 @@ def _mutation(mutation: Mutation) -> Iterator[str]:
     noticed = mutation.tried - len(mutation.survivors)
     changes = counted(mutation.tried, "change")
     yield f"{printable(mutation.path)}: the tests notice {noticed:,} of {changes}"
-    for mutant in mutation.survivors:
+    for mutant, shown in zip_longest(mutation.survivors, mutation.shown_by):
         yield from _wrapped(f"  {mutant.span}: {printable(f'{mutant.name}: {mutant.change}')}")
+        yield from _wrapped(f"    {printable(shown)}") if shown else ()
 
 
 def _coverage(path: str, report: CoverageReport) -> Iterator[str]:
@@ -170,7 +174,8 @@ def _mutation_as_json(mutation: Mutation) -> dict[str, Any]:
         "changes": mutation.tried,
         "unnoticed": [
             {"name": it.name, "change": it.change, "place": str(it.span)}
-            for it in mutation.survivors
+            | ({"shown_by": shown} if shown else {})
+            for it, shown in zip_longest(mutation.survivors, mutation.shown_by)
         ],
     }
 
