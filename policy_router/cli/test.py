@@ -149,11 +149,11 @@ def _mutated(found: Iterable[SuiteResult], options: argparse.Namespace) -> Itera
             replace(it.suite, tests=tuple(each.test for each in it.results)) for it in results
         ]
         lasting = _surviving(suites, tried, options)
-        told = _told_apart(policy, lasting, options) if options.prove else ()
-        options.mutations.append(Mutation(path, len(tried), lasting, told))
+        shown = _shown_by(policy, lasting, options) if options.prove else ()
+        options.mutations.append(Mutation(path, len(tried), lasting, shown))
 
 
-def _told_apart(
+def _shown_by(
     policy: Policy, lasting: list[Mutant], options: argparse.Namespace
 ) -> tuple[str, ...]:
     """Say of each change that no test notices which request shows it, if any does."""

@@ -34,13 +34,13 @@ class Mutation(NamedTuple):
         path: its first file.
         tried: how many were tried.
         survivors: those that no test noticed.
-        told: for each of these, which request shows it; empty where that was not asked.
+        shown_by: for each of these, which request shows it; empty where that was not asked.
     """
 
     path: str
     tried: int
     survivors: list[Mutant]
-    told: tuple[str, ...] = ()
+    shown_by: tuple[str, ...] = ()
 
 
 def coverages_of(options: argparse.Namespace) -> list[tuple[str, CoverageReport]]:
@@ -79,9 +79,9 @@ def _mutation(mutation: Mutation) -> Iterator[str]:
     noticed = mutation.tried - len(mutation.survivors)
     changes = counted(mutation.tried, "change")
     yield f"{printable(mutation.path)}: the tests notice {noticed:,} of {changes}"
-    for mutant, told in zip_longest(mutation.survivors, mutation.told):
+    for mutant, shown in zip_longest(mutation.survivors, mutation.shown_by):
         yield from _wrapped(f"  {mutant.span}: {printable(f'{mutant.name}: {mutant.change}')}")
-        yield from _wrapped(f"    {printable(told)}") if told else ()
+        yield from _wrapped(f"    {printable(shown)}") if shown else ()
 
 
 def _coverage(path: str, report: CoverageReport) -> Iterator[str]:
@@ -174,8 +174,8 @@ def _mutation_as_json(mutation: Mutation) -> dict[str, Any]:
         "changes": mutation.tried,
         "unnoticed": [
             {"name": it.name, "change": it.change, "place": str(it.span)}
-            | ({"told": told} if told else {})
-            for it, told in zip_longest(mutation.survivors, mutation.told)
+            | ({"shown_by": shown} if shown else {})
+            for it, shown in zip_longest(mutation.survivors, mutation.shown_by)
         ],
     }
 

@@ -36,6 +36,7 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 TOOLS = "Agent|Task|Workflow"
 """The tools that start sub-agents."""
 
+_ENDED = ".ended"
 _ENDS = ("PostToolUse", "SubagentStop")
 _BYTES_PER_TOKEN = 4
 _LOOK_SECONDS = 0.05
@@ -309,33 +310,67 @@ def _place(options: Mapping[str, str], name: str) -> str:
 def _keep(options: Mapping[str, str], name: str, known: Mapping[str, str]) -> None:
     place = _place(options, name)
     os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-    with open(place, "w", encoding="utf-8") as file:
-        json.dump(known, file)
+    _write(place, known)
 
 
 def _report(notice: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
-    """Log the end of a sub-agent, or keep its decision until then."""
-    is_call = notice["hook_event_name"] == "PostToolUse"
-    place = _place(options, notice["tool_use_id" if is_call else "agent_id"])
+    """Log the end of a sub-agent, or keep its decision until then.
+
+    Claude Code runs the hooks of a call and of the end in the background at the same time, so
+    either may come first: whichever comes second finds what the other has left.
+    """
+    if notice["hook_event_name"] == "SubagentStop":
+        place = _place(options, notice["agent_id"])
+        if os.path.isdir(os.path.dirname(place)) and os.listdir(os.path.dirname(place)):
+            _write(place + _ENDED, notice)
+            _log_ended(place, options)
+        return {}
+    place, agent = _place(options, notice["tool_use_id"]), running(notice)
     if not os.path.exists(place):
         return {}
-    agent = running(notice) if is_call else None
     if agent is not None:
         os.replace(place, _place(options, agent))
+        if os.path.exists(_place(options, agent) + _ENDED):
+            _log_ended(_place(options, agent), options)
         return {}
-    with open(place, encoding="utf-8") as file:
-        known = json.load(file)
+    note = _place(options, notice["tool_response"].get("agentId", "none")) + _ENDED
+    if os.path.exists(note):
+        os.remove(note)
+    _log_end(place, outcome_of(notice["tool_response"]), options)
+    return {}
+
+
+def _log_ended(place: str, options: Mapping[str, str]) -> None:
+    """Log the end in the background, once both its decision and its notice are there."""
+    try:
+        os.replace(place, place + ".taken")  # by one of the two hooks
+    except FileNotFoundError:
+        return
+    notice = _read(place + _ENDED)
+    os.remove(place + _ENDED)
+    _log_end(place + ".taken", transcript_of(notice), options)
+
+
+def _log_end(place: str, outcome: Mapping[str, Any], options: Mapping[str, str]) -> None:
+    report = {**_read(place), **outcome}
     os.remove(place)
-    report = {
-        **known,
-        **(outcome_of(notice["tool_response"]) if is_call else transcript_of(notice)),
-    }
     if _ask(options, "/v1/executions", report) is None:
         _with_packages()
         from policy_router.hosts.claude_code import report_once
 
         report_once(report, os.path.join(options["--home"], "log"))
-    return {}
+
+
+def _read(place: str) -> dict[str, Any]:
+    with open(place, encoding="utf-8") as file:
+        found: dict[str, Any] = json.load(file)
+    return found
+
+
+def _write(place: str, content: Mapping[str, Any]) -> None:
+    with open(place + ".new", "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    os.replace(place + ".new", place)
 
 
 if __name__ == "__main__":

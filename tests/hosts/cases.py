@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,17 @@ class Cases:
         with pytest.raises(RefusedError, match=r"bad_request: .*\(KeyError\)"):
             self.run(host, "policy:coding", facts=facts)
         assert peers.asked == []
+
+    def test_a_fault_of_the_host_starts_no_child(self, peers: Peers, host: PolicyHost) -> None:
+        def facts(_: object) -> Any:
+            raise KeyError("planted-7f3a9c")
+
+        peers.calls["m-lead"] = [("delegate_task", THREE)]
+        with suppress(RefusedError):  # where the host tells its user instead of the agent
+            self.lead(host, facts=facts)
+        assert set(peers.asked) <= {("lead", "m-lead")}
+        talks = peers.provider.talks[1:]
+        assert [result_of(it)["error"]["code"] for it in talks] in ([], ["bad_request"])
 
     def test_a_key_that_is_missing_goes_nowhere_else(self, peers: Peers, tmp_path: Path) -> None:
         host = peers.host(tmp_path, environ={})

@@ -217,6 +217,27 @@ def test_the_end_in_the_background_is_read_from_its_transcript(called: Hook) -> 
     assert (end.input_tokens, end.output_tokens) == (4, 2)
 
 
+def test_the_end_in_the_background_may_come_before_its_beginning(called: Hook) -> None:
+    called.ask()
+    script = called.home / "agent.jsonl"
+    script.write_text(message("1"), encoding="utf-8")
+    called.end("SubagentStop", agent_id="a1", agent_transcript_path=str(script))
+    assert called.reports() == []
+    begun = {"status": "async_launched", "agentId": "a1"}
+    called.end("PostToolUse", tool_use_id="toolu_1", tool_response=begun)
+    assert [(it.status, it.input_tokens) for it in called.reports()] == [("completed", 2)]
+    assert [*(called.home / "children").iterdir()] == []
+
+
+def test_the_end_in_the_foreground_is_logged_once(called: Hook) -> None:
+    called.ask()
+    called.end("SubagentStop", agent_id="a1", agent_transcript_path="/nowhere")
+    response = {"status": "completed", "agentId": "a1"}
+    called.end("PostToolUse", tool_use_id="toolu_1", tool_response=response)
+    assert [it.status for it in called.reports()] == ["completed"]
+    assert [*(called.home / "children").iterdir()] == []
+
+
 @pytest.mark.parametrize(("last", "status"), [("Done.", "completed"), (None, "failed")])
 def test_an_end_without_a_transcript_has_no_tokens(
     called: Hook, monkeypatch: pytest.MonkeyPatch, last: str | None, status: str

@@ -17,8 +17,8 @@ from policy_router.decision.compare import named
 from policy_router.errors import RequestError
 from policy_router.log import Filter, FlipRow, live_policies, policy_changes, prune, what_if
 from policy_router.log.entry import Execution, microseconds
-from policy_router.log.replay import chunks
-from policy_router.log.report import live
+from policy_router.log.replay import chunks, what_if_report
+from policy_router.log.report import live, tree
 from tests.support.commands import Run
 from tests.support.log_auditing import (
     CHEAP,
@@ -498,3 +498,55 @@ def test_a_replay_has_its_times(audit: tuple[Path, Planted], run: Run) -> None:
     words = ("--since", "2026-10-01", "--until", "2026-10-02", *JSON)
     found = json.loads(run("replay", str(audit[0]), *words).out)
     assert (found["identical"], 0 < found["total"] < 30) == (True, True)
+
+
+# At the edges.
+
+
+def test_a_tree_that_is_too_large_is_refused(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "MOST_OF_A_TREE", 2)
+    rules = policy_of()
+    with DecisionLog(tmp_path / "log", clock=Clock()) as log:
+        for number in range(3):
+            above = {"parent_id": id_of(0)} if number else {}
+            log.decision(rules, decide(rules, {}, now=NOW), decision_id=id_of(number), **above)
+    ran = run("log", "show", "log", id_of(0), "--tree")
+    assert (ran.code, "the tree has more than 2 decisions" in ran.err) == (2, True)
+
+
+def test_of_very_many_callers_those_with_the_most_flips_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(what_if_report, "_MOST_ASKERS", 5)
+    coding: dict[str, Any] = {"task": {"kind": "coding"}}
+    rare = [{**coding, "caller": {"id": f"c{number}"}} for number in range(30)]
+    history(tmp_path, policy_of(), [*[{**coding, "caller": {"id": "often"}}] * 3, *rare])
+    report = what_if(tmp_path, policy_of(CHEAP))
+    assert report.callers["often"].flips == 3
+    assert len(report.callers) <= 10
+
+
+def test_what_cannot_be_read_is_left_out_of_lists_and_told(tmp_path: Path, run: Run) -> None:
+    history(tmp_path / "log", policy_of(), [{}, {}])
+    (path,) = segments(tmp_path / "log", "w1")
+    lines = [
+        line.replace(b'"schema":"policy-router/record/v1"', b'"schema":"x"')
+        for line in lines_of(path)
+    ]
+    put_lines(path, [*lines_of(path), *lines])
+    for order in ("newest", "oldest"):
+        ran = run("log", "ls", "log", "--order", order, "--format", "csv")
+        assert (ran.out.count("\n"), "2 lines cannot be read" in ran.err) == (3, True)
+
+
+def test_who_loaded_a_policy_is_told_once(tmp_path: Path, run: Run) -> None:
+    rules = policy_of()
+    with DecisionLog(tmp_path / "log", clock=Clock()) as log:
+        log.decision(rules, decide(rules, {}, now=NOW))
+    (path,) = segments(tmp_path / "log", "w1")
+    lines = lines_of(path)
+    odd = [line.replace(b'"policy":{"annotations"', b'"policy":{"other"') for line in lines]
+    put_lines(path, [lines[0].replace(b'"digest":"', b'"digest":1,"x":"'), *odd])
+    assert run("log", "policies", "log").code == 0

@@ -19,6 +19,7 @@ from policy_router.errors import LogError, RequestError
 from policy_router.log import LogReport, log_report
 from policy_router.log.entry import ACCESS, Execution, Gap, Kind, microseconds
 from policy_router.log.replay import chunks
+from policy_router.log.report import cases as cases_module
 from policy_router.log.report import pending, reporting
 from policy_router.log.report.dimensions import DIMENSIONS, Filter
 from policy_router.log.report.kinds import KINDS
@@ -171,6 +172,7 @@ def test_how_a_log_is_cut_changes_nothing(
     audit: tuple[Path, Planted], monkeypatch: pytest.MonkeyPatch, size: int, most: int
 ) -> None:
     whole = {kind: log_report(audit[0], kind).to_json() for kind in ("spend", "rules")}
+    monkeypatch.setattr(cases_module, "MOST_CHOICES", 3)
     monkeypatch.setattr(chunks, "_CHUNK", size)
     monkeypatch.setattr(pending, "MOST_PENDING", most)
     for kind, content in whole.items():
@@ -467,3 +469,26 @@ def test_an_empty_log_has_an_empty_report(tmp_path: Path, run: Run) -> None:
         out = run("log", "report", "spend", "log", *words).out
         assert "spend: no decisions found" in out
         assert "0 decisions" in out
+
+
+def test_what_a_budget_denied_and_much_that_never_fired_is_told(tmp_path: Path, run: Run) -> None:
+    many = "".join(f"  - {{model: spare-{number}}}\n" for number in range(30))
+    text = PRICED.replace("precedence:", f"{many}precedence:").replace("pool:\n", "pool:\n", 1)
+    denied = Execution("finished", status="refused", error="budget_exceeded")
+    history(tmp_path / "log", policy_of(text), [{}, {"call": {"model": "small"}}], {0: denied})
+    out = run("log", "report", "rules", "log").out
+    assert "selected and denied by a budget" in " ".join(out.split())
+    assert "more (--format json)" in " ".join(out.split())
+    out = run("log", "report", "refusals", "log", "--by", "code").out
+    assert "\nbudget_exceeded          1\n" in out
+    assert "\nsmall  -" in run("log", "report", "wishes", "log").out
+
+
+def test_what_is_estimated_is_shown_as_the_most_that_it_cost(tmp_path: Path, run: Run) -> None:
+    rules = policy_of(PRICED + "parameters: {max_tokens: 100}\n")
+    ends = {0: end(**DONE, cost_usd=0.5, cost_status="upper_bound"), 1: end(**DONE)}
+    history(tmp_path / "log", rules, [{"task": {"input_tokens": 1000}}] * 2, ends)
+    out = run("log", "report", "spend", "log").out
+    assert "$0.500000000 measured, of 1; 1 of them cost that at most\n" in out
+    assert "$0.001200000 at most, estimated, of 1\n" in out
+    assert run("log", "ls", "log", "--where", "cost=upper_bound", "-q").out.count("\n") == 2

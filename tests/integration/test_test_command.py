@@ -264,7 +264,7 @@ def test_a_change_that_no_test_notices_is_shown_by_a_request(run: Run, suite: Pa
     place = lines.index("  acme.yaml:11:27: allow of large: 2 is 3")
     assert lines[place + 1].startswith("    shown by {")
     (only,) = json.loads(run(*words, "--format", "json").out)["mutation"]
-    assert all(it["told"].startswith("shown by {") for it in only["unnoticed"])
+    assert all(it["shown_by"].startswith("shown by {") for it in only["unnoticed"])
 
 
 @pytest.mark.usefixtures("suite")

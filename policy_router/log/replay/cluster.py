@@ -6,13 +6,16 @@ and how pieces are merged is the same everywhere, so the place changes no byte o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import CancelledError, Executor
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
-from typing import Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from policy_router.errors import LogError, RequestError, needs_extra
 from policy_router.log.folder import LogFolder
+
+T = TypeVar("T")
 
 LOCAL: Final = "local"
 """The place that is this machine."""
@@ -66,12 +69,25 @@ def _dask_executor(address: str, folder: str) -> Iterator[Executor]:
             client.wait_for_workers(1, timeout=_PATIENCE_SECONDS)
         except TimeoutError:
             raise failed("it has no worker") from None
-        executor = client.get_executor()
         try:
-            yield executor
+            yield _OnDask(client)
         except KilledWorker:
             raise failed("one piece of the log cost several workers their lives") from None
         except (CancelledError, CommClosedError):
             raise failed("its scheduler is lost") from None
-        finally:
-            executor.shutdown(wait=False)
+
+
+class _OnDask(Executor):
+    """Hands work to a cluster.
+
+    The executor that Dask has waits for ever where the scheduler is lost while a result is on its
+    way; Dask's own futures do not.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def submit(self, work: Callable[..., T], /, *values: Any, **options: Any) -> Future[T]:
+        """Begin a piece of work; a future of Dask has a result, and can be cancelled."""
+        made: Future[T] = self._client.submit(partial(work, **options), *values, pure=False)
+        return made

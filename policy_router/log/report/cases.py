@@ -21,9 +21,11 @@ from policy_router.log.entry import (
     LineView,
 )
 from policy_router.log.replay.chunks import Job
-from policy_router.log.replay.decisions import MOST_KEPT, kept_policy
+from policy_router.log.replay.decisions import kept_policy
 from policy_router.log.report.cost_status import CaseCost, Run, cost_of, worst
 
+MOST_CHOICES = 5_000
+"""How many different decisions, each with its steps, a process remembers."""
 NOT_KNOWN: Final = "-"
 """What stands where a line does not say something."""
 
@@ -206,7 +208,7 @@ class CaseReader:
         key = bytes(record.decision), bytes(record.steps), policy.name, policy.revision
         found = self._choices.get(key)
         if found is None:
-            if len(self._choices) >= MOST_KEPT:
+            if len(self._choices) >= MOST_CHOICES:
                 self._choices = {}
             decision, steps = _DECISIONS.decode(key[0]), _STEPS.decode(key[1])
             name, targets = named(decision), _targets(decision)

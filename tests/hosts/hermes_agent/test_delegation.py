@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.session_context import set_session_vars
+
 from policy_router import load
 from policy_router.delegation.tool import tool
 from tests.hosts.common.provider import Asked, Said
 from tests.hosts.hermes_agent.conftest import KEYS, Scene, last_result
+from tests.support.service import until
 
 CODING = {"goal": "Fix the test.", "kind": "coding"}
 
@@ -82,6 +85,22 @@ def test_a_child_that_calls_tools_runs_by_one_decision_to_its_end(scene: Scene) 
     assert len(log.decisions) == 1
     (end,) = log.ends
     assert (end.status, end.input_tokens, end.output_tokens) == ("completed", 40, 10)
+
+
+def test_a_child_in_the_background_runs_on_its_plan(scene: Scene) -> None:
+    set_session_vars(platform="test", async_delivery=True)
+    said = scene.delegate(CODING)
+    assert said["status"] == "dispatched"
+    until(lambda: any("finished" in line for line in written(scene)))
+    assert scene.far.models() == ["large-model"]
+    scene.assert_parent_kept_apart()
+    assert [it.status for it in scene.log().ends] == ["completed"]
+
+
+def written(scene: Scene) -> list[str]:
+    """Return the lines of the log as they are on disk."""
+    files = (scene.home / "policy-router").rglob("*.jsonl")
+    return [line for it in files for line in it.read_text(encoding="utf-8").splitlines()]
 
 
 def test_the_text_of_a_child_arrives_in_pieces(scene: Scene) -> None:
