@@ -22,7 +22,14 @@ import msgspec
 from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
 
-from policy_router.calls.client_fields import HARMLESS, NESTED, NOT_ALLOWED, SAME, WISHES
+from policy_router.calls.client_fields import (
+    HARMLESS,
+    NESTED,
+    NOT_ALLOWED,
+    SAME,
+    WISHES,
+    measured,
+)
 from policy_router.calls.dialects import CHAT, MESSAGES, RESPONSES, wire
 from policy_router.calls.legs import Leg
 from policy_router.domain import Policy
@@ -44,8 +51,13 @@ _NO_MODEL_CALLS: Final = ("embedding", "image", "moderation", "speech", "transcr
 _STATUS: Final = {"bad_request": 400, "policy_unavailable": 503, "log_unavailable": 503}
 _UNAVAILABLE: Final = 503
 """The status of a target that the proxy has left alone."""
-_LITELLM_ONLY: Final = frozenset({"num_retries", "specific_deployment", "model_info"})
+_LITELLM_ONLY: Final = frozenset(
+    {"litellm_credential_name", "model_info", "num_retries", "prompt_id", "specific_deployment"}
+)
 """Fields of LiteLLM that would change which model is called, besides those of others."""
+_INPUT: Final = ("messages", "input", "prompt", "system", "instructions")
+_TOOLS: Final = ("tools", "functions")
+_BYTES_A_TOKEN: Final = 4
 _MOST_CALLS: Final = 10_000
 """So many calls are followed; one whose end is never told is forgotten in the end."""
 
@@ -92,12 +104,11 @@ class PolicyHandler(CustomLogger):
         if call_type not in _APIS:
             raise RefusedError(Refused("other_api", f"no call `{call_type}` is decided here"))
         _check(data)
-        task = wish_of(data.get("model"))
+        task = wish_of(data.get("model")) | _input_of(data)
         if parameters := _wishes(data):
             task["parameters"] = parameters
         request = {**facts_of(self._host, self._facts, key), "task": task}
-        text = str(data.get("messages") or data.get("input") or data.get("prompt") or "")
-        plan = await self._host.plan_async(request, goal=text)
+        plan = await self._host.plan_async(request)
         if isinstance(plan, Refused):
             raise RefusedError(plan)
         return plan
@@ -196,6 +207,13 @@ def _wishes(data: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None:
             wishes[named(name)] = value
     return wishes
+
+
+def _input_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Say how large the input of a call is, and what it needs."""
+    size, has_images = measured([data.get(name) for name in (*_INPUT, *_TOOLS)])
+    needs = ["tools"] * any(data.get(name) for name in _TOOLS) + ["vision"] * has_images
+    return {"input_tokens": -(-size // _BYTES_A_TOKEN), **({"needs": needs} if needs else {})}
 
 
 def _put(data: dict[str, Any], leg: Leg, remaining: Sequence[Leg], api: str) -> None:
