@@ -226,8 +226,9 @@ class Plugin:
         run = self._sessions.get(about.get("child_session_id") or "")
         if run is None:
             return
-        self._sessions = {key: it for key, it in self._sessions.items() if it is not run}
-        self._runs = {key: it for key, it in self._runs.items() if it is not run}
+        for known in (self._sessions, self._runs):  # other threads add to them meanwhile
+            for key in [key for key, it in tuple(known.items()) if it is run]:
+                del known[key]
         if about.get("child_status") != "completed" or run.served is None:
             run.plan.cancelled()
             return

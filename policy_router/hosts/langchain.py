@@ -8,8 +8,8 @@
     agent = create_agent(PolicyModel(), middleware=[PolicyMiddleware("rules/", "policy:coding")])
 
 Before the agent begins, its run is decided; each of its model calls goes along the plan of this
-decision. The agent's own model is never called. The middleware stands last in the list, so that no
-other one goes to another model after a failure; one that does is refused.
+decision. The agent's own model is never called. Another middleware that sets another model, or that
+answers by itself, is refused. One that repeats calls stands after this one.
 """
 
 from __future__ import annotations

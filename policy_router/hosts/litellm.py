@@ -103,7 +103,7 @@ class PolicyHandler(CustomLogger):
     async def _planned(self, key: Any, data: Mapping[str, Any], call_type: str) -> HostPlan:
         if call_type not in _APIS:
             raise RefusedError(Refused("other_api", f"no call `{call_type}` is decided here"))
-        _check(data)
+        _check(data, call_type)
         task = wish_of(data.get("model")) | _input_of(data)
         if parameters := _wishes(data):
             task["parameters"] = parameters
@@ -185,12 +185,14 @@ def caller_of(key: Any) -> dict[str, Any]:
     return {"caller": {name: value for name, value in caller.items() if value}}
 
 
-def _check(data: Mapping[str, Any]) -> None:
+def _check(data: Mapping[str, Any], call_type: str) -> None:
     """Check that a client says nothing that would change what is decided."""
     body = (data.get("proxy_server_request") or {}).get("body") or {}
     for given, value in body.items():
         name = SAME.get(given.casefold(), given)
         is_closed = name in NOT_ALLOWED or name in _LITELLM_ONLY or name.startswith("mock_")
+        if name == "prompt" and call_type == "atext_completion":
+            continue  # the input itself; elsewhere, it is a stored one
         is_harmless = value is None or (name in HARMLESS and value == HARMLESS[name])
         if name != given or (is_closed and not is_harmless):
             words = f"the field `{given}` would change what the policy decides"
