@@ -23,7 +23,7 @@ from policy_router.analysis.proof.asking import (
     Question,
 )
 from policy_router.analysis.proof.sampling import Samples
-from policy_router.analysis.proof.solver import FALSE, TRUE
+from policy_router.analysis.proof.solver import FALSE, TRUE, OutOfReachError
 from policy_router.analysis.proof.walk import Ended, Place
 from policy_router.cel.ast import STRING, Attribute, Node
 from policy_router.cel.condition import Condition
@@ -104,7 +104,6 @@ def suggest(
 
     Raises:
         ModuleNotFoundError: the extra for proofs is not installed.
-        OutOfReachError: the formula is too large.
     """
     gaps = {
         (place, outcome): Gap(item, outcome)
@@ -113,7 +112,11 @@ def suggest(
     }
     if not gaps:
         return Suggestions(policy, (), (), ())
-    return _Search(policy, gaps, moment(now), seconds).found(progress)
+    try:
+        return _Search(policy, gaps, moment(now), seconds).found(progress)
+    except OutOfReachError as problem:
+        cause = Cause(str(problem))
+        return Suggestions(policy, (), (), tuple((gap, cause) for gap in gaps.values()))
 
 
 class _Search:
@@ -228,7 +231,6 @@ class _Reaching:
     def __init__(self, asking: Asking) -> None:
         self._formula, self._walk = asking.formula, asking.walks[0]
         self._policy = self._walk.policy
-        self._entries = {entry.name: entry for entry in self._policy.pool or ()}
         self._rules = {ended.rule.id: ended for ended in self._walk.rules}
         self._forbids = {rule.id: rule for rule in self._policy.forbid}
         self._tried = [[*self._targets(ended)] for ended in self._walk.rules]
@@ -241,9 +243,9 @@ class _Reaching:
             case "rule", _:
                 return self._formula.any(self._rules[item.name].selected.values())
             case "entry", _:
-                return self._selected(self._entries[item.name])
+                return self._selected(self._entry(item))
             case "fallback", _:
-                return self._planned(self._entries[item.name], self._entries[item.text])
+                return self._planned(self._entry(item), item.text)
             case "on_violation", _:
                 return self._violated(self._rules[item.name])
             case "order_by", _:
@@ -252,20 +254,32 @@ class _Reaching:
         name = item.name.removesuffix(f": {kind}") if item.of else item.name
         return self._truth(kind, name, item, is_true=outcome == "true")
 
+    def _entry(self, item: CoverageItem) -> PoolEntry:
+        """Return the entry that something is written in: several may have one name."""
+        assert item.span is not None  # noqa: S101 - what is covered has a place
+        start, source = item.span.start, item.span.source
+        return next(
+            it
+            for it in self._policy.pool or ()
+            if it.span and it.span.source is source and it.span.start <= start < it.span.end
+        )
+
     # What is selected and planned.
 
     def _selected(self, entry: PoolEntry) -> int:
         found = [it for _, place, it in self._walk.ends() if place.entry is entry]
         return self._formula.any(found)
 
-    def _planned(self, entry: PoolEntry, fallback: PoolEntry) -> int:
+    def _planned(self, entry: PoolEntry, name: str) -> int:
         formula, found = self._formula, []
         for ended in self._walk.rules:
-            mine, planned = (
-                formula.any([it for place, it in places.items() if place.entry is wanted])
-                for places, wanted in ((ended.selected, entry), (ended.planned, fallback))
-            )
-            found.append(formula.all((mine, planned)))
+            mine = [it for place, it in ended.selected.items() if place.entry is entry]
+            planned = [
+                it
+                for place, it in ended.planned.items()
+                if place.entry and place.entry.name == name
+            ]
+            found.append(formula.all((formula.any(mine), formula.any(planned))))
         return formula.any(found)
 
     def _violated(self, ended: Ended) -> int:
@@ -314,7 +328,7 @@ class _Reaching:
         return self._formula.all((ended.reached, is_true))
 
     def _truth(self, kind: str, name: str, item: CoverageItem, *, is_true: bool) -> int:
-        condition, contexts = self._looked_at(kind, name)
+        condition, contexts = self._looked_at(kind, name, item)
         if item.leaf is None:
             parts = [(it, self._walk.about(condition, known)) for it, known in contexts]
             return self._either([(where, *found) for where, found in parts], is_true=is_true)
@@ -337,7 +351,7 @@ class _Reaching:
     def _of_part(self, part: Node, condition: Condition, known: Known) -> tuple[int, int]:
         return self._walk.conditions.tree(simplified(part, known), condition)
 
-    def _looked_at(self, kind: str, name: str) -> tuple[Condition, _Contexts]:
+    def _looked_at(self, kind: str, name: str, item: CoverageItem) -> tuple[Condition, _Contexts]:
         """Return a condition, and where it is evaluated."""
         if kind == "variable":
             variable = next(it for it in self._policy.variables if it.name == name)
@@ -353,7 +367,7 @@ class _Reaching:
                 rows = self._ordered(ended)
                 contexts = [(self._formula.all((active, it)), place.known) for place, it in rows]
         else:
-            entry = self._entries[name]
+            entry = self._entry(item)
             condition = entry.allow if kind == "allow" else entry.pick
             contexts = self._of_allow(entry) if kind == "allow" else self._of_pick(entry)
         assert condition is not None  # noqa: S101 - it is covered, so that it is there
