@@ -8,7 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from policy_router.analysis.proof.asking import Answer
-from policy_router.analysis.proof.report import AnalysisReport, ReportedAnswer, ReportedExample
+from policy_router.analysis.proof.report import (
+    AnalysisReport,
+    ReportedAnswer,
+    ReportedCause,
+    ReportedExample,
+)
 from policy_router.cli.formats import sarif_of
 from policy_router.cli.terminal import counted, out, out_bytes
 from policy_router.diagnostics.model import printable
@@ -66,7 +71,7 @@ def _shown(each: ReportedAnswer) -> Iterator[str]:
         yield from _wrapped(f"          due to {each.due_to}", 12)
     if each.cause:
         at = f", {_at(each.cause.place)}" if each.cause.place else ""
-        yield from _wrapped(f"          because of {each.cause.text}{at}", 12)
+        yield from _wrapped(f"          {_because(each.cause, '')}{at}", 12)
     if each.example:
         yield from _example(each.example)
 
@@ -77,6 +82,11 @@ def _example(example: ReportedExample) -> Iterator[str]:
     for number, decision in enumerate(example.decisions):
         word = ("old: ", "new: ")[number] if len(example.decisions) > 1 else ""
         yield from _wrapped(f"          {word}{_decided(decision)}", 12)
+
+
+def _because(cause: ReportedCause, mark: str) -> str:
+    """Return why a question is undecided: an expression has a place, and a reason is a clause."""
+    return f"because of {mark}{cause.text}{mark}" if cause.place else f"because {cause.text}"
 
 
 def _decided(decision: Any) -> str:
@@ -157,7 +167,7 @@ def _row(each: ReportedAnswer) -> str:
         decided = " → ".join(map(_decided, each.example.decisions))
         example = f"`{flow(each.example.request)}`: {decided}"
     elif each.cause:
-        example = f"because of `{each.cause.text}`"
+        example = _because(each.cause, "`")
     text = f"{each.text} ({each.due_to})" if each.due_to else each.text
     return f"| {_word(each)} | {_cell(text)} | {_cell(example)} |"
 

@@ -10,16 +10,18 @@ from pathlib import Path
 
 from policy_router.analysis import (
     Coverages,
+    PolicyTestStatus,
     SuiteResult,
     run_tests,
 )
 from policy_router.analysis.drafting import suite_of
 from policy_router.analysis.mutation import Mutant, chosen
-from policy_router.analysis.suites import Suite
+from policy_router.analysis.running import Wanted
+from policy_router.analysis.suites import Suite, suite_files
 from policy_router.analysis.trials import Memory, Trial, survivors_of
 from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS, USAGE
 from policy_router.cli.inputs import UsageError, existing, read_policy, read_requests
-from policy_router.cli.options import LOG, add_format, add_now, number
+from policy_router.cli.options import LOG, add_format, add_now, example_time, number
 from policy_router.cli.terminal import Bar, counted, err, out
 from policy_router.cli.test_reports import REPORTS, Mutation, coverages_of
 from policy_router.decision.evaluator import decide
@@ -27,8 +29,10 @@ from policy_router.decision.record import DecisionRecord
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
 from policy_router.log.entry import Kind
+from policy_router.policy.yaml import flow
 
 _HERE = "."
+_OTHERS = frozenset({"junit", "github"})
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +65,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="make N small changes, or all there are, and list those that no test notices",
     )
     parser.add_argument(
+        "--prove",
+        action="store_true",
+        help="with --mutate: ask for a request that shows each of these changes",
+    )
+    parser.add_argument(
         "--seed", metavar="N", type=number, default=1, help="with --mutate: of the choice of N"
     )
     parser.add_argument(
@@ -73,6 +82,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--resume",
         metavar="FILE",
         help="with --mutate: keep in FILE what was tried, and go on from there",
+    )
+    parser.add_argument(
+        "--suggest",
+        action="store_true",
+        help="print tests for what no test looks at, with today's decisions to confirm",
     )
     _add_new(parser)
     add_format(parser, "junit", "github")
@@ -97,21 +111,22 @@ def run(options: argparse.Namespace) -> int:
     if options.new is not None:
         out(_new(options))
         return GOOD
-    if options.mutate is None and (options.resume or options.workers):
-        raise UsageError("--resume and --workers need --mutate")
+    if options.mutate is None and (options.resume or options.workers or options.prove):
+        raise UsageError("--prove, --resume and --workers need --mutate")
     if options.log is not None:
         raise UsageError("--log needs --new and the id of a decision")
-    if options.is_now_given:
-        raise UsageError("--now needs --new: tests have a `now` of their own")
+    if options.is_now_given and not (options.prove or options.suggest):
+        raise UsageError("--now needs --new, --prove or --suggest: tests have a `now` of their own")
+    if options.suggest:
+        return _suggest(options)
     options.coverages = None
     options.mutations = []
     if options.coverage or options.threshold is not None:
         options.coverages = Coverages()
-    part = (options.only or "").casefold()
     paths = [existing(path) for path in options.paths]
     found = run_tests(
         *paths,
-        wanted=lambda test: part in test.name.casefold(),
+        wanted=_wanted(options),
         fail_fast=options.fail_fast,
         coverages=options.coverages,
     )
@@ -124,6 +139,41 @@ def run(options: argparse.Namespace) -> int:
         return USAGE
     is_good = all(result.passed for result in results)
     return GOOD if is_good and _covers_enough(options) else POLICY_ERRORS
+
+
+def _suggest(options: argparse.Namespace) -> int:
+    """Run the tests, and print further ones for what they do not cover."""
+    from policy_router.cli.suggestions import suggested, write
+
+    if options.mutate is not None or options.threshold is not None or options.format in _OTHERS:
+        raise UsageError("--suggest takes no --mutate and no --threshold; it prints human or json")
+    # A file that the output is directed into is there already, and empty.
+    paths = [existing(path) for path in options.paths]
+    suites = {path: [it for it in suite_files(path) if not _is_empty(it)] for path in paths}
+    untested = [path for path in paths if not suites[path]]
+    coverages = Coverages()
+    files = [file for found in suites.values() for file in found]
+    results = [*run_tests(*files, wanted=_wanted(options), coverages=coverages)]
+    for result in results:
+        if not result.suite.usable:
+            err(result.suite.found.to_text())
+        elif not result.passed:
+            failed = counted(result.count(PolicyTestStatus.FAILED), "test")
+            err(f"policy-router: {printable(result.suite.path)}: {failed} failed")
+    policies = [(path, read_policy(path, is_strict=False)) for path in untested]
+    with Bar("asked", is_quiet=options.quiet) as bar:
+        write(suggested(results, coverages, policies, example_time(options), bar), options.format)
+    return GOOD if all(result.passed for result in results) else POLICY_ERRORS
+
+
+def _is_empty(file: Path) -> bool:
+    return file.is_file() and not file.stat().st_size
+
+
+def _wanted(options: argparse.Namespace) -> Wanted:
+    """Return what tells which tests to run."""
+    part = (options.only or "").casefold()
+    return lambda test: part in test.name.casefold()
 
 
 def _mutated(found: Iterable[SuiteResult], options: argparse.Namespace) -> Iterator[SuiteResult]:
@@ -143,7 +193,30 @@ def _mutated(found: Iterable[SuiteResult], options: argparse.Namespace) -> Itera
             replace(it.suite, tests=tuple(each.test for each in it.results)) for it in results
         ]
         lasting = _surviving(suites, tried, options)
-        options.mutations.append(Mutation(path, len(tried), lasting))
+        shown = _shown_by(policy, lasting, options) if options.prove else ()
+        options.mutations.append(Mutation(path, len(tried), lasting, shown))
+
+
+def _shown_by(
+    policy: Policy, lasting: list[Mutant], options: argparse.Namespace
+) -> tuple[str, ...]:
+    """Say of each change that no test notices which request shows it, if any does."""
+    from policy_router.analysis.proof.asking import Answer
+    from policy_router.analysis.proof.comparing import compare
+
+    found = []
+    with Bar("asked", is_quiet=options.quiet) as bar:
+        for number, mutant in enumerate(lasting, start=1):
+            comparison = compare(policy, mutant.policy, now=example_time(options))
+            answered = comparison.answered(mutant.name)
+            if answered.example is not None:
+                found.append(f"shown by {flow(answered.example.request)}")
+            elif answered.answer is Answer.NEVER:
+                found.append("no request has another target or other fallbacks by it")
+            else:
+                found.append("undecided")
+            bar(number, len(lasting))
+    return tuple(found)
 
 
 def _surviving(

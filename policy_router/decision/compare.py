@@ -191,8 +191,17 @@ def _candidates(step: Step) -> Sequence[Candidate]:
 
 def _spelt(candidate: Candidate) -> str:
     name = candidate.model if isinstance(candidate.entry, UnsetType) else candidate.entry
-    if candidate.forbid:
-        return f"forbid rule `{candidate.forbid}`"
-    if candidate.code is ReasonCode.NOT_ALLOWED:
-        return f"`allow` of `{name}`"
-    return f"{candidate.code} of `{name}`"
+    return spelt_guard(candidate.code or "", name or "", candidate.forbid or None)
+
+
+def spelt_guard(code: str, name: str, forbid: str | None) -> str:
+    """Return how a guard is called that rejects a target.
+
+    Args:
+        code: why the target is rejected.
+        name: the name of its entry, or its model.
+        forbid: the id of the forbid rule; None for another guard.
+    """
+    if forbid:
+        return f"forbid rule `{forbid}`"
+    return f"`allow` of `{name}`" if code == ReasonCode.NOT_ALLOWED else f"{code} of `{name}`"

@@ -255,6 +255,18 @@ def test_changes_that_no_test_notices_are_listed(run: Run, suite: Path) -> None:
     }
 
 
+def test_a_change_that_no_test_notices_is_shown_by_a_request(run: Run, suite: Path) -> None:
+    good(suite)
+    words = ("test", "acme.yaml", "--mutate", "--prove", "--now", "2026-01-31T09:00:00Z")
+    ran = run("-q", *words)
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    place = lines.index("  acme.yaml:11:27: allow of large: 2 is 3")
+    assert lines[place + 1].startswith("    shown by {")
+    (only,) = json.loads(run(*words, "--format", "json").out)["mutation"]
+    assert all(it["shown_by"].startswith("shown by {") for it in only["unnoticed"])
+
+
 @pytest.mark.usefixtures("suite")
 def test_nothing_is_changed_where_a_test_fails(run: Run) -> None:
     ran = run("test", "acme.yaml", "--mutate")
@@ -302,7 +314,7 @@ def test_new_tests_want_one_policy_or_a_log(run: Run) -> None:
     )
     ran = run("test", "--now", "2026-01-31T09:00:00Z")
     assert ran.code == 2
-    assert ran.err == "policy-router: --now needs --new: tests have a `now` of their own\n"
+    assert "--now needs --new or --prove: tests have a `now` of their own\n" in ran.err
     assert run("test", "a.yaml", "b.yaml", "--new", "x").err == (
         "policy-router: --new is about one policy\n"
     )

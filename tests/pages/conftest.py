@@ -23,7 +23,7 @@ COUNT: Final = 400
 """How many decisions the log of the year has."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright's loop runs as long, and others want to run theirs
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium: apt-get install chromium")

@@ -21,6 +21,7 @@ from policy_router.analysis.proof.asking import Answer, Asking
 from policy_router.analysis.proof.solver import FALSE
 from policy_router.analysis.proof.walk import Walk
 from policy_router.cel.evaluate import Truth
+from policy_router.decision.prepared import Prepared
 from policy_router.decision.request import moment
 from policy_router.domain import Level
 from tests.property.random_policies import PolicyMaker
@@ -69,6 +70,11 @@ def check_never(policy: Policy, requests: Iterable[Plain], found: Found) -> None
         found.decisions += 1
         happened = {*events.of(outcome)} - {key for key in proved if key[0] == "forbid"}
         found.wrong += [f"{key} never happens, and did" for key in happened & proved]
+        for rule in policy.forbid:
+            if ("forbid", rule.id) in proved:
+                other = Outcome.of_other(policy.prepared(Prepared).without(rule), outcome)
+                if other.runs != outcome.runs:
+                    found.wrong.append(f"{rule.id} never makes a difference, and did")
 
 
 def check_decisions(policy: Policy, requests: Iterable[Plain], found: Found) -> None:

@@ -234,6 +234,24 @@ def test_a_condition_that_can_fail_says_so() -> None:
     assert found.answered.example.request == {}
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "parent.depth + 1 > parent.depth",
+        "parent.depth - 1 > parent.depth",
+        "task.index > parent.depth && parent.depth > task.index + 1",
+    ],
+)
+def test_a_number_may_be_compared_with_what_follows_from_it(condition: str) -> None:
+    rule = json.dumps([{"use": "config", "when": condition}])
+    found = answers(f"model: a\npool: [{{model: a}}]\nprecedence: {rule}")
+    selects = found["precedence rule `config` selects a target"].answered
+    if condition.startswith("parent.depth + 1"):
+        assert selects.answer is Answer.CAN
+    else:
+        assert selects.answer is not Answer.CAN
+
+
 def test_what_is_not_understood_is_undecided_and_names_the_expression() -> None:
     condition = "has(budget.spent_usd) && budget.spent_usd * budget.spent_usd == 2.0"
     rule = f"{{id: odd, use: config, when: '{condition}'}}"
@@ -365,6 +383,30 @@ def test_a_difference_is_found_in_its_ways(old: str, new: str, wanted: set[str])
 def test_other_fallbacks_are_a_difference_of_their_own() -> None:
     planned = HOME.replace("fallback: [near]", "fallback: []")
     assert ways(compared(HOME, planned)) == {"fallbacks"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "way", "wanted"),
+    [
+        ("fallback: [near]", "fallback: []", "fallbacks", "`fallback` of `far`"),
+        (
+            "precedence: strict",
+            "forbid: [{id: home, when: 'target.provider == \"q\"'}]\nprecedence: strict",
+            "fallbacks",
+            "forbid rule `home`",
+        ),
+        ("provider: q", "provider: q, allow: 'false'", "fallbacks", "`allow` of `near`"),
+        ("price: {output: 1.0}", "price: {output: 2.0}", "dearer", "the price of `far`"),
+    ],
+)
+def test_a_difference_of_one_target_is_due_to_its_plan_or_its_price(
+    old: str, new: str, way: str, wanted: str
+) -> None:
+    before = HOME.replace("name: far,", "name: far, price: {output: 1.0},")
+    after = before.replace(old, new)
+    assert compared(before, after).found(way).due_to == wanted
+    if way == "fallbacks" and wanted != "`fallback` of `far`":
+        assert compared(after, before).found(way).due_to == f"no longer {wanted}"
 
 
 def test_another_order_of_fallbacks_is_found() -> None:

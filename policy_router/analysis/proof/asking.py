@@ -278,7 +278,7 @@ class Asking:
                     cause = cause or _cause_of(opaque)
             for path, term in [*self.names.terms.items()]:
                 if self._learn_of_term(model, path, term, evaluation):
-                    cause = cause or Cause(f"what is asked of `{path}`")
+                    cause = cause or Cause(f"what is asked of `{path}` is not understood")
         return cause
 
     def _learn(self, model: list[int], opaque: Opaque, evaluation: Evaluation) -> bool:
@@ -349,13 +349,15 @@ def _equal(term: Any, value: Any) -> int:
     return TRUE if term == value else FALSE
 
 
-_UNKNOWN: Final = "the lists of a request, or the order of candidates, are not followed so far"
+_UNKNOWN: Final = (
+    "lists, the order of candidates, or numbers that depend on one another are not followed so far"
+)
 
 
 def _cause_of(opaque: Opaque) -> Cause:
     condition = opaque.condition
     if condition is None:
-        return Cause("an expression")
+        return Cause("an expression is not understood")
     text = condition.text_of(opaque.node) or condition.text
     return Cause(" ".join(text.split()), condition.span)
 

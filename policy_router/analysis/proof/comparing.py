@@ -14,6 +14,7 @@ from policy_router.analysis.proof.asking import (
     Asking,
     Cause,
     Confirm,
+    Example,
     Progress,
     Question,
 )
@@ -21,8 +22,8 @@ from policy_router.analysis.proof.sampling import Samples
 from policy_router.analysis.proof.solver import FALSE, TRUE
 from policy_router.analysis.proof.walk import Ended, Place, Walk
 from policy_router.cel.ast import Literal, Node
-from policy_router.decision.compare import cause
-from policy_router.decision.evaluator import decide
+from policy_router.decision.compare import cause, spelt_guard
+from policy_router.decision.evaluator import admission, decide, wishes_of
 from policy_router.decision.prepared import Candidate
 from policy_router.decision.request import moment
 from policy_router.domain import Policy, PoolEntry, Price
@@ -142,8 +143,48 @@ def _difference(asking: Asking, question: Question) -> DecisionDifference:
         answered = Answered(name, Answer.UNDECIDED, cause=Cause(reason))
     due_to = None
     if answered.example is not None:
-        due_to = cause(*answered.example.records)
+        due_to = _due_to(asking, answered.example)
     return DecisionDifference(name, answered, due_to)
+
+
+def _due_to(asking: Asking, example: Example) -> str:
+    """Return what tells two decisions apart; where they have one target, its plan or its price."""
+    outcomes = asking.outcomes(example.request, moment(example.now))
+    assert outcomes is not None  # noqa: S101 - it is an example
+    if _has_other_fallbacks(outcomes):
+        return _due_to_plan(*outcomes)
+    if _is_dearer(outcomes) and not _is_moved(outcomes):
+        return f"the price of `{outcomes[1].runs[0].name}`"
+    return cause(*example.records)
+
+
+def _due_to_plan(old: Outcome, new: Outcome) -> str:
+    """Return why two decisions have other fallbacks: a guard, or what the policies plan."""
+    lost = _rejected(old, new)
+    if lost is not None:
+        return lost
+    found = _rejected(new, old)
+    if found is not None:
+        return f"no longer {found}"
+    selected = new.runs[0]
+    if selected.entry is None or new.ending.others or old.ending.others:
+        return f"rule `{new.rule}`"
+    return f"`fallback` of `{selected.name}`"
+
+
+def _rejected(one: Outcome, other: Outcome) -> str | None:
+    """Return which guard keeps a fallback of one decision from the plan of another one."""
+    evaluation, selected, rule = other.evaluation, other.runs[0], other.ending.rule
+    if selected.entry is None or rule is None:
+        return None
+    missing = {it.name for it in one.runs[1:]} - {it.name for it in other.runs}
+    for entry in evaluation.prepared.offer(selected.entry).fallback:
+        candidate = evaluation.candidate(entry, selected.level)
+        found = admission(evaluation, candidate, wishes_of(evaluation), in_pool=rule.in_pool)
+        if entry.name in missing and found is not None:
+            forbid = found.forbid.id if found.forbid else None
+            return spelt_guard(found.code, entry.name, forbid)
+    return None
 
 
 class _Comparer:

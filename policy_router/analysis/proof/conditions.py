@@ -9,17 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from policy_router.analysis.proof.names import ELEMENT, Names, Seen, conditions_of
+from policy_router.analysis.proof.names import ELEMENT, Names, Seen
 from policy_router.analysis.proof.numbers import MonotoneNumbers, node_name
 from policy_router.analysis.proof.solver import FALSE, TRUE, Formula
-from policy_router.analysis.proof.terms import INT_MAX, INT_MIN, Items, Number, Text
+from policy_router.analysis.proof.terms import Items, Number, Text
+from policy_router.analysis.proof.trees import (
+    MOST_PIECES,
+    SIGNS,
+    Truths,
+    Values,
+    bool_of,
+    chosen,
+    constant_of,
+    is_safe,
+    may_exceed_decision,
+    name_of,
+    opened,
+    parts_of,
+    range_of,
+    size_of,
+    written,
+)
 from policy_router.analysis.proof.visits import Visits
 from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
-    DURATION,
     INT,
     STRING,
     STRINGS,
@@ -42,23 +58,15 @@ from policy_router.cel.condition import Condition
 from policy_router.cel.evaluate import (
     FAILURE,
     MAX_ELEMENTS,
-    MAX_ELEMENTS_OF_DECISION,
     Program,
     frame_of,
 )
 from policy_router.cel.simplify import literal, simplified
-from policy_router.cel.timestamps import Duration, Timestamp
+from policy_router.cel.timestamps import Timestamp
 from policy_router.cel.vocabulary import MAX_ITEMS
 from policy_router.domain import Policy
-from policy_router.policy.truth import RANGES
-
-Truths: TypeAlias = tuple[int, int]
-"""Whether a condition is true, and whether it is false."""
-Values: TypeAlias = list[tuple[int, Any]]
-"""What an expression comes to, each with where; nowhere else it has a value. One holds at most."""
 
 MOST_CASES: Final = 64
-_MOST_PIECES: Final = 2_000
 _MOST_ELEMENTS: Final = 8
 _MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _TEXT_TESTS: Final[Mapping[str, Callable[[str, str], bool]]] = {
@@ -66,14 +74,6 @@ _TEXT_TESTS: Final[Mapping[str, Callable[[str, str], bool]]] = {
     "endsWith": str.endswith,
     "contains": str.__contains__,
 }
-_SAFE: Final = frozenset(
-    {
-        *("&&", "||", "!", "?:", "==", "!=", "<", "<=", ">", ">=", "in", "size", "startsWith"),
-        *("endsWith", "contains", "matches", "lowerAscii", "upperAscii", "trim", "bucket"),
-        *("sets.contains", "sets.intersects", "math.least", "math.greatest", "string", "double"),
-    }
-)
-"""What has a value wherever its operands have one; ``double`` of a text is none of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Conditions:
             default=0,
         )
         self._visits = Visits(self._variables, max(MAX_ITEMS, longest))
-        self._is_scarce = _may_exceed_decision(policy)
+        self._is_scarce = may_exceed_decision(policy)
         self._about: Condition | None = None
 
     def condition(self, condition: Condition) -> Truths:
@@ -179,8 +179,8 @@ class Conditions:
         if node.path.startswith("variables."):
             return self._variable(node.path)
         seen = self.names.seen(self.policy, node.path)
-        true = self.formula.any([self._both(it.where, _bool(it)) for it in seen])
-        false = self.formula.any([self._both(it.where, -_bool(it)) for it in seen])
+        true = self.formula.any([self._both(it.where, bool_of(it)) for it in seen])
+        false = self.formula.any([self._both(it.where, -bool_of(it)) for it in seen])
         return true, false
 
     def _variable(self, path: str) -> Truths:
@@ -268,7 +268,7 @@ class Conditions:
             )
         if isinstance(two, Text | Number):
             return self.comparison(_MIRRORED[sign], two, one)
-        return TRUE if _SIGNS[sign](one, two) else FALSE
+        return TRUE if SIGNS[sign](one, two) else FALSE
 
     def _of_text(self, sign: str, text: Text, word: str) -> int:
         if sign in {"==", "!="}:
@@ -348,13 +348,13 @@ class Conditions:
 
     def _is_in_loop(self, item: Node, items: Loop, node: Apply) -> Truths:
         """Understand whether something is in a list that a loop makes."""
-        if self.may_fail(_opened(items)) or item.type != STRING:
+        if self.may_fail(opened(items)) or item.type != STRING:
             return self._opaque(node)
         if items.macro == "map":
             equal = Apply(BOOL, 0, 0, "==", (items.body, item))
             return self.truth(replace(items, type=BOOL, macro="exists", body=equal))
         is_there = Apply(BOOL, 0, 0, "in", (item, items.source))
-        is_kept = _written(items.body, {items.variable: item})
+        is_kept = written(items.body, {items.variable: item})
         return self.truth(Apply(BOOL, 0, 0, "&&", (is_there, is_kept)))
 
     def _is_one_of(self, value: Any, words: Any) -> int:
@@ -422,7 +422,7 @@ class Conditions:
                 return None if self._may_run_out(tree) else self.lists(tree)
             case Attribute():
                 return [
-                    (it.where, _parts(it.value)) for it in self.names.seen(self.policy, node.path)
+                    (it.where, parts_of(it.value)) for it in self.names.seen(self.policy, node.path)
                 ]
             case Bind():
                 body = self._bound(node)
@@ -430,7 +430,7 @@ class Conditions:
             case Apply(function="?:"):
                 test, *branches = node.arguments
                 one, two = (self.lists(it) for it in branches)
-                return _chosen(self.formula, self.truth(test), one, two)
+                return chosen(self.formula, self.truth(test), one, two)
             case Apply(function="+"):
                 one, two = (self.lists(it) for it in node.arguments)
                 if one is None or two is None or len(one) * len(two) > MOST_CASES:
@@ -464,12 +464,12 @@ class Conditions:
         inner = node.source
         if not isinstance(inner, Loop) or node.macro not in {"all", "exists"}:
             return None
-        if inner.macro not in {"map", "filter"} or self.may_fail(_opened(inner)):
+        if inner.macro not in {"map", "filter"} or self.may_fail(opened(inner)):
             return None
         if inner.macro == "map":
-            body = _written(node.body, {node.variable: inner.body})
+            body = written(node.body, {node.variable: inner.body})
         else:
-            here = _written(node.body, {node.variable: LoopVariable(STRING, 0, 0, inner.variable)})
+            here = written(node.body, {node.variable: LoopVariable(STRING, 0, 0, inner.variable)})
             kept = inner.body
             if node.macro == "exists":
                 body = Apply(BOOL, 0, 0, "&&", (kept, here))
@@ -478,7 +478,7 @@ class Conditions:
         return replace(node, variable=inner.variable, source=inner.source, body=body)
 
     def _walked(self, node: Loop, parts: Sequence[Items | Node]) -> Truths | None:
-        if _size(node.body) > _MOST_PIECES:
+        if size_of(node.body) > MOST_PIECES:
             return None
         if node.macro == "exists_one":
             only = parts[0] if len(parts) == 1 else None
@@ -506,12 +506,12 @@ class Conditions:
 
     def _at(self, node: Loop, element: Node) -> Truths:
         """Return what the body of a loop comes to for an element."""
-        return self.truth(simplified(_written(node.body, {node.variable: element}), {}))
+        return self.truth(simplified(written(node.body, {node.variable: element}), {}))
 
     def _some_of(self, node: Loop, items: Items, side: int) -> Truths:
         """Return whether the body is so for an element, and whether it is not for any."""
         formula = self.formula
-        is_total = not self.may_fail(_opened(node))
+        is_total = not self.may_fail(opened(node))
         true = formula.new()
         false = -true if is_total else formula.new()
         instances = self._instances(node, items)
@@ -535,15 +535,15 @@ class Conditions:
         found = [(items.has(word), self._at(node, literal(word))) for word in [*items.words]]
         named = [it for it in items.elements if it[0].name in self.names.terms][:_MOST_ELEMENTS]
         for text, is_in in named:
-            if not text.name.startswith(ELEMENT) or len(found) < _MOST_PIECES:
-                found.append((is_in, self._at(node, _named(text))))
+            if not text.name.startswith(ELEMENT) or len(found) < MOST_PIECES:
+                found.append((is_in, self._at(node, name_of(text))))
         return found
 
     def _exactly_one(self, node: Loop, items: Items) -> Truths:
         formula = self.formula
         true, false = formula.new(), formula.new()
         formula.add(-true, -false)
-        if not self.may_fail(_opened(node)):
+        if not self.may_fail(opened(node)):
             formula.add(true, false)
         words = self._instances(node, items)
         name, is_in = self.names.element(items)
@@ -606,7 +606,7 @@ class Conditions:
             case "?:":
                 test, *branches = node.arguments
                 one, two = (self.values(it) for it in branches)
-                return _chosen(self.formula, self.truth(test), one, two)
+                return chosen(self.formula, self.truth(test), one, two)
             case "[]":
                 return self._element(node)
             case "size":
@@ -687,7 +687,7 @@ class Conditions:
         """Return a value that follows from one name of the request."""
         source = self.source_of(node)
         if source is None:
-            constant = _constant(node)
+            constant = constant_of(node)
             return constant if constant is not None else self._loose(node)
         term, run = source
         if isinstance(term, Items) or node.type in {DOUBLE, TIMESTAMP}:
@@ -705,7 +705,7 @@ class Conditions:
             defined = term.asks(("fails", node), lambda value: run(value) is not FAILURE)
         if node.type == STRING:
             return [(defined, Text(self.formula, node_name(node), derive))]
-        return [(defined, Number(self.formula, node_name(node), *_range(node), derive))]
+        return [(defined, Number(self.formula, node_name(node), *range_of(node), derive))]
 
     def _loose(self, node: Apply) -> Values | None:
         """Return a whole number or text of which only the range is known."""
@@ -727,13 +727,13 @@ class Conditions:
 
         if node.type == STRING:
             return [(defined, Text(self.formula, node_name(node), derive))]
-        return [(defined, Number(self.formula, node_name(node), *_range(node), derive))]
+        return [(defined, Number(self.formula, node_name(node), *range_of(node), derive))]
 
     # What is not understood.
 
     def _opaque(self, node: Node) -> Truths:
         """Return what a piece comes to that may come to anything."""
-        constant = _constant(node)
+        constant = constant_of(node)
         if constant is not None:
             if not constant:
                 return FALSE, FALSE
@@ -809,135 +809,10 @@ class Conditions:
             case Loop():
                 return self._may_run_out(node) or any(map(fails, node.children()))
             case Apply():
-                return not _is_safe(node) or any(map(fails, node.arguments))
+                return not is_safe(node) or any(map(fails, node.arguments))
         return any(map(fails, node.children()))
 
     def _bound(self, node: Bind) -> Node | None:
         """Return the body of a binding with the value in place of the name."""
-        body = _written(node.body, {node.name: node.value})
-        return body if _size(body) <= _MOST_PIECES else None
-
-
-_SIGNS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
-    "==": lambda one, two: one == two,
-    "!=": lambda one, two: one != two,
-    "<": lambda one, two: one < two,
-    "<=": lambda one, two: one <= two,
-    ">": lambda one, two: one > two,
-    ">=": lambda one, two: one >= two,
-}
-_ANY_TEXT: Final = literal("")
-_ARITHMETIC: Final = frozenset({"+", "-", "*", "/", "neg"})
-
-
-def _is_safe(node: Apply) -> bool:
-    """Tell whether a function has a value wherever its arguments have one."""
-    first = node.arguments[0].type
-    if node.function == "double":
-        return first != STRING
-    if node.function.startswith("math."):
-        return first.name != "list"
-    if node.function.startswith("get"):
-        return len(node.arguments) == 1 or _is_zone(node)
-    return node.function in _SAFE or (node.type == DOUBLE and node.function in _ARITHMETIC)
-
-
-def _is_zone(node: Apply) -> bool:
-    """Tell whether an accessor of a time has a constant zone, and a good one."""
-    some = Apply(TIMESTAMP, 0, 0, "timestamp", (literal("2000-01-01T00:00:00Z"),))
-    at = replace(node, arguments=(some, node.arguments[1]))
-    found = _constant(at) if node.arguments[0].type == TIMESTAMP else None
-    return bool(found)
-
-
-def _may_exceed_decision(policy: Policy) -> bool:
-    """Tell whether the loops of all conditions could use up the budget of a decision."""
-    candidates = (len(policy.pool or ()) + 1) * len(policy.precedence)
-    elements = 0
-    for condition in conditions_of(policy):
-        loops = sum(isinstance(part, Loop) for part in walk(condition.tree))
-        aimed = any(path.startswith("target.") for path in condition.reads)
-        visited = min(loops * MAX_ITEMS, MAX_ELEMENTS) if loops < 2 else MAX_ELEMENTS  # noqa: PLR2004 - may be nested
-        elements += visited * (candidates if aimed else 1) if loops else 0
-    return elements >= MAX_ELEMENTS_OF_DECISION
-
-
-def _opened(loop: Loop) -> Node:
-    """Return the body of a loop with any text for its variable."""
-    return _written(loop.body, {loop.variable: _ANY_TEXT})
-
-
-def _bool(seen: Seen) -> int:
-    if isinstance(seen.value, bool):
-        return TRUE if seen.value else FALSE
-    return int(seen.value)
-
-
-def _parts(value: Any) -> tuple[Items | Node, ...]:
-    """Return the parts of a list that a policy sees: a term, or the default of a fact."""
-    return (value,) if isinstance(value, Items) else tuple(map(literal, value))
-
-
-def _named(text: Text | Number) -> Attribute:
-    return Attribute(STRING, 0, 0, text.name)
-
-
-def _chosen(
-    formula: Formula, test: Truths, one: list[Any] | None, two: list[Any] | None
-) -> list[Any] | None:
-    if one is None or two is None:
-        return None
-    return [
-        *((formula.all((test[0], where)), value) for where, value in one),
-        *((formula.all((test[1], where)), value) for where, value in two),
-    ]
-
-
-def _constant(node: Node) -> Values | None:
-    """Return what an expression without names comes to; nothing where it fails."""
-    if any(isinstance(it, Attribute | Present | LoopVariable | BoundName) for it in walk(node)):
-        return None
-    outcome = Program(node).evaluate(frame_of({}))
-    if outcome is FAILURE:
-        return []
-    if isinstance(outcome, Timestamp | Duration):
-        outcome = outcome.ticks
-    return None if isinstance(outcome, tuple) else [(TRUE, outcome)]
-
-
-def _range(node: Apply) -> tuple[int, int]:
-    """Return between which numbers a whole number is."""
-    domain = RANGES.get(node.function)
-    if domain is None or node.arguments[0].type == DURATION:
-        return INT_MIN, INT_MAX
-    low = INT_MIN if domain.low is None else domain.low
-    return low, INT_MAX if domain.high is None else domain.high
-
-
-def _size(node: Node) -> int:
-    """Return how many pieces a tree has, as far as that matters."""
-    count = 0
-    for _ in walk(node):
-        count += 1
-        if count > _MOST_PIECES:
-            break
-    return count
-
-
-def _written(node: Node, names: Mapping[str, Node]) -> Node:
-    """Write expressions in place of loop variables and bound names."""
-    match node:
-        case LoopVariable() | BoundName():
-            return names.get(node.name, node)
-        case Apply():
-            return replace(node, arguments=tuple([_written(it, names) for it in node.arguments]))
-        case ListOf():
-            return replace(node, items=tuple([_written(it, names) for it in node.items]))
-        case Loop():
-            inner = {key: it for key, it in names.items() if key != node.variable}
-            source, body = _written(node.source, names), _written(node.body, inner)
-            return replace(node, source=source, body=body)
-        case Bind():
-            inner = {key: it for key, it in names.items() if key != node.name}
-            return replace(node, value=_written(node.value, names), body=_written(node.body, inner))
-    return node
+        body = written(node.body, {node.name: node.value})
+        return body if size_of(body) <= MOST_PIECES else None

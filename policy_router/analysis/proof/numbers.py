@@ -14,7 +14,8 @@ from policy_router.analysis.proof.terms import INT_MAX, INT_MIN, Number
 from policy_router.cel.ast import INT, Apply, Node
 
 if TYPE_CHECKING:
-    from policy_router.analysis.proof.conditions import Conditions, Values
+    from policy_router.analysis.proof.conditions import Conditions
+    from policy_router.analysis.proof.trees import Values
 
 
 def node_name(node: Node) -> str:

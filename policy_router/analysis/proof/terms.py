@@ -205,6 +205,7 @@ class Number:
         self._at_most: dict[Any, int] = {}
         self._formula, self._derive = formula, derive
         self._twins: list[tuple[Number, int, int]] = []
+        self._is_asked = False
 
     def at_most(self, bound: Any) -> int:
         """Return whether it is a number or less."""
@@ -217,6 +218,8 @@ class Number:
         return self._new_bound(bound) if found is None else found
 
     def _new_bound(self, bound: Any) -> int:
+        # A twin may follow from this number, as `n + 1` from `n`, and ask for another bound.
+        is_first, self._is_asked = not self._is_asked, True
         formula = self._formula
         if self._derive is not None:
             literal = self._derive(("<=", bound), lambda value: value <= bound)
@@ -229,9 +232,10 @@ class Number:
             formula.add(-literal, self._at_most[self.bounds[place]])
         insort(self.bounds, bound)
         self._at_most[bound] = literal
-        for other, less, more in self._twins:
+        for other, less, more in self._twins if is_first else ():
             self._link(other, less, more, bound)
             other.at_most(bound)
+        self._is_asked = not is_first
         return literal
 
     def literal_of(self, bound: Any) -> int:

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from policy_router.analysis.proof.conditions import Conditions, Truths
+from policy_router.analysis.proof.conditions import Conditions
 from policy_router.analysis.proof.names import Names, conditions_of
 from policy_router.analysis.proof.solver import FALSE, TRUE, Formula
 from policy_router.analysis.proof.terms import Number, Text
+from policy_router.analysis.proof.trees import Truths
 from policy_router.analysis.proof.wishes import Wish, Wishes
 from policy_router.cel.ast import STRING, Attribute, Literal, Node
 from policy_router.cel.condition import Condition

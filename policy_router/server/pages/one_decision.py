@@ -224,9 +224,8 @@ class OneDecision:
         asked.options()
         lines = await in_thread(self._known.lines_of, decision_id)
         if lines is None:
-            raise Problem(
-                404, "unknown_decision", "a line of the decision is not in the log any more"
-            )
+            detail = "a line of the decision is not in the log any more"
+            raise Problem(404, "unknown_decision", detail)
         writer, line = lines[0]
         seq = LogEntry.from_json(line).seq
         try:
