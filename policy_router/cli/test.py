@@ -9,9 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from policy_router.analysis import (
+    Coverage,
     Coverages,
     SuiteResult,
+    read_suite,
+    run_suite,
     run_tests,
+    suite_files,
 )
 from policy_router.analysis.drafting import suite_of
 from policy_router.analysis.mutation import Mutant, chosen
@@ -26,6 +30,7 @@ from policy_router.decision.evaluator import decide
 from policy_router.decision.record import DecisionRecord
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
+from policy_router.errors import PolicyError
 from policy_router.log.entry import Kind
 from policy_router.policy.yaml import flow
 
@@ -92,7 +97,12 @@ def _add_new(parser: argparse.ArgumentParser) -> None:
         " or that a decision of --log would be",
     )
     parser.add_argument("--log", metavar="DIR", help=f"for --new: {LOG}")
-    add_now(parser, "for --new: time of the decision")
+    parser.add_argument(
+        "--suggest",
+        action="store_true",
+        help="print tests of what the tests of the policy PATH do not look at, to be confirmed",
+    )
+    add_now(parser, "for --new and --suggest: time of the decisions")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -103,12 +113,14 @@ def run(options: argparse.Namespace) -> int:
     if options.new is not None:
         out(_new(options))
         return GOOD
+    if options.suggest:
+        return _suggest(options)
     if options.mutate is None and (options.resume or options.workers or options.prove):
         raise UsageError("--prove, --resume and --workers need --mutate")
     if options.log is not None:
         raise UsageError("--log needs --new and the id of a decision")
     if options.is_now_given and not options.prove:
-        raise UsageError("--now needs --new or --prove: tests have a `now` of their own")
+        raise UsageError("--now needs --new, --suggest or --prove: tests have a `now` of their own")
     options.coverages = None
     options.mutations = []
     if options.coverage or options.threshold is not None:
@@ -208,6 +220,35 @@ def _covers_enough(options: argparse.Namespace) -> bool:
             f" which is less than {options.threshold:g} %"
         )
     return not low
+
+
+def _suggest(options: argparse.Namespace) -> int:
+    """Print a suite with the requests that bring about what no test looks at."""
+    from policy_router.analysis.proof.suggesting import suggest
+
+    if len(options.paths) != 1:
+        raise UsageError("--suggest is about one policy")
+    (path,) = options.paths
+    coverage = _coverage_of(path)
+    with Bar("asked", is_quiet=options.quiet) as bar:
+        records = suggest(coverage, now=example_time(options), progress=bar)
+    if records:
+        out(suite_of(records, policy=Path(path).name))
+    else:
+        err("policy-router: no request was found that brings about what no test looks at")
+    return GOOD
+
+
+def _coverage_of(path: str) -> Coverage:
+    """Return what the tests of a policy look at; there may be none."""
+    policy, coverages = read_policy(path, is_strict=False), Coverages()
+    for file in suite_files(path):
+        suite = read_suite(file)
+        if suite.found.errors:
+            raise PolicyError(suite.found)
+        run_suite(suite, coverages=coverages)
+    found = (it for it in coverages.all() if it.policy.revision == policy.revision)
+    return next(found, coverages.of(policy))
 
 
 def _new(options: argparse.Namespace) -> str:

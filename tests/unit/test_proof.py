@@ -9,13 +9,15 @@ from typing import Any
 import jsonschema
 import pytest
 
-from policy_router import Policy, loads
-from policy_router.analysis import Answer, analyze, compare, prove
+from policy_router import Policy, decide, loads
+from policy_router.analysis import Answer, Coverage, analyze, compare, prove
 from policy_router.analysis.proof.analyzing import AnalysisItem
 from policy_router.analysis.proof.comparing import Comparison
 from policy_router.analysis.proof.report import of_analysis, of_comparison, of_proofs
 from policy_router.analysis.proof.solver import FALSE, TRUE, Formula, OutOfReachError, holds_in
+from policy_router.analysis.proof.suggesting import suggest
 from policy_router.analysis.proof.terms import Items, Number, Text
+from policy_router.decision.request import checked
 from policy_router.files.loader import schema
 
 NOW = "2026-01-31T09:00:00Z"
@@ -216,6 +218,8 @@ precedence:
         ('(task.labels + caller.roles).exists(x, x == "a") && !("a" in task.labels)', Answer.CAN),
         ('task.kind in ["a", "b"] && task.kind >= "c"', Answer.NEVER),
         ("budget.remaining_usd < 1.0", Answer.CAN),
+        ("parent.depth % 3 == 5", Answer.NEVER),
+        ("parent.depth % -3 == -2", Answer.CAN),
     ],
 )  # fmt: skip
 def test_a_condition_is_understood(condition: str, wanted: Answer) -> None:
@@ -250,6 +254,16 @@ def test_a_number_may_be_compared_with_what_follows_from_it(condition: str) -> N
         assert selects.answer is Answer.CAN
     else:
         assert selects.answer is not Answer.CAN
+
+
+@pytest.mark.parametrize(
+    ("division", "wanted"),
+    [("% 2", None), ("% -2", None), ("/ 3", None), ("% 0", Answer.CAN), ("/ -1", Answer.CAN)],
+)
+def test_a_division_by_a_good_constant_cannot_fail(division: str, wanted: Answer | None) -> None:
+    rule = json.dumps([{"id": "odd", "use": "config", "when": f"parent.depth {division} == 1"}])
+    found = answers(f"model: a\nprecedence: {rule}").get("`when` of rule `odd` cannot be evaluated")
+    assert (found and found.answered.answer) is wanted
 
 
 def test_what_is_not_understood_is_undecided_and_names_the_expression() -> None:
@@ -452,6 +466,35 @@ def test_reports_fit_their_schema() -> None:
     ):
         validator.validate(json.loads(report.to_json()))
         assert report.count(Answer.CAN) > 0
+
+
+# Suggest.
+
+FEW = """
+model: a
+pool:
+  - {name: one, model: a}
+  - {name: two, model: b, pick: 'task.kind == "coding" && parent.depth < 2', fallback: [one]}
+  - {name: dead, model: c, allow: 'task.index < 0 && task.index > 0'}
+forbid: [{id: far, when: '"pii" in task.labels && target.name == "two"'}]
+assume: [parent.depth >= 0]
+"""
+
+
+@pytest.mark.slow
+def test_suggestions_bring_about_what_is_not_covered() -> None:
+    coverage = Coverage(policy_of(FEW))
+    policy = coverage.policy
+    coverage.note(checked(policy, {}), decide(policy, {}, now=NOW))
+    found = suggest(coverage, now=NOW)
+    for record in found:
+        before = coverage.report().covered
+        coverage.note(checked(policy, record.request), record)
+        assert coverage.report().covered > before
+        assert record.request.get("parent", {}).get("depth", 0) >= 0
+    left = {(it.kind, it.name) for it in coverage.report().items if it.missing}
+    assert left == {("entry", "dead"), ("allow", "dead"), ("leaf", "dead: allow")}
+    assert suggest(coverage, now=NOW) == ()
 
 
 def test_what_takes_too_long_is_undecided() -> None:
