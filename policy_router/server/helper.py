@@ -53,6 +53,7 @@ from policy_router.server.pages.described import described
 from policy_router.server.problems import Problem
 
 _NICE: Final = 10
+_ANALYSIS_SECONDS: Final = 60
 _MOST_ITEMS: Final = 200
 _STAYS: Final = "--stays"
 _MEBIBYTE: Final = 1024 * 1024
@@ -319,7 +320,20 @@ def _test(task: Task) -> dict[str, Any]:
         "total": covered.total,
         "covered": covered.covered,
         "percent": round(covered.percent, 1),
+        **_analyzed(policy),
     }
+
+
+def _analyzed(policy: Policy) -> dict[str, Any]:
+    """Say of each part of a policy whether it can matter, with a request where it does."""
+    from policy_router.analysis.proof.analyzing import analyze
+    from policy_router.analysis.proof.report import of_analysis
+
+    try:
+        found = analyze(policy, now=system_clock(), seconds=_ANALYSIS_SECONDS)
+    except ModuleNotFoundError as problem:
+        return {"answers": [], "not_analyzed": str(problem)}
+    return {"answers": msgspec.to_builtins(of_analysis(found).answers), "not_analyzed": None}
 
 
 def _verify(task: Task) -> Any:

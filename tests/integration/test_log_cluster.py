@@ -166,6 +166,7 @@ def _kills(_job: Any, _piece: Any) -> None:
 
 
 @pytest.mark.stress
+@pytest.mark.parametrize("cluster", [3], indirect=True)  # one is left for the second death
 def test_a_piece_that_kills_its_workers_is_told(
     log: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

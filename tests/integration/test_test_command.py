@@ -314,35 +314,13 @@ def test_new_tests_want_one_policy_or_a_log(run: Run) -> None:
     )
     ran = run("test", "--now", "2026-01-31T09:00:00Z")
     assert ran.code == 2
-    assert "--now needs --new, --suggest or --prove: tests have a `now` of their own\n" in ran.err
+    assert "--now needs --new or --prove: tests have a `now` of their own\n" in ran.err
     assert run("test", "a.yaml", "b.yaml", "--new", "x").err == (
         "policy-router: --new is about one policy\n"
     )
     assert run("test", "--new", "x", "--log", "none").code == 2
     assert run("decide", "acme.yaml", "-", "--log", "log", stdin="{}").code == 0
     assert run("test", "--new", "0" * 8, "--log", "log").code == 2
-
-
-def test_suggestions_are_a_suite_that_covers_what_was_left(run: Run, suite: Path) -> None:
-    good(suite)
-    words = ("test", "acme.yaml", "--suggest", "--now", "2026-01-31T09:00:00Z")
-    ran = run(*words)
-    assert ran.code == 0
-    assert ran.out.startswith("# Confirm what is expected")
-    suite.with_name("more_test.yaml").write_text(ran.out)
-    assert run("test", ".", "--threshold", "100").code == 0
-    assert run("test", "a.yaml", "b.yaml", "--suggest").err == (
-        "policy-router: --suggest is about one policy\n"
-    )
-
-
-def test_nothing_is_suggested_where_all_is_covered(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "bare.yaml").write_text("version: 1\nmodel: a\nprovider: p\nproviders: {p: {}}\n")
-    ran = run("test", "bare.yaml", "--suggest")
-    assert (ran.code, ran.out) == (0, "")
-    assert ran.err.endswith("no request was found that brings about what no test looks at\n")
-    (tmp_path / "bare_test.yaml").write_text("tests: 1\n")
-    assert run("test", "bare.yaml", "--suggest").code == 1
 
 
 def test_mutants_are_tried_on_from_a_file(run: Run, suite: Path, tmp_path: Path) -> None:

@@ -62,12 +62,17 @@ def test_the_tests_of_the_live_policy_are_run(page: Page, folder: Path) -> None:
     )
     page.goto("/pages/policies")
     page.locator("table.list a").first.click()
-    page.get_by_role("button", name="Run its tests").click()
+    page.get_by_role("button", name="Run its tests, and analyze it").click()
     waited(page)
     row = page.locator("section[aria-labelledby=tests] tr").nth(1)
     expect(row).to_contain_text("policy_test.yaml")
     expect(row.locator("td").first).to_have_text("1")
     expect(row).to_contain_text("wrong")
+    answers = page.get_by_role("group", name="Analysis").locator("tbody tr")
+    parent = answers.filter(has_text="rule `parent` selects a target")
+    expect(parent.locator("td").first).to_have_text("never")
+    trial = answers.filter(has_text="entry `trial` is selected")
+    expect(trial.locator("td").nth(1)).to_contain_text('"team": "research"')
 
 
 def test_what_if_says_what_would_be_another(page: Page) -> None:

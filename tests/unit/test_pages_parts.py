@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from policy_router.server.credentials import Credential
 from policy_router.server.gate import Gate
 from policy_router.server.helper import Task
 from policy_router.server.helpers import Helpers, StayingHelper
@@ -126,6 +128,34 @@ def test_a_session_ends_and_is_not_that_of_another_secret(tmp_path: Path) -> Non
     assert Sessions(gate, b"other", lambda: now[0]).of(headers).is_new
     now[0] += 13 * 3600
     assert sessions.of(headers).is_new
+
+
+class _Issuer:
+    """Believes every token, and says what its bearer may do."""
+
+    everybody = None
+
+    def __init__(self, *roles: str) -> None:
+        self._roles = frozenset(roles)
+
+    async def credential(self, headers: Mapping[bytes, bytes]) -> Credential:
+        return Credential(headers[b"authorization"].decode(), self._roles)
+
+
+def test_the_session_of_a_token_of_others_holds_the_token() -> None:
+    sessions = Sessions(cast("Gate", _Issuer("auditor")), b"secret", lambda: 0.0, has_tls=True)
+    session = asyncio.run(sessions.signed_in("a.b.c"))
+    assert b"; Secure" in sessions.header(session)[1]
+    headers = {b"cookie": f"policy_router_session={session.cookie}".encode()}
+    found = asyncio.run(sessions.credential(sessions.of(headers)))
+    assert found.key == "Bearer a.b.c"
+    with pytest.raises(Problem, match="too_large"):
+        asyncio.run(sessions.signed_in("a" * 3_000))
+    other = Sessions(cast("Gate", _Issuer("agent")), b"secret", lambda: 0.0)
+    with pytest.raises(Problem, match="role_needed"):
+        asyncio.run(other.signed_in("a.b.c"))
+    with pytest.raises(Problem, match="unknown_credential"):
+        asyncio.run(other.credential(other.of({})))
 
 
 async def _worked(background: Background, task: Task) -> Any:

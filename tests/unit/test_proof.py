@@ -9,15 +9,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from policy_router import Policy, decide, loads
-from policy_router.analysis import Answer, Coverage, analyze, compare, prove
+from policy_router import Policy, loads
+from policy_router.analysis import Answer, analyze, compare, prove
 from policy_router.analysis.proof.analyzing import AnalysisItem
 from policy_router.analysis.proof.comparing import Comparison
 from policy_router.analysis.proof.report import of_analysis, of_comparison, of_proofs
 from policy_router.analysis.proof.solver import FALSE, TRUE, Formula, OutOfReachError, holds_in
-from policy_router.analysis.proof.suggesting import suggest
 from policy_router.analysis.proof.terms import Items, Number, Text
-from policy_router.decision.request import checked
 from policy_router.files.loader import schema
 
 NOW = "2026-01-31T09:00:00Z"
@@ -466,35 +464,6 @@ def test_reports_fit_their_schema() -> None:
     ):
         validator.validate(json.loads(report.to_json()))
         assert report.count(Answer.CAN) > 0
-
-
-# Suggest.
-
-FEW = """
-model: a
-pool:
-  - {name: one, model: a}
-  - {name: two, model: b, pick: 'task.kind == "coding" && parent.depth < 2', fallback: [one]}
-  - {name: dead, model: c, allow: 'task.index < 0 && task.index > 0'}
-forbid: [{id: far, when: '"pii" in task.labels && target.name == "two"'}]
-assume: [parent.depth >= 0]
-"""
-
-
-@pytest.mark.slow
-def test_suggestions_bring_about_what_is_not_covered() -> None:
-    coverage = Coverage(policy_of(FEW))
-    policy = coverage.policy
-    coverage.note(checked(policy, {}), decide(policy, {}, now=NOW))
-    found = suggest(coverage, now=NOW)
-    for record in found:
-        before = coverage.report().covered
-        coverage.note(checked(policy, record.request), record)
-        assert coverage.report().covered > before
-        assert record.request.get("parent", {}).get("depth", 0) >= 0
-    left = {(it.kind, it.name) for it in coverage.report().items if it.missing}
-    assert left == {("entry", "dead"), ("allow", "dead"), ("leaf", "dead: allow")}
-    assert suggest(coverage, now=NOW) == ()
 
 
 def test_what_takes_too_long_is_undecided() -> None:

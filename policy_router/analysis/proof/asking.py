@@ -256,7 +256,7 @@ class Asking:
         is_smaller = True
         while is_smaller:
             is_smaller = False
-            for other in smaller(request):
+            for other in _smaller(request):
                 if self._confirmed(question, other, now):
                     request, is_smaller = other, True
                     break
@@ -376,7 +376,7 @@ def _paths(opaque: Opaque, policy: Policy) -> list[str] | None:
     return [*found]
 
 
-def smaller(request: Plain) -> Iterator[Plain]:
+def _smaller(request: Plain) -> Iterator[Plain]:
     """Yield a request without one of its parts, large parts first."""
     for section, content in request.items():
         yield {key: it for key, it in request.items() if key != section}

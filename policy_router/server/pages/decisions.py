@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 from policy_router.errors import LogError
 from policy_router.files.clock import Clock
 from policy_router.log.entry import Execution, moment_of
-from policy_router.server.asking import Answer, Asked
+from policy_router.server.asking import Answer, Asked, BrokenOffError
 from policy_router.server.auditing import time_of
 from policy_router.server.index import Found, Index
 from policy_router.server.index_lines import ListedRecord
@@ -146,18 +146,25 @@ class Decisions:
         options = {key: it for key, it in asked.options(*FILTERS, *_TIMES).items() if it}
         since, until = self._times(options)
 
-        async def pieces() -> AsyncGenerator[bytes, None]:
-            cursor, is_first = None, True
-            while cursor is not None or is_first:
-                found = await self._page(_wanted(options), since, until, _AT_ONCE, cursor)
-                head = _as_csv_row(COLUMNS) if is_first and spelt is _as_csv else b""
-                end = b"\n" if found.lines and spelt is not _as_csv else b""
-                yield head + spelt(found.lines) + end
-                cursor, is_first = found.cursor, False
+        async def page(cursor: str | None) -> Found:
+            return await self._page(_wanted(options), since, until, _AT_ONCE, cursor)
 
+        async def pieces(found: Found) -> AsyncGenerator[bytes, None]:
+            yield _as_csv_row(COLUMNS) if spelt is _as_csv else b""
+            while True:
+                end = b"\n" if found.lines and spelt is not _as_csv else b""
+                yield spelt(found.lines) + end
+                if found.cursor is None:
+                    return
+                try:
+                    found = await page(found.cursor)
+                except Problem:  # the status is said already
+                    raise BrokenOffError from None
+
+        first = await page(None)
         disposition = f'attachment; filename="{name}"'.encode()
         headers = (*HEADERS, (b"content-disposition", disposition), (b"cache-control", b"no-store"))
-        return Answer(headers=headers, type=kind, pieces=pieces())
+        return Answer(headers=headers, type=kind, pieces=pieces(first))
 
     async def _found(
         self, wanted: Mapping[str, str], options: Mapping[str, str]

@@ -30,6 +30,8 @@ PATH: Final = "/pages"
 _SECONDS: Final = 12 * 3600
 _BYTES: Final = 32
 _LONGEST: Final = 16_384
+_LONGEST_TOKEN: Final = 2_900
+"""Browsers keep 4,096 bytes of a cookie, and the token is in it as Base64."""
 _AUTHORIZATION: Final = b"authorization"
 
 
@@ -101,6 +103,9 @@ class Sessions:
             raise Problem(403, "role_needed", detail)
         if token.startswith(PREFIX):
             return self._new("sum", sum_of(token))
+        if len(token) > _LONGEST_TOKEN:
+            detail = f"no browser keeps a session of a token of more than {_LONGEST_TOKEN:,} bytes"
+            raise Problem(413, "too_large", detail)
         return self._new("token", token)
 
     async def credential(self, session: Session) -> Credential:

@@ -1,0 +1,99 @@
+"""The pages of a service that lacks something: a log, one rule file, an answer that is ready."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.pages.conftest import until_indexed
+from tests.support.service import Service, until
+from tests.support.year import POLICY, write_policy, write_year
+
+pytestmark = pytest.mark.slow
+_FORM = re.compile('name="form_value" value="([0-9a-f]+)"')
+
+
+def test_a_service_without_a_log_says_so_and_has_a_playground(tmp_path: Path) -> None:
+    policy = write_policy(tmp_path)
+    with Service(tmp_path) as service:
+        client = service.client(follow_redirects=True)
+        for name in (
+            "",
+            "pages/decisions",
+            "pages/what-if",
+            "pages/spend",
+            "pages/compliance",
+            "pages/log",
+        ):
+            assert "There is no decision log" in client.get(f"/{name}").text
+        page = client.get("/pages/playground").text
+        assert "coder" in page
+        assert policy.revision[7:19] in client.get("/pages/policies").text
+        assert (
+            "personal-data-stays-home" in client.get(f"/pages/policies/{policy.revision[7:]}").text
+        )
+        found = _FORM.search(page)
+        assert found
+        for path in ("/pages/what-if", "/pages/log"):
+            assert client.post(path, data={"form_value": found[1]}).status_code == 404
+        assert client.get("/pages/decisions/x").status_code == 404
+        assert client.get("/pages/decisions.csv").status_code == 404
+        assert client.get(f"/pages/policies/{'0' * 64}").status_code == 404
+
+
+def test_a_policy_of_several_files_decides_where_no_rules_are_typed(tmp_path: Path) -> None:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    head, _, forbid = POLICY.replace("{strict}", "strict").partition("forbid:")
+    (rules / "a.yaml").write_text(head)
+    (rules / "b.yaml").write_text(f"forbid:{forbid}")
+    with Service(tmp_path, policy="rules") as service:
+        page = service.client().get("/pages/playground").text
+        assert "several files" in page
+        assert "coder" in page
+
+
+def test_what_is_wrong_with_a_question_is_said(tmp_path: Path) -> None:
+    ids = write_year(tmp_path, 10)
+    with Service(tmp_path, "--log", "log") as service:
+        client = service.client()
+        until_indexed(client, 10)
+        for path, status in (
+            ("decisions?since=yesterday", 400),
+            ("decisions?cursor=x", 400),
+            ("decisions?colour=red", 400),
+            ("spend?rows=colour", 400),
+            (f"decisions/{ids[0]}/nothing", 404),
+            ("policies/x", 404),
+            (f"what-if/{'0' * 32}", 404),
+            ("log?work=x", 404),
+        ):
+            answer = client.get(f"/pages/{path}")
+            assert answer.status_code == status, path
+            assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        found = _FORM.search(client.get("/pages/log").text)
+        assert found
+        odd = {"form_value": found[1], "colour": "red"}
+        assert client.post("/pages/playground", data=odd).status_code == 400
+        assert (
+            client.post("/pages/playground/place", data={"form_value": found[1]}).status_code == 400
+        )
+        first = client.get("/pages/spend.csv?since=2026-01-01")
+        assert first.status_code == 503
+        until(lambda: client.get("/pages/spend.csv?since=2026-01-01").status_code == 200)
+
+
+def test_a_version_that_is_rejected_is_shown_to_administrators(tmp_path: Path) -> None:
+    write_year(tmp_path, 10)
+    socket = tmp_path / "socket"
+    with Service(tmp_path, "--log", "log", listen=f"unix:{socket}") as service:
+        transport = httpx.HTTPTransport(uds=str(socket))
+        with httpx.Client(base_url="http://localhost", transport=transport, timeout=30) as client:
+            until(lambda: client.get("/pages/policies").status_code == 200)
+            (tmp_path / "policy.yaml").write_text("version: 1\npool: [{mdel: a}]\n")
+            until(lambda: "A newer version is not used" in client.get("/pages/policies").text)
+            assert "unknown key" in client.get("/pages/policies").text
+    assert service.process.poll() is not None
