@@ -712,7 +712,10 @@ class Conditions:
         if node.type not in {INT, STRING}:
             return None
         defined = self.formula.new() if self.may_fail(node) else TRUE
-        if node.function in {"/", "%"}:
+        dividends = self.values(node.arguments[0]) if node.function in {"/", "%"} else None
+        if dividends is not None and is_safe(node):
+            defined = self.formula.any([where for where, _ in dividends])
+        elif node.function in {"/", "%"}:
             divisors = self.values(node.arguments[1])
             for where, value in divisors or ():
                 zero = self.comparison("==", value, 0)
