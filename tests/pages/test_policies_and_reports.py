@@ -97,7 +97,7 @@ def test_what_if_says_what_would_be_another(page: Page) -> None:
 
 def test_what_if_keeps_the_rules_where_the_time_is_none(page: Page) -> None:
     page.goto("/pages/what-if")
-    fields = {
+    fields: dict[str, str | float | bool] = {
         "form_value": page.locator("input[name=form_value]").first.input_value(),
         "policy": "version: 1\n# mine",
         "since": "yesterday",
