@@ -175,3 +175,4 @@ def test_pages_can_be_left_out(place: Path) -> None:
     with Service(place, "--log", "log", "--no-pages") as service:
         assert service.client().get("/pages/decisions").status_code == 404
         assert service.client().get("/").status_code == 404
+        assert service.client().get("/elsewhere").status_code == 404
