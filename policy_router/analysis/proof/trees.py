@@ -115,6 +115,14 @@ def opened(loop: Loop) -> Node:
     return written(loop.body, {loop.variable: ANY_TEXT})
 
 
+def binds(node: Node, name: str) -> bool:
+    """Tell whether a loop or a binding in an expression has a name for its own."""
+    return any(
+        (isinstance(it, Loop) and it.variable == name) or (isinstance(it, Bind) and it.name == name)
+        for it in walk(node)
+    )
+
+
 def bool_of(seen: Seen) -> int:
     """Return whether a name that is true or false is true."""
     if isinstance(seen.value, bool):
