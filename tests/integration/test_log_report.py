@@ -386,7 +386,11 @@ def test_a_report_with_too_many_rows_is_refused(
         (("spend", "log", "--by", "team,team"), "--by: `team` is given twice"),
         (("spend", "log", "--where", "team"), "--where: NAME=VALUE is wanted"),
         (("spend", "log", "--where", "x=y"), "--where: `x` is none of"),
+        (("spend", "log", "--where", "cost=unknown"), "cost `unknown` is none of free, measured"),
+        (("spend", "log", "--where", "outcome=ok"), "outcome `ok` is none of selected, refused"),
+        (("spend", "log", "--where", "level=rule"), "level `rule` is none of call, task, pool"),
         (("spend", "log", "--since", "x"), "--since: a day"),
+        (("spend", "log", "--since", "1h", "--until", "2h"), "--until: it is before --since"),
         (("nothing", "log"), "invalid choice: 'nothing'"),
     ],
 )
@@ -455,6 +459,15 @@ def test_no_cell_is_a_formula(tmp_path: Path, run: Run) -> None:
     history(tmp_path / "log", policy_of(), [{"caller": {"id": "=1+1", "team": "-x"}}])
     out = run("log", "report", "callers", "log", "--format", "csv").out
     assert "'-x,'=1+1,1," in out
+
+
+def test_no_cell_is_a_command_to_a_terminal(tmp_path: Path, run: Run) -> None:
+    caller = {"id": "\x1b]0;t\x07\u202ea\tb", "team": "\uff1d1+1"}
+    history(tmp_path / "log", policy_of(), [{"caller": caller}, {"caller": {"id": "-"}}])
+    out = run("log", "report", "callers", "log", "--format", "csv").out
+    assert "'\uff1d1+1,\ufffd]0;t\ufffd\ufffda\ufffdb,1," in out
+    assert "\n-,-,1," in out
+    assert "'\uff1d1+1" in run("log", "ls", "log", "--format", "csv").out
 
 
 def test_a_program_gets_whole_numbers(audit: tuple[Path, Planted], run: Run) -> None:

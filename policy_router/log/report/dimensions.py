@@ -11,6 +11,7 @@ from msgspec import Struct, UnsetType
 
 from policy_router.decision.compare import REFUSED
 from policy_router.diagnostics.model import did_you_mean, quote
+from policy_router.domain import Level
 from policy_router.errors import RequestError
 from policy_router.log.entry import moment_of
 from policy_router.log.report.cases import NOT_KNOWN, Case
@@ -128,6 +129,12 @@ OF_DECISIONS: Final = frozenset(
     }
 )
 """Dimensions that nothing that comes of a decision changes."""
+_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
+    "outcome": ("selected", "refused"),
+    "level": (*Level, NOT_KNOWN),
+    "cost": tuple(CaseCost),
+}
+"""All values of the dimensions that have few."""
 
 
 def checked_names(names: Sequence[str], place: str) -> Dimensions:
@@ -148,6 +155,23 @@ def checked_names(names: Sequence[str], place: str) -> Dimensions:
         if names.count(name) > 1:
             raise RequestError(place, f"{quote(name)} is given twice")
     return tuple(names)
+
+
+def checked_value(name: str, value: str, place: str) -> tuple[str, str]:
+    """Return the name of a dimension and a value, which is one that decisions can have.
+
+    Args:
+        name: the dimension.
+        value: what was given.
+        place: where, for the message.
+
+    Raises:
+        RequestError: no decision can have it.
+    """
+    known = _VALUES.get(name)
+    if known is not None and value not in known:
+        raise RequestError(place, f"{name} {quote(value)} is none of {', '.join(known)}")
+    return name, value
 
 
 class Filter(Struct, frozen=True):
