@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +15,11 @@ from policy_router.analysis.drafting import expectation_of, names_of, suite_of
 from policy_router.analysis.proof.asking import Cause, Moment, Progress
 from policy_router.analysis.proof.suggesting import Gap, Suggestions, suggest
 from policy_router.cli.terminal import counted, out, out_bytes
-from policy_router.cli.test_reports import item_as_json, words_of, wrapped
+from policy_router.cli.test_reports import item_as_json, words_of
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
+
+_COLUMNS = 80
 
 
 class Suggested(NamedTuple):
@@ -89,7 +92,11 @@ def _suite(each: Suggested) -> Iterator[str]:
     others = f"{len(found.never):,} never, {len(found.undecided):,} undecided"
     yield from _comment(f"{printable(each.file)}: {tests}; {others}")
     if found.tests:
-        notes = [[_said(gap) for gap in test.covers] for test in found.tests]
+        width = _COLUMNS - 4
+        notes = [
+            [line for gap in test.covers for line in _lines(_said(gap), width)]
+            for test in found.tests
+        ]
         records = [test.record for test in found.tests]
         yield suite_of(records, policy=each.policy, taken=each.taken, notes=notes)
     for gap in found.never:
@@ -98,9 +105,15 @@ def _suite(each: Suggested) -> Iterator[str]:
         yield from _comment(f"undecided: {_said(gap)}: {_why(cause)}")
 
 
-def _comment(text: str) -> Iterator[str]:
-    for line in wrapped(f"# {text}", "  "):
-        yield line if line.startswith("#") else f"# {line}"
+def _comment(text: str) -> list[str]:
+    """Return a comment in lines that fit a terminal, where its words do."""
+    return [f"# {line}" for line in _lines(text, _COLUMNS - 2)]
+
+
+def _lines(text: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _said(gap: Gap) -> str:

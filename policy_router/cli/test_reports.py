@@ -80,8 +80,8 @@ def _mutation(mutation: Mutation) -> Iterator[str]:
     changes = counted(mutation.tried, "change")
     yield f"{printable(mutation.path)}: the tests notice {noticed:,} of {changes}"
     for mutant, shown in zip_longest(mutation.survivors, mutation.shown_by):
-        yield from wrapped(f"  {mutant.span}: {printable(f'{mutant.name}: {mutant.change}')}")
-        yield from wrapped(f"    {printable(shown)}") if shown else ()
+        yield from _wrapped(f"  {mutant.span}: {printable(f'{mutant.name}: {mutant.change}')}")
+        yield from _wrapped(f"    {printable(shown)}") if shown else ()
 
 
 def _coverage(path: str, report: CoverageReport) -> Iterator[str]:
@@ -91,9 +91,9 @@ def _coverage(path: str, report: CoverageReport) -> Iterator[str]:
     for item in report.items:
         if item.missing:
             missing = " and ".join(item.missing)
-            yield from wrapped(f"  {item.span}: {words_of(item)} is never {missing}")
+            yield from _wrapped(f"  {item.span}: {words_of(item)} is never {missing}")
             if item.text:
-                yield from wrapped(f"    {printable(' '.join(item.text.split()))}", "      ")
+                yield from _wrapped(f"    {printable(' '.join(item.text.split()))}", "      ")
 
 
 def words_of(item: CoverageItem) -> str:
@@ -116,7 +116,7 @@ def _lines(result: SuiteResult, paint: Paint | None, options: argparse.Namespace
             yield from _failure(result, each, paint)
         elif options.verbose or (each.status is _SKIPPED and not options.quiet):
             reason = f": {printable(each.test.skip)}" if each.test.skip else ""
-            yield from wrapped(f"  {each.status} {printable(each.test.name)}{reason}")
+            yield from _wrapped(f"  {each.status} {printable(each.test.name)}{reason}")
 
 
 def _counts(counts: dict[PolicyTestStatus, int], paint: Paint | None) -> str:
@@ -131,14 +131,14 @@ def _counts(counts: dict[PolicyTestStatus, int], paint: Paint | None) -> str:
 def _failure(result: SuiteResult, each: PolicyTestResult, paint: Paint | None) -> Iterator[str]:
     yield ""
     span = each.test.span_of("name")
-    yield from wrapped(f"  {_painted('failed', 'error', paint)} {printable(each.test.name)}")
+    yield from _wrapped(f"  {_painted('failed', 'error', paint)} {printable(each.test.name)}")
     yield f"    {span}"
     for difference in each.differences:
-        yield from wrapped(f"    {difference}", "      ")
+        yield from _wrapped(f"    {difference}", "      ")
     page = result.explanation(each, paint)
     for line in page.splitlines():
         start = " " * (10 + len(line) - len(line.lstrip()))
-        yield from wrapped(f"      {line}", start) if line else ("",)
+        yield from _wrapped(f"      {line}", start) if line else ("",)
     yield ""
 
 
@@ -146,7 +146,7 @@ def _painted(text: str, role: str, paint: Paint | None) -> str:
     return paint(text, role) if paint else text
 
 
-def wrapped(text: str, indent: str = "    ") -> list[str]:
+def _wrapped(text: str, indent: str = "    ") -> list[str]:
     """Return a line in lines that fit a terminal, where its words do."""
     if len(text) <= _COLUMNS:
         return [text]
