@@ -285,7 +285,8 @@ class Coverage:
         for leaf in watched.observer.leaves:
             wanted = self._wanted(leaf, item.kind, entry)
             counts = {str(value).lower(): leaf.counts[value] for value in wanted}
-            yield CoverageItem("leaf", f"{item.name}{key}", leaf.span, counts, leaf.text)
+            name = f"{item.name}{key}"
+            yield CoverageItem("leaf", name, leaf.span, counts, leaf.text, leaf, item.kind)
 
     def _wanted(self, leaf: Leaf, kind: str, entry: PoolEntry | None) -> tuple[bool, ...]:
         """Return the values that a leaf can have, as far as the pool alone tells.

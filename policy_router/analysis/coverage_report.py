@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from policy_router.analysis.leaves import Leaf
 from policy_router.diagnostics.model import Span
 
 
@@ -18,6 +19,8 @@ class CoverageItem:
         text: what was written, of a leaf.
         span: where it was written.
         counts: its outcomes, each with how often it came about.
+        leaf: the leaf, if it is one.
+        of: the kind of the condition that a leaf is of.
     """
 
     kind: str
@@ -25,6 +28,8 @@ class CoverageItem:
     span: Span | None
     counts: dict[str, int]
     text: str = ""
+    leaf: Leaf | None = field(default=None, repr=False)
+    of: str = ""
 
     @property
     def missing(self) -> tuple[str, ...]:

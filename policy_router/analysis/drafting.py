@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count, repeat
 from typing import Any
 
 import msgspec
@@ -35,25 +35,51 @@ def expectation_of(record: DecisionRecord) -> dict[str, Any]:
     return {**found, "warnings": [warning.code.value for warning in decision.warnings]}
 
 
-def suite_of(records: Iterable[DecisionRecord], *, policy: str | None = None) -> str:
+def suite_of(
+    records: Iterable[DecisionRecord],
+    *,
+    policy: str | None = None,
+    taken: Iterable[str] = (),
+    notes: Iterable[Sequence[str]] = (),
+) -> str:
     """Return a suite with a test for each of some decisions, as YAML.
 
     Args:
         records: the decisions.
         policy: where the policy is, as seen from the suite; None to leave it open.
+        taken: names that other tests have.
+        notes: for each decision, lines of comment before its test.
     """
     head = ["# Confirm what is expected, and give each test a name that says why."]
     head += [f"policy: {flow(policy)}"] if policy is not None else []
-    seen: Counter[str] = Counter()
-    tests = [line for record in records for line in _test(record, seen)]
+    records = [*records]
+    pairs = zip(records, names_of(records, taken), chain(notes, repeat(())), strict=False)
+    tests = [
+        line
+        for record, name, lines in pairs
+        for line in (*(f"  # {it}" for it in lines), *_test(record, name))
+    ]
     return "\n".join([*head, "tests:", *tests])
 
 
-def _test(record: DecisionRecord, seen: Counter[str]) -> Iterator[str]:
-    name = _name(record)
-    seen[name] += 1
-    number = f" ({seen[name]})" if seen[name] > 1 else ""
-    yield f"  - name: {flow(name + number)}"
+def names_of(records: Iterable[DecisionRecord], taken: Iterable[str] = ()) -> list[str]:
+    """Return a first name for the test of each decision: what is asked for, and what comes of it.
+
+    Args:
+        records: the decisions.
+        taken: names that other tests have.
+    """
+    used, found = {*taken}, list[str]()
+    for record in records:
+        first = _name(record)
+        names = (first if number == 1 else f"{first} ({number})" for number in count(1))
+        found.append(next(it for it in names if it not in used))
+        used.add(found[-1])
+    return found
+
+
+def _test(record: DecisionRecord, name: str) -> Iterator[str]:
+    yield f"  - name: {flow(name)}"
     yield f"    now: {record.now}"
     request = msgspec.to_builtins(record.request)
     if request:
@@ -62,7 +88,6 @@ def _test(record: DecisionRecord, seen: Counter[str]) -> Iterator[str]:
 
 
 def _name(record: DecisionRecord) -> str:
-    """Return a first name: what is asked for, and what comes of it."""
     task = record.request.get("task", {})
     words = [f"kind {task['kind']}"] if task.get("kind") else []
     words += [f"labels {', '.join(task['labels'])}"] if task.get("labels") else []

@@ -34,6 +34,7 @@ _QUOTES: Final = frozenset("'\"|>")
 NoteVariable: TypeAlias = Callable[[str, Frame], None]
 """Is told that a variable was read, and with which values of names."""
 _Run: TypeAlias = Callable[[Frame], Outcome]
+_Unless: TypeAlias = tuple[tuple[Node, bool], ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -45,12 +46,16 @@ class Leaf:
         span: where it was written.
         node: the leaf.
         counts: how often it was true, and how often false.
+        bound: the leaf, with what gives values to the names bound around it.
+        unless: parts of the condition, each with a value: if one has it, the leaf is not looked at.
     """
 
     text: str
     span: Span
     node: Node
     counts: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
+    bound: Node | None = None
+    unless: tuple[tuple[Node, bool], ...] = ()
 
 
 class Observer:
@@ -72,7 +77,7 @@ class Observer:
         self.condition = condition
         self._note_variable = note_variable
         found: list[Leaf] = []
-        self._run = self._plan(condition.tree, (), found)
+        self._run = self._plan(condition.tree, (), (), found)
         is_leaf = len(found) == 1 and found[0].node is condition.tree
         self.all_leaves = tuple(found)
         self.leaves: tuple[Leaf, ...] = () if is_leaf else self.all_leaves
@@ -81,31 +86,44 @@ class Observer:
         """Evaluate the condition, and count the values of its leaves."""
         return self._run(frame)
 
-    def _plan(self, node: Node, binds: tuple[Bind, ...], found: list[Leaf]) -> _Run:
+    def _plan(
+        self, node: Node, binds: tuple[Bind, ...], unless: _Unless, found: list[Leaf]
+    ) -> _Run:
         match node:
             case Literal():
                 return _constant(node.value)
             case Apply(function="&&" | "||"):
-                parts = [self._plan(part, binds, found) for part in node.arguments]
-                return _logic(parts, decisive=node.function == "||")
+                decisive = node.function == "||"
+                parts = []
+                for part in node.arguments:
+                    parts.append(self._plan(part, binds, unless, found))
+                    unless = (*unless, (_bound(part, binds), decisive))
+                return _logic(parts, decisive=decisive)
             case Apply(function="!"):
-                return _not(self._plan(node.arguments[0], binds, found))
+                return _not(self._plan(node.arguments[0], binds, unless, found))
             case Apply(function="?:"):
-                parts = [self._plan(part, binds, found) for part in node.arguments]
-                return _choice(*parts)
+                test = _bound(node.arguments[0], binds)
+                before = (unless, (*unless, (test, False)), (*unless, (test, True)))
+                pairs = zip(node.arguments, before, strict=True)
+                return _choice(*(self._plan(it, binds, where, found) for it, where in pairs))
             case Bind():
                 # A bound value is worked out where it is read; what is in it is seen there.
-                return self._plan(node.body, (*binds, node), found)
-        return self._leaf(node, binds, found)
+                return self._plan(node.body, (*binds, node), unless, found)
+        return self._leaf(node, binds, unless, found)
 
-    def _leaf(self, node: Node, binds: tuple[Bind, ...], found: list[Leaf]) -> _Run:
+    def _leaf(
+        self, node: Node, binds: tuple[Bind, ...], unless: _Unless, found: list[Leaf]
+    ) -> _Run:
         """Plan what has no logic of its own, after the choices inside it."""
-        inner = [self._plan(part, binds, found) for part in _logic_inside(node)]
-        run = Program(_bound(node, binds)).evaluate
+        inner = [self._plan(part, binds, unless, found) for part in _logic_inside(node)]
+        bound = _bound(node, binds)
+        run = Program(bound).evaluate
         names = _variables(node, binds)
         leaf = None
         if node.type == BOOL:
-            leaf = Leaf(self.condition.text_of(node), place_in(self.condition, node), node)
+            place = place_in(self.condition, node)
+            text = self.condition.text_of(node)
+            leaf = Leaf(text, place, node, bound=bound, unless=unless)
             found.append(leaf)
 
         def observed(frame: Frame) -> Outcome:

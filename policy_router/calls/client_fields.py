@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from policy_router.domain import FrozenDict
 from policy_router.parameters import BUDGET, EFFORT, KNOWN, SPELLINGS
@@ -92,9 +92,35 @@ HARMLESS: Final[Mapping[str, object]] = FrozenDict(
 )
 """The values that say no more than a missing field does."""
 
+_IMAGES: Final = frozenset({"image", "image_file", "image_url", "input_image"})
+"""The types of parts of a message that are images."""
+_BINARY: Final = frozenset({"data", "file_data", "image_url", "url"})
+"""The keys of parts whose texts are no words."""
+
 OURS: Final = "policy_router"
 """The field, or the key of ``metadata``, that has more of the request; it is never forwarded."""
 
 _TAKEN: Final = {*NOT_ALLOWED, *(path[0] for path in WISHES), OURS, "model", "stream"}
 SAME: Final[Mapping[str, str]] = FrozenDict({name.casefold(): name for name in _TAKEN})
 """The fields that are looked at, by their names in one case: some servers take any case."""
+
+
+def measured(content: Any) -> tuple[int, bool]:
+    """Return how many bytes of text an input has, and whether there are images in it.
+
+    Args:
+        content: messages, or other parts of a body, as plain data.
+    """
+    size, has_images, rest = 0, False, [content]
+    while rest:
+        node = rest.pop()
+        if isinstance(node, str):
+            size += len(node) if node.isascii() else len(node.encode(errors="replace"))
+        elif isinstance(node, list):
+            rest += node
+        elif isinstance(node, dict):
+            kind = node.get("type")
+            has_images = has_images or (isinstance(kind, str) and kind in _IMAGES)
+            is_text = kind == "text"
+            rest += [it for key, it in node.items() if is_text or key not in _BINARY]
+    return size, has_images

@@ -13,7 +13,7 @@ from policy_router.cli.exit_codes import GOOD, NOT_IDENTICAL
 from policy_router.cli.inputs import read_policy
 from policy_router.cli.log.choosing import add_window, filter_of, window_of
 from policy_router.cli.options import LOG, add_format, add_strict, number
-from policy_router.cli.replay_page import flip_writer, what_if_as_markdown, what_if_as_text
+from policy_router.cli.replay_page import flips_in, what_if_as_markdown, what_if_as_text
 from policy_router.cli.terminal import Bar, counted, err, out, out_bytes, paint_for, table
 from policy_router.decision.replay import Outcome
 from policy_router.diagnostics.model import printable
@@ -133,8 +133,7 @@ def _replay_against(options: argparse.Namespace) -> int:
     with ExitStack() as opened:
         on_flip = None
         if options.list is not None:
-            path = Path(options.list)
-            on_flip = flip_writer(opened.enter_context(path.open("w", encoding="utf-8")))
+            on_flip = opened.enter_context(flips_in(Path(options.list)))
         report = what_if(
             options.log,
             policy,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, TextIO
 
 from policy_router.cli.fitting import COLUMNS, dollars, fitted
 from policy_router.cli.markdown import code, markdown_table
 from policy_router.cli.terminal import counted
 from policy_router.decision.request import spelt
-from policy_router.diagnostics.model import printable
+from policy_router.diagnostics.model import printable, quote
+from policy_router.errors import RequestError, reason_of
 from policy_router.log.entry import moment_of
 from policy_router.log.replay.what_if_money import BILLION, Money
 from policy_router.log.replay.what_if_report import Asker, FlipRow, WhatIf, most_flips, ordered
@@ -29,17 +32,38 @@ _FLIPS: Final = (
 )
 
 
+@contextmanager
+def flips_in(path: Path) -> Iterator[Callable[[FlipRow], None]]:
+    """Yield what writes decisions that would differ into a table, which begins with its heads.
+
+    Raises:
+        RequestError: the file cannot be written.
+    """
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            yield flip_writer(file)
+    except OSError as problem:
+        raise _unwritten(path, problem) from None
+
+
 def flip_writer(file: TextIO) -> Callable[[FlipRow], None]:
-    """Return what writes decisions that would differ into a table, which begins with its heads."""
+    """Return what writes decisions that would differ into an open table."""
     file.write(f"{csv_line(_FLIPS)}\n")
 
     def write(row: FlipRow) -> None:
         words = (row.decision_id, row.team, row.caller, row.before, row.after, row.rule)
         money = ("" if it is None else it for it in (row.before_nano_usd, row.after_nano_usd))
         cells = (spelt(moment_of(row.time)), *map(safe_cell, words), row.work, row.known, *money)
-        file.write(f"{csv_line(cells)}\n")
+        try:
+            file.write(f"{csv_line(cells)}\n")
+        except OSError as problem:  # it is not the log that cannot be read
+            raise _unwritten(Path(file.name), problem) from None
 
     return write
+
+
+def _unwritten(path: Path, problem: OSError) -> RequestError:
+    return RequestError("--list", f"{quote(str(path))} cannot be written: {reason_of(problem)}")
 
 
 def what_if_as_text(report: WhatIf, *, is_quiet: bool) -> Iterator[str]:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from policy_router.analysis import (
     Coverages,
+    PolicyTestStatus,
     SuiteResult,
     run_tests,
 )
 from policy_router.analysis.drafting import suite_of
 from policy_router.analysis.mutation import Mutant, chosen
-from policy_router.analysis.suites import Suite
+from policy_router.analysis.running import Wanted
+from policy_router.analysis.suites import Suite, suite_files
 from policy_router.analysis.trials import Memory, Trial, survivors_of
 from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS, USAGE
 from policy_router.cli.inputs import UsageError, existing, read_policy, read_requests
@@ -30,6 +32,7 @@ from policy_router.log.entry import Kind
 from policy_router.policy.yaml import flow
 
 _HERE = "."
+_OTHERS = frozenset({"junit", "github"})
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +83,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="with --mutate: keep in FILE what was tried, and go on from there",
     )
+    parser.add_argument(
+        "--suggest",
+        action="store_true",
+        help="print tests for what no test looks at, with today's decisions to confirm",
+    )
     _add_new(parser)
     add_format(parser, "junit", "github")
 
@@ -107,17 +115,18 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--prove, --resume and --workers need --mutate")
     if options.log is not None:
         raise UsageError("--log needs --new and the id of a decision")
-    if options.is_now_given and not options.prove:
-        raise UsageError("--now needs --new or --prove: tests have a `now` of their own")
+    if options.is_now_given and not (options.prove or options.suggest):
+        raise UsageError("--now needs --new, --prove or --suggest: tests have a `now` of their own")
+    if options.suggest:
+        return _suggest(options)
     options.coverages = None
     options.mutations = []
     if options.coverage or options.threshold is not None:
         options.coverages = Coverages()
-    part = (options.only or "").casefold()
     paths = [existing(path) for path in options.paths]
     found = run_tests(
         *paths,
-        wanted=lambda test: part in test.name.casefold(),
+        wanted=_wanted(options),
         fail_fast=options.fail_fast,
         coverages=options.coverages,
     )
@@ -130,6 +139,41 @@ def run(options: argparse.Namespace) -> int:
         return USAGE
     is_good = all(result.passed for result in results)
     return GOOD if is_good and _covers_enough(options) else POLICY_ERRORS
+
+
+def _suggest(options: argparse.Namespace) -> int:
+    """Run the tests, and print further ones for what they do not cover."""
+    from policy_router.cli.suggestions import suggested, write
+
+    if options.mutate is not None or options.threshold is not None or options.format in _OTHERS:
+        raise UsageError("--suggest takes no --mutate and no --threshold; it prints human or json")
+    # A file that the output is directed into is there already, and empty.
+    paths = [existing(path) for path in options.paths]
+    suites = {path: [it for it in suite_files(path) if not _is_empty(it)] for path in paths}
+    untested = [path for path in paths if not suites[path]]
+    coverages = Coverages()
+    files = [file for found in suites.values() for file in found]
+    results = [*run_tests(*files, wanted=_wanted(options), coverages=coverages)]
+    for result in results:
+        if not result.suite.usable:
+            err(result.suite.found.to_text())
+        elif not result.passed:
+            failed = counted(result.count(PolicyTestStatus.FAILED), "test")
+            err(f"policy-router: {printable(result.suite.path)}: {failed} failed")
+    policies = [(path, read_policy(path, is_strict=False)) for path in untested]
+    with Bar("asked", is_quiet=options.quiet) as bar:
+        write(suggested(results, coverages, policies, example_time(options), bar), options.format)
+    return GOOD if all(result.passed for result in results) else POLICY_ERRORS
+
+
+def _is_empty(file: Path) -> bool:
+    return file.is_file() and not file.stat().st_size
+
+
+def _wanted(options: argparse.Namespace) -> Wanted:
+    """Return what tells which tests to run."""
+    part = (options.only or "").casefold()
+    return lambda test: part in test.name.casefold()
 
 
 def _mutated(found: Iterable[SuiteResult], options: argparse.Namespace) -> Iterator[SuiteResult]:

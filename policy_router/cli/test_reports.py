@@ -90,11 +90,16 @@ def _coverage(path: str, report: CoverageReport) -> Iterator[str]:
     yield f"{head}, {report.covered:,} of {report.total:,} outcomes"
     for item in report.items:
         if item.missing:
-            what = f"part of {item.name}" if item.kind == "leaf" else f"{item.kind} {item.name}"
             missing = " and ".join(item.missing)
-            yield from _wrapped(f"  {item.span}: {printable(what)} is never {missing}")
+            yield from _wrapped(f"  {item.span}: {words_of(item)} is never {missing}")
             if item.text:
                 yield from _wrapped(f"    {printable(' '.join(item.text.split()))}", "      ")
+
+
+def words_of(item: CoverageItem) -> str:
+    """Return what an item of a policy is, in words."""
+    kind = "part of" if item.kind == "leaf" else item.kind
+    return printable(f"{kind} {item.name}")
 
 
 def _lines(result: SuiteResult, paint: Paint | None, options: argparse.Namespace) -> Iterator[str]:
@@ -186,11 +191,12 @@ def _coverage_as_json(path: str, report: CoverageReport) -> dict[str, Any]:
         "percent": round(report.percent, 3),
         "covered": report.covered,
         "total": report.total,
-        "items": [_item(it) for it in report.items],
+        "items": [item_as_json(it) for it in report.items],
     }
 
 
-def _item(item: CoverageItem) -> dict[str, Any]:
+def item_as_json(item: CoverageItem) -> dict[str, Any]:
+    """Return an item of a policy, with its place and counts, as plain data."""
     line, column = item.span.position if item.span else (None, None)
     text = {"text": item.text} if item.text else {}
     place = {"file": item.span.source.name if item.span else None, "line": line, "column": column}

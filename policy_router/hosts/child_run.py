@@ -19,11 +19,14 @@ from policy_router.domain import Policy
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.policy_host import PolicyHost
 from policy_router.hosts.refused import BAD_REQUEST, Refused, RefusedError
+from policy_router.parameters import KNOWN, RESERVED, named
 
 KIND: Final = "policy:"
 """What a model's name begins with that is no wish, but a kind of task."""
 NO_WISH: Final = frozenset({"", "auto", "policy", KIND})
 """Names of models that ask for nothing."""
+_DECIDED: Final = frozenset({*KNOWN, *RESERVED})
+"""Settings of a call that the decision replaces."""
 
 _AT_HAND: ContextVar[ChildRun | None] = ContextVar("policy_router_run_at_hand", default=None)
 _GIVEN: ContextVar[list[HostPlan] | None] = ContextVar("policy_router_given_plan", default=None)
@@ -205,7 +208,11 @@ def wish_of(name: str | None) -> dict[str, Any]:
 
 
 def begin(
-    host: PolicyHost, task: Mapping[str, Any], facts: Mapping[str, Any], goal: str
+    host: PolicyHost,
+    task: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    goal: str,
+    decision_id: str | None = None,
 ) -> ChildRun:
     """Begin a run: by the plan that it was given, or by a decision of its own.
 
@@ -214,21 +221,28 @@ def begin(
         task: what is asked for, and the kind of the task.
         facts: what the host states.
         goal: what the child is to do; it is estimated, and not logged.
+        decision_id: the plan that it was given, by its decision; None where none was.
 
     Raises:
         RefusedError: the child does not run.
     """
     request = {**facts, "task": task}
-    return _begun(_taken() or host.plan(request, goal=goal, parent_id=decision_at_hand()))
+    return _begun(
+        _taken(decision_id) or host.plan(request, goal=goal, parent_id=decision_at_hand())
+    )
 
 
 async def begin_async(
-    host: PolicyHost, task: Mapping[str, Any], facts: Mapping[str, Any], goal: str
+    host: PolicyHost,
+    task: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    goal: str,
+    decision_id: str | None = None,
 ) -> ChildRun:
     """Begin a run like :func:`begin`, without blocking the running event loop."""
     request = {**facts, "task": task}
-    above = decision_at_hand()
-    return _begun(_taken() or await host.plan_async(request, goal=goal, parent_id=above))
+    plan = _taken(decision_id)
+    return _begun(plan or await host.plan_async(request, goal=goal, parent_id=decision_at_hand()))
 
 
 def _begun(plan: HostPlan | Refused) -> ChildRun:
@@ -252,7 +266,7 @@ def decision_at_hand() -> str | None:
 
 @contextmanager
 def given(plan: HostPlan) -> Iterator[None]:
-    """Give a plan to the one run that begins in this context first."""
+    """Give a plan to the one run that begins in this context with its decision."""
     token = _GIVEN.set([plan])
     try:
         yield
@@ -260,24 +274,45 @@ def given(plan: HostPlan) -> Iterator[None]:
         _GIVEN.reset(token)
 
 
-def _taken() -> HostPlan | None:
+def _taken(decision_id: str | None) -> HostPlan | None:
     """Take the plan that was given, so that no other run has it."""
     plans = _GIVEN.get()
-    return plans.pop() if plans else None
+    return plans.pop() if plans and plans[0].decision_id == decision_id else None
 
 
 # What an adapter needs besides.
 
 
-def function_of(
-    host: PolicyHost, facts: Mapping[str, Any], *, strict: bool = False
-) -> dict[str, Any]:
+def words_of(content: Any) -> str:
+    """Return the words of a prompt, whatever its parts are; an image or a file has none."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, Mapping):
+        return words_of(content.get("content") or content.get("text"))
+    if isinstance(content, list | tuple):
+        return "\n".join(filter(None, map(words_of, content)))
+    inner = getattr(content, "content", None)
+    return inner if isinstance(inner, str) else ""
+
+
+def undecided(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the settings of a call without those that would replace what is decided."""
+    given = settings or {}
+    return {name: value for name, value in given.items() if named(name) not in _DECIDED}
+
+
+def function_of(host: PolicyHost, facts: Facts = None, *, strict: bool = False) -> dict[str, Any]:
     """Return name, description and schema of the tool for a caller.
+
+    Args:
+        host: decides.
+        facts: what is stated; a function says nothing before there is a run.
+        strict: whether the model has to give every argument.
 
     Raises:
         RefusedError: the policy cannot be used.
     """
-    made = host.tool(facts, strict=strict)
+    made = host.tool(None if callable(facts) else facts, strict=strict)
     if isinstance(made, Refused):
         raise RefusedError(made)
     function: dict[str, Any] = made["function"]

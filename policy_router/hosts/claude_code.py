@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, UnsetType
 
+from policy_router.errors import PolicyRouterError
 from policy_router.hosts import claude_code_hook as hook
 from policy_router.log.entry import Execution
 from policy_router.log.write.decision_log import DecisionLog
@@ -52,11 +53,17 @@ def decide_once(request: Mapping[str, Any], policy: str, log: str) -> dict[str, 
         log: the folder of the log.
 
     Returns:
-        ``decision_id`` and ``record``, as the service answers.
-
-    Raises:
-        PolicyRouterError: there is no decision, or it cannot be logged.
+        ``decision_id`` and ``record``, as the service answers; or ``refused``: why there is none.
     """
+    try:
+        return _decided_once(request, policy, log)
+    except PolicyRouterError as problem:
+        from policy_router.hosts.refused import refusal_of  # noqa: PLC0415 - as above
+
+        return {"refused": str(refusal_of(problem))}
+
+
+def _decided_once(request: Mapping[str, Any], policy: str, log: str) -> dict[str, Any]:
     from policy_router.decision.evaluator import decide  # noqa: PLC0415 - as above
     from policy_router.files.clock import system_clock  # noqa: PLC0415 - as above
     from policy_router.files.ids import uuid7  # noqa: PLC0415 - as above

@@ -12,7 +12,7 @@ from policy_router.calls.results import Result
 from policy_router.hosts.child_run import decision_at_hand, given
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.policy_host import PolicyHost
-from policy_router.hosts.refused import Refused
+from policy_router.hosts.refused import Refused, RefusedError
 
 _UNPOLICED = "not_policed", "the child has run without its plan"
 
@@ -29,7 +29,7 @@ async def delegated_async(
         host: decides.
         arguments: the arguments of the call, or their JSON.
         facts: what the host states of it.
-        child: runs a child, which takes the plan that is given to it.
+        child: runs a child by the plan that is given to it, in a run with its decision.
 
     Returns:
         For the agent: what became of each task; or the refusal, and then no child has run.
@@ -65,7 +65,7 @@ async def _run_async(plan: HostPlan, child: Callable[[HostPlan], Awaitable[objec
             plan.cancelled()
             raise
         except Exception as error:  # noqa: BLE001 - of any host; it is the child's, and logged
-            plan.failed(error, has_begun=True)
+            _failed(plan, error)
     return plan.refused(*_UNPOLICED)
 
 
@@ -74,8 +74,21 @@ def _run(plan: HostPlan, child: Callable[[HostPlan], object]) -> Result:
         try:
             child(plan)
         except Exception as error:  # noqa: BLE001 - of any host; it is the child's, and logged
-            plan.failed(error, has_begun=True)
+            _failed(plan, error)
     return plan.refused(*_UNPOLICED)
+
+
+def prompt_of(plan: HostPlan) -> str:
+    """Return what a child is told: its goal, and what it has to know."""
+    return f"{plan.goal}\n\n{plan.context}".strip()
+
+
+def _failed(plan: HostPlan, error: Exception) -> None:
+    """Note why a child has failed; one that was refused has not begun."""
+    if isinstance(error, RefusedError):
+        plan.refused(error.refused.code, error.refused.message)
+    else:
+        plan.failed(error, has_begun=True)
 
 
 def _answer(results: list[Result]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from policy_router.delegation.tool import NAME
 from policy_router.hosts.chat_call import answer_of, call
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.policy_host import PolicyHost
-from policy_router.hosts.refused import POLICY_UNAVAILABLE, Refused
+from policy_router.hosts.refused import POLICY_UNAVAILABLE, Refused, refusal_of
 from policy_router.hosts.settings_files import NOWHERE
 
 PLUGIN: Final = "policy-router"
@@ -86,7 +86,7 @@ class Plugin:
             self._open(_settings())
             self._offer(context)
         except Exception as problem:  # noqa: BLE001 - the host would go on without the plugin
-            self._fault = _fault_of(problem)
+            self._fault = refusal_of(problem)
 
     def _open(self, settings: Mapping[str, Any]) -> None:
         log, facts = settings.get("log", PLUGIN), settings.get("facts", {})
@@ -132,7 +132,7 @@ class Plugin:
         try:
             plans = self._decided(args, above, about.get("session_id", ""))
         except Exception as problem:  # noqa: BLE001 - the host would delegate without us
-            plans = _fault_of(problem)
+            plans = refusal_of(problem)
         if isinstance(plans, Refused):
             return json.dumps(plans.to_dict(), ensure_ascii=False)
         pending = deque(plans)
@@ -195,7 +195,7 @@ class Plugin:
         try:
             answer = self._answer(run, request, session)
         except Exception as problem:  # noqa: BLE001 - the host would call the parent's model
-            answer = _refusal(str(_fault_of(problem)))
+            answer = _refusal(str(refusal_of(problem)))
         # A child that was interrupted: the host says so itself, and the client leads nowhere.
         return next_call(request) if answer is None else answer
 
@@ -226,8 +226,9 @@ class Plugin:
         run = self._sessions.get(about.get("child_session_id") or "")
         if run is None:
             return
-        self._sessions = {key: it for key, it in self._sessions.items() if it is not run}
-        self._runs = {key: it for key, it in self._runs.items() if it is not run}
+        for known in (self._sessions, self._runs):  # other threads add to them meanwhile
+            for key in [key for key, it in tuple(known.items()) if it is run]:
+                del known[key]
         if about.get("child_status") != "completed" or run.served is None:
             run.plan.cancelled()
             return
@@ -299,8 +300,3 @@ def _counted(run: Run, answer: SimpleNamespace | None) -> SimpleNamespace | None
 def _refusal(message: str) -> SimpleNamespace:
     """Return an answer in place of a model's, which the host shows as the child's."""
     return answer_of(PLUGIN, "stop", content=f"policy-router refused this task: {message}")
-
-
-def _fault_of(problem: Exception) -> Refused:
-    """Return the refusal of a fault; its words may hold what no agent may read."""
-    return Refused(POLICY_UNAVAILABLE, f"no decision can be made ({type(problem).__name__})")

@@ -8,19 +8,20 @@
     agent = create_agent(PolicyModel(), middleware=[PolicyMiddleware("rules/", "policy:coding")])
 
 Before the agent begins, its run is decided; each of its model calls goes along the plan of this
-decision. The agent's own model is never called. The middleware stands last in the list, so that no
-other one goes to another model after a failure; one that does is refused.
+decision. The agent's own model is never called. Another middleware that sets another model, or that
+answers by itself, is refused. One that repeats calls stands after this one.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Any, Final, NotRequired, TypedDict
 
-from langchain.agents.middleware.types import AgentMiddleware, PrivateStateAttr
+from langchain.agents.middleware.types import AgentMiddleware, ModelRequest, PrivateStateAttr
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -40,14 +41,14 @@ from policy_router.hosts.child_run import (
     facts_of,
     function_of,
     host_of,
+    undecided,
     wish_of,
 )
 from policy_router.hosts.connections import Connections, is_chat, silence_of
-from policy_router.hosts.delegating import delegated, delegated_async
+from policy_router.hosts.delegating import delegated, delegated_async, prompt_of
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.policy_host import PolicyHost
 from policy_router.hosts.refused import Refused, RefusedError
-from policy_router.parameters import KNOWN, RESERVED
 
 _MOST_RUNS: Final = 10_000
 """So many runs are kept; one whose host has never told of its end is forgotten in the end."""
@@ -61,7 +62,8 @@ class PolicyModel(BaseChatModel):
         return "policy-router"
 
     def _generate(self, *_: Any, **__: Any) -> Any:
-        raise RefusedError(Refused("not_policed", "the agent has no PolicyMiddleware"))
+        words = "the agent has no PolicyMiddleware, or another middleware calls its model itself"
+        raise RefusedError(Refused("not_policed", words))
 
     def bind_tools(self, *_: Any, **__: Any) -> PolicyModel:
         """Return itself."""
@@ -69,19 +71,35 @@ class PolicyModel(BaseChatModel):
 
 
 class _Listener(BaseCallbackHandler):
-    """Hears whether a call has begun to answer, and whether the last one failed."""
+    """Hears whether a call has begun to answer, and whether the last one was answered."""
 
     def __init__(self) -> None:
-        self.attempt, self.has_failed = Attempt(), False
+        self.attempt, self.has_answered = Attempt(), False
 
     def on_llm_new_token(self, *_: Any, **__: Any) -> None:
         self.attempt.has_begun = True
 
     def on_llm_end(self, *_: Any, **__: Any) -> None:
-        self.has_failed = False
+        self.has_answered = True
 
     def on_llm_error(self, *_: Any, **__: Any) -> None:
-        self.has_failed = True
+        self.has_answered = False
+
+
+class _Sealed(ModelRequest[Any]):
+    """A request whose model is decided: no middleware after ours puts another one into it."""
+
+    def override(self, **overrides: Any) -> ModelRequest[Any]:
+        self._check(**overrides)
+        return super().override(**overrides)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._check(**{name: value})
+        super().__setattr__(name, value)
+
+    def _check(self, **changed: Any) -> None:
+        if changed.get("model", self.model) is not self.model:
+            raise RefusedError(Refused("not_policed", "another middleware sets another model"))
 
 
 class _Running:
@@ -147,13 +165,18 @@ class PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def before_agent(self, state: Any, runtime: Any) -> dict[str, Any]:
         """Decide the run."""
-        facts = facts_of(self._host, self._facts, runtime.context)
-        return self._kept(begin(self._host, self._task, facts, _goal(state)))
+        return self._kept(begin(*self._asked(state, runtime)))
 
     async def abefore_agent(self, state: Any, runtime: Any) -> dict[str, Any]:
         """Decide the run, without blocking the event loop."""
+        return self._kept(await begin_async(*self._asked(state, runtime)))
+
+    def _asked(self, state: Any, runtime: Any) -> tuple[Any, ...]:
+        """Return what is to be decided, and the decision that the run was given, if it was."""
         facts = facts_of(self._host, self._facts, runtime.context)
-        return self._kept(await begin_async(self._host, self._task, facts, _goal(state)))
+        said = [it for it in state["messages"] if isinstance(it, HumanMessage)]
+        goal, given = (str(said[-1].text), said[-1].id) if said else ("", None)
+        return self._host, self._task, facts, goal, given
 
     def _kept(self, run: ChildRun) -> dict[str, Any]:
         while len(self._runs) >= _MOST_RUNS:
@@ -170,7 +193,7 @@ class PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
     def _ended(self, state: Any, error: BaseException | None = None) -> _Running | None:
         running = self._runs.pop(state.get("policy_run", ""), None)
         if running is not None:
-            running.run.text = _text(state["messages"][-1]) if error is None else None
+            running.run.text = str(state["messages"][-1].text) if error is None else None
             running.run.ended(error)
         return running
 
@@ -273,7 +296,7 @@ def delegate_tool(
         run = lambda plan: agent.ainvoke(_messages(plan))  # noqa: E731 - as short as it gets
         return json.dumps(await delegated_async(host, arguments, stated, run))
 
-    made = function_of(host, facts if isinstance(facts, Mapping) else {})
+    made = function_of(host, facts)
     return StructuredTool(
         name=made["name"],
         description=made["description"],
@@ -294,33 +317,20 @@ def check_agent(agent: Any) -> None:
 
 
 def _messages(plan: HostPlan) -> dict[str, Any]:
-    return {"messages": [HumanMessage(f"{plan.goal}\n\n{plan.context}".strip())]}
-
-
-def _goal(state: Any) -> str:
-    """Return what a run is to do."""
-    said = [it for it in state["messages"] if isinstance(it, HumanMessage)]
-    return _text(said[-1]) if said else ""
-
-
-def _text(message: Any) -> str:
-    return str(message.text)
+    return {"messages": [HumanMessage(prompt_of(plan), id=plan.decision_id)]}
 
 
 def _sent(request: Any, model: ChatOpenAI) -> Any:
     """Return a request to a model, without settings that would replace what is decided."""
-    settings = {
-        name: value
-        for name, value in request.model_settings.items()
-        if name not in {*KNOWN, *RESERVED}
-    }
-    return request.override(model=model, model_settings=settings)
+    given = {it.name: getattr(request, it.name) for it in dataclasses.fields(request)}
+    settings = undecided(request.model_settings)
+    return _Sealed(**{**given, "model": model, "model_settings": settings})
 
 
 def _answered(run: ChildRun, listener: _Listener, response: Any) -> Any:
     """Note the answer of a call, which has to be of the target."""
-    if listener.has_failed:
-        words = "after a failure, another middleware has called another model"
+    if not listener.has_answered:
+        words = "another middleware has answered in place of the model that was decided"
         raise RefusedError(Refused("not_policed", words))
     for message in response.result:
         if isinstance(message, AIMessage):

@@ -22,7 +22,14 @@ import msgspec
 from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
 
-from policy_router.calls.client_fields import HARMLESS, NESTED, NOT_ALLOWED, SAME, WISHES
+from policy_router.calls.client_fields import (
+    HARMLESS,
+    NESTED,
+    NOT_ALLOWED,
+    SAME,
+    WISHES,
+    measured,
+)
 from policy_router.calls.dialects import CHAT, MESSAGES, RESPONSES, wire
 from policy_router.calls.legs import Leg
 from policy_router.domain import Policy
@@ -44,8 +51,13 @@ _NO_MODEL_CALLS: Final = ("embedding", "image", "moderation", "speech", "transcr
 _STATUS: Final = {"bad_request": 400, "policy_unavailable": 503, "log_unavailable": 503}
 _UNAVAILABLE: Final = 503
 """The status of a target that the proxy has left alone."""
-_LITELLM_ONLY: Final = frozenset({"num_retries", "specific_deployment", "model_info"})
+_LITELLM_ONLY: Final = frozenset(
+    {"litellm_credential_name", "model_info", "num_retries", "prompt_id", "specific_deployment"}
+)
 """Fields of LiteLLM that would change which model is called, besides those of others."""
+_INPUT: Final = ("messages", "input", "prompt", "system", "instructions")
+_TOOLS: Final = ("tools", "functions")
+_BYTES_A_TOKEN: Final = 4
 _MOST_CALLS: Final = 10_000
 """So many calls are followed; one whose end is never told is forgotten in the end."""
 
@@ -91,13 +103,12 @@ class PolicyHandler(CustomLogger):
     async def _planned(self, key: Any, data: Mapping[str, Any], call_type: str) -> HostPlan:
         if call_type not in _APIS:
             raise RefusedError(Refused("other_api", f"no call `{call_type}` is decided here"))
-        _check(data)
-        task = wish_of(data.get("model"))
+        _check(data, call_type)
+        task = wish_of(data.get("model")) | _input_of(data)
         if parameters := _wishes(data):
             task["parameters"] = parameters
         request = {**facts_of(self._host, self._facts, key), "task": task}
-        text = str(data.get("messages") or data.get("input") or data.get("prompt") or "")
-        plan = await self._host.plan_async(request, goal=text)
+        plan = await self._host.plan_async(request)
         if isinstance(plan, Refused):
             raise RefusedError(plan)
         return plan
@@ -174,12 +185,14 @@ def caller_of(key: Any) -> dict[str, Any]:
     return {"caller": {name: value for name, value in caller.items() if value}}
 
 
-def _check(data: Mapping[str, Any]) -> None:
+def _check(data: Mapping[str, Any], call_type: str) -> None:
     """Check that a client says nothing that would change what is decided."""
     body = (data.get("proxy_server_request") or {}).get("body") or {}
     for given, value in body.items():
         name = SAME.get(given.casefold(), given)
         is_closed = name in NOT_ALLOWED or name in _LITELLM_ONLY or name.startswith("mock_")
+        if name == "prompt" and call_type == "atext_completion":
+            continue  # the input itself; elsewhere, it is a stored one
         is_harmless = value is None or (name in HARMLESS and value == HARMLESS[name])
         if name != given or (is_closed and not is_harmless):
             words = f"the field `{given}` would change what the policy decides"
@@ -196,6 +209,13 @@ def _wishes(data: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None:
             wishes[named(name)] = value
     return wishes
+
+
+def _input_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Say how large the input of a call is, and what it needs."""
+    size, has_images = measured([data.get(name) for name in (*_INPUT, *_TOOLS)])
+    needs = ["tools"] * any(data.get(name) for name in _TOOLS) + ["vision"] * has_images
+    return {"input_tokens": -(-size // _BYTES_A_TOKEN), **({"needs": needs} if needs else {})}
 
 
 def _put(data: dict[str, Any], leg: Leg, remaining: Sequence[Leg], api: str) -> None:

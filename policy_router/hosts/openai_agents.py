@@ -40,14 +40,16 @@ from policy_router.hosts.child_run import (
     facts_of,
     function_of,
     host_of,
+    undecided,
     wish_of,
+    words_of,
 )
 from policy_router.hosts.connections import Connections, is_chat
-from policy_router.hosts.delegating import delegated_async
+from policy_router.hosts.delegating import delegated_async, prompt_of
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.policy_host import PolicyHost
 from policy_router.hosts.refused import Refused, RefusedError
-from policy_router.parameters import EFFORT, KNOWN, RESERVED
+from policy_router.parameters import EFFORT, KNOWN
 
 
 class _Runs:
@@ -66,7 +68,11 @@ class PolicyProvider(ModelProvider):
     """
 
     def __init__(
-        self, policy: PolicyHost | Policy | str | os.PathLike[str], facts: Facts = None
+        self,
+        policy: PolicyHost | Policy | str | os.PathLike[str],
+        facts: Facts = None,
+        *,
+        decision_id: str | None = None,
     ) -> None:
         """Read the policy.
 
@@ -74,9 +80,11 @@ class PolicyProvider(ModelProvider):
             policy: a policy, its path, or a host with a log and facts of its own.
             facts: what is stated of a run, or a function that does. The host tells a provider
                 nothing of a run, so that it is called with None.
+            decision_id: for a single run that was decided before: its decision.
         """
         self._host, self._facts = host_of(policy), facts
         self._runs: dict[int, _Runs] = {}
+        self._decision_id = decision_id
 
     def get_model(self, model_name: str | None) -> Model:
         """Return the model of a run, which is decided with its first call."""
@@ -93,7 +101,7 @@ class PolicyProvider(ModelProvider):
             if parameters := _wishes(name, settings):
                 task["parameters"] = parameters
             facts = facts_of(self._host, self._facts, None)
-            runs.by_name[name] = await begin_async(self._host, task, facts, goal)
+            runs.by_name[name] = await begin_async(self._host, task, facts, goal, self._decision_id)
         runs.latest = runs.by_name[name]
         runs.latest.enter()
         return runs
@@ -191,13 +199,13 @@ def delegate_tool(
         RefusedError: the policy cannot be used.
     """
     host = host_of(policy)
-    provider = PolicyProvider(host, facts if not callable(facts) else None)
-    config = RunConfig("auto", provider, trace_include_sensitive_data=False)
 
     async def delegate(context: ToolContext[Any], arguments: str) -> str:
         async def child(plan: HostPlan) -> None:
-            goal = f"{plan.goal}\n\n{plan.context}".strip()
-            await Runner.run(agent, goal, context=context.context, run_config=config)
+            known = None if callable(facts) else facts
+            provider = PolicyProvider(host, known, decision_id=plan.decision_id)
+            config = RunConfig("auto", provider, trace_include_sensitive_data=False)
+            await Runner.run(agent, prompt_of(plan), context=context.context, run_config=config)
 
         try:
             stated = facts_of(host, facts, context.context)
@@ -205,7 +213,7 @@ def delegate_tool(
             return json.dumps(error.refused.to_dict())
         return json.dumps(await delegated_async(host, arguments, stated, child))
 
-    made = function_of(host, facts if isinstance(facts, dict) else {}, strict=True)
+    made = function_of(host, facts, strict=True)
     return FunctionTool(made["name"], made["description"], made["parameters"], delegate)
 
 
@@ -216,8 +224,7 @@ def _model(leg: Leg, connections: Connections) -> Model:
 
 def _goal(given: Any) -> str:
     """Return what a run is to do: what it is given first."""
-    first = given if isinstance(given, str) or not given else given[0]
-    return str(first.get("content", "")) if isinstance(first, dict) else str(first)
+    return words_of(given if isinstance(given, str) else given[:1])
 
 
 def _wishes(name: str | None, settings: ModelSettings) -> dict[str, Any]:
@@ -235,18 +242,13 @@ def _wishes(name: str | None, settings: ModelSettings) -> dict[str, Any]:
 def _settings(settings: ModelSettings, leg: Leg) -> ModelSettings:
     """Return the settings of a call: an agent's own, without what would replace the decision."""
     named = {it.name for it in dataclasses.fields(settings)}
-    body: Any = settings.extra_body or {}
-    args = settings.extra_args or {}
-    replaced = {*KNOWN, *RESERVED}
+    body: Any = settings.extra_body
     return dataclasses.replace(
         settings,
         **dict.fromkeys((named & {*KNOWN}) | {"reasoning"}),
         include_usage=True,
-        extra_args={it: value for it, value in args.items() if it not in replaced},
-        extra_body={
-            **{it: value for it, value in body.items() if it not in replaced},
-            **leg.parameters,
-        },
+        extra_args=undecided(settings.extra_args),
+        extra_body={**undecided(body), **leg.parameters},
         extra_headers={**dict(settings.extra_headers or {}), **leg.headers},
     )
 

@@ -301,6 +301,7 @@ class PolicyHost(Closeable):
             strict: whether the model has to give every argument; null asks for nothing.
         """
         try:
+            self._source.look()
             policy = self._source.policy()
             return tool(policy, self._deciding.stated(facts), format=format, strict=strict)
         except Exception as problem:  # noqa: BLE001 - a fault of ours restricts
@@ -313,6 +314,7 @@ class PolicyHost(Closeable):
             facts: as for :meth:`batch`, or a whole request.
         """
         try:
+            self._source.look()
             policy = self._source.policy()
             return permitted(policy, self._deciding.stated(facts), now=self._clock())
         except Exception as problem:  # noqa: BLE001 - a fault of ours restricts

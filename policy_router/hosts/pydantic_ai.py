@@ -39,19 +39,21 @@ from policy_router.hosts.child_run import (
     facts_of,
     function_of,
     host_of,
+    undecided,
     wish_of,
+    words_of,
 )
 from policy_router.hosts.connections import Connections, is_chat
-from policy_router.hosts.delegating import delegated_async
+from policy_router.hosts.delegating import delegated_async, prompt_of
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.policy_host import PolicyHost
 from policy_router.hosts.refused import Refused, RefusedError
-from policy_router.parameters import EFFORT, KNOWN, RESERVED
+from policy_router.parameters import EFFORT, KNOWN
 
 _EFFORTS: Final = ("thinking", "openai_reasoning_effort")
 """What the host calls the reasoning effort, among others."""
-_SENT: Final = frozenset({*KNOWN, *_EFFORTS, "timeout", "request_timeout", "service_tier"})
-"""Settings that the decision replaces."""
+_SENT: Final = frozenset({*_EFFORTS, "timeout", "request_timeout", "service_tier"})
+"""Settings that the decision replaces, besides those of every host."""
 
 
 class _Undecided(FunctionModel):
@@ -75,11 +77,13 @@ class PolicyCapability(AbstractCapability[Any]):
         policy: a policy, its path, or a host with a log and facts of its own.
         facts: what is stated of a run, or a function of the run's dependencies.
         id: what the host knows it by: one of a run replaces one of its agent.
+        decision_id: for a single run that was decided before: its decision.
     """
 
     policy: PolicyHost | Policy | str | os.PathLike[str]
     facts: Facts = None
     id: str | None = field(default="policy-router", kw_only=True)
+    decision_id: str | None = field(default=None, kw_only=True)
     _host: PolicyHost = field(init=False, repr=False, compare=False)
     _run: ChildRun | None = field(default=None, init=False, repr=False, compare=False)
     _connections: Connections = field(
@@ -138,7 +142,7 @@ class PolicyCapability(AbstractCapability[Any]):
         if parameters := _wishes(asked.model_settings or {}):
             task["parameters"] = parameters
         facts = facts_of(self._host, self.facts, ctx.deps)
-        return await begin_async(self._host, task, facts, str(ctx.prompt or ""))
+        return await begin_async(self._host, task, facts, words_of(ctx.prompt), self.decision_id)
 
     def _model(self, leg: Leg) -> Model:
         provider = OpenAIProvider(openai_client=self._connections.async_client(leg))
@@ -200,12 +204,11 @@ def delegate_tool(
         facts: what is stated of a call, or a function of the run's dependencies.
     """
     host = host_of(policy)
-    children = PolicyCapability(host, facts)
 
     async def delegate(ctx: RunContext[Any], **arguments: Any) -> dict[str, Any]:
         async def child(plan: HostPlan) -> None:
-            goal = f"{plan.goal}\n\n{plan.context}".strip()
-            await agent.run(goal, model="auto", deps=ctx.deps, capabilities=[children])
+            own = PolicyCapability(host, facts, decision_id=plan.decision_id)
+            await agent.run(prompt_of(plan), model="auto", deps=ctx.deps, capabilities=[own])
 
         return await delegated_async(host, arguments, facts_of(host, facts, ctx.deps), child)
 
@@ -214,7 +217,7 @@ def delegate_tool(
         schema, words = made["parameters"], made["description"]
         return dataclasses.replace(known, parameters_json_schema=schema, description=words)
 
-    made = function_of(host, {})
+    made = function_of(host)
     tool = Tool.from_schema(
         delegate, made["name"], made["description"], made["parameters"], takes_ctx=True
     )
@@ -232,11 +235,10 @@ def _wishes(settings: Any) -> dict[str, Any]:
 
 def _settings(given: Any, leg: Leg) -> Any:
     """Return the settings of a call: an agent's own, without what would replace the decision."""
-    settings = {name: value for name, value in (given or {}).items() if name not in _SENT}
-    body, headers = settings.get("extra_body") or {}, settings.get("extra_headers") or {}
-    kept = {name: value for name, value in body.items() if name not in {*KNOWN, *RESERVED}}
-    settings["extra_body"] = {**kept, **leg.parameters}
-    settings["extra_headers"] = {**headers, **leg.headers}
+    given = given or {}
+    settings = {name: value for name, value in undecided(given).items() if name not in _SENT}
+    settings["extra_body"] = {**undecided(given.get("extra_body")), **leg.parameters}
+    settings["extra_headers"] = {**(given.get("extra_headers") or {}), **leg.headers}
     if leg.limits.total is not None:
         settings["request_timeout"] = leg.limits.total
     return settings

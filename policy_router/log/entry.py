@@ -75,7 +75,7 @@ _KINDS: Final = frozenset(PARTS)
 _WITHOUT_ID: Final = frozenset(kind for kind, parts in PARTS.items() if "id" not in parts)
 
 
-class Call(Struct, frozen=True, omit_defaults=True):
+class Call(Struct, frozen=True, omit_defaults=True, gc=False):
     """One model call of a child, without any content.
 
     Attributes:
@@ -103,7 +103,7 @@ class Call(Struct, frozen=True, omit_defaults=True):
     output_tokens: int | None = None
 
 
-class Execution(Struct, frozen=True, omit_defaults=True):
+class Execution(Struct, frozen=True, omit_defaults=True, gc=False):
     """An event of a child, without any content.
 
     Attributes:

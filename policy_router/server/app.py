@@ -269,13 +269,13 @@ class Service:
         self._metrics.running(self._running)
 
     def _route(self, path: str, method: str) -> tuple[Route, str]:
-        methods, rest, above = self._routes.get(path), "", ""
-        if methods is None and len(path) <= _LONGEST_PATH:
-            above, _, rest = path.rpartition("/")
-            methods = self._routes.get(f"{above}/")
+        methods, rest, above = self._routes.get(path), "", path
+        if len(path) > _LONGEST_PATH:
+            above = ""
         while methods is None and above:
             above, _, name = above.rpartition("/")
-            rest, methods = f"{name}/{rest}", self._routes.get(f"{above}/")
+            rest = f"{name}/{rest}" if rest else name
+            methods = self._routes.get(f"{above}/") if above else None
         if methods is None:
             help_ = "`GET /openapi.json` lists what there is"
             raise Problem(404, "no_route", "there is nothing at this path", help=help_)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import errno
 import json
 import re
 import sys
@@ -17,13 +18,16 @@ import pytest
 from pyarrow import parquet
 
 from benchmarks.audit_log import Planted, write_audit_log
-from policy_router import DecisionLog
+from policy_router import DecisionLog, decide
 from policy_router.errors import LogError
-from policy_router.log import export_log
+from policy_router.log import export_log, log_report
 from policy_router.log.entry import Call, Execution
-from policy_router.log.export import exporting
+from policy_router.log.export import arrow, exporting
+from policy_router.log.export.arrow import DuckDatabase, ParquetFiles
+from policy_router.log.export.exporting import CsvFiles, Format
 from policy_router.log.export.tables import TABLES
 from policy_router.log.export.views import VIEWS
+from policy_router.log.report.cost_status import UNKNOWN
 from tests.support.commands import ROOT, Run
 from tests.support.log_auditing import Clock, history, id_of, policy_of
 from tests.support.plain_check import lines_of
@@ -153,6 +157,61 @@ def test_spend_adds_up_to_what_each_case_cost(base: duckdb.DuckDBPyConnection) -
     assert rows(base, trees) == [(spent, decisions)]
 
 
+def test_cases_are_those_of_reports_to_the_nano_dollar(
+    base: duckdb.DuckDBPyConnection, audit: tuple[Path, Planted]
+) -> None:
+    folder, planted = audit
+    assert planted.faults["ended_twice"]
+    total = log_report(folder, "spend").total
+    names = "cost_nano_usd", "input_tokens", "output_tokens"
+    sums = rows(base, f"SELECT {', '.join(f'sum({it})' for it in names)} FROM cases")
+    assert sums == [tuple(total[it] for it in ("measured_nano_usd", *names[1:]))]
+    for status, count in rows(base, "SELECT cost_status, count(*) FROM cases GROUP BY 1"):
+        assert total[status] == count
+    unknown = sum(total[it.value] for it in UNKNOWN)
+    assert rows(base, "SELECT sum(unknown) FROM spend") == [(unknown,)]
+    assert rows(base, "SELECT sum(decisions) FROM unknown_costs") == [(unknown,)]
+
+
+def test_months_are_those_of_reports_in_every_time_zone(
+    base: duckdb.DuckDBPyConnection, audit: tuple[Path, Planted]
+) -> None:
+    found = log_report(audit[0], "spend", by=["month"]).rows
+    months = {it.key[0]: it.counts["decisions"] for it in found}
+    text = "SELECT strftime(month, '%Y-%m'), sum(decisions) FROM spend GROUP BY 1"
+    for zone in ("Pacific/Kiritimati", "America/Los_Angeles", "UTC"):  # which is left set
+        base.execute(f"SET TimeZone = '{zone}'")
+        assert dict(rows(base, text)) == months
+
+
+def test_a_decision_of_several_runs_has_the_last_target_and_what_is_known_least(
+    tmp_path: Path,
+) -> None:
+    policy, clock = policy_of(), Clock()
+    runs = (
+        Execution("reported", "main", "small", attempt=1, status="failed", cost_status="failed"),
+        Execution(
+            *("reported", "main", "large"),
+            attempt=2,
+            status="completed",
+            cost_usd=0.25,
+            cost_status="measured",
+            input_tokens=3,
+        ),
+    )
+    with DecisionLog(tmp_path / "log", clock=clock) as log:
+        record = decide(policy, {"task": {"kind": "coding"}}, now=clock())
+        log.decision(policy, record, decision_id=id_of(1))
+        for run in runs:
+            log.execution(id_of(1), run)
+    export_log(tmp_path / "log", tmp_path / "made", "duckdb")
+    with duckdb.connect(str(tmp_path / "made"), read_only=True) as made:
+        columns = "sent_model, status, input_tokens, cost_nano_usd, cost_status"
+        found = rows(made, f"SELECT {columns} FROM cases")
+        assert found == [("large", "completed", 3, 250_000_000, "failed")]
+        assert rows(made, "SELECT cost_nano_usd, unknown FROM spend") == [(250_000_000, 1)]
+
+
 def test_the_recipes_of_the_page_run(base: duckdb.DuckDBPyConnection) -> None:
     recipes = re.findall(
         r"^```sql\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
@@ -254,6 +313,29 @@ def test_a_destination_that_cannot_be_written_is_an_error(
     (tmp_path / "file").write_text("")
     with pytest.raises(LogError):
         export_log(folder, tmp_path / "file/x", "csv")
+
+
+@pytest.mark.parametrize("to", exporting.FORMATS)
+def test_a_full_disk_is_no_fault_of_the_log_and_leaves_nothing(
+    audit: tuple[Path, Planted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: Format
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    writer = {"csv": CsvFiles, "parquet": ParquetFiles, "duckdb": DuckDatabase}[to]
+    monkeypatch.setattr(writer, "put", fails)
+    with pytest.raises(LogError, match="made: it cannot be written: full"):
+        export_log(audit[0], tmp_path / "made", to)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_database_that_cannot_be_ended_leaves_nothing(
+    audit: tuple[Path, Planted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrow, "statements", lambda: ["nonsense"])
+    with pytest.raises(LogError, match="made: it cannot be written: parser error"):
+        export_log(audit[0], tmp_path / "made", "duckdb")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("to", "missing"), [("parquet", "pyarrow"), ("duckdb", "duckdb")])

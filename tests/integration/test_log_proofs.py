@@ -19,7 +19,7 @@ from benchmarks.audit_log import write_audit_log
 from policy_router import DecisionLog, decide
 from policy_router.errors import LogError
 from policy_router.log import LinesProof, NotWholeError, proof_bundle, prove_decisions, prune
-from policy_router.log.entry import Execution
+from policy_router.log.entry import Call, Execution
 from policy_router.log.sign import standalone
 from policy_router.log.sign.keys import SignatureError
 from policy_router.log.sign.notes import InclusionProof
@@ -87,6 +87,36 @@ def test_the_key_states_that_there_are_no_more_lines(signed: Path) -> None:
     words = standalone.in_words(result)
     assert "complete  every line of them up to there, as stated at 2026-01-31T09:00:01Z" in words
     assert words.count("          THIS IS OUTSIDE THE PLAN OF THE DECISION") == 1
+
+
+def test_a_failed_call_outside_the_plan_is_told(tmp_path: Path) -> None:
+    policy, clock, provider, model = policy_of(), Clock(), "main", "large"
+    calls = (
+        Call(1, "abroad", "huge", failure="server_error", status=503),
+        Call(2, "abroad", "never", is_sent=False, failure="unavailable"),
+        Call(3, provider, model, status=200),
+    )
+    with DecisionLog(tmp_path / "log", clock=clock) as log:
+        record = decide(policy, {"task": {"kind": "coding"}}, now=clock())
+        log.decision(policy, record, decision_id=id_of(1))
+        done = Execution("finished", provider, model, status="completed", calls=calls)
+        log.execution(id_of(1), done)
+    sign_log(tmp_path / "log")
+    words = standalone.in_words(
+        verify(prove_decisions(tmp_path / "log", [id_of(1)]).to_text(), KEYS)
+    )
+    place = words.index("          call 1 was sent to huge at abroad")
+    assert words[place + 1] == "          THIS IS OUTSIDE THE PLAN OF THE DECISION"
+    assert "\n".join(words).count("OUTSIDE") == 1
+
+
+def test_decisions_without_a_line_about_their_rules_are_told(signed: Path) -> None:
+    proof = prove_decisions(signed, [id_of(1)], signer=SIGNER)
+    revision = policy_of().revision[:19]
+    said = f"rules     not proved: no line says by which rule files {revision} decided"
+    assert said not in standalone.in_words(verify(proof.to_text(), KEYS))
+    without_policy = LinesProof(proof.proofs[1:], proof.statement)
+    assert said in standalone.in_words(verify(without_policy.to_text(), KEYS))
 
 
 def test_lines_behind_the_checkpoint_are_not_proved(signed: Path) -> None:

@@ -483,6 +483,21 @@ def test_flips_are_written_to_a_file(audit: tuple[Path, Planted], run: Run, tmp_
     assert found["budgets"] == "not simulated"
 
 
+def test_a_list_that_cannot_be_written_is_not_the_logs_fault(
+    audit: tuple[Path, Planted], run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "other.yaml").write_text(OTHER)
+    words = ("replay", str(audit[0]), "--against", "other.yaml", "--list")
+    ran = run(*words, "nowhere/flips.csv")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--list: `nowhere/flips.csv` cannot be written: no such file" in ran.err
+    if Path("/dev/full").exists():  # more than the file keeps back, and less
+        for window in ((), ("--since", "2026-10-31")):
+            ran = run(*words, "/dev/full", *window)
+            assert (ran.code, ran.out) == (2, "")
+            assert "--list: `/dev/full` cannot be written: no space left" in ran.err
+
+
 def test_what_came_of_a_decision_chooses_no_replay(
     audit: tuple[Path, Planted], other: Policy, run: Run, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.audit_log import BEGIN, Planted, write_audit_log
 from policy_router import DecisionLog, decide
 from policy_router.errors import LogError, RequestError
-from policy_router.log import LogReport, log_report
+from policy_router.log import LogReport, check_log, log_report
 from policy_router.log.entry import ACCESS, Execution, Gap, Kind, microseconds
 from policy_router.log.replay import chunks
 from policy_router.log.report import cases as cases_module
@@ -360,6 +360,17 @@ def test_each_dimension_tells_something(audit: tuple[Path, Planted]) -> None:
         assert sum(row.counts["decisions"] for row in report.rows) == 697
 
 
+@pytest.mark.slow
+def test_what_was_called_outside_the_plan_is_told_apart(audit: tuple[Path, Planted]) -> None:
+    folder, _ = audit
+    report = log_report(folder, "spend", by=("plan",))
+    rows = {it.key[0]: it.counts["decisions"] for it in report.rows}
+    found = check_log(folder, workers=1).findings
+    outside = sum(it.count for it in found if it.kind == "outside_plan")
+    assert 0 < rows["outside"] <= outside
+    assert rows["inside"] > rows["outside"]
+
+
 def test_a_report_with_too_many_rows_is_refused(
     audit: tuple[Path, Planted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,7 +386,11 @@ def test_a_report_with_too_many_rows_is_refused(
         (("spend", "log", "--by", "team,team"), "--by: `team` is given twice"),
         (("spend", "log", "--where", "team"), "--where: NAME=VALUE is wanted"),
         (("spend", "log", "--where", "x=y"), "--where: `x` is none of"),
+        (("spend", "log", "--where", "cost=unknown"), "cost `unknown` is none of free, measured"),
+        (("spend", "log", "--where", "outcome=ok"), "outcome `ok` is none of selected, refused"),
+        (("spend", "log", "--where", "level=rule"), "level `rule` is none of call, task, pool"),
         (("spend", "log", "--since", "x"), "--since: a day"),
+        (("spend", "log", "--since", "1h", "--until", "2h"), "--until: it is before --since"),
         (("nothing", "log"), "invalid choice: 'nothing'"),
     ],
 )
@@ -444,6 +459,15 @@ def test_no_cell_is_a_formula(tmp_path: Path, run: Run) -> None:
     history(tmp_path / "log", policy_of(), [{"caller": {"id": "=1+1", "team": "-x"}}])
     out = run("log", "report", "callers", "log", "--format", "csv").out
     assert "'-x,'=1+1,1," in out
+
+
+def test_no_cell_is_a_command_to_a_terminal(tmp_path: Path, run: Run) -> None:
+    caller = {"id": "\x1b]0;t\x07\u202ea\tb", "team": "\uff1d1+1"}
+    history(tmp_path / "log", policy_of(), [{"caller": caller}, {"caller": {"id": "-"}}])
+    out = run("log", "report", "callers", "log", "--format", "csv").out
+    assert "'\uff1d1+1,\ufffd]0;t\ufffd\ufffda\ufffdb,1," in out
+    assert "\n-,-,1," in out
+    assert "'\uff1d1+1" in run("log", "ls", "log", "--format", "csv").out
 
 
 def test_a_program_gets_whole_numbers(audit: tuple[Path, Planted], run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,10 +23,12 @@ from policy_router.hosts.child_run import (
     function_of,
     given,
     host_of,
+    undecided,
     wish_of,
+    words_of,
 )
 from policy_router.hosts.connections import Connections, is_chat, silence_of
-from policy_router.hosts.delegating import delegated, delegated_async
+from policy_router.hosts.delegating import delegated, delegated_async, prompt_of
 from policy_router.hosts.refused import RefusedError
 from policy_router.log import LogReader
 
@@ -196,14 +199,37 @@ def test_a_plan_that_is_given_is_taken_once() -> None:
     kept = host()
     plan = one_of(kept.batch({"goal": "a"}))
     with given(plan):
-        assert begun(kept).plan is plan
-        assert begun(kept).plan is not plan
+        assert begun(kept).plan is not plan  # another agent, which the child asks first
+        assert begin(kept, {}, {}, "goal", "another").plan is not plan
+        assert begin(kept, {}, {}, "goal", plan.decision_id).plan is plan
+        assert begin(kept, {}, {}, "goal", plan.decision_id).plan is not plan
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("Fix it.", "Fix it."),
+        (None, ""),
+        ([{"role": "user", "content": [{"type": "input_text", "text": "Fix it."}]}], "Fix it."),
+        (["Fix", {"type": "input_image", "image_url": "data:planted"}, "it."], "Fix\nit."),
+        (("Fix it.", SimpleNamespace(content="Now.")), "Fix it.\nNow."),
+        (["Fix it.", SimpleNamespace(data=b"planted", content=b"planted")], "Fix it."),
+    ],
+)
+def test_the_words_of_a_prompt_are_those_of_its_texts(content: Any, words: str) -> None:
+    assert words_of(content) == words
+
+
+def test_settings_that_would_replace_what_is_decided_are_left_out() -> None:
+    given_ = {"model": "huge", "max_completion_tokens": 9, "temperature": 1, "user": "ada"}
+    assert undecided(given_) == {"user": "ada"}
+    assert undecided(None) == {}
 
 
 def test_the_definition_of_the_tool() -> None:
-    assert function_of(host(), {})["name"] == "delegate_task"
+    assert function_of(host(), lambda _: pytest.fail("there is no run"))["name"] == "delegate_task"
     with pytest.raises(RefusedError, match="policy_unavailable"):
-        function_of(PolicyHost("/nowhere.yaml"), {})
+        function_of(PolicyHost("/nowhere.yaml"))
 
 
 # Delegating.
@@ -225,10 +251,10 @@ def test_children_run_by_the_plans_that_are_given_to_them() -> None:
     kept = host()
 
     def child(plan: HostPlan) -> None:
-        run = begun(kept)
+        run = begin(kept, {}, {}, plan.goal, plan.decision_id)
         assert run.plan is plan
         run.leg()
-        run.text = plan.goal
+        run.text = prompt_of(plan)
         run.ended()
 
     for made in both(kept, {"tasks": [{"goal": "a"}, {"goal": "b"}]}, child):
@@ -251,6 +277,17 @@ def test_a_child_that_breaks_has_failed_and_one_without_its_plan_is_refused() ->
         assert made["results"][0]["error"]["code"] == "child_error"
     for made in both(host(), {"goal": "a"}, lambda _: None):
         assert made["results"][0]["error"]["code"] == "not_policed"
+
+
+def test_a_child_that_is_refused_has_called_nothing(tmp_path: Path) -> None:
+    def child(_: HostPlan) -> None:
+        raise RefusedError(Refused("not_policed", "it has a model of its own"))
+
+    with host(log=tmp_path / "log") as kept:
+        for made in both(kept, {"goal": "a"}, child):
+            (result,) = made["results"]
+            assert (result["status"], result["error"]["code"]) == ("refused", "not_policed")
+            assert (result["effective"], result["attempts"]) == (None, ())
 
 
 def test_children_that_are_cancelled_are_so_in_the_log(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def host(policy: Any = POLICY, **options: Any) -> PolicyHost:
 
 
 TINY = "{model: %s, provider: p, providers: {p: {base_url: 'http://localhost'}}}"
+POOLED = f"{TINY[:-1] % 'c'}, pool: [{{name: small, model: c}}], precedence: strict}}"
 
 
 def written(path: Path, model: str) -> PolicyHost:
@@ -411,6 +412,10 @@ def test_files_that_change_are_read_again_once_they_are_written(
     path.write_text(TINY % "bb")
     assert model() == "a"  # it is being written, for all that one knows
     assert model() == "bb"
+    path.write_text(POOLED)
+    assert [kept.permitted() for _ in range(2)] == [None, ("small",)]
+    path.write_text(TINY % "bb")
+    assert ["small" in str(kept.tool()) for _ in range(2)] == [True, False]
     path.write_text("model: [")
     assert [model() for _ in range(3)] == ["bb"] * 3
     made = [kept.batch({"goal": "x"}), asyncio.run(kept.batch_async({"goal": "x"}))]

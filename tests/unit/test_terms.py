@@ -45,11 +45,12 @@ prepare prepared presence prev price progress prove prune pruned pseudonyms publ
 ran rate read reader ready reason reasoning refused release reload remaining replaced reply report
 requested require required result resume retry root rotate router row run schema scope second
 secret section seed sent seq serve served session settings severity share shorten signature signer
-silent since size skip skipped slots source span spent state status stream strength strict support
-system tag take team temperature text thinking threshold time timeout title tls to token tool top
-total trace transport twice type unchanged uncovered undecided undo unexplained unfit unknown
-unlogged unreadable unsupported until url usable usd use value verbosity verifier verify version
-violation wait waiting wanted warm watcher what when where whole why window wire without work write
+silent since size skip skipped slots source span spent state status stream strength strict suggest
+support system tag take team temperature text thinking threshold time timeout title tls to token
+tool top total trace transport twice type unchanged uncovered undecided undo unexplained unfit
+unknown unlogged unreadable unsupported until url usable usd use value verbosity verifier verify
+version violation wait waiting wanted warm watcher what when where whole why window wire without
+work write
 """)
 }
 """Words of public names that are plain English, or those of Python, JSON and model calls."""

@@ -14,6 +14,7 @@ from policy_router.analysis.proof.trees import (
     Values,
     chosen,
     constant_of,
+    is_safe,
     range_of,
 )
 from policy_router.cel.ast import (
@@ -195,7 +196,10 @@ class ValuesOf:
         if node.type not in {INT, STRING}:
             return None
         defined = self._formula.new() if self._all.may_fail(node) else TRUE
-        if node.function in {"/", "%"}:
+        dividends = self.of(node.arguments[0]) if node.function in {"/", "%"} else None
+        if dividends is not None and is_safe(node):
+            defined = self._formula.any([where for where, _ in dividends])
+        elif node.function in {"/", "%"}:
             divisors = self.of(node.arguments[1])
             for where, value in divisors or ():
                 zero = self._all.comparison("==", value, 0)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from policy_router.cli.log.arguments import time_of
 from policy_router.errors import RequestError
-from policy_router.log.report.dimensions import Filter, checked_names
+from policy_router.log.report.dimensions import Filter, checked_names, checked_value
 
 
 def add_window(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,8 @@ def window_of(options: argparse.Namespace) -> tuple[int | None, int | None]:
         None if text is None else time_of(text, options.now, option)
         for text, option in ((options.since, "--since"), (options.until, "--until"))
     )
+    if since is not None and until is not None and since > until:
+        raise RequestError("--until", "it is before --since")
     return since, until
 
 
@@ -40,6 +42,7 @@ def filter_of(options: argparse.Namespace, more: Mapping[str, str | None]) -> Fi
         name, is_there, value = text.partition("=")
         if not is_there:
             raise RequestError("--where", "NAME=VALUE is wanted, such as team=research")
-        wanted.append((checked_names([name], "--where")[0], value))
+        checked_names([name], "--where")
+        wanted.append(checked_value(name, value, "--where"))
     wanted += [(name, value) for name, value in more.items() if value is not None]
     return Filter(tuple(wanted))

@@ -8,7 +8,6 @@ looked for in a second pass, which reads only the lines of the ids that are aske
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,15 +16,16 @@ from typing import Any, Final
 from msgspec import UNSET, Struct, field
 
 from policy_router.files.clock import Clock, system_clock
-from policy_router.log.check.findings import CheckReport, FindingKind, Tally
-from policy_router.log.check.judging import (
+from policy_router.log.check.findings import UUID7, CheckReport, FindingKind, Ids, Tally
+from policy_router.log.check.judging import Wrong, has_end, wrong
+from policy_router.log.check.lines import (
+    KINDS_WITHOUT_ID,
+    CheckedLine,
     Happened,
     Made,
-    Wrong,
-    checked_line,
+    checked_lines,
     made_by,
     made_of,
-    wrong,
 )
 from policy_router.log.check.windows import Window, windows
 from policy_router.log.entry import (
@@ -44,37 +44,7 @@ GRACE_SECONDS: Final = 3600.0
 """How long a child may take before its decision counts as never ended."""
 NO_EVENT: Final = "no event"
 NO_END: Final = "no end"
-_UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_ID_BYTES: Final = 16
-_USUAL: Final = 36
-"""How long an id is, if it is a UUID."""
 _BEFORE_KIND: Final = b'","kind":"'
-
-
-class Ids(Struct):
-    """Many ids in little memory: 16 bytes for each that is a UUID."""
-
-    packed: bytearray = field(default_factory=bytearray)
-    others: list[str] = field(default_factory=list)
-
-    def add(self, id_: str) -> None:
-        """Add one."""
-        if _UUID7.fullmatch(id_):
-            self.packed += bytes.fromhex(id_.replace("-", ""))
-        else:
-            self.others.append(id_)
-
-    def extend(self, other: Ids) -> None:
-        """Add all of others."""
-        self.packed += other.packed
-        self.others += other.others
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield each."""
-        for place in range(0, len(self.packed), _ID_BYTES):
-            digits = self.packed[place : place + _ID_BYTES].hex()
-            yield "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-        yield from self.others
 
 
 class _Asked(Struct, frozen=True):
@@ -173,8 +143,8 @@ def check_log(
 def _first_pass(asked: _Asked, window: Window) -> _Part:
     """Judge the decisions of a window."""
     going = _Pass(asked)
-    for content in window.lines():
-        going.take(content)
+    for block in window.blocks():
+        going.take(block)
     return going.judged()
 
 
@@ -188,12 +158,16 @@ class _Pass:
         self._parents: list[tuple[str, str]] = []
         self._only_asked: set[str] = set()
 
-    def take(self, content: bytes) -> None:
-        """Keep a line with those of its decision."""
-        line = checked_line(content)
-        if line is None:
-            self._take_in_parts(next(known_views((content,))))
-        elif line.execution is not None:
+    def take(self, block: bytes) -> None:
+        """Keep each of some lines with those of its decision."""
+        for place, line in enumerate(checked_lines(block)):
+            if line is None or not self._takes(line):
+                content = block.split(b"\n", place + 1)[place]
+                self._take_in_parts(next(known_views((content,))))
+
+    def _takes(self, line: CheckedLine) -> bool:
+        """Keep a line of which all can be read; return False for another one."""
+        if line.execution is not None and line.id:
             self._part.executions += 1
             happened = Happened(line.time, line.execution)
             events = self._events.get(line.id)
@@ -201,14 +175,17 @@ class _Pass:
                 self._events[line.id] = [happened]
             else:
                 events.append(happened)
-        elif line.record is not None:
-            self._part.decisions += 1
+            return True
+        if line.record is not None and line.id:
             made = made_by(line.time, line.record)
+            if made is None:
+                return False
+            self._part.decisions += 1
             self._keep(line.id, made, line.parent, is_asked=line.purpose == ACCESS)
-        elif line.prune is not None:
+            return True
+        if line.prune is not None:
             self._part.pruned_before = max(self._part.pruned_before, line.prune.before)
-        elif line.kind in {Kind.DECISION, Kind.EXECUTION}:
-            self._take_in_parts(next(known_views((content,))))
+        return line.kind in KINDS_WITHOUT_ID
 
     def _take_in_parts(self, line: LineView | None) -> None:
         """Keep a line of which some may not be read, and say what that is."""
@@ -257,8 +234,8 @@ class _Pass:
     def _judge(self, id_: str, made: Made, events: list[Happened]) -> None:
         for kind, detail in wrong(self._asked.job, made, events):
             self._part.tally.note(kind, detail, id_)
-        is_due = made.plan and made.time <= self._asked.ended_by
-        if is_due and id_ not in self._only_asked and not any(it.is_end for it in events):
+        is_due = made.decided.plan and made.time <= self._asked.ended_by
+        if is_due and not has_end(events) and id_ not in self._only_asked:
             self._part.open[NO_END if events else NO_EVENT].add(id_)
 
 
@@ -297,14 +274,11 @@ def _lines_of(wanted: frozenset[str], window: Window) -> Iterator[bytes]:
     The keys of a line are sorted, so its id ends where its kind begins.
     """
     ids = frozenset(it.encode() for it in wanted)
-    usual, *others = sorted({len(it) for it in ids}, key=lambda it: it != _USUAL)
-    for content in window.lines():
-        stop = content.find(_BEFORE_KIND)
-        if stop > 0 and (
-            content[stop - usual : stop] in ids
-            or any(content[stop - length : stop] in ids for length in others)
-        ):
-            yield content
+    lengths = {len(it) for it in ids}
+    for block in window.blocks():
+        before = block.split(_BEFORE_KIND)
+        if not all(ids.isdisjoint([it[-length:] for it in before]) for length in lengths):
+            yield from block[:-1].split(b"\n")
 
 
 # The end.
@@ -348,13 +322,13 @@ def _note_open(whole: _Part, tally: Tally) -> None:
     for name, ids in whole.open.items():
         for id_ in ids:
             events = whole.strays.get(id_, ())
-            if not any(it.is_end for it in events):
+            if not has_end(events):
                 detail = NO_END if events else name
                 tally.note(FindingKind.NEVER_ENDED, detail, id_)
 
 
 def _was_pruned(id_: str, before: int) -> bool:
     """Tell whether the lines of an id are so old that they were removed; its time is in it."""
-    if not before or not _UUID7.fullmatch(id_):
+    if not before or not UUID7.fullmatch(id_):
         return False
     return int(id_.replace("-", "")[:12], 16) * 1000 < before

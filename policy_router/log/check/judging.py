@@ -7,8 +7,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import Final, TypeAlias
 
-import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Struct
 
 from policy_router.calls.costs import price_of, priced_at
 from policy_router.calls.endpoints import entry_of
@@ -20,169 +19,76 @@ from policy_router.decision.request import Request
 from policy_router.domain import Level, Policy, Price
 from policy_router.errors import RequestError
 from policy_router.log.check.findings import FindingKind
-from policy_router.log.entry import PARTS, UNREADABLE, Execution, LineView, Prune
+from policy_router.log.check.lines import MOST_ALIKE, Decided, Happened, Made, Ran
+from policy_router.log.entry import Execution
 from policy_router.log.replay.chunks import Job
 from policy_router.log.replay.decisions import MOST_KEPT, MOST_POLICIES, kept_policy
 
-REPORTED: Final = "reported"
-"""An end that a host reports: there is one for each attempt."""
 _BILLION: Final = 1_000_000_000
 _NO_TARGET: Final = "where it ran is not said"
 
 Wrong: TypeAlias = tuple[FindingKind, str]
 """A kind of finding, and what it is about."""
-Ran: TypeAlias = tuple[str, str, str | None]
-"""A model, its provider and its entry, as a line names them."""
-End: TypeAlias = tuple[str, int | None]
-"""What tells an end from another one: its event, and of a report its attempt."""
-
-
-class _RanTarget(Struct, frozen=True, gc=False):
-    model: str
-    provider: str = ""
-    entry: str | None = None
-
-
-class _Decided(Struct, frozen=True, gc=False):
-    outcome: str
-    level: str = ""
-    target: _RanTarget | UnsetType = UNSET
-    fallbacks: tuple[_RanTarget, ...] = ()
-
-
-class _Revision(Struct, frozen=True, gc=False):
-    revision: str
-
-
-class _Record(Struct, frozen=True, gc=False):
-    decision: _Decided
-    now: str
-    policy: _Revision
-    request: Raw
-
-
-class CheckedLine(Struct, frozen=True, gc=False):
-    """What is read of a line at once: the fields are those of :class:`LogEntry`."""
-
-    kind: str
-    time: int
-    id: str = ""
-    execution: Execution | None = None
-    parent: str = ""
-    prune: Prune | None = None
-    purpose: str = ""
-    record: _Record | None = None
-
-
-class Made(Struct, frozen=True, gc=False):
-    """A decision, as far as what came of it is judged by it.
-
-    Attributes:
-        time: the time of its line, in microseconds since 1970.
-        revision: its policy.
-        now: the time that it was decided at.
-        level: the level that decided; the configuration's where it was refused.
-        plan: what it may run on.
-        request: what was decided.
-    """
-
-    time: int
-    revision: str
-    now: str
-    level: str
-    plan: tuple[Ran, ...]
-    request: bytes
-
-
-class Happened(Struct, frozen=True, gc=False):
-    """An event of a child.
-
-    Attributes:
-        time: the time of its line, in microseconds since 1970.
-        execution: the event.
-    """
-
-    time: int
-    execution: Execution
-
-    @property
-    def is_end(self) -> bool:
-        """Whether it tells of the end of its child."""
-        return self.execution.status is not None
-
-    @property
-    def end(self) -> End:
-        """What tells it from another end, where it is one."""
-        is_report = self.execution.event == REPORTED
-        return self.execution.event, self.execution.attempt if is_report else None
-
-
-def checked_line(content: bytes) -> CheckedLine | None:
-    """Read a line at once; None where a part of it, or all of it, cannot be read."""
-    try:
-        line = _LINES.decode(content)
-    except UNREADABLE:
-        return None
-    is_whole = line.kind in KINDS and (line.id or line.kind not in _WITH_ID)
-    return line if is_whole else None
-
-
-def made_of(line: LineView) -> Made | None:
-    """Return a decision; None where its record cannot be read."""
-    try:
-        return made_by(line.time, _RECORDS.decode(line.record))
-    except UNREADABLE:
-        return None
-
-
-def made_by(time: int, record: _Record) -> Made:
-    """Return a decision, as it was recorded."""
-    decided, plan = record.decision, tuple[Ran, ...]()
-    if not isinstance(decided.target, UnsetType):
-        each = (decided.target, *decided.fallbacks)
-        plan = tuple((it.model, it.provider, it.entry) for it in each)
-    return Made(
-        time, record.policy.revision, record.now, decided.level, plan, bytes(record.request)
-    )
+_Said: TypeAlias = tuple[str | None, str, str | None, tuple[Ran, ...]]
+"""What an event says that was called, and the calls that were sent."""
 
 
 def wrong(job: Job, made: Made, events: Sequence[Happened]) -> frozenset[Wrong]:
     """Return what is wrong with the events of a decision; nothing where all is as decided."""
     if not events:
         return _NOTHING
-    judge, found = _judge(job, made.revision), list[Wrong]()
-    for ran in _called(events):
-        found += judge.called(made, ran)
-    ends = [it.end for it in events if it.is_end]
-    if len(ends) > 1:
-        found += ((FindingKind.ENDED_TWICE, it[0]) for it in ends if ends.count(it) > 1)
+    judge, found, ends = _judge(job, made.decided.revision), list[Wrong](), 0
     for it in events:
+        execution = it.execution
         if it.time < made.time:
             found.append((FindingKind.BEFORE_DECISION, "time"))
-        execution = it.execution
+        if execution.status is not None:
+            ends += 1
         if execution.served_model is not None or execution.cost_usd:
             found += judge.answered(execution)
+    if ends > 1:
+        same = [it.end for it in events if it.is_end]
+        found += ((FindingKind.ENDED_TWICE, it[0]) for it in same if same.count(it) > 1)
     if judge.policy is None:
-        found.append((FindingKind.NO_POLICY, made.revision))
-    return frozenset(found) if found else _NOTHING
+        found.append((FindingKind.NO_POLICY, made.decided.revision))
+    called = judge.called(made, tuple([_said(it.execution) for it in events]))
+    return called.union(found) if found else called
 
 
-def _called(events: Sequence[Happened]) -> Iterable[Ran]:
+def has_end(events: Iterable[Happened]) -> bool:
+    """Tell whether one of some events is an end."""
+    return any(it.execution.status is not None for it in events)
+
+
+def _said(execution: Execution) -> _Said:
+    """Return what an event says that was called."""
+    sent: tuple[Ran, ...] = ()
+    if execution.calls:
+        each = execution.calls
+        sent = tuple([(it.model, it.provider, it.entry) for it in each if it.is_sent])
+    return execution.model, execution.provider or "", execution.entry, sent
+
+
+def _called(events: Iterable[_Said]) -> Iterable[Ran]:
     """Return what events say that was called; an event that names no entry is of one that does."""
     found: dict[tuple[str, str], Ran] = {}
     more = set[Ran]()
-    for it in events:
-        execution = it.execution
-        if execution.model is not None:
-            ran = execution.model, execution.provider or "", execution.entry
-            if found.setdefault(ran[:2], ran) != ran and ran[2] is not None:
+    for model, provider, entry, sent in events:
+        if model is not None:
+            ran = model, provider, entry
+            if found.setdefault(ran[:2], ran) != ran and entry is not None:
                 more.add(ran)
-        for call in execution.calls:
-            if call.is_sent:
-                more.add((call.model, call.provider, call.entry))
+        more.update(sent)
     named = {it[:2] for it in more if it[2] is not None}
     more.update(ran for key, ran in found.items() if ran[2] is not None or key not in named)
     return more
+
+
+class _Answer(Struct, frozen=True):
+    """What all answers of a model have in common: its price, and what is wrong with its name."""
+
+    price: Price | None
+    wrong: tuple[Wrong, ...]
 
 
 class _Judge:
@@ -191,16 +97,26 @@ class _Judge:
     def __init__(self, policy: Policy | None) -> None:
         self.policy = policy
         self._reads_now = policy is not None and reads_now(policy)
+        self._called: dict[tuple[Decided, str, tuple[_Said, ...]], frozenset[Wrong]] = {}
         self._against: dict[tuple[bytes, str, str, Ran], tuple[str, ...]] = {}
         self._entries: dict[Ran, Target] = {}
-        self._prices: dict[Ran, Price | None] = {}
-        self._known_serves: dict[tuple[Ran, str], bool] = {}
+        self._answers: dict[tuple[str, str, str | None, str | None], _Answer] = {}
 
     # What was called.
 
-    def called(self, made: Made, ran: Ran) -> Iterator[Wrong]:
-        """Yield what is against something that was called for a decision."""
-        if not _is_planned(made, ran):
+    def called(self, made: Made, said: tuple[_Said, ...]) -> frozenset[Wrong]:
+        """Return what is against what was called for a decision, as its events say."""
+        key = made.decided, made.now if self._reads_now else "", said
+        found = self._called.get(key)
+        if found is None:
+            if len(self._called) >= MOST_ALIKE:
+                self._called = {}
+            each = (it for ran in _called(said) for it in self._wrong(made, ran))
+            found = self._called[key] = frozenset(each)
+        return found
+
+    def _wrong(self, made: Made, ran: Ran) -> Iterator[Wrong]:
+        if not _is_planned(made.decided.plan, ran):
             yield FindingKind.OUTSIDE_PLAN, target_name(_target(ran))
         for id_ in self._forbidding(made, ran):
             yield FindingKind.FORBIDDEN, id_
@@ -209,7 +125,8 @@ class _Judge:
         policy = self.policy
         if policy is None or not policy.forbid:
             return ()
-        key = made.request, made.now if self._reads_now else "", made.level, ran
+        now = made.now if self._reads_now else ""
+        key = made.decided.request, now, made.decided.level, ran
         found = self._against.get(key)
         if found is None:
             if len(self._against) >= MOST_KEPT:
@@ -218,9 +135,10 @@ class _Judge:
         return found
 
     def _evaluated(self, policy: Policy, made: Made, ran: Ran) -> tuple[str, ...]:
-        level = Level(made.level) if made.level in _LEVELS else Level.CONFIG
+        decided = made.decided
+        level = Level(decided.level) if decided.level in _LEVELS else Level.CONFIG
         try:
-            request = Request.from_json(made.request)
+            request = Request.from_json(decided.request)
             return forbidding(policy, request, self._named(ran), now=made.now, level=level)
         except RequestError:
             return ()  # replay says that it does not fit its policy
@@ -234,44 +152,37 @@ class _Judge:
 
     # What came back.
 
-    def answered(self, execution: Execution) -> Iterator[Wrong]:
-        """Yield what is wrong with the answer that an event tells of."""
+    def answered(self, execution: Execution) -> tuple[Wrong, ...]:
+        """Return what is wrong with the answer that an event tells of."""
+        usd = execution.cost_usd if self.policy is not None else None
         if execution.model is None:
-            if execution.cost_usd and self.policy is not None:
-                yield FindingKind.UNEXPLAINED_COST, _NO_TARGET
-            return
-        ran = execution.model, execution.provider or "", execution.entry
-        served = execution.served_model
-        if served is not None and not self._serves(ran, served):
-            yield FindingKind.OTHER_MODEL, f"{served} for {ran[0]}"
-        if execution.cost_usd and self.policy is not None:
-            price = self._price(self.policy, ran)
-            if not _explains(price, execution, execution.cost_usd):
-                yield FindingKind.UNEXPLAINED_COST, target_name(_target(ran))
+            return ((FindingKind.UNEXPLAINED_COST, _NO_TARGET),) if usd else ()
+        key = execution.model, execution.provider or "", execution.entry, execution.served_model
+        answer = self._answers.get(key)
+        if answer is None:
+            answer = self._answers[key] = self._answer(*key)
+        if not usd or _explains(answer.price, execution, usd):
+            return answer.wrong
+        return *answer.wrong, (FindingKind.UNEXPLAINED_COST, target_name(_target(key[:3])))
 
-    def _serves(self, ran: Ran, served: str) -> bool:
-        """Tell whether a provider served what was called, as far as names can tell."""
-        found = self._known_serves.get((ran, served))
-        if found is None:
-            policy = self.policy
-            if policy is None:
-                found = is_same_model(ran[0], served)
-            else:
-                found = is_served(policy, self._named(ran), served)
-            self._known_serves[ran, served] = found
-        return found
-
-    def _price(self, policy: Policy, ran: Ran) -> Price | None:
-        if ran not in self._prices:
-            self._prices[ran] = price_of(policy, self._named(ran))
-        return self._prices[ran]
+    def _answer(self, model: str, provider: str, entry: str | None, served: str | None) -> _Answer:
+        """Return what is the same of all answers of a model, as far as names can tell."""
+        ran, policy = (model, provider, entry), self.policy
+        if served is None:
+            is_it = True
+        elif policy is None:
+            is_it = is_same_model(model, served)
+        else:
+            is_it = is_served(policy, self._named(ran), served)
+        price = None if policy is None else price_of(policy, self._named(ran))
+        return _Answer(
+            price, () if is_it else ((FindingKind.OTHER_MODEL, f"{served} for {model}"),)
+        )
 
 
-def _is_planned(made: Made, ran: Ran) -> bool:
+def _is_planned(plan: Sequence[Ran], ran: Ran) -> bool:
     """Tell whether something is in a plan; a line may not name the entry."""
-    if ran in made.plan:
-        return True
-    return ran[2] is None and any(ran[:2] == it[:2] for it in made.plan)
+    return ran in plan or (ran[2] is None and any(ran[:2] == it[:2] for it in plan))
 
 
 def _target(ran: Ran) -> Target:
@@ -313,7 +224,3 @@ def _judge(job: Job, revision: str) -> _Judge:
 
 _LEVELS: Final = frozenset(Level)
 _NOTHING: Final = frozenset[Wrong]()
-_RECORDS: Final = msgspec.json.Decoder(_Record)
-_LINES: Final = msgspec.json.Decoder(CheckedLine)
-KINDS: Final = frozenset(PARTS)
-_WITH_ID: Final = frozenset(kind for kind, parts in PARTS.items() if "id" in parts)

@@ -38,10 +38,10 @@ class Window(Struct, frozen=True):
         """How many bytes it has."""
         return sum(it.stop - it.start for it in self.chunks)
 
-    def lines(self) -> Iterator[bytes]:
-        """Yield its lines, one writer after the other."""
+    def blocks(self) -> Iterator[bytes]:
+        """Yield its lines in blocks of whole lines, one writer after the other."""
         for chunk in self.chunks:
-            yield from chunk.lines()
+            yield from chunk.blocks()
 
 
 class _Sample(Struct, frozen=True):

@@ -9,6 +9,8 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
@@ -26,6 +28,9 @@ Format: TypeAlias = Literal["parquet", "csv", "duckdb"]
 FORMATS: Final = ("parquet", "csv", "duckdb")
 _ROWS: Final = 8_000
 """How many rows of a table are written at once."""
+_LINES: Final = 500
+"""How many lines are read at once."""
+_TABLES: Final = {it.name: it for it in TABLES}
 _BLOCK: Final = 1 << 20
 
 
@@ -79,7 +84,7 @@ def export_log(
     part = path.with_name(f"{path.name}.part")
     try:
         _remove(part)
-        files = _opened(part, to)
+        files = _Guarded(_opened(part, to), path)
         try:
             with readable(log):
                 exported = _pass(log, files, progress)
@@ -87,11 +92,29 @@ def export_log(
             files.close()
         part.replace(path)
     except OSError as problem:
-        raise LogError(str(path), reason_of(problem)) from None
+        raise _unwritten(path, problem) from None
     finally:
         with suppress(OSError):  # what went wrong is raised already
             _remove(part)
     return exported
+
+
+class _Guarded:
+    """Writes rows; that it cannot is no fault of the log, which is read meanwhile."""
+
+    def __init__(self, files: Files, path: Path) -> None:
+        self._files, self._path = files, path
+        self.close = files.close
+
+    def put(self, table: Table, rows: Sequence[Row]) -> None:
+        try:
+            self._files.put(table, rows)
+        except OSError as problem:
+            raise _unwritten(self._path, problem) from None
+
+
+def _unwritten(path: Path, problem: OSError) -> LogError:
+    return LogError(str(path), f"it cannot be written: {reason_of(problem)}")
 
 
 def _opened(part: Path, to: Format) -> Files:
@@ -113,6 +136,7 @@ def _remove(part: Path) -> None:
         shutil.rmtree(part)
     else:
         part.unlink(missing_ok=True)
+        part.with_name(f"{part.name}.wal").unlink(missing_ok=True)  # DuckDB keeps it if it fails
 
 
 def _pass(log: LogFolder, files: Files, progress: Progress | None) -> Exported:
@@ -123,22 +147,26 @@ def _pass(log: LogFolder, files: Files, progress: Progress | None) -> Exported:
     sizes = [Path(it.path).stat().st_size for it in segments]
     for place, segment in enumerate(segments):
         with io.BufferedReader(open_file(segment.path), _BLOCK) as stream:
-            for content in whole_lines(stream):
-                lines += 1
-                for table, row in rows_of(segment.writer, content):
-                    kept = waiting[table.name]
-                    kept.append(row)
-                    if len(kept) >= _ROWS:
-                        files.put(table, kept)
-                        rows[table.name] += len(kept)
-                        kept.clear()
+            every = whole_lines(stream)
+            while contents := list(islice(every, _LINES)):
+                lines += len(contents)
+                for name, more in rows_of(segment.writer, contents).items():
+                    rows[name] += len(more)
+                    _add(files, _TABLES[name], waiting[name], more)
         if progress is not None:
             progress(sum(sizes[: place + 1]), sum(sizes))
     for table in TABLES:
         if waiting[table.name]:
             files.put(table, waiting[table.name])
-            rows[table.name] += len(waiting[table.name])
     return Exported(lines, dict(rows))
+
+
+def _add(files: Files, table: Table, waiting: list[Row], more: Sequence[Row]) -> None:
+    """Add rows to those that wait, and write them as soon as they are many."""
+    waiting += more
+    while len(waiting) >= _ROWS:
+        files.put(table, waiting[:_ROWS])
+        del waiting[:_ROWS]
 
 
 class CsvFiles:
@@ -150,19 +178,24 @@ class CsvFiles:
             it.name: (folder / f"{it.name}.csv").open("w", encoding="utf-8", newline="")
             for it in TABLES
         }
-        self._writers = {name: csv.writer(file) for name, file in self._files.items()}
         for table in TABLES:
-            self._writers[table.name].writerow([name for name, _ in table.columns])
+            csv.writer(self._files[table.name]).writerow([name for name, _ in table.columns])
         (folder / "views.sql").write_text(script(_csv_sources()), encoding="utf-8")
 
     def put(self, table: Table, rows: Sequence[Row]) -> None:
         """Write rows."""
         spelt = [_SPELT.get(type_) for _, type_ in table.columns]
-        columns = [
+        *columns, last = (
             column if spell is None else ["" if it is None else spell(it) for it in column]
             for spell, column in zip(spelt, zip(*rows, strict=True), strict=True)
-        ]
-        self._writers[table.name].writerows(zip(*columns, strict=True))
+        )
+        if table.columns[-1][1] == "bytes":
+            texts = _Texts()
+            csv.writer(texts, lineterminator=",").writerows(zip(*columns, strict=True))
+            ends = [f"{_quoted(it)}\r\n" for it in last]
+            self._files[table.name].writelines(chain.from_iterable(zip(texts, ends, strict=True)))
+        else:
+            csv.writer(self._files[table.name]).writerows(zip(*columns, last, strict=True))
 
     def close(self) -> None:
         """End the files."""
@@ -189,9 +222,27 @@ def _csv_sources() -> dict[str, str]:
     return found
 
 
+class _Texts(list[str]):
+    """Keeps what is written."""
+
+    write = list.append
+
+
+def _quoted(text: str) -> str:
+    """Spell the last field of a row: as :mod:`csv` does, which takes long for a line of a log."""
+    if '"' in text:
+        return '"' + text.replace('"', '""') + '"'
+    return f'"{text}"' if "," in text or "\r" in text or "\n" in text else text
+
+
+@lru_cache(maxsize=10_000)
+def _spelt_texts(texts: tuple[str, ...]) -> str:
+    return json.dumps(texts, ensure_ascii=False)
+
+
 _SPELT: Final[dict[str, Callable[[Any], str]]] = {
-    "texts": lambda it: json.dumps(it, ensure_ascii=False),
-    "time": lambda it: moment_of(it).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+    "texts": _spelt_texts,
+    "time": lambda it: f"{moment_of(it).isoformat(timespec='microseconds')[:-6]}Z",
     "bytes": lambda it: it.decode(errors="replace"),
     "bool": lambda it: "true" if it else "false",
 }

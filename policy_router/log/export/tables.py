@@ -6,7 +6,7 @@ is NULL, never zero. Money is in whole billionths of a US dollar.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from math import isfinite
 from typing import Any, Final, Literal, TypeAlias
 
@@ -139,7 +139,7 @@ class _Task(Struct, frozen=True, gc=False):
     model: str | None = None
     provider: str | None = None
     kind: str | None = None
-    labels: list[str] | None = None
+    labels: tuple[str, ...] | None = None
     input_tokens: int | None = None
 
 
@@ -203,40 +203,56 @@ class _Line(Struct, frozen=True, gc=False):
     record: _Record | None = None
     root: str | None = None
     session: str | None = None
-    tags: list[str] | None = None
+    tags: tuple[str, ...] | None = None
     trace: str | None = None
 
 
-def rows_of(writer: str, content: bytes) -> Iterator[tuple[Table, Row]]:
-    """Yield the rows that a line comes to; one that cannot be read is of the kind ``unreadable``.
+def rows_of(writer: str, contents: Sequence[bytes]) -> dict[str, list[Row]]:
+    """Return the rows that lines come to, by the names of their tables.
+
+    A line that cannot be read is of the kind ``unreadable``.
 
     Args:
-        writer: whose line it is.
-        content: the line, without its end.
+        writer: whose lines they are.
+        contents: the lines, without their ends.
     """
+    rows: dict[str, list[Row]] = {it.name: [] for it in TABLES}
+    events, calls, decisions = rows[EVENTS.name], rows[CALLS.name], rows[DECISIONS.name]
+    for content, line in zip(contents, _read(contents), strict=True):
+        if line is None or not (-_MOST <= line.seq < _MOST and -_MOST <= line.time < _MOST):
+            rows[OTHERS.name].append((None, writer, None, "unreadable", content))
+        elif line.kind == _EXECUTION and (execution := line.execution) is not None:
+            events.append(_event(writer, line, execution, content))
+            if execution.calls:
+                calls += [_call(writer, line, it) for it in execution.calls]
+        elif line.kind == _DECISION and line.record is not None:
+            decisions.append(_decision(writer, line, line.record, content))
+        elif line.kind == Kind.POLICY and line.policy is not None:
+            rows[POLICIES.name].append(_policy(writer, line, line.policy, content))
+        else:
+            rows[OTHERS.name].append((line.time, writer, line.seq, line.kind, content))
+    return rows
+
+
+def _read(contents: Sequence[bytes]) -> Sequence[_Line | None]:
+    """Read lines at once; where one of them cannot be read, one by one."""
     try:
-        line = _LINES.decode(content)
-        is_small = -_MOST <= line.seq < _MOST and -_MOST <= line.time < _MOST
+        lines = _LINES.decode_lines(b"\n".join(contents))
     except UNREADABLE:
-        is_small = False
-    if not is_small:
-        yield OTHERS, (None, writer, None, "unreadable", content)
-    elif line.kind == Kind.EXECUTION and line.execution is not None:
-        yield EVENTS, _event(writer, line, line.execution, content)
-        for call in line.execution.calls:
-            yield CALLS, _call(writer, line, call)
-    elif line.kind == Kind.DECISION and line.record is not None:
-        yield DECISIONS, _decision(writer, line, line.record, content)
-    elif line.kind == Kind.POLICY and line.policy is not None:
-        yield POLICIES, _policy(writer, line, line.policy, content)
-    else:
-        yield OTHERS, (line.time, writer, line.seq, line.kind, content)
+        lines = []
+    return lines if len(lines) == len(contents) else [_read_one(it) for it in contents]
+
+
+def _read_one(content: bytes) -> _Line | None:
+    try:
+        return _LINES.decode(content)
+    except UNREADABLE:
+        return None
 
 
 def _decision(writer: str, line: _Line, record: _Record, content: bytes) -> Row:
-    request, decision = record.request, record.decision
-    task, call, target, refusal = request.task, request.call, decision.target, decision.refusal
-    plan = () if target is None else (target, *decision.fallbacks)
+    request = record.request
+    task, call = request.task, request.call
     return (
         line.id,
         line.time,
@@ -245,16 +261,28 @@ def _decision(writer: str, line: _Line, record: _Record, content: bytes) -> Row:
         line.parent,
         line.root,
         line.session,
-        line.tags or [],
+        line.tags or (),
         line.purpose,
         line.trace,
         request.caller.id,
         request.caller.team,
         task.kind,
-        task.labels or [],
+        task.labels or (),
         _small(task.input_tokens),
         task.model or call.model,
         task.provider or call.provider,
+        *_outcome(record.decision),
+        record.policy.name,
+        record.policy.revision,
+        record.engine.version,
+        content,
+    )
+
+
+def _outcome(decision: _Decision) -> Row:
+    target, refusal = decision.target, decision.refusal
+    plan = () if target is None else (target, *decision.fallbacks)
+    return (
         decision.outcome,
         decision.level,
         decision.rule if refusal is None else refusal.rule,
@@ -262,12 +290,8 @@ def _decision(writer: str, line: _Line, record: _Record, content: bytes) -> Row:
         None if target is None else target.entry,
         None if target is None else target.model,
         None if target is None else target.provider,
-        [f"{it.model} at {it.provider}" for it in plan],
-        [it.code for it in decision.warnings],
-        record.policy.name,
-        record.policy.revision,
-        record.engine.version,
-        content,
+        tuple([f"{it.model} at {it.provider}" for it in plan]),
+        tuple([it.code for it in decision.warnings]),
     )
 
 
@@ -343,4 +367,6 @@ def _small(number: int | None) -> int | None:
     return number if number is None or -_MOST <= number < _MOST else None
 
 
+_EXECUTION: Final = Kind.EXECUTION.value
+_DECISION: Final = Kind.DECISION.value
 _LINES: Final = msgspec.json.Decoder(_Line)

@@ -8,30 +8,37 @@ VIEWS: Final = {
     "ends": """\
 SELECT e.*, row_number() OVER (PARTITION BY e.id ORDER BY e.time, e.writer, e.seq) AS nth
 FROM events e WHERE e.status IS NOT NULL""",
+    "costs": """\
+SELECT id, count(*) AS runs, sum(input_tokens)::BIGINT AS input_tokens,
+  sum(output_tokens)::BIGINT AS output_tokens, sum(cost_nano_usd)::BIGINT AS cost_nano_usd,
+  arg_max(known, coalesce(list_position(['free', 'measured', 'upper_bound', 'not_said', 'no_price',
+    'no_usage', 'failed', 'mismatch'], known), 9)) AS cost_status
+FROM (SELECT *, coalesce(cost_status,
+    CASE WHEN cost_nano_usd IS NULL THEN 'not_said' ELSE 'measured' END) AS known FROM ends)
+GROUP BY id""",
     "cases": """\
-SELECT d.id, d.time, date_trunc('month', d.time) AS month, d.root, d.parent, d.session, d.tags,
-  d.caller_id, d.caller_team, d.kind, d.labels, d.outcome, d.level, d.rule, d.code,
+SELECT d.id, d.time, date_trunc('month', d.time AT TIME ZONE 'UTC') AS month,
+  d.root, d.parent, d.session, d.tags, d.caller_id, d.caller_team, d.kind, d.labels,
+  d.outcome, d.level, d.rule, d.code,
   d.decided_entry, d.decided_model, d.decided_provider, d.plan, d.policy, d.revision,
   e.sent_entry, e.sent_model, e.sent_provider, e.served_model, e.status, e.error,
-  e.input_tokens, e.output_tokens, e.cost_nano_usd,
-  coalesce(e.cost_status,
-    CASE WHEN d.outcome = 'refused' THEN 'free'
-         WHEN e.id IS NULL THEN 'never_ended'
-         WHEN e.cost_nano_usd IS NOT NULL THEN 'measured' ELSE 'not_said' END) AS cost_status
-FROM decisions d LEFT JOIN ends e ON e.id = d.id AND e.nth = 1
+  c.input_tokens, c.output_tokens, c.cost_nano_usd,
+  coalesce(c.cost_status,
+    CASE WHEN d.outcome = 'refused' THEN 'free' ELSE 'never_ended' END) AS cost_status
+FROM decisions d LEFT JOIN costs c ON c.id = d.id
+  LEFT JOIN ends e ON e.id = d.id AND e.nth = c.runs
 WHERE d.purpose IS DISTINCT FROM 'access'""",
     "spend": """\
 SELECT month, caller_team, sent_entry, rule, count(*) AS decisions,
   sum(cost_nano_usd)::HUGEINT AS cost_nano_usd,
-  count(*) FILTER (cost_nano_usd IS NULL AND outcome = 'selected' AND cost_status <> 'free')
-    AS unknown
+  count(*) FILTER (cost_status NOT IN ('free', 'measured', 'upper_bound')) AS unknown
 FROM cases GROUP BY ALL""",
     "refusals": """\
 SELECT month, caller_team, code, rule, count(*) AS decisions
 FROM cases WHERE outcome = 'refused' GROUP BY ALL""",
     "unknown_costs": """\
 SELECT month, cost_status, count(*) AS decisions FROM cases
-WHERE cost_nano_usd IS NULL AND outcome = 'selected' AND cost_status <> 'free' GROUP BY ALL""",
+WHERE cost_status NOT IN ('free', 'measured', 'upper_bound') GROUP BY ALL""",
     "outside_plan": """\
 SELECT DISTINCT d.id, s.sent_model, s.sent_provider, d.plan, d.labels
 FROM decisions d JOIN (

@@ -23,7 +23,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from policy_router.errors import LogError
-from policy_router.log.entry import MOST_LINE, Kind, LineView, known_views, views_of_block
+from policy_router.log.entry import MOST_LINE, Kind, LineView, views_of_block
 from policy_router.log.files import open_file
 from policy_router.log.folder import LogFolder, Progress
 from policy_router.version import VERSION
@@ -73,19 +73,23 @@ class Chunk(Struct, frozen=True):
 
     def lines(self) -> Iterator[bytes]:
         """Yield its lines that have their end, without it; none where it was pruned meanwhile."""
-        for block in self._blocks():
-            for line in block[:-1].split(b"\n"):
-                yield line if len(line) < MOST_LINE else _NO_LINE
+        for block in self.blocks():
+            yield from block[:-1].split(b"\n")
 
     def views(self) -> Iterator[LineView | None]:
         """Yield its lines, read; None for each that cannot be read."""
+        for block in self.blocks():
+            yield from views_of_block(block)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield its lines in blocks of whole lines; one that is too long is shortened."""
         for block in self._blocks():
             if len(block) <= MOST_LINE:
-                yield from views_of_block(block)
+                yield block
             else:
-                yield from known_views(
-                    line if len(line) < MOST_LINE else _NO_LINE for line in block[:-1].split(b"\n")
-                )
+                lines = block[:-1].split(b"\n")
+                short = (line if len(line) < MOST_LINE else _NO_LINE for line in lines)
+                yield b"".join(line + b"\n" for line in short)
 
     def _blocks(self) -> Iterator[bytes]:
         """Yield its lines in blocks of whole lines."""

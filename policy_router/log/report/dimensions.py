@@ -11,6 +11,7 @@ from msgspec import Struct, UnsetType
 
 from policy_router.decision.compare import REFUSED
 from policy_router.diagnostics.model import did_you_mean, quote
+from policy_router.domain import Level
 from policy_router.errors import RequestError
 from policy_router.log.entry import moment_of
 from policy_router.log.report.cases import NOT_KNOWN, Case
@@ -72,6 +73,14 @@ def _policy(case: Case) -> str:
     return f"{case.choice.policy} {case.choice.revision[:_SHORT]}"
 
 
+def _plan(case: Case) -> str:
+    """Return whether what was called at last is the target of the decision, or a fallback."""
+    called = case.called
+    if called is None:
+        return NOT_KNOWN
+    return "inside" if called in case.choice.targets.values() else "outside"
+
+
 def _served(case: Case) -> str:
     return (case.last.served if case.last else "") or NOT_KNOWN
 
@@ -99,6 +108,7 @@ DIMENSIONS: Final[Mapping[str, Callable[[Case], str]]] = {
     "provider": _target_part("provider"),
     "decided": lambda case: case.choice.name,
     "sent": lambda case: case.sent,
+    "plan": _plan,
     "served": _served,
     "status": _status,
     "error": _error,
@@ -119,6 +129,12 @@ OF_DECISIONS: Final = frozenset(
     }
 )
 """Dimensions that nothing that comes of a decision changes."""
+_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
+    "outcome": ("selected", "refused"),
+    "level": (*Level, NOT_KNOWN),
+    "cost": tuple(CaseCost),
+}
+"""All values of the dimensions that have few."""
 
 
 def checked_names(names: Sequence[str], place: str) -> Dimensions:
@@ -139,6 +155,23 @@ def checked_names(names: Sequence[str], place: str) -> Dimensions:
         if names.count(name) > 1:
             raise RequestError(place, f"{quote(name)} is given twice")
     return tuple(names)
+
+
+def checked_value(name: str, value: str, place: str) -> tuple[str, str]:
+    """Return the name of a dimension and a value, which is one that decisions can have.
+
+    Args:
+        name: the dimension.
+        value: what was given.
+        place: where, for the message.
+
+    Raises:
+        RequestError: no decision can have it.
+    """
+    known = _VALUES.get(name)
+    if known is not None and value not in known:
+        raise RequestError(place, f"{name} {quote(value)} is none of {', '.join(known)}")
+    return name, value
 
 
 class Filter(Struct, frozen=True):

@@ -13,12 +13,13 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from policy_router.diagnostics.model import quote
+from policy_router.diagnostics.model import printable, quote
 from policy_router.domain import Policy
 from policy_router.errors import RecordError, RequestError
 from policy_router.log.folder import LogFolder, Progress
 from policy_router.log.policies import PolicyStore
 from policy_router.log.replay.chunks import Job
+from policy_router.log.report.cases import NOT_KNOWN
 from policy_router.log.report.cost_status import CaseCost
 from policy_router.log.report.dimensions import Filter, checked_names
 from policy_router.log.report.kinds import KINDS, Key
@@ -28,6 +29,8 @@ OTHERS: Final = "(others)"
 """The row of everything that ``top`` leaves out."""
 TOTAL: Final = "(total)"
 """The last row of a table that is read by a program."""
+_FORMULA: Final = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+"""What a formula begins with; the wide signs too, in the spreadsheets of some languages."""
 SUMS: Final = (
     *("decisions", "selected", "refused", "denied", "ended", "runs"),
     *(status.value for status in CaseCost),
@@ -134,12 +137,9 @@ def csv_line(cells: Iterable[str | int]) -> str:
 
 
 def safe_cell(text: str) -> str:
-    """Return a text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text[:1] in {"=", "+", "@", "\t", "\r"} or _is_formula(text) else text
-
-
-def _is_formula(text: str) -> bool:
-    return text[:1] == "-" and len(text) > 1
+    """Return a text that a spreadsheet takes for no formula, and a terminal for no command."""
+    shown = printable(text)
+    return f"'{shown}" if shown[:1] in _FORMULA and shown != NOT_KNOWN else shown
 
 
 def log_report(

@@ -43,6 +43,7 @@ _STATEMENT = re.compile(
 _KEY = re.compile(r"([^+\s]+)\+([0-9a-f]{8})\+(\S{44})")
 _POLICY = re.compile(r"policies/sha256-([0-9a-f]{64})\.json")
 _RULES = re.compile(r"policies/sha256-([0-9a-f]{64})/([0-9a-f]{32})/([^/]+)")
+_OUTSIDE = "THIS IS OUTSIDE THE PLAN OF THE DECISION"
 _MOST_BYTES = 1 << 30
 _ID, _HASH, _TYPE = 4, 32, b"\x01"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017 - of Python 3.9
@@ -256,6 +257,8 @@ def _check_shape(plain: dict[str, Any]) -> None:
     elif plain["kind"] == "execution":
         plain["execution"].get("event", "").replace("", "")
         float(plain["execution"].get("cost_usd", 0))
+        for call in plain["execution"].get("calls", ()):
+            "".join((_named(call), call["provider"], str(call["number"])))
     elif plain["kind"] == "policy":
         for file in plain["policy"]["files"]:
             "".join((file["name"], file["hash"]))
@@ -425,9 +428,20 @@ def in_words(result: Result) -> list[str]:
     if result.policies:
         rules = "rule files proved" if result.has_rules else "rule files not looked at"
         lines += [f"policies  {_one(len(result.policies), 'line')} of them, {rules}"]
+    lines += [
+        f"rules     not proved: no line says by which rule files {_clean(it[:19])} decided"
+        for it in _without_line(result)
+    ]
     for it in result.made:
         lines += ["", *_words_of(it)]
     return lines
+
+
+def _without_line(result: Result) -> list[str]:
+    """Return the revisions that decided, and of which no line tells the rule files."""
+    told = {it.plain["policy"]["revision"] for it in result.policies}
+    decided = {it.decision.plain["record"]["policy"]["revision"] for it in result.made}
+    return sorted(decided - told)
 
 
 def _words_of(made: Made) -> list[str]:
@@ -458,11 +472,15 @@ def _ran(plain: dict[str, Any], plan: list[tuple[str, str]]) -> list[str]:
     if "cost_usd" in event:
         words += [f"${event['cost_usd']:.6f}"]
     lines = [f"          {_clean(', '.join(filter(None, words)))}"]
+    for call in event.get("calls", ()):
+        if call.get("is_sent", True) and (call["model"], call["provider"]) not in (*plan, ran):
+            lines += [f"          call {call['number']} was sent to {_clean(_named(call))}"]
+            lines += [f"          {_OUTSIDE}"]
     served = event.get("served_model")
     if served and served != event.get("model"):
         lines += [f"          the provider says that it served {_clean(served)}"]
     if event.get("model") and ran not in plan:
-        lines += ["          THIS IS OUTSIDE THE PLAN OF THE DECISION"]
+        lines += [f"          {_OUTSIDE}"]
     return lines
 
 

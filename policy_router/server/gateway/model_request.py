@@ -15,6 +15,7 @@ from policy_router.calls.client_fields import (
     OURS,
     SAME,
     WISHES,
+    measured,
 )
 from policy_router.calls.dialects import RESPONSES
 from policy_router.diagnostics.model import quote
@@ -26,10 +27,6 @@ from policy_router.server.problems import NOT_JSON, Problem, not_json
 
 _KIND: Final = "policy:"
 _BYTES_A_TOKEN: Final = 4
-_IMAGES: Final = frozenset({"image", "image_file", "image_url", "input_image"})
-"""The types of parts of a message that are images."""
-_BINARY: Final = frozenset({"data", "file_data", "image_url", "url"})
-"""The keys of parts whose texts are no words."""
 _NOTHING: Final = Raw(b"null")
 _FIELDS: Final = msgspec.json.Decoder(dict[str, Raw])
 
@@ -271,7 +268,7 @@ def _look_at_input(task: dict[str, Any], fields: Mapping[str, Raw]) -> None:
     size, has_images = 0, False
     for name in ("messages", "input", "system", "instructions"):
         if name in fields:
-            found, sees = _measured(_decoded(fields[name], name))
+            found, sees = measured(_decoded(fields[name], name))
             size, has_images = size + found, has_images or sees
     tools = [name for name in ("tools", "functions") if name in fields]
     size += sum(len(fields[name]) for name in tools)
@@ -284,23 +281,6 @@ def _look_at_input(task: dict[str, Any], fields: Mapping[str, Raw]) -> None:
     stated = task.get("needs", [])
     if found_needs and isinstance(stated, list):
         task["needs"] = [*stated, *(it for it in found_needs if it not in stated)]
-
-
-def _measured(content: Any) -> tuple[int, bool]:
-    """Return how many bytes of text an input has, and whether there are images in it."""
-    size, has_images, rest = 0, False, [content]
-    while rest:
-        node = rest.pop()
-        if isinstance(node, str):
-            size += len(node) if node.isascii() else len(node.encode(errors="replace"))
-        elif isinstance(node, list):
-            rest += node
-        elif isinstance(node, dict):
-            kind = node.get("type")
-            has_images = has_images or (isinstance(kind, str) and kind in _IMAGES)
-            is_text = kind == "text"
-            rest += [it for key, it in node.items() if is_text or key not in _BINARY]
-    return size, has_images
 
 
 def _previous(fields: Mapping[str, Raw]) -> str | None:

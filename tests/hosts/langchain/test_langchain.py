@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from deepagents import create_deep_agent
 from langchain.agents import create_agent
-from langchain.agents.middleware import ModelFallbackMiddleware
+from langchain.agents.middleware import (
+    ModelFallbackMiddleware,
+    ModelResponse,
+    ModelRetryMiddleware,
+    before_agent,
+    wrap_model_call,
+)
+from langchain_core.messages import AIMessage, SystemMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
@@ -138,7 +145,65 @@ class TestWaysAround:
         both = [theirs, ours] if is_outside else [ours, theirs]
         with pytest.raises(RefusedError, match="run_ended" if is_outside else "not_policed"):
             create_agent(PolicyModel(), middleware=both).invoke(ASKED)
-        assert len(peers.asked) == (1 if is_outside else 2)
+        assert peers.asked == [("near", "m-small")]
+
+    def test_a_middleware_that_chooses_a_model_sends_nothing(
+        self, peers: Peers, host: PolicyHost, tmp_path: Path
+    ) -> None:
+        @wrap_model_call
+        def chosen(request: Any, handler: Any) -> Any:
+            return handler(request.override(model=PolicyModel()))
+
+        @wrap_model_call
+        def put(request: Any, handler: Any) -> Any:
+            request.model = PolicyModel()
+            return handler(request)
+
+        @wrap_model_call
+        def own(*_: Any) -> Any:
+            return ModelResponse(result=[AIMessage("Hello from nobody.")])
+
+        for theirs in (chosen, put, own):
+            agent = create_agent(PolicyModel(), middleware=[PolicyMiddleware(host), theirs])
+            with pytest.raises(RefusedError, match="not_policed: another middleware"):
+                agent.invoke(ASKED)
+        host.close()
+        assert peers.asked == []
+        assert [it.status for it in executions(tmp_path / "log")] == ["failed"] * 3
+
+    def test_a_middleware_after_it_may_change_all_else(
+        self, peers: Peers, host: PolicyHost
+    ) -> None:
+        @wrap_model_call
+        def polite(request: Any, handler: Any) -> Any:
+            return handler(request.override(system_message=SystemMessage("Be polite.")))
+
+        peers.faults["m-small"] = [503]
+        repeated = ModelRetryMiddleware(initial_delay=0.01)
+        middleware = [PolicyMiddleware(host), polite, repeated]
+        assert answer(create_agent(PolicyModel(), middleware=middleware).invoke(ASKED))
+        assert [it.body["messages"][0]["content"] for it in peers.provider.talks] == [
+            "Be polite."
+        ] * 2
+
+    def test_a_child_keeps_its_plan_whatever_its_middleware_runs(
+        self, peers: Peers, host: PolicyHost
+    ) -> None:
+        other = create_agent(PolicyModel(), middleware=[PolicyMiddleware(host, "spare")])
+
+        @before_agent
+        def ask(_state: Any, _runtime: Any) -> None:
+            other.invoke(LEAD)
+
+        child = create_agent(PolicyModel(), middleware=[ask, PolicyMiddleware(host)])
+        lead = create_agent(
+            PolicyModel(),
+            tools=[delegate_tool(host, child)],
+            middleware=[PolicyMiddleware(host, "policy:lead")],
+        )
+        peers.calls["m-lead"] = [("delegate_task", {"goal": GOAL, "kind": "coding"})]
+        lead.invoke(LEAD)
+        assert peers.asked[1:-1] == [("near", "m-spare"), ("far", "m-coder")]
 
     def test_an_interrupted_run_goes_on_by_its_decision(
         self, peers: Peers, host: PolicyHost, tmp_path: Path

@@ -281,6 +281,8 @@ def test_the_caller_is_that_of_the_key(proxy: Proxy) -> None:
         {"Api_Key": "sk-mine"},
         {"organization": "mine"},
         {"num_retries": 5},
+        {"prompt_id": "stored"},
+        {"litellm_credential_name": "other"},
         {"router_settings_override": {"fallbacks": [{"m-small": ["m-lead"]}]}},
         {"extra_body": {"model": "m-lead"}},
     ],
@@ -311,6 +313,21 @@ def test_the_other_apis_have_their_own_names_of_parameters(proxy: Proxy, peers: 
     assert (status, json.loads(content)["type"]) == (200, "message")
     assert 30 in peers.provider.talks[-1].body.values()
     assert peers.asked == [("near", "m-spare")] * 2
+
+
+def test_a_completion_of_a_prompt_is_decided(proxy: Proxy, peers: Peers) -> None:
+    asked = {"model": "policy:coding", "prompt": GOAL}
+    assert proxy.ask("POST", "/v1/completions", asked)[0] == 200
+    assert peers.asked == [("far", "m-coder")]
+
+
+def test_an_image_is_no_text_and_has_to_be_seen(proxy: Proxy) -> None:
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * 4000}"}}
+    body = {"model": "auto", "messages": [{"role": "user", "content": [image]}]}
+    assert proxy.ask("POST", "/v1/chat/completions", body)[0] == 200
+    task = requests(proxy.log)[-1]["task"]
+    assert task["needs"] == ["vision"]
+    assert task["input_tokens"] < 10
 
 
 def test_a_failure_goes_along_the_plan_with_the_parameters_of_each_target(

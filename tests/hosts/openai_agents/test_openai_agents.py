@@ -118,6 +118,21 @@ class TestOpenAIAgents(Cases):
         host.close()
         assert [it.status for it in executions(tmp_path / "log")] == ["cancelled"]
 
+    def test_a_child_keeps_its_plan_whatever_its_instructions_ask(
+        self, peers: Peers, host: PolicyHost
+    ) -> None:
+        config = RunConfig(model_provider=PolicyProvider(host))
+
+        async def asked(_context: Any, _agent: Any) -> str:
+            made = await Runner.run(Agent("Other", model="spare"), GOAL, run_config=config)
+            return str(made.final_output)
+
+        child = Agent("Child", instructions=asked)
+        lead = Agent("Lead", model="policy:lead", tools=[delegate_tool(host, child)])
+        peers.calls["m-lead"] = [("delegate_task", {"goal": GOAL, "kind": "coding"})]
+        asyncio.run(Runner.run(lead, "Lead.", run_config=config))
+        assert peers.asked[1:-1] == [("near", "m-spare"), ("far", "m-coder")]
+
     def test_what_the_host_sets_by_itself_is_no_wish(
         self, peers: Peers, host: PolicyHost, tmp_path: Path
     ) -> None:
