@@ -289,11 +289,15 @@ def test_a_target_without_a_price_makes_a_condition_fail() -> None:
     assert selected(text) == {"a": Answer.CAN, "b": Answer.NEVER}
 
 
-def test_a_fact_that_one_of_two_policies_has_is_its_default() -> None:
-    one = policy_of(
-        'facts.place.matches("^h")', facts={"place": {"type": "string", "default": "h"}}
-    )
-    other = policy_of("true", facts={})
+@pytest.mark.parametrize(
+    ("condition", "fact"),
+    [
+        ('facts.place.matches("^h")', {"place": {"type": "string", "default": "h"}}),
+        ("facts.place", {"place": {"type": "bool", "default": True}}),
+    ],
+)
+def test_a_fact_that_one_of_two_policies_has_is_its_default(condition: str, fact: Plain) -> None:
+    one, other = policy_of(condition, facts=fact), policy_of("true", facts={})
     asking = Asking([one, other], now=NOW)
     when = one.precedence[0].when
     assert when is not None

@@ -134,6 +134,8 @@ TEXTS = (
     'tables.homes["hr"] == task.kind',
 )
 NUMBERS = (
+    "(task.index * parent.depth) % 3 == 2",
+    "(task.index * parent.depth) / task.index == 1",
     "cel.bind(k, task.index, k + 1) == 4",
     "(facts.urgent ? 9223372036854775807 : 1) + 1 == 2",
     "variables.heavy + 1 == 1",
