@@ -252,6 +252,7 @@ LISTS = (
     'task.labels[task.index * task.index] == "b"',
 )
 LOOPS = (
+    'task.labels.filter(x, x != "a").exists(y, caller.roles.exists(x, x != y))',
     *(f'task.labels.{it}(x, x == "a")' for it in ("all", "exists", "exists_one")),
     *(f"task.labels.{it}(x, 1 / size(x) == 1)" for it in ("all", "exists", "exists_one")),
     *(f"task.labels.{it}(x, 7 / int(x) == 1)" for it in ("all", "exists", "exists_one")),
