@@ -5,7 +5,7 @@ from crewai import BaseLLM
 from crewai.events import TaskCompletedEvent, TaskFailedEvent, crewai_event_bus
 from pydantic import PrivateAttr
 
-from policy_router.hosts import Refused
+from policy_router.hosts import Refused, RefusedError
 
 
 class PolicyLLM(BaseLLM):
@@ -23,12 +23,14 @@ class PolicyLLM(BaseLLM):
     def call(self, messages, tools=None, callbacks=None, available_functions=None, **about):
         """Make one call of a model."""
         task, agent = about.get("from_task"), about.get("from_agent")
+        if task is None or agent is None:
+            raise PermissionError("outside a task of a crew, nothing is decided")
         plan = self._plans.get(task.id)
         if plan is None:
             request = {"task": {"kind": agent.role.strip()}}
             plan = self._plans[task.id] = self._host.plan(request, goal=task.description)
         if isinstance(plan, Refused):
-            raise PermissionError(f"{plan}; permitted: {plan.permitted}")
+            raise RefusedError(plan)
         said = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
         while (leg := plan.ready()) is not None:
             options = {"api_key": leg.api_key, "default_headers": leg.headers, "max_retries": 0}

@@ -4,7 +4,7 @@ from google.adk.agents import LlmAgent
 from google.adk.models.lite_llm import LiteLlm
 from google.adk.plugins.base_plugin import BasePlugin
 
-from policy_router.hosts import Refused
+from policy_router.hosts import Refused, RefusedError
 
 
 class PolicyPlugin(BasePlugin):
@@ -25,8 +25,10 @@ class PolicyPlugin(BasePlugin):
     async def before_model_callback(self, *, callback_context, llm_request):
         """Make a model call, so that the host makes none."""
         plan = self.plans.get(key_of(callback_context))
-        if plan is None or isinstance(plan, Refused):
-            raise PermissionError(f"{plan}; permitted: {plan.permitted if plan else ()}")
+        if plan is None:
+            raise PermissionError("nothing was decided for this call")
+        if isinstance(plan, Refused):
+            raise RefusedError(plan)
         while (leg := await plan.ready_async()) is not None:
             model = LiteLlm(
                 f"openai/{leg.model}",

@@ -106,6 +106,8 @@ class Memory:
     def _lines(self) -> Iterator[dict[str, Any]]:
         if not self._path.exists():
             return
+        if not self._path.is_file():  # a device or a pipe may never end
+            raise PolicyRouterError(f"{self._path} is no file")
         lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
         for number, line in enumerate(lines, start=1):
             try:

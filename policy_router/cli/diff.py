@@ -44,4 +44,5 @@ def run(options: argparse.Namespace) -> None:
         out("they are the same policy")
     else:
         out(f"{counted(len(found), 'difference')}; what they come to:")
+        out(f"  policy-router compare {options.before} {options.after}")
         out(f"  policy-router replay LOG --against {options.after}")

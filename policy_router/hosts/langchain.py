@@ -165,13 +165,18 @@ class PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def before_agent(self, state: Any, runtime: Any) -> dict[str, Any]:
         """Decide the run."""
-        facts = facts_of(self._host, self._facts, runtime.context)
-        return self._kept(begin(self._host, self._task, facts, *_asked(state)))
+        return self._kept(begin(*self._asked(state, runtime)))
 
     async def abefore_agent(self, state: Any, runtime: Any) -> dict[str, Any]:
         """Decide the run, without blocking the event loop."""
+        return self._kept(await begin_async(*self._asked(state, runtime)))
+
+    def _asked(self, state: Any, runtime: Any) -> tuple[Any, ...]:
+        """Return what is to be decided, and the decision that the run was given, if it was."""
         facts = facts_of(self._host, self._facts, runtime.context)
-        return self._kept(await begin_async(self._host, self._task, facts, *_asked(state)))
+        said = [it for it in state["messages"] if isinstance(it, HumanMessage)]
+        goal, given = (str(said[-1].text), said[-1].id) if said else ("", None)
+        return self._host, self._task, facts, goal, given
 
     def _kept(self, run: ChildRun) -> dict[str, Any]:
         while len(self._runs) >= _MOST_RUNS:
@@ -188,7 +193,7 @@ class PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
     def _ended(self, state: Any, error: BaseException | None = None) -> _Running | None:
         running = self._runs.pop(state.get("policy_run", ""), None)
         if running is not None:
-            running.run.text = _text(state["messages"][-1]) if error is None else None
+            running.run.text = str(state["messages"][-1].text) if error is None else None
             running.run.ended(error)
         return running
 
@@ -313,16 +318,6 @@ def check_agent(agent: Any) -> None:
 
 def _messages(plan: HostPlan) -> dict[str, Any]:
     return {"messages": [HumanMessage(prompt_of(plan), id=plan.decision_id)]}
-
-
-def _asked(state: Any) -> tuple[str, str | None]:
-    """Return what a run is to do, and the decision that it was given, if it was."""
-    said = [it for it in state["messages"] if isinstance(it, HumanMessage)]
-    return (_text(said[-1]), said[-1].id) if said else ("", None)
-
-
-def _text(message: Any) -> str:
-    return str(message.text)
 
 
 def _sent(request: Any, model: ChatOpenAI) -> Any:

@@ -105,7 +105,8 @@ def refusal_of(problem: Exception) -> Refused:
         case PolicyError():
             count = problem.diagnostics.errors
             found = "an error" if count == 1 else f"{count} errors"
-            return Refused(POLICY_UNAVAILABLE, f"the policy cannot be used: it has {found}")
+            words = f"the policy cannot be used: it has {found}; `policy-router check` shows it"
+            return Refused(POLICY_UNAVAILABLE, words)
         case LogError():
             return Refused(LOG_UNAVAILABLE, "the decision cannot be logged, so it is denied")
         case _:  # its words may hold what no agent may read

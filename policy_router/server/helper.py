@@ -347,7 +347,7 @@ def _spend(task: Task) -> Any:
 
 def _compliance(task: Task) -> dict[str, Any]:
     """Count what ran where, which rules decided, and what is wrong with what ran."""
-    labels = ("label", "decided", "sent", "served")
+    labels = ("label", "decided", "sent", "served", "plan")
     checked = check_log(task.log, since=task.since, workers=1, progress=_progress)
     rules = msgspec.json.decode(_counted(task, "rules"))
     return {

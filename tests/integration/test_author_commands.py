@@ -271,7 +271,10 @@ def test_differences_as_json(run: Run, tmp_path: Path) -> None:
         }
     ]
     assert found["before"] != found["after"]
-    assert "1 difference; what they come to:" in run("diff", "policy.yaml", "new.yaml").out
+    shown = run("diff", "policy.yaml", "new.yaml").out
+    assert (
+        "1 difference; what they come to:\n  policy-router compare policy.yaml new.yaml\n" in shown
+    )
 
 
 def test_names_that_come_twice_are_told_apart(run: Run, tmp_path: Path) -> None:

@@ -722,7 +722,7 @@ def test_every_command_has_help_with_the_exit_codes(run: Run, command: str) -> N
     ran = run(command, "--help")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith(f"usage: policy-router {command}")
-    codes = "exit codes: 0 success, 1 the policy has errors, a test fails or a log is not whole, 2"
+    codes = "exit codes: 0 success, 1 the policy has errors, a test fails, an assertion is violated"
     assert codes in " ".join(ran.out.split())
 
 

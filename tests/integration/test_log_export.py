@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import errno
 import json
 import re
 import sys
@@ -21,7 +22,9 @@ from policy_router import DecisionLog, decide
 from policy_router.errors import LogError
 from policy_router.log import export_log, log_report
 from policy_router.log.entry import Call, Execution
-from policy_router.log.export import exporting
+from policy_router.log.export import arrow, exporting
+from policy_router.log.export.arrow import DuckDatabase, ParquetFiles
+from policy_router.log.export.exporting import CsvFiles, Format
 from policy_router.log.export.tables import TABLES
 from policy_router.log.export.views import VIEWS
 from policy_router.log.report.cost_status import UNKNOWN
@@ -310,6 +313,29 @@ def test_a_destination_that_cannot_be_written_is_an_error(
     (tmp_path / "file").write_text("")
     with pytest.raises(LogError):
         export_log(folder, tmp_path / "file/x", "csv")
+
+
+@pytest.mark.parametrize("to", exporting.FORMATS)
+def test_a_full_disk_is_no_fault_of_the_log_and_leaves_nothing(
+    audit: tuple[Path, Planted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: Format
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    writer = {"csv": CsvFiles, "parquet": ParquetFiles, "duckdb": DuckDatabase}[to]
+    monkeypatch.setattr(writer, "put", fails)
+    with pytest.raises(LogError, match="made: it cannot be written: full"):
+        export_log(audit[0], tmp_path / "made", to)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_database_that_cannot_be_ended_leaves_nothing(
+    audit: tuple[Path, Planted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrow, "statements", lambda: ["nonsense"])
+    with pytest.raises(LogError, match="made: it cannot be written: parser error"):
+        export_log(audit[0], tmp_path / "made", "duckdb")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("to", "missing"), [("parquet", "pyarrow"), ("duckdb", "duckdb")])

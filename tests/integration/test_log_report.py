@@ -16,7 +16,7 @@ import pytest
 from benchmarks.audit_log import BEGIN, Planted, write_audit_log
 from policy_router import DecisionLog, decide
 from policy_router.errors import LogError, RequestError
-from policy_router.log import LogReport, log_report
+from policy_router.log import LogReport, check_log, log_report
 from policy_router.log.entry import ACCESS, Execution, Gap, Kind, microseconds
 from policy_router.log.replay import chunks
 from policy_router.log.report import cases as cases_module
@@ -358,6 +358,17 @@ def test_each_dimension_tells_something(audit: tuple[Path, Planted]) -> None:
     for name in DIMENSIONS:
         report = log_report(audit[0], "spend", by=(name,))
         assert sum(row.counts["decisions"] for row in report.rows) == 697
+
+
+@pytest.mark.slow
+def test_what_was_called_outside_the_plan_is_told_apart(audit: tuple[Path, Planted]) -> None:
+    folder, _ = audit
+    report = log_report(folder, "spend", by=("plan",))
+    rows = {it.key[0]: it.counts["decisions"] for it in report.rows}
+    found = check_log(folder, workers=1).findings
+    outside = sum(it.count for it in found if it.kind == "outside_plan")
+    assert 0 < rows["outside"] <= outside
+    assert rows["inside"] > rows["outside"]
 
 
 def test_a_report_with_too_many_rows_is_refused(

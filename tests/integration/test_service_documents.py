@@ -34,8 +34,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def test_the_page_s_configuration_is_one() -> None:
-    (text,) = blocks(SERVICE, "yaml")
-    content = yaml.safe_load(text)
+    content = {k: it for text in blocks(SERVICE, "yaml") for k, it in yaml.safe_load(text).items()}
     schema = json.loads((ROOT / "schemas" / "serve.schema.json").read_bytes())
     jsonschema.validate(content, schema)
     assert settings_of(content, {}).workers == 4

@@ -314,7 +314,7 @@ def test_new_tests_want_one_policy_or_a_log(run: Run) -> None:
     )
     ran = run("test", "--now", "2026-01-31T09:00:00Z")
     assert ran.code == 2
-    assert "--now needs --new or --prove: tests have a `now` of their own\n" in ran.err
+    assert "--now needs --new, --prove or --suggest: tests have a `now` of their own\n" in ran.err
     assert run("test", "a.yaml", "b.yaml", "--new", "x").err == (
         "policy-router: --new is about one policy\n"
     )

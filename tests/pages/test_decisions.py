@@ -88,6 +88,24 @@ def test_a_filter_and_a_time_can_be_typed(page: Page, entries: list[LogEntry]) -
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Decisions {len(wanted)}")
 
 
+def test_a_typed_filter_needs_no_script_and_leaves_a_plain_address(service: Service) -> None:
+    client = service.client()
+    typed = "/pages/decisions?since=&until=&caller=bo&outcome=refused&filter=caller&value=ada+"
+    answer = client.get(typed)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/pages/decisions?caller=ada&outcome=refused"
+    kept = client.get("/pages/decisions?since=90d&filter=rule&value=")
+    assert kept.headers["location"] == "/pages/decisions?since=90d"
+    assert client.get("/pages/decisions?filter=nothing&value=x").status_code == 400
+
+
+def test_the_cost_of_each_decision_is_seen_on_a_small_screen(page: Page) -> None:
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto("/pages/decisions?caller=ada")
+    table = page.locator(".side-main .wide")
+    assert table.evaluate("it => it.scrollWidth <= it.clientWidth")
+
+
 def test_what_is_shown_can_be_taken_along(service: Service, entries: list[LogEntry]) -> None:
     client = service.client()
     text = client.get("/pages/decisions.csv?outcome=refused").text
@@ -145,6 +163,14 @@ def test_parents_and_children_are_a_tree(page: Page, entries: list[LogEntry]) ->
     page.locator(".tree a").first.click()
     assert page.url.endswith(f"/pages/decisions/{child.parent}")
     expect(page.locator(".tree li").first).to_contain_text("this one")
+
+
+def test_an_address_that_is_no_page_is_said_to_be_none(service: Service) -> None:
+    for path in ("/pages/nothing", "/pages/spend/x", "/pages/"):
+        answer = service.client().get(path)
+        assert answer.status_code == 404
+        assert "there is no page at this address" in answer.text
+        assert 'href="/pages/decisions"' in answer.text
 
 
 def test_a_decision_that_is_not_there_is_said_to_be_missing(service: Service) -> None:

@@ -95,6 +95,21 @@ def test_what_if_says_what_would_be_another(page: Page) -> None:
     assert report["refusals"]["lost"] == lost
 
 
+def test_what_if_keeps_the_rules_where_the_time_is_none(page: Page) -> None:
+    page.goto("/pages/what-if")
+    fields: dict[str, str | float | bool] = {
+        "form_value": page.locator("input[name=form_value]").first.input_value(),
+        "policy": "version: 1\n# mine",
+        "since": "yesterday",
+    }
+    answer = page.request.post("/pages/what-if", form=fields)
+    assert answer.status == 400
+    text = answer.text()
+    assert "# mine</textarea>" in text
+    assert 'value="yesterday"' in text
+    assert "or an age (90d) is wanted" in text
+
+
 def test_what_if_takes_another_revision_and_a_file(page: Page, tmp_path: Path) -> None:
     page.goto("/pages/what-if")
     (tmp_path / "other.yaml").write_text("version: 1\npool: [{mdel: a}]\n")
@@ -172,6 +187,18 @@ def test_compliance_says_what_the_check_finds(page: Page, folder: Path) -> None:
         expect(rows.nth(place).locator("td.number")).to_have_text(f"{finding.count:,}")
     pii = page.get_by_role("group", name="Labels by provider").locator("tr").filter(has_text="pii")
     expect(pii.locator("td:not(:empty)")).to_have_count(1)
+    by = ("label", "provider", "plan")
+    keys = [row.key for row in log_report(folder / "log", "spend", by=by).rows]
+    outside = {
+        (label, provider)
+        for labels, provider, plan in keys
+        if plan == "outside"
+        for label in labels.split(", ")
+    }
+    expect(page.locator("td.outside")).to_have_count(len(outside))
+    for link in page.get_by_role("group", name="Findings").get_by_role("link").all():
+        href = link.get_attribute("href")
+        assert page.request.get(str(href)).status == 200
     expect(page.locator("#rules ~ .wide")).to_contain_text("never")
     expect(page.locator(".timeline li")).to_have_count(2)
 

@@ -109,6 +109,19 @@ PAGES = (
 )
 
 
+@pytest.mark.parametrize("value", ["", "0" * 64, "\u00fc\u20ac"])
+def test_a_form_of_another_session_is_refused(
+    guarded: Service, tokens: dict[str, str], value: str
+) -> None:
+    client = guarded.client()
+    form_value(client)
+    answer = client.post("/pages/sign-in", data={"form_value": value, "token": tokens["auditor"]})
+    assert answer.status_code == 403
+    assert "load the page again" in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert "set-cookie" not in answer.headers
+
+
 def test_a_token_that_is_not_known_begins_no_session(guarded: Service) -> None:
     client = guarded.client()
     fields = {"form_value": form_value(client), "token": "pr_nothing"}

@@ -32,9 +32,19 @@ def pinned(asking: Asking, evaluation: Evaluation) -> list[int]:
     for path, term in [*asking.names.terms.items()]:
         if isinstance(term, Text | Number) and values[path] is not None:
             found += _of_twins(term, values[path], values)
+        elif isinstance(term, Items) and values[path] is not None:
+            found += _of_members(term, values[path], values)
     for wish in asking.wishes.values():
         found += _of_wish(wish, evaluation)
     return found
+
+
+def _of_members(term: Items, value: Any, values: dict[str, Any]) -> Iterator[int]:
+    """Yield which texts of the request are in a list."""
+    for text, is_in in term.elements:
+        its = values.get(text.name)
+        if its is not None:
+            yield _is(is_in, its in value)
 
 
 def _of_twins(term: Text | Number, value: Any, values: dict[str, Any]) -> Iterator[int]:

@@ -19,6 +19,7 @@ from policy_router.analysis.outcomes import Outcome
 from policy_router.analysis.proof.analyzing import Events, analyze
 from policy_router.analysis.proof.asking import Answer, Asking
 from policy_router.analysis.proof.solver import FALSE
+from policy_router.analysis.proof.terms import Number, Text
 from policy_router.analysis.proof.walk import Walk
 from policy_router.cel.evaluate import Truth
 from policy_router.decision.prepared import Prepared
@@ -122,9 +123,15 @@ def _check_outcome(asking: Asking, outcome: Outcome, pins: list[int], found: Fou
 
 
 def _check_others(asking: Asking, outcome: Outcome, pins: list[int], found: Found) -> None:
-    """Let no other outcome be a model, unless a piece about elements of lists is left open."""
+    """Let no other outcome be a model, unless something is left open that nothing pins.
+
+    That is a piece about elements of lists, and how a name compares with what follows from names.
+    """
     (walk,) = asking.walks
-    is_open = any(path.startswith("element.") for path in asking.names.terms)
+    terms = asking.names.terms
+    twins = [it for term in terms.values() if isinstance(term, Text | Number) for it in term.twins]
+    is_open = any(path.startswith("element.") for path in terms)
+    is_open = is_open or any(other.name not in terms for other, *_ in twins)
     if is_open or not walk.conditions.is_exact or not all(it.is_ordered for it in walk.rules):
         return
     literal, _ = _literal(walk, outcome)

@@ -216,6 +216,8 @@ precedence:
         ('(task.labels + caller.roles).exists(x, x == "a") && !("a" in task.labels)', Answer.CAN),
         ('task.kind in ["a", "b"] && task.kind >= "c"', Answer.NEVER),
         ("budget.remaining_usd < 1.0", Answer.CAN),
+        ("parent.depth % 3 == 5", Answer.NEVER),
+        ("parent.depth % -3 == -2", Answer.CAN),
     ],
 )  # fmt: skip
 def test_a_condition_is_understood(condition: str, wanted: Answer) -> None:
@@ -250,6 +252,16 @@ def test_a_number_may_be_compared_with_what_follows_from_it(condition: str) -> N
         assert selects.answer is Answer.CAN
     else:
         assert selects.answer is not Answer.CAN
+
+
+@pytest.mark.parametrize(
+    ("division", "wanted"),
+    [("% 2", None), ("% -2", None), ("/ 3", None), ("% 0", Answer.CAN), ("/ -1", Answer.CAN)],
+)
+def test_a_division_by_a_good_constant_cannot_fail(division: str, wanted: Answer | None) -> None:
+    rule = json.dumps([{"id": "odd", "use": "config", "when": f"parent.depth {division} == 1"}])
+    found = answers(f"model: a\nprecedence: {rule}").get("`when` of rule `odd` cannot be evaluated")
+    assert (found and found.answered.answer) is wanted
 
 
 def test_what_is_not_understood_is_undecided_and_names_the_expression() -> None:

@@ -127,6 +127,11 @@ def test_another_file_is_no_memory(suite: Suite, tmp_path: Path, content: str) -
     assert file.read_text() == content
 
 
+def test_a_device_is_no_memory(suite: Suite) -> None:
+    with pytest.raises(PolicyRouterError, match="/dev/zero is no file"):
+        Memory("/dev/zero", Trial.of([suite], None, 1), [suite])
+
+
 def test_the_lines_of_a_memory_are_json(suite: Suite, tmp_path: Path) -> None:
     file = tmp_path / "kept.jsonl"
     Memory(file, Trial.of([suite], None, 1), [suite]).note({3: False})

@@ -356,8 +356,6 @@ _UNKNOWN: Final = (
 
 def _cause_of(opaque: Opaque) -> Cause:
     condition = opaque.condition
-    if condition is None:
-        return Cause("an expression is not understood")
     text = condition.text_of(opaque.node) or condition.text
     return Cause(" ".join(text.split()), condition.span)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from policy_router.analysis.proof.names import ELEMENT, Names, Seen
 from policy_router.analysis.proof.numbers import MonotoneNumbers, node_name
@@ -20,6 +20,7 @@ from policy_router.analysis.proof.trees import (
     SIGNS,
     Truths,
     Values,
+    binds,
     bool_of,
     chosen,
     constant_of,
@@ -62,6 +63,7 @@ from policy_router.cel.evaluate import (
     frame_of,
 )
 from policy_router.cel.simplify import literal, simplified
+from policy_router.cel.texts import MAX_LIST
 from policy_router.cel.timestamps import Timestamp
 from policy_router.cel.vocabulary import MAX_ITEMS
 from policy_router.domain import Policy
@@ -76,6 +78,9 @@ _TEXT_TESTS: Final[Mapping[str, Callable[[str, str], bool]]] = {
 }
 
 
+Answers: TypeAlias = list[tuple[int, Callable[[Any], bool]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Opaque:
     """A piece of a condition that is not understood.
@@ -87,8 +92,8 @@ class Opaque:
     """
 
     node: Node
-    condition: Condition | None
-    answers: list[tuple[int, Callable[[Any], bool]]]
+    condition: Condition
+    answers: Answers
 
 
 class Conditions:
@@ -171,9 +176,8 @@ class Conditions:
                 return self._opaque(node) if body is None else self.truth(body)
             case Loop():
                 return self._loop(node)
-            case Apply():
-                return self._applied(node)
-        return self._opaque(node)
+        assert isinstance(node, Apply)  # noqa: S101 - loop variables and bound names are written in
+        return self._applied(node)
 
     def _name(self, node: Attribute) -> Truths:
         if node.path.startswith("variables."):
@@ -350,12 +354,15 @@ class Conditions:
         """Understand whether something is in a list that a loop makes."""
         if self.may_fail(opened(items)) or item.type != STRING:
             return self._opaque(node)
-        if items.macro == "map":
-            equal = Apply(BOOL, 0, 0, "==", (items.body, item))
-            return self.truth(replace(items, type=BOOL, macro="exists", body=equal))
-        is_there = Apply(BOOL, 0, 0, "in", (item, items.source))
-        is_kept = written(items.body, {items.variable: item})
-        return self.truth(Apply(BOOL, 0, 0, "&&", (is_there, is_kept)))
+        if items.macro == "filter":
+            is_there = Apply(BOOL, 0, 0, "in", (item, items.source))
+            is_kept = written(items.body, {items.variable: item})
+            no = literal(False)  # noqa: FBT003 - it is data
+            return self.truth(Apply(BOOL, 0, 0, "?:", (is_there, is_kept, no)))
+        if self.may_fail(item):  # it does so beside an empty list, too
+            return self._opaque(node)
+        equal = Apply(BOOL, 0, 0, "==", (items.body, item))
+        return self.truth(replace(items, type=BOOL, macro="exists", body=equal))
 
     def _is_one_of(self, value: Any, words: Any) -> int:
         if isinstance(value, Text):
@@ -402,11 +409,13 @@ class Conditions:
         (where, left), (also, right) = one[0], two[0]
         if any(isinstance(it, Items) for it in right) and not contains:
             left, right = right, left
+        if any(not isinstance(it, Items) and self.may_fail(it) for it in left):
+            return self._opaque(node)
         found = []
         for it in right:
             word = it.value if isinstance(it, Literal) else None
             member = self._member(word, left) if isinstance(word, str) else None
-            if member is None or member[1] != TRUE:
+            if member is None:
                 return self._opaque(node)
             found.append(member[0])
         is_so = self.formula.all(found) if contains else self.formula.any(found)
@@ -434,6 +443,8 @@ class Conditions:
             case Apply(function="+"):
                 one, two = (self.lists(it) for it in node.arguments)
                 if one is None or two is None or len(one) * len(two) > MOST_CASES:
+                    return None
+                if self._visits.length(node) > MAX_LIST:  # it fails where it is too long
                     return None
                 return [
                     (self._both(where, also), (*left, *right))
@@ -464,7 +475,7 @@ class Conditions:
         inner = node.source
         if not isinstance(inner, Loop) or node.macro not in {"all", "exists"}:
             return None
-        if inner.macro not in {"map", "filter"} or self.may_fail(opened(inner)):
+        if self.may_fail(opened(inner)) or binds(node.body, inner.variable):
             return None
         if inner.macro == "map":
             body = written(node.body, {node.variable: inner.body})
@@ -675,13 +686,15 @@ class Conditions:
             self.formula.add(-there, is_in)
             return [(there, self.names.term(name.path))] if isinstance(name, Attribute) else None
         found: Values = []
+        defined = []
         for place, part in enumerate(parts):
             values = None if isinstance(part, Items) else self.values(part)
             if values is None:
                 return None
             there = self.comparison("==", number, place)
             found += [(self._both(there, where), value) for where, value in values]
-        return found
+            defined.append(self.formula.any([where for where, _ in values]))
+        return [(self._both(where, *defined), value) for where, value in found]
 
     def _derived(self, node: Apply) -> Values | None:
         """Return a value that follows from one name of the request."""
@@ -712,17 +725,19 @@ class Conditions:
         if node.type not in {INT, STRING}:
             return None
         defined = self.formula.new() if self.may_fail(node) else TRUE
-        if node.function in {"/", "%"}:
+        dividends = self.values(node.arguments[0]) if node.function in {"/", "%"} else None
+        if dividends is not None and is_safe(node):
+            defined = self.formula.any([where for where, _ in dividends])
+        elif node.function in {"/", "%"}:
             divisors = self.values(node.arguments[1])
             for where, value in divisors or ():
                 zero = self.comparison("==", value, 0)
                 self.formula.add(-defined, -where, -zero)
-        opaque = Opaque(node, self._about, [(defined, lambda it: it is not FAILURE)])
-        self.opaque.append(opaque)
+        answers = self._open(node, [(defined, lambda it: it is not FAILURE)])
 
         def derive(_key: Hashable, test: Callable[[Any], bool]) -> int:
             asked = self.formula.new()
-            opaque.answers.append((asked, lambda it: it is not FAILURE and test(it)))
+            answers.append((asked, lambda it: it is not FAILURE and test(it)))
             return asked
 
         if node.type == STRING:
@@ -730,6 +745,12 @@ class Conditions:
         return [(defined, Number(self.formula, node_name(node), *range_of(node), derive))]
 
     # What is not understood.
+
+    def _open(self, node: Node, answers: Answers) -> Answers:
+        """Note what a piece that is not understood leaves open."""
+        assert self._about is not None  # noqa: S101 - names and constants are understood
+        self.opaque.append(Opaque(node, self._about, answers))
+        return answers
 
     def _opaque(self, node: Node) -> Truths:
         """Return what a piece comes to that may come to anything."""
@@ -751,8 +772,7 @@ class Conditions:
             true = self.formula.new()
             false = self.formula.new() if may_fail else -true
             self.formula.add(-true, -false)
-            answers = [(true, lambda it: it is True), (false, lambda it: it is False)]
-            self.opaque.append(Opaque(node, self._about, answers))
+            self._open(node, [(true, lambda it: it is True), (false, lambda it: it is False)])
         return true, false
 
     def source_of(self, node: Node) -> tuple[Text | Number | Items, Callable[[Any], Any]] | None:

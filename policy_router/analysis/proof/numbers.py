@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from policy_router.analysis.proof.solver import TRUE, Formula
 from policy_router.analysis.proof.terms import INT_MAX, INT_MIN, Number
 from policy_router.cel.ast import INT, Apply, Node
+from policy_router.cel.timestamps import toward_zero
 
 if TYPE_CHECKING:
     from policy_router.analysis.proof.conditions import Conditions
@@ -59,7 +60,7 @@ class MonotoneNumbers:
                 return None
             return self._mapped(term, lambda it: it * factor, INT_MIN, INT_MAX)
         if node.function == "/" and two:
-            return self._mapped(left, lambda it: _quotient(it, two), INT_MIN, INT_MAX)
+            return self._mapped(left, lambda it: _divide("/", it, two), INT_MIN, INT_MAX)
         if one is not None and abs(one) <= _SMALL:
             return self._divided(node.function, one, right)
         return None
@@ -125,13 +126,8 @@ def _line(sign: int, shift: int) -> Callable[[Any], Any]:
 _SMALL = 12
 
 
-def _quotient(dividend: int, divisor: int) -> int:
-    size = abs(dividend) // abs(divisor)
-    return size if (dividend < 0) is (divisor < 0) else -size
-
-
 def _divide(sign: str, dividend: int, divisor: int) -> int:
-    quotient = _quotient(dividend, divisor)
+    quotient = toward_zero(dividend if divisor > 0 else -dividend, abs(divisor))
     return quotient if sign == "/" else dividend - divisor * quotient
 
 
@@ -140,7 +136,6 @@ class _Mapped:
 
     def __init__(self, formula: Formula, source: Number, function: Callable[[Any], Any]) -> None:
         self._formula, self._source, self._function = formula, source, function
-        self._grows = function(source.low) <= function(source.high)
 
     def at_most(self, bound: Any) -> int:
         """Return whether it is a number or less."""
@@ -161,8 +156,6 @@ class _Mapped:
             low, high = (middle, high) if test(middle) is first else (low, middle)
         return self._source.at_most(low) if first else -self._source.at_most(low)
 
-    def derive(self, key: Hashable, test: Callable[[Any], bool]) -> int:
-        """Ask the other number."""
-        if isinstance(key, tuple) and key[0] == "<=":
-            return self.at_most(key[1])
-        return self._source.asks(("of", self._function, key), lambda it: test(self._function(it)))
+    def derive(self, _: Hashable, test: Callable[[Any], bool]) -> int:
+        """Ask the other number whether this one is at most some bound."""
+        return self._side(lambda it: test(self._function(it)))

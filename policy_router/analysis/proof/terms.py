@@ -294,9 +294,7 @@ class Number:
         """Return whether a question about it is answered with yes."""
         found = self.questions.get(key)
         if found is None:
-            derived = self._derive
-            literal = derived((key,), test) if derived else self._formula.new()
-            found = self.questions[key] = Question(literal, test)
+            found = self.questions[key] = Question(self._formula.new(), test)
         return found.literal
 
     @property

@@ -12,6 +12,7 @@ from policy_router.analysis.proof.terms import INT_MAX, INT_MIN, Items, Number, 
 from policy_router.cel.ast import (
     DOUBLE,
     DURATION,
+    INT,
     STRING,
     TIMESTAMP,
     Apply,
@@ -19,6 +20,7 @@ from policy_router.cel.ast import (
     Bind,
     BoundName,
     ListOf,
+    Literal,
     Loop,
     LoopVariable,
     Node,
@@ -75,7 +77,17 @@ def is_safe(node: Apply) -> bool:
         return first.name != "list"
     if node.function.startswith("get"):
         return len(node.arguments) == 1 or _is_zone(node)
+    if node.function in {"/", "%"} and node.type == INT:
+        return _divisor(node) is not None
     return node.function in _SAFE or (node.type == DOUBLE and node.function in _ARITHMETIC)
+
+
+def _divisor(node: Apply) -> int | None:
+    """Return the constant that is divided by; None for one with which a division can fail."""
+    divisor = node.arguments[1]
+    if isinstance(divisor, Literal) and divisor.value not in {0, -1}:  # -1 may overflow
+        return int(divisor.value)
+    return None
 
 
 def _is_zone(node: Apply) -> bool:
@@ -101,6 +113,14 @@ def may_exceed_decision(policy: Policy) -> bool:
 def opened(loop: Loop) -> Node:
     """Return the body of a loop with any text for its variable."""
     return written(loop.body, {loop.variable: ANY_TEXT})
+
+
+def binds(node: Node, name: str) -> bool:
+    """Tell whether a loop or a binding in an expression has a name for its own."""
+    return any(
+        (isinstance(it, Loop) and it.variable == name) or (isinstance(it, Bind) and it.name == name)
+        for it in walk(node)
+    )
 
 
 def bool_of(seen: Seen) -> int:
@@ -146,6 +166,9 @@ def constant_of(node: Node) -> Values | None:
 
 def range_of(node: Apply) -> tuple[int, int]:
     """Return between which numbers a whole number is."""
+    divisor = _divisor(node) if node.function == "%" else None
+    if divisor is not None:
+        return 1 - abs(divisor), abs(divisor) - 1
     domain = RANGES.get(node.function)
     if domain is None or node.arguments[0].type == DURATION:
         return INT_MIN, INT_MAX

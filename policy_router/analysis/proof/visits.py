@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from policy_router.cel.ast import Apply, Attribute, Bind, BoundName, ListOf, Loop, Node, TableOf
+from policy_router.cel.ast import Apply, Attribute, Bind, ListOf, Loop, Node
 from policy_router.cel.condition import Condition
 from policy_router.cel.texts import MAX_LIST
 from policy_router.cel.vocabulary import MAX_ITEMS
@@ -31,26 +31,24 @@ class Visits:
 
     def _count(self, node: Node) -> int:
         if isinstance(node, Loop):
-            return self.of(node.source) + self._length(node.source) * (1 + self.of(node.body))
+            return self.of(node.source) + self.length(node.source) * (1 + self.of(node.body))
         return sum(map(self.of, node.children()))
 
-    def _length(self, node: Node) -> int:
+    def length(self, node: Node) -> int:
         """Return how many elements a list has at most."""
         match node:
             case ListOf():
                 return len(node.items)
             case Attribute() if node.path.startswith("variables."):
-                return self._length(self._variables[node.path.removeprefix("variables.")].tree)
+                return self.length(self._variables[node.path.removeprefix("variables.")].tree)
             case Attribute():
                 return self.longest
             case Loop():
-                return self._length(node.source)
+                return self.length(node.source)
             case Apply(function="+"):
-                return sum(map(self._length, node.arguments))
+                return sum(map(self.length, node.arguments))
             case Apply(function="?:"):
-                return max(map(self._length, node.arguments[1:]))
+                return max(map(self.length, node.arguments[1:]))
             case Bind():
-                return self._length(node.body)
-            case Apply() | BoundName() | TableOf():
-                return MAX_LIST
+                return self.length(node.body)
         return MAX_LIST

@@ -109,7 +109,7 @@ class Witness:
             if found not in self._used and all(test(found) is is_so for test, is_so in wanted):
                 break
         else:
-            found = next(it for it in _words("w") if it not in self._used)
+            found = next(it for it in _words() if it not in self._used)
         self._used.add(found)
         return found
 
@@ -130,15 +130,14 @@ class Witness:
         middle = "".join(it for it in parts["contains"] if it not in first and it not in last)
         if first or last or middle:
             yield first + middle + last
+            yield f"{first}w{middle}w{last}"
         for word in parts["below"]:
             yield from (
                 f"{word}a",
                 f"{word[:-1]}{chr(max(ord(word[-1]) - 1, 1))}z" if word else "a",
             )
         yield from ("0", "1", "-1", "2", "10", "true", "A", " ", "é")
-        for number, word in enumerate(_words("w")):
-            if number > _MOST_TRIES:
-                return
+        for word in itertools.islice(_words(), _MOST_TRIES):
             yield first + middle + word + last
 
     # Numbers.
@@ -147,7 +146,6 @@ class Witness:
         """Return a value for each number: those that are compared with each other come in order."""
         found: dict[str, Any] = {}
         terms = {path: it for path, it in self._names.terms.items() if isinstance(it, Number)}
-        lows: dict[str, Any] = {}
         for path in sorted(terms, key=lambda it: self._rank(terms[it], terms)):
             number = terms[path]
             low, high = self._between(number)
@@ -162,7 +160,6 @@ class Witness:
                     elif not self._holds(less):
                         low = high = value
             found[path] = self._value(number, low, high)
-            lows[path] = low
         return found
 
     def _rank(self, number: Number, terms: Mapping[str, Number]) -> int:
@@ -252,13 +249,11 @@ def _ticks(now: datetime.datetime) -> int:
     return (now - EPOCH) // datetime.timedelta(microseconds=1) * _MICROSECOND
 
 
-def _words(first: str) -> Iterator[str]:
-    """Yield words of letters and digits, short ones first."""
-    waiting = [first]
-    for word in waiting:
-        yield word
-        if len(waiting) < _MOST_TRIES * 2:
-            waiting += [word + letter for letter in _LETTERS]
+def _words() -> Iterator[str]:
+    """Return words of letters and digits without end, short ones first."""
+    lengths = itertools.count()
+    endings = map(lambda it: itertools.product(_LETTERS, repeat=it), lengths)  # noqa: C417
+    return map("".join, map(("w",).__add__, itertools.chain.from_iterable(endings)))
 
 
 def _near(near: Any, low: Any, high: Any, *, is_time: bool) -> Iterator[Any]:

@@ -8,7 +8,6 @@ looked for in a second pass, which reads only the lines of the ids that are aske
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,18 +16,16 @@ from typing import Any, Final
 from msgspec import UNSET, Struct, field
 
 from policy_router.files.clock import Clock, system_clock
-from policy_router.log.check.findings import CheckReport, FindingKind, Tally
-from policy_router.log.check.judging import (
+from policy_router.log.check.findings import UUID7, CheckReport, FindingKind, Ids, Tally
+from policy_router.log.check.judging import Wrong, has_end, wrong
+from policy_router.log.check.lines import (
     KINDS_WITHOUT_ID,
     CheckedLine,
     Happened,
     Made,
-    Wrong,
     checked_lines,
-    has_end,
     made_by,
     made_of,
-    wrong,
 )
 from policy_router.log.check.windows import Window, windows
 from policy_router.log.entry import (
@@ -47,35 +44,7 @@ GRACE_SECONDS: Final = 3600.0
 """How long a child may take before its decision counts as never ended."""
 NO_EVENT: Final = "no event"
 NO_END: Final = "no end"
-_UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_ID_BYTES: Final = 16
 _BEFORE_KIND: Final = b'","kind":"'
-
-
-class Ids(Struct):
-    """Many ids in little memory: 16 bytes for each that is a UUID."""
-
-    packed: bytearray = field(default_factory=bytearray)
-    others: list[str] = field(default_factory=list)
-
-    def add(self, id_: str) -> None:
-        """Add one."""
-        if _UUID7.fullmatch(id_):
-            self.packed += bytes.fromhex(id_.replace("-", ""))
-        else:
-            self.others.append(id_)
-
-    def extend(self, other: Ids) -> None:
-        """Add all of others."""
-        self.packed += other.packed
-        self.others += other.others
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield each."""
-        for place in range(0, len(self.packed), _ID_BYTES):
-            digits = self.packed[place : place + _ID_BYTES].hex()
-            yield "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-        yield from self.others
 
 
 class _Asked(Struct, frozen=True):
@@ -360,6 +329,6 @@ def _note_open(whole: _Part, tally: Tally) -> None:
 
 def _was_pruned(id_: str, before: int) -> bool:
     """Tell whether the lines of an id are so old that they were removed; its time is in it."""
-    if not before or not _UUID7.fullmatch(id_):
+    if not before or not UUID7.fullmatch(id_):
         return False
     return int(id_.replace("-", "")[:12], 16) * 1000 < before

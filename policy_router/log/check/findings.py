@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Final
 
@@ -10,6 +12,9 @@ from msgspec import Struct, field
 
 MOST_IDS: Final = 1_000
 """How many ids of a finding are listed; all of them are counted."""
+UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+"""The shape of an id that has its time in it."""
+_ID_BYTES: Final = 16
 
 
 class FindingKind(StrEnum):
@@ -116,3 +121,29 @@ class Tally(Struct):
         return tuple(
             Finding(*key, self.counts[key], tuple(sorted(self.ids[key])[:MOST_IDS])) for key in keys
         )
+
+
+class Ids(Struct):
+    """Many ids in little memory: 16 bytes for each that is a UUID."""
+
+    packed: bytearray = field(default_factory=bytearray)
+    others: list[str] = field(default_factory=list)
+
+    def add(self, id_: str) -> None:
+        """Add one."""
+        if UUID7.fullmatch(id_):
+            self.packed += bytes.fromhex(id_.replace("-", ""))
+        else:
+            self.others.append(id_)
+
+    def extend(self, other: Ids) -> None:
+        """Add all of others."""
+        self.packed += other.packed
+        self.others += other.others
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield each."""
+        for place in range(0, len(self.packed), _ID_BYTES):
+            digits = self.packed[place : place + _ID_BYTES].hex()
+            yield "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+        yield from self.others

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,10 +80,9 @@ class DuckDatabase:
     def close(self) -> None:
         """Make the views, and end the database."""
         self._base.unregister("batch")
-        with self._written():
+        with self._written(), closing(self._base):
             for text in statements():
                 self._base.execute(text)
-            self._base.close()
 
 
 def _schemas(arrow: Any) -> dict[str, Any]:

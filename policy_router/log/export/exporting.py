@@ -84,7 +84,7 @@ def export_log(
     part = path.with_name(f"{path.name}.part")
     try:
         _remove(part)
-        files = _opened(part, to)
+        files = _Guarded(_opened(part, to), path)
         try:
             with readable(log):
                 exported = _pass(log, files, progress)
@@ -92,11 +92,29 @@ def export_log(
             files.close()
         part.replace(path)
     except OSError as problem:
-        raise LogError(str(path), reason_of(problem)) from None
+        raise _unwritten(path, problem) from None
     finally:
         with suppress(OSError):  # what went wrong is raised already
             _remove(part)
     return exported
+
+
+class _Guarded:
+    """Writes rows; that it cannot is no fault of the log, which is read meanwhile."""
+
+    def __init__(self, files: Files, path: Path) -> None:
+        self._files, self._path = files, path
+        self.close = files.close
+
+    def put(self, table: Table, rows: Sequence[Row]) -> None:
+        try:
+            self._files.put(table, rows)
+        except OSError as problem:
+            raise _unwritten(self._path, problem) from None
+
+
+def _unwritten(path: Path, problem: OSError) -> LogError:
+    return LogError(str(path), f"it cannot be written: {reason_of(problem)}")
 
 
 def _opened(part: Path, to: Format) -> Files:
@@ -118,6 +136,7 @@ def _remove(part: Path) -> None:
         shutil.rmtree(part)
     else:
         part.unlink(missing_ok=True)
+        part.with_name(f"{part.name}.wal").unlink(missing_ok=True)  # DuckDB keeps it if it fails
 
 
 def _pass(log: LogFolder, files: Files, progress: Progress | None) -> Exported:

@@ -73,6 +73,14 @@ def _policy(case: Case) -> str:
     return f"{case.choice.policy} {case.choice.revision[:_SHORT]}"
 
 
+def _plan(case: Case) -> str:
+    """Return whether what was called at last is the target of the decision, or a fallback."""
+    called = case.called
+    if called is None:
+        return NOT_KNOWN
+    return "inside" if called in case.choice.targets.values() else "outside"
+
+
 def _served(case: Case) -> str:
     return (case.last.served if case.last else "") or NOT_KNOWN
 
@@ -100,6 +108,7 @@ DIMENSIONS: Final[Mapping[str, Callable[[Case], str]]] = {
     "provider": _target_part("provider"),
     "decided": lambda case: case.choice.name,
     "sent": lambda case: case.sent,
+    "plan": _plan,
     "served": _served,
     "status": _status,
     "error": _error,

@@ -20,7 +20,7 @@ from policy_router.server.index import Found, Index
 from policy_router.server.index_lines import ListedRecord
 from policy_router.server.index_questions import FILTERS, Counts
 from policy_router.server.pages.reader import Frame
-from policy_router.server.pages.rendering import HEADERS
+from policy_router.server.pages.rendering import HEADERS, query_text, redirect
 from policy_router.server.problems import Problem
 
 _TIMES: Final = ("since", "until")
@@ -108,6 +108,8 @@ class Decisions:
     async def show(self, asked: Asked) -> Answer:
         """Show decisions, the newest first, with what they can be filtered by."""
         given = {name: it for name, it in asked.options(*_OPTIONS).items() if it}
+        if "filter" in given:
+            return redirect(f"/pages/decisions{query_text(_typed(given))}")
         options = {**dict.fromkeys(_OPTIONS), **given}
         wanted = _wanted(given)
         if self._index is None:
@@ -206,7 +208,7 @@ class Decisions:
         return self._index
 
 
-_OPTIONS: Final = (*FILTERS, *_TIMES, "cursor", "live")
+_OPTIONS: Final = (*FILTERS, *_TIMES, "cursor", "live", "filter", "value")
 
 
 async def in_thread(ask: Any, *values: Any, **named: Any) -> Any:
@@ -247,6 +249,19 @@ def _came_of(line: _Line) -> Came | None:
 
 def _wanted(options: Mapping[str, str]) -> dict[str, str]:
     return {name: options[name] for name in FILTERS if name in options}
+
+
+def _typed(given: Mapping[str, str]) -> dict[str, str]:
+    """Return what the form above the table asks for: a filter's name and its value become one.
+
+    Raises:
+        Problem: there is no such filter.
+    """
+    asked = dict(given)
+    name, value = asked.pop("filter"), asked.pop("value", "").strip()
+    if name not in FILTERS:
+        raise Problem(400, "bad_query", f"one of {', '.join(FILTERS)} is wanted", path="filter")
+    return {**asked, name: value} if value else asked
 
 
 class _Facet(Struct, frozen=True):

@@ -11,7 +11,7 @@ from msgspec import Struct
 from policy_router.server.active import Active
 from policy_router.server.asking import Answer, Asked
 from policy_router.server.credentials import Credential
-from policy_router.server.pages.rendering import HEADERS, HTML, Templates, redirect
+from policy_router.server.pages.rendering import HEADERS, HTML, NO_STORE, Templates, redirect
 from policy_router.server.pages.sessions import Sessions
 from policy_router.server.problems import TITLES, Problem
 from policy_router.version import VERSION
@@ -116,7 +116,8 @@ class Frame:
             return redirect(place.decode())
         values = {"title": TITLES[problem.status], "problem": problem}
         text = self.templates.text("problem.html", values)
-        return Answer(text.encode(), problem.status, (*HEADERS, *problem.headers), HTML)
+        headers = (*HEADERS, NO_STORE, *problem.headers)
+        return Answer(text.encode(), problem.status, headers, HTML)
 
 
 class SignIn:

@@ -42,7 +42,7 @@ HEADERS: Final[tuple[Header, ...]] = (
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
 """What no page of the service lets a browser do."""
-_NO_STORE: Final = (b"cache-control", b"no-store")
+NO_STORE: Final = (b"cache-control", b"no-store")
 _FOR_EVER: Final = (b"cache-control", b"public, max-age=31536000, immutable")
 _TYPES: Final = {
     ".css": b"text/css; charset=utf-8",
@@ -100,7 +100,7 @@ class Templates:
             status: the HTTP status.
         """
         text = self.text(name, values)
-        return Answer(text.encode(), status, (*HEADERS, _NO_STORE, *headers), HTML)
+        return Answer(text.encode(), status, (*HEADERS, NO_STORE, *headers), HTML)
 
     def text(self, name: str, values: Mapping[str, Any]) -> str:
         """Return what a template makes of values."""
@@ -129,7 +129,7 @@ class Templates:
 def redirect(place: str, *headers: Header) -> Answer:
     """Return what sends a browser to another page."""
     location = (b"location", place.encode("ascii", "ignore"))
-    return Answer(b"", 303, (*HEADERS, _NO_STORE, location, *headers), HTML)
+    return Answer(b"", 303, (*HEADERS, NO_STORE, location, *headers), HTML)
 
 
 def _read(path: Path) -> _File:

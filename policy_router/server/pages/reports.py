@@ -271,38 +271,29 @@ def _by_label(cells: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     sent: Counter[tuple[str, str]] = Counter()
     unknown: Counter[tuple[str, str]] = Counter()
     other: Counter[tuple[str, str]] = Counter()
+    outside: Counter[tuple[str, str]] = Counter()
     for cell in cells:
         key, count = cell["key"], cell["decisions"]
-        at, model = _AT.search(key["decided"]), key["decided"].partition(" (")[0]
+        at, place = _AT.search(key["decided"]), _AT.search(key["sent"])
+        if at is None:  # refused, so that nothing was sent
+            continue
         for label in key["label"].split(", "):
-            if at is None:  # refused, so that nothing was sent
-                continue
             decided[label, at[1]] += count
-            if key["sent"] in {"-", ""} or cell.get("never_ended"):
+            if place is None or cell.get("never_ended"):
                 unknown[label, at[1]] += cell.get("never_ended", 0) or count
-            place = _AT.search(key["sent"])
-            if place is not None:
-                sent[label, place[1]] += count
-            if key["served"] not in {"-", "", model} and key["served"] not in key["decided"]:
-                other[label, at[1]] += count
+            if place is None:
+                continue
+            sent[label, place[1]] += count
+            outside[label, place[1]] += count * (key["plan"] == "outside")
+            is_other = key["served"] not in {"-", ""} and key["served"] not in key["sent"]
+            other[label, place[1]] += count * is_other
     providers = sorted({name for _, name in (*decided, *sent)})
     labels = sorted({name for name, _ in (*decided, *sent)})
+    counts = (decided, sent, unknown, other, outside)
     return {
         "providers": providers,
         "rows": [
-            (
-                label,
-                [
-                    (
-                        decided[label, it],
-                        sent[label, it],
-                        unknown[label, it],
-                        other[label, it],
-                        sent[label, it] > 0 and not decided[label, it],
-                    )
-                    for it in providers
-                ],
-            )
+            (label, [tuple(it[label, name] for it in counts) for name in providers])
             for label in labels
         ],
     }

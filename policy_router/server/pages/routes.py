@@ -25,6 +25,7 @@ from policy_router.server.pages.rendering import Templates, redirect
 from policy_router.server.pages.reports import Reports
 from policy_router.server.pages.sessions import Sessions, secret_in
 from policy_router.server.pages.what_if import WhatIf
+from policy_router.server.problems import Problem
 
 
 def page_routes(
@@ -84,6 +85,9 @@ def page_routes(
     async def first(_asked: Asked) -> Answer:
         return redirect("/pages/decisions")
 
+    async def nothing(_asked: Asked) -> Answer:
+        raise Problem(404, "no_route", "there is no page at this address")
+
     async def static(asked: Asked) -> Answer:
         return templates.file(asked)
 
@@ -103,6 +107,7 @@ def page_routes(
     return {
         "/": {"GET": free(first)},
         "/pages": {"GET": free(first)},
+        "/pages/": {"GET": free(nothing)},
         "/pages/static/": {"GET": Route(static, None)},
         SIGN_IN: {"GET": free(sign_in.show), "POST": free(sign_in.begin)},
         "/pages/sign-out": {"POST": free(sign_in.end)},

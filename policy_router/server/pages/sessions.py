@@ -133,7 +133,7 @@ class Sessions:
         Raises:
             Problem: the value is not that of the session's forms.
         """
-        if not hmac.compare_digest(self.for_forms(session), value):
+        if not hmac.compare_digest(self.for_forms(session).encode(), value.encode()):
             detail = "the form is not of this session: load the page again"
             raise Problem(403, "unknown_form", detail)
 

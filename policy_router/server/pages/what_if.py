@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +16,7 @@ from policy_router.server.helper import Task
 from policy_router.server.pages.background import Background
 from policy_router.server.pages.policies import Policies
 from policy_router.server.pages.reader import Frame
-from policy_router.server.pages.rendering import HEADERS, redirect
+from policy_router.server.pages.rendering import HEADERS, NO_STORE, redirect
 from policy_router.server.problems import Problem
 
 _MOST_NAMES: Final = 14
@@ -55,14 +56,22 @@ class WhatIf:
         if self._log is None:
             return self._frame.page(asked, "no_log", "what-if")
         sources = self._active.policy.sources
+        text = sources[0].blanked() if len(sources) == 1 else ""
+        return await self._form(asked, {"since": "30d", "policy": text})
+
+    async def _form(
+        self, asked: Asked, fields: Mapping[str, str], problem: Problem | None = None
+    ) -> Answer:
+        """Show the form with what stands in it, and what is wrong with it."""
         return self._frame.page(
             asked,
             "what_if",
             "what-if",
+            status=200 if problem is None else problem.status,
             revisions=await self._policies.revisions(),
-            text=sources[0].blanked() if len(sources) == 1 else "",
-            problem=None,
-            fields={"since": "30d", "until": "", "revision": ""},
+            text=fields.get("policy", ""),
+            problem=problem,
+            fields={name: fields.get(name, "") for name in ("since", "until", "revision")},
         )
 
     async def begin(self, asked: Asked) -> Answer:
@@ -72,6 +81,11 @@ class WhatIf:
             raise Problem(404, "no_log", "the service has no decision log")
         since, until = fields.get("since", "").strip(), fields.get("until", "").strip()
         revision = fields.get("revision", "")
+        try:
+            begin = time_of(since or None, "since", self._clock)
+            end = time_of(until or None, "until", self._clock)
+        except Problem as problem:
+            return await self._form(asked, fields, problem)
         task = Task(
             "what_if",
             0,
@@ -79,8 +93,8 @@ class WhatIf:
             text="" if revision else fields.get("policy", "").replace("\r\n", "\n"),
             revision=revision,
             log=self._log,
-            since=time_of(since or None, "since", self._clock),
-            until=time_of(until or None, "until", self._clock),
+            since=begin,
+            until=end,
         )
         window = f"{since or 'the beginning'} to {until or 'now'}"
         title = {"policy": revision[:19] or "the pasted policy", "window": window}
@@ -92,7 +106,7 @@ class WhatIf:
         name, _, what = asked.rest.partition("/")
         work = self._background.find(name)
         if what == "report.json" and work.report is not None:
-            headers = (*HEADERS, (b"content-disposition", _DOWNLOAD))
+            headers = (*HEADERS, NO_STORE, (b"content-disposition", _DOWNLOAD))
             return Answer(msgspec.json.encode(work.report), headers=headers)
         if what:
             raise Problem(404, "no_route", "there is nothing at this path")

@@ -12,7 +12,7 @@ from crewai import Agent, Crew, Task
 from crewai.events import crewai_event_bus
 
 from policy_router import DecisionLog
-from policy_router.hosts import PolicyHost
+from policy_router.hosts import PolicyHost, RefusedError
 from tests.support.commands import ROOT
 from tests.support.hosting import GOAL, SECRETS, Peers, executions, is_whole, requests
 
@@ -56,15 +56,17 @@ def test_a_refusal_calls_nothing_and_is_seen(peers: Peers, tmp_path: Path) -> No
     (tmp_path / "policy.json").write_text(peers.policy(precedence="strict", forbid=forbid))
     with (
         PolicyHost(tmp_path / "policy.json", environ=SECRETS) as host,
-        pytest.raises(PermissionError, match="no_target"),
+        pytest.raises(RefusedError, match="no_target"),
     ):
         run(host, "writing")
-    with pytest.raises(PermissionError, match="policy_unavailable"):
+    with pytest.raises(RefusedError, match=r"policy_unavailable: [^;]+$"):
         run(PolicyHost(tmp_path / "none.yaml"), "coding")
     (tmp_path / "full").write_text("no folder")
     log = DecisionLog(tmp_path / "full")
-    with log, pytest.raises(PermissionError, match="log_unavailable"):
+    with log, pytest.raises(RefusedError, match="log_unavailable"):
         run(peers.host(tmp_path, log=log), "coding")
+    with pytest.raises(PermissionError, match="outside a task"):
+        EXAMPLE["PolicyLLM"](PolicyHost(tmp_path / "policy.json")).call("Plan it.")
     assert peers.asked == []
 
 

@@ -1,21 +1,6 @@
 // What a page can do besides being read: all of it works on, or goes without, what the server made.
 "use strict";
 
-// The form above the decisions: a filter's name and its value become one field.
-for (const names of document.querySelectorAll("select[data-names]")) {
-  const value = names.form.querySelector("input[data-value]");
-  value.disabled = false;
-  names.form.addEventListener("submit", () => {
-    const wanted = value.value.trim();
-    if (wanted) {
-      for (const other of names.form.querySelectorAll(`input[type=hidden][name="${names.value}"]`)) other.remove();
-      value.name = names.value;
-    }
-    for (const field of names.form.querySelectorAll("input[name]")) if (!field.value) field.disabled = true;
-    names.disabled = true;
-  });
-}
-
 // A link that can be sent to somebody.
 for (const button of document.querySelectorAll("button[data-copy]")) {
   button.hidden = false;

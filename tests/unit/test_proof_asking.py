@@ -1,0 +1,294 @@
+"""Questions to a solver: a request is shown that the evaluator confirms, or the reason is said."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from policy_router import Policy, loads
+from policy_router.analysis.outcomes import Outcome
+from policy_router.analysis.proof.asking import Answer, Answered, Asking, Question
+from policy_router.analysis.proof.solver import Formula
+from policy_router.decision.request import moment
+from policy_router.domain import PoolEntry
+
+NOW = moment("2026-01-31T09:00:00Z")
+Plain = dict[str, Any]
+BASE: Plain = {
+    "version": 1,
+    "model": "m",
+    "provider": "p",
+    "providers": {"p": {"base_url": "https://p.example"}},
+    "facts": {
+        "urgent": {"type": "bool", "default": False},
+        "share": {"type": "double", "default": 0.5},
+        "risk": {"type": "int"},
+        "tags": {"type": "list", "default": ["x", "y"]},
+    },
+}
+
+
+def policy_of(condition: str, **more: Any) -> Policy:
+    precedence = [{"use": "config", "when": condition}]
+    return loads(json.dumps({**BASE, "precedence": precedence, **more}))
+
+
+def asking_of(policy: Policy) -> tuple[Asking, Question]:
+    """Ask whether the condition of the first rule is ever true."""
+    asking = Asking([policy], now=NOW)
+    (walk,) = asking.walks
+    when = policy.precedence[0].when
+    assert when is not None
+    true, _ = walk.conditions.condition(when)
+    return asking, Question(
+        "it", true, lambda outcomes: outcomes[0].evaluation.evaluate(when) is True
+    )
+
+
+def ask(condition: str, *, small: bool = False, **more: Any) -> Answered:
+    asking, question = asking_of(policy_of(condition, **more))
+    return asking.ask(question, small=small)
+
+
+CAN = (
+    "has(facts.risk) && facts.risk * task.index == 6",
+    "!has(facts.risk) && task.index * parent.depth == 6",
+    "facts.urgent != (task.index * parent.depth == 6)",
+    "facts.urgent",
+    "facts.urgent && !facts.urgent || facts.share > 0.75",
+    "facts.share > 0.1 && facts.share < 0.1001",
+    "facts.share * facts.share == 0.25",
+    "facts.share != 0.5 && facts.share * 2.0 == 1.0 || facts.share > 7.0",
+    'task.kind == caller.team && caller.team == caller.id && task.kind.startsWith("q")',
+    "task.kind == caller.team && task.kind != caller.id",
+    'task.kind.startsWith("q") && task.kind.endsWith("z") && task.kind.contains("xy")',
+    'task.kind > "m" && task.kind < "mb"',
+    'task.kind < "m" && task.kind > "kz"',
+    'task.kind < "a" && task.kind != ""',
+    'task.kind.contains("a") && !task.kind.startsWith("a") && !task.kind.endsWith("a")',
+    'task.kind.size() == 2 && task.kind != "10" && task.kind != "-1"',
+    'task.kind.lowerAscii() == "a" && task.kind != "a"',
+    "task.index == parent.depth && task.index > 5",
+    "task.index < parent.depth && parent.depth < task.batch_size && task.batch_size < 9",
+    "task.index % 7 == 5",
+    "task.index % 7 == 5 && task.index % 11 == 3 && task.index > 20",
+    "facts.share < double(task.index) && task.index < 1",
+    'has(facts.risk) && string(facts.risk) == "-1"',
+    'task.labels.join("-") == "b-a"',
+    'size(task.labels) == 3 && "a" in task.labels && "b" in task.labels',
+    "size(task.labels) > 1200 || size(task.labels) == 1000",
+    'task.labels.exists(x, x != "a") && "a" in task.labels',
+    "task.kind in task.labels && task.labels.all(x, x in caller.roles)",
+    "now.getHours() == 3 && now.getDayOfWeek() == 2",
+    "now.getFullYear() == 2031",
+    'now > timestamp("2030-01-01T00:00:00Z")',
+    'now != timestamp("2026-01-31T09:00:00Z") && now.getMinutes() == 7',
+    "1 / parent.depth == 1 && size(facts.tags) == 2",
+)
+
+
+@pytest.mark.parametrize("condition", CAN)
+def test_a_request_is_shown_that_the_evaluator_confirms(condition: str) -> None:
+    answered = ask(condition)
+    assert answered.answer is Answer.CAN
+    assert answered.example is not None
+
+
+NEVER = (
+    'task.kind.startsWith("q") && task.kind == "x"',
+    "task.index % 7 == 5 && task.index == 13",
+    'task.kind.lowerAscii() == "a" && task.kind == "b"',
+    'task.kind + "!" == "a?" && task.kind == "a"',
+    "facts.urgent && task.index + task.batch_size == 5 && task.index == 2 && task.batch_size == 2",
+    "facts.share * facts.share == 9.0 && facts.share == 2.0",
+    "bucket(caller.team, caller.id) > 99",
+)
+
+
+@pytest.mark.parametrize("condition", NEVER)
+def test_what_is_refuted_by_evaluating_pieces_never_happens(condition: str) -> None:
+    assert ask(condition).answer is Answer.NEVER
+
+
+LISTS = (
+    "lists, the order of candidates, or numbers that depend on one another are not followed so far"
+)
+UNDECIDED = (
+    (
+        "(has(facts.risk) ? facts.risk : 1) * task.index == 7",
+        "(has(facts.risk) ? facts.risk : 1) * task.index",
+    ),
+    (
+        "(facts.urgent ? task.index : parent.depth) * task.batch_size == 6",
+        "(facts.urgent ? task.index : parent.depth) * task.batch_size",
+    ),
+    (
+        "facts.share != 0.5 && facts.share * double(task.index) == 4.0",
+        "facts.share * double(task.index) == 4.0",
+    ),
+    ("task.labels == caller.roles && task.labels != []", LISTS),
+    ('size(task.labels + task.kind.split(",")) == 3', LISTS),
+    ('task.labels.exists(x, x + task.kind == "ab")', LISTS),
+    ('task.kind.matches("^q{30}$")', "what is asked of `task.kind` is not understood"),
+    ('string(task.index) == "123456"', "what is asked of `task.index` is not understood"),
+    ("task.index * task.batch_size == 391", "task.index * task.batch_size"),
+    ('(task.kind + caller.team).matches("^q{9}$")', '(task.kind + caller.team).matches("^q{9}$")'),
+    ("now.getFullYear() == 9000", "what is asked of `now` is not understood"),
+    ('task.labels.join("-") == "a-a" && "a" in task.labels', LISTS),
+)
+
+
+@pytest.mark.parametrize(("condition", "cause"), UNDECIDED)
+def test_what_is_not_understood_is_undecided(condition: str, cause: str) -> None:
+    answered = ask(condition)
+    assert answered.answer is Answer.UNDECIDED
+    assert answered.cause is not None
+    assert answered.cause.text == cause
+
+
+def test_an_example_is_as_small_as_it_goes_and_at_the_usual_time() -> None:
+    answered = ask('size(task.labels) > 1 && "a" in task.labels && caller.team != ""', small=True)
+    assert answered.example is not None
+    assert answered.example.now == "2026-01-31T09:00:00Z"
+    assert {*answered.example.request} == {"task", "caller"}
+    assert len(answered.example.request["task"]["labels"]) == 2
+
+
+def test_a_known_request_is_shown_and_made_smaller() -> None:
+    asking, question = asking_of(policy_of('task.kind == "a" || now.getHours() == 3'))
+    then = NOW + datetime.timedelta(hours=1)
+    wishes = {"temperature": 0.5, "top_p": 0.5}
+    request = {"task": {"kind": "a", "labels": ["b", "c"], "parameters": wishes}}
+    asking.known["it"] = [({"task": {"kind": 7}}, NOW), (request, then)]
+    answered = asking.ask(question)
+    assert answered.example is not None
+    assert answered.example.request == {"task": {"kind": "a"}}
+    assert answered.example.now == "2026-01-31T09:00:00Z"
+    assert asking.ask(question) is not answered  # with the key that is asked for now
+    assert asking.ask(question) == answered
+
+
+def test_a_request_that_breaks_an_assumption_is_no_example() -> None:
+    policy = policy_of("parent.depth > 3", assume=["parent.depth < 9"])
+    asking, question = asking_of(policy)
+    assert asking.outcomes({"parent": {"depth": 9}}, NOW) is None
+    assert asking.outcomes({"parent": {"depth": "9"}}, NOW) is None
+    answered = asking.ask(question)
+    assert answered.example is not None
+    assert 3 < answered.example.request["parent"]["depth"] < 9
+
+
+def test_of_two_parameters_the_one_that_does_not_matter_is_left_out() -> None:
+    asking, _ = asking_of(policy_of("true"))
+    wishes = {"temperature": 0.5, "top_p": 0.5}
+    question = Question(
+        "it", 1, lambda outcomes: "top_p" in outcomes[0].evaluation.values["task"]["parameters"]
+    )
+    asking.known["it"] = [({"task": {"parameters": wishes}}, NOW)]
+    answered = asking.ask(question)
+    assert answered.example is not None
+    assert answered.example.request == {"task": {"parameters": {"top_p": 0.5}}}
+
+
+def test_nothing_is_learnt_of_a_request_that_does_not_fit() -> None:
+    asking, _ = asking_of(policy_of("task.index * parent.depth == 6"))
+    cause = asking._refine([0], {"task": {"index": "six"}}, NOW)  # noqa: SLF001
+    assert cause is not None
+    assert cause.text.startswith("lists, ")
+
+
+def test_a_question_that_is_given_up_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    asking, question = asking_of(policy_of("parent.depth > 3"))
+    monkeypatch.setattr(Formula, "holds", lambda *_: None)
+    answered = asking.ask(question)
+    assert answered.answer is Answer.UNDECIDED
+    assert answered.cause is not None
+    assert answered.cause.text == "it is too hard for the solver"
+
+
+POOL = [
+    {"name": "low", "model": "a", "limits": {"temperature": {"max": 0.5}}},
+    {"name": "few", "model": "b", "limits": {"top_k": {"min": 1, "max": 9}, "format": ["x", 1]}},
+    {"name": "calm", "model": "c", "limits": {"reasoning_effort": ["low"]}},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [("low", "temperature"), ("few", "top_k"), ("few", "format"), ("calm", "reasoning_effort")],
+)
+def test_a_wish_that_a_target_does_not_grant_is_found(name: str, parameter: str) -> None:
+    wanted = json.dumps(name)
+    policy = loads(
+        json.dumps(
+            {
+                **BASE,
+                "pool": [it for it in POOL if it["name"] == name],
+                "precedence": [{"use": "task", "on_violation": "reject"}, {"use": "pool"}],
+                "assume": [f"task.model == {wanted}"],
+            }
+        )
+    )
+    asking = Asking([policy], now=NOW)
+    ended = asking.walks[0].rules[0]
+    ((code, literal),) = [it for it in ended.refused.items() if "parameter" in it[0]]
+    question = Question("it", literal, lambda outcomes: outcomes[0].code == code)
+    answered = asking.ask(question, small=False)
+    assert answered.example is not None
+    task = answered.example.request["task"]
+    assert parameter in {**task, **task.get("parameters", {})}
+
+
+def selected(text: Plain) -> dict[str, Answer]:
+    """Ask of each entry whether the first rule selects it."""
+    asking = Asking([loads(json.dumps({**BASE, **text}))], now=NOW)
+    found = {}
+    for place, literal in asking.walks[0].rules[0].selected.items():
+        entry = place.entry
+        assert entry is not None
+
+        def confirm(outcomes: Sequence[Outcome], entry: PoolEntry = entry) -> bool:
+            chosen = outcomes[0].ending.selected
+            return chosen is not None and chosen.entry is entry
+
+        question = Question(entry.name, literal, confirm)
+        found[entry.name] = asking.ask(question).answer
+    return found
+
+
+@pytest.mark.parametrize(
+    "number", ["0.0", "double(task.index)", "facts.share", "math.least([0.0, facts.share])"]
+)
+def test_an_entry_that_a_number_of_the_request_puts_first_is_selected(number: str) -> None:
+    order = f'target.name == task.kind ? {number} : (target.name == "a" ? 1.0 : 2.0)'
+    pool = [{"name": it, "model": it, "pick": "true"} for it in ("a", "b")]
+    rule = {"use": "pool", "order_by": order}
+    assert selected({"pool": pool, "precedence": [rule]}) == {"a": Answer.CAN, "b": Answer.CAN}
+
+
+def test_a_target_without_a_price_makes_a_condition_fail() -> None:
+    has = "has(target.price.output)"
+    when = f"(1 / parent.depth == 1 ? {has} : {has}) && target.price.output > 1.0"
+    pool = [
+        {"name": "a", "model": "a", "pick": "true"},
+        {"name": "b", "model": "b", "pick": "true", "price": {"output": 2.0}},
+    ]
+    text = {"pool": pool, "forbid": [{"id": "dear", "when": when}], "precedence": [{"use": "pool"}]}
+    assert selected(text) == {"a": Answer.CAN, "b": Answer.NEVER}
+
+
+def test_a_fact_that_one_of_two_policies_has_is_its_default() -> None:
+    one = policy_of(
+        'facts.place.matches("^h")', facts={"place": {"type": "string", "default": "h"}}
+    )
+    other = policy_of("true", facts={})
+    asking = Asking([one, other], now=NOW)
+    when = one.precedence[0].when
+    assert when is not None
+    true, _ = asking.walks[0].conditions.condition(when)
+    question = Question("it", -true, lambda it: it[0].evaluation.evaluate(when) is False)
+    assert asking.ask(question).answer is Answer.NEVER
