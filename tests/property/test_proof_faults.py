@@ -9,6 +9,7 @@ import pytest
 
 from policy_router import loads
 from policy_router.analysis.proof.conditions import Conditions
+from policy_router.analysis.proof.loops import Loops
 from policy_router.analysis.proof.solver import FALSE, TRUE
 from policy_router.analysis.proof.terms import Items, Number, Text
 from policy_router.analysis.proof.walk import Walk
@@ -90,7 +91,7 @@ FAULTS: dict[str, tuple[type, str, Any]] = {
     "the last candidate is selected": (Walk, "_select", _selects_last(Walk._select)),  # noqa: SLF001
     "no fallback is planned": (Walk, "_plan", lambda *_: None),
     "no rule refuses": (Walk, "_refuse", lambda *_: None),
-    "a loop over all is one over some": (Conditions, "_loop", _swapped(Conditions._loop)),  # noqa: SLF001
+    "a loop over all is one over some": (Loops, "truths", _swapped(Loops.truths)),
     "texts are never equal": (Text, "is_same", lambda *_: FALSE),
     "no text that is not known is in a list": (Items, "has_text", lambda *_: FALSE),
 }

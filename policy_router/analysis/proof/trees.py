@@ -45,6 +45,7 @@ Truths: TypeAlias = tuple[int, int]
 Values: TypeAlias = list[tuple[int, Any]]
 """What an expression comes to, each with where; nowhere else it has a value. One holds at most."""
 
+MOST_CASES: Final = 64
 MOST_PIECES: Final = 2_000
 _SAFE: Final = frozenset(
     {
