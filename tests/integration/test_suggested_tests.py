@@ -184,7 +184,7 @@ def test_nothing_proved_comes_about() -> None:
 @pytest.mark.stress
 @pytest.mark.timeout(600)
 def test_nothing_proved_comes_about_in_many_policies() -> None:
-    assert sum(map(check_random, range(100, 120))) > 0
+    assert sum(map(check_random, range(100, 106))) > 0
 
 
 def test_what_takes_too_long_is_undecided() -> None:
