@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep temporary folders in memory, where there is room and no ``--basetemp`` is given."""
     has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES
     if config.option.basetemp is None and has_room and os.access(MEMORY, os.W_OK):
-        folder = tempfile.mkdtemp(prefix="policy-router-tests-", dir=MEMORY)
+        folder = tempfile.mkdtemp(prefix="pr-tests-", dir=MEMORY)  # the name is in no path
         config.option.basetemp = folder
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 

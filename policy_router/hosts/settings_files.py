@@ -59,8 +59,9 @@ class HostSettings(Struct, frozen=True):
 
 
 def is_ours(value: Any) -> bool:
-    """Tell whether an item of a list was put there by this package."""
-    return any(mark in json.dumps(value) for mark in _MARKS)
+    """Tell whether an item of a list, or a key with its value, was put there by this package."""
+    text = json.dumps(value).lower()
+    return any(mark in text for mark in _MARKS)
 
 
 def _claude_code(place: Place) -> Sequence[Change]:

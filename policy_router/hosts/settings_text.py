@@ -48,7 +48,7 @@ class Change(Struct, frozen=True):
 
 
 IsOurs = Callable[[Any], bool]
-"""Tells whether an item of a list is one that was put there by this package."""
+"""Tells whether an item of a list, or a key with its value, was put there by this package."""
 
 
 def changed(text: str, changes: Sequence[Change], *, is_json: bool) -> str:
@@ -246,7 +246,7 @@ def _ours(
             place
             for place, pair in enumerate(node.pairs)
             if pair.key.text == wanted[0]
-            and (is_ours(plain(pair.value)) or plain(pair.value) == wanted[1])
+            and (is_ours({pair.key.text: plain(pair.value)}) or plain(pair.value) == wanted[1])
         ]
     else:
         return None

@@ -65,6 +65,12 @@ class Folder:
 TEXTS = {"claude-code": SETTINGS, "hermes-agent": CONFIG, "litellm": PROXY}
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a short name, since the path of a socket has to be short."""
+    return tmp_path_factory.mktemp("s")
+
+
 @pytest.fixture(params=TEXTS)
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     host = str(request.param)
@@ -178,9 +184,8 @@ def test_the_proxy_gets_its_callback_and_its_variables(
 
 
 def test_the_place_of_the_settings_is_that_of_the_host(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tmp_path = tmp_path_factory.mktemp("s")  # the socket's path has to be short
     policy = tmp_path / "policy.yaml"
     policy.write_text(POLICY, encoding="utf-8")
     monkeypatch.setenv("HOME", str(tmp_path))
