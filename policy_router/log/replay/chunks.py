@@ -12,9 +12,9 @@ import os
 import secrets
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -170,9 +170,10 @@ def over_all(
     workers = workers or os.cpu_count() or 1
     if executor is not None:
         elsewhere = partial(_done_elsewhere, VERSION, work)
-        parts = _gathered(_submitted(executor, elsewhere, pieces), total, progress)
-        for piece, part in zip(pieces, parts, strict=True):
-            yield _here_too(work, piece, part) if isinstance(part, _Absent) else part
+        sent = _submitted(executor, elsewhere, pieces)
+        with closing(_gathered(sent, total, progress)) as parts:
+            for piece, part in zip(pieces, parts, strict=True):
+                yield _here_too(work, piece, part) if isinstance(part, _Absent) else part
     elif workers == 1 or total < _SMALL:
         done = 0
         for piece in pieces:
@@ -219,7 +220,7 @@ def _submitted(
 
 def _gathered(
     futures: deque[tuple[Future[T], Chunk]], total: int, progress: Progress | None
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     done = 0
     try:
         while futures:
