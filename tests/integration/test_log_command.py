@@ -1119,6 +1119,7 @@ def test_one_decision_is_proved_to_who_has_nothing_but_the_key(
         r"proved    1 decision of example\.com/log\n"
         r"          signed by example\.com/log\+[0-9a-f]{8}, over 53 lines\n"
         r"completeness: not proved; there may be more lines of these decisions\n"
+        r"rules     not proved: no line names the rule files of sha256:[0-9a-f]{12}\n"
         rf"\ndecision  {id_of(117)}\n"
         r"  here    b, line \d+, 2026-01-31T\S+Z\n"
         r"  decided odd at main\n"

@@ -113,7 +113,7 @@ def test_a_failed_call_outside_the_plan_is_told(tmp_path: Path) -> None:
 def test_decisions_without_a_line_about_their_rules_are_told(signed: Path) -> None:
     proof = prove_decisions(signed, [id_of(1)], signer=SIGNER)
     revision = policy_of().revision[:19]
-    said = f"rules     not proved: no line says by which rule files {revision} decided"
+    said = f"rules     not proved: no line names the rule files of {revision}"
     assert said not in standalone.in_words(verify(proof.to_text(), KEYS))
     without_policy = LinesProof(proof.proofs[1:], proof.statement)
     assert said in standalone.in_words(verify(without_policy.to_text(), KEYS))

@@ -429,7 +429,7 @@ def in_words(result: Result) -> list[str]:
         rules = "rule files proved" if result.has_rules else "rule files not looked at"
         lines += [f"policies  {_one(len(result.policies), 'line')} of them, {rules}"]
     lines += [
-        f"rules     not proved: no line says by which rule files {_clean(it[:19])} decided"
+        f"rules     not proved: no line names the rule files of {_clean(it[:19])}"
         for it in _without_line(result)
     ]
     for it in result.made:
