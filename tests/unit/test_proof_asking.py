@@ -12,7 +12,9 @@ import pytest
 from policy_router import Policy, loads
 from policy_router.analysis.outcomes import Outcome
 from policy_router.analysis.proof.asking import Answer, Answered, Asking, Question
+from policy_router.analysis.proof.names import text_name
 from policy_router.analysis.proof.solver import Formula
+from policy_router.cel.simplify import literal
 from policy_router.decision.request import moment
 from policy_router.domain import PoolEntry
 
@@ -243,8 +245,8 @@ def test_a_wish_that_a_target_does_not_grant_is_found(name: str, parameter: str)
     )
     asking = Asking([policy], now=NOW)
     ended = asking.walks[0].rules[0]
-    ((code, literal),) = [it for it in ended.refused.items() if "parameter" in it[0]]
-    question = Question("it", literal, lambda outcomes: outcomes[0].code == code)
+    ((code, refused),) = [it for it in ended.refused.items() if "parameter" in it[0]]
+    question = Question("it", refused, lambda outcomes: outcomes[0].code == code)
     answered = asking.ask(question, small=False)
     assert answered.example is not None
     task = answered.example.request["task"]
@@ -255,15 +257,15 @@ def selected(text: Plain) -> dict[str, Answer]:
     """Ask of each entry whether the first rule selects it."""
     asking = Asking([loads(json.dumps({**BASE, **text}))], now=NOW)
     found = {}
-    for place, literal in asking.walks[0].rules[0].selected.items():
+    for place, chosen in asking.walks[0].rules[0].selected.items():
         entry = place.entry
         assert entry is not None
 
         def confirm(outcomes: Sequence[Outcome], entry: PoolEntry = entry) -> bool:
-            chosen = outcomes[0].ending.selected
-            return chosen is not None and chosen.entry is entry
+            found = outcomes[0].ending.selected
+            return found is not None and found.entry is entry
 
-        question = Question(entry.name, literal, confirm)
+        question = Question(entry.name, chosen, confirm)
         found[entry.name] = asking.ask(question).answer
     return found
 
@@ -304,3 +306,36 @@ def test_a_fact_that_one_of_two_policies_has_is_its_default(condition: str, fact
     true, _ = asking.walks[0].conditions.condition(when)
     question = Question("it", -true, lambda it: it[0].evaluation.evaluate(when) is False)
     assert asking.ask(question).answer is Answer.NEVER
+
+
+def test_an_entry_with_several_numbers_is_put_in_order_by_each_of_them() -> None:
+    order = 'target.name == "a" ? facts.share * facts.share : (task.kind == "k" ? 1.0 : 2.0)'
+    pool = [{"name": it, "model": it, "pick": "true"} for it in ("a", "b")]
+    rule = {"use": "pool", "order_by": order}
+    policy = loads(json.dumps({**BASE, "pool": pool, "precedence": [rule]}))
+    asking = Asking([policy], now=NOW)
+    walk = asking.walks[0]
+    for kind in ("k", "x"):
+        outcome = Outcome(policy, {"task": {"kind": kind}, "facts": {"share": 9.0}}, NOW)
+        assert outcome.runs[0].name == "b"
+        (chosen,) = [it for _, place, it in walk.ends() if place.model == literal("b")]
+        is_kind = walk.conditions.is_text(text_name("task.kind"), kind)
+        assert asking.formula.holds((chosen, is_kind)) is True
+
+
+@pytest.mark.stress
+def test_of_two_policies_one_may_use_the_budget_of_a_decision_up() -> None:
+    loops = [f'task.labels.exists(x, x == target.name + "{it}")' for it in range(10)]
+    forbid = [{"when": it} for it in (*loops, '!task.labels.exists(x, x == target.name + "!")')]
+    entries = [{"name": f"e{it}", "model": f"e{it}", "pick": "true"} for it in range(100)]
+    last = {"name": "last", "model": "last", "pick": "true"}
+    rules = {"forbid": forbid, "precedence": [{"use": "pool"}]}
+    old, new = (
+        loads(json.dumps({**BASE, **rules, "pool": it})) for it in ([last], [*entries, last])
+    )
+    request = {"task": {"labels": [*map(str, range(999)), "last!"]}}
+    assert [bool(Outcome(it, request, NOW).runs) for it in (old, new)] == [True, False]
+    asking = Asking([old, new], now=NOW)
+    one, two = asking.walks
+    one, two = asking.walks
+    assert asking.formula.holds((*one.rules[0].selected.values(), two.nothing)) is True

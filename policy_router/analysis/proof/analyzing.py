@@ -17,8 +17,9 @@ from policy_router.analysis.proof.asking import (
     Progress,
     Question,
 )
+from policy_router.analysis.proof.places import Place
 from policy_router.analysis.proof.sampling import Samples
-from policy_router.analysis.proof.walk import Place, Walk
+from policy_router.analysis.proof.walk import Walk
 from policy_router.cel.condition import Condition
 from policy_router.cel.evaluate import FAILURE, Program, Truth
 from policy_router.decision.evaluation import Evaluation
@@ -222,12 +223,12 @@ class _Analyst:
                 continue
             hits: dict[int, list[int]] = {}
             for place, literal in places:
-                free = self.walk.forbidden(rule, place)[1]
+                free = self.walk.guards.forbidden(rule, place)[1]
                 hits.setdefault(free, []).append(literal)
             literal = formula.any(
                 *[formula.all(-free, formula.any(*runs)) for free, runs in hits.items()]
             )
-            switches = {**self.walk.switches}
+            switches = {**self.walk.guards.switches}
             off = switches.pop(rule.id)
             part = f"forbid rule `{rule.id}`"
             item = Item("forbid", part, f"{part} makes a difference", rule.span)
@@ -239,7 +240,7 @@ class _Analyst:
         """Return the targets that conditions tell apart, each with whether a task runs on it."""
         found: dict[object, tuple[Place, list[int]]] = {}
         for _, place, literal in self.walk.runs():
-            level = place.level if self.walk.level_matters else None
+            level = place.level if self.walk.guards.level_matters else None
             key = place if place.entry is None else (place.entry.position, level)
             found.setdefault(key, (place, []))[1].append(literal)
         return [(place, self.asking.formula.any(*it)) for place, it in found.values()]
@@ -283,7 +284,7 @@ class _Analyst:
                 part = f"`when` of rule `{ended.rule.id}`"
                 yield from self._failing(part, ended.rule.when, [None])
         for entry in self.policy.pool or ():
-            places = [self.walk.place(entry, level) for level in self._levels()]
+            places = [self.walk.places.of(entry, level) for level in self._levels()]
             for word, condition in (("allow", entry.allow), ("pick", entry.pick)):
                 if condition is not None:
                     part = f"`{word}` of entry `{entry.name}`"
@@ -302,7 +303,7 @@ class _Analyst:
             return
         found = {}
         for place in places:
-            true, false = self.walk.about(condition, place.known if place else {})
+            true, false = self.walk.conditions.about(condition, place.known if place else {})
             found[true, false] = place
         formula = self.asking.formula
         literal = formula.any(*[formula.all(-true, -false) for true, false in found])

@@ -170,7 +170,7 @@ class Asking:
     @property
     def switches(self) -> tuple[int, ...]:
         """What has to be assumed for all forbid rules to be there."""
-        return tuple(it for each in self.walks for it in each.switches.values())
+        return tuple(it for each in self.walks for it in each.guards.switches.values())
 
     def ask(self, question: Question, *, small: bool = True) -> Answered:
         """Answer a question.

@@ -18,9 +18,10 @@ from policy_router.analysis.proof.asking import (
     Progress,
     Question,
 )
+from policy_router.analysis.proof.places import Place
 from policy_router.analysis.proof.sampling import Samples
 from policy_router.analysis.proof.solver import FALSE, TRUE
-from policy_router.analysis.proof.walk import Ended, Place, Walk
+from policy_router.analysis.proof.walk import Ended, Walk
 from policy_router.cel.ast import Literal, Node
 from policy_router.decision.compare import cause, spelt_guard
 from policy_router.decision.evaluator import admission, decide, wishes_of
@@ -247,8 +248,8 @@ class _Comparer:
         return found
 
     def _equal(self, one: Target, other: Target) -> int:
-        walk = self.asking.walks[0]
-        return self.formula.all(*[walk.same(*pair) for pair in zip(one, other, strict=True)])
+        same = self.asking.walks[0].conditions.same
+        return self.formula.all(*[same(*pair) for pair in zip(one, other, strict=True)])
 
     def _dearer(self) -> int:
         """Return whether the price of the new target is above that of the old one."""
@@ -351,9 +352,11 @@ def _order(walk: Walk, ended: Ended, place: Place) -> tuple[Any, ...] | None:
         return ()
     entries = [*walk.prepared.offer(place.entry).fallback]
     if ended.rule.falls_to_candidates:
-        if not ended.is_ordered:
+        if not ended.proposal.is_ordered:
             return None
-        entries += [it.place.entry for it in ended.candidates if it.place.entry is not None]
+        entries += [
+            it.place.entry for it in ended.proposal.candidates if it.place.entry is not None
+        ]
     unique = {it.position: it for it in entries}
     targets = [(it.model, it.provider) for it in unique.values()]
     is_certain = len(set(targets)) == len(targets) and all(at for _, at in targets)

@@ -106,7 +106,7 @@ def _question(asking: Asking, assertion: Assertion) -> Question:
     side = 1 if assertion.word == "never" else 0
     where: dict[int, list[int]] = {}
     for known, literal in walk.outcomes():
-        fine = walk.about(condition, known)[side]
+        fine = walk.conditions.about(condition, known)[side]
         where.setdefault(fine, []).append(literal)
     broken = formula.any(*[formula.all(-fine, formula.any(*it)) for fine, it in where.items()])
 
