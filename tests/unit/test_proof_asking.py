@@ -13,6 +13,7 @@ from policy_router import Policy, loads
 from policy_router.analysis.outcomes import Outcome
 from policy_router.analysis.proof.asking import Answer, Answered, Asking, Question
 from policy_router.analysis.proof.names import text_name
+from policy_router.analysis.proof.refining import NOT_FOLLOWED, Refining
 from policy_router.analysis.proof.solver import Formula
 from policy_router.cel.simplify import literal
 from policy_router.decision.request import moment
@@ -116,9 +117,7 @@ def test_what_is_refuted_by_evaluating_pieces_never_happens(condition: str) -> N
     assert ask(condition).answer is Answer.NEVER
 
 
-LISTS = (
-    "lists, the order of candidates, or numbers that depend on one another are not followed so far"
-)
+LISTS = NOT_FOLLOWED.text
 UNDECIDED = (
     (
         "(has(facts.risk) ? facts.risk : 1) * task.index == 7",
@@ -206,9 +205,8 @@ def test_of_two_parameters_the_one_that_does_not_matter_is_left_out() -> None:
 
 def test_nothing_is_learnt_of_a_request_that_does_not_fit() -> None:
     asking, _ = asking_of(policy_of("task.index * parent.depth == 6"))
-    cause = asking._refine([0], {"task": {"index": "six"}}, NOW)  # noqa: SLF001
-    assert cause is not None
-    assert cause.text.startswith("lists, ")
+    refining = Refining(asking.names, asking.walks)
+    assert refining.learn([0], {"task": {"index": "six"}}, NOW) is NOT_FOLLOWED
 
 
 def test_a_question_that_is_given_up_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:

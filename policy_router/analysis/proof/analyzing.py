@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 from policy_router.analysis.outcomes import Outcome
 from policy_router.analysis.proof.asking import (
@@ -18,7 +18,6 @@ from policy_router.analysis.proof.asking import (
     Question,
 )
 from policy_router.analysis.proof.places import Place
-from policy_router.analysis.proof.sampling import Samples
 from policy_router.analysis.proof.walk import Walk
 from policy_router.cel.condition import Condition
 from policy_router.cel.evaluate import FAILURE, Program, Truth
@@ -27,9 +26,6 @@ from policy_router.decision.prepared import Candidate
 from policy_router.decision.request import moment
 from policy_router.diagnostics.model import Span
 from policy_router.domain import ForbidRule, Level, Note, Policy
-
-_SAMPLES: Final = 300
-_MOST_EXAMPLES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +111,7 @@ def analyze(
     now = moment(now)
     analyst = _Analyst(policy, now, seconds)
     questions = [*analyst.questions()]
-    analyst.sample()
+    analyst.asking.sample(lambda outcomes: analyst.events.of(outcomes[0]))
     items = []
     for number, (item, question) in enumerate(questions, start=1):
         items.append(analyst.answer(item, question))
@@ -131,16 +127,6 @@ class _Analyst:
         self.events = Events(policy)
         self.idle: set[str] = set()
         self.own = {source.name for source in policy.sources}
-
-    def sample(self) -> None:
-        """Decide requests from the policy's own words, and note what comes about."""
-        samples = Samples(self.asking.names, self.asking.now)
-        for request, now in (*samples.single(), *samples.mixed(_SAMPLES)):
-            outcomes = self.asking.outcomes(request, now)
-            for key in self.events.of(outcomes[0]) if outcomes else ():
-                examples = self.asking.known.setdefault(key, [])
-                if len(examples) < _MOST_EXAMPLES:
-                    examples.append((request, now))
 
     def answer(self, item: Item, question: Question) -> AnalysisItem:
         answered = self.asking.ask(question)

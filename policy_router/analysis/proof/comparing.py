@@ -12,14 +12,13 @@ from policy_router.analysis.proof.asking import (
     Answer,
     Answered,
     Asking,
-    Cause,
     Confirm,
     Example,
     Progress,
     Question,
 )
 from policy_router.analysis.proof.places import Place
-from policy_router.analysis.proof.sampling import Samples
+from policy_router.analysis.proof.refining import Cause
 from policy_router.analysis.proof.solver import FALSE, TRUE
 from policy_router.analysis.proof.walk import Ended, Walk
 from policy_router.cel.ast import Literal, Node
@@ -46,7 +45,6 @@ _PARTS: Final = (
 )
 """What decides; a revision is not compared, since a policy that was changed in memory keeps it."""
 DETAILS: Final = "details"
-_SAMPLES: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +126,7 @@ def compare(
     asking = Asking([before, after], now=now, seconds=seconds)
     comparer = _Comparer(asking)
     questions = comparer.questions(is_strict=strict)
-    comparer.sample(questions)
+    asking.sample(asking.confirmed(questions))
     found = []
     for number, question in enumerate(questions, start=1):
         found.append(_difference(asking, question))
@@ -211,16 +209,6 @@ class _Comparer:
         if is_strict:
             found.append(Question(DETAILS, TRUE, _has_other_details))
         return found
-
-    def sample(self, questions: Sequence[Question]) -> None:
-        """Decide requests from the policies' own words by both."""
-        samples = Samples(self.asking.names, self.asking.now)
-        for request, now in (*samples.single(), *samples.mixed(_SAMPLES)):
-            outcomes = self.asking.outcomes(request, now)
-            for it in questions if outcomes else ():
-                assert outcomes is not None  # noqa: S101 - so the loop was entered
-                if it.key not in self.asking.known and it.confirm(outcomes):
-                    self.asking.known[it.key] = [(request, now)]
 
     def _same_target(self) -> int:
         return self.formula.any(

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Final
 from policy_router.analysis.proof.names import ELEMENT, text_name
 from policy_router.analysis.proof.solver import FALSE, TRUE
 from policy_router.analysis.proof.terms import Items
-from policy_router.analysis.proof.trees import (
-    MOST_PIECES,
-    Truths,
-    binds,
-    opened,
-    size_of,
-    written,
-)
+from policy_router.analysis.proof.trees import MOST_PIECES, Truths, binds, opened, size_of, written
 from policy_router.cel.ast import BOOL, STRING, Apply, Loop, LoopVariable, Node
 from policy_router.cel.simplify import literal, simplified
 

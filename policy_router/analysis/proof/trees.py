@@ -27,11 +27,7 @@ from policy_router.cel.ast import (
     Present,
     walk,
 )
-from policy_router.cel.evaluate import (
-    FAILURE,
-    Program,
-    frame_of,
-)
+from policy_router.cel.evaluate import FAILURE, Program, frame_of
 from policy_router.cel.simplify import literal
 from policy_router.cel.timestamps import Duration, Timestamp
 from policy_router.policy.truth import RANGES
