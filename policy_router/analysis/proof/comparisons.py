@@ -43,12 +43,7 @@ class Comparisons:
 
     def _equal_truths(self, node: Apply) -> Truths:
         one, two = (self._all.truth(it) for it in node.arguments)
-        equal = self._formula.any(
-            self._formula.all(one[0], two[0]), self._formula.all(one[1], two[1])
-        )
-        other = self._formula.any(
-            self._formula.all(one[0], two[1]), self._formula.all(one[1], two[0])
-        )
+        equal, other = (self._formula.either(zip(one, it, strict=True)) for it in (two, two[::-1]))
         return (equal, other) if node.function == "==" else (other, equal)
 
     def of(self, sign: str, one: Any, two: Any) -> int:

@@ -146,12 +146,11 @@ class Conditions:
     def same(self, one: Node, other: Node) -> int:
         """Return whether two constants, or names of the request, are equal."""
         left, right = self.values(one), self.values(other)
-        cases = [
-            self.formula.all(where, also, self.comparison("==", value, it))
+        return self.formula.either(
+            (where, also, self.comparison("==", value, it))
             for where, value in left or ()
             for also, it in right or ()
-        ]
-        return self.formula.any(*cases)
+        )
 
     def _within_budget(self, tree: Node, truths: Truths) -> Truths:
         """Let a condition fail as a whole where its loops can use its budget up."""
@@ -192,9 +191,7 @@ class Conditions:
         if node.path in self.variables:
             return self.condition(self.variables[node.path])
         seen = self.names.seen(self.policy, node.path)
-        true = self.formula.any(*[self.formula.all(it.where, bool_of(it)) for it in seen])
-        false = self.formula.any(*[self.formula.all(it.where, -bool_of(it)) for it in seen])
-        return true, false
+        return self.over((it.where, TRUE, bool_of(it)) for it in seen)
 
     def _present(self, path: str) -> Truths:
         given = self.formula.any(*[it.where for it in self.names.seen(self.policy, path)])
@@ -228,10 +225,8 @@ class Conditions:
 
     def _choice(self, test: Truths, positive: Truths, negative: Truths) -> Truths:
         true, false = (
-            self.formula.any(
-                self.formula.all(test[0], positive[side]), self.formula.all(test[1], negative[side])
-            )
-            for side in (0, 1)
+            self.formula.either(zip(test, sides, strict=True))
+            for sides in zip(positive, negative, strict=True)
         )
         return true, false
 

@@ -101,11 +101,9 @@ def _question(asking: Asking, assertion: Assertion) -> Question:
     (walk,), condition, formula = asking.walks, assertion.condition, asking.formula
     assert condition is not None  # noqa: S101 - `unchanged` is asked otherwise
     side = 1 if assertion.word == "never" else 0
-    where: dict[int, list[int]] = {}
-    for known, literal in walk.outcomes():
-        fine = walk.conditions.about(condition, known)[side]
-        where.setdefault(fine, []).append(literal)
-    broken = formula.any(*[formula.all(-fine, formula.any(*it)) for fine, it in where.items()])
+    about = walk.conditions.about
+    ends = formula.joined((about(condition, known)[side], it) for known, it in walk.outcomes())
+    broken = formula.either((-fine, it) for fine, it in ends.items())
 
     def confirm(outcomes: Sequence[Outcome]) -> bool:
         return is_violated(assertion, outcomes[0])

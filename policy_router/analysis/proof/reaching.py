@@ -145,9 +145,7 @@ class Reaching:
 
     def _either(self, cases: Iterable[tuple[int, int, int]], *, is_true: bool) -> int:
         formula = self._formula
-        return formula.any(
-            *[formula.all(where, true if is_true else false) for where, true, false in cases]
-        )
+        return formula.either((where, true if is_true else false) for where, true, false in cases)
 
     def _of_part(self, part: Node, condition: Condition, known: Known) -> tuple[int, int]:
         return self._walk.conditions.tree(simplified(part, known), condition)

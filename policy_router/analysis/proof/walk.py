@@ -121,27 +121,29 @@ class Walk:
         formula = self.formula
         if not ended.proposal.is_ordered:
             return self._select_any(ended, active)
-        rest, found = active, dict[Place, list[int]]()
+        rest, found = active, list[tuple[Place, int]]()
         for it in ended.proposal.candidates:
             admitted = formula.all(it.proposed, self.guards.admitted(it.place, ended.rule))
             if admitted != FALSE:
-                found.setdefault(it.place, []).append(formula.all(rest, admitted))
+                found.append((it.place, formula.all(rest, admitted)))
                 rest = formula.all(rest, -admitted)
-        ended.selected.update((place, formula.any(*them)) for place, them in found.items())
+        ended.selected.update(formula.joined(found))
         return rest
 
     def _select_any(self, ended: Ended, active: int) -> int:
         """Select one of the candidates where their order is not known."""
-        formula, admitted = self.formula, dict[Place, list[int]]()
-        for it in ended.proposal.candidates:  # an entry with several numbers comes several times
-            may = formula.all(active, it.proposed, self.guards.admitted(it.place, ended.rule))
+        formula, admitted = self.formula, self.guards.admitted
+        # An entry to which the order gives several numbers comes several times.
+        may_be = formula.joined(
+            (it.place, formula.all(active, it.proposed, admitted(it.place, ended.rule)))
+            for it in ended.proposal.candidates
+        )
+        for place, may in may_be.items():
             if may != FALSE:
-                admitted.setdefault(it.place, []).append(may)
-        for place, them in admitted.items():
-            ended.selected[place] = formula.new()
-            formula.imply(ended.selected[place], *them)
+                ended.selected[place] = formula.new()
+                formula.imply(ended.selected[place], may)
         formula.at_most_one(ended.selected.values())
-        some = formula.any(*(it for them in admitted.values() for it in them))
+        some = formula.any(*may_be.values())
         formula.add(-some, *ended.selected.values())
         return formula.all(active, -some)
 
@@ -150,44 +152,40 @@ class Walk:
     def _refuse(self, ended: Ended, rest: int) -> None:
         """Note the code of a refusal: that of the first candidate."""
         formula, proposal = self.formula, ended.proposal
-        found = {code: [formula.all(rest, where)] for code, where in proposal.codes.items()}
+        found = [(code, formula.all(rest, where)) for code, where in proposal.codes.items()]
         first = rest
         for it in proposal.candidates:
             here = formula.all(first if proposal.is_ordered else rest, it.proposed)
             first = formula.all(first, -it.proposed)
             if here != FALSE:
                 for code, refused in self.guards.refusing(it.place, ended.rule):
-                    found.setdefault(code, []).append(formula.all(here, refused))
-        for code, literals in found.items():
-            refused = formula.any(*literals)
-            if not proposal.is_ordered:  # any of the candidates may be the first
-                loose = formula.new()
-                formula.imply(loose, refused)
-                refused = loose
+                    found.append((code, formula.all(here, refused)))
+        for code, where in formula.joined(found).items():
+            refused = where if proposal.is_ordered else formula.new()
+            formula.imply(refused, where)  # any of the candidates may be the first
             ended.refused[code] = formula.any(ended.refused.get(code, FALSE), refused)
         if not proposal.is_ordered:
-            is_any = formula.any(*[it for literals in found.values() for it in literals])
-            formula.imply(is_any, *ended.refused.values())
+            formula.imply(formula.any(*[it for _, it in found]), *ended.refused.values())
 
     # Step 8: fallbacks.
 
     def _plan(self, ended: Ended) -> None:
         """Note the fallbacks of each target."""
-        formula, rule, found = self.formula, ended.rule, dict[Place, list[int]]()
+        formula, rule, found = self.formula, ended.rule, list[tuple[Place, int]]()
         if not rule.fallback:
             return
         chosen = {place: it for place, it in ended.selected.items() if place.entry is not None}
         for place, selected in chosen.items():
             assert place.entry is not None  # noqa: S101 - so they were chosen
-            for entry in self.prepared.offer(place.entry).fallback:
-                found.setdefault(self.places.of(entry, rule.use), []).append(selected)
+            fallback = self.prepared.offer(place.entry).fallback
+            found += [(self.places.of(entry, rule.use), selected) for entry in fallback]
         some = formula.any(*chosen.values())
         for it in ended.proposal.candidates if rule.falls_to_candidates else ():
             if it.place.entry is not None:
                 another = formula.all(some, it.proposed, -chosen.get(it.place, FALSE))
-                found.setdefault(it.place, []).append(another)
-        for place, literals in found.items():
-            planned = formula.all(formula.any(*literals), self.guards.admitted(place, rule))
+                found.append((it.place, another))
+        for place, offered in formula.joined(found).items():
+            planned = formula.all(offered, self.guards.admitted(place, rule))
             if planned != FALSE:
                 ended.planned[place] = planned
 
