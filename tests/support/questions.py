@@ -36,7 +36,7 @@ _ASSERTIONS = (
 )
 _ORDERS = (
     "target.model == NAME ? facts.share * facts.share : (KEY ? 1.0 : 2.0)",
-    "target.model == NAME ? facts.share * facts.share : (facts.urgent ? 0.0 : BOUND ? 1.0 : 0.0 / 0.0)",
+    "target.model == NAME ? facts.share * facts.share : (BOUND ? 1.0 : 0.0 / 0.0)",
     "(AIM) ? facts.share * 2.0 : ((ANY) ? 1.0 : 3.0)",
 )
 _DEFAULTS = {"string": "b", "int": 3, "double": 2.0, "bool": True, "list": ["c", "b"]}
