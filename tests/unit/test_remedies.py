@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policy_router.analysis.suites import read_suite_text
-from policy_router.files.loader import check_text
+from policy_router.files.loader import check_text, loads
 
 LISTED = "put it in brackets: `[...]`"
 DASHES = "begin each item with `- `"
@@ -107,6 +107,18 @@ def test_a_slip_in_a_suite_has_one_finding_with_its_line_and_remedy(text: str, r
     test = text[1:] if text.startswith("{") else f"{text}}}"
     found = read_suite_text("a_test.yaml", f"tests:\n- {{name: a, {test}\n").found
     assert [(it.span.position[0], it.help) for it in found] == [(2, remedy)]
+
+
+def test_a_value_that_a_matrix_has_twice_is_found_and_so_is_a_place_without_its_root() -> None:
+    policy = loads(POLICY)
+    matrix = "matrix: {task.index: [1, 2, 1], facts.seen: [true, 1]}, expect: {level: config}"
+    text = f"tests:\n- {{name: a, {matrix}}}\n- {{name: b, expect: {{bad_request: task.kind}}}}\n"
+    found = read_suite_text("a_test.yaml", text, policy).found
+    assert [(it.span.position[0], it.message) for it in found] == [
+        (2, "this value is given twice"),
+        (2, "a request has no `facts.seen`"),
+        (3, "a place in a request begins with `$`, such as `$.task.kind`"),
+    ]
 
 
 def test_an_empty_list_is_no_remedy_where_tests_are_wanted() -> None:
