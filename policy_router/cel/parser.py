@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from importlib.util import find_spec
 from typing import Any, Final, TypeAlias
 
 import lark
@@ -138,7 +138,9 @@ def grammar() -> str:
     The steps that hold a single child give that child, which saves most of the tree. A list may
     end in a comma, as CEL has it (``Primary`` in the language definition); there it may not.
     """
-    grammar = (resources.files("celpy") / "cel.lark").read_text(encoding="utf-8")
+    found: Any = find_spec("celpy")  # not imported: its import takes a while
+    file = f"{found.submodule_search_locations[0]}/cel.lark"
+    grammar = found.loader.get_data(file).decode()
     return f"{_STEPS.sub('?', grammar)}\n{_LISTS}\n"
 
 

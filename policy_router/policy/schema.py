@@ -5,16 +5,10 @@ This is the only door to jsonschema.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache, partial
+from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, cast
-
-import msgspec
-from jsonschema import Draft7Validator, validators
-from jsonschema.exceptions import ValidationError
+from typing import TYPE_CHECKING, Any, cast
 
 from policy_router.diagnostics.model import (
     SHOWN,
@@ -28,7 +22,11 @@ from policy_router.diagnostics.model import (
 )
 from policy_router.policy import instead
 from policy_router.policy.braces import CUT_BY_COMMA, cut_off
+from policy_router.policy.first_sight import FirstSight
 from policy_router.policy.yaml import Document, MappingNode, Node, ScalarNode, at, plain
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 MAX_VIOLATIONS = 1000
 """How many violations of one file are looked for; checking the rest would only take time."""
@@ -61,14 +59,17 @@ class DocumentSchema:
                 given.
         """
         root = schema if root is None else root
-        # What names its draft would get the usual validator of the draft, which remembers nothing.
-        part = {key: value for key, value in root.items() if key != "$schema"}
-        self._validator = _remembering(Draft7Validator, schema)(schema).evolve(schema=part)
+        # What names its draft would get the usual validator of the draft, which looks everywhere.
+        self._part = {key: value for key, value in root.items() if key != "$schema"}
+        self._sight = FirstSight(schema)
         self.keys: tuple[str, ...] = tuple(root["properties"])
 
     def violations(self, document: Document) -> Iterator[Diagnostic]:
         """Yield what in a document does not have the shape."""
-        errors = self._validator.iter_errors(plain(document.root))
+        value = plain(document.root)
+        if self._sight.of(self._part)(value):
+            return
+        errors = _validator(self._sight)(self._part).iter_errors(value)
         for error in islice(errors, MAX_VIOLATIONS):
             wants = {"const": int, "enum": str}.get(str(error.validator))
             has_type = isinstance(error.schema, Mapping) and "type" in error.schema
@@ -83,106 +84,17 @@ def policy_schema(schema: Mapping[str, Any]) -> DocumentSchema:
     return DocumentSchema(schema, schema["definitions"]["native"])
 
 
-def _remembering(validator: Any, root: Mapping[str, Any]) -> Any:
-    """Return a validator that remembers which values have the shape of which part of the schema.
-
-    The entries of a large pool are much alike, so that most values were seen before. Only what is
-    valid is remembered: every error is found wherever it stands. A text or a number that has its
-    shape at first sight is not even looked up.
-    """
-    valid: set[tuple[int | str, bytes]] = set()
-    referred = cache(partial(_referred, root))
-    plain_ones: dict[int | str, Callable[[Any], bool]] = {
-        f"#/definitions/{name}": at_first_sight(schema)
-        for name, schema in root["definitions"].items()
-    }
-
-    def unless_known(
-        schema: int | str, value: Any, errors: Iterator[ValidationError]
-    ) -> Iterator[ValidationError]:
-        if schema in plain_ones and plain_ones[schema](value):
-            return
-        key = schema, msgspec.json.encode(value)
-        if key in valid:
-            return
-        error = None
-        for error in errors:
-            yield error
-        if error is None:
-            valid.add(key)
-
-    def properties(
-        self: Any, wanted: Mapping[str, Any], instance: Any, _: Mapping[str, Any]
-    ) -> Iterator[ValidationError]:
-        for key in filter(instance.__contains__, wanted) if isinstance(instance, dict) else ():
-            value, schema = instance[key], wanted[key]
-            if id(schema) not in plain_ones:
-                plain_ones[id(schema)] = at_first_sight(schema)
-            found = self.descend(value, schema, path=key, schema_path=key)
-            yield from unless_known(id(schema), value, found)
+def _validator(sight: FirstSight) -> Any:
+    """Return jsonschema's validator, which is spared what is valid at first sight."""
+    from jsonschema import Draft7Validator, validators  # noqa: PLC0415 - see first_sight
 
     def reference(
         self: Any, name: str, instance: Any, _: Mapping[str, Any]
     ) -> Iterator[ValidationError]:
-        yield from unless_known(name, instance, self.descend(instance, referred(name)))
+        if not sight.fits(name, instance):
+            yield from self.descend(instance, sight.referred(name))
 
-    keywords = {"properties": properties, "$ref": reference}
-    return validators.extend(validator, keywords)  # type: ignore[no-untyped-call]
-
-
-def _referred(root: Mapping[str, Any], name: str) -> Any:
-    """Return what a reference, such as ``#/definitions/word``, stands for."""
-    part: Any = root
-    for step in name.removeprefix("#/").split("/"):
-        part = part[step]
-    return part
-
-
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "string": (str,),
-    "number": (int, float),
-    "integer": (int,),
-    "boolean": (bool,),
-}
-PLAIN_KEYWORDS = {
-    *("default", "description", "enum", "examples", "items", "maxItems", "maxLength", "maximum"),
-    *("minItems", "minLength", "minimum", "pattern", "type"),
-}
-"""The keywords of a part of the schema that is about one text, number or truth, or a list."""
-
-
-def at_first_sight(schema: Mapping[str, Any]) -> Callable[[Any], bool]:
-    """Return what tells that a value surely has a shape; where it says no, nothing is known."""
-    names = schema.get("type", ())
-    names = [names] if isinstance(names, str) else names
-    types = tuple(kind for name in names for kind in _TYPES.get(name, ()))
-    words: Any = schema.get("enum")
-    odd_words = words is not None and not all(isinstance(it, str) for it in words)
-    if not schema.keys() <= PLAIN_KEYWORDS or odd_words:
-        return lambda _: False
-    least, greatest = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
-    shortest, longest = schema.get("minLength", 0), schema.get("maxLength", math.inf)
-    matches = re.compile(schema.get("pattern", "")).search
-    of_lists = _lists_at_first_sight(schema) if "array" in names else None
-
-    def accepts(value: Any) -> bool:
-        if of_lists is not None and type(value) is list:
-            return of_lists(value)
-        if type(value) not in types:
-            return False
-        if isinstance(value, str):
-            is_word = words is None or value in words
-            return is_word and shortest <= len(value) <= longest and matches(value) is not None
-        return words is None and bool(least <= value <= greatest)
-
-    return accepts
-
-
-def _lists_at_first_sight(schema: Mapping[str, Any]) -> Callable[[list[Any]], bool]:
-    fewest, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
-    accepts = at_first_sight(schema["items"]) if "items" in schema else lambda _: True
-    is_free = "enum" not in schema
-    return lambda items: is_free and fewest <= len(items) <= most and all(map(accepts, items))
+    return validators.extend(Draft7Validator, {"$ref": reference})  # type: ignore[no-untyped-call]
 
 
 def _causes(error: ValidationError) -> Iterator[ValidationError]:
