@@ -95,7 +95,7 @@ class Playground:
 
     async def _page(self, asked: Asked, fields: dict[str, str], name: str) -> Answer:
         report = await self._report(fields)
-        return self._frame.page(
+        return await self._frame.page(
             asked,
             "playground",
             "playground",

@@ -15,9 +15,8 @@ from policy_router.server.helper import Task
 from policy_router.server.helpers import StayingHelper
 from policy_router.server.index import Index
 from policy_router.server.pages.background import Background
-from policy_router.server.pages.decisions import in_thread
 from policy_router.server.pages.described import described
-from policy_router.server.pages.reader import Frame
+from policy_router.server.pages.reader import Frame, in_thread
 from policy_router.server.pages.rendering import redirect
 from policy_router.server.problems import Problem
 
@@ -79,7 +78,7 @@ class Policies:
         """Show which policies decided, and when."""
         asked.options()
         rejected = self._active.rejected
-        return self._frame.page(
+        return await self._frame.page(
             asked,
             "policies",
             "policies",
@@ -98,7 +97,7 @@ class Policies:
         against, work = options.get("against") or None, options.get("work") or None
         shown = await self._described(f"sha256:{hexadecimal}", against)
         is_live = shown["revision"] == self._active.revision
-        return self._frame.page(
+        return await self._frame.page(
             asked,
             "policy",
             "policies",

@@ -22,9 +22,9 @@ from policy_router.server.auditing import time_of
 from policy_router.server.helper import Task
 from policy_router.server.index import Index
 from policy_router.server.pages.background import Background
-from policy_router.server.pages.decisions import Row, in_thread, row_of
+from policy_router.server.pages.decisions import Row, row_of
 from policy_router.server.pages.policies import Policies
-from policy_router.server.pages.reader import Frame
+from policy_router.server.pages.reader import Frame, in_thread
 from policy_router.server.pages.rendering import HEADERS
 from policy_router.server.problems import Problem
 
@@ -71,8 +71,8 @@ class Reports:
         background: Background,
         policies: Policies,
         *,
-        log: str | None,
-        index: Index | None,
+        log: str,
+        index: Index,
         clock: Clock,
     ) -> None:
         """Keep what the pages need.
@@ -92,13 +92,11 @@ class Reports:
         """Show what was spent."""
         options = _options(asked, "rows", "columns")
         rows, columns = _chosen(options)
-        if self._index is None:
-            return self._frame.page(asked, "no_log", "spend")
         work, since, until = self._counted("spend", options)
         report, dear = work.report, dict[str, Any]()
         if report is not None:
             dear = await in_thread(_dear, self._index, since, until)
-        return self._frame.page(
+        return await self._frame.page(
             asked,
             "spend",
             "spend",
@@ -136,11 +134,9 @@ class Reports:
     async def compliance(self, asked: Asked) -> Answer:
         """Show whether what ran kept to the rules, and what changed them."""
         options = _options(asked)
-        if self._index is None:
-            return self._frame.page(asked, "no_log", "compliance")
         work, *_ = self._counted("compliance", options)
         report = work.report
-        return self._frame.page(
+        return await self._frame.page(
             asked,
             "compliance",
             "compliance",
@@ -158,8 +154,6 @@ class Reports:
     def _counted(self, what: str, options: Mapping[str, str]) -> tuple[Any, int | None, int | None]:
         since = time_of(options.get("since"), "since", self._clock)
         until = time_of(options.get("until"), "until", self._clock)
-        if self._log is None:
-            raise Problem(404, "no_log", "the service has no decision log")
         title = {"since": options.get("since", ""), "until": options.get("until", "")}
         turn = int(self._clock().timestamp()) // _FRESH_SECONDS
         task = Task(what, 0, 0, log=self._log, since=since, until=until)

@@ -34,7 +34,7 @@ class WhatIf:
         background: Background,
         policies: Policies,
         *,
-        log: str | None,
+        log: str,
         clock: Clock,
     ) -> None:
         """Keep what the page needs.
@@ -53,8 +53,6 @@ class WhatIf:
     async def show(self, asked: Asked) -> Answer:
         """Ask for a candidate and a window."""
         asked.options()
-        if self._log is None:
-            return self._frame.page(asked, "no_log", "what-if")
         sources = self._active.policy.sources
         text = sources[0].blanked() if len(sources) == 1 else ""
         return await self._form(asked, {"since": "30d", "policy": text})
@@ -63,7 +61,7 @@ class WhatIf:
         self, asked: Asked, fields: Mapping[str, str], problem: Problem | None = None
     ) -> Answer:
         """Show the form with what stands in it, and what is wrong with it."""
-        return self._frame.page(
+        return await self._frame.page(
             asked,
             "what_if",
             "what-if",
@@ -77,8 +75,6 @@ class WhatIf:
     async def begin(self, asked: Asked) -> Answer:
         """Begin the work, and lead to its page."""
         fields = self._frame.form(asked)
-        if self._log is None:
-            raise Problem(404, "no_log", "the service has no decision log")
         since, until = fields.get("since", "").strip(), fields.get("until", "").strip()
         revision = fields.get("revision", "")
         try:
@@ -111,7 +107,7 @@ class WhatIf:
         if what:
             raise Problem(404, "no_route", "there is nothing at this path")
         matrix = None if work.report is None else _matrix(work.report["matrix"])
-        return self._frame.page(
+        return await self._frame.page(
             asked, "what_if_report", "what-if", work=work, address=asked.rest, matrix=matrix
         )
 
