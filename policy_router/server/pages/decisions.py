@@ -12,14 +12,14 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from policy_router.files.clock import Clock
-from policy_router.log.entry import Execution, moment_of
+from policy_router.log.entry import Execution
 from policy_router.server.asking import Answer, Asked, BrokenOffError
 from policy_router.server.auditing import time_of
 from policy_router.server.index import Found, Index
 from policy_router.server.index_lines import ListedRecord
 from policy_router.server.index_questions import FILTERS, Counts
 from policy_router.server.pages.reader import Frame, in_thread
-from policy_router.server.pages.rendering import HEADERS, query_text, redirect
+from policy_router.server.pages.rendering import HEADERS, exact_time, query_text, redirect
 from policy_router.server.problems import Problem
 
 _TIMES: Final = ("since", "until")
@@ -61,7 +61,7 @@ class Row(Struct, frozen=True):
         target, caller = decision.target, record.request.caller
         code = decision.refusal.code or ", ".join(it.code for it in decision.warnings)
         return (
-            *(spelt_time(self.time), self.id, decision.outcome, target.entry, target.model),
+            *(exact_time(self.time), self.id, decision.outcome, target.entry, target.model),
             *(target.provider, decision.level, decision.rule or decision.refusal.rule or "", code),
             *(caller.id, caller.team, record.request.task.kind, self.parent or ""),
             *(record.policy.name, record.policy.revision),
@@ -284,11 +284,6 @@ def _bars(counts: Counts) -> tuple[_Bar, ...]:
         heights = (_HEIGHT * it / most for it in (count, refused))
         made.append(_Bar(day, count, refused, *(round(it, 2) for it in heights)))
     return tuple(made)
-
-
-def spelt_time(micros: int) -> str:
-    """Return a time as RFC 3339 has it."""
-    return moment_of(micros).isoformat().replace("+00:00", "Z")
 
 
 _FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")

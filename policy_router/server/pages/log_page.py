@@ -11,11 +11,11 @@ from policy_router.log.folder import LogFolder, readable
 from policy_router.log.heads import UnknownSchemaError
 from policy_router.log.sign.checkpoints import newest
 from policy_router.server.asking import Answer, Asked
-from policy_router.server.helper import Task
 from policy_router.server.index import Index
 from policy_router.server.pages.background import Background
 from policy_router.server.pages.reader import Frame, in_thread
 from policy_router.server.pages.rendering import redirect
+from policy_router.server.tasks import Task
 
 
 class Writer(Struct, frozen=True):
@@ -88,7 +88,7 @@ class LogPage:
     async def verify(self, asked: Asked) -> Answer:
         """Begin to verify the log."""
         self._frame.form(asked)
-        task = Task("verify", 0, 0, log=self._log)
+        task = Task("verify", log=self._log)
         return redirect(f"/pages/log?work={self._background.start(task, {'title': 'Verify'})}")
 
 

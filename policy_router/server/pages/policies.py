@@ -11,7 +11,6 @@ from msgspec import Struct
 from policy_router.files.clock import Clock
 from policy_router.server.active import Active
 from policy_router.server.asking import Answer, Asked
-from policy_router.server.helper import Task
 from policy_router.server.helpers import StayingHelper
 from policy_router.server.index import Index
 from policy_router.server.pages.background import Background
@@ -19,6 +18,7 @@ from policy_router.server.pages.described import described
 from policy_router.server.pages.reader import Frame, in_thread
 from policy_router.server.pages.rendering import redirect
 from policy_router.server.problems import Problem
+from policy_router.server.tasks import Task
 
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -116,7 +116,7 @@ class Policies:
         self._frame.form(asked)
         if self._place is None:
             raise Problem(404, "no_tests", "the tests of a bundle are run when it is loaded")
-        task = Task("test", 0, 0, path=self._place)
+        task = Task("test", path=self._place)
         work = self._background.start(task, {"title": "Tests"})
         return redirect(f"/pages/policies/{self._active.revision[7:]}?work={work}#tests")
 
@@ -134,7 +134,7 @@ class Policies:
             return await asyncio.to_thread(described, policy, self._clock())
         if self._log is None:
             raise Problem(404, "unknown_policy", "no other policy is kept: there is no log")
-        task = Task("policy", 0, 0, log=self._log, revision=revision, against=against or "")
+        task = Task("policy", log=self._log, revision=revision, against=against or "")
         shown: dict[str, Any] = await self._staying.report(task)
         return shown
 

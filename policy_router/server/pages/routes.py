@@ -95,7 +95,7 @@ def page_routes(
         return routes
     decisions = Decisions(frame, index, clock)
     one = OneDecision(frame, active, auditors, earlier, staying, log=log, index=index, clock=clock)
-    what_if = WhatIf(frame, active, background, policies, log=log, clock=clock)
+    what_if = WhatIf(frame, active, background, policies, staying, log=log, clock=clock)
     reports = Reports(frame, background, policies, log=log, index=index, clock=clock)
     log_page = LogPage(frame, background, log=log, index=index)
     return {
