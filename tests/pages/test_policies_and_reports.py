@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -217,7 +218,7 @@ def test_a_breach_of_a_rule_that_forbids_is_red(tmp_path: Path) -> None:
     record = decide(policy, {"task": {"labels": ["pii"]}}, now=now)
     with DecisionLog(tmp_path / "log", writer="odd", clock=lambda: now) as log:
         decision_id = log.decision(policy, record)
-        place = {"model": "haiku-5", "provider": "west", "entry": "quick"}
+        place: dict[str, Any] = {"model": "haiku-5", "provider": "west", "entry": "quick"}
         log.execution(decision_id, Execution("finished", status="completed", **place))
     with Service(tmp_path, "--log", "log") as service:
         client = service.client()
