@@ -5,7 +5,6 @@ This is the only door to jsonschema.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
