@@ -17,7 +17,7 @@ from policy_router.analysis import (
 from policy_router.analysis.drafting import suite_of
 from policy_router.analysis.mutation import Mutant, chosen
 from policy_router.analysis.running import Wanted
-from policy_router.analysis.suites import Suite, suite_files
+from policy_router.analysis.suites import Suite, suite_files, with_suites
 from policy_router.analysis.trials import Memory, Trial, survivors_of
 from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS, USAGE
 from policy_router.cli.inputs import UsageError, existing, read_policy, read_requests
@@ -193,12 +193,12 @@ def _mutated(found: Iterable[SuiteResult], options: argparse.Namespace) -> Itera
             replace(it.suite, tests=tuple(each.test for each in it.results)) for it in results
         ]
         lasting = _surviving(suites, tried, options)
-        shown = _shown_by(policy, lasting, options) if options.prove else ()
+        shown = _shown_by(policy, lasting, suites, options) if options.prove else ()
         options.mutations.append(Mutation(path, len(tried), lasting, shown))
 
 
 def _shown_by(
-    policy: Policy, lasting: list[Mutant], options: argparse.Namespace
+    policy: Policy, lasting: list[Mutant], suites: list[Suite], options: argparse.Namespace
 ) -> tuple[str, ...]:
     """Say of each change that no test notices which request shows it, if any does."""
     from policy_router.analysis.proof.asking import Answer
@@ -207,12 +207,14 @@ def _shown_by(
     found = []
     with Bar("asked", is_quiet=options.quiet) as bar:
         for number, mutant in enumerate(lasting, start=1):
-            comparison = compare(policy, mutant.policy, now=example_time(options))
+            pair = (with_suites(it, suites) for it in (policy, mutant.policy))
+            comparison = compare(*pair, now=example_time(options))
             answered = comparison.answered(mutant.name)
             if answered.example is not None:
                 found.append(f"shown by {flow(answered.example.request)}")
             elif answered.answer is Answer.NEVER:
-                found.append("no request has another target or other fallbacks by it")
+                assumed = " that is as assumed" if comparison.before.assumptions else ""
+                found.append(f"no request{assumed} has another target or other fallbacks by it")
             else:
                 found.append("undecided")
             bar(number, len(lasting))

@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
@@ -110,6 +111,12 @@ def test_readme_s_targets_are_the_makefile_s() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in wanted:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_readme_s_extras_are_those_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = [row[0].strip("`") for row in rows_of(README, "| extra | what it adds |")]
+    assert sorted(named) == sorted(["none", *project["optional-dependencies"]])
 
 
 @pytest.mark.parametrize("number", range(2))
