@@ -19,9 +19,11 @@ from policy_router.server.openapi import OPERATIONS
 from policy_router.server.settings import Claims, Issuer, Settings, Tls, settings_of
 from tests.integration.test_service import POLICY
 from tests.support.commands import ROOT, in_process_of_its_own, write
+from tests.support.scripted import ScriptedProvider, completion
 from tests.support.service import Service
 
 SERVICE = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
+GATEWAY = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
 OPERATION = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = "".join(
@@ -145,3 +147,28 @@ def test_the_command_line_starts_without_the_service(tmp_path: Path) -> None:
     assert ran.code == 0
     shape: dict[str, Any] = json.loads(ran.out)
     assert shape["$id"] == "urn:policy-router:schema:serve:v1"
+
+
+@pytest.mark.slow
+def test_the_gateway_answers_as_its_page_says(tmp_path: Path) -> None:
+    with ScriptedProvider() as provider:
+        provider.begin(lambda talk: talk.whole(completion()))
+        rules = blocks(README, "yaml")[0].replace("https://llm.example.com/v1", provider.url)
+        write(tmp_path, policy_yaml=rules)
+        _, making, serving, *_ = "".join(blocks(GATEWAY, "sh")).splitlines()
+        token = in_process_of_its_own(*shlex.split(making)[1:], cwd=tmp_path).out.strip()
+        environment = {"MAIN_API_KEY": "a-key-of-the-provider"}
+        with Service(tmp_path, *shlex.split(serving)[3:], environment=environment) as service:
+            client = service.client(token)
+            body = json.loads(shlex.split(blocks(GATEWAY, "sh")[1])[-1])
+            answer = client.post("/v1/chat/completions", json=body)
+            assert answer.json()["choices"][0]["message"]["content"] == "Hello."
+            (code,) = blocks(GATEWAY, "python")
+            found: dict[str, Any] = {"TOKEN": token}
+            exec(code.replace("http://localhost:8080", service.url), found)  # noqa: S102 - our own page
+            assert found["answer"].choices[0].message.content == "Hello."
+            found["client"].close()
+            assert [talk.body["model"] for talk in provider.talks] == ["large-model", "small-model"]
+            refused = client.post("/v1/chat/completions", json={**body, "model": "huge"})
+            shown = json.loads(blocks(GATEWAY, "json")[0])
+            assert masked(json.dumps(refused.json())) == masked(json.dumps(shown))
