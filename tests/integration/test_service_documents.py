@@ -18,7 +18,7 @@ import yaml
 from policy_router.server.openapi import OPERATIONS
 from policy_router.server.settings import Claims, Issuer, Settings, Tls, settings_of
 from tests.integration.test_service import POLICY
-from tests.support.commands import ROOT, in_process_of_its_own, write
+from tests.support.commands import ROOT, in_process_of_its_own, in_this_process, write
 from tests.support.scripted import ScriptedProvider, completion
 from tests.support.service import Service
 
@@ -50,7 +50,7 @@ def test_the_page_knows_every_setting(kind: type[Settings | Issuer | Claims | Tl
 
 @pytest.mark.parametrize("command", ["serve", "token new"])
 def test_the_page_knows_every_option(command: str, tmp_path: Path) -> None:
-    ran = in_process_of_its_own(*command.split(), "--help", cwd=tmp_path)
+    ran = in_this_process(*command.split(), "--help", cwd=tmp_path)
     options = set(re.findall(r"--[a-z-]+", ran.out)) - {"--help", "--verbose", "--quiet"}
     assert [option for option in sorted(options) if option not in SERVICE] == []
 
