@@ -298,5 +298,5 @@ def _places(base: sqlite3.Connection, which: str, *values: str) -> list[Place]:
 
 def _read_cursor(cursor: str) -> list[int]:
     if not _CURSOR.fullmatch(cursor):
-        raise ValueError("the cursor is none of an answer before")
+        raise ValueError("the cursor is not from an earlier answer")
     return [int(number) for number in cursor.split(".")]
