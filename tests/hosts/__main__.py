@@ -41,6 +41,7 @@ _SWITCHES = {
     "CREWAI_DISABLE_TRACKING": "true",
     "DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
+    "HERMES_SKIP_SSL_GUARD": "1",
     "LANGSMITH_TRACING": "false",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "OPENAI_AGENTS_DISABLE_TRACING": "1",
@@ -195,8 +196,7 @@ def test(host: Host, options: list[str]) -> Outcome:
     """Run the tests of a host."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        report, home = Path(folder, "report.xml"), Path(folder, "home")
-        home.mkdir()
+        report = Path(folder, "report.xml")
         command = [str(host.python), "-m", "pytest", "-q", str(host.tests), *options]
         command += [
             "-p",
@@ -215,17 +215,31 @@ def test(host: Host, options: list[str]) -> Outcome:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=_environ(home, Path(folder, "coverage")),
+            env=_environ(host, Path(folder)),
         )
         counts = _counts(report)
     taken = time.monotonic() - began
     return Outcome(host, counts, _coverage(done.stdout), taken, done.returncode == 0, done.stdout)
 
 
-def _environ(home: Path, coverage: Path) -> Mapping[str, str]:
+def _environ(host: Host, folder: Path) -> Mapping[str, str]:
     """Return the variables of a host's tests: a home of their own, and no telemetry."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_TAKEN)}
-    return {**kept, **_SWITCHES, "HOME": str(home), "COVERAGE_FILE": str(coverage)}
+    home, authority = folder / "home", folder / "authority.pem"
+    home.mkdir()
+    authority.write_text(_one_authority(host), encoding="ascii")
+    own = {"HOME": home, "COVERAGE_FILE": folder / "coverage", "SSL_CERT_FILE": authority}
+    return {**kept, **_SWITCHES, **{name: str(path) for name, path in own.items()}}
+
+
+def _one_authority(host: Host) -> str:
+    """Return one certificate of those that a host brings.
+
+    Nothing here speaks TLS, and each client of a host would read all of them.
+    """
+    end = "-----END CERTIFICATE-----\n"
+    known = next(host.environment.glob("lib/python*/site-packages/certifi/cacert.pem"))
+    return known.read_text(encoding="utf-8").partition(end)[0].split("\n\n")[-1] + end
 
 
 def _counts(report: Path) -> str:

@@ -104,6 +104,24 @@ def test_what_templates_print(name: str, value: Any, text: str) -> None:
     assert str(FILTERS[name](value)) == text
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "marked"),
+    [
+        ("a && b > 5", "a && b > 10", "a &amp;&amp; b &gt; -5-+10+"),
+        ("task.kind == x", "task.kind == x || y", "task.kind == x+ || y+"),
+        ("next", "reject", "-next- +reject+"),
+        ("<b>\u202e1 2", "<b>\u202e1 3", "&lt;b&gt;\ufffd1 -2-+3+"),
+        ("a " * 2_000, "a " * 2_001, f"-{'a ' * 2_000}- +{'a ' * 2_001}+"),
+    ],
+)
+def test_the_words_of_only_one_text_are_marked(before: str, after: str, marked: str) -> None:
+    text = str(FILTERS["differing"](before, after))
+    for mark, name, when in (("-", "del", "before"), ("+", "ins", "after")):
+        opening = f'<{name} class="whole"><span class="hidden">{when} </span><bdi>'
+        text = text.replace(opening, mark).replace(f"</bdi></{name}>", mark)
+    assert text.removeprefix('<bdi class="whole">').removesuffix("</bdi>") == marked
+
+
 def test_a_file_that_is_no_page_is_not_sent() -> None:
     assert "VENDORED.txt" not in Templates()._files  # noqa: SLF001 - what is sent, and nothing else
 
