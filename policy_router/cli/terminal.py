@@ -1,4 +1,4 @@
-"""What a person sees: streams, colours, tables."""
+"""Output for people: streams, colours, tables."""
 
 from __future__ import annotations
 

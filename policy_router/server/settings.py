@@ -1,4 +1,4 @@
-"""How a service is set up: ``serve.yaml`` and the options of ``policy-router serve`` say the same.
+"""The settings of a service, from ``serve.yaml`` or options of ``policy-router serve``.
 
 ``schemas/serve.schema.json`` is what :func:`serve_schema` returns; a test holds the file to it.
 """
