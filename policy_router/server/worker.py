@@ -1,4 +1,4 @@
-"""A process that answers."""
+"""A worker process of the service."""
 
 from __future__ import annotations
 

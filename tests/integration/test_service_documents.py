@@ -150,6 +150,18 @@ def test_the_command_line_starts_without_the_service(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_report_of_the_page_is_taken(tmp_path: Path) -> None:
+    write(tmp_path, policy_yaml=POLICY)
+    (shown,) = (block for block in blocks(SERVICE, "sh") if "/v1/executions" in block)
+    report = json.loads(shlex.split(shown)[-1])
+    with Service(tmp_path, "--log", "log") as service:
+        client = service.client()
+        decided = client.post("/v1/decide", json={}).json()["decision_id"]
+        answer = client.post("/v1/executions", json={**report, "decision_id": decided})
+    assert answer.json() == {"decision_id": decided, "attempt": report["attempt"]}
+
+
+@pytest.mark.slow
 def test_the_gateway_answers_as_its_page_says(tmp_path: Path) -> None:
     with ScriptedProvider() as provider:
         provider.begin(lambda talk: talk.whole(completion()))

@@ -261,11 +261,6 @@ def test_a_policy_is_checked_as_text_alone(folder: Path) -> None:
         assert problem(client.post("/v1/policy/check", json={"path": "/etc"}))["status"] == 422
 
 
-def with_status(client: httpx.Client, status: int) -> httpx.Response | None:
-    answer = client.post("/v1/decide", json={})
-    return answer if answer.status_code == status else None
-
-
 # The end.
 
 
