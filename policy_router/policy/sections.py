@@ -149,7 +149,8 @@ def _hide_host(document: Document, key: Span) -> None:
         for span in (key, document.root.span, *(span for _, span in document.beside))
     )
     for start, end in shown:
-        source.hide(Span(source, hidden_from, start))
+        before = source.text[hidden_from:start].rstrip(" ")  # indentation may be seen
+        source.hide(Span(source, hidden_from, hidden_from + len(before)))
         colon = _COLON.match(source.text, end)
         hidden_from = colon.end() if colon else end
     source.hide(Span(source, hidden_from, len(source.text)))

@@ -82,9 +82,9 @@ def test_a_value_as_json(run: Run) -> None:
     ("words", "code", "said"),
     [
         (("tsk.kind",), 1, "expression:1:1: error[PR301]: unknown name `tsk`"),
-        (("facts.region == 'eu'",), 1, "facts"),
+        (("facts.region == 'eu'",), 1, "policy-router: `facts` is given by --policy"),
         (("facts.risk > 1", "--policy", "acme.yaml"), 1, "error[PR306]"),
-        (("target.model",), 1, "error[PR301]"),
+        (("target.model",), 1, "policy-router: `target` is given by --target"),
         (("true", "--policy", "acme.yaml", "--target", "lrge"), 2, "did you mean `large`?"),
         (("true", "batch.json"), 2, "eval takes one request, not a batch"),
         (("true", "--policy", "wrong.yaml"), 1, "error[PR301]"),
