@@ -214,7 +214,7 @@ class Sections:
         for key in _SINGLE:
             given = self.all(key)
             for other in given[1:]:
-                message = f"`{key}` is given twice"
+                message = f"`{key}` is given twice, and a folder is one policy"
                 yield other.error(Code.GIVEN_TWICE, message, f"first given at {given[0].span}")
         for key in ("providers", "facts", "variables", "parameters", "tables"):
             yield from self._repeated_names(key)
