@@ -363,3 +363,16 @@ def test_fmt_leaves_a_file_that_cannot_be_written(tmp_path: Path, run: Run) -> N
     ran = run("fmt", "messy.yaml")
     assert (ran.code, file.read_text()) == (2, MESSY)
     assert "messy.yaml" in ran.err
+
+
+def test_no_control_character_of_a_path_or_a_name_is_printed(run: Run, tmp_path: Path) -> None:
+    folder, name = "a b\x1b[31m", "c\x1b[31m\n.yaml"
+    started = run("init", folder)
+    assert started.code == 0
+    assert "policy-router test 'a b\ufffd[31m/policy.yaml'\n" in started.out
+    (tmp_path / name).write_text("model: m\nprovider: zai\n")
+    (tmp_path / "request.json").write_text("{}")
+    for command in ("check", "show", "decide", "menu"):
+        ran = run(command, name, *(["request.json"] if command == "decide" else []))
+        assert ran.code == 0
+        assert "\x1b" not in ran.out + ran.err + started.out
