@@ -16,6 +16,8 @@ from policy_router.decision.request import Request
 from policy_router.errors import PolicyError
 from policy_router.files.loader import loads
 
+_GIVEN_BY = {"target": "target", **dict.fromkeys(("facts", "variables", "tables"), "policy")}
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
@@ -44,6 +46,10 @@ def run(options: argparse.Namespace) -> int:
         )
     except PolicyError as problem:
         err(problem.diagnostics.to_text(paint_for(sys.stderr)))
+        messages = [item.message for item in problem.diagnostics]
+        for root, option in _GIVEN_BY.items():
+            if getattr(options, option) is None and any(f"`{root}`" in it for it in messages):
+                err(f"policy-router: `{root}` is given by --{option}")
         return POLICY_ERRORS
     if options.format == "json":
         found = trace_as_json(done.trace)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import sys
 import threading
 import time
@@ -12,7 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Self, TextIO
 
-from policy_router.diagnostics.model import Paint
+from policy_router.diagnostics.model import Paint, printable
 
 _NARROWEST = 20
 _BAR_COLUMNS = 24
@@ -81,6 +82,11 @@ def is_read() -> bool:
 def err(text: str) -> None:
     """Print a text on standard error."""
     sys.stderr.write(f"{text}\n")
+
+
+def as_typed(*words: object) -> str:
+    """Return words of a command as one types them in a shell, safe to print."""
+    return printable(shlex.join(map(str, words)))
 
 
 def counted(number: int, word: str, words: str | None = None) -> str:

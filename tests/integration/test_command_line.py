@@ -585,7 +585,9 @@ def test_a_code_that_is_none_gets_a_suggestion(run: Run) -> None:
     ran = run("explain", "PR360")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("policy-router: there is no code PR360; did you mean `PR3")
-    assert run("explain", "PR999").err == "policy-router: there is no code PR999\n"
+    for words in ("PR999", "pr-999", "PR9", "PR9990"):
+        code = words.upper().replace("-", "")
+        assert run("explain", words).err == f"policy-router: there is no code {code}\n"
 
 
 def test_explain_wants_a_request_where_it_has_no_code(run: Run) -> None:
