@@ -202,7 +202,7 @@ def answer_of(
     if decision["outcome"] != "selected":
         return denied(_refusal(decision))
     target = decision["target"]
-    alias = _alias(target, environ)
+    alias = alias_of(target["model"], environ)
     if alias is None:
         return denied(
             f"unreachable_model: the policy selects `{target['model']}`, and Claude Code takes "
@@ -219,11 +219,11 @@ def answer_of(
     return {"hookSpecificOutput": part, **({"systemMessage": warning} if parameters else {})}
 
 
-def _alias(target: Mapping[str, Any], environ: Mapping[str, str]) -> str | None:
-    """Return the alias that stands for a target; None where none does."""
+def alias_of(model: str, environ: Mapping[str, str]) -> str | None:
+    """Return the alias that stands for a model's id; None where none does."""
     for alias in ALIASES:
         means = environ.get("ANTHROPIC_DEFAULT_" + alias.upper() + "_MODEL")
-        if target["model"] in (alias, means):
+        if model in (alias, means):
             return alias
     return None
 
