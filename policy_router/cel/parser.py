@@ -173,13 +173,16 @@ def _syntax_problem(text: str, problem: lark.exceptions.UnexpectedInput) -> Synt
         if problem.token.type == "$END":
             end = len(text.rstrip())
             message = "the expression ends too early" if end else "the expression is empty"
-            return SyntaxProblem(message, max(0, end - 1), end)
+            return SyntaxProblem(message, max(0, end - 1), end, instead.at(text, len(text), ""))
         remedy = instead.at(text, offset, word)
         return SyntaxProblem(f"unexpected {quote(word)}", offset, offset + len(word), remedy)
     character = text[offset : offset + 1]
     if character in {'"', "'"}:
         return SyntaxProblem("the string is not closed", offset, len(text))
     name = "a backtick" if character == "`" else quote(character)
+    if not character.isprintable():  # nobody would see it
+        name = f"character U+{ord(character):04X}"
+        return SyntaxProblem(f"unexpected {name}", offset, offset + 1, "remove it")
     return SyntaxProblem(
         f"unexpected {name}", offset, offset + 1, instead.at(text, offset, character)
     )

@@ -5,10 +5,9 @@ This is the only door to jsonschema.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from policy_router.diagnostics.model import (
     SHOWN,
@@ -20,6 +19,7 @@ from policy_router.diagnostics.model import (
     json_path,
     quote,
 )
+from policy_router.policy import instead
 from policy_router.policy.braces import CUT_BY_COMMA, cut_off
 from policy_router.policy.first_sight import FirstSight
 from policy_router.policy.yaml import Document, MappingNode, Node, ScalarNode, at, plain
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MAX_VIOLATIONS = 1000
 """How many violations of one file are looked for; checking the rest would only take time."""
 
+_LISTED = 16
 _WORDS = {
     "object": "a mapping",
     "array": "a list",
@@ -69,7 +70,9 @@ class DocumentSchema:
             return
         errors = _validator(self._sight)(self._part).iter_errors(value)
         for error in islice(errors, MAX_VIOLATIONS):
-            if error.validator == "const" and not isinstance(error.instance, int):
+            wants = {"const": int, "enum": str}.get(str(error.validator))
+            has_type = isinstance(error.schema, Mapping) and "type" in error.schema
+            if wants and has_type and not isinstance(error.instance, wants):
                 continue  # its type is wrong already
             for cause in _causes(error):
                 yield from _diagnostics(document, cause)
@@ -126,20 +129,17 @@ def _diagnostics(document: Document, error: ValidationError) -> Iterator[Diagnos
             yield Diagnostic(code, Severity.ERROR, message, node.span, path, remedy)
 
 
-_A_SUITE: Final = "policy tests are in a file `*_test.yaml`, which `policy-router test` runs"
-
-
 def _unknown_keys(error: ValidationError, node: MappingNode, path: str) -> Iterator[Diagnostic]:
     known = _known(error)
-    listed = f"known here: {', '.join(sorted(known)[:16])}"
+    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+    listed = f"known here: {', '.join(sorted(known)[:_LISTED])}{more}"
     unknown = [pair for pair in node.pairs if pair.key.text not in known]
     rests = set(cut_off(node))
     for position, pair in enumerate(unknown):
         key = pair.key.text
         # Only so many findings are shown; looking for likenesses takes time.
-        remedy = (did_you_mean(key, known) if position < SHOWN else None) or listed
-        remedy = CUT_BY_COMMA if key in rests else remedy
-        remedy = _A_SUITE if (path, key) == ("$", "tests") and "pool" in known else remedy
+        close = position < SHOWN and instead.of_key(key, known, at_root=path == "$")
+        remedy = CUT_BY_COMMA if key in rests else close or listed
         message = f"unknown key {quote(key)}"
         where = json_path(key, base=path)
         yield Diagnostic(Code.UNKNOWN_KEY, Severity.ERROR, message, pair.key.span, where, remedy)
@@ -182,14 +182,19 @@ def _explained(
     wanted: Any = error.validator_value
     match error.validator:
         case "type":
-            return _wrong_type(wanted if isinstance(wanted, list) else [wanted], error)
+            types = wanted if isinstance(wanted, list) else [wanted]
+            return _wrong_type(types, error, cast("Mapping[str, Any]", error.schema))
         case "oneOf":
-            return _wrong_type([branch["type"] for branch in _resolved(error)], error)
+            branches = _resolved(error)
+            mapping = next((it for it in branches if it["type"] == "object"), {})
+            return _wrong_type([it["type"] for it in branches], error, mapping)
         case "enum":
             if not isinstance(node, ScalarNode):
                 found = _word_for(error.instance)
                 return Code.WRONG_TYPE, f"found {found}, wanted one of {', '.join(wanted)}", None
-            remedy = did_you_mean(node.text, wanted) or f"one of {', '.join(wanted)}"
+            # Where true and false are another choice, a word for one of them is meant.
+            meant = instead.of_bool(node.text) if error.parent is not None else None
+            remedy = meant or did_you_mean(node.text, wanted) or f"one of {', '.join(wanted)}"
             key = next(part for part in reversed(parts) if isinstance(part, str))
             return Code.NOT_ALLOWED, f"`{key}` cannot be {quote(node.text)}", remedy
         case "const":
@@ -226,17 +231,12 @@ def _resolved(error: ValidationError) -> list[Mapping[str, Any]]:
     return [branch if "type" in branch else {"type": "array"} for branch in branches]
 
 
-def _wrong_type(wanted: list[str], error: ValidationError) -> tuple[Code, str, str | None]:
+def _wrong_type(
+    wanted: list[str], error: ValidationError, schema: Mapping[str, Any]
+) -> tuple[Code, str, str | None]:
     names = " or ".join(dict.fromkeys(_WORDS[word] for word in wanted))
-    found = _word_for(error.instance)
-    remedy = None
-    if isinstance(error.instance, str) and {"integer", "number"} & set(wanted):
-        looks_like_number = re.fullmatch(r"[\d_,.' ]*\d[\d_,.' ]*[kKmMbB]?", error.instance)
-        remedy = "write the number in digits alone, such as `128000`" if looks_like_number else None
-    if error.instance is None:
-        what = "item" if error.path and isinstance(error.path[-1], int) else "key"
-        remedy = "write `[]` for an empty list" if "array" in wanted else f"leave the {what} out"
-    return Code.WRONG_TYPE, f"found {found}, wanted {names}", remedy
+    remedy = instead.of_type(error.instance, wanted, schema, [*error.absolute_path])
+    return Code.WRONG_TYPE, f"found {_word_for(error.instance)}, wanted {names}", remedy
 
 
 def _word_for(value: object) -> str:

@@ -153,6 +153,15 @@ def test_rules_and_entries_that_never_fired_are_told(audit: tuple[Path, Planted]
     assert report.never_fired == log_report(audit[0], "rules", by=("team",)).never_fired
 
 
+def test_what_ran_outside_the_plan_is_no_fallback(audit: tuple[Path, Planted]) -> None:
+    rows = table_of(log_report(audit[0], "rules"))
+    planted = audit[1].faults["outside_plan"]
+    wanted = {name.partition(" ")[0]: len(ids) for name, ids in planted.items()}
+    wanted["home"] -= 1  # a call that failed: what ran at last was in the plan
+    assert wanted == {name: it["outside"] for (_, name), it in rows.items() if it["outside"]}
+    assert rows["entry", "home"]["fallback"] == 0
+
+
 def test_who_used_a_canary_is_a_filter(audit: tuple[Path, Planted]) -> None:
     cases, _ = plain_cases(audit[0])
     where = Filter((("entry", "chat-next"),))
@@ -452,7 +461,7 @@ def test_a_spreadsheet_gets_sums_that_agree(audit: tuple[Path, Planted], run: Ru
     for name in ("decisions", "measured_nano_usd", "never_ended", "free", "input_tokens"):
         assert sum(int(row[name]) for row in rows) == int(total[name])
     out = run("log", "report", "rules", str(audit[0]), "--format", "csv").out
-    assert list(csv.reader(io.StringIO(out)))[-1] == ["(total)", *[""] * 6]
+    assert list(csv.reader(io.StringIO(out)))[-1] == ["(total)", *[""] * 7]
 
 
 def test_no_cell_is_a_formula(tmp_path: Path, run: Run) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from policy_router import loads
 from policy_router.analysis.proof.conditions import Conditions
+from policy_router.analysis.proof.failing import Failing
+from policy_router.analysis.proof.guards import Guards
 from policy_router.analysis.proof.loops import Loops
+from policy_router.analysis.proof.proposals import Proposals
 from policy_router.analysis.proof.solver import FALSE, TRUE
 from policy_router.analysis.proof.terms import Items, Number, Text
 from policy_router.analysis.proof.walk import Walk
@@ -67,27 +71,27 @@ def _error_is_false(of: Callable[..., tuple[int, int]]) -> Callable[..., tuple[i
     return forbidden
 
 
-def _named_alone(_: Walk, entry: Any) -> list[str]:
+def _named_alone(_: Proposals, entry: Any) -> list[str]:
     return [entry.name]
 
 
 def _selects_last(of: Callable[..., int]) -> Callable[..., int]:
     def select(walk: Walk, ended: Any, active: int) -> int:
-        ended.candidates.reverse()
-        return of(walk, ended, active)
+        turned = replace(ended.proposal, candidates=ended.proposal.candidates[::-1])
+        return of(walk, replace(ended, proposal=turned), active)
 
     return select
 
 
 FAULTS: dict[str, tuple[type, str, Any]] = {
-    "a capability is never lacked": (Walk, "_lacks", lambda *_: FALSE),
-    "each window holds each input": (Walk, "_holds", lambda *_: TRUE),
-    "an alias means nothing": (Walk, "_words_of", _named_alone),
+    "a capability is never lacked": (Guards, "_lacks", lambda *_: FALSE),
+    "each window holds each input": (Guards, "_holds", lambda *_: TRUE),
+    "an alias means nothing": (Proposals, "_words_of", _named_alone),
     "no wish for a parameter insists": (Wishes, "_insisting", lambda *_: FALSE),
     "less is at most": (Number, "_before", lambda _, bound: bound),
     "of a conjunction, the first part counts": (Conditions, "_joined", _first_alone),
-    "nothing can fail": (Conditions, "may_fail", lambda *_, **__: False),
-    "a forbid rule that fails is false": (Walk, "forbidden", _error_is_false(Walk.forbidden)),
+    "nothing can fail": (Failing, "may_fail", lambda *_, **__: False),
+    "a forbid rule that fails is false": (Guards, "forbidden", _error_is_false(Guards.forbidden)),
     "the last candidate is selected": (Walk, "_select", _selects_last(Walk._select)),  # noqa: SLF001
     "no fallback is planned": (Walk, "_plan", lambda *_: None),
     "no rule refuses": (Walk, "_refuse", lambda *_: None),

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -52,6 +53,11 @@ _TYPES: Final = {
 _LONGEST: Final = 300
 _STORED: Final = re.compile(r"[^\s`]*/policies/sha256[:-][0-9a-f]{64}/[0-9a-f]{32}/[0-9]{3}-")
 _SMALL: Final = 0.01
+_WORDS: Final = re.compile(r"\w+|\s+|[^\w\s]")
+_MOST_COMPARED: Final = 1_000_000
+_ALIKE: Final = 0.5
+_BEFORE: Final = Markup('<del class="whole"><span class="hidden">before </span><bdi>{}</bdi></del>')
+_AFTER: Final = Markup('<ins class="whole"><span class="hidden">after </span><bdi>{}</bdi></ins>')
 _LONGEST_WHOLE: Final = 20
 
 
@@ -157,6 +163,25 @@ def whole(value: object) -> Markup:
     return Markup('<bdi class="whole">{}</bdi>').format(printable(str(value)))
 
 
+def differing(before: str, after: str) -> Markup:
+    """Return two texts of others as one, in which the words of only one of them are marked."""
+    old, new = (_WORDS.findall(printable(text)) for text in (before, after))
+    compared = SequenceMatcher(None, old, new, autojunk=False)
+    if len(old) * len(new) > _MOST_COMPARED or compared.ratio() < _ALIKE:
+        return _marked(old, _BEFORE) + " " + _marked(new, _AFTER)
+    made = Markup("")
+    for kind, *(start, stop, first, last) in compared.get_opcodes():
+        if kind == "equal":
+            made += escape("".join(old[start:stop]))
+        else:
+            made += _marked(old[start:stop], _BEFORE) + _marked(new[first:last], _AFTER)
+    return Markup('<bdi class="whole">{}</bdi>').format(made)
+
+
+def _marked(words: list[str], markup: Markup) -> Markup:
+    return markup.format("".join(words)) if words else Markup("")
+
+
 def code_lines(text: str) -> str:
     """Return lines of a rule file, safe to print."""
     return "\n".join(printable(line) for line in short_places(text).split("\n"))
@@ -188,9 +213,13 @@ def coloured_yaml(text: str) -> list[Markup]:
 
 def time_text(micros: int) -> Markup:
     """Return a time for a person, in UTC, with the exact one for programs."""
-    at = moment_of(micros)
-    exact = at.isoformat().replace("+00:00", "Z")
-    return Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>').format(exact, at)
+    text = Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>')
+    return text.format(exact_time(micros), moment_of(micros))
+
+
+def exact_time(micros: int) -> str:
+    """Return a time as RFC 3339 has it."""
+    return moment_of(micros).isoformat().replace("+00:00", "Z")
 
 
 def day_text(day: int) -> str:
@@ -225,11 +254,13 @@ def query_text(values: Mapping[str, str | None], **changed: str | None) -> str:
 FILTERS: Final[dict[str, Any]] = {
     "name": isolated,
     "whole": whole,
+    "differing": differing,
     "code": code_lines,
     "short": short_places,
     "cel": coloured_cel,
     "yaml": coloured_yaml,
     "time": time_text,
+    "exact": exact_time,
     "day": day_text,
     "money": money,
     "count": count_text,
