@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import os
 from pathlib import Path
 
-from policy_router.cli.inputs import UsageError, existing, read_policy, read_value
+from policy_router.cli.inputs import UsageError, existing, read_facts, read_policy
 from policy_router.cli.terminal import err, out
 from policy_router.diagnostics.model import quote
 from policy_router.domain import Policy
@@ -79,10 +80,21 @@ def _place(options: argparse.Namespace, file: Path) -> Place:
     home = Path(options.home or file.with_name(HOME)).absolute()
     if len(str(home)) > _LONGEST_SOCKET:
         raise UsageError("the path of --home is too long for a socket in it")
-    facts = None if options.facts is None else Path(existing(options.facts)).absolute()
-    if facts is not None:
-        read_value(str(facts))
+    facts = None if options.facts is None else _facts(options.facts)
     return Place(Path(options.policy).absolute(), home, facts)
+
+
+def _facts(path: str) -> Path:
+    """Return the path of a file of facts, which a host reads as JSON with each request."""
+    stated = read_facts(existing(path)) or {}
+    for section in ("task", "call"):
+        if section in stated:
+            raise UsageError(f"{path}: the agent states `{section}` itself: take it out")
+    try:
+        json.loads(Path(path).read_bytes())
+    except ValueError:
+        raise UsageError(f"{path}: facts are in JSON") from None
+    return Path(path).absolute()
 
 
 def _connected(host: HostSettings, file: Path, before: str, place: Place) -> str:

@@ -256,6 +256,25 @@ def test_facts_that_cannot_be_read_are_refused(
     assert str(facts) in said_of(capsys, folder.connect("--facts", str(facts)))
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[{}]", "one request is wanted"),
+        ('{"caller": 7}', "caller"),
+        ('{"task": {}}', "the agent states `task` itself"),
+        ("caller: {team: research}", "facts are in JSON"),
+    ],
+)
+def test_facts_with_which_nothing_could_be_decided_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, said: str
+) -> None:
+    folder = Folder(tmp_path, "claude-code", "{}")
+    facts = folder.path / "facts.json"
+    facts.write_text(content, encoding="utf-8")
+    assert said in said_of(capsys, folder.connect("--facts", str(facts)))
+    assert folder.text == "{}"
+
+
 def test_a_file_that_cannot_be_written_is_said(
     folder: Folder, capsys: pytest.CaptureFixture[str]
 ) -> None:
