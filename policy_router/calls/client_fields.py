@@ -85,7 +85,7 @@ NOT_ALLOWED: Final[Mapping[str, str]] = FrozenDict(
         "speed": _ANTHROPIC,
     }
 )
-"""What no client may say, with the page that describes it, unless the configuration passes it."""
+"""The fields that are refused unless the configuration passes them, with the page about each."""
 
 HARMLESS: Final[Mapping[str, object]] = FrozenDict(
     {"n": 1, "background": False, "deferred": False, "service_tier": "default", "speed": "standard"}

@@ -20,9 +20,9 @@ import msgspec
 from msgspec.structs import replace
 
 from policy_router.domain import Policy
-from policy_router.server.helper import Task
 from policy_router.server.problems import TITLES, Problem, retry_after
 from policy_router.server.settings import Settings
+from policy_router.server.tasks import Task
 
 _LONGEST_LINE: Final = 256 * 1024 * 1024
 _AUDITS: Final = 2

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -21,7 +22,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from policy_router.errors import LogError
-from policy_router.log.folder import LogFolder
+from policy_router.log.folder import LogFolder, Segment
+from policy_router.log.heads import UnknownSchemaError
 from policy_router.server import index_questions as questions
 from policy_router.server.index_questions import Counts
 
@@ -221,6 +223,23 @@ class Index:
             places = _places(base, f"decisions WHERE id IN ({marks})", *ids)
         return self._read(places)
 
+    def unread(self) -> tuple[int, int]:
+        """Return how many bytes of the log are not in the index yet, and how many there are.
+
+        Raises:
+            LogError: there is no index yet, or it cannot be read.
+        """
+        with self._opened() as base:
+            rows = base.execute("SELECT writer, segment, done FROM files").fetchall()
+        done = {(writer, segment): read for writer, segment, read in rows}
+        sizes: dict[tuple[str, int], int] = {}
+        for it in self._folder.all_segments():
+            with suppress(FileNotFoundError):  # it may have been pruned meanwhile
+                size = Path(it.path).stat().st_size
+                sizes[it.writer, it.number] = min(size, acknowledged(self._folder, it))
+        unread = sum(max(0, size - done.get(place, 0)) for place, size in sizes.items())
+        return unread, sum(sizes.values())
+
     def answered(self, answer_id: str) -> list[bytes]:
         """Return the lines about an answer that can be gone on from.
 
@@ -251,6 +270,17 @@ class Index:
                 if len(content) == it.size:
                     found.append(content)
         return found
+
+
+def acknowledged(folder: LogFolder, segment: Segment) -> int:
+    """Return up to which byte a segment is acknowledged: what is behind may be taken away."""
+    try:
+        head = folder.head(segment.writer)
+    except UnknownSchemaError:
+        return 0
+    if head is None or segment.number < head.segment:
+        return sys.maxsize
+    return head.length if segment.number == head.segment else 0
 
 
 def _open(folder: LogFolder, place: Place) -> Any:

@@ -22,6 +22,7 @@ class ListedTask(Struct, frozen=True):
     """What was asked for."""
 
     kind: str = ""
+    labels: tuple[str, ...] = ()
 
 
 class ListedBudget(Struct, frozen=True):
@@ -84,6 +85,7 @@ class ListedExecution(Struct, frozen=True):
 
     answer_id: str | None = None
     cost_usd: float | None = None
+    provider: str | None = None
 
 
 class ListedLine(Struct, frozen=True):

@@ -19,6 +19,7 @@ from policy_router.cli import main
 from policy_router.hosts import claude_code_hook as hook
 from policy_router.log import LogReader
 from policy_router.log.entry import Execution
+from tests.support.commands import in_process_of_its_own
 from tests.support.service import Service
 
 POLICY = """
@@ -339,3 +340,19 @@ def test_the_command_is_the_hook(
         monkeypatch.setattr(sys, "stdin", stream)
         assert main(["hook", "claude-code", *called.words]) == 0
     assert '"model": "haiku"' in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_hook_imports_no_library_that_it_can_do_without(called: Hook) -> None:
+    asked = {"hook_event_name": "PreToolUse", "tool_name": "Agent", "tool_use_id": "t"}
+    given = json.dumps({**asked, "tool_input": {"prompt": "p", "subagent_type": "Explore"}})
+    program = (
+        "import sys\n"
+        "from policy_router.hosts.claude_code_hook import main\n"
+        f"main({called.words!r}, {given.encode()!r})\n"
+        "names = ('asyncio', 'celpy', 'httpcore', 'jsonschema', 'openai', 'sqlite3')\n"
+        "print([name for name in names if name in sys.modules])\n"
+    )
+    ran = in_process_of_its_own(cwd=called.home, prefix=("-c", program), measured=False)
+    assert '"model": "haiku"}}' in ran.out
+    assert ran.out.endswith("[]\n")

@@ -1010,6 +1010,15 @@ def test_checkpoints_go_on_where_the_last_one_ended(keyed: Path, run: Run) -> No
     assert "the last one over 51 of 51 lines" in run("log", "verify", "log").out
 
 
+def test_a_checkpoint_with_a_new_time_is_still_one(keyed: Path) -> None:
+    clock = Clock()
+    for _ in range(3):
+        assert sign_log(keyed, clock=clock).checkpoint.size == 44
+    first, newest = keyed / "tree/checkpoints/000000000044.txt", keyed / "tree/checkpoint"
+    assert first.read_text() != newest.read_text()
+    assert verify(keyed).checkpoints == 1
+
+
 def test_what_is_not_whole_is_signed_up_to_there(keyed: Path, run: Run) -> None:
     path = segments(keyed)[1]
     put_lines(path, lines_of(path)[2:])

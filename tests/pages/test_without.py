@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
+from policy_router.server.follower import Follower
 from tests.pages.conftest import until_indexed
 from tests.support.service import Service, until
 from tests.support.year import POLICY, write_policy, write_year
@@ -56,6 +59,24 @@ def test_a_policy_of_several_files_decides_where_no_rules_are_typed(tmp_path: Pa
         assert "coder" in page
 
 
+def test_an_index_that_is_not_complete_is_said_to_be_so(tmp_path: Path) -> None:
+    write_year(tmp_path, 900)
+    index = tmp_path / "log.index"
+    Follower(str(tmp_path / "log"), str(index)).close()
+    with ExitStack() as held:
+        other = held.enter_context(Path(f"{index}.lock").open("a"))
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with Service(tmp_path, "--log", "log") as service:
+            client = service.client()
+            for name in ("decisions", "policies", "spend", "compliance", "log"):
+                text = client.get(f"/pages/{name}").text
+                assert "The log is still being read: 0 %" in text, name
+            assert "still being read" not in client.get("/pages/playground").text
+            held.close()
+            until(lambda: "still being read" not in client.get("/pages/decisions").text)
+            assert "Decisions <small>900<" in client.get("/pages/decisions").text
+
+
 def test_what_is_wrong_with_a_question_is_said(tmp_path: Path) -> None:
     ids = write_year(tmp_path, 10)
     with Service(tmp_path, "--log", "log") as service:
@@ -76,6 +97,13 @@ def test_what_is_wrong_with_a_question_is_said(tmp_path: Path) -> None:
             assert answer.headers["content-type"] == "text/html; charset=utf-8"
         found = _FORM.search(client.get("/pages/log").text)
         assert found
+        for path, place in (
+            ("policies/test", "policies"),
+            ("playground/try", "playground"),
+            ("playground/place", "playground"),
+            ("sign-out", "decisions"),
+        ):
+            assert client.get(f"/pages/{path}").headers["location"] == f"/pages/{place}"
         odd = {"form_value": found[1], "colour": "red"}
         assert client.post("/pages/playground", data=odd).status_code == 400
         assert (

@@ -113,7 +113,7 @@ def _literal(walk: Walk, outcome: Outcome) -> tuple[int, list[int]]:
     ]
     known = [place.entry for place in ended.planned]
     plan += [FALSE for entry in planned if not any(it is entry for it in known)]
-    return walk.formula.any(chosen), plan
+    return walk.formula.any(*chosen), plan
 
 
 def _check_outcome(asking: Asking, outcome: Outcome, pins: list[int], found: Found) -> None:

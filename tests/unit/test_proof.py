@@ -51,11 +51,11 @@ def asked(text: str, condition: str, word: str = "never") -> Any:
 def test_a_gate_is_made_once_and_constants_fold() -> None:
     formula = Formula()
     one, two = formula.new(), formula.new()
-    assert formula.all((one, two)) == formula.all((two, one))
-    assert formula.all((one, -one)) == FALSE
-    assert formula.any((one, TRUE)) == TRUE
-    assert formula.all(()) == TRUE
-    both = formula.all((one, two))
+    assert formula.all(one, two) == formula.all(two, one)
+    assert formula.all(one, -one) == FALSE
+    assert formula.any(one, TRUE) == TRUE
+    assert formula.all() == TRUE
+    both = formula.all(one, two)
     assert formula.holds([both]) is True
     assert holds_in(formula.model(), one)
     assert formula.holds([both, -one]) is False
@@ -72,7 +72,7 @@ def test_a_formula_that_grows_too_large_is_given_up(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("policy_router.analysis.proof.solver.MOST_CLAUSES", 3)
     formula = Formula()
     with pytest.raises(OutOfReachError, match="too large"):
-        formula.all([formula.new() for _ in range(9)])
+        formula.all(*[formula.new() for _ in range(9)])
 
 
 def test_a_text_is_one_word_and_its_questions_are_right_on_words() -> None:

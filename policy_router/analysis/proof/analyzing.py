@@ -161,7 +161,7 @@ class _Analyst:
                 if place.entry is not None and place.entry.position == position
             ]
             key = ("by", ended.rule.id, position)
-            question = self._about(key, self.asking.formula.any(found))
+            question = self._about(key, self.asking.formula.any(*found))
             if found and self.asking.ask(question, small=False).answer is Answer.CAN:
                 yield ended.rule.id
 
@@ -181,7 +181,7 @@ class _Analyst:
     def _about_rules(self) -> Iterator[tuple[Item, Question]]:
         for ended in self.walk.rules:
             rule = ended.rule
-            literal = self.asking.formula.any(ended.selected.values())
+            literal = self.asking.formula.any(*ended.selected.values())
             is_own = rule.span is not None and rule.span.source.name in self.own
             part = f"precedence rule `{rule.id}`"
             item = Item("rule", part, f"{part} selects a target", rule.span, blamed=is_own)
@@ -193,7 +193,7 @@ class _Analyst:
             if place.entry is not None:
                 found.setdefault(place.entry.position, []).append(literal)
         for entry in self.policy.pool or ():
-            literal = self.asking.formula.any(found.get(entry.position, ()))
+            literal = self.asking.formula.any(*found.get(entry.position, ()))
             part = f"entry `{entry.name}`"
             item = Item("entry", part, f"{part} is selected", entry.span)
             yield item, self._about(("entry", entry.position), literal)
@@ -209,7 +209,7 @@ class _Analyst:
                         found.setdefault(place.entry.position, []).append(literal)
         for entry in self.policy.pool or ():
             if entry.pick is not None:
-                literal = self.asking.formula.any(found.get(entry.position, ()))
+                literal = self.asking.formula.any(*found.get(entry.position, ()))
                 part = f"`pick` of entry `{entry.name}`"
                 item = Item("pick", part, f"{part} wins", entry.pick.span)
                 yield item, self._about(("pick", entry.position), literal)
@@ -225,7 +225,7 @@ class _Analyst:
                 free = self.walk.forbidden(rule, place)[1]
                 hits.setdefault(free, []).append(literal)
             literal = formula.any(
-                [formula.all((-free, formula.any(runs))) for free, runs in hits.items()]
+                *[formula.all(-free, formula.any(*runs)) for free, runs in hits.items()]
             )
             switches = {**self.walk.switches}
             off = switches.pop(rule.id)
@@ -242,7 +242,7 @@ class _Analyst:
             level = place.level if self.walk.level_matters else None
             key = place if place.entry is None else (place.entry.position, level)
             found.setdefault(key, (place, []))[1].append(literal)
-        return [(place, self.asking.formula.any(it)) for place, it in found.values()]
+        return [(place, self.asking.formula.any(*it)) for place, it in found.values()]
 
     def _without(self, rule: ForbidRule) -> Confirm:
         """Confirm that a decision would have another target, or fallback, without a forbid rule."""
@@ -263,7 +263,7 @@ class _Analyst:
         yield item, self._about(("no_target",), self.walk.nothing)
         if self.policy.pool is not None:
             literal = self.asking.formula.any(
-                [literal for _, place, literal in self.walk.ends() if place.entry is None]
+                *[literal for _, place, literal in self.walk.ends() if place.entry is None]
             )
             text = "a model outside the pool runs"
             item = Item("outside", "the pool", text, blamed=False, notable=True)
@@ -305,7 +305,7 @@ class _Analyst:
             true, false = self.walk.about(condition, place.known if place else {})
             found[true, false] = place
         formula = self.asking.formula
-        literal = formula.any([formula.all((-true, -false)) for true, false in found])
+        literal = formula.any(*[formula.all(-true, -false) for true, false in found])
         item = Item(
             "fails", part, f"{part} cannot be evaluated", condition.span, blamed=False, notable=True
         )

@@ -293,7 +293,7 @@ class Asking:
         points = [self._is_at(path, evaluation) for path in paths]
         if FALSE in points:
             return False
-        here = self.formula.all(points)
+        here = self.formula.all(*points)
         for literal, is_so in wanted:
             self.formula.imply(here, literal if is_so else -literal)
         return True
@@ -332,8 +332,8 @@ class Asking:
         value, all_ = self._value(path, evaluation), self.formula.all
         seen = self.names.seen(evaluation.policy, path)
         if value is None:
-            return all_([-it.where for it in seen])
-        return self.formula.any([all_((it.where, _equal(it.value, value))) for it in seen])
+            return all_(*[-it.where for it in seen])
+        return self.formula.any(*[all_(it.where, _equal(it.value, value)) for it in seen])
 
 
 def _equal(term: Any, value: Any) -> int:

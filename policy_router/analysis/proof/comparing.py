@@ -197,14 +197,14 @@ class _Comparer:
         """Return what is asked, way by way."""
         all_, any_ = self.formula.all, self.formula.any
         old, new = self.old.is_selected, self.new.is_selected
-        both = all_((old, new))
+        both = all_(old, new)
         same = self._same_target()
         literals = {
-            "newly-refused": all_((old, -new)),
-            "newly-allowed": all_((-old, new)),
-            "moved": all_((both, -same)),
-            "dearer": all_((both, self._dearer())),
-            "fallbacks": all_((both, same, any_((self._other_plan(), self._other_order())))),
+            "newly-refused": all_(old, -new),
+            "newly-allowed": all_(-old, new),
+            "moved": all_(both, -same),
+            "dearer": all_(both, self._dearer()),
+            "fallbacks": all_(both, same, any_(self._other_plan(), self._other_order())),
         }
         found = [Question(name, it, CONFIRMS[name]) for name, it in literals.items()]
         if is_strict:
@@ -223,8 +223,8 @@ class _Comparer:
 
     def _same_target(self) -> int:
         return self.formula.any(
-            [
-                self.formula.all((where, self._among(target, self.new.selected)))
+            *[
+                self.formula.all(where, self._among(target, self.new.selected))
                 for target, where in self.old.selected.items()
             ]
         )
@@ -233,11 +233,11 @@ class _Comparer:
         """Return whether a target is one of some others."""
         found = [others[target]] if target in others else []
         found += [
-            self.formula.all((others[it], self._equal(target, it)))
+            self.formula.all(others[it], self._equal(target, it))
             for it in (others if _is_open(target) else self._open(others))
             if it != target and all(_may_be(*pair) for pair in zip(target, it, strict=True))
         ]
-        return self.formula.any(found)
+        return self.formula.any(*found)
 
     def _open(self, others: Mapping[Target, int]) -> list[Target]:
         """Return the targets that depend on the request."""
@@ -248,40 +248,40 @@ class _Comparer:
 
     def _equal(self, one: Target, other: Target) -> int:
         walk = self.asking.walks[0]
-        return self.formula.all([walk.same(*pair) for pair in zip(one, other, strict=True)])
+        return self.formula.all(*[walk.same(*pair) for pair in zip(one, other, strict=True)])
 
     def _dearer(self) -> int:
         """Return whether the price of the new target is above that of the old one."""
         same = self.formula.any(
-            [
-                self.formula.all((where, self.new.priced.get(key, FALSE)))
+            *[
+                self.formula.all(where, self.new.priced.get(key, FALSE))
                 for key, where in self.old.priced.items()
             ]
         )
         found, above = [], FALSE
         prices = sorted({*self.old.prices, *self.new.prices}, reverse=True)
         for price in prices:
-            found.append(self.formula.all((self.old.prices.get(price, FALSE), above)))
-            above = self.formula.any((above, self.new.prices.get(price, FALSE)))
-        return self.formula.all((-same, self.formula.any(found)))
+            found.append(self.formula.all(self.old.prices.get(price, FALSE), above))
+            above = self.formula.any(above, self.new.prices.get(price, FALSE))
+        return self.formula.all(-same, self.formula.any(*found))
 
     def _other_plan(self) -> int:
         """Return whether a fallback of one side is none of the other."""
         found = []
         for one, other in ((self.old, self.new), (self.new, self.old)):
             for target, where in one.planned.items():
-                found.append(self.formula.all((where, -self._among(target, other.planned))))
-        return self.formula.any(found)
+                found.append(self.formula.all(where, -self._among(target, other.planned)))
+        return self.formula.any(*found)
 
     def _other_order(self) -> int:
         """Return whether the fallbacks may come in another order, or another number."""
         same = self.formula.any(
-            [
-                self.formula.all((where, self.new.orders.get(order, FALSE)))
+            *[
+                self.formula.all(where, self.new.orders.get(order, FALSE))
                 for order, where in self.old.orders.items()
             ]
         )
-        return self.formula.all((-same, self.formula.any((self.old.plans_two, self.new.plans_two))))
+        return self.formula.all(-same, self.formula.any(self.old.plans_two, self.new.plans_two))
 
 
 class _Side:
@@ -304,7 +304,7 @@ class _Side:
         self.selected = _joined(formula, ((_target(it), where) for _, it, where in walk.ends()))
         plans = [(ended, it, where) for ended in walk.rules for it, where in ended.planned.items()]
         self.planned = _joined(formula, ((_target(it), where) for _, it, where in plans))
-        self.is_selected = formula.any(self.selected.values())
+        self.is_selected = formula.any(*self.selected.values())
         priced = [
             ((_target(it), price), where)
             for _, it, where in walk.ends()
@@ -322,15 +322,15 @@ class _Side:
         )
         self.plans_two, before = FALSE, FALSE
         for _, _, where in plans:
-            self.plans_two = formula.any((self.plans_two, formula.all((before, where))))
-            before = formula.any((before, where))
+            self.plans_two = formula.any(self.plans_two, formula.all(before, where))
+            before = formula.any(before, where)
 
 
 def _joined(formula: Any, pairs: Iterable[tuple[Any, int]]) -> dict[Any, int]:
     found: dict[Any, list[int]] = {}
     for key, where in pairs:
         found.setdefault(key, []).append(where)
-    return {key: formula.any(literals) for key, literals in found.items()}
+    return {key: formula.any(*literals) for key, literals in found.items()}
 
 
 def _target(place: Place) -> Target:

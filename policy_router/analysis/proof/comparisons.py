@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from policy_router.analysis.proof.solver import FALSE, TRUE
 from policy_router.analysis.proof.terms import Number, Text
-from policy_router.analysis.proof.trees import (
-    MOST_CASES,
-    SIGNS,
-    Truths,
-)
-from policy_router.cel.ast import (
-    BOOL,
-    Apply,
-)
+from policy_router.analysis.proof.trees import MOST_CASES, SIGNS, Truths
+from policy_router.cel.ast import BOOL, Apply
 
 if TYPE_CHECKING:
     from policy_router.analysis.proof.conditions import Conditions
@@ -55,8 +48,12 @@ class Comparisons:
 
     def _equal_truths(self, node: Apply) -> Truths:
         one, two = (self._all.truth(it) for it in node.arguments)
-        equal = self._formula.any((self._all.both(one[0], two[0]), self._all.both(one[1], two[1])))
-        other = self._formula.any((self._all.both(one[0], two[1]), self._all.both(one[1], two[0])))
+        equal = self._formula.any(
+            self._formula.all(one[0], two[0]), self._formula.all(one[1], two[1])
+        )
+        other = self._formula.any(
+            self._formula.all(one[0], two[1]), self._formula.all(one[1], two[0])
+        )
         return (equal, other) if node.function == "==" else (other, equal)
 
     def of(self, sign: str, one: Any, two: Any) -> int:
@@ -77,7 +74,7 @@ class Comparisons:
         below = text.asks(("below", word), lambda value: bool(value < word))
         if sign in {"<", ">="}:
             return below if sign == "<" else -below
-        most = self._formula.any((below, text.equals(word)))
+        most = self._formula.any(below, text.equals(word))
         return most if sign == "<=" else -most
 
     def _of_terms(self, sign: str, one: Text | Number, two: Text | Number) -> int:
@@ -91,14 +88,14 @@ class Comparisons:
         less = self._is_less(one, two)
         return {
             "<": less,
-            "<=": self._formula.any((less, same)),
-            ">": self._all.both(-less, -same),
+            "<=": self._formula.any(less, same),
+            ">": self._formula.all(-less, -same),
             ">=": -less,
         }[sign]
 
     def _is_less(self, one: Text, two: Text) -> int:
         if (id(two), id(one)) in self._orders:
-            return self._all.both(-self._orders[id(two), id(one)], -one.is_same(two))
+            return self._formula.all(-self._orders[id(two), id(one)], -one.is_same(two))
         self._all.is_exact = False
         if (id(one), id(two)) not in self._orders:
             less = self._orders[id(one), id(two)] = self._formula.new()

@@ -45,11 +45,7 @@ from policy_router.cel.ast import (
     walk,
 )
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import (
-    MAX_ELEMENTS,
-    Program,
-    frame_of,
-)
+from policy_router.cel.evaluate import MAX_ELEMENTS, Program, frame_of
 from policy_router.cel.timestamps import Timestamp
 from policy_router.cel.vocabulary import MAX_ITEMS
 from policy_router.domain import Policy
@@ -122,7 +118,7 @@ class Conditions:
         within = self._truths.setdefault(
             Apply(BOOL, 0, 0, "#budget", (tree,)), (self.formula.new(), FALSE)
         )[0]
-        return self.formula.all((within, truths[0])), self.formula.all((within, truths[1]))
+        return self.formula.all(within, truths[0]), self.formula.all(within, truths[1])
 
     def may_run_out(self, tree: Node) -> bool:
         """Tell whether the loops of an expression can use its budget up."""
@@ -159,8 +155,8 @@ class Conditions:
         if node.path.startswith("variables."):
             return self._variable(node.path)
         seen = self.names.seen(self.policy, node.path)
-        true = self.formula.any([self.both(it.where, bool_of(it)) for it in seen])
-        false = self.formula.any([self.both(it.where, -bool_of(it)) for it in seen])
+        true = self.formula.any(*[self.formula.all(it.where, bool_of(it)) for it in seen])
+        false = self.formula.any(*[self.formula.all(it.where, -bool_of(it)) for it in seen])
         return true, false
 
     def _variable(self, path: str) -> Truths:
@@ -168,12 +164,8 @@ class Conditions:
         return self.tree(condition.tree, condition)
 
     def _present(self, path: str) -> Truths:
-        given = self.formula.any([it.where for it in self.names.seen(self.policy, path)])
+        given = self.formula.any(*[it.where for it in self.names.seen(self.policy, path)])
         return given, -given
-
-    def both(self, *literals: int) -> int:
-        """Return whether all of some literals hold."""
-        return self.formula.all(literals)
 
     def _applied(self, node: Apply) -> Truths:
         match node.function:
@@ -198,13 +190,13 @@ class Conditions:
         return self.left_open(node)
 
     def _joined(self, parts: Sequence[Truths]) -> Truths:
-        true = self.formula.all([it[0] for it in parts])
-        return true, self.formula.any([it[1] for it in parts])
+        true = self.formula.all(*[it[0] for it in parts])
+        return true, self.formula.any(*[it[1] for it in parts])
 
     def _choice(self, test: Truths, positive: Truths, negative: Truths) -> Truths:
         true, false = (
             self.formula.any(
-                (self.both(test[0], positive[side]), self.both(test[1], negative[side]))
+                self.formula.all(test[0], positive[side]), self.formula.all(test[1], negative[side])
             )
             for side in (0, 1)
         )
@@ -214,9 +206,9 @@ class Conditions:
         """Join cases: where two things hold, a third one tells whether it is true."""
         true, false = [], []
         for where, also, found in cases:
-            true.append(self.both(where, also, found))
-            false.append(self.both(where, also, -found))
-        return self.formula.any(true), self.formula.any(false)
+            true.append(self.formula.all(where, also, found))
+            false.append(self.formula.all(where, also, -found))
+        return self.formula.any(*true), self.formula.any(*false)
 
     def comparison(self, sign: str, one: Any, two: Any) -> int:
         """Return whether a comparison of two values, known or not, is true."""
@@ -322,7 +314,7 @@ class Conditions:
                 if guarded or node.path.startswith((ELEMENT, "target.")):
                     return node.path.startswith("target.") and not guarded
                 seen = self.names.seen(self.policy, node.path)
-                return self.formula.any([it.where for it in seen]) != TRUE
+                return self.formula.any(*[it.where for it in seen]) != TRUE
             case Loop():
                 return self.may_run_out(node) or any(map(fails, node.children()))
             case Apply():

@@ -150,7 +150,7 @@ class Names:
         if closed is None or not closed.drops or alone:
             return [Seen(given, term)]
         if isinstance(term, Text):
-            known = self.formula.any([term.equals(it) for it in (*closed.values, "")])
+            known = self.formula.any(*[term.equals(it) for it in (*closed.values, "")])
             return [Seen(known, term), Seen(-known, "")]
         return [Seen(given, self._apart(path, closed.values))]
 

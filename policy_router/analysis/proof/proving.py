@@ -8,13 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from policy_router.analysis.outcomes import Outcome, is_violated
-from policy_router.analysis.proof.asking import (
-    Answer,
-    Answered,
-    Asking,
-    Progress,
-    Question,
-)
+from policy_router.analysis.proof.asking import Answer, Answered, Asking, Progress, Question
 from policy_router.analysis.proof.comparing import Comparison, compare
 from policy_router.analysis.proof.sampling import Samples
 from policy_router.decision.request import moment
@@ -114,7 +108,7 @@ def _question(asking: Asking, assertion: Assertion) -> Question:
     for known, literal in walk.outcomes():
         fine = walk.about(condition, known)[side]
         where.setdefault(fine, []).append(literal)
-    broken = formula.any([formula.all((-fine, formula.any(it))) for fine, it in where.items()])
+    broken = formula.any(*[formula.all(-fine, formula.any(*it)) for fine, it in where.items()])
 
     def confirm(outcomes: Sequence[Outcome]) -> bool:
         return is_violated(assertion, outcomes[0])

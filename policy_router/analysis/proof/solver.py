@@ -79,7 +79,7 @@ class Formula:
         self.add(-where, -one, other)
         self.add(-where, one, -other)
 
-    def all(self, literals: Iterable[int]) -> int:
+    def all(self, *literals: int) -> int:
         """Return the conjunction of literals."""
         kept = set(literals)
         kept.discard(TRUE)
@@ -100,20 +100,20 @@ class Formula:
             self._gates[key] = found
         return found
 
-    def any(self, literals: Iterable[int]) -> int:
+    def any(self, *literals: int) -> int:
         """Return the disjunction of literals."""
-        return -self.all([-it for it in literals])
+        return -self.all(*[-it for it in literals])
 
     def equal(self, one: int, other: int) -> int:
         """Return whether two literals are alike."""
-        return self.any((self.all((one, other)), self.all((-one, -other))))
+        return self.any(self.all(one, other), self.all(-one, -other))
 
     def at_most_one(self, literals: Iterable[int]) -> None:
         """Let no two of some literals hold together."""
         before = FALSE
         for it in literals:
             self.add(-before, -it)
-            before = self.any((before, it))
+            before = self.any(before, it)
 
     def holds(self, assumed: Iterable[int]) -> bool | None:
         """Tell whether some literals can hold together; None where that was given up.

@@ -86,7 +86,7 @@ class Text:
         literal = self._derive(("==", word), word.__eq__) if self._derive else formula.new()
         self.words[word] = literal
         formula.add(-self._is_any, -literal)
-        self._is_any = formula.any((self._is_any, literal))
+        self._is_any = formula.any(self._is_any, literal)
         for question in self.questions.values():
             formula.add(-literal, question.literal if question.test(word) else -question.literal)
         for other, same in self._twins:
@@ -255,7 +255,7 @@ class Number:
                 return self.at_most(self._before(bound))
             case ">=":
                 return -self.at_most(self._before(bound))
-        equal = self._formula.all((self.at_most(bound), -self.at_most(self._before(bound))))
+        equal = self._formula.all(self.at_most(bound), -self.at_most(self._before(bound)))
         return equal if sign == "==" else -equal
 
     def _before(self, bound: Any) -> Any:
@@ -266,7 +266,7 @@ class Number:
         if self is other:
             return TRUE if sign in {"==", "<=", ">="} else FALSE
         less, more = self._orders(other)
-        equal = self._formula.all((-less, -more))
+        equal = self._formula.all(-less, -more)
         return {"<": less, ">": more, "<=": -more, ">=": -less, "==": equal, "!=": -equal}[sign]
 
     def _orders(self, other: Number) -> tuple[int, int]:
@@ -368,7 +368,7 @@ class Items:
         """Count what is in the list: its elements are at least so many."""
         self._formula.add(-literal, -self.size.at_most(0))
         self._formula.add(-literal, -self._before, -self.size.at_most(1))
-        self._before = self._formula.any((self._before, literal))
+        self._before = self._formula.any(self._before, literal)
 
     def has_text(self, text: Text) -> int:
         """Return whether a text that nobody knows is in it."""

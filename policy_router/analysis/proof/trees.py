@@ -148,8 +148,8 @@ def chosen(
     if one is None or two is None:
         return None
     return [
-        *((formula.all((test[0], where)), value) for where, value in one),
-        *((formula.all((test[1], where)), value) for where, value in two),
+        *((formula.all(test[0], where), value) for where, value in one),
+        *((formula.all(test[1], where), value) for where, value in two),
     ]
 
 

@@ -30,9 +30,7 @@ from policy_router.cel.ast import (
     Node,
     TableOf,
 )
-from policy_router.cel.evaluate import (
-    FAILURE,
-)
+from policy_router.cel.evaluate import FAILURE
 
 if TYPE_CHECKING:
     from policy_router.analysis.proof.conditions import Conditions
@@ -128,7 +126,7 @@ class ValuesOf:
                 hits = self._of_list(parts, number)
                 if hits is None:
                     return None
-                found += [(self._all.both(where, also, it), value) for it, value in hits]
+                found += [(self._formula.all(where, also, it), value) for it, value in hits]
         return found
 
     def _of_table(self, table: TableOf, keys: Values) -> Values:
@@ -136,7 +134,7 @@ class ValuesOf:
         for where, key in keys:
             if isinstance(key, Text):
                 found += [
-                    (self._all.both(where, key.equals(word)), it)
+                    (self._formula.all(where, key.equals(word)), it)
                     for word, it in table.values.items()
                 ]
             elif key in table.values:
@@ -163,9 +161,9 @@ class ValuesOf:
             if values is None:
                 return None
             there = self._all.comparison("==", number, place)
-            found += [(self._all.both(there, where), value) for where, value in values]
-            defined.append(self._formula.any([where for where, _ in values]))
-        return [(self._all.both(where, *defined), value) for where, value in found]
+            found += [(self._formula.all(there, where), value) for where, value in values]
+            defined.append(self._formula.any(*[where for where, _ in values]))
+        return [(self._formula.all(where, *defined), value) for where, value in found]
 
     def _derived(self, node: Apply) -> Values | None:
         """Return a value that follows from one name of the request."""
@@ -198,7 +196,7 @@ class ValuesOf:
         defined = self._formula.new() if self._all.may_fail(node) else TRUE
         dividends = self.of(node.arguments[0]) if node.function in {"/", "%"} else None
         if dividends is not None and is_safe(node):
-            defined = self._formula.any([where for where, _ in dividends])
+            defined = self._formula.any(*[where for where, _ in dividends])
         elif node.function in {"/", "%"}:
             divisors = self.of(node.arguments[1])
             for where, value in divisors or ():

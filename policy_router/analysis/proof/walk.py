@@ -198,19 +198,19 @@ class Walk:
         """Follow one rule, and return whether the walk goes on."""
         formula, rule = self.formula, ended.rule
         true, false = self._when[ended.number]
-        active = formula.all((ended.reached, true))
-        failed = formula.all((ended.reached, -true, -false))
+        active = formula.all(ended.reached, true)
+        failed = formula.all(ended.reached, -true, -false)
         if failed != FALSE:
             ended.refused[ReasonCode.EVALUATION_ERROR] = failed
         codes = self._propose(ended)
         rest = self._select(ended, active)
         self._plan(ended)
-        skipped = formula.all((ended.reached, false))
+        skipped = formula.all(ended.reached, false)
         if not rule.reject:
-            return formula.any((skipped, rest))
-        is_any = formula.any([*(it.proposed for it in ended.candidates), *codes.values()])
+            return formula.any(skipped, rest)
+        is_any = formula.any(*(it.proposed for it in ended.candidates), *codes.values())
         self._refuse(ended, rest, codes)
-        return formula.any((skipped, formula.all((rest, -is_any))))
+        return formula.any(skipped, formula.all(rest, -is_any))
 
     def _select(self, ended: Ended, active: int) -> int:
         """Select the first candidate that is admitted; return whether there is none."""
@@ -219,18 +219,18 @@ class Walk:
             return self._select_any(ended, active)
         rest, found = active, dict[Place, list[int]]()
         for it in ended.candidates:
-            admitted = formula.all((it.proposed, self.admitted(it.place, ended.rule)))
+            admitted = formula.all(it.proposed, self.admitted(it.place, ended.rule))
             if admitted != FALSE:
-                found.setdefault(it.place, []).append(formula.all((rest, admitted)))
-                rest = formula.all((rest, -admitted))
-        ended.selected = {place: formula.any(literals) for place, literals in found.items()}
+                found.setdefault(it.place, []).append(formula.all(rest, admitted))
+                rest = formula.all(rest, -admitted)
+        ended.selected = {place: formula.any(*literals) for place, literals in found.items()}
         return rest
 
     def _select_any(self, ended: Ended, active: int) -> int:
         """Select one of the candidates where their order is not known."""
         formula, admitted = self.formula, dict[Place, int]()
         for it in ended.candidates:
-            may = formula.all((active, it.proposed, self.admitted(it.place, ended.rule)))
+            may = formula.all(active, it.proposed, self.admitted(it.place, ended.rule))
             if may != FALSE:
                 admitted[it.place] = may
         for place, may in admitted.items():
@@ -238,9 +238,9 @@ class Walk:
             formula.add(-chosen, may)
             ended.selected[place] = chosen
         formula.at_most_one(ended.selected.values())
-        some = formula.any(admitted.values())
+        some = formula.any(*admitted.values())
         formula.add(-some, *ended.selected.values())
-        return formula.all((active, -some))
+        return formula.all(active, -some)
 
     # Step 2: what each level proposes.
 
@@ -287,12 +287,12 @@ class Walk:
                 also = self.formula.new()
                 numbers = [(also, 0.0)]
             for also, number in numbers:
-                proposed = self.formula.all((where, also))
+                proposed = self.formula.all(where, also)
                 kept.append(proposed)
                 rows.append((number, entry.position, Candidate(place, proposed)))
         rows.sort(key=lambda row: row[:2])
         ended.candidates += [candidate for _, _, candidate in rows]
-        return self.formula.any(kept)
+        return self.formula.any(*kept)
 
     def _numbers(self, rule: PrecedenceRule, entry: PoolEntry) -> list[tuple[int, float]] | None:
         """Return the numbers that put an entry in order, each with where; None if unknown."""
@@ -311,7 +311,7 @@ class Walk:
         model = Attribute(STRING, 0, 0, f"{rule.use.value}.model")
         provider = Attribute(STRING, 0, 0, f"{rule.use.value}.provider")
         no_model, no_provider = self.is_text(model, ""), self.is_text(provider, "")
-        asked = formula.any((-no_model, -no_provider))
+        asked = formula.any(-no_model, -no_provider)
         if self.policy.pool is None:
             return self._as_asked(ended, asked)
         meant = [
@@ -319,11 +319,11 @@ class Walk:
             for entry in self.policy.pool
         ]
         numbered = self._order(ended, meant)
-        some = formula.any([where for _, where in meant])
+        some = formula.any(*[where for _, where in meant])
         codes = {}
         if rule.order_by is not None:
-            codes[ReasonCode.EVALUATION_ERROR] = formula.all((some, -numbered))
-        none = formula.all((asked, -some))
+            codes[ReasonCode.EVALUATION_ERROR] = formula.all(some, -numbered)
+        none = formula.all(asked, -some)
         if rule.in_pool:
             return {**codes, ReasonCode.OUTSIDE_POOL: none}
         return {**codes, **self._as_asked(ended, none)}
@@ -335,12 +335,10 @@ class Walk:
         provider = Attribute(STRING, 0, 0, f"{level.value}.provider")
         names = [self.is_text(model, word) for word in self._words_of(entry) if word]
         at = self.same(provider, _provider(entry.provider))
-        at = formula.all((-no_provider, at))
+        at = formula.all(-no_provider, at)
         return formula.any(
-            (
-                formula.all((formula.any(names), formula.any((no_provider, at)))),
-                formula.all((no_model, at)),
-            )
+            formula.all(formula.any(*names), formula.any(no_provider, at)),
+            formula.all(no_model, at),
         )
 
     def _words_of(self, entry: PoolEntry) -> list[str]:
@@ -359,14 +357,14 @@ class Walk:
         model = Attribute(STRING, 0, 0, f"{level}.model")
         provider = Attribute(STRING, 0, 0, f"{level}.provider")
         no_model, no_provider = self.is_text(model, ""), self.is_text(provider, "")
-        named = formula.all((where, -no_model))
-        self._equal(ended, model, provider, formula.all((named, -no_provider)))
-        self._equal(ended, model, _provider(policy.provider), formula.all((named, no_provider)))
-        rest = formula.all((where, no_model))
+        named = formula.all(where, -no_model)
+        self._equal(ended, model, provider, formula.all(named, -no_provider))
+        self._equal(ended, model, _provider(policy.provider), formula.all(named, no_provider))
+        rest = formula.all(where, no_model)
         if policy.model and policy.provider:
-            own = formula.all((rest, self.is_text(provider, policy.provider)))
+            own = formula.all(rest, self.is_text(provider, policy.provider))
             self._equal(ended, literal(policy.model), literal(policy.provider), own)
-            rest = formula.all((rest, -own))
+            rest = formula.all(rest, -own)
         return {ReasonCode.INCOMPLETE: rest}
 
     def _equal(self, ended: Ended, model: Node, provider: Node, where: int) -> None:
@@ -376,15 +374,13 @@ class Walk:
             if isinstance(model, Literal) and model.value != entry.model:
                 continue
             equal = formula.all(
-                (
-                    self.same(model, literal(entry.model)),
-                    self.same(provider, _provider(entry.provider)),
-                )
+                self.same(model, literal(entry.model)),
+                self.same(provider, _provider(entry.provider)),
             )
-            here = formula.all((where, equal))
+            here = formula.all(where, equal)
             if here != FALSE:
                 ended.candidates.append(Candidate(self.place(entry, level), here))
-            where = formula.all((where, -equal))
+            where = formula.all(where, -equal)
         if where != FALSE:
             key = level, model, provider
             place = self._places.setdefault(key, Place.outside(model, provider, level))
@@ -404,7 +400,7 @@ class Walk:
         key = place, rule.in_pool
         found = self._admitted.get(key)
         if found is None:
-            found = self._admitted[key] = self.formula.all(self.guards(place, rule))
+            found = self._admitted[key] = self.formula.all(*self.guards(place, rule))
         return found
 
     def guards(self, place: Place, rule: PrecedenceRule) -> tuple[int, ...]:
@@ -426,10 +422,10 @@ class Walk:
             yield TRUE
         else:
             programs = self.prepared.allow(entry, place.level)
-            yield formula.all([self.conditions.tree(it.tree, entry.allow)[0] for it in programs])
+            yield formula.all(*[self.conditions.tree(it.tree, entry.allow)[0] for it in programs])
         yield formula.all(
-            [
-                formula.any((self.forbidden(rule, place)[1], -self.switches[rule.id]))
+            *[
+                formula.any(self.forbidden(rule, place)[1], -self.switches[rule.id])
                 for rule in self.policy.forbid
                 if rule.enforce
             ]
@@ -485,8 +481,8 @@ class Walk:
         for seen in self.names.seen(self.policy, "task.needs"):
             items = seen.value
             missing = [items.has(word) for word in [*items.words] if word not in entry.supports]
-            lacks.append(self.formula.all((seen.where, self.formula.any([*missing, items.other]))))
-        return self.formula.any(lacks)
+            lacks.append(self.formula.all(seen.where, self.formula.any(*missing, items.other)))
+        return self.formula.any(*lacks)
 
     def _holds(self, entry: PoolEntry) -> int:
         """Return whether the window of an entry holds the input and its own answer."""
@@ -496,10 +492,10 @@ class Walk:
         room = entry.context_window - (1 if own is None else own)
         held = [FALSE if room < 0 else -self.names.presence("task.input_tokens")]
         held += [
-            self.formula.all((it.where, it.value.at_most(room)))
+            self.formula.all(it.where, it.value.at_most(room))
             for it in self.names.seen(self.policy, "task.input_tokens")
         ]
-        return self.formula.any(held)
+        return self.formula.any(*held)
 
     # Step 6: refusals.
 
@@ -508,32 +504,32 @@ class Walk:
         formula = self.formula
         found: dict[ReasonCode, list[int]] = {}
         for code, where in codes.items():
-            found.setdefault(code, []).append(formula.all((rest, where)))
+            found.setdefault(code, []).append(formula.all(rest, where))
         first = rest
         for it in ended.candidates:
-            here = formula.all((first if ended.is_ordered else rest, it.proposed))
-            first = formula.all((first, -it.proposed))
+            here = formula.all(first if ended.is_ordered else rest, it.proposed)
+            first = formula.all(first, -it.proposed)
             if here != FALSE:
                 for code, literal_ in self._rejected(it.place, ended.rule):
-                    found.setdefault(code, []).append(formula.all((here, literal_)))
+                    found.setdefault(code, []).append(formula.all(here, literal_))
         for code, literals in found.items():
-            refused = formula.any(literals)
+            refused = formula.any(*literals)
             if not ended.is_ordered:  # any of the candidates may be the first
                 loose = formula.new()
                 formula.add(-loose, refused)
                 refused = loose
             earlier = ended.refused.get(code, FALSE)
-            ended.refused[code] = formula.any((earlier, refused))
+            ended.refused[code] = formula.any(earlier, refused)
         if not ended.is_ordered:
-            is_any = formula.any([it for literals in found.values() for it in literals])
+            is_any = formula.any(*[it for literals in found.values() for it in literals])
             formula.add(-is_any, *ended.refused.values())
 
     def _rejected(self, place: Place, rule: PrecedenceRule) -> Iterator[tuple[ReasonCode, int]]:
         passed = TRUE
         for code, guard in zip(_CODES, self.guards(place, rule), strict=True):
             if guard != TRUE:
-                yield code, self.formula.all((passed, -guard))
-                passed = self.formula.all((passed, guard))
+                yield code, self.formula.all(passed, -guard)
+                passed = self.formula.all(passed, guard)
 
     # Step 8: fallbacks.
 
@@ -549,14 +545,14 @@ class Walk:
                     found.setdefault(self.place(entry, rule.use), []).append(selected)
         if rule.falls_to_candidates:
             some = formula.any(
-                [it for place, it in ended.selected.items() if place.entry is not None]
+                *[it for place, it in ended.selected.items() if place.entry is not None]
             )
             for it in ended.candidates:
                 if it.place.entry is not None:
                     mine = ended.selected.get(it.place, FALSE)
-                    found.setdefault(it.place, []).append(formula.all((some, it.proposed, -mine)))
+                    found.setdefault(it.place, []).append(formula.all(some, it.proposed, -mine))
         for place, literals in found.items():
-            planned = formula.all((formula.any(literals), self.admitted(place, rule)))
+            planned = formula.all(formula.any(*literals), self.admitted(place, rule))
             if planned != FALSE:
                 ended.planned[place] = planned
 
@@ -570,11 +566,11 @@ class Walk:
         """Return whether two constants, or names of the request, are equal."""
         left, right = self.conditions.values(one), self.conditions.values(other)
         cases = [
-            self.formula.all((where, also, self.conditions.comparison("==", value, it)))
+            self.formula.all(where, also, self.conditions.comparison("==", value, it))
             for where, value in left or ()
             for also, it in right or ()
         ]
-        return self.formula.any(cases)
+        return self.formula.any(*cases)
 
     # What it comes to.
 

@@ -114,7 +114,7 @@ def model_request(api: str, asked: Asked, passes: Collection[str]) -> ModelReque
     )
 
 
-# What no client may say.
+# Fields that are refused.
 
 
 def _check_fields(fields: dict[str, Raw], passes: Collection[str]) -> None:

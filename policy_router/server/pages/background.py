@@ -15,9 +15,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from policy_router.server.helper import Task
 from policy_router.server.helpers import Helpers
 from policy_router.server.problems import Problem
+from policy_router.server.tasks import Task
 
 _MOST_KEPT: Final = 50
 _BUSY: Final = 429

@@ -26,8 +26,8 @@ from policy_router.server.auditing import Auditors
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.helpers import StayingHelper
 from policy_router.server.index import Index
-from policy_router.server.pages.decisions import Came, Row, came_of, in_thread, row_of
-from policy_router.server.pages.reader import Frame
+from policy_router.server.pages.decisions import Came, Row, came_of, row_of
+from policy_router.server.pages.reader import Frame, in_thread
 from policy_router.server.pages.rendering import HEADERS
 from policy_router.server.problems import Problem
 
@@ -101,8 +101,8 @@ class OneDecision:
         earlier: EarlierDecisions,
         staying: StayingHelper,
         *,
-        log: str | None,
-        index: Index | None,
+        log: str,
+        index: Index,
         clock: Clock,
     ) -> None:
         """Keep what the page needs.
@@ -153,7 +153,7 @@ class OneDecision:
         entry = next(it for it in entries if it.kind is Kind.DECISION)
         record = _record_of(entry)
         explained, problem = await self._explanation(decision_id, record, options.get("why_not"))
-        return self._frame.page(
+        return await self._frame.page(
             asked,
             "one_decision",
             "decisions",
@@ -209,7 +209,7 @@ class OneDecision:
         return Again(made.now, before, outcome_name(decision), rule, message)
 
     async def _tree(self, decision_id: str) -> Tree:
-        tree: Tree = await in_thread(_tree_of, self._known, decision_id)
+        tree: Tree = await in_thread(_tree_of, self._index, decision_id)
         return tree
 
     def _record(self, asked: Asked, entries: list[LogEntry]) -> Answer:
@@ -222,26 +222,20 @@ class OneDecision:
     async def _proof(self, asked: Asked, decision_id: str) -> Answer:
         """Hand out the proof that the line of the decision is in the log."""
         asked.options()
-        lines = await in_thread(self._known.lines_of, decision_id)
+        lines = await in_thread(self._index.lines_of, decision_id)
         if lines is None:
             detail = "a line of the decision is not in the log any more"
             raise Problem(404, "unknown_decision", detail)
         writer, line = lines[0]
         seq = LogEntry.from_json(line).seq
         try:
-            proof = await asyncio.to_thread(prove_line, self._log or "", writer, seq, line)
+            proof = await asyncio.to_thread(prove_line, self._log, writer, seq, line)
         except (LogError, NotWholeError) as problem:
             help_ = "`policy-router log checkpoint` signs what the log holds"
             raise Problem(409, "not_proved", problem.reason, help=help_) from None
         name = f'attachment; filename="{decision_id}.proof"'.encode()
         headers = (*HEADERS, _NO_STORE, (b"content-disposition", name))
         return Answer(proof.to_text().encode(), headers=headers, type=b"text/plain; charset=utf-8")
-
-    @property
-    def _known(self) -> Index:
-        if self._index is None:  # pragma: no cover - then there is no entry either
-            raise Problem(404, "no_log", "the service has no decision log")
-        return self._index
 
 
 def _record_of(entry: LogEntry) -> DecisionRecord:

@@ -188,9 +188,13 @@ def coloured_yaml(text: str) -> list[Markup]:
 
 def time_text(micros: int) -> Markup:
     """Return a time for a person, in UTC, with the exact one for programs."""
-    at = moment_of(micros)
-    exact = at.isoformat().replace("+00:00", "Z")
-    return Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>').format(exact, at)
+    text = Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>')
+    return text.format(exact_time(micros), moment_of(micros))
+
+
+def exact_time(micros: int) -> str:
+    """Return a time as RFC 3339 has it."""
+    return moment_of(micros).isoformat().replace("+00:00", "Z")
 
 
 def day_text(day: int) -> str:
@@ -230,6 +234,7 @@ FILTERS: Final[dict[str, Any]] = {
     "cel": coloured_cel,
     "yaml": coloured_yaml,
     "time": time_text,
+    "exact": exact_time,
     "day": day_text,
     "money": money,
     "count": count_text,
