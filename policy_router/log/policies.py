@@ -154,6 +154,11 @@ def written_files(policy: Policy) -> WrittenFiles:
     return WrittenFiles(_digest_of_files(files), files)
 
 
+def are_same_files(one: Policy, other: Policy) -> bool:
+    """Tell whether two policies are of the same rule files."""
+    return one.prepared(written_files).digest == other.prepared(written_files).digest
+
+
 def used_policy(
     policy: Policy, *, origin_commit: str | None = None, loaded_by: str | None = None
 ) -> UsedPolicy:

@@ -971,6 +971,7 @@ def test_the_three_answers_are_told_apart(signed: Path, tmp_path: Path, run: Run
         "unlogged": 0,
         "gaps": 0,
         "duplicate_ids": [],
+        "compared": None,
     }
     (policy,) = (signed / "policies").glob("*.json")
     policy.write_bytes(b"")
