@@ -19,7 +19,7 @@ from policy_router.server.index import Found, Index
 from policy_router.server.index_lines import ListedRecord
 from policy_router.server.index_questions import FILTERS, Counts
 from policy_router.server.pages.reader import Frame, in_thread
-from policy_router.server.pages.rendering import HEADERS, exact_time, query_text, redirect
+from policy_router.server.pages.rendering import CSV, download, exact_time, query_text, redirect
 from policy_router.server.problems import Problem
 
 _TIMES: Final = ("since", "until")
@@ -134,7 +134,7 @@ class Decisions:
 
     async def as_csv(self, asked: Asked) -> Answer:
         """Hand out what is shown, as a table."""
-        return await self._handed_out(asked, "decisions.csv", b"text/csv; charset=utf-8", _as_csv)
+        return await self._handed_out(asked, "decisions.csv", CSV, _as_csv)
 
     async def as_lines(self, asked: Asked) -> Answer:
         """Hand out what is shown, as the lines of the log."""
@@ -161,9 +161,7 @@ class Decisions:
                     raise BrokenOffError from None
 
         first = await page(None)
-        disposition = f'attachment; filename="{name}"'.encode()
-        headers = (*HEADERS, (b"content-disposition", disposition), (b"cache-control", b"no-store"))
-        return Answer(headers=headers, type=kind, pieces=pieces(first))
+        return download(name, kind, pieces=pieces(first))
 
     async def _found(
         self, wanted: Mapping[str, str], options: Mapping[str, str]

@@ -12,7 +12,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from msgspec import Struct
 
@@ -29,7 +28,7 @@ from policy_router.server.pages.background import Background, Work
 from policy_router.server.pages.decisions import Row, row_of
 from policy_router.server.pages.policies import Policies, Revision
 from policy_router.server.pages.reader import Frame, in_thread
-from policy_router.server.pages.rendering import HEADERS
+from policy_router.server.pages.rendering import CSV, download, query_text
 from policy_router.server.problems import Problem
 from policy_router.server.tasks import Task
 
@@ -105,7 +104,7 @@ class Reports:
             "spend",
             "spend",
             work=work,
-            address=_address("/pages/spend", options),
+            address=f"/pages/spend{query_text(options)}",
             options=options,
             by=SPENT_BY,
             rows=rows,
@@ -131,9 +130,7 @@ class Reports:
         table.writerow([rows, *map(safe_cell, pivot["columns"]), "total_usd"])
         for name, cells, total in pivot["rows"]:
             table.writerow([safe_cell(name), *(f"{it:.6f}" for it in cells), f"{total:.6f}"])
-        head = (b"content-disposition", b'attachment; filename="spend.csv"')
-        headers = (*HEADERS, head, (b"cache-control", b"no-store"))
-        return Answer(out.getvalue().encode(), headers=headers, type=b"text/csv; charset=utf-8")
+        return download("spend.csv", CSV, out.getvalue().encode())
 
     async def compliance(self, asked: Asked) -> Answer:
         """Show whether what ran kept to the rules, and what changed them."""
@@ -150,7 +147,7 @@ class Reports:
             "compliance",
             "compliance",
             work=work,
-            address=_address("/pages/compliance", options),
+            address=f"/pages/compliance{query_text(options)}",
             options=options,
             revisions=revisions,
             day=AFTER_A_CHANGE,
@@ -169,7 +166,9 @@ class Reports:
         since, until = self._window(options)
         title = {"since": options.get("since", ""), "until": options.get("until", "")}
         turn = int(self._clock().timestamp()) // _FRESH_SECONDS
-        task = Task(what, log=self._log, since=since, until=until, changes=changes)
+        task = Task(
+            what, log=self._log, since=since, until=until, index=self._index.path, changes=changes
+        )
         return self._background.once(f"{what} {title} {turn}", task, title)
 
 
@@ -185,10 +184,6 @@ def _chosen(options: Mapping[str, str]) -> tuple[str, str]:
             reason = f"one of {', '.join(SPENT_BY)} is wanted"
             raise Problem(400, "bad_query", reason, path=name)
     return chosen
-
-
-def _address(page: str, options: Mapping[str, str]) -> str:
-    return f"{page}?{urlencode(options)}" if options else page
 
 
 def _dollars(counts: Mapping[str, int]) -> float:
