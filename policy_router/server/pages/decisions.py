@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from policy_router.files.clock import Clock
 from policy_router.log.entry import Execution
+from policy_router.log.report.log_report import safe_cell
 from policy_router.server.asking import Answer, Asked, BrokenOffError
 from policy_router.server.auditing import time_of
 from policy_router.server.index import Found, Index
@@ -284,16 +285,11 @@ def _bars(counts: Counts) -> tuple[_Bar, ...]:
     return tuple(made)
 
 
-_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
-
-
 def _as_csv(lines: tuple[bytes, ...]) -> bytes:
     return b"".join(_as_csv_row(_ROWS.decode(line).cells) for line in lines)
 
 
 def _as_csv_row(cells: tuple[str, ...]) -> bytes:
-    """Return a row; what a spreadsheet would take for a formula is a text for it."""
-    safe = [f"'{cell}" if cell.startswith(_FORMULAS) else cell for cell in cells]
     out = io.StringIO()
-    csv.writer(out).writerow(safe)
+    csv.writer(out).writerow(map(safe_cell, cells))
     return out.getvalue().encode()

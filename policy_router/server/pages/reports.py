@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +44,6 @@ _CAUSES: Final = {
 _LOW_USD: Final = 2.0
 _MOST_CHANGES: Final = 5
 _MOST_COLUMNS: Final = 12
-_FRESH_SECONDS: Final = 300
 _AT: Final = re.compile(r" at ([^()]+)\)?$")
 
 
@@ -121,7 +121,7 @@ class Reports:
         """Hand out the table of the page."""
         options = _options(asked, "rows", "columns")
         rows, columns = _chosen(options)
-        work = self._counted("spend", options)
+        work = self._counted("spend", options, seconds=math.inf)  # what the page shows
         if work.report is None:
             raise Problem(503, "not_counted", "this is not counted yet: look at the page first")
         pivot = _pivot(work.report["rows"], rows, columns)
@@ -161,15 +161,14 @@ class Reports:
         )
 
     def _counted(
-        self, what: str, options: Mapping[str, str], changes: tuple[Changed, ...] = ()
+        self, what: str, options: Mapping[str, str], changes: tuple[Changed, ...] = (), **named: Any
     ) -> Work:
         since, until = self._window(options)
-        title = {"since": options.get("since", ""), "until": options.get("until", "")}
-        turn = int(self._clock().timestamp()) // _FRESH_SECONDS
+        title = {name: options.get(name, "") for name in ("since", "until")}
         task = Task(
             what, log=self._log, since=since, until=until, index=self._index.path, changes=changes
         )
-        return self._background.once(f"{what} {title} {turn}", task, title)
+        return self._background.once(f"{what} {title}", task, title, **named)
 
 
 def _options(asked: Asked, *more: str) -> dict[str, str]:
