@@ -102,17 +102,17 @@ def affected(index: Index, changed: Changed) -> Affected | None:
         changed: the change.
 
     Returns:
-        How many decisions that are; None where the rules before are not kept.
+        How many decisions that are; None where the rules or the decisions cannot be read.
     """
-    try:
-        policy = PolicyStore(index.folder).load(changed.before)
-    except RecordError:
-        return None
     window = {"since": changed.time, "until": changed.time + AFTER_A_CHANGE}
     wanted = {"policy": changed.after}
     lines = index.find(wanted, **window, limit=MOST_AFFECTED, cursor=None).lines
-    entries = (LogEntry.from_json(line) for line in lines)
-    records = [it.decision_record for it in entries if it.purpose != ACCESS]
+    try:
+        policy = PolicyStore(index.folder).load(changed.before)
+        entries = [LogEntry.from_json(line) for line in lines]
+        records = [it.decision_record for it in entries if it.purpose != ACCESS]
+    except RecordError:
+        return None
     flips = sum(_is_other(policy, record) for record in records)
     return Affected(len(records), flips, is_cut=len(lines) == MOST_AFFECTED)
 

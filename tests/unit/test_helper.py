@@ -232,3 +232,16 @@ def test_a_process_that_helps_says_progress_reports_and_problems(folder: Path) -
     ]
     assert any("progress" in it for it in said)
     assert next(it for it in said if "problem" in it)["problem"]["code"] == "log_unavailable"
+
+
+@pytest.mark.slow
+def test_a_process_that_does_one_thing_ends_after_it() -> None:
+    command = [sys.executable, "-m", "policy_router.server.helper"]
+    task = msgspec.json.encode(Task("check", 40, 2048, text=RULES)) + b"\n"
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as made:  # noqa: S603 - ours
+        assert made.stdin is not None
+        assert made.stdout is not None
+        made.stdin.write(task)
+        made.stdin.flush()
+        assert json.loads(made.stdout.read())["report"]["errors"] == 0
+        assert made.wait(40) == 0

@@ -38,7 +38,6 @@ _TITLES: Final = {
     "policy": "Policy",
 }
 _SHOWN: Final = 8
-_WINDOWS: Final = (("1h", "hour"), ("24h", "day"), ("7d", "week"), ("30d", "month"))
 COLUMNS: Final = (
     *("time", "id", "outcome", "entry", "model", "provider", "level", "rule", "code"),
     *("caller", "team", "kind", "parent", "policy", "revision"),
@@ -129,7 +128,6 @@ class Decisions:
             filters={key: given[key] for key in (*FILTERS, *_TIMES) if key in given},
             facets=_facets(counts, wanted),
             titles=_TITLES,
-            windows=_WINDOWS,
             bars=_bars(counts),
         )
 
