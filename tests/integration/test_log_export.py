@@ -335,7 +335,7 @@ def test_lines_that_take_much_memory_are_exported_too(
     audit: tuple[Path, Planted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, planted = audit
-    monkeypatch.setitem(arrow._FRUGAL, "memory_limit", "2MB")
+    monkeypatch.setitem(arrow.FRUGAL, "memory_limit", "2MB")
     exported = export_log(folder, tmp_path / "made", "duckdb")
     assert exported.lines == planted.lines
     with duckdb.connect(str(tmp_path / "made"), read_only=True) as made:

@@ -14,7 +14,8 @@ from policy_router.log.export.views import statements
 EXTRA: Final = "export"
 GROUP_ROWS: Final = 8_000
 """How many rows a group has, about."""
-_FRUGAL: Final[dict[str, Any]] = {"memory_limit": "64MB", "threads": 1}
+FRUGAL: Final[dict[str, Any]] = {"memory_limit": "64MB", "threads": 1}
+"""How DuckDB is to make a database, if that does."""
 
 
 class ParquetFiles:
@@ -90,7 +91,7 @@ class DuckDatabase:
         self._files.close()
         try:
             try:
-                self._make(_FRUGAL)
+                self._make(FRUGAL)
             except self._duckdb.OutOfMemoryException:  # many lines are very long
                 self._path.unlink()
                 self._make({})
