@@ -321,6 +321,23 @@ def test_an_entry_with_several_numbers_is_put_in_order_by_each_of_them() -> None
         assert asking.formula.holds((chosen, is_kind)) is True
 
 
+@pytest.mark.parametrize(
+    ("order", "is_last"),
+    [
+        ("bucket(target.name, caller.id)", True),
+        ("task.index", True),
+        ("1 / parent.depth", False),
+        ("facts.share * facts.share", False),
+    ],
+)
+def test_an_entry_that_always_has_a_number_is_never_left_out(order: str, *, is_last: bool) -> None:
+    pool = [{"name": it, "model": it, "pick": "true"} for it in ("a", "b")]
+    rules = [{"use": "pool", "order_by": order}, {"id": "rest", "use": "config"}]
+    asking = Asking([loads(json.dumps({**BASE, "pool": pool, "precedence": rules}))], now=NOW)
+    rest = asking.walks[0].rules[1].reached
+    assert asking.formula.holds((rest,)) is not is_last
+
+
 @pytest.mark.stress
 def test_of_two_policies_one_may_use_the_budget_of_a_decision_up() -> None:
     loops = [f'task.labels.exists(x, x == target.name + "{it}")' for it in range(10)]

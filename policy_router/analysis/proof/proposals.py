@@ -9,8 +9,8 @@ from policy_router.analysis.proof.conditions import Conditions
 from policy_router.analysis.proof.names import text_name
 from policy_router.analysis.proof.places import Place, Places, provider_of, wished
 from policy_router.analysis.proof.solver import FALSE, TRUE
-from policy_router.analysis.proof.terms import Number, Text
-from policy_router.cel.ast import Literal, Node
+from policy_router.analysis.proof.terms import Number
+from policy_router.cel.ast import INT, Literal, Node
 from policy_router.cel.evaluate import Program
 from policy_router.cel.simplify import literal
 from policy_router.decision.prepared import Prepared
@@ -85,28 +85,27 @@ class Proposals:
         """Propose entries in order; an entry without a number in the order is left out."""
         rows, is_ordered = list[tuple[float, int, Candidate]](), True
         for entry, where in entries:
-            if where == FALSE:
-                continue
-            place, numbers = self._places.of(entry, rule.use), self._numbers(rule, entry)
-            if numbers is None:
-                is_ordered, numbers = False, [(self._formula.new(), 0.0)]
-            for also, number in numbers:
+            for also, number in self._numbers(rule, entry) if where != FALSE else ():
                 proposed = self._formula.all(where, also)
-                rows.append((number, entry.position, Candidate(place, proposed)))
+                candidate = Candidate(self._places.of(entry, rule.use), proposed)
+                rows.append((number or 0.0, entry.position, candidate))
+                is_ordered = is_ordered and number is not None
         rows.sort(key=lambda row: row[:2])
         return Proposal(tuple(it for _, _, it in rows), is_ordered=is_ordered)
 
-    def _numbers(self, rule: PrecedenceRule, entry: PoolEntry) -> list[tuple[int, float]] | None:
-        """Return the numbers that put an entry in order, each with where; None if unknown."""
+    def _numbers(self, rule: PrecedenceRule, entry: PoolEntry) -> list[tuple[int, float | None]]:
+        """Return the numbers that put an entry in order, each with where; None for an unknown."""
         if rule.order_by is None:
             return [(TRUE, 0.0)]
         found = self._prepared.order(rule.order_by, entry, rule.use)
         if not isinstance(found, Program):
             return [] if found is None else [(TRUE, found)]
-        values = self._conditions.values_of(found.tree, rule.order_by)
-        if values is None or any(isinstance(value, Number | Text) for _, value in values):
-            return None
-        return [(where, value) for where, value in values if value == value]  # noqa: PLR0124 - a NaN is no number
+        tree, known = found.tree, self._conditions
+        values = known.values_of(tree, rule.order_by)
+        if values is None:
+            may_lack = tree.type != INT or known.may_fail(tree) or known.may_run_out(tree)
+            return [(self._formula.new() if may_lack else TRUE, None)]
+        return [(where, None if isinstance(it, Number) else it) for where, it in values if it == it]  # noqa: PLR0124 - a NaN is no number
 
     def _wished(self, rule: PrecedenceRule) -> Proposal:
         formula, pool = self._formula, self._policy.pool
