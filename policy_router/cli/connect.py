@@ -1,4 +1,4 @@
-"""The command ``connect``: writes into the settings of a host that a policy decides."""
+"""The command ``connect``: puts a policy into the settings of an agent's host."""
 
 from __future__ import annotations
 
