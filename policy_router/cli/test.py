@@ -48,13 +48,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", "--only", metavar="TEXT", help="only tests with this in the name")
     parser.add_argument("--fail-fast", action="store_true", help="stop after the first failure")
     parser.add_argument(
-        "--coverage", action="store_true", help="say what of the policies no test looks at"
+        "--coverage", action="store_true", help="list what of the policies no test covers"
     )
     parser.add_argument(
         "--threshold",
         metavar="N",
         type=_percentage,
-        help="with coverage: fail where less than N percent of a policy are looked at",
+        help="with --coverage: fail if less than N percent of a policy is covered",
     )
     parser.add_argument(
         "--mutate",
@@ -70,7 +70,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="with --mutate: ask for a request that shows each of these changes",
     )
     parser.add_argument(
-        "--seed", metavar="N", type=number, default=1, help="with --mutate: of the choice of N"
+        "--seed",
+        metavar="N",
+        type=number,
+        default=1,
+        help="with --mutate N: the seed by which the N changes are chosen; default: 1",
     )
     parser.add_argument(
         "--workers",
@@ -81,12 +85,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         metavar="FILE",
-        help="with --mutate: keep in FILE what was tried, and go on from there",
+        help="with --mutate: store results in FILE, and continue from it",
     )
     parser.add_argument(
         "--suggest",
         action="store_true",
-        help="print tests for what no test looks at, with today's decisions to confirm",
+        help="print tests for what no test covers, with today's decisions to confirm",
     )
     _add_new(parser)
     add_format(parser, "junit", "github")
@@ -100,7 +104,7 @@ def _add_new(parser: argparse.ArgumentParser) -> None:
         " or that a decision of --log would be",
     )
     parser.add_argument("--log", metavar="DIR", help=f"for --new: {LOG}")
-    add_now(parser, "for --new: time of the decision")
+    add_now(parser, "for --new, --suggest and --prove: time of the decision")
 
 
 def run(options: argparse.Namespace) -> int:

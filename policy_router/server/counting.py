@@ -1,4 +1,4 @@
-"""What the pages of money and of rules count over a log: several passes, with one progress."""
+"""Counts over a log for the pages of money and rules: several passes, with one progress."""
 
 from __future__ import annotations
 

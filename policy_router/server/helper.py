@@ -1,4 +1,4 @@
-"""A helper process: it does what would slow down those who decide.
+"""A helper process: it does work that would slow down the workers.
 
 Its first line of input is what to do; the end of its input is its own, too. It prints JSON, one
 object a line: progress, and at last a report or a problem. With ``--stays`` it does what each line

@@ -1,6 +1,6 @@
 """An index beside a log: what answers by id, time, caller, outcome and model.
 
-It is made of the log, by a process of its own that follows the log, and made anew whenever it does
+It is made of the log, by a process of its own that follows the log, and made again whenever it does
 not fit: nothing else is in it, and nothing that verifies a log looks at it. What is answered is
 always read from the log's own lines.
 
@@ -299,5 +299,5 @@ def _places(base: sqlite3.Connection, which: str, *values: str) -> list[Place]:
 
 def _read_cursor(cursor: str) -> list[int]:
     if not _CURSOR.fullmatch(cursor):
-        raise ValueError("the cursor is none of an answer before")
+        raise ValueError("the cursor is not from an earlier answer")
     return [int(number) for number in cursor.split(".")]

@@ -1,4 +1,4 @@
-"""What a helper does for those who decide: checks, explanations, and all that reads the log."""
+"""The work of helper processes: checks, explanations, and everything that reads the log."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ async def in_thread(ask: Any, *values: Any, **named: Any) -> Any:
         return await asyncio.to_thread(ask, *values, **named)
     except LogError as problem:
         detail = f"the log cannot be searched: {problem.reason}"
-        help_ = "an index is made anew after a start: load the page again in a moment"
+        help_ = "the index is made again after a start: load the page again in a moment"
         raise Problem(503, "index_unavailable", detail, help=help_) from None
     except ValueError as problem:
         raise Problem(400, "bad_query", str(problem), path="cursor") from None
