@@ -19,6 +19,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from msgspec import UNSET
 
 from tests.integration.test_service import POLICY
 from tests.support.commands import in_this_process, write
@@ -224,6 +225,75 @@ def test_a_parent_is_only_its_own_caller_s(service: Service, tokens: dict[str, s
     refused = ada.post("/v1/decide", json={"task": {"model": "gpt"}}).json()["decision_id"]
     header = {"policy-router-parent": refused}
     assert problem(ada.post("/v1/decide", json={}, headers=header))["code"] == "not_verified"
+
+
+MARKS: Final = {"policy-router-session": "s-1", "policy-router-tags": "project:a, \u00fc,"}
+BODIES: Final = {
+    "decide": {},
+    "decide/batch": {"requests": [{}, {}]},
+    "plan": {"goal": "x"},
+    "../access/v1/evaluation": {
+        "subject": {"type": "agent", "id": "ada"},
+        "action": {"name": "use"},
+        "resource": {"type": "model", "id": "small"},
+    },
+}
+"""Requests that are decided, by their paths."""
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_the_log_has_the_session_and_the_tags_that_a_host_states(
+    folder: Path, service: Service, tokens: dict[str, str], path: str
+) -> None:
+    client = service.client(tokens["host"])
+    headers = {name.encode(): it.encode() for name, it in MARKS.items()}
+    before = len(lines_of(folder / "log"))
+    address = f"/v1/{path}" if path[0] != "." else path[2:]
+    for given in ({}, headers):
+        answer = client.post(address, json=BODIES[path], headers=given)
+        assert answer.status_code == 200, answer.text
+    new = [it.entry for it in lines_of(folder / "log")[before:] if it.entry.record]
+    plain, marked = new[: len(new) // 2], new[len(new) // 2 :]
+    assert {(it.session, it.tags) for it in plain} == {(UNSET, UNSET)}
+    assert {(it.session, it.tags) for it in marked} == {("s-1", ("project:a", "\u00fc"))}
+
+
+@pytest.mark.parametrize("name", MARKS)
+@pytest.mark.parametrize("path", BODIES)
+def test_an_agent_states_neither_session_nor_tags(
+    service: Service, tokens: dict[str, str], name: str, path: str
+) -> None:
+    address = f"/v1/{path}" if path[0] != "." else path[2:]
+    answer = service.client(tokens["agent"]).post(
+        address, json=BODIES[path], headers={name: "project:a"}
+    )
+    assert '"not_verified"' in answer.text
+    assert f'"{name}"' in answer.text
+    assert "decision_id" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("session", b""),
+        ("session", b"s" * 201),
+        ("session", "\u00fc".encode()),
+        ("tags", b"a\tb"),
+        ("tags", b"\xff"),
+        ("tags", b"a" * 101),
+        ("tags", b"1,2,3,4,5,6,7,8,9"),
+    ],
+)
+def test_a_session_or_tag_that_no_line_can_have_is_refused(
+    service: Service, tokens: dict[str, str], name: str, value: bytes
+) -> None:
+    headers = {f"policy-router-{name}".encode(): value}
+    said = problem(service.client(tokens["host"]).post("/v1/decide", json={}, headers=headers))
+    assert (said["status"], said["code"]) == (400, "bad_header")
+    assert said["path"] == f"policy-router-{name}"
+    twice = [(f"policy-router-{name}", "a"), (f"policy-router-{name}", "b")]
+    answer = service.client(tokens["host"]).post("/v1/decide", json={}, headers=twice)
+    assert problem(answer)["detail"] == "the header is given twice"
 
 
 def test_a_host_states_what_it_has_verified(service: Service, tokens: dict[str, str]) -> None:
