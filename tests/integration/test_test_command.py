@@ -46,7 +46,7 @@ def test_a_line_a_file_and_for_a_failure_what_differs_and_why(run: Run) -> None:
         "acme_test.yaml: 1 passed, 1 failed, 1 skipped",
         "",
         "  failed writing, too",
-        "    acme_test.yaml:5:11",
+        "    acme_test.yaml:7:21",
         "    entry: expected `large`, found `small`",
         "    warnings: expected [`outranked`], found []",
     ]
