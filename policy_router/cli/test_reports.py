@@ -117,8 +117,6 @@ def _lines(result: SuiteResult, paint: Paint | None, options: argparse.Namespace
         elif options.verbose or (each.status is _SKIPPED and not options.quiet):
             reason = f": {printable(each.test.skip)}" if each.test.skip else ""
             yield from _wrapped(f"  {each.status} {printable(each.test.name)}{reason}")
-    if counts[_FAILED]:
-        yield ""
 
 
 def _counts(counts: dict[PolicyTestStatus, int], paint: Paint | None) -> str:
@@ -141,6 +139,7 @@ def _failure(result: SuiteResult, each: PolicyTestResult, paint: Paint | None) -
     for line in page.splitlines():
         start = " " * (10 + len(line) - len(line.lstrip()))
         yield from _wrapped(f"      {line}", start) if line else ("",)
+    yield ""
 
 
 def _painted(text: str, role: str, paint: Paint | None) -> str:
