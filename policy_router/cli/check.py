@@ -1,4 +1,4 @@
-"""The command ``check``: what is wrong with policies, and what this machine lacks for them."""
+"""The command ``check``: finds problems of policies, and keys that are missing here."""
 
 from __future__ import annotations
 

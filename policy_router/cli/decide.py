@@ -1,4 +1,4 @@
-"""The command ``decide``: what tasks run on."""
+"""The command ``decide``: decides the targets of tasks."""
 
 from __future__ import annotations
 

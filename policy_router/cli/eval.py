@@ -1,4 +1,4 @@
-"""The command ``eval``: what one condition comes to, with the values under it."""
+"""The command ``eval``: the value of one condition, with the values of its parts."""
 
 from __future__ import annotations
 

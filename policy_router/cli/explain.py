@@ -1,4 +1,4 @@
-"""The command ``explain``: why a task runs on what it does, and what a diagnostic means."""
+"""The command ``explain``: the reasons of a decision, or the page of a diagnostic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``replay``: a log made again under its own policies, or by another policy."""
+"""The command ``replay``: repeats the decisions of a log by their own or another policy."""
 
 from __future__ import annotations
 

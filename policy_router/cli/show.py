@@ -1,4 +1,4 @@
-"""The command ``show``: a policy as it decides, of however many files it is made."""
+"""The command ``show``: prints a policy of any number of files as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees: streams, colours, tables."""
+"""Output for people: streams, colours, tables."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Lines:
         self._shown = 0
 
     def put(self, key: int, text: str, role: str) -> None:
-        """Write a line anew; it is seen on a terminal alone."""
+        """Replace the current line; only a terminal shows it."""
         if self._is_live and not self._is_quiet:
             self._live[key] = self._paint(text, role) if self._paint else text
             self._draw("")

@@ -35,6 +35,8 @@ ADAPTERS = {
 }
 """The modules of ``policy_router.hosts`` that a host's tests must cover; a recipe has none."""
 
+_MEASURED = "[run]\nbranch = true\npatch = subprocess\nsigterm = true\n"
+"""How coverage measures: a proxy runs in a process of its own, which a signal ends."""
 _HEAD = ("host", "version", "lines", "tests", "coverage", "seconds")
 _SWITCHES = {
     "CREWAI_DISABLE_TELEMETRY": "true",
@@ -196,7 +198,8 @@ def test(host: Host, options: list[str]) -> Outcome:
     """Run the tests of a host."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder, "report.xml")
+        report, settings = Path(folder, "report.xml"), Path(folder, "coverage.ini")
+        settings.write_text(_MEASURED, encoding="utf-8")
         command = [str(host.python), "-m", "pytest", "-q", str(host.tests), *options]
         command += [
             "-p",
@@ -206,7 +209,8 @@ def test(host: Host, options: list[str]) -> Outcome:
             "filterwarnings=default",
         ]
         command += [f"--cov=policy_router.hosts.{it}" for it in host.modules]
-        command += ["--cov-branch", "--cov-config=", "--cov-report=term"] if host.modules else []
+        if host.modules:
+            command += [f"--cov-config={settings}", "--cov-report=term"]
         done = subprocess.run(
             command,
             check=False,

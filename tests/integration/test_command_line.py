@@ -710,6 +710,8 @@ def test_a_misspelt_command_gets_a_suggestion(run: Run) -> None:
     assert run("chekc", "policy.yaml").err.endswith("; did you mean `check`?\n")
     assert run("log", "stat", "log").err.endswith("; did you mean `stats`?\n")
     assert run("check", "policy.yaml", "--format", "jsn").err.endswith("; did you mean `json`?\n")
+    assert run().err.endswith("; policy-router --help lists them\n")
+    assert run("log").err.endswith("; policy-router log --help lists them\n")
     assert "did you mean" not in run("frobnicate").err
 
 

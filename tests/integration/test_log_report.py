@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -477,6 +478,17 @@ def test_no_cell_is_a_command_to_a_terminal(tmp_path: Path, run: Run) -> None:
     assert "'\uff1d1+1,\ufffd]0;t\ufffd\ufffda\ufffdb,1," in out
     assert "\n-,-,1," in out
     assert "'\uff1d1+1" in run("log", "ls", "log", "--format", "csv").out
+
+
+def test_a_row_of_many_names_goes_on_below(audit: tuple[Path, Planted], run: Run) -> None:
+    by = "team,model,rule,entry,provider,month"
+    out = run("log", "report", "spend", str(audit[0]), "--by", by, "--top", "2").out
+    report = log_report(audit[0], "spend", by=by.split(","))
+    head, *rows = [" / ".join(it) for it in (report.columns, *(row.key for row in report.rows[:2]))]
+    table = out.split("\n\n")[1]
+    texts = re.sub(r"\n  ", " ", re.sub(r"(?m)   +\S.*$", "", table))
+    assert [re.sub(" +", " ", it) for it in texts.splitlines()[:3]] == [head, *rows]
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_a_program_gets_whole_numbers(audit: tuple[Path, Planted], run: Run) -> None:

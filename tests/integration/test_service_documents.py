@@ -18,7 +18,7 @@ import yaml
 from policy_router.server.openapi import OPERATIONS
 from policy_router.server.settings import Claims, Issuer, Settings, Tls, settings_of
 from tests.integration.test_service import POLICY
-from tests.support.commands import ROOT, in_process_of_its_own, write
+from tests.support.commands import ROOT, in_process_of_its_own, in_this_process, write
 from tests.support.scripted import ScriptedProvider, completion
 from tests.support.service import Service
 
@@ -50,7 +50,7 @@ def test_the_page_knows_every_setting(kind: type[Settings | Issuer | Claims | Tl
 
 @pytest.mark.parametrize("command", ["serve", "token new"])
 def test_the_page_knows_every_option(command: str, tmp_path: Path) -> None:
-    ran = in_process_of_its_own(*command.split(), "--help", cwd=tmp_path)
+    ran = in_this_process(*command.split(), "--help", cwd=tmp_path)
     options = set(re.findall(r"--[a-z-]+", ran.out)) - {"--help", "--verbose", "--quiet"}
     assert [option for option in sorted(options) if option not in SERVICE] == []
 
@@ -147,6 +147,18 @@ def test_the_command_line_starts_without_the_service(tmp_path: Path) -> None:
     assert ran.code == 0
     shape: dict[str, Any] = json.loads(ran.out)
     assert shape["$id"] == "urn:policy-router:schema:serve:v1"
+
+
+@pytest.mark.slow
+def test_the_report_of_the_page_is_taken(tmp_path: Path) -> None:
+    write(tmp_path, policy_yaml=POLICY)
+    (shown,) = (block for block in blocks(SERVICE, "sh") if "/v1/executions" in block)
+    report = json.loads(shlex.split(shown)[-1])
+    with Service(tmp_path, "--log", "log") as service:
+        client = service.client()
+        decided = client.post("/v1/decide", json={}).json()["decision_id"]
+        answer = client.post("/v1/executions", json={**report, "decision_id": decided})
+    assert answer.json() == {"decision_id": decided, "attempt": report["attempt"]}
 
 
 @pytest.mark.slow

@@ -14,11 +14,13 @@ from policy_router.analysis.proof.failing import Failing
 from policy_router.analysis.proof.guards import Guards
 from policy_router.analysis.proof.loops import Loops
 from policy_router.analysis.proof.proposals import Proposals
+from policy_router.analysis.proof.reaching import Reaching
 from policy_router.analysis.proof.solver import FALSE, TRUE
 from policy_router.analysis.proof.terms import Items, Number, Text
 from policy_router.analysis.proof.walk import Walk
 from policy_router.analysis.proof.wishes import Wishes
 from tests.support.proofs import Found, check_decisions, check_never, made, maker_of
+from tests.support.questions import check_all_questions
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(300)]
 
@@ -101,6 +103,12 @@ FAULTS: dict[str, tuple[type, str, Any]] = {
 }
 
 
+FAULTS_OF_QUESTIONS: dict[str, tuple[type, str, Any]] = {
+    "no number puts an entry in order": (Proposals, "_numbers", lambda *_: [(TRUE, 0.0)]),
+    "no entry has a fallback": (Reaching, "_planned", lambda *_: FALSE),
+}
+
+
 def _found_by(first: int, last: int) -> set[int]:
     """Return which checks find something wrong."""
     decided, happened = Found(), Found()
@@ -130,3 +138,15 @@ def test_a_planted_mistake_is_found(name: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_without_a_mistake_nothing_is_found() -> None:
     assert _found_by(0, 12) == set()
+
+
+@pytest.mark.parametrize("name", FAULTS_OF_QUESTIONS)
+def test_a_mistake_in_what_is_asked_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, method, fault = FAULTS_OF_QUESTIONS[name]
+    monkeypatch.setattr(kind, method, fault)
+    wrong: list[str] = []
+    for seed in range(40):
+        check_all_questions(seed, 10, wrong)
+        if wrong:
+            return
+    pytest.fail("it is not found")

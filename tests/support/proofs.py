@@ -88,7 +88,7 @@ def check_decisions(policy: Policy, requests: Iterable[Plain], found: Found) -> 
         except RequestError:
             continue
         found.decisions += 1
-        pins = [*asking.switches, *pinned(asking, outcome.evaluation)]
+        pins = [*asking.switches, *pinned(asking, outcome)]
         _check_outcome(asking, outcome, pins, found)
         pins += pinned_pieces(walk, outcome.evaluation)
         _check_others(asking, outcome, pins, found)

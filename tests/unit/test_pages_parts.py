@@ -194,6 +194,20 @@ def test_work_goes_on_in_the_background_and_says_why_it_cannot(tmp_path: Path) -
             background.find(name)
 
 
+def test_work_is_begun_again_where_nobody_has_lately(tmp_path: Path) -> None:
+    background = Background(Helpers(Settings(), tmp_path), tmp_path)
+    task = Task("check", text="version: 1\nmodel: a\n")
+
+    async def asked(seconds: float) -> bool:
+        """Ask until it is done; return whether it was so at once."""
+        is_done = background.once("key", task, {}, seconds=seconds).is_done
+        while not background.once("key", task, {}).is_done:  # noqa: ASYNC110 - as a page asks
+            await asyncio.sleep(0.02)
+        return is_done
+
+    assert [asyncio.run(asked(seconds)) for seconds in (60, 60, 0)] == [False, True, False]
+
+
 def test_a_helper_that_stays_does_one_thing_after_another(tmp_path: Path) -> None:
     async def asked() -> list[Any]:
         staying = StayingHelper(Settings())

@@ -168,8 +168,6 @@ class Names:
         name = _NAMES.get(path)
         if path in {*self.required(), NOW} or (name is not None and not name.optional):
             return TRUE
-        if path.startswith(ELEMENT):
-            return TRUE
         if path not in self.given:
             self.given[path] = self.formula.new()
         return self.given[path]

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UnsetType
 
 from policy_router.cli.exit_codes import GOOD, NOT_WHOLE
-from policy_router.cli.fitting import COLUMNS, dollars, fitted, wrapped
+from policy_router.cli.fitting import COLUMNS, dollars, fitted, folded, wrapped
 from policy_router.cli.log.arguments import add_log_and_id, log_and_id
 from policy_router.cli.log.rows import (
     HEADS,
@@ -175,7 +175,7 @@ def _print_decision(
         return
     folder = _folder_of(policy)
     text = page.to_text(paint_for(sys.stdout), full=options.verbose > 0)
-    out(text.replace(f"{folder}{os.sep}", "") if folder else text)
+    out(folded(text.replace(f"{folder}{os.sep}", "") if folder else text))
     if folder:
         out(f"  rule files  {printable(_short(folder, reader.folder.path))}")
     if case is not None:

@@ -11,13 +11,14 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import jinja2
+import msgspec
 from markupsafe import Markup, escape
 from msgspec import Struct
 
@@ -28,6 +29,7 @@ from policy_router.server.pages.colouring import Piece, cel_pieces, yaml_lines
 from policy_router.server.problems import Header, Problem
 
 HTML: Final = b"text/html; charset=utf-8"
+CSV: Final = b"text/csv; charset=utf-8"
 _HERE: Final = Path(__file__).parent
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -130,6 +132,29 @@ class Templates:
 
     def _address(self, name: str) -> str:
         return f"/pages/static/{name}?v={self._files[name].version}"
+
+
+def plain(value: object) -> Answer:
+    """Return JSON for a script of a page."""
+    return Answer(msgspec.json.encode(value), headers=(*HEADERS, NO_STORE))
+
+
+def download(
+    name: str,
+    kind: bytes,
+    content: bytes = b"",
+    pieces: AsyncGenerator[bytes, None] | None = None,
+) -> Answer:
+    """Return a file that a browser keeps.
+
+    Args:
+        name: the name of the file.
+        kind: its content type.
+        content: what is in it.
+        pieces: the same, where it comes bit by bit.
+    """
+    head = (b"content-disposition", f'attachment; filename="{name}"'.encode())
+    return Answer(content, headers=(*HEADERS, NO_STORE, head), type=kind, pieces=pieces)
 
 
 def redirect(place: str, *headers: Header) -> Answer:
