@@ -173,6 +173,8 @@ def test_as_annotations(run: Run, suite: Path) -> None:
         ),
         "wrong_test.yaml: 0 passed",
     ]
+    suite.write_text(SUITE.replace("name: writing, too", 'name: "odd\\e[31m"'))
+    assert "title=failed%3A odd\ufffd[31m::" in run("test", "acme.yaml", "--format", "github").out
     good(suite)
     assert run("-q", "test", "acme.yaml", "--format", "github").out == ""
 

@@ -49,6 +49,11 @@ IN_POLICIES = [
         "write the number in digits alone, such as `128000`",
     ),
     ("pool:\n  - {model: a, context_window: large}\n", 4, None),
+    (
+        "pool:\n  - {model: a, price: {input: 0,55}}\n",
+        4,
+        "write a number with a point, and without commas",
+    ),
     ("pool:\n  - {model: a, timeouts: {total: 30s}}\n", 4, "write `30`"),
     (
         "pool:\n  - {model: a, limits: {max_tokens: 9}}\n",
@@ -71,7 +76,7 @@ def test_a_slip_in_a_policy_has_one_finding_with_its_line_and_remedy(
     text: str, line: int, remedy: str | None
 ) -> None:
     _, found = check_text(POLICY + text)
-    errors = [it for it in found if "the key `" not in it.message and it.severity == "error"]
+    errors = [it for it in found if "is missing" not in it.message and it.severity == "error"]
     assert [(it.span.position[0], it.help) for it in errors] == [(line, remedy)]
 
 
