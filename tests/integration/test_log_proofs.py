@@ -360,7 +360,7 @@ def test_a_damaged_bundle_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("signed")
 def test_the_commands_make_and_verify_bundles(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "ids.txt").write_text(f"{id_of(1)}\n{id_of(3)}\n")
+    (tmp_path / "ids.txt").write_bytes(f"\ufeff{id_of(1)}\r\n{id_of(3)}\r\n".encode())
     words = ("log", "prove", "log", "--ids", "ids.txt", "--key", "auditor", "--output", "some.zip")
     ran = run(*words)
     assert ran.code == 0
