@@ -1,4 +1,4 @@
-"""What a policy decides of a request, with the guards still at hand: to be asked about further."""
+"""A policy's decision about a request, kept with its guards so that more can be asked."""
 
 from __future__ import annotations
 

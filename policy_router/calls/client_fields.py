@@ -1,4 +1,4 @@
-"""What the body of a model call has besides its messages: wishes, and what no client may say.
+"""Fields of a model call besides its messages: wishes, and fields that are refused.
 
 A wish is a parameter of the call, in the spelling of any of the APIs. What would name another
 model, endpoint, credential, order of providers or class of price than the decided ones is refused.

@@ -1,4 +1,4 @@
-"""What to write in place of words and signs of other languages."""
+"""Remedies for words and operators of other languages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of lark's parser, kept in a file: to make them anew takes a quarter of a second.
+"""The tables of lark's parser, kept in a file: making them takes a quarter of a second.
 
 They belong to one grammar and one version of lark. With another of either, the parser is made from
 the grammar, as it always was.

@@ -1,4 +1,4 @@
-"""What fits into a terminal of 80 columns: tables, texts beside a head, amounts of money."""
+"""Layout for a terminal of 80 columns: tables, texts beside a head, amounts of money."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ import msgspec
 
 from policy_router.analysis import Coverage, Coverages, SuiteResult
 from policy_router.analysis.drafting import expectation_of, names_of, suite_of
-from policy_router.analysis.proof.asking import Cause, Moment, Progress
+from policy_router.analysis.proof.asking import Moment, Progress
+from policy_router.analysis.proof.refining import Cause
 from policy_router.analysis.proof.suggesting import Gap, Suggestions, suggest
 from policy_router.analysis.suites import with_suites
 from policy_router.cli.terminal import counted, out, out_bytes

@@ -122,7 +122,7 @@ def checked_choice(chosen: Mapping[str, int], funds: Funds) -> Mapping[str, int]
 
 
 class Forked(Protocol):
-    """What has to be made anew in a forked process."""
+    """What a forked process has to make again."""
 
     def after_fork(self) -> None:
         """Use nothing of the parent's."""
@@ -182,7 +182,7 @@ class MemoryBudget:
         return Funds(max(0, left), self._spent)
 
     def after_fork(self) -> None:
-        """Make a lock anew: a thread of the parent may have held it."""
+        """Make a new lock: a thread of the parent may have held it."""
         self._lock = threading.Lock()
 
 

@@ -45,7 +45,7 @@ class PolicyStore:
             OSError: it cannot be written.
         """
         path, is_kept = self.path(policy.revision), False
-        with suppress(OSError):  # what cannot be read is written anew
+        with suppress(OSError):  # what cannot be read is written again
             is_kept = _holds(path, policy.revision)
         if not is_kept:
             write_whole(path, policy.canonical)

@@ -1,4 +1,4 @@
-"""What to write in place of keys and values that a rule file or a suite cannot have."""
+"""Remedies for keys and values that a rule file or a suite cannot have."""
 
 from __future__ import annotations
 

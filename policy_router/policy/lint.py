@@ -1,4 +1,4 @@
-"""What is wrong with a policy as a whole: names that lead nowhere, rules that never decide."""
+"""Checks a policy as a whole: unknown names, rules that never decide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What administrators ask: which policy decides, whether another is good, and to load it again."""
+"""Answers administrators: the policy's status, checks and reloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request over HTTP: what is looked at before anybody acts on it.
+"""Reads and checks a request over HTTP before it is answered.
 
 Which name the client calls the service by, and which page it comes from, are always checked: a web
 page can let a browser ask a service on the reader's own machine (DNS rebinding).

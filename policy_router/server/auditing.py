@@ -1,4 +1,4 @@
-"""What auditors ask: explanations, the log, and what a log would be by another policy."""
+"""Answers auditors: explanations, the log, replay and what-if."""
 
 from __future__ import annotations
 

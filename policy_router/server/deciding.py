@@ -1,4 +1,4 @@
-"""What agents and hosts ask: decisions, the menu, and the definition of the tool.
+"""Answers agents and hosts: decisions, the menu, and the definition of the tool.
 
 Nobody is believed without a credential. An agent states what it wishes and what its task is; who
 it is, what it runs on and what it may spend come from its credential, or from the service.

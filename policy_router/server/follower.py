@@ -61,7 +61,7 @@ class Follower:
     """Keeps an index up to date with its log."""
 
     def __init__(self, folder: str, path: str) -> None:
-        """Open an index, and make it anew where it is of another log or version.
+        """Open an index, and make it again if it is of another log or version.
 
         Args:
             folder: the log.

@@ -1,4 +1,4 @@
-"""A helper process: it does what would slow down those who decide.
+"""A helper process: it does work that would slow down the workers.
 
 Its first line of input is what to do; the end of its input is its own, too. It prints JSON, one
 object a line: progress, and at last a report or a problem. With ``--stays`` it does what each line
@@ -48,8 +48,10 @@ def _do(task: Task) -> None:
 
 
 def _end_with_input() -> None:
-    sys.stdin.buffer.read()
-    os._exit(1)
+    # Past the buffer: a process that ends of itself waits for nobody who reads through that.
+    while os.read(sys.stdin.fileno(), _MEBIBYTE):
+        pass
+    os._exit(1)  # pragma: no cover - nothing is measured in a process that ends so
 
 
 def _limit(task: Task) -> None:

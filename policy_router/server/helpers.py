@@ -1,4 +1,4 @@
-"""Processes that help: each does one piece of work, with limits on its time and memory.
+"""Runs helper processes: one piece of work each, with limits on time and memory.
 
 They are less important to the system than those who decide, and few run at a time.
 """

@@ -1,4 +1,4 @@
-"""What is read of a line of a log to find it and to list it: as little of it as possible.
+"""Reads from a line of the log only the fields that find and list it.
 
 A field that a line does not have is empty; the fields are those of the line and of its record.
 """

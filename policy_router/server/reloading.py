@@ -1,4 +1,4 @@
-"""How a newer version of a policy comes to decide: compiled elsewhere, and only if it is good.
+"""Loads newer versions of a policy: compiled in another process, and used only without errors.
 
 A policy is compiled and checked, and its tests are run, in a process of its own. Where that fails,
 the last good policy stays, and says so.

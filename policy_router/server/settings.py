@@ -1,4 +1,4 @@
-"""How a service is set up: ``serve.yaml`` and the options of ``policy-router serve`` say the same.
+"""The settings of a service, from ``serve.yaml`` or options of ``policy-router serve``.
 
 ``schemas/serve.schema.json`` is what :func:`serve_schema` returns; a test holds the file to it.
 """
@@ -217,7 +217,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def socket_path(self) -> str | None:
-        """The path of the Unix socket, None where an address is listened at."""
+        """The path of the Unix socket; None if the service listens at an address."""
         return self.listen[5:] if self.listen.startswith("unix:") else None
 
     @property
@@ -259,7 +259,7 @@ def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
     if settings.socket_path == "" or "\0" in settings.listen:
         raise RequestError("listen", _NO_PLACE)  # Linux would listen where others can connect
     if not settings.has_credentials and not settings.is_local:
-        reason = "without credentials only a loopback address or a Unix socket is listened at"
+        reason = "without credentials, it must be a loopback address or a Unix socket"
         remedy = "give --tokens FILE; policy-router token new makes one"
         raise RequestError("listen", reason, remedy)
     if settings.policy_key and not (settings.policy_state or settings.log):

@@ -1,4 +1,4 @@
-"""What a helper does for those who decide: checks, explanations, and all that reads the log."""
+"""The work of helper processes: checks, explanations, and everything that reads the log."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ from policy_router.log.replay.replaying import replay_log
 from policy_router.log.replay.what_if import what_if
 from policy_router.log.sign.keys import SignatureError, read_verifier
 from policy_router.server.bundles import read
-from policy_router.server.counting import Changed, Counting
+from policy_router.server.counting import Changed, Counting, affected
+from policy_router.server.index import Index
 from policy_router.server.pages.described import described
 from policy_router.server.problems import Problem
 
@@ -69,6 +70,7 @@ class Task(Struct, frozen=True, omit_defaults=True):
         full: of ``explain``: with every pool entry.
         since: the earliest decisions, in microseconds since 1970.
         until: the time before which they are.
+        index: of ``compliance``: the file of the index of the log.
         changes: of ``compliance``: the changes of rules of which is asked whom they affected.
     """
 
@@ -91,6 +93,7 @@ class Task(Struct, frozen=True, omit_defaults=True):
     against: str = ""
     line: int = 1
     column: int = 1
+    index: str = ""
     changes: tuple[Changed, ...] = ()
 
 
@@ -299,8 +302,12 @@ def _spend(task: Task, progress: Progress) -> Any:
     return _counting(task).spend(progress)
 
 
-def _compliance(task: Task, progress: Progress) -> Any:
-    return _counting(task).compliance(task.changes, progress)
+def _compliance(task: Task, progress: Progress) -> dict[str, Any]:
+    index = Index(task.log, task.index)
+    return {
+        **_counting(task).compliance(progress),
+        "affected": {it.after: affected(index, it) for it in task.changes},
+    }
 
 
 def _counting(task: Task) -> Counting:

@@ -1,4 +1,4 @@
-"""A process that answers."""
+"""A worker process of the service."""
 
 from __future__ import annotations
 
@@ -20,18 +20,7 @@ from policy_router.log.policies import are_same_files
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.server.active import Active
 from policy_router.server.administering import Administrators
-from policy_router.server.app import (
-    Routes,
-    Service,
-    access_routes,
-    administrator_routes,
-    agent_routes,
-    auditor_routes,
-    gateway_routes,
-    mcp_routes,
-    plan_routes,
-    state_routes,
-)
+from policy_router.server.app import Service
 from policy_router.server.asking import Edges
 from policy_router.server.auditing import Auditors
 from policy_router.server.authzen import Access
@@ -45,6 +34,17 @@ from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics
 from policy_router.server.plans import Plans
 from policy_router.server.reloading import Reloads, RuleFiles, for_ever
+from policy_router.server.routes import (
+    Routes,
+    access_routes,
+    administrator_routes,
+    agent_routes,
+    auditor_routes,
+    gateway_routes,
+    mcp_routes,
+    plan_routes,
+    state_routes,
+)
 from policy_router.server.settings import Settings, index_of, seconds_of
 from policy_router.server.tracing import Spans
 from policy_router.server.wire import Server, cut, new_loop, write_whole

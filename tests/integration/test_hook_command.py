@@ -247,6 +247,17 @@ def test_the_end_in_the_foreground_is_logged_once(called: Hook) -> None:
     assert [*(called.home / "children").iterdir()] == []
 
 
+def test_a_sub_agent_that_never_ended_is_forgotten_after_a_week(called: Hook) -> None:
+    called.ask()
+    folder = called.home / "children"
+    old, gone = folder / "toolu_0", folder / "toolu_gone"
+    (folder / "toolu_1").rename(old)
+    gone.symlink_to("nowhere")  # as one that another hook takes meanwhile
+    os.utime(old, (0, 0))
+    assert called.ask()["updatedInput"]["model"] == "haiku"
+    assert {it.name for it in folder.iterdir()} == {"toolu_1", "toolu_gone"}
+
+
 @pytest.mark.parametrize(("last", "status"), [("Done.", "completed"), (None, "failed")])
 def test_an_end_without_a_transcript_has_no_tokens(
     called: Hook, monkeypatch: pytest.MonkeyPatch, last: str | None, status: str

@@ -1737,7 +1737,7 @@ def test_a_state_that_begins_at_a_kept_checkpoint_is_told(keyed: Path, run: Run)
     (keyed.parent / "auditor.state").unlink()
     ran = run(*SIGN, "--state", "new.state", "--since", "log/tree/checkpoint")
     assert ran.code == 0
-    assert "there is no new.state: the key remembers from now on, and there" in ran.err
+    assert "there is no new.state: a new state begins there" in ran.err
 
 
 def test_what_is_wrong_with_a_state_is_said_of_the_state(keyed: Path, run: Run) -> None:

@@ -1,4 +1,7 @@
-"""The commands of docs/log.md run, and print what the page says, but for ids, hashes and times."""
+"""The commands about logs of docs/log.md and README run, and print what the pages say.
+
+Only ids, hashes and times differ.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_documents import LOG, blocks
+from tests.integration.test_documents import LOG, README, blocks
 from tests.support.commands import ROOT
 
 pytestmark = pytest.mark.slow
@@ -98,3 +101,15 @@ def test_the_commands_print_what_the_page_says(shell: Shell) -> None:
 def test_the_hash_of_a_line_is_in_the_next_one(shell: Shell) -> None:
     (command,) = (block.splitlines()[0] for block in blocks(LOG, "console") if "sha256sum" in block)
     assert shell(command[2:]).split()[0] == json.loads(shell.line(2))["prev"]
+
+
+def test_readme_s_log_is_replayed_compared_and_signed(shell: Shell) -> None:
+    (block,) = (block for block in blocks(README, "sh") if "mktemp" in block)
+    printed = shell(block)
+    for line in (
+        "all 4 decisions are identical",
+        "policy changed: 1 of 4 decisions (25.00 %) would differ; 0 refusals gained, 0",
+        "completeness  whole        every line that was acknowledged",
+        "authenticity  verified     1 checkpoint, the last one over 6 of 6 lines",
+    ):
+        assert line in printed.splitlines()

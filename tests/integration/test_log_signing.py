@@ -52,11 +52,11 @@ from tests.support.log_auditing import (
     SIGNER,
     STRANGER,
     Clock,
-    Plain,
     audited,
     id_of,
     lines_of,
     memory_of,
+    otherwise,
     policy_of,
     put_lines,
     rewritten,
@@ -76,12 +76,6 @@ FAR = 1 << 62
 def problems(report: Report) -> list[tuple[Damage, str]]:
     parts = report.integrity, report.completeness, report.authenticity
     return [(it.damage, it.where) for part in parts for it in part.problems]
-
-
-def otherwise(plain: Plain) -> None:
-    """Let a decision have been another."""
-    if plain["seq"] == 4:
-        plain["record"]["decision"]["target"]["model"] = "other"
 
 
 def decided(folder: Path, count: int = 1, writer: str = "a") -> None:

@@ -23,7 +23,7 @@ from policy_router.log.used_policy import UsedPolicy
 from tests.integration.test_documents import README, blocks
 from tests.integration.test_service import POLICY
 from tests.integration.test_service_credentials import FORGED, ROLES, new_token
-from tests.support.commands import ROOT, in_process_of_its_own, write
+from tests.support.commands import ROOT, in_process_of_its_own, in_this_process, write
 from tests.support.service import SECONDS, Service, lines_of, problem
 from tests.support.speaking import COMMAND, Lines, Session, on_http, on_stdio
 
@@ -200,7 +200,7 @@ def test_the_menu_is_that_of_the_command(
     sessions: dict[str, Session], folder: Path, where: str
 ) -> None:
     (folder / "asked.json").write_text(json.dumps(given(where)))
-    ran = in_process_of_its_own("menu", "policy.yaml", "asked.json", "--format", "json", cwd=folder)
+    ran = in_this_process("menu", "policy.yaml", "asked.json", "--format", "json", cwd=folder)
     result = sessions[where].call("menu")
     assert result.structured_content == json.loads(ran.out)
     assert text(result).splitlines() == [
@@ -340,7 +340,7 @@ def test_a_file_of_facts_that_does_not_fit_is_an_error(
 ) -> None:
     write(tmp_path, facts_json=content)
     words = (str(folder / "policy.yaml"), "--facts", str(tmp_path / "facts.json"))
-    ran = in_process_of_its_own("mcp", *words, cwd=tmp_path)
+    ran = in_this_process("mcp", *words, cwd=tmp_path)
     assert (ran.code, ran.out) == (2, "")
     assert reason in ran.err
 
@@ -459,7 +459,7 @@ def test_what_is_no_message_over_http_is_an_error(
 def test_a_cancelled_call_is_not_answered_and_ends_nothing(tmp_path: Path) -> None:
     write(tmp_path, policy_yaml=POLICY, request_json="{}")
     words = ("decide", "policy.yaml", "request.json", "--log", "log")
-    assert in_process_of_its_own(*words, cwd=tmp_path).code == 0
+    assert in_this_process(*words, cwd=tmp_path).code == 0
     (made,) = [str(it.entry.id) for it in LogReader(tmp_path / "log").lines() if it.entry.record]
     (tmp_path / "policy.yaml").write_text(POLICY.replace("name: acme", "name: changed"))
     with Lines(tmp_path, "--log", "log") as lines:

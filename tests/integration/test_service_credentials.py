@@ -22,7 +22,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from msgspec import UNSET
 
 from tests.integration.test_service import POLICY
-from tests.support.commands import in_process_of_its_own, write
+from tests.support.commands import in_this_process, write
 from tests.support.service import Service, lines_of, problem, until
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ FORGED: Final[dict[str, Any]] = {
 
 
 def new_token(folder: Path, *words: str) -> str:
-    ran = in_process_of_its_own("token", "new", "--tokens", "tokens.jsonl", *words, cwd=folder)
+    ran = in_this_process("token", "new", "--tokens", "tokens.jsonl", *words, cwd=folder)
     assert ran.code == 0, ran.err
     return ran.out.strip()
 
@@ -373,7 +373,7 @@ def test_tokens_come_and_go_and_expire_while_it_serves(service: Service, folder:
 def test_a_rate_and_a_concurrency_are_held(folder: Path) -> None:
     write(folder, limits_jsonl="")
     words = ("token", "new", "--tokens", "limits.jsonl", "--id", "ada", "--rate", "5/m")
-    token = in_process_of_its_own(*words, cwd=folder).out.strip()
+    token = in_this_process(*words, cwd=folder).out.strip()
     with Service(folder, "--tokens", "limits.jsonl") as service:
         client = service.client(token)
         answers = [client.post("/v1/decide", json={}) for _ in range(6)]
@@ -553,7 +553,7 @@ def test_keys_of_an_address_are_got_again_for_an_unknown_one_but_seldom(
 )
 def test_keys_come_from_no_unsafe_place(folder: Path, place: str, said: str) -> None:
     config = configured(folder, place)
-    ran = in_process_of_its_own("serve", "policy.yaml", "--config", config, cwd=folder)
+    ran = in_this_process("serve", "policy.yaml", "--config", config, cwd=folder)
     assert ran.code == 2
     assert said in ran.err
 
@@ -564,7 +564,7 @@ def test_keys_are_followed_to_no_other_address(folder: Path, keys: dict[str, Any
 
     with published(content) as (url, asked):
         config = configured(folder, url)
-        ran = in_process_of_its_own("serve", "policy.yaml", "--config", config, cwd=folder)
+        ran = in_this_process("serve", "policy.yaml", "--config", config, cwd=folder)
         assert ran.code == 2
         assert "no keys can be got" in ran.err
         assert asked == ["/keys"]
@@ -605,7 +605,7 @@ def test_a_token_needs_an_id_and_a_good_rate(folder: Path) -> None:
         (("--id", "a", "--rate", "x"), "rate: a rate such as 50/s"),
         (("--id", "a", "--fact", "x"), "NAME=VALUE"),
     ):
-        ran = in_process_of_its_own("token", "new", "--tokens", "t.jsonl", *words, cwd=folder)
+        ran = in_this_process("token", "new", "--tokens", "t.jsonl", *words, cwd=folder)
         assert (ran.code, ran.out) == (2, "")
         assert said in ran.err
     assert not (folder / "t.jsonl").exists()

@@ -21,7 +21,7 @@ from msgspec import UNSET
 
 from policy_router.log import LogReader
 from policy_router.log.entry import Execution, Kind
-from tests.support.commands import in_process_of_its_own
+from tests.support.commands import in_this_process
 from tests.support.scripted import ScriptedProvider, Talk, completion
 from tests.support.service import SECONDS, Service, until
 from tests.support.speaking import on_http
@@ -69,7 +69,7 @@ def tokens(folder: Path) -> dict[str, str]:
     made = {}
     for name, words in wanted.items():
         command = ("token", "new", "--tokens", "tokens.jsonl", "--id", name, *words)
-        made[name] = in_process_of_its_own(*command, cwd=folder).out.strip()
+        made[name] = in_this_process(*command, cwd=folder).out.strip()
     return made
 
 

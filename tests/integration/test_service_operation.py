@@ -24,7 +24,7 @@ from policy_router import load
 from policy_router.log import LogReader, verify
 from policy_router.log.used_policy import UsedPolicy
 from tests.integration.test_service import POLICY
-from tests.support.commands import in_process_of_its_own, write
+from tests.support.commands import in_process_of_its_own, in_this_process, write
 from tests.support.service import SECONDS, Service, lines_of, problem, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="POSIX only")]
@@ -218,7 +218,7 @@ def test_a_worker_that_does_not_come_up_stops_the_change(folder: Path) -> None:
     keys = json.dumps({"keys": [A_KEY]})
     write(folder, serve_json=json.dumps({"jwt": [issuer], "workers": 2}), keys_json=keys)
     token_of = ("token", "new", "--id", "ada", "--role", "admin", "--tokens", "tokens.jsonl")
-    token = in_process_of_its_own(*token_of, cwd=folder).out.strip()
+    token = in_this_process(*token_of, cwd=folder).out.strip()
     good = load(folder / "policy.yaml").revision
     words = ("--config", "serve.json", "--tokens", "tokens.jsonl")
     with Service(folder, *words) as service:
@@ -288,11 +288,6 @@ def test_a_policy_is_checked_as_text_alone(folder: Path) -> None:
         assert bad["diagnostics"][0]["code"] == "PR301"
         assert "revision" not in bad
         assert problem(client.post("/v1/policy/check", json={"path": "/etc"}))["status"] == 422
-
-
-def with_status(client: httpx.Client, status: int) -> httpx.Response | None:
-    answer = client.post("/v1/decide", json={})
-    return answer if answer.status_code == status else None
 
 
 # The end.
@@ -599,6 +594,6 @@ def test_a_log_that_cannot_be_written_is_told_at_the_start(folder: Path) -> None
 
 def test_a_configuration_that_cannot_be_read_is_named(folder: Path) -> None:
     write(folder, serve_yaml="")
-    ran = in_process_of_its_own("serve", "policy.yaml", "--config", "serve.yaml", cwd=folder)
+    ran = in_this_process("serve", "policy.yaml", "--config", "serve.yaml", cwd=folder)
     assert ran.code == 2
     assert ran.err == "policy-router: serve.yaml: the file is empty (line 1, column 1)\n"

@@ -169,6 +169,20 @@ def test_a_session_that_ends_as_one_types_loses_nothing(
     assert page.locator("#now").input_value() == "2026-01-31T09:00:00Z"
 
 
+def test_a_session_that_ends_on_a_live_page_leads_to_sign_in(
+    guarded: Service, tokens: dict[str, str], open_page: Callable[..., BrowserContext]
+) -> None:
+    window = open_page(guarded)
+    page = window.new_page()
+    page.goto("/pages/decisions?live=true")
+    page.get_by_label("Token").fill(tokens["auditor"])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Stop live")).to_be_visible()
+    window.clear_cookies()
+    page.wait_for_url("**/pages/sign-in?next=*")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
 @pytest.mark.parametrize("path", ["/pages/log", "/pages/what-if", "/pages/playground"])
 def test_a_form_of_another_page_is_refused(
     guarded: Service, tokens: dict[str, str], path: str

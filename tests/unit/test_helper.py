@@ -7,6 +7,7 @@ import json
 import pickle
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from policy_router.log.entry import Kind
 from policy_router.log.replay.what_if import what_if
 from policy_router.log.report.log_report import log_report
 from policy_router.log.sign.keys import new_signer
+from policy_router.server import counting
 from policy_router.server.bundles import build
-from policy_router.server.counting import Changed
+from policy_router.server.counting import Affected, Changed
+from policy_router.server.follower import Follower
 from policy_router.server.problems import Problem
 from policy_router.server.tasks import Task, perform
 from tests.support.year import POLICY, write_year
@@ -178,27 +181,30 @@ def test_what_is_counted_ends_where_the_window_does(folder: Path) -> None:
     assert len(report["refusals"]) == len(refusals.rows)
 
 
-@pytest.mark.slow
-def test_a_change_of_rules_says_whom_it_affected(folder: Path) -> None:
+def test_a_change_of_rules_says_whom_it_affected(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log, (old, new) = folder / "log", revisions(folder)
+    with closing(Follower(str(log), str(folder / "index"))) as follower:
+        follower.catch_up()
     lines = [it.entry for it in LogReader(log).lines() if it.entry.kind is Kind.DECISION]
     first = next(it.time for it in lines if it.decision_record.policy.revision == new)
+    monkeypatch.setattr(counting, "AFTER_A_CHANGE", 100 * 86_400_000_000)
+    until = first + counting.AFTER_A_CHANGE
+    before = load(folder / "before" / "policy.yaml")
+    expected = what_if(log, before, since=first, until=until, workers=1)
+    assert 0 < expected.flips < expected.total
     changes = (Changed(old, new, first), Changed("sha256:none", old, lines[0].time))
     said: list[tuple[int, int]] = []
-    task = Task("compliance", log=str(log), changes=changes)
+    task = Task("compliance", log=str(log), index=str(folder / "index"), changes=changes)
     report = perform(task, lambda *it: said.append(it))
-    expected = what_if(
-        log,
-        load(folder / "before" / "policy.yaml"),
-        since=first,
-        until=first + 86_400_000_000,
-        workers=1,
-    )
-    assert expected.total > 0
-    found = {"decisions": expected.total, "flips": expected.flips}
+    found = Affected(expected.total, expected.flips, is_cut=False)
     assert report["affected"] == {new: found, old: None}
     assert [it[0] for it in said] == sorted(it[0] for it in said)
     assert all(0 <= done <= total for done, total in said)
+    monkeypatch.setattr(counting, "MOST_AFFECTED", 3)
+    cut = perform(task, lambda *_: None)["affected"][new]
+    assert (cut.decisions, cut.is_cut) == (3, True)
 
 
 def helped(*tasks: dict[str, Any], words: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -226,3 +232,16 @@ def test_a_process_that_helps_says_progress_reports_and_problems(folder: Path) -
     ]
     assert any("progress" in it for it in said)
     assert next(it for it in said if "problem" in it)["problem"]["code"] == "log_unavailable"
+
+
+@pytest.mark.slow
+def test_a_process_that_does_one_thing_ends_after_it() -> None:
+    command = [sys.executable, "-m", "policy_router.server.helper"]
+    task = msgspec.json.encode(Task("check", 40, 2048, text=RULES)) + b"\n"
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as made:  # noqa: S603 - ours
+        assert made.stdin is not None
+        assert made.stdout is not None
+        made.stdin.write(task)
+        made.stdin.flush()
+        assert json.loads(made.stdout.read())["report"]["errors"] == 0
+        assert made.wait(40) == 0

@@ -104,6 +104,24 @@ def test_what_templates_print(name: str, value: Any, text: str) -> None:
     assert str(FILTERS[name](value)) == text
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "marked"),
+    [
+        ("a && b > 5", "a && b > 10", "a &amp;&amp; b &gt; -5-+10+"),
+        ("task.kind == x", "task.kind == x || y", "task.kind == x+ || y+"),
+        ("next", "reject", "-next- +reject+"),
+        ("<b>\u202e1 2", "<b>\u202e1 3", "&lt;b&gt;\ufffd1 -2-+3+"),
+        ("a " * 2_000, "a " * 2_001, f"-{'a ' * 2_000}- +{'a ' * 2_001}+"),
+    ],
+)
+def test_the_words_of_only_one_text_are_marked(before: str, after: str, marked: str) -> None:
+    text = str(FILTERS["differing"](before, after))
+    for mark, name, when in (("-", "del", "before"), ("+", "ins", "after")):
+        opening = f'<{name} class="whole"><span class="hidden">{when} </span><bdi>'
+        text = text.replace(opening, mark).replace(f"</bdi></{name}>", mark)
+    assert text.removeprefix('<bdi class="whole">').removesuffix("</bdi>") == marked
+
+
 def test_a_file_that_is_no_page_is_not_sent() -> None:
     assert "VENDORED.txt" not in Templates()._files  # noqa: SLF001 - what is sent, and nothing else
 
@@ -174,6 +192,20 @@ def test_work_goes_on_in_the_background_and_says_why_it_cannot(tmp_path: Path) -
     for name in ("", "x", "../secret", "0" * 32):
         with pytest.raises(Problem):
             background.find(name)
+
+
+def test_work_is_begun_again_where_nobody_has_lately(tmp_path: Path) -> None:
+    background = Background(Helpers(Settings(), tmp_path), tmp_path)
+    task = Task("check", text="version: 1\nmodel: a\n")
+
+    async def asked(seconds: float) -> bool:
+        """Ask until it is done; return whether it was so at once."""
+        is_done = background.once("key", task, {}, seconds=seconds).is_done
+        while not background.once("key", task, {}).is_done:  # noqa: ASYNC110 - as a page asks
+            await asyncio.sleep(0.02)
+        return is_done
+
+    assert [asyncio.run(asked(seconds)) for seconds in (60, 60, 0)] == [False, True, False]
 
 
 def test_a_helper_that_stays_does_one_thing_after_another(tmp_path: Path) -> None:

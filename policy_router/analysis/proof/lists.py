@@ -136,8 +136,8 @@ class Lists:
         match node:
             case ListOf():
                 return [(TRUE, node.items)]
-            case Attribute() if node.path.startswith("variables."):
-                tree = self._all.variables[node.path.removeprefix("variables.")].tree
+            case Attribute() if node.path in self._all.variables:
+                tree = self._all.variables[node.path].tree
                 return None if self._all.may_run_out(tree) else self.of(tree)
             case Attribute():
                 return [
@@ -155,7 +155,7 @@ class Lists:
                 one, two = (self.of(it) for it in node.arguments)
                 if one is None or two is None or len(one) * len(two) > MOST_CASES:
                     return None
-                if self._all.visits.length(node) > MAX_LIST:  # it fails where it is too long
+                if self._all.failing.longest(node) > MAX_LIST:  # it fails where it is too long
                     return None
                 return [
                     (self._formula.all(where, also), (*left, *right))

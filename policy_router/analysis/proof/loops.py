@@ -6,18 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from policy_router.analysis.proof.names import ELEMENT
+from policy_router.analysis.proof.names import ELEMENT, text_name
 from policy_router.analysis.proof.solver import FALSE, TRUE
 from policy_router.analysis.proof.terms import Items
-from policy_router.analysis.proof.trees import (
-    MOST_PIECES,
-    Truths,
-    binds,
-    name_of,
-    opened,
-    size_of,
-    written,
-)
+from policy_router.analysis.proof.trees import MOST_PIECES, Truths, binds, opened, size_of, written
 from policy_router.cel.ast import BOOL, STRING, Apply, Loop, LoopVariable, Node
 from policy_router.cel.simplify import literal, simplified
 
@@ -131,7 +123,7 @@ class Loops:
         ]
         for text, is_in in named:
             if not text.name.startswith(ELEMENT) or len(found) < MOST_PIECES:
-                found.append((is_in, self._at(node, name_of(text))))
+                found.append((is_in, self._at(node, text_name(text.name))))
         return found
 
     def _exactly_one(self, node: Loop, items: Items) -> Truths:

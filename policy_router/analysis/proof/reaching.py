@@ -11,9 +11,10 @@ from typing import TypeAlias
 
 from policy_router.analysis.coverage_report import CoverageItem
 from policy_router.analysis.proof.asking import Asking
+from policy_router.analysis.proof.places import Place, wished
 from policy_router.analysis.proof.solver import FALSE, TRUE
-from policy_router.analysis.proof.walk import Ended, Place
-from policy_router.cel.ast import STRING, Attribute, Node
+from policy_router.analysis.proof.walk import Ended
+from policy_router.cel.ast import Node
 from policy_router.cel.condition import Condition
 from policy_router.cel.simplify import Known, simplified
 from policy_router.domain import WISHES, ForbidRule, Level, PoolEntry
@@ -84,8 +85,8 @@ class Reaching:
         level, formula = ended.rule.use, self._formula
         asked = TRUE
         if level in WISHES:
-            names = [Attribute(STRING, 0, 0, f"{level}.{key}") for key in ("model", "provider")]
-            asked = formula.any(*[-self._walk.is_text(name, "") for name in names])
+            is_text = self._walk.conditions.is_text
+            asked = formula.any(*[-is_text(name, "") for name in wished(level)])
         return formula.all(self._active(ended), asked, -formula.any(*ended.selected.values()))
 
     def _compared(self, ended: Ended) -> int:
@@ -102,11 +103,11 @@ class Reaching:
         if rule.entry is not None or (rule.use is not Level.POOL and rule.use not in WISHES):
             return
         for entry in self._policy.pool or ():
-            place = walk_.place(entry, rule.use)
+            place = walk_.places.of(entry, rule.use)
             if rule.use is not Level.POOL:
                 yield place, self._meant(ended, place)
             elif entry.pick is not None:
-                yield place, walk_.about(entry.pick, place.known)[0]
+                yield place, walk_.conditions.about(entry.pick, place.known)[0]
 
     def _meant(self, ended: Ended, place: Place) -> int:
         """Return whether a wish may mean an entry: of one without a number, nothing is known."""
@@ -116,7 +117,9 @@ class Reaching:
         number = self._walk.prepared.order(order_by, entry, ended.rule.use)
         if not isinstance(number, float):
             return TRUE
-        return self._formula.any(*[it.proposed for it in ended.candidates if it.place is place])
+        return self._formula.any(
+            *[it.proposed for it in ended.proposal.candidates if it.place is place]
+        )
 
     # What conditions come to.
 
@@ -128,7 +131,7 @@ class Reaching:
     def _truth(self, kind: str, name: str, item: CoverageItem, *, is_true: bool) -> int:
         condition, contexts = self._looked_at(kind, name, item)
         if item.leaf is None:
-            parts = [(it, self._walk.about(condition, known)) for it, known in contexts]
+            parts = [(it, self._walk.conditions.about(condition, known)) for it, known in contexts]
             return self._either([(where, *found) for where, found in parts], is_true=is_true)
         cases, leaf = [], item.leaf
         for where, known in contexts:
@@ -142,9 +145,7 @@ class Reaching:
 
     def _either(self, cases: Iterable[tuple[int, int, int]], *, is_true: bool) -> int:
         formula = self._formula
-        return formula.any(
-            *[formula.all(where, true if is_true else false) for where, true, false in cases]
-        )
+        return formula.either((where, true if is_true else false) for where, true, false in cases)
 
     def _of_part(self, part: Node, condition: Condition, known: Known) -> tuple[int, int]:
         return self._walk.conditions.tree(simplified(part, known), condition)
@@ -174,13 +175,13 @@ class Reaching:
     def _of_pick(self, entry: PoolEntry) -> _Contexts:
         for ended in self._walk.rules:
             if ended.rule.use is Level.POOL and ended.rule.entry is None:
-                yield self._active(ended), self._walk.place(entry, Level.POOL).known
+                yield self._active(ended), self._walk.places.of(entry, Level.POOL).known
 
     def _of_allow(self, entry: PoolEntry) -> _Contexts:
         for ended, tried in zip(self._walk.rules, self._tried, strict=True):
             for place, where in tried:
                 if place.entry is entry:
-                    guards = self._walk.guards(place, ended.rule)[:2]
+                    guards = self._walk.guards.of(place, ended.rule)[:2]
                     yield self._formula.all(where, *guards), place.known
 
     def _of_forbid(self, name: str) -> _Contexts:
@@ -191,8 +192,8 @@ class Reaching:
             return
         for ended, tried in zip(walk_.rules, self._tried, strict=True):
             for place, where in tried:
-                guards = walk_.guards(place, ended.rule)[:3]
-                before = [walk_.forbidden(it, place)[1] for it in self._before(name)]
+                guards = walk_.guards.of(place, ended.rule)[:3]
+                before = [walk_.guards.forbidden(it, place)[1] for it in self._before(name)]
                 yield formula.all(where, *guards, *before), place.known
 
     def _before(self, name: str) -> Iterator[ForbidRule]:
@@ -206,10 +207,10 @@ class Reaching:
     def _targets(self, ended: Ended) -> Iterator[tuple[Place, int]]:
         """Yield what a rule tries, candidates and fallbacks, each with whether it does."""
         formula, rule, rest = self._formula, ended.rule, self._active(ended)
-        for it in ended.candidates:
+        for it in ended.proposal.candidates:
             yield it.place, formula.all(rest, it.proposed)
-            if ended.is_ordered:
-                admitted = formula.all(it.proposed, self._walk.admitted(it.place, rule))
+            if ended.proposal.is_ordered:
+                admitted = formula.all(it.proposed, self._walk.guards.admitted(it.place, rule))
                 rest = formula.all(rest, -admitted)
         if not rule.fallback:
             return
@@ -217,9 +218,9 @@ class Reaching:
         for place, where in chosen.items():
             assert place.entry is not None  # noqa: S101 - only entries have fallbacks
             for entry in self._walk.prepared.offer(place.entry).fallback:
-                yield self._walk.place(entry, rule.use), where
+                yield self._walk.places.of(entry, rule.use), where
         some = formula.any(*chosen.values())
-        for it in ended.candidates if rule.falls_to_candidates else ():
+        for it in ended.proposal.candidates if rule.falls_to_candidates else ():
             if it.place.entry is not None:
                 mine = ended.selected.get(it.place, FALSE)
                 yield it.place, formula.all(some, it.proposed, -mine)

@@ -56,8 +56,8 @@ class ValuesOf:
         match node:
             case Literal():
                 return [(TRUE, node.value)]
-            case Attribute() if node.path.startswith("variables."):
-                tree = self._all.variables[node.path.removeprefix("variables.")].tree
+            case Attribute() if node.path in self._all.variables:
+                tree = self._all.variables[node.path].tree
                 return None if self._all.may_run_out(tree) else self.of(tree)
             case Attribute() if node.path.startswith("target."):
                 return []  # what is known of a target is written in: this name is absent
@@ -151,9 +151,7 @@ class ValuesOf:
             name, is_in = self._all.names.element(items)
             there = -items.size.at_most(number)
             self._formula.add(-there, is_in)
-            return (
-                [(there, self._all.names.term(name.path))] if isinstance(name, Attribute) else None
-            )
+            return [(there, self._all.names.term(name.path))]
         found: Values = []
         defined = []
         for place, part in enumerate(parts):

@@ -74,7 +74,7 @@ def memory_of(options: argparse.Namespace) -> str:
             if getattr(options, "since", None) is None:
                 remedy = "give --first if the key has never signed this log"
                 raise RequestError("--state", reason, remedy)
-            err(f"policy-router: {reason}: the key remembers from now on, and there, what it signs")
+            err(f"policy-router: {reason}: a new state begins there")
     return str(options.state)
 
 

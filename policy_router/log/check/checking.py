@@ -8,7 +8,7 @@ looked for in a second pass, which reads only the lines of the ids that are aske
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -35,16 +35,14 @@ from policy_router.log.entry import (
     known_views,
     microseconds,
     read_execution,
-    view_of,
 )
 from policy_router.log.folder import LogFolder, Progress, readable
-from policy_router.log.replay.chunks import Job, over_all
+from policy_router.log.replay.chunks import Job, over_all, views_about
 
 GRACE_SECONDS: Final = 3600.0
 """How long a child may take before its decision counts as never ended."""
 NO_EVENT: Final = "no event"
 NO_END: Final = "no end"
-_BEFORE_KIND: Final = b'","kind":"'
 
 
 class _Asked(Struct, frozen=True):
@@ -258,27 +256,12 @@ class _Found(Struct):
 def _second_pass(wanted: frozenset[str], window: Window) -> _Found:
     """Return the decisions of some ids, and all of their events."""
     found = _Found()
-    for content in _lines_of(wanted, window):
-        line = view_of(content)
-        if line is not None and line.id in wanted:
-            if line.kind == Kind.DECISION and (made := made_of(line)) is not None:
-                found.made[line.id] = made
-            elif (execution := read_execution(line.execution)) is not None:
-                found.events.setdefault(line.id, []).append(Happened(line.time, execution))
+    for line in views_about(window.blocks(), wanted):
+        if line.kind == Kind.DECISION and (made := made_of(line)) is not None:
+            found.made[line.id] = made
+        elif (execution := read_execution(line.execution)) is not None:
+            found.events.setdefault(line.id, []).append(Happened(line.time, execution))
     return found
-
-
-def _lines_of(wanted: frozenset[str], window: Window) -> Iterator[bytes]:
-    """Yield the lines of some ids, and maybe others; they are not read for that.
-
-    The keys of a line are sorted, so its id ends where its kind begins.
-    """
-    ids = frozenset(it.encode() for it in wanted)
-    lengths = {len(it) for it in ids}
-    for block in window.blocks():
-        before = block.split(_BEFORE_KIND)
-        if not all(ids.isdisjoint([it[-length:] for it in before]) for length in lengths):
-            yield from block[:-1].split(b"\n")
 
 
 # The end.

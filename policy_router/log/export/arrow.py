@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from policy_router.errors import needs_extra
-from policy_router.log.export.tables import TABLES, Row, Table
+from policy_router.log.export.tables import TABLES, Cells, Table
 from policy_router.log.export.views import statements
 
 EXTRA: Final = "export"
+GROUP_ROWS: Final = 8_000
+"""How many rows a group has, about."""
+FRUGAL: Final[dict[str, Any]] = {"memory_limit": "64MB", "threads": 1}
+"""How DuckDB is to make a database, if that does."""
 
 
 class ParquetFiles:
@@ -33,56 +36,76 @@ class ParquetFiles:
             for name, schema in self._schemas.items()
         }
 
-    def put(self, table: Table, rows: Sequence[Row]) -> None:
-        """Write rows, as one group."""
-        self._files[table.name].write_table(_batch(self._arrow, self._schemas[table.name], rows))
+        self._waiting: dict[str, list[Any]] = {name: [] for name in self._schemas}
+
+    def put(self, table: Table, columns: Sequence[Cells]) -> None:
+        """Write rows, as soon as they are many."""
+        schema, waiting = self._schemas[table.name], self._waiting[table.name]
+        each = zip(columns, schema.types, strict=True)
+        arrays = [self._arrow.array(cells, type_) for cells, type_ in each]
+        waiting.append(self._arrow.record_batch(arrays, schema=schema))
+        if sum(it.num_rows for it in waiting) >= GROUP_ROWS:
+            self._write(table.name)
+
+    def _write(self, name: str) -> None:
+        """Write the rows of a table that wait, as one group."""
+        if self._waiting[name]:
+            group = self._arrow.Table.from_batches(self._waiting[name])
+            self._files[name].write_table(group)
+            self._waiting[name] = []
 
     def close(self) -> None:
         """End the files."""
-        for file in self._files.values():
-            file.close()
+        for name, file in self._files.items():
+            with file:
+                self._write(name)
 
 
 class DuckDatabase:
-    """Writes the tables and the views to a database of DuckDB."""
+    """Writes the tables and the views to a database of DuckDB, by way of Parquet.
 
-    def __init__(self, path: Path) -> None:
-        """Make the database.
+    DuckDB reads that in little memory; row by row it would compress each column many times.
+    """
+
+    def __init__(self, folder: Path, path: Path) -> None:
+        """Begin.
+
+        Args:
+            folder: where files may be that are needed meanwhile.
+            path: the database.
 
         Raises:
             ModuleNotFoundError: the extra is not installed.
         """
         with needs_extra(EXTRA, "duckdb", "DuckDB"):
             import duckdb
-        with needs_extra(EXTRA, "pyarrow", "DuckDB"):
-            import pyarrow
-        self._arrow, self._schemas, self._problem = pyarrow, _schemas(pyarrow), duckdb.Error
-        with self._written():
-            self._base = duckdb.connect(str(path))
-            for table in TABLES:
-                self._base.register("batch", _batch(pyarrow, self._schemas[table.name], ()))
-                self._base.execute(f"CREATE TABLE {table.name} AS SELECT * FROM batch")
+        self._duckdb, self._path, self._folder = duckdb, path, folder
+        self._files = ParquetFiles(folder)
 
-    @contextmanager
-    def _written(self) -> Iterator[None]:
-        """Let what DuckDB cannot write be an error of the system, as it is of a file."""
-        try:
-            yield
-        except self._problem as problem:
-            raise OSError(errno.EIO, str(problem).partition("\n")[0]) from None
-
-    def put(self, table: Table, rows: Sequence[Row]) -> None:
-        """Insert rows."""
-        self._base.register("batch", _batch(self._arrow, self._schemas[table.name], rows))
-        with self._written():
-            self._base.execute(f"INSERT INTO {table.name} SELECT * FROM batch")
+    def put(self, table: Table, columns: Sequence[Cells]) -> None:
+        """Write rows."""
+        self._files.put(table, columns)
 
     def close(self) -> None:
-        """Make the views, and end the database."""
-        self._base.unregister("batch")
-        with self._written(), closing(self._base):
+        """Make the tables and the views, and end the database."""
+        self._files.close()
+        try:
+            try:
+                self._make(FRUGAL)
+            except self._duckdb.OutOfMemoryException:  # many lines are very long
+                self._path.unlink()
+                self._make({})
+        except self._duckdb.Error as problem:
+            raise OSError(errno.EIO, str(problem).partition("\n")[0]) from None
+
+    def _make(self, config: dict[str, Any]) -> None:
+        with self._duckdb.connect(str(self._path), config=config) as base:
+            base.execute("SET temp_directory = ?", [str(self._folder)])
+            for table in TABLES:
+                rows = base.read_parquet(str(self._folder / f"{table.name}.parquet"))
+                rows.create(table.name)
             for text in statements():
-                self._base.execute(text)
+                base.execute(text)
 
 
 def _schemas(arrow: Any) -> dict[str, Any]:
@@ -96,14 +119,6 @@ def _schemas(arrow: Any) -> dict[str, Any]:
         "bytes": arrow.binary(),
     }
     return {
-        table.name: arrow.schema([(name, types[type_]) for name, type_ in table.columns])
+        table.name: arrow.schema([(it.name, types[it.type]) for it in table.columns])
         for table in TABLES
     }
-
-
-def _batch(arrow: Any, schema: Any, rows: Sequence[Row]) -> Any:
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    arrays = [
-        arrow.array(column, type_) for column, type_ in zip(columns, schema.types, strict=True)
-    ]
-    return arrow.Table.from_arrays(arrays, schema=schema)

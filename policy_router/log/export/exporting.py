@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
 from policy_router.errors import LogError, reason_of
 from policy_router.log.entry import moment_of
-from policy_router.log.export.tables import TABLES, Row, Table, rows_of
+from policy_router.log.export.tables import TABLES, Cells, Table, rows_of
 from policy_router.log.export.views import script
-from policy_router.log.files import open_file
 from policy_router.log.folder import LogFolder, Progress, readable
-from policy_router.log.read.reading import whole_lines
+from policy_router.log.replay.chunks import chunks
 
 Format: TypeAlias = Literal["parquet", "csv", "duckdb"]
 FORMATS: Final = ("parquet", "csv", "duckdb")
-_ROWS: Final = 8_000
-"""How many rows of a table are written at once."""
-_LINES: Final = 500
-"""How many lines are read at once."""
-_TABLES: Final = {it.name: it for it in TABLES}
-_BLOCK: Final = 1 << 20
+_DATABASE: Final = "base.duckdb"
+_SECOND: Final = 1_000_000
+_HOUR: Final = 3600 * _SECOND
+_SPECIAL: Final = '",\r\n'
+"""What a cell of a CSV file has only in quotes."""
 
 
 class Exported(Struct, frozen=True):
@@ -49,8 +43,8 @@ class Exported(Struct, frozen=True):
 class Files(Protocol):
     """Where rows are written."""
 
-    def put(self, table: Table, rows: Sequence[Row]) -> None:
-        """Write rows of a table."""
+    def put(self, table: Table, columns: Sequence[Cells]) -> None:
+        """Write rows of a table, given their columns."""
 
     def close(self) -> None:
         """End what is written."""
@@ -90,7 +84,7 @@ def export_log(
                 exported = _pass(log, files, progress)
         finally:
             files.close()
-        part.replace(path)
+        (part / _DATABASE if to == "duckdb" else part).replace(path)
     except OSError as problem:
         raise _unwritten(path, problem) from None
     finally:
@@ -106,9 +100,9 @@ class _Guarded:
         self._files, self._path = files, path
         self.close = files.close
 
-    def put(self, table: Table, rows: Sequence[Row]) -> None:
+    def put(self, table: Table, columns: Sequence[Cells]) -> None:
         try:
-            self._files.put(table, rows)
+            self._files.put(table, columns)
         except OSError as problem:
             raise _unwritten(self._path, problem) from None
 
@@ -118,14 +112,13 @@ def _unwritten(path: Path, problem: OSError) -> LogError:
 
 
 def _opened(part: Path, to: Format) -> Files:
-    if to != "duckdb":
-        part.mkdir(parents=True)
+    part.mkdir(parents=True)
     if to == "csv":
         return CsvFiles(part)
     from policy_router.log.export.arrow import DuckDatabase, ParquetFiles
 
     if to == "duckdb":
-        return DuckDatabase(part)
+        return DuckDatabase(part, part / _DATABASE)
     sources = {it.name: f"read_parquet('{it.name}.parquet')" for it in TABLES}
     (part / "views.sql").write_text(script(sources), encoding="utf-8")
     return ParquetFiles(part)
@@ -136,37 +129,24 @@ def _remove(part: Path) -> None:
         shutil.rmtree(part)
     else:
         part.unlink(missing_ok=True)
-        part.with_name(f"{part.name}.wal").unlink(missing_ok=True)  # DuckDB keeps it if it fails
 
 
 def _pass(log: LogFolder, files: Files, progress: Progress | None) -> Exported:
     """Go through all lines, writer by writer."""
-    waiting: dict[str, list[Row]] = {it.name: [] for it in TABLES}
-    lines, rows = 0, Counter({it.name: 0 for it in TABLES})
-    segments = list(log.all_segments())
-    sizes = [Path(it.path).stat().st_size for it in segments]
-    for place, segment in enumerate(segments):
-        with io.BufferedReader(open_file(segment.path), _BLOCK) as stream:
-            every = whole_lines(stream)
-            while contents := list(islice(every, _LINES)):
-                lines += len(contents)
-                for name, more in rows_of(segment.writer, contents).items():
-                    rows[name] += len(more)
-                    _add(files, _TABLES[name], waiting[name], more)
+    pieces = chunks(log)
+    done, total = 0, sum(it.stop - it.start for it in pieces)
+    lines, counts = 0, {it.name: 0 for it in TABLES}
+    for piece in pieces:
+        writer = Path(piece.path).parent.name
+        for block in piece.blocks():
+            lines += block.count(b"\n")
+            for table, rows in rows_of(writer, block):
+                counts[table.name] += len(rows.lines)
+                files.put(table, rows.columns(table))
+        done += piece.stop - piece.start
         if progress is not None:
-            progress(sum(sizes[: place + 1]), sum(sizes))
-    for table in TABLES:
-        if waiting[table.name]:
-            files.put(table, waiting[table.name])
-    return Exported(lines, dict(rows))
-
-
-def _add(files: Files, table: Table, waiting: list[Row], more: Sequence[Row]) -> None:
-    """Add rows to those that wait, and write them as soon as they are many."""
-    waiting += more
-    while len(waiting) >= _ROWS:
-        files.put(table, waiting[:_ROWS])
-        del waiting[:_ROWS]
+            progress(done, total)
+    return Exported(lines, counts)
 
 
 class CsvFiles:
@@ -179,23 +159,14 @@ class CsvFiles:
             for it in TABLES
         }
         for table in TABLES:
-            csv.writer(self._files[table.name]).writerow([name for name, _ in table.columns])
+            self._files[table.name].write(",".join(it.name for it in table.columns) + "\r\n")
         (folder / "views.sql").write_text(script(_csv_sources()), encoding="utf-8")
 
-    def put(self, table: Table, rows: Sequence[Row]) -> None:
+    def put(self, table: Table, columns: Sequence[Cells]) -> None:
         """Write rows."""
-        spelt = [_SPELT.get(type_) for _, type_ in table.columns]
-        *columns, last = (
-            column if spell is None else ["" if it is None else spell(it) for it in column]
-            for spell, column in zip(spelt, zip(*rows, strict=True), strict=True)
-        )
-        if table.columns[-1][1] == "bytes":
-            texts = _Texts()
-            csv.writer(texts, lineterminator=",").writerows(zip(*columns, strict=True))
-            ends = [f"{_quoted(it)}\r\n" for it in last]
-            self._files[table.name].writelines(chain.from_iterable(zip(texts, ends, strict=True)))
-        else:
-            csv.writer(self._files[table.name]).writerows(zip(*columns, last, strict=True))
+        spelt = [_SPELT[it.type](cells) for it, cells in zip(table.columns, columns, strict=True)]
+        rows = map(",".join, zip(*spelt, strict=True))
+        self._files[table.name].write("\r\n".join([*rows, ""]))
 
     def close(self) -> None:
         """End the files."""
@@ -216,33 +187,57 @@ def _csv_sources() -> dict[str, str]:
     }
     found = {}
     for table in TABLES:
-        columns = ", ".join(f"'{name}': '{types[type_]}'" for name, type_ in table.columns)
+        columns = ", ".join(f"'{it.name}': '{types[it.type]}'" for it in table.columns)
         options = "header = true, quote = '\"', escape = '\"', auto_detect = false"
         found[table.name] = f"read_csv('{table.name}.csv', columns = {{{columns}}}, {options})"
     return found
 
 
-class _Texts(list[str]):
-    """Keeps what is written."""
-
-    write = list.append
+def _texts(cells: Cells) -> list[str]:
+    """Spell texts, most of which need no quotes."""
+    texts = ["" if it is None else it for it in cells]
+    whole = "".join(texts)
+    is_plain = not any(it in whole for it in _SPECIAL)
+    return texts if is_plain else [_quoted(it) for it in texts]
 
 
 def _quoted(text: str) -> str:
-    """Spell the last field of a row: as :mod:`csv` does, which takes long for a line of a log."""
+    """Spell a cell as :mod:`csv` does, which takes long for a line of a log."""
     if '"' in text:
         return '"' + text.replace('"', '""') + '"'
-    return f'"{text}"' if "," in text or "\r" in text or "\n" in text else text
+    return f'"{text}"' if any(it in text for it in _SPECIAL) else text
+
+
+def _plain(cells: Cells) -> list[str]:
+    """Spell what needs no quotes."""
+    return ["" if it is None else f"{it}" for it in cells] if None in cells else [*map(str, cells)]
 
 
 @lru_cache(maxsize=10_000)
-def _spelt_texts(texts: tuple[str, ...]) -> str:
-    return json.dumps(texts, ensure_ascii=False)
+def _list(texts: tuple[str, ...]) -> str:
+    return _quoted(json.dumps(texts, ensure_ascii=False))
 
 
-_SPELT: Final[dict[str, Callable[[Any], str]]] = {
-    "texts": _spelt_texts,
-    "time": lambda it: f"{moment_of(it).isoformat(timespec='microseconds')[:-6]}Z",
-    "bytes": lambda it: it.decode(errors="replace"),
-    "bool": lambda it: "true" if it else "false",
+def _moment(time: int | None) -> str:
+    if time is None:
+        return ""
+    hour, rest = divmod(time, _HOUR)
+    seconds, fraction = divmod(rest, _SECOND)
+    return f"{_hour(hour)}{seconds // 60:02}:{seconds % 60:02}.{fraction:06}Z"
+
+
+@lru_cache(maxsize=1_000)
+def _hour(number: int) -> str:
+    """Spell the beginning of a time, which those that follow it have in common."""
+    return f"{moment_of(number * _HOUR):%Y-%m-%dT%H:}"
+
+
+_SPELT: Final[dict[str, Callable[[Cells], list[str]]]] = {
+    "text": _texts,
+    "texts": lambda cells: [_list(it) for it in cells],
+    "int": _plain,
+    "float": _plain,
+    "bool": lambda cells: ["true" if it else "false" for it in cells],
+    "time": lambda cells: [_moment(it) for it in cells],
+    "bytes": lambda cells: [_quoted(it.decode(errors="replace")) for it in cells],
 }

@@ -6,20 +6,39 @@ is NULL, never zero. Money is in whole billionths of a US dollar.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import isfinite
-from typing import Any, Final, Literal, TypeAlias
+from operator import attrgetter
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from policy_router.log.entry import UNREADABLE, Call, Execution, Kind
 from policy_router.log.used_policy import UsedPolicy
 
 Type: TypeAlias = Literal["text", "texts", "int", "float", "bool", "time", "bytes"]
-Row: TypeAlias = tuple[Any, ...]
+Cells: TypeAlias = list[Any]
+"""What a column has, row by row."""
 _BILLION: Final = 1_000_000_000
 _MOST: Final = 2**63
+_Small = Annotated[int, Meta(ge=-_MOST, le=_MOST - 1)]
+
+
+class Column(Struct, frozen=True):
+    """A column of a table.
+
+    Attributes:
+        name: its name.
+        type: the type of what is in it.
+        source: what of :class:`Rows` it is read from.
+        read: reads it there; None where it is what is there.
+    """
+
+    name: str
+    type: Type
+    source: Literal["lines", "calls", "writers", "contents"]
+    read: Callable[[Any], Any] | None = None
 
 
 class Table(Struct, frozen=True):
@@ -27,107 +46,11 @@ class Table(Struct, frozen=True):
 
     Attributes:
         name: its name.
-        columns: the name and the type of each column, in order.
+        columns: its columns, in order.
     """
 
     name: str
-    columns: tuple[tuple[str, Type], ...]
-
-
-_PLACE: Final[tuple[tuple[str, Type], ...]] = (
-    ("time", "time"),
-    ("writer", "text"),
-    ("seq", "int"),
-)
-DECISIONS: Final = Table(
-    "decisions",
-    (
-        ("id", "text"),
-        *_PLACE,
-        ("parent", "text"),
-        ("root", "text"),
-        ("session", "text"),
-        ("tags", "texts"),
-        ("purpose", "text"),
-        ("trace", "text"),
-        ("caller_id", "text"),
-        ("caller_team", "text"),
-        ("kind", "text"),
-        ("labels", "texts"),
-        ("estimated_input_tokens", "int"),
-        ("wished_model", "text"),
-        ("wished_provider", "text"),
-        ("outcome", "text"),
-        ("level", "text"),
-        ("rule", "text"),
-        ("code", "text"),
-        ("decided_entry", "text"),
-        ("decided_model", "text"),
-        ("decided_provider", "text"),
-        ("plan", "texts"),
-        ("warnings", "texts"),
-        ("policy", "text"),
-        ("revision", "text"),
-        ("engine", "text"),
-        ("line", "bytes"),
-    ),
-)
-EVENTS: Final = Table(
-    "events",
-    (
-        ("id", "text"),
-        *_PLACE,
-        ("event", "text"),
-        ("attempt", "int"),
-        ("status", "text"),
-        ("error", "text"),
-        ("sent_entry", "text"),
-        ("sent_model", "text"),
-        ("sent_provider", "text"),
-        ("served_model", "text"),
-        ("finish_reason", "text"),
-        ("input_tokens", "int"),
-        ("output_tokens", "int"),
-        ("cached_tokens", "int"),
-        ("cost_nano_usd", "int"),
-        ("cost_status", "text"),
-        ("duration_seconds", "float"),
-        ("line", "bytes"),
-    ),
-)
-CALLS: Final = Table(
-    "calls",
-    (
-        ("id", "text"),
-        *_PLACE,
-        ("number", "int"),
-        ("sent_entry", "text"),
-        ("sent_model", "text"),
-        ("sent_provider", "text"),
-        ("failure", "text"),
-        ("status", "int"),
-        ("is_sent", "bool"),
-        ("duration_seconds", "float"),
-        ("input_tokens", "int"),
-        ("output_tokens", "int"),
-    ),
-)
-POLICIES: Final = Table(
-    "policies",
-    (
-        *_PLACE,
-        ("policy", "text"),
-        ("revision", "text"),
-        ("digest", "text"),
-        ("origin_commit", "text"),
-        ("loaded_by", "text"),
-        ("owner", "text"),
-        ("description", "text"),
-        ("line", "bytes"),
-    ),
-)
-OTHERS: Final = Table("others", (*_PLACE, ("kind", "text"), ("line", "bytes")))
-TABLES: Final = (DECISIONS, EVENTS, CALLS, POLICIES, OTHERS)
+    columns: tuple[Column, ...]
 
 
 class _Wish(Struct, frozen=True, gc=False):
@@ -139,7 +62,7 @@ class _Task(Struct, frozen=True, gc=False):
     model: str | None = None
     provider: str | None = None
     kind: str | None = None
-    labels: tuple[str, ...] | None = None
+    labels: tuple[str, ...] = ()
     input_tokens: int | None = None
 
 
@@ -155,23 +78,27 @@ class _Request(Struct, frozen=True, gc=False):
 
 
 class _Target(Struct, frozen=True, gc=False):
-    model: str
-    provider: str = ""
+    model: str | None
+    provider: str | None = ""
     entry: str | None = None
 
 
 class _Coded(Struct, frozen=True, gc=False):
-    code: str
+    code: str | None
     rule: str | None = None
+
+
+_NO_TARGET: Final = _Target(None, None)
+_NO_REFUSAL: Final = _Coded(None)
 
 
 class _Decision(Struct, frozen=True, gc=False):
     outcome: str
     level: str | None = None
     rule: str | None = None
-    target: _Target | None = None
+    target: _Target = _NO_TARGET
     fallbacks: tuple[_Target, ...] = ()
-    refusal: _Coded | None = None
+    refusal: _Coded = _NO_REFUSAL
     warnings: tuple[_Coded, ...] = ()
 
 
@@ -193,8 +120,8 @@ class _Record(Struct, frozen=True, gc=False):
 
 class _Line(Struct, frozen=True, gc=False):
     kind: str
-    seq: int
-    time: int
+    seq: _Small | None
+    time: _Small | None
     id: str | None = None
     execution: Execution | None = None
     parent: str | None = None
@@ -203,157 +130,39 @@ class _Line(Struct, frozen=True, gc=False):
     record: _Record | None = None
     root: str | None = None
     session: str | None = None
-    tags: tuple[str, ...] | None = None
+    tags: tuple[str, ...] = ()
     trace: str | None = None
 
 
-def rows_of(writer: str, contents: Sequence[bytes]) -> dict[str, list[Row]]:
-    """Return the rows that lines come to, by the names of their tables.
-
-    A line that cannot be read is of the kind ``unreadable``.
-
-    Args:
-        writer: whose lines they are.
-        contents: the lines, without their ends.
-    """
-    rows: dict[str, list[Row]] = {it.name: [] for it in TABLES}
-    events, calls, decisions = rows[EVENTS.name], rows[CALLS.name], rows[DECISIONS.name]
-    for content, line in zip(contents, _read(contents), strict=True):
-        if line is None or not (-_MOST <= line.seq < _MOST and -_MOST <= line.time < _MOST):
-            rows[OTHERS.name].append((None, writer, None, "unreadable", content))
-        elif line.kind == _EXECUTION and (execution := line.execution) is not None:
-            events.append(_event(writer, line, execution, content))
-            if execution.calls:
-                calls += [_call(writer, line, it) for it in execution.calls]
-        elif line.kind == _DECISION and line.record is not None:
-            decisions.append(_decision(writer, line, line.record, content))
-        elif line.kind == Kind.POLICY and line.policy is not None:
-            rows[POLICIES.name].append(_policy(writer, line, line.policy, content))
-        else:
-            rows[OTHERS.name].append((line.time, writer, line.seq, line.kind, content))
-    return rows
+def _wished_model(line: _Line) -> str | None:
+    request = line.record.request  # type: ignore[union-attr]
+    return request.task.model or request.call.model
 
 
-def _read(contents: Sequence[bytes]) -> Sequence[_Line | None]:
-    """Read lines at once; where one of them cannot be read, one by one."""
-    try:
-        lines = _LINES.decode_lines(b"\n".join(contents))
-    except UNREADABLE:
-        lines = []
-    return lines if len(lines) == len(contents) else [_read_one(it) for it in contents]
+def _wished_provider(line: _Line) -> str | None:
+    request = line.record.request  # type: ignore[union-attr]
+    return request.task.provider or request.call.provider
 
 
-def _read_one(content: bytes) -> _Line | None:
-    try:
-        return _LINES.decode(content)
-    except UNREADABLE:
-        return None
+def _rule(line: _Line) -> str | None:
+    decision = line.record.decision  # type: ignore[union-attr]
+    return (decision if decision.refusal is _NO_REFUSAL else decision.refusal).rule
 
 
-def _decision(writer: str, line: _Line, record: _Record, content: bytes) -> Row:
-    request = record.request
-    task, call = request.task, request.call
-    return (
-        line.id,
-        line.time,
-        writer,
-        line.seq,
-        line.parent,
-        line.root,
-        line.session,
-        line.tags or (),
-        line.purpose,
-        line.trace,
-        request.caller.id,
-        request.caller.team,
-        task.kind,
-        task.labels or (),
-        _small(task.input_tokens),
-        task.model or call.model,
-        task.provider or call.provider,
-        *_outcome(record.decision),
-        record.policy.name,
-        record.policy.revision,
-        record.engine.version,
-        content,
-    )
+def _plan(line: _Line) -> tuple[str, ...]:
+    decision = line.record.decision  # type: ignore[union-attr]
+    plan = () if decision.target is _NO_TARGET else (decision.target, *decision.fallbacks)
+    return tuple([f"{it.model} at {it.provider}" for it in plan])
 
 
-def _outcome(decision: _Decision) -> Row:
-    target, refusal = decision.target, decision.refusal
-    plan = () if target is None else (target, *decision.fallbacks)
-    return (
-        decision.outcome,
-        decision.level,
-        decision.rule if refusal is None else refusal.rule,
-        None if refusal is None else refusal.code,
-        None if target is None else target.entry,
-        None if target is None else target.model,
-        None if target is None else target.provider,
-        tuple([f"{it.model} at {it.provider}" for it in plan]),
-        tuple([it.code for it in decision.warnings]),
-    )
+def _warnings(line: _Line) -> tuple[str | None, ...]:
+    warnings = line.record.decision.warnings  # type: ignore[union-attr]
+    return tuple([it.code for it in warnings]) if warnings else ()
 
 
-def _event(writer: str, line: _Line, event: Execution, content: bytes) -> Row:
-    return (
-        line.id,
-        line.time,
-        writer,
-        line.seq,
-        event.event,
-        _small(event.attempt),
-        event.status,
-        event.error,
-        event.entry,
-        event.model,
-        event.provider,
-        event.served_model,
-        event.finish_reason,
-        _small(event.input_tokens),
-        _small(event.output_tokens),
-        _small(event.cached_tokens),
-        None if event.cost_usd is None else nano_of(event.cost_usd),
-        event.cost_status,
-        event.duration_seconds,
-        content,
-    )
-
-
-def _call(writer: str, line: _Line, call: Call) -> Row:
-    return (
-        line.id,
-        line.time,
-        writer,
-        line.seq,
-        _small(call.number),
-        call.entry,
-        call.model,
-        call.provider,
-        call.failure,
-        _small(call.status),
-        call.is_sent,
-        call.duration_seconds,
-        _small(call.input_tokens),
-        _small(call.output_tokens),
-    )
-
-
-def _policy(writer: str, line: _Line, used: UsedPolicy, content: bytes) -> Row:
-    own = next((it for it in used.annotations if not it.part), None)
-    return (
-        line.time,
-        writer,
-        line.seq,
-        used.name,
-        used.revision,
-        used.digest,
-        used.origin_commit,
-        used.loaded_by,
-        None if own is None else own.owner,
-        None if own is None else own.description,
-        content,
-    )
+def _cost(line: _Line) -> int | None:
+    usd = line.execution.cost_usd  # type: ignore[union-attr]
+    return None if usd is None else nano_of(usd)
 
 
 def nano_of(usd: float) -> int | None:
@@ -362,11 +171,202 @@ def nano_of(usd: float) -> int | None:
     return round(amount) if isfinite(amount) and abs(amount) < _MOST else None
 
 
-def _small(number: int | None) -> int | None:
-    """Return a number that a table can hold, or nothing."""
-    return number if number is None or -_MOST <= number < _MOST else None
+def _note(name: str) -> Callable[[_Line], str | None]:
+    """Return what reads a note on a policy as a whole."""
+
+    def read(line: _Line) -> str | None:
+        notes = line.policy.annotations  # type: ignore[union-attr]
+        return next((getattr(it, name) for it in notes if not it.part), None)
+
+    return read
+
+
+def _of_line(name: str, type_: Type, read: str | Callable[[_Line], Any] = "") -> Column:
+    """Return a column of the lines: what has its name there, or another one, or is worked out."""
+    found = attrgetter(read or name) if isinstance(read, str) else read
+    return Column(name, type_, "lines", found)
+
+
+def _of_call(name: str, type_: Type, read: str = "") -> Column:
+    return Column(name, type_, "calls", attrgetter(read or name))
+
+
+_ID: Final = _of_line("id", "text")
+_PLACE: Final = (
+    _of_line("time", "time"),
+    Column("writer", "text", "writers"),
+    _of_line("seq", "int"),
+)
+_CONTENT: Final = Column("line", "bytes", "contents")
+DECISIONS: Final = Table(
+    "decisions",
+    (
+        _ID,
+        *_PLACE,
+        *(_of_line(it, "text") for it in ("parent", "root", "session")),
+        _of_line("tags", "texts"),
+        *(_of_line(it, "text") for it in ("purpose", "trace")),
+        _of_line("caller_id", "text", "record.request.caller.id"),
+        _of_line("caller_team", "text", "record.request.caller.team"),
+        _of_line("kind", "text", "record.request.task.kind"),
+        _of_line("labels", "texts", "record.request.task.labels"),
+        _of_line("estimated_input_tokens", "int", "record.request.task.input_tokens"),
+        _of_line("wished_model", "text", _wished_model),
+        _of_line("wished_provider", "text", _wished_provider),
+        _of_line("outcome", "text", "record.decision.outcome"),
+        _of_line("level", "text", "record.decision.level"),
+        _of_line("rule", "text", _rule),
+        _of_line("code", "text", "record.decision.refusal.code"),
+        _of_line("decided_entry", "text", "record.decision.target.entry"),
+        _of_line("decided_model", "text", "record.decision.target.model"),
+        _of_line("decided_provider", "text", "record.decision.target.provider"),
+        _of_line("plan", "texts", _plan),
+        _of_line("warnings", "texts", _warnings),
+        _of_line("policy", "text", "record.policy.name"),
+        _of_line("revision", "text", "record.policy.revision"),
+        _of_line("engine", "text", "record.engine.version"),
+        _CONTENT,
+    ),
+)
+EVENTS: Final = Table(
+    "events",
+    (
+        _ID,
+        *_PLACE,
+        _of_line("event", "text", "execution.event"),
+        _of_line("attempt", "int", "execution.attempt"),
+        _of_line("status", "text", "execution.status"),
+        _of_line("error", "text", "execution.error"),
+        _of_line("sent_entry", "text", "execution.entry"),
+        _of_line("sent_model", "text", "execution.model"),
+        _of_line("sent_provider", "text", "execution.provider"),
+        _of_line("served_model", "text", "execution.served_model"),
+        _of_line("finish_reason", "text", "execution.finish_reason"),
+        _of_line("input_tokens", "int", "execution.input_tokens"),
+        _of_line("output_tokens", "int", "execution.output_tokens"),
+        _of_line("cached_tokens", "int", "execution.cached_tokens"),
+        _of_line("cost_nano_usd", "int", _cost),
+        _of_line("cost_status", "text", "execution.cost_status"),
+        _of_line("duration_seconds", "float", "execution.duration_seconds"),
+        _CONTENT,
+    ),
+)
+CALLS: Final = Table(
+    "calls",
+    (
+        _ID,
+        *_PLACE,
+        _of_call("number", "int"),
+        _of_call("sent_entry", "text", "entry"),
+        _of_call("sent_model", "text", "model"),
+        _of_call("sent_provider", "text", "provider"),
+        _of_call("failure", "text"),
+        _of_call("status", "int"),
+        _of_call("is_sent", "bool"),
+        _of_call("duration_seconds", "float"),
+        _of_call("input_tokens", "int"),
+        _of_call("output_tokens", "int"),
+    ),
+)
+POLICIES: Final = Table(
+    "policies",
+    (
+        *_PLACE,
+        _of_line("policy", "text", "policy.name"),
+        _of_line("revision", "text", "policy.revision"),
+        _of_line("digest", "text", "policy.digest"),
+        _of_line("origin_commit", "text", "policy.origin_commit"),
+        _of_line("loaded_by", "text", "policy.loaded_by"),
+        _of_line("owner", "text", _note("owner")),
+        _of_line("description", "text", _note("description")),
+        _CONTENT,
+    ),
+)
+OTHERS: Final = Table("others", (*_PLACE, _of_line("kind", "text"), _CONTENT))
+TABLES: Final = (DECISIONS, EVENTS, CALLS, POLICIES, OTHERS)
+
+
+class Rows:
+    """Rows of a table: what their columns are read from.
+
+    Attributes:
+        lines: the line of each row.
+        calls: the call of each row, in the table of calls.
+        writers: who wrote it.
+        contents: the bytes of the line, without its end.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.lines: list[_Line] = []
+        self.calls: list[Call] = []
+        self.writers: list[str] = []
+        self.contents: list[bytes] = []
+
+    def columns(self, table: Table) -> list[Cells]:
+        """Return the cells of each column."""
+        return [self._cells(it) for it in table.columns]
+
+    def _cells(self, column: Column) -> Cells:
+        source = getattr(self, column.source)
+        cells = source if column.read is None else list(map(column.read, source))
+        return _small(cells) if column.type == "int" else cells
+
+
+def _small(cells: Cells) -> Cells:
+    """Return numbers that a table can hold, and nothing in place of others."""
+    given = [it for it in cells if it]
+    if not given or (min(given) >= -_MOST and max(given) < _MOST):
+        return cells
+    return [it if it is None or -_MOST <= it < _MOST else None for it in cells]
+
+
+def rows_of(writer: str, block: bytes) -> list[tuple[Table, Rows]]:
+    """Return the rows that lines come to, of each table that has some.
+
+    A line that cannot be read is of the kind ``unreadable``.
+
+    Args:
+        writer: whose lines they are.
+        block: the lines, each with its end.
+    """
+    decisions, events, calls, policies, others = every = tuple(Rows() for _ in TABLES)
+    contents = block[:-1].split(b"\n")
+    for line, content in zip(_read(block, contents), contents, strict=True):
+        kind = line.kind
+        if kind == _EXECUTION and (execution := line.execution) is not None:
+            mine = events
+            if execution.calls:
+                calls.lines += [line] * len(execution.calls)
+                calls.calls += execution.calls
+        elif kind == _DECISION and line.record is not None:
+            mine = decisions
+        else:
+            mine = policies if kind == Kind.POLICY and line.policy is not None else others
+        mine.lines.append(line)
+        mine.contents.append(content)
+    for it in every:
+        it.writers = [writer] * len(it.lines)
+    return [(table, it) for table, it in zip(TABLES, every, strict=True) if it.lines]
+
+
+def _read(block: bytes, contents: Sequence[bytes]) -> Sequence[_Line]:
+    """Read lines at once; where one of them cannot be read, one by one."""
+    try:
+        lines = _LINES.decode_lines(block)
+    except UNREADABLE:
+        lines = []
+    return lines if len(lines) == len(contents) else [_read_one(it) for it in contents]
+
+
+def _read_one(content: bytes) -> _Line:
+    try:
+        return _LINES.decode(content)
+    except UNREADABLE:
+        return _NO_LINE
 
 
 _EXECUTION: Final = Kind.EXECUTION.value
 _DECISION: Final = Kind.DECISION.value
+_NO_LINE: Final = _Line("unreadable", None, None)
 _LINES: Final = msgspec.json.Decoder(_Line)

@@ -158,7 +158,7 @@ class SignedLog:
         self.statements = [it for it in statements if self._is_vouched(it)]
         self.claims: list[Claim] = []
         mine = list(stored(log))
-        # One that was signed anew at the same size, for its time, is the same checkpoint.
+        # One that was signed again at the same size, for its time, is the same checkpoint.
         self.count = len({it.where if isinstance(it, Problem) else it.checkpoint for it in mine})
         for it in [*mine, *([kept] if kept else [])]:
             if isinstance(it, Problem):

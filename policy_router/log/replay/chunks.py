@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import secrets
 import signal
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -20,10 +21,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from policy_router.errors import LogError
-from policy_router.log.entry import MOST_LINE, Kind, LineView, views_of_block
+from policy_router.log.entry import MOST_LINE, Kind, LineView, known_views, views_of_block
 from policy_router.log.files import open_file
 from policy_router.log.folder import LogFolder, Progress
 from policy_router.version import VERSION
@@ -32,6 +34,7 @@ T = TypeVar("T")
 
 _BLOCK = 256 * 1024
 _MORE = 4096
+_IDS = re.compile(rb'"id":"([^"]*)","kind":"')
 _NO_LINE = b"\0"
 """What stands for a line that is too long: no JSON holds it."""
 _CHUNK = 8 * 1024 * 1024
@@ -129,6 +132,24 @@ def covered_views(job: Job, chunk: Chunk) -> Iterator[LineView | None]:
     if job.since is None and job.until is None:
         return views
     return (it for it in views if it is None or it.kind != Kind.DECISION or job.covers(it.time))
+
+
+def views_about(blocks: Iterable[bytes], ids: Collection[str]) -> Iterator[LineView]:
+    """Read the lines of some ids, among blocks of lines: the others are not read, only searched.
+
+    The keys of a line are sorted, so its id ends where its kind begins.
+    """
+    wanted = {msgspec.json.encode(it)[1:-1]: it for it in ids}
+    for block in blocks:
+        for spelt in wanted.keys() & _IDS.findall(block):
+            marker = b'"id":"%s","kind":"' % spelt
+            place = block.find(marker)
+            while place >= 0:
+                stop = block.find(b"\n", place)
+                line = block[block.rfind(b"\n", 0, place) + 1 : stop]
+                views = known_views((line,))
+                yield from (it for it in views if it is not None and it.id == wanted[spelt])
+                place = block.find(marker, stop)
 
 
 def chunks(folder: LogFolder) -> list[Chunk]:

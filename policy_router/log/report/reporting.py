@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,9 @@ from typing import Any, Final, TypeAlias
 from msgspec import UNSET, Struct, field
 
 from policy_router.errors import LogError
-from policy_router.log.entry import ACCESS, Kind, LineView, known_views
+from policy_router.log.entry import ACCESS, Kind, LineView
 from policy_router.log.folder import LogFolder, Progress, readable
-from policy_router.log.replay.chunks import Chunk, Job, chunks, over_all
+from policy_router.log.replay.chunks import Chunk, Job, chunks, over_all, views_about
 from policy_router.log.report.cases import Case, Choice, case_reader, in_order
 from policy_router.log.report.cost_status import Run, read_run
 from policy_router.log.report.dimensions import DIMENSIONS, Dimensions, Filter
@@ -24,8 +24,6 @@ from policy_router.log.report.pending import Pending, is_of_part
 
 MOST_ROWS = 50_000
 """How many rows a report may have: they are kept in memory."""
-_BEFORE_ID: Final = b'"id":"'
-_AFTER_ID: Final = b'","kind":"'
 _DECISION: Final = Kind.DECISION.value
 _STATUS: Final = b'"status":"'
 """What the end of a child has; a call has a number there."""
@@ -218,12 +216,10 @@ def late_chunk(
 def _read(job: Job, chunk: Chunk, found: Tally, only: Collection[str] | None = None) -> _Piece:
     """Read a piece of a log: all of it, or what is about some decisions only."""
     piece, reader, writer = _Piece(), case_reader(job), Path(chunk.path).parent.name
-    lines = chunk.views() if only is None else known_views(_about(chunk.lines(), only))
+    lines = chunk.views() if only is None else views_about(chunk.blocks(), only)
     for line in lines:
         if line is None:
             found.unreadable += 1
-        elif only is not None and line.id not in only:
-            continue
         elif line.kind == _DECISION:
             is_meant = line.purpose != ACCESS and job.covers(line.time)
             case = reader.case(line, writer) if is_meant else None
@@ -237,16 +233,6 @@ def _read(job: Job, chunk: Chunk, found: Tally, only: Collection[str] | None = N
         elif line.gap is not UNSET:
             found.unlogged += line.gap.decisions
     return piece
-
-
-def _about(lines: Iterator[bytes], ids: Collection[str]) -> Iterator[bytes]:
-    """Leave out lines that are surely about other decisions: to read a line takes longer."""
-    wanted = {it.encode() for it in ids}
-    for line in lines:
-        stop = line.find(_AFTER_ID)
-        decision_id = line[line.rfind(_BEFORE_ID, 0, max(stop, 0)) + len(_BEFORE_ID) : stop]
-        if stop < 0 or decision_id in wanted or b"\\" in decision_id:
-            yield line
 
 
 def _read_end(line: LineView, piece: _Piece, found: Tally) -> None:

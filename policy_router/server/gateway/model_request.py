@@ -1,4 +1,4 @@
-"""A model call as a client makes it: what of it is a request to decide, and what goes through."""
+"""A client's model call: the part that is decided, and the part that passes unchanged."""
 
 from __future__ import annotations
 

@@ -13,13 +13,14 @@ from msgspec import UNSET, Struct, UnsetType
 
 from policy_router.files.clock import Clock
 from policy_router.log.entry import Execution
+from policy_router.log.report.log_report import safe_cell
 from policy_router.server.asking import Answer, Asked, BrokenOffError
 from policy_router.server.auditing import time_of
 from policy_router.server.index import Found, Index
 from policy_router.server.index_lines import ListedRecord
 from policy_router.server.index_questions import FILTERS, Counts
 from policy_router.server.pages.reader import Frame, in_thread
-from policy_router.server.pages.rendering import HEADERS, exact_time, query_text, redirect
+from policy_router.server.pages.rendering import CSV, download, exact_time, query_text, redirect
 from policy_router.server.problems import Problem
 
 _TIMES: Final = ("since", "until")
@@ -37,7 +38,6 @@ _TITLES: Final = {
     "policy": "Policy",
 }
 _SHOWN: Final = 8
-_WINDOWS: Final = (("1h", "hour"), ("24h", "day"), ("7d", "week"), ("30d", "month"))
 COLUMNS: Final = (
     *("time", "id", "outcome", "entry", "model", "provider", "level", "rule", "code"),
     *("caller", "team", "kind", "parent", "policy", "revision"),
@@ -128,13 +128,12 @@ class Decisions:
             filters={key: given[key] for key in (*FILTERS, *_TIMES) if key in given},
             facets=_facets(counts, wanted),
             titles=_TITLES,
-            windows=_WINDOWS,
             bars=_bars(counts),
         )
 
     async def as_csv(self, asked: Asked) -> Answer:
         """Hand out what is shown, as a table."""
-        return await self._handed_out(asked, "decisions.csv", b"text/csv; charset=utf-8", _as_csv)
+        return await self._handed_out(asked, "decisions.csv", CSV, _as_csv)
 
     async def as_lines(self, asked: Asked) -> Answer:
         """Hand out what is shown, as the lines of the log."""
@@ -161,9 +160,7 @@ class Decisions:
                     raise BrokenOffError from None
 
         first = await page(None)
-        disposition = f'attachment; filename="{name}"'.encode()
-        headers = (*HEADERS, (b"content-disposition", disposition), (b"cache-control", b"no-store"))
-        return Answer(headers=headers, type=kind, pieces=pieces(first))
+        return download(name, kind, pieces=pieces(first))
 
     async def _found(
         self, wanted: Mapping[str, str], options: Mapping[str, str]
@@ -286,16 +283,11 @@ def _bars(counts: Counts) -> tuple[_Bar, ...]:
     return tuple(made)
 
 
-_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
-
-
 def _as_csv(lines: tuple[bytes, ...]) -> bytes:
     return b"".join(_as_csv_row(_ROWS.decode(line).cells) for line in lines)
 
 
 def _as_csv_row(cells: tuple[str, ...]) -> bytes:
-    """Return a row; what a spreadsheet would take for a formula is a text for it."""
-    safe = [f"'{cell}" if cell.startswith(_FORMULAS) else cell for cell in cells]
     out = io.StringIO()
-    csv.writer(out).writerow(safe)
+    csv.writer(out).writerow(map(safe_cell, cells))
     return out.getvalue().encode()

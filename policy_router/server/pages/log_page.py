@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec import Struct
 
 from policy_router.errors import LogError
@@ -93,9 +91,9 @@ class LogPage:
 
 
 def _held(path: str, index: Index) -> Held:
-    rows: list[Any] = index.revisions()
+    rows = index.revisions()
     indexed = sum(row[4] for row in rows)
-    first, last = (fold(row[place] for row in rows) for fold, place in ((_least, 2), (_most, 3)))
+    first, last = min((row[2] for row in rows), default=0), max((row[3] for row in rows), default=0)
     try:
         folder = LogFolder.existing(path)
     except LogError:  # nothing was decided yet
@@ -106,14 +104,6 @@ def _held(path: str, index: Index) -> Held:
     origin = "" if found is None else found.checkpoint.origin
     covered = None if found is None else found.checkpoint.size
     return Held(writers, origin, covered, indexed, first, last)
-
-
-def _least(values: Any) -> int:
-    return min(values, default=0)
-
-
-def _most(values: Any) -> int:
-    return max(values, default=0)
 
 
 def _writer(folder: LogFolder, name: str) -> Writer:

@@ -25,7 +25,7 @@ from policy_router.server.auditing import Auditors
 from policy_router.server.helpers import StayingHelper
 from policy_router.server.pages.one_decision import plain_steps
 from policy_router.server.pages.reader import Frame
-from policy_router.server.pages.rendering import HEADERS
+from policy_router.server.pages.rendering import plain
 from policy_router.server.problems import Problem
 from policy_router.server.tasks import Task
 
@@ -33,7 +33,6 @@ _FIELDS: Final = ("policy", "request", "now", "why_not")
 _EXAMPLES: Final = ("hermes", "canary", "data-residency", "team-budget", "three-teams")
 _REQUEST: Final = '{"task": {"kind": "coding"}}'
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
-_NO_STORE: Final = (b"cache-control", b"no-store")
 
 
 class Playground:
@@ -78,8 +77,7 @@ class Playground:
         fields = self._fields(asked)
         report = await self._report(fields)
         html = self._frame.templates.text("playground_result.html", _values(report, fields))
-        made = Answer.of({"diagnostics": report.get("diagnostics", []), "html": html})
-        return Answer(made.body, headers=(*HEADERS, _NO_STORE))
+        return plain({"diagnostics": report.get("diagnostics", []), "html": html})
 
     async def place(self, asked: Asked) -> Answer:
         """Return what may stand at a place of the rules, and what stands there."""
@@ -88,8 +86,7 @@ class Playground:
         if not (_NUMBER.fullmatch(line) and _NUMBER.fullmatch(column)):
             raise Problem(400, "bad_form", "a line and a column are wanted", path="line")
         task = Task("place", text=fields.get("policy", ""), line=int(line), column=int(column))
-        made = Answer.of(await self._staying.report(task))
-        return Answer(made.body, headers=(*HEADERS, _NO_STORE))
+        return plain(await self._staying.report(task))
 
     async def _page(self, asked: Asked, fields: dict[str, str], name: str) -> Answer:
         report = await self._report(fields)

@@ -23,6 +23,8 @@ SIGN_IN: Final = "/pages/sign-in"
 FIRST: Final = "/pages/decisions"
 _MOST_FIELDS: Final = 100
 _UNKNOWN: Final = 401
+_PAGE_LEADS: Final = b"hx-redirect"
+"""What leads a page elsewhere, of which a part was asked for."""
 _UNREAD_BYTES: Final = 1024 * 1024
 """An index that lacks less of its log is as good as complete."""
 _COUNTED: Final = frozenset({"decisions", "policies", "spend", "compliance", "log"})
@@ -72,11 +74,9 @@ class Frame:
         try:
             return await self._sessions.credential(self._sessions.of(headers))
         except Problem as problem:
-            place = f"{SIGN_IN}?next={quote(address, safe='')}"
-            location = (b"location", place.encode("ascii", "ignore"))
-            raise Problem(
-                problem.status, problem.code, problem.detail, headers=(location,)
-            ) from None
+            place = f"{SIGN_IN}?next={quote(address, safe='')}".encode("ascii", "ignore")
+            leads = (_PAGE_LEADS if b"hx-request" in headers else b"location", place)
+            raise Problem(problem.status, problem.code, problem.detail, headers=(leads,)) from None
 
     async def page(
         self, asked: Asked, name: str, place: str = "", *, status: int = 200, **values: Any
@@ -131,9 +131,11 @@ class Frame:
 
     def problem(self, problem: Problem) -> Answer:
         """Return the page of a problem, or lead to where one signs in."""
-        place = dict(problem.headers).get(b"location")
-        if problem.status == _UNKNOWN and place is not None:
-            return redirect(place.decode())
+        leads = dict(problem.headers) if problem.status == _UNKNOWN else {}
+        if b"location" in leads:
+            return redirect(leads[b"location"].decode())
+        if _PAGE_LEADS in leads:
+            return Answer(b"", 204, (*HEADERS, NO_STORE, *problem.headers), HTML)
         values = {"title": TITLES[problem.status], "problem": problem}
         text = self.templates.text("problem.html", values)
         headers = (*HEADERS, NO_STORE, *problem.headers)
@@ -191,7 +193,7 @@ async def in_thread(ask: Any, *values: Any, **named: Any) -> Any:
         return await asyncio.to_thread(ask, *values, **named)
     except LogError as problem:
         detail = f"the log cannot be searched: {problem.reason}"
-        help_ = "an index is made anew after a start: load the page again in a moment"
+        help_ = "the index is made again after a start: load the page again in a moment"
         raise Problem(503, "index_unavailable", detail, help=help_) from None
     except ValueError as problem:
         raise Problem(400, "bad_query", str(problem), path="cursor") from None

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from msgspec import Struct
 
@@ -29,7 +29,7 @@ from policy_router.server.pages.background import Background, Work
 from policy_router.server.pages.decisions import Row, row_of
 from policy_router.server.pages.policies import Policies, Revision
 from policy_router.server.pages.reader import Frame, in_thread
-from policy_router.server.pages.rendering import HEADERS
+from policy_router.server.pages.rendering import CSV, download, query_text
 from policy_router.server.problems import Problem
 from policy_router.server.tasks import Task
 
@@ -44,7 +44,6 @@ _CAUSES: Final = {
 _LOW_USD: Final = 2.0
 _MOST_CHANGES: Final = 5
 _MOST_COLUMNS: Final = 12
-_FRESH_SECONDS: Final = 300
 _AT: Final = re.compile(r" at ([^()]+)\)?$")
 
 
@@ -105,7 +104,7 @@ class Reports:
             "spend",
             "spend",
             work=work,
-            address=_address("/pages/spend", options),
+            address=f"/pages/spend{query_text(options)}",
             options=options,
             by=SPENT_BY,
             rows=rows,
@@ -122,7 +121,7 @@ class Reports:
         """Hand out the table of the page."""
         options = _options(asked, "rows", "columns")
         rows, columns = _chosen(options)
-        work = self._counted("spend", options)
+        work = self._counted("spend", options, seconds=math.inf)  # what the page shows
         if work.report is None:
             raise Problem(503, "not_counted", "this is not counted yet: look at the page first")
         pivot = _pivot(work.report["rows"], rows, columns)
@@ -131,9 +130,7 @@ class Reports:
         table.writerow([rows, *map(safe_cell, pivot["columns"]), "total_usd"])
         for name, cells, total in pivot["rows"]:
             table.writerow([safe_cell(name), *(f"{it:.6f}" for it in cells), f"{total:.6f}"])
-        head = (b"content-disposition", b'attachment; filename="spend.csv"')
-        headers = (*HEADERS, head, (b"cache-control", b"no-store"))
-        return Answer(out.getvalue().encode(), headers=headers, type=b"text/csv; charset=utf-8")
+        return download("spend.csv", CSV, out.getvalue().encode())
 
     async def compliance(self, asked: Asked) -> Answer:
         """Show whether what ran kept to the rules, and what changed them."""
@@ -150,7 +147,7 @@ class Reports:
             "compliance",
             "compliance",
             work=work,
-            address=_address("/pages/compliance", options),
+            address=f"/pages/compliance{query_text(options)}",
             options=options,
             revisions=revisions,
             day=AFTER_A_CHANGE,
@@ -164,13 +161,14 @@ class Reports:
         )
 
     def _counted(
-        self, what: str, options: Mapping[str, str], changes: tuple[Changed, ...] = ()
+        self, what: str, options: Mapping[str, str], changes: tuple[Changed, ...] = (), **named: Any
     ) -> Work:
         since, until = self._window(options)
-        title = {"since": options.get("since", ""), "until": options.get("until", "")}
-        turn = int(self._clock().timestamp()) // _FRESH_SECONDS
-        task = Task(what, log=self._log, since=since, until=until, changes=changes)
-        return self._background.once(f"{what} {title} {turn}", task, title)
+        title = {name: options.get(name, "") for name in ("since", "until")}
+        task = Task(
+            what, log=self._log, since=since, until=until, index=self._index.path, changes=changes
+        )
+        return self._background.once(f"{what} {title}", task, title, **named)
 
 
 def _options(asked: Asked, *more: str) -> dict[str, str]:
@@ -185,10 +183,6 @@ def _chosen(options: Mapping[str, str]) -> tuple[str, str]:
             reason = f"one of {', '.join(SPENT_BY)} is wanted"
             raise Problem(400, "bad_query", reason, path=name)
     return chosen
-
-
-def _address(page: str, options: Mapping[str, str]) -> str:
-    return f"{page}?{urlencode(options)}" if options else page
 
 
 def _dollars(counts: Mapping[str, int]) -> float:

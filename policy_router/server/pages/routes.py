@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from policy_router.files.clock import Clock
 from policy_router.server.active import Active
-from policy_router.server.app import Handler, Route, Routes
 from policy_router.server.asking import FORM, Answer, Asked
 from policy_router.server.auditing import Auditors
 from policy_router.server.earlier import EarlierDecisions
@@ -28,6 +27,7 @@ from policy_router.server.pages.reports import Reports
 from policy_router.server.pages.sessions import Sessions, secret_in
 from policy_router.server.pages.what_if import WhatIf
 from policy_router.server.problems import Problem
+from policy_router.server.routes import Handler, Route, Routes
 
 
 def page_routes(

@@ -10,20 +10,19 @@ import msgspec
 
 from policy_router.files.clock import Clock
 from policy_router.server.active import Active
-from policy_router.server.asking import Answer, Asked
+from policy_router.server.asking import JSON, Answer, Asked
 from policy_router.server.auditing import time_of
 from policy_router.server.helpers import StayingHelper
 from policy_router.server.pages.background import Background
 from policy_router.server.pages.policies import Policies
 from policy_router.server.pages.reader import Frame
-from policy_router.server.pages.rendering import HEADERS, NO_STORE, redirect
+from policy_router.server.pages.rendering import download, redirect
 from policy_router.server.problems import Problem
 from policy_router.server.tasks import Task
 
 _WINDOW: Final = ("since", "until")
 _MOST_NAMES: Final = 14
 _OTHERS: Final = "(others)"
-_DOWNLOAD: Final = b'attachment; filename="what-if.json"'
 
 
 class WhatIf:
@@ -112,8 +111,7 @@ class WhatIf:
         name, _, what = asked.rest.partition("/")
         work = self._background.find(name)
         if what == "report.json" and work.report is not None:
-            headers = (*HEADERS, NO_STORE, (b"content-disposition", _DOWNLOAD))
-            return Answer(msgspec.json.encode(work.report), headers=headers)
+            return download("what-if.json", JSON, msgspec.json.encode(work.report))
         if what:
             raise Problem(404, "no_route", "there is nothing at this path")
         matrix = None if work.report is None else _matrix(work.report["matrix"])
