@@ -86,7 +86,7 @@ def test_a_configuration_with_a_mistake_or_a_danger_is_refused(content: Any) -> 
     ("content", "said"),
     [
         ({"drain": "soon"}, "serve: $.drain: a duration such as 30s"),
-        ({"agent_may_state": ["caller"]}, "serve: $.agent_may_state[0]: parent, budget, facts, facts.NAME, session"),
+        ({"agent_may_state": ["caller"]}, "serve: $.agent_may_state[0]: parent, budget, facts,"),
         ({"workers": "x"}, "serve: $.workers: expected `int`, got `str`"),
     ],
 )
