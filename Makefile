@@ -44,7 +44,7 @@ quick: $(INSTALLED) ## run the fast tests, after each edit: half a minute
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not stress" \
 		tests/unit tests/golden tests/conformance
 
-test: demo ## run the demo, then all tests that take no stress: a few minutes
+test: demo ## run the demo, then all tests but the slowest: a few minutes
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "not stress"
 
 hosts: $(INSTALLED) ## test with each agent's host, in an environment of its own; HOSTS=NAME for one

@@ -34,10 +34,15 @@ def main() -> None:
     folder = Path(sys.argv[1])
     with Service(folder, "--log", "log") as service:
         client = service.client()
-        while client.get("/pages/decisions").status_code != httpx.codes.OK:
+        while not _is_ready(client.get("/pages/decisions")):
             time.sleep(0.5)
         _lists(client)
         _playground(client, (folder / "policy.yaml").read_text(encoding="utf-8"))
+
+
+def _is_ready(answer: httpx.Response) -> bool:
+    """Tell whether the index has read all of the log."""
+    return answer.status_code == httpx.codes.OK and "still being read" not in answer.text
 
 
 def _lists(client: httpx.Client) -> None:

@@ -39,9 +39,13 @@ const look = EditorView.theme({
   ".cm-diagnostic": { fontFamily: "var(--font)", whiteSpace: "pre-wrap" },
 });
 
+class SessionEnded extends Error {}
+
 async function asked(path, values) {
   const body = new URLSearchParams({ ...values, form_value: form.elements.form_value.value });
-  const answer = await fetch(path, { method: "POST", body });
+  const answer = await fetch(path, { method: "POST", body, redirect: "manual" });
+  // It leads to where one signs in, or the form is of a session before this one.
+  if (answer.type === "opaqueredirect" || answer.status === 403) throw new SessionEnded();
   if (!answer.ok) throw new Error(`${answer.status}`);
   return answer.json();
 }
@@ -158,11 +162,22 @@ async function ask() {
     took.textContent = `${Math.round(spent)} ms`;
     form.dataset.took = String(spent);
   } catch (problem) {
-    took.textContent = `no answer: ${problem.message}`;
+    if (problem instanceof SessionEnded) await offerSignIn();
+    else took.textContent = `no answer: ${problem.message}`;
   }
   result.classList.remove("busy");
   isAsking = false;
   if (isStale) { isStale = false; ask(); }
+}
+
+// The case goes along in the address, past where one signs in.
+async function offerSignIn() {
+  showInAddress(await packed(JSON.stringify(values())));
+  const again = document.createElement("button");
+  again.type = "button";
+  again.textContent = "Sign in again";
+  again.addEventListener("click", () => location.reload());
+  took.replaceChildren("The session has ended, and what stands here is kept. ", again);
 }
 
 function soon() {
@@ -203,13 +218,13 @@ async function unpacked(text) {
 const share = document.getElementById("share");
 share.hidden = false;
 share.addEventListener("click", async () => {
-  shown_in_address(await packed(JSON.stringify(values())));
+  showInAddress(await packed(JSON.stringify(values())));
   await navigator.clipboard.writeText(location.href).catch(() => undefined);
   share.textContent = "Copied";
   setTimeout(() => { share.textContent = "Copy a link to this case"; }, 1500);
 });
 
-function shown_in_address(text) {
+function showInAddress(text) {
   window.history.replaceState(null, "", `${location.pathname}#case=${text}`);
 }
 

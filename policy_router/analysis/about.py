@@ -1,4 +1,4 @@
-"""Which suites are about a policy that is read already: those that a change of it has to pass."""
+"""Finds the suites of a loaded policy, which a change of it has to pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may stand at a place of a rule file or of a suite that somebody is still writing."""
+"""Completion for editors: what may follow at a place of an unfinished rule file or suite."""
 
 from __future__ import annotations
 

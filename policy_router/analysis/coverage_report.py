@@ -1,4 +1,4 @@
-"""What coverage comes to: the outcomes of everything that a policy says, and which came about."""
+"""The coverage report: all outcomes of a policy, and which of them the tests brought about."""
 
 from __future__ import annotations
 

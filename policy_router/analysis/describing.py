@@ -1,4 +1,4 @@
-"""What stands at a place of a rule file or a suite: its type, meaning, and definition."""
+"""Hover texts for editors: the type, the meaning and the definition of a word in a rule file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tells two policies apart, in words: parts that were added, removed, moved or changed.
+"""The differences between two policies in words: parts added, removed, moved or changed.
 
 The canonical forms are compared, so ways of writing make no difference. What a difference comes to
 is another question: see ``policy_router.log.what_if``.

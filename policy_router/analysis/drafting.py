@@ -1,4 +1,4 @@
-"""A decision as the test that it would be, for a person to confirm."""
+"""Turns a decision into a test, for a person to confirm."""
 
 from __future__ import annotations
 

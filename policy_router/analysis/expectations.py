@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -37,22 +37,54 @@ class Difference:
         key: the key of ``expect``.
         expected: what was expected, as text.
         found: what was found, as text.
+        help: that the policy has no such name, and the one that is like it; or None.
     """
 
     key: str
     expected: str
     found: str
+    help: str | None = None
 
     def __str__(self) -> str:
         """Return all on one line."""
-        return f"{self.key}: expected {self.expected}, found {self.found}"
+        text = f"{self.key}: expected {self.expected}, found {self.found}"
+        return f"{text}; {self.help}" if self.help else text
 
 
-def differences(expect: Mapping[str, Any], record: DecisionRecord) -> tuple[Difference, ...]:
+def differences(
+    expect: Mapping[str, Any], record: DecisionRecord, policy: Policy
+) -> tuple[Difference, ...]:
     """Return where a decision is not what is expected; what is not named is not compared."""
     return tuple(
-        found for key, wanted in expect.items() if (found := _difference(key, wanted, record))
+        replace(found, help=_unknown(key, wanted, policy))
+        for key, wanted in expect.items()
+        if (found := _difference(key, wanted, record))
     )
+
+
+def _unknown(key: str, wanted: Any, policy: Policy) -> str | None:
+    """Return that a policy has no rule or entry of a name that is expected, or None."""
+    if key not in _NAMED:
+        return None
+    what, names = _NAMED[key]
+    known = names(policy)
+    unknown = next((name for name in _listed(wanted) if name not in known), None)
+    if unknown is None:
+        return None
+    close = did_you_mean(unknown, known)
+    return f"there is no {what} {quote(unknown)}" + (f", {close}" if close else "")
+
+
+def _entries(policy: Policy) -> list[str]:
+    return [entry.name for entry in policy.pool or ()]
+
+
+_NAMED: Final[Mapping[str, tuple[str, Callable[[Policy], list[str]]]]] = {
+    **dict.fromkeys(("entry", "fallbacks", "permitted"), ("entry", _entries)),
+    "rule": ("precedence rule", lambda it: [rule.id for rule in it.precedence]),
+    "forbid": ("forbid rule", lambda it: [rule.id for rule in it.forbid]),
+}
+"""The expectations that name a part of the policy: what it is, and its names."""
 
 
 def differences_of_problem(
@@ -223,6 +255,10 @@ def senseless(expect: Piece, policy: Policy, requests: Sequence[Request]) -> Ite
         requests: the requests of the test, which can name models and providers of their own.
     """
     yield from _contradictions(expect)
+    place = expect.get("bad_request")
+    if place is not None and not (place.text() or "").startswith("$"):
+        message = "a place in a request begins with `$`, such as `$.task.kind`"
+        yield place.error(Code.SENSELESS_EXPECTATION, message)
     for key, names in _known(policy, requests).items():
         piece = expect.get(key)
         for word in (piece.items() or [piece]) if piece else ():

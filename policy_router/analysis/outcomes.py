@@ -1,4 +1,4 @@
-"""What a policy decides of a request, with the guards still at hand: to be asked about further."""
+"""A policy's decision about a request, kept with its guards so that more can be asked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from policy_router.cel.evaluate import FAILURE, Program
+from policy_router.cel.evaluate import Program
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import ended, fallbacks, wishes_of
 from policy_router.decision.prepared import Candidate
@@ -97,7 +97,12 @@ def _words(outcome: str, level: str, rule: str, code: str) -> dict[str, dict[str
 
 
 def is_violated(assertion: Assertion, outcome: Outcome) -> bool:
-    """Tell whether a decision is not as an assertion has it.
+    """Tell whether a decision is not as an assertion has it."""
+    return bool(violating(assertion, outcome))
+
+
+def violating(assertion: Assertion, outcome: Outcome) -> list[str]:
+    """Return the names of the targets that an assertion does not allow; of a refusal it is empty.
 
     A condition holds for the selected target and for each planned fallback, since each of them can
     receive the data. One that cannot be evaluated counts as violated.
@@ -105,7 +110,5 @@ def is_violated(assertion: Assertion, outcome: Outcome) -> bool:
     condition = assertion.condition
     assert condition is not None  # noqa: S101 - `unchanged` is about two policies
     run = Program(condition.tree).evaluate
-    found = [run(frame) for frame in outcome.frames()]
-    if assertion.word == "never":
-        return any(it is True or it is FAILURE for it in found)
-    return any(it is not True for it in found)
+    good = assertion.word != "never"
+    return [it["target"]["name"] for it in outcome.frames() if run(it) is not good]

@@ -48,7 +48,7 @@ def combinations(
     """
     if matrix is None:
         return [Combination({})]
-    problems = list(_unknown_names(matrix, policy))
+    problems = [*_unknown_names(matrix, policy), *_repeated_values(matrix)]
     names = [(key.text, value.items()) for key, value in matrix.pairs()]
     count = prod(len(items) for _, items in names)
     if count > MAX_COMBINATIONS:
@@ -86,6 +86,17 @@ def _unknown_names(matrix: Piece, policy: Policy) -> Iterator[Diagnostic]:
             message = f"a request has no {quote(key.text)}"
             error = values.error(Code.UNKNOWN_KEY, message, remedy)
             yield Diagnostic(error.code, error.severity, message, key.span, error.path, remedy)
+
+
+def _repeated_values(matrix: Piece) -> Iterator[Diagnostic]:
+    """Yield the values that would make a test a second time, under the same name."""
+    for _, values in matrix.pairs():
+        seen: set[str] = set()
+        for item in values.items():
+            value = json.dumps(plain(item.node), sort_keys=True)
+            if value in seen:
+                yield item.error(Code.DUPLICATE_NAME, "this value is given twice", "leave one out")
+            seen.add(value)
 
 
 def merged(parts: Iterable[Mapping[str, Any]], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from policy_router.analysis.expectations import (
     differences,
     differences_of_problem,
 )
-from policy_router.analysis.outcomes import Outcome, is_violated
+from policy_router.analysis.outcomes import Outcome, violating
 from policy_router.analysis.suites import PolicyTest, Suite, read_suite, suite_files
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.explanation import explain
@@ -165,7 +165,7 @@ def _run(policy: Policy, test: PolicyTest, assertions: Sequence[Assertion]) -> P
         record = decide(policy, test.request, now=test.now)
     except RequestError as problem:
         return _result(test, differences_of_problem(test.expect, problem), None)
-    found = (*differences(test.expect, record), *_broken(policy, test, assertions))
+    found = (*differences(test.expect, record, policy), *_broken(policy, test, assertions))
     return _result(test, found, record)
 
 
@@ -178,9 +178,11 @@ def _broken(
         return
     outcome = Outcome(policy, test.request, moment(test.now))
     for it in conditions:
-        if it.condition is not None and is_violated(it, outcome):
+        names = violating(it, outcome)
+        if names and it.condition is not None:
             wanted = f"{it.word}: {' '.join(it.condition.text.split())}"
-            yield Difference(f"assert {it.id}", wanted, "a decision that is not so")
+            found = ", ".join(quote(name) if name else "the refusal" for name in names)
+            yield Difference(f"assert {it.id}", wanted, found)
 
 
 def _result(

@@ -8,8 +8,8 @@ not to be selected, is held against that policy.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from errno import EINVAL
 from pathlib import Path
 from typing import Any, Final
@@ -105,6 +105,14 @@ class Suite:
     def usable(self) -> bool:
         """Whether the tests can be run."""
         return self.policy is not None and not self.found.errors
+
+
+def with_suites(policy: Policy, suites: Iterable[Suite]) -> Policy:
+    """Return a policy with the assertions and assumptions of the suites about it."""
+    mine = [it for it in suites if it.policy and it.policy.revision == policy.revision]
+    asserted = (*policy.assertions, *(each for it in mine for each in it.assertions))
+    assumed = (*policy.assumptions, *(each for it in mine for each in it.assumptions))
+    return replace(policy, assertions=asserted, assumptions=assumed)
 
 
 def suite_files(path: str | Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The words of a policy that somebody is still writing: names of conditions, entries, providers.
+"""The words of an unfinished policy: names in conditions, entries, providers.
 
 Whatever of the file can be read is taken; what is wrong with it is not asked here. The shape of a
 file, with the meaning of each key, is its JSON Schema.

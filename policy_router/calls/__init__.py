@@ -1,1 +1,1 @@
-"""Model calls: which come after which, how each is put to a provider, what an answer means."""
+"""Model calls: their order, the request to a provider, the meaning of an answer."""

@@ -1,4 +1,4 @@
-"""What an answer says, whichever API it comes from: its words, its counts, and what they mean."""
+"""The content of an answer in any API: its text, its token counts, and what they mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the body of a model call has besides its messages: wishes, and what no client may say.
+"""Fields of a model call besides its messages: wishes, and fields that are refused.
 
 A wish is a parameter of the call, in the spelling of any of the APIs. What would name another
 model, endpoint, credential, order of providers or class of price than the decided ones is refused.
@@ -85,7 +85,7 @@ NOT_ALLOWED: Final[Mapping[str, str]] = FrozenDict(
         "speed": _ANTHROPIC,
     }
 )
-"""What no client may say, with the page that describes it, unless the configuration passes it."""
+"""The fields that are refused unless the configuration passes them, with the page about each."""
 
 HARMLESS: Final[Mapping[str, object]] = FrozenDict(
     {"n": 1, "background": False, "deferred": False, "service_tier": "default", "speed": "standard"}

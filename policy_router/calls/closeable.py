@@ -1,4 +1,4 @@
-"""What is used in ``with`` and ``async with``, and closed at their end."""
+"""A base for everything that ``with`` and ``async with`` close at their end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a target costs, and what an attempt or an answer makes of it."""
+"""The prices of targets, and the costs of attempts and answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a call is put to a model: roles, names of parameters, what is left out.
+"""Adapts a call to a model's dialect: roles, names of parameters, what is left out.
 
 This is applied last, when the call is made, and is stored nowhere: a record holds the parameters
 that were decided, whatever the endpoint calls them.

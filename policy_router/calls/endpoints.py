@@ -1,4 +1,4 @@
-"""Where a provider is, and what opens its door: address, key and headers, from one place.
+"""The endpoint of a provider: address, key and headers, all from one place.
 
 An endpoint is a bundle. Its key comes from where its address comes from: a policy that names an
 address of its own for a known provider says itself where the key is, and without that none is sent.

@@ -1,4 +1,4 @@
-"""What an exception of any SDK or HTTP client says about a call, without importing any of them.
+"""Reads an exception of any SDK or HTTP client, without importing any of them.
 
 They are told by what they have in common: a status, on the exception or on its answer, and the
 names of their classes. Looked at were openai, anthropic, google-genai, boto3, cohere, mistralai,

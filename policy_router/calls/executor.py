@@ -155,15 +155,8 @@ class Executor(Closeable):
             RequestError: the session's id cannot be sent.
             ModuleNotFoundError: the extra ``run`` is not installed.
         """
-        task = self._task(
-            record,
-            goal,
-            context,
-            decision_id,
-            session_id=session_id,
-            deadline=deadline,
-            tell=watcher,
-        )
+        ids = decision_id, session_id
+        task = self._task(record, goal, context, ids, deadline=deadline, watcher=watcher)
         return self.run_child(_target(record), task)
 
     async def run_async(
@@ -178,15 +171,8 @@ class Executor(Closeable):
         watcher: Watcher | None = None,
     ) -> Reply:
         """Make the model call on an event loop, like :meth:`run`."""
-        task = self._task(
-            record,
-            goal,
-            context,
-            decision_id,
-            session_id=session_id,
-            deadline=deadline,
-            tell=watcher,
-        )
+        ids = decision_id, session_id
+        task = self._task(record, goal, context, ids, deadline=deadline, watcher=watcher)
         return await self.run_child_async(_target(record), task)
 
     def _task(
@@ -194,15 +180,15 @@ class Executor(Closeable):
         record: DecisionRecord,
         goal: str,
         context: str,
-        decision_id: str | None,
+        ids: tuple[str | None, str | None],
         *,
-        session_id: str | None,
         deadline: float | None,
-        tell: Watcher | None,
+        watcher: Watcher | None,
     ) -> ChildTask:
         kind = str(record.request.get("task", {}).get("kind", ""))
+        decision_id, session_id = ids
         id_ = decision_id or uuid7(self._clock())
-        told, until = notify_all(tell), moment_after(deadline)
+        told, until = notify_all(watcher), moment_after(deadline)
         return ChildTask(0, goal, context, kind, id_, session_id, record, told, until)
 
     def run_child(self, target: Target, task: ChildTask) -> Reply:

@@ -1,4 +1,4 @@
-"""What a provider's answer means where it is no result: which failure it is, in which words."""
+"""Classifies a provider's answer that is no result: the failure and its message."""
 
 from __future__ import annotations
 

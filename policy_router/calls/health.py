@@ -1,4 +1,4 @@
-"""Which targets are left alone for a while, by every child that shares what is known of them.
+"""Which targets are left alone for a while, shared by all children of an executor.
 
 A target rests where it asked for that (``Retry-After``), or where it failed several times in a row;
 a target is a model at a provider. Where an answer is about the whole provider, all of it rests.

@@ -1,4 +1,4 @@
-"""Legs: targets with all that a call of them needs, put as their endpoints want it."""
+"""Legs: targets with everything that a call needs, as their endpoints expect it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telling what happens to a child, to whoever watches and to the log. No word is a secret."""
+"""Notifies watchers and the log of events of a child. No text is a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan at work: which call is to be made now, what came of those before, and what it ends with.
+"""A running plan: the next call, the results of earlier calls, and the end.
 
 Three runners act on a decision: the executor, a gateway that passes a request through, and a host
 that runs the child itself. All of them go along a plan in this way::

@@ -1,4 +1,4 @@
-"""What became of delegated tasks, as a host and its agent read it; and the events on the way."""
+"""Results of delegated tasks, for a host and its agent; and the events on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What really ran: the model that a provider says it served, and the one that was routed."""
+"""Compares the model that a provider says it served with the target's."""
 
 from __future__ import annotations
 

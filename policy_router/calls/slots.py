@@ -1,4 +1,4 @@
-"""How many may be at work at the same time, whichever threads and event loops they are in.
+"""Limits how many calls or children run at the same time, across threads and event loops.
 
 A slot is handed from whoever gives it back to whoever has waited longest, so that nobody passes by.
 """

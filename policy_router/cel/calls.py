@@ -19,10 +19,10 @@ from policy_router.cel.ast import (
 from policy_router.cel.checking import EMPTY_IN_LIST, Checked, Scope, Walk
 from policy_router.cel.functions import (
     FUNCTIONS,
-    INSTEAD,
     MACROS,
     METHODS,
     NAMESPACES,
+    OPERATORS,
     Signature,
     result_of,
 )
@@ -39,10 +39,9 @@ def check_call(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     if syntax.word == "has":
         return check_has(walk, syntax, scope)
     if syntax.word not in FUNCTIONS:
-        remedy = instead.FUNCTIONS.get(syntax.word)
+        remedy = instead_of(syntax.word, [*FUNCTIONS, *METHODS, "has"])
         if syntax.word in walk.vocabulary.names:
             remedy = f"write `{syntax.word}`, without parentheses"
-        remedy = remedy or instead_of(syntax.word, [*FUNCTIONS, *METHODS, "has"])
         if syntax.word in METHODS:
             remedy = f"write it after its first argument: `x.{syntax.word}(...)`"
         return unknown_function(walk, syntax.word, word_of(syntax), remedy)
@@ -52,8 +51,7 @@ def check_call(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
 def check_method(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     """Check what is written after its first argument."""
     if syntax.word not in METHODS:
-        remedy = instead.FUNCTIONS.get(syntax.word)
-        remedy = remedy or instead_of(syntax.word, [*METHODS, *MACROS])
+        remedy = instead_of(syntax.word, [*METHODS, *MACROS])
         if syntax.word in FUNCTIONS:
             remedy = f"write it before its argument: `{syntax.word}(x)`"
         return unknown_function(walk, syntax.word, word_of(syntax), remedy)
@@ -62,7 +60,7 @@ def check_method(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
 
 def instead_of(word: str, known: Iterable[str]) -> str | None:
     """Return the remedy for a function that is not in the profile, if there is one."""
-    return f"write `{INSTEAD[word]}`" if word in INSTEAD else did_you_mean(word, known)
+    return instead.FUNCTIONS.get(word) or did_you_mean(word, known)
 
 
 def word_of(syntax: Syntax) -> tuple[int, int]:
@@ -88,8 +86,11 @@ def applied(
         word = "-" if syntax.word == "neg" else syntax.word
         found = ", ".join(str(type_) for type_ in types)
         message = f"`{word}` does not take {found}" if found else f"`{word}` wants an argument"
-        looks_in = word == "contains" and types[0].name == "list"
-        remedy = "to look into a list, write `value in list`" if looks_in else None
+        remedy = instead.of_types(operands) if syntax.word in OPERATORS else None
+        if word == "contains" and types[0].name == "list":
+            remedy = "to look into a list, write `value in list`"
+        elif len(signatures) == 1 and len(types) != len(signatures[0].takes):
+            remedy = f"it takes {', '.join(map(str, signatures[0].takes))}"
         return walk.report(Code.TYPE_MISMATCH, message, syntax, remedy)
     if not _constants_fit(walk, syntax.word, operands):
         return Checked(None)
@@ -98,7 +99,7 @@ def applied(
 
 def _constants_fit(walk: Walk, function: str, operands: Sequence[Node]) -> bool:
     """Check what must be a constant, and constants that can be wrong."""
-    last = operands[-1]
+    last, remedy = operands[-1], None
     text = last.value if isinstance(last, Literal) and isinstance(last.value, str) else None
     if function == "matches":
         return _pattern_fits(walk, last, text)
@@ -109,10 +110,11 @@ def _constants_fit(walk: Walk, function: str, operands: Sequence[Node]) -> bool:
         is_good = literals.is_timestamp if function == "timestamp" else literals.is_duration
         example = "2026-01-31T09:00:00Z" if function == "timestamp" else "1h30m"
         good, wanted = is_good(text), f"this is not a {function}; write it like `{example}`"
+        remedy = instead.of_duration(text)
     else:
         return True
     if not good:
-        walk.report(Code.BAD_LITERAL, wanted, last)
+        walk.report(Code.BAD_LITERAL, wanted, last, remedy)
     return good
 
 
@@ -123,7 +125,8 @@ def _pattern_fits(walk: Walk, pattern: Node, text: str | None) -> bool:
         return False
     problem = literals.pattern_problem(text)
     if problem:
-        walk.report(Code.BAD_PATTERN, f"the pattern is not RE2: {problem[:80]}", place)
+        message = f"the pattern is not RE2: {problem[:80]}"
+        walk.report(Code.BAD_PATTERN, message, place, instead.of_pattern(text))
     return problem is None
 
 

@@ -84,6 +84,8 @@ def _literal(walk: Walk, syntax: Syntax) -> Checked:
     except literals.LiteralProblem as problem:
         code = Code.OUTSIDE_PROFILE if "outside" in str(problem) else Code.BAD_LITERAL
         remedy = NAMES.get(syntax.word)
+        if "unknown escape" in str(problem):
+            remedy = 'double the backslash, or write a raw text: `r"..."`'
         return walk.report(code, str(problem), syntax, remedy)
     if isinstance(value, str) and "\0" in value:
         return walk.report(Code.BAD_LITERAL, "a NUL character cannot stand in a string", syntax)

@@ -1,4 +1,4 @@
-"""What the parts of the checker share: what they return, report and know on the way."""
+"""Shared parts of the checker: results, reports and the state of a check."""
 
 from __future__ import annotations
 

@@ -145,25 +145,6 @@ METHODS: Mapping[str, tuple[Signature, ...]] = {
 }
 """What is written after its first argument: ``x.size()``."""
 
-INSTEAD: Mapping[str, str] = {
-    **dict.fromkeys(("lower", "toLower", "toLowerCase", "lowercase"), "x.lowerAscii()"),
-    **dict.fromkeys(("upper", "toUpper", "toUpperCase", "uppercase"), "x.upperAscii()"),
-    **dict.fromkeys(("strip", "trimSpace"), "x.trim()"),
-    **dict.fromkeys(("find", "index", "position"), "x.indexOf(text)"),
-    **dict.fromkeys(("substr", "slice"), "x.substring(start, end)"),
-    **dict.fromkeys(("len", "length", "count"), "size(x)"),
-    **dict.fromkeys(("max", "maximum", "greatest"), "math.greatest(a, b)"),
-    **dict.fromkeys(("min", "minimum", "least"), "math.least(a, b)"),
-    **dict.fromkeys(("containsAll", "superset"), "sets.contains(list, values)"),
-    **dict.fromkeys(
-        ("hasIntersection", "intersects", "containsAny", "overlaps"), "sets.intersects(a, b)"
-    ),
-    **dict.fromkeys(("bind", "let"), "cel.bind(name, value, expression)"),
-    "abs": "x < 0 ? -x : x",
-    **dict.fromkeys(("any", "some"), "list.exists(item, condition)"),
-}
-"""Functions of other languages, and ours without their namespace, to what is written here."""
-
 MACROS = ("all", "exists", "exists_one", "filter", "map")
 """What walks a list: ``list.exists(item, condition)``."""
 

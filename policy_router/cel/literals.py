@@ -1,4 +1,4 @@
-"""Literals and constant arguments: what their text means, and whether it means anything.
+"""Literals and constant arguments: reads their text, and refuses those without a value.
 
 Escapes are those of the CEL language definition, section "String and Bytes Values".
 Timestamps are RFC 3339, durations are CEL's: signed decimal numbers with h, m, s, ms, us or ns.

@@ -11,6 +11,8 @@ from policy_router.cel.parser import Syntax
 from policy_router.cel.vocabulary import Name
 from policy_router.diagnostics.model import Code, did_you_mean, quote
 
+_LONGEST_WORD = 60
+
 
 def check_name(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     """Check a name, or a selection on something."""
@@ -62,6 +64,7 @@ def _unknown(walk: Walk, syntax: Syntax, path: str, root: str, scope: Scope) -> 
         message = f"unknown name {quote(root)}"
         remedy = NAMES.get(root) or _undeclared(root)
         remedy = remedy or did_you_mean(root, sorted({*roots, "true", "false"}))
+        remedy = remedy or _named_or_quoted(walk, path)
         walk.report(Code.UNKNOWN_NAME, message, _first_word(syntax), remedy)
         return
     place = (syntax.word_start, syntax.word_start + len(syntax.word))
@@ -71,10 +74,24 @@ def _unknown(walk: Walk, syntax: Syntax, path: str, root: str, scope: Scope) -> 
         message = f"`{owner}` is of type {type_} and has no fields"
         walk.report(Code.UNKNOWN_NAME, message, place, field_of(owner, type_, word))
         return
+    if owner in walk.vocabulary.tables:
+        remedy = f'write `{owner}["{word}"]`'
+        walk.report(Code.UNKNOWN_NAME, f"unknown name {quote(path)}", place, remedy)
+        return
     known = [name.rpartition(".") for name in walk.vocabulary.under(owner)]
     close = did_you_mean(word, [last for first, _, last in known if first == owner])
     remedy = close.replace("`", f"`{owner}.", 1) if close else _undeclared(root)
     walk.report(Code.UNKNOWN_NAME, f"unknown name {quote(path)}", place, remedy)
+
+
+def _named_or_quoted(walk: Walk, path: str) -> str | None:
+    """Return the names that a word without its section can mean; else it is a text."""
+    last = path.rpartition(".")[2]
+    close = [name for name in walk.vocabulary.names if last in name.split(".")[1:]]
+    if close:
+        return f"did you mean `{'`, `'.join(close[:4])}`?"
+    is_word = last == path and len(path) <= _LONGEST_WORD
+    return f'a text is in quotes, such as `task.kind == "{last}"`' if is_word else None
 
 
 def _unguarded(walk: Walk, syntax: Syntax, path: str) -> Checked:

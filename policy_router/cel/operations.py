@@ -1,4 +1,4 @@
-"""What the operators and functions of the profile do with values.
+"""The operators and functions of the profile, applied to values.
 
 The definition is CEL's: https://github.com/google/cel-spec/blob/master/doc/langdef.md, section
 "List of Standard Definitions". Where it leaves something open, Google's C++ engine is followed; the

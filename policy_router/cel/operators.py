@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from policy_router.cel import instead
 from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
@@ -24,6 +25,8 @@ from policy_router.cel.functions import OPERATORS, ORDERING
 from policy_router.cel.parser import Syntax
 from policy_router.cel.vocabulary import Paths
 from policy_router.diagnostics.model import Code, did_you_mean, quote
+
+_VALUE_FIRST = "write `value in list`; for two lists, `sets.intersects(a, b)`"
 
 
 def check_operator(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
@@ -132,7 +135,7 @@ def _equality(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
 
 
 def _incomparable(walk: Walk, syntax: Syntax, left: Node, right: Node) -> Checked:
-    remedy = None
+    remedy = instead.of_types([left, right])
     for one, other in ((left, right), (right, left)):
         if one.type.name == "list" and one.type.accepts(Type("list", other.type)):
             remedy = "to look into a list, write `value in list`"
@@ -152,6 +155,7 @@ def _membership(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
         help_ = "write `a.contains(b)`" if container.type == STRING else None
         if isinstance(container, Literal) and not isinstance(item, Literal):
             help_ = 'a list is written in brackets: `["a", "b"]`'
+        help_ = _VALUE_FIRST if item.type.name == "list" else help_
         return walk.report(Code.TYPE_MISMATCH, message, syntax, help_)
     elements = container.items if isinstance(container, ListOf) else ()
     if container.type.element and _mixes(walk, item, container.type.element):
@@ -160,7 +164,8 @@ def _membership(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
         return Checked(None)
     if not container.type.accepts(Type("list", item.type)):
         message = f"a {container.type} cannot hold {item.type}"
-        return walk.report(Code.TYPE_MISMATCH, message, syntax)
+        remedy = _VALUE_FIRST if item.type.name == "list" else instead.of_types([item, *elements])
+        return walk.report(Code.TYPE_MISMATCH, message, syntax, remedy)
     if not all([in_closed_set(walk, item, element) for element in elements]):  # noqa: C419 - all are reported
         return Checked(None)
     if not in_closed_set(walk, container, item):
@@ -257,6 +262,8 @@ def _mixes(walk: Walk, node: Node, other: Type) -> bool:
     remedy = "write `double(...)` around the int"
     if isinstance(node, Literal):
         remedy = f"write `{node.value}.0`"
+    elif isinstance(node, Apply) and node.function == "bucket":
+        remedy = "a bucket is 0 to 99: 10 percent are `< 10`"
     message = "an int and a double do not mix"
     walk.report(Code.INT_WITH_DOUBLE, message, node, remedy)
     return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from importlib.util import find_spec
 from typing import Any, Final, TypeAlias
 
 import lark
@@ -138,7 +138,9 @@ def grammar() -> str:
     The steps that hold a single child give that child, which saves most of the tree. A list may
     end in a comma, as CEL has it (``Primary`` in the language definition); there it may not.
     """
-    grammar = (resources.files("celpy") / "cel.lark").read_text(encoding="utf-8")
+    found: Any = find_spec("celpy")  # not imported: its import takes a while
+    file = f"{found.submodule_search_locations[0]}/cel.lark"
+    grammar = found.loader.get_data(file).decode()
     return f"{_STEPS.sub('?', grammar)}\n{_LISTS}\n"
 
 
@@ -171,13 +173,16 @@ def _syntax_problem(text: str, problem: lark.exceptions.UnexpectedInput) -> Synt
         if problem.token.type == "$END":
             end = len(text.rstrip())
             message = "the expression ends too early" if end else "the expression is empty"
-            return SyntaxProblem(message, max(0, end - 1), end)
+            return SyntaxProblem(message, max(0, end - 1), end, instead.at(text, len(text), ""))
         remedy = instead.at(text, offset, word)
         return SyntaxProblem(f"unexpected {quote(word)}", offset, offset + len(word), remedy)
     character = text[offset : offset + 1]
     if character in {'"', "'"}:
         return SyntaxProblem("the string is not closed", offset, len(text))
     name = "a backtick" if character == "`" else quote(character)
+    if not character.isprintable():  # nobody would see it
+        name = f"character U+{ord(character):04X}"
+        return SyntaxProblem(f"unexpected {name}", offset, offset + 1, "remove it")
     return SyntaxProblem(
         f"unexpected {name}", offset, offset + 1, instead.at(text, offset, character)
     )

@@ -1,4 +1,4 @@
-"""The tables of lark's parser, kept in a file: to make them anew takes a quarter of a second.
+"""The tables of lark's parser, kept in a file: making them takes a quarter of a second.
 
 They belong to one grammar and one version of lark. With another of either, the parser is made from
 the grammar, as it always was.
@@ -7,7 +7,7 @@ the grammar, as it always was.
 from __future__ import annotations
 
 import hashlib
-from importlib import resources
+from pkgutil import get_data
 from typing import Any, Final
 
 import lark
@@ -36,7 +36,7 @@ def stored(grammar: str, **code: Any) -> lark.Lark | None:
         grammar: the grammar.
         code: the options that are code.
     """
-    content = (resources.files(__package__) / FILE).read_bytes()
+    content = get_data(__name__, FILE) or b""
     name, data, memo = msgspec.msgpack.decode(content)
     if name != _name(grammar):
         return None

@@ -20,8 +20,8 @@ from policy_router.version import VERSION
 _COMMANDS = {
     "check": "find the problems of policies",
     "show": "show a policy as it decides, or who may use what",
-    "diff": "say what tells two policies apart",
-    "fmt": "put rule files and tests into one layout",
+    "diff": "list the differences between two policies, in words",
+    "fmt": "format rule files and tests",
     "test": "run the tests of policies",
     "analyze": "ask whether each part of a policy can matter to any request",
     "prove": "prove the assertions of a policy for all requests",
@@ -36,13 +36,13 @@ _COMMANDS = {
     "replay": "repeat the decisions of a log, by their own or another policy",
     "serve": "answer agents over HTTP",
     "mcp": "answer an agent over MCP, on standard input",
-    "connect": "let a policy decide in the settings of an agent's host",
+    "connect": "put a policy into the settings of an agent's host",
     "hook": "answer a host that asks before a sub-agent starts",
     "token": "make credentials for a service",
     "bundle": "put a policy into one signed file for services",
     "schema": "print a JSON Schema",
     "init": "write a first policy with comments and tests, or an example",
-    "completion": "print the script with which a shell completes commands and options",
+    "completion": "print a script that completes commands and options in a shell",
 }
 
 

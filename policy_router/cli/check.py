@@ -1,11 +1,10 @@
-"""The command ``check``: what is wrong with policies, and what this machine lacks for them."""
+"""The command ``check``: finds problems of policies, and keys that are missing here."""
 
 from __future__ import annotations
 
 import argparse
 import datetime
 import json
-import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS, USAGE
 from policy_router.cli.formats import Case, annotation_of, junit, sarif
 from policy_router.cli.inputs import exists, name_of, no_file, read_bytes
 from policy_router.cli.options import POLICY, add_format, add_now, add_strict
-from policy_router.cli.terminal import counted, err, out, out_bytes, paint_for, table
+from policy_router.cli.terminal import as_typed, counted, err, out, out_bytes, paint_for, table
 from policy_router.diagnostics.model import Diagnostics, printable
 from policy_router.diagnostics.redaction import redact
 from policy_router.domain import Level, Policy
@@ -104,7 +103,7 @@ def _report(
     if options.quiet:
         return
     for path, policy in good:
-        out(f"{path}: policy {policy.name}, {_size(policy)}")
+        out(printable(f"{path}: policy {policy.name}, {_size(policy)}"))
         if options.verbose:
             out(f"  revision {policy.revision}")
             for source in policy.sources:
@@ -114,7 +113,7 @@ def _report(
         counts = [counted(total.errors, "error"), counted(total.warnings, "warning"), *hints]
         out(", ".join(counts))
     elif good:
-        out(f"no problems found; next: policy-router menu {shlex.quote(good[0][0])}")
+        out(f"no problems found; next: policy-router menu {as_typed(good[0][0])}")
 
 
 def _size(policy: Policy) -> str:

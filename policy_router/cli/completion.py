@@ -1,4 +1,4 @@
-"""The command ``completion``: what a shell needs to complete the words of this command line.
+"""The command ``completion``: prints a script that completes this command line in a shell.
 
 The script is made from the parsers of all commands, so that it names what this version has. A shell
 asks no other program while somebody types.

@@ -1,17 +1,20 @@
-"""The command ``connect``: writes into the settings of a host that a policy decides."""
+"""The command ``connect``: puts a policy into the settings of an agent's host."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import os
 from pathlib import Path
 
-from policy_router.cli.inputs import UsageError, existing, read_policy, read_value
-from policy_router.cli.terminal import out
+from policy_router.cli.inputs import UsageError, existing, read_facts, read_policy
+from policy_router.cli.terminal import err, out
+from policy_router.diagnostics.model import quote
+from policy_router.domain import Policy
 from policy_router.errors import reason_of
 from policy_router.hosts.settings_files import HOME, HOSTS, HostSettings, Place, is_ours
-from policy_router.hosts.settings_text import changed, ours, restored
+from policy_router.hosts.settings_text import changed, ours, parsed, restored
 
 _BACKUP = ".before-policy-router"
 _LONGEST_SOCKET = 100
@@ -35,13 +38,15 @@ def run(options: argparse.Namespace) -> None:
     """Show the change of a settings file, and write it."""
     host = HOSTS[options.host]
     file = _file_of(host, options.settings)
-    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    before = _read(file)
     if options.undo:
         after = _undone(host, file, before)
     elif options.policy is None:
         raise UsageError(f"which policy is to decide? policy-router connect {host.name} POLICY")
     else:
-        after = _connected(host, file, before, _place(options, file))
+        policy, place = read_policy(options.policy, is_strict=False), _place(options, file)
+        after = _connected(host, file, before, place)
+        _warn(host, policy, after)
     _show(file, before, after)
     if not options.dry_run and after != before:
         _write(file, before, after, is_undone=options.undo)
@@ -56,15 +61,40 @@ def _file_of(host: HostSettings, given: str | None) -> Path:
     return Path(os.path.realpath(Path(given) if given else Path(folder, host.file)))
 
 
+def _read(file: Path) -> str:
+    """Return what is in a file, with the line ends that it has; nothing if it is not there."""
+    try:
+        text = file.read_bytes().decode()
+    except FileNotFoundError:
+        return ""
+    except OSError as problem:
+        raise UsageError(f"{file}: {reason_of(problem)}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{file}: save the file as UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise UsageError(f"{file}: save the file without a byte order mark")
+    return text
+
+
 def _place(options: argparse.Namespace, file: Path) -> Place:
-    read_policy(options.policy, is_strict=False)  # a policy that has errors is not connected
     home = Path(options.home or file.with_name(HOME)).absolute()
     if len(str(home)) > _LONGEST_SOCKET:
         raise UsageError("the path of --home is too long for a socket in it")
-    facts = None if options.facts is None else Path(existing(options.facts)).absolute()
-    if facts is not None:
-        read_value(str(facts))
+    facts = None if options.facts is None else _facts(options.facts)
     return Place(Path(options.policy).absolute(), home, facts)
+
+
+def _facts(path: str) -> Path:
+    """Return the path of a file of facts, which a host reads as JSON with each request."""
+    stated = read_facts(existing(path)) or {}
+    for section in ("task", "call"):
+        if section in stated:
+            raise UsageError(f"{path}: the agent states `{section}` itself: take it out")
+    try:
+        json.loads(Path(path).read_bytes())
+    except ValueError:
+        raise UsageError(f"{path}: facts are in JSON") from None
+    return Path(path).absolute()
 
 
 def _connected(host: HostSettings, file: Path, before: str, place: Place) -> str:
@@ -76,7 +106,7 @@ def _undone(host: HostSettings, file: Path, before: str) -> str:
     """Return the settings as they were; where they have changed since, without what is ours."""
     changes, backup = host.changes(Place(Path(), Path())), _backup_of(file)
     if backup.exists():
-        old = backup.read_text(encoding="utf-8")
+        old = _read(backup)
         mine = ours(before, changes, is_ours, is_json=host.is_json)
         if changed(old, mine, is_json=host.is_json) == before:
             return old
@@ -85,6 +115,15 @@ def _undone(host: HostSettings, file: Path, before: str) -> str:
 
 def _backup_of(file: Path) -> Path:
     return file.with_name(file.name + _BACKUP)
+
+
+def _warn(host: HostSettings, policy: Policy, text: str) -> None:
+    """Say which models of a policy the host does not have: what runs on them is refused."""
+    settings = parsed(text, is_json=host.is_json)
+    named = [policy.model, *(it.model for it in policy.pool or ())]
+    for model in dict.fromkeys(it for it in named if it):
+        if not host.runs(model, settings, os.environ):
+            err(f"policy-router: warning: {host.name} has no model {quote(model)}")
 
 
 def _show(file: Path, before: str, after: str) -> None:
@@ -113,8 +152,8 @@ def _write(file: Path, before: str, after: str, *, is_undone: bool) -> None:
 def _replace(file: Path, text: str, like: Path) -> None:
     mode = like.stat().st_mode & 0o777 if like.exists() else 0o600
     new = file.with_name(f"{file.name}.{os.getpid()}")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as stream:
-        stream.write(text)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+        stream.write(text.encode())
     new.replace(file)
 
 

@@ -1,9 +1,8 @@
-"""The command ``decide``: what tasks run on."""
+"""The command ``decide``: decides the targets of tasks."""
 
 from __future__ import annotations
 
 import argparse
-import shlex
 
 from msgspec import UnsetType
 
@@ -12,7 +11,7 @@ from policy_router.cli.exit_codes import GOOD, REFUSED
 from policy_router.cli.explain import print_pages
 from policy_router.cli.inputs import of_batch, read_policy, read_requests
 from policy_router.cli.options import REQUEST, add_format, add_now, add_policy
-from policy_router.cli.terminal import out, out_bytes, table
+from policy_router.cli.terminal import as_typed, out, out_bytes, table
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.explanation import explain
 from policy_router.decision.explain.wording import spelt_target, spelt_warning
@@ -75,7 +74,7 @@ def _print(options: argparse.Namespace, policy: Policy, records: list[DecisionRe
         return
     out(table(("task", "asked for", "outcome", "target", "rule", "note"), rows))
     if options.request != "-":
-        paths = shlex.join([options.policy, options.request])
+        paths = as_typed(options.policy, options.request)
         out(f"next: policy-router explain {paths}")
 
 

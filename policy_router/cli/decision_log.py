@@ -30,9 +30,26 @@ def add_logging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parent-id", metavar="ID", help="the decision under which the delegating agent runs"
     )
+    add_tags(parser)
+    add_origin(parser)
+
+
+def add_tags(parser: argparse.ArgumentParser) -> None:
+    """Add words of the host's own for each decision."""
     text = "a word for the log, such as a project; up to eight times"
     parser.add_argument("--tag", metavar="WORD", action="append", default=[], help=text)
-    add_origin(parser)
+
+
+def check_tags(options: argparse.Namespace) -> None:
+    """Refuse tags that no line can have.
+
+    Raises:
+        RequestError: they are too many, or one is malformed.
+    """
+    from policy_router.log.entry import TAG_RULE, are_tags
+
+    if not are_tags(options.tag):
+        raise RequestError("--tag", TAG_RULE)
 
 
 def add_origin(parser: argparse.ArgumentParser) -> None:
@@ -70,13 +87,12 @@ def log_for(options: argparse.Namespace) -> Iterator[DecisionLog]:
         RequestError: the id of the parent, the commit or a tag is malformed, or the folder has no
             name.
     """
-    from policy_router.log.entry import ID_RULE, TAG_RULE, are_tags, is_id
+    from policy_router.log.entry import ID_RULE, is_id
     from policy_router.log.write.decision_log import DecisionLog
 
     if options.parent_id is not None and not is_id(options.parent_id):
         raise RequestError("--parent-id", ID_RULE)
-    if not are_tags(options.tag):
-        raise RequestError("--tag", TAG_RULE)
+    check_tags(options)
     check_origin(options)
     if not options.log:
         raise RequestError("--log", "expected a folder")

@@ -1,4 +1,4 @@
-"""The command ``delegate``: decides what tasks run on, and runs them."""
+"""The command ``delegate``: decides the targets of tasks, and runs the tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``diff``: what tells two policies apart, in words."""
+"""The command ``diff``: the differences between two policies, in words."""
 
 from __future__ import annotations
 

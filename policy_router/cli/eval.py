@@ -1,4 +1,4 @@
-"""The command ``eval``: what one condition comes to, with the values under it."""
+"""The command ``eval``: the value of one condition, with the values of its parts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from policy_router.decision.explain.trace import trace_as_json
 from policy_router.decision.request import Request
 from policy_router.errors import PolicyError
 from policy_router.files.loader import loads
+
+_GIVEN_BY = {"target": "target", **dict.fromkeys(("facts", "variables", "tables"), "policy")}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +46,10 @@ def run(options: argparse.Namespace) -> int:
         )
     except PolicyError as problem:
         err(problem.diagnostics.to_text(paint_for(sys.stderr)))
+        messages = [item.message for item in problem.diagnostics]
+        for root, option in _GIVEN_BY.items():
+            if getattr(options, option) is None and any(f"`{root}`" in it for it in messages):
+                err(f"policy-router: `{root}` is given by --{option}")
         return POLICY_ERRORS
     if options.format == "json":
         found = trace_as_json(done.trace)

@@ -1,4 +1,4 @@
-"""The command ``explain``: why a task runs on what it does, and what a diagnostic means."""
+"""The command ``explain``: the reasons of a decision, or the page of a diagnostic."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from policy_router.decision.record import DecisionRecord
 from policy_router.diagnostics.model import Code, did_you_mean
 from policy_router.files.loader import data_folder
 
-_CODE = re.compile(r"[Pp][Rr]\d{3}")
+_CODE = re.compile(r"[Pp][Rr]-?\d\w{0,9}")
 _LINK = re.compile(r"\[([^\]\n]+)\]\([^)\n]+\)")
 _COLUMNS = 80
 
@@ -61,10 +61,11 @@ def _page(code: str) -> str:
         raise UsageError(
             "a request or a record is wanted, or in place of the policy a code such as PR306"
         )
-    page = page_of(code.upper())
+    code = code.upper().replace("-", "")
+    page = page_of(code)
     if page is None:
-        remedy = did_you_mean(code.upper(), [it.value for it in Code], likeness=0.8)
-        raise UsageError(f"there is no code {code.upper()}{f'; {remedy}' if remedy else ''}")
+        remedy = did_you_mean(code, [it.value for it in Code], likeness=0.8)
+        raise UsageError(f"there is no code {code}{f'; {remedy}' if remedy else ''}")
     return page
 
 

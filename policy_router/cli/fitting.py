@@ -1,4 +1,4 @@
-"""What fits into a terminal of 80 columns: tables, texts beside a head, amounts of money."""
+"""Layout for a terminal of 80 columns: tables, texts beside a head, amounts of money."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ COLUMNS: Final = 80
 _NARROWEST: Final = 4
 _PLACES: Final = 9
 """A nano-dollar has so many places of a dollar."""
+_HEAD: Final = re.compile(r" *\S+(?: \S+)*  +")
+"""What a text stands beside: words, and at least two spaces."""
 _TARGET: Final = re.compile(r'([^\s()"]+) \(\S+( at \S+)?\)')
 
 
@@ -63,6 +65,24 @@ def _without_model(cell: str) -> str:
     """Return a target by its entry alone: a table without room for more names no model."""
     found = _TARGET.fullmatch(cell)
     return found[1] if found else cell
+
+
+def folded(text: str) -> str:
+    """Return a text in lines of at most 80 columns: what is longer goes on below its last part.
+
+    Words are not broken, so that an id or a path can still be copied.
+    """
+    return "\n".join(it for line in text.splitlines() for it in _fold(line))
+
+
+def _fold(line: str) -> list[str]:
+    if width(line) <= COLUMNS:
+        return [line]
+    head = _HEAD.match(line)
+    blank = " " * (head.end() if head and head.end() < COLUMNS // 2 else 2)
+    return textwrap.wrap(
+        line, COLUMNS, subsequent_indent=blank, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def dollars(nano: int, places: int = 6) -> str:

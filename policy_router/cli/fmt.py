@@ -1,4 +1,4 @@
-"""The command ``fmt``: rule files and suites of tests in one layout."""
+"""The command ``fmt``: formats rule files and suites of tests."""
 
 from __future__ import annotations
 

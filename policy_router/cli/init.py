@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from policy_router.cli.inputs import UsageError
-from policy_router.cli.terminal import out
-from policy_router.diagnostics.model import did_you_mean
+from policy_router.cli.terminal import as_typed, out
+from policy_router.diagnostics.model import did_you_mean, printable
 from policy_router.errors import reason_of
 from policy_router.files.loader import data_folder
 from policy_router.files.rule_files import SUITE_SUFFIX
@@ -40,9 +40,10 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError(f"{folder / taken[0]} is there already and is left as it is")
     _write(folder, contents)
     if not options.quiet:
-        out(f"wrote {policy}, its tests and, for editors, {folder / 'policy.schema.json'}")
-        out(f"next: edit it, then policy-router check {policy}")
-        out(f"and:  policy-router test {policy}")
+        schema = printable(str(folder / "policy.schema.json"))
+        out(f"wrote {printable(str(policy))}, its tests and, for editors, {schema}")
+        out(f"next: edit it, then policy-router check {as_typed(policy)}")
+        out(f"and:  policy-router test {as_typed(policy)}")
 
 
 def _examples() -> list[str]:

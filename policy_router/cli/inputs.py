@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from policy_router.cli.terminal import counted, err
+from policy_router.cli.terminal import as_typed, counted, err
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request
 from policy_router.diagnostics.model import quote
@@ -38,7 +37,7 @@ def read_policy(path: str, *, is_strict: bool) -> Policy:
         raise PolicyError(found)
     if found.warnings:
         count = counted(found.warnings, "warning")
-        err(f"policy-router: {count}; see: policy-router check {shlex.quote(path)}")
+        err(f"policy-router: {count}; see: policy-router check {as_typed(path)}")
     return policy
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from policy_router.cli.decision_log import add_origin, add_tags, check_origin, check_tags, whose
 from policy_router.cli.inputs import name_of, read_policy, read_value
 from policy_router.cli.options import add_policy
 from policy_router.decision.record import DecisionRecord
@@ -20,9 +21,11 @@ from policy_router.decision.request import Request, checked
 from policy_router.domain import Policy
 from policy_router.errors import LogError, RequestError, needs_extra
 from policy_router.files.clock import system_clock
+from policy_router.files.ids import check_session
 from policy_router.log.entry import Kind, is_id
 from policy_router.log.read.reading import LogReader
 from policy_router.log.write.decision_log import DecisionLog
+from policy_router.server.asking import Marks
 from policy_router.server.auditing import Auditors
 from policy_router.server.deciding import Agents
 from policy_router.server.earlier import EarlierDecisions
@@ -41,6 +44,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--facts", metavar="FILE", help="caller, parent, budget and facts of every request"
     )
     parser.add_argument("--log", metavar="DIR", help="write a decision log to this folder")
+    parser.add_argument("--session", metavar="ID", help="the session, for the log")
+    add_tags(parser)
+    add_origin(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -49,7 +55,10 @@ def run(options: argparse.Namespace) -> None:
     given = _given(policy, options.facts)
     with needs_extra("mcp", "mcp", "MCP"):
         from policy_router.server.mcp import Tools
-    log = None if options.log is None else DecisionLog(options.log)
+    marks, log = _marks(options), None
+    if options.log is not None:
+        commit = options.origin_commit
+        log = DecisionLog(options.log, origin_commit=commit, loaded_by=whose())
     earlier = _Earlier(options.log)
     agents = Agents(
         lambda: policy,
@@ -59,6 +68,7 @@ def run(options: argparse.Namespace) -> None:
         earlier=earlier,
         unlogged=lambda: None,
         spans=Spans.installed(),
+        marks=marks,
     )
 
     async def serve(shared: str) -> None:
@@ -91,6 +101,19 @@ def _end_at_once(shared: str) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
+
+
+def _marks(options: argparse.Namespace) -> Marks:
+    """Return what the log has of every decision besides.
+
+    Raises:
+        RequestError: no line can have it.
+    """
+    check_origin(options)
+    check_tags(options)
+    if options.session is not None:
+        check_session(options.session)
+    return Marks(options.session, tuple(options.tag))
 
 
 def _given(policy: Policy, path: str | None) -> Mapping[str, Any]:

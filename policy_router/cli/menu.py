@@ -1,4 +1,4 @@
-"""The command ``menu``: what may be asked for, by anybody or by the caller of a request."""
+"""The command ``menu``: the entries that agents may ask for."""
 
 from __future__ import annotations
 

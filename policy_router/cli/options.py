@@ -17,6 +17,7 @@ from policy_router.cli.exit_codes import EXIT_CODES
 POLICY = "a rule file, or a folder of rule files"
 REQUEST = "a JSON or YAML file, or - for standard input; a list is a batch"
 LOG = "the folder of a decision log"
+_ONE_OF_THEM = "COMMAND"
 _DIGITS = 10
 """More are too many for any number here, and for Python some thousand are."""
 
@@ -32,6 +33,8 @@ class Parser(argparse.ArgumentParser):
             remedy = _nearest(found[1], re.findall(r"[\w-]+", found[2]))
         elif options is not None:
             remedy = _nearest(options[1].partition("=")[0], self._option_string_actions)
+        elif message.endswith(f"required: {_ONE_OF_THEM}"):
+            remedy = f"{self.prog} --help lists them"
         super().error(f"{message}; {remedy}" if remedy else message)
 
 
@@ -81,7 +84,7 @@ def add_commands(
         commands: what each of them does, by name.
     """
     group = parser.add_subparsers(
-        dest=option, metavar="COMMAND", required=True, parser_class=_Command
+        dest=option, metavar=_ONE_OF_THEM, required=True, parser_class=_Command
     )
     for name, text in commands.items():
         command = group.add_parser(

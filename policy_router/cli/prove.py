@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from collections.abc import Iterator
 
-from policy_router.analysis.suites import read_suite, suite_files
+from policy_router.analysis.suites import Suite, read_suite, suite_files, with_suites
 from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS, UNDECIDED
 from policy_router.cli.inputs import UsageError, read_policy
 from policy_router.cli.options import add_policy, add_proof, example_time
 from policy_router.cli.terminal import Bar
-from policy_router.domain import Policy
 from policy_router.errors import PolicyError
 
 
@@ -30,16 +29,12 @@ def run(options: argparse.Namespace) -> int:
     from policy_router.analysis.proof.report import of_proofs
     from policy_router.cli.proof_reports import write
 
-    policy = _with_suites(options.policy, read_policy(options.policy, is_strict=options.strict))
+    policy = read_policy(options.policy, is_strict=options.strict)
+    policy = with_suites(policy, _suites(options.policy))
     if not policy.assertions:
         raise UsageError("there is no assertion: write one under `assert`")
     with Bar("asked", is_quiet=options.quiet) as bar:
-        proofs = prove(
-            policy,
-            now=example_time(options),
-            seconds=options.seconds,
-            progress=bar,
-        )
+        proofs = prove(policy, now=example_time(options), seconds=options.seconds, progress=bar)
     report = of_proofs(proofs)
     write(report, options.format, verbose=bool(options.verbose), quiet=options.quiet)
     if proofs.count(Answer.CAN):
@@ -47,14 +42,8 @@ def run(options: argparse.Namespace) -> int:
     return UNDECIDED if proofs.count(Answer.UNDECIDED) and not options.allow_undecided else GOOD
 
 
-def _with_suites(path: str, policy: Policy) -> Policy:
-    """Return a policy with the assertions and assumptions of the suites about it."""
-    assertions, assumptions = policy.assertions, policy.assumptions
-    for file in suite_files(path):
-        suite = read_suite(file)
+def _suites(path: str) -> Iterator[Suite]:
+    for suite in map(read_suite, suite_files(path)):
         if suite.found.errors:
             raise PolicyError(suite.found)
-        if suite.policy is not None and suite.policy.revision == policy.revision:
-            assertions += suite.assertions
-            assumptions += suite.assumptions
-    return replace(policy, assertions=assertions, assumptions=assumptions)
+        yield suite

@@ -1,9 +1,8 @@
-"""The command ``replay``: a log made again under its own policies, or by another policy."""
+"""The command ``replay``: repeats the decisions of a log by their own or another policy."""
 
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from contextlib import ExitStack
 from decimal import Decimal, InvalidOperation
@@ -14,7 +13,7 @@ from policy_router.cli.inputs import read_policy
 from policy_router.cli.log.choosing import add_window, filter_of, window_of
 from policy_router.cli.options import LOG, add_format, add_strict, number
 from policy_router.cli.replay_page import flips_in, what_if_as_markdown, what_if_as_text
-from policy_router.cli.terminal import Bar, counted, err, out, out_bytes, paint_for, table
+from policy_router.cli.terminal import Bar, as_typed, counted, err, out, out_bytes, paint_for, table
 from policy_router.decision.replay import Outcome
 from policy_router.diagnostics.model import printable
 from policy_router.errors import RequestError
@@ -117,12 +116,12 @@ def _print_replay(report: ReplayReport, options: argparse.Namespace) -> None:
         return
     if report.unreadable:
         lines = counted(report.unreadable, "line")
-        out(f"{lines} cannot be read: policy-router log verify {shlex.quote(options.log)}")
+        out(f"{lines} cannot be read: policy-router log verify {as_typed(options.log)}")
     for reason, count in ordered(report.reasons)[:_SHOWN]:
         out(f"{count:,} x {printable(reason)}")
     if report.deviations:
         first = printable(report.deviations[0].decision_id)
-        out(f"next: policy-router log show {shlex.quote(options.log)} {first}")
+        out(f"next: policy-router log show {as_typed(options.log)} {first}")
 
 
 def _replay_against(options: argparse.Namespace) -> int:
@@ -172,4 +171,4 @@ def _print_what_if(report: WhatIf, options: argparse.Namespace) -> None:
     out("\n".join(what_if_as_text(report, is_quiet=options.quiet)))
     if report.flips and not options.quiet:
         example = printable(report.most_frequent()[0].decision_id)
-        out(f"next: policy-router log show {shlex.quote(options.log)} {example}")
+        out(f"next: policy-router log show {as_typed(options.log)} {example}")

@@ -1,4 +1,4 @@
-"""What another policy would have decided, for a terminal and for a pull request."""
+"""The report of ``replay --against``, for a terminal and for a pull request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came of a delegation, as the command line shows it."""
+"""The results of a delegation on the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a command, and says what goes wrong in one way for all."""
+"""Runs a command, and reports errors in one way for all."""
 
 from __future__ import annotations
 

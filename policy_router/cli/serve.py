@@ -9,6 +9,7 @@ from zipfile import is_zipfile
 
 from msgspec.structs import replace
 
+from policy_router.cli.decision_log import add_origin, whose
 from policy_router.cli.inputs import UsageError, existing, read_policy, read_value
 from policy_router.cli.log.arguments import key_of
 from policy_router.cli.options import POLICY, add_strict
@@ -21,7 +22,10 @@ from policy_router.server.fetching import is_address
 from policy_router.server.reloading import RuleFiles
 from policy_router.server.settings import Settings, seconds_of, settings_of, state_of
 
-_OPTIONS = ("listen", "workers", "log", "tokens", "drain", "policy_key", "policy_state")
+_OPTIONS = (
+    *("listen", "workers", "log", "origin_commit", "tokens", "drain"),
+    *("policy_key", "policy_state"),
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--listen", metavar="ADDRESS", help="HOST:PORT or unix:PATH; default: 127.0.0.1:8080"
     )
     parser.add_argument("--log", metavar="DIR", help="write a decision log to this folder")
+    add_origin(parser)
     parser.add_argument(
         "--tokens", metavar="FILE", help="the tokens; without it: only this machine"
     )
@@ -125,4 +130,5 @@ def _settings(options: argparse.Namespace) -> Settings:
         "run": options.runs or None,
         "pages": False if options.has_no_pages else None,
     }
-    return settings_of(content, {**given, **flags})
+    settings = settings_of(content, {**given, **flags})
+    return settings if settings.loaded_by else replace(settings, loaded_by=whose())

@@ -1,4 +1,4 @@
-"""The command ``show``: a policy as it decides, of however many files it is made."""
+"""The command ``show``: prints a policy of any number of files as one."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _matrix(policy: Policy, options: argparse.Namespace) -> _Matrix:
 
 def _lines(policy: Policy, found: Diagnostics, *, is_quiet: bool) -> Iterator[str]:
     if not is_quiet:
-        yield f"# policy {policy.name}"
+        yield f"# policy {printable(policy.name)}"
         yield f"# revision {policy.revision}"
         yield from (f"# read {source.name}" for source in policy.sources)
         for item in found.without_hints():

@@ -12,8 +12,10 @@ import msgspec
 
 from policy_router.analysis import Coverage, Coverages, SuiteResult
 from policy_router.analysis.drafting import expectation_of, names_of, suite_of
-from policy_router.analysis.proof.asking import Cause, Moment, Progress
+from policy_router.analysis.proof.asking import Moment, Progress
+from policy_router.analysis.proof.refining import Cause
 from policy_router.analysis.proof.suggesting import Gap, Suggestions, suggest
+from policy_router.analysis.suites import with_suites
 from policy_router.cli.terminal import counted, out, out_bytes
 from policy_router.cli.test_reports import item_as_json, words_of
 from policy_router.diagnostics.model import printable
@@ -57,9 +59,11 @@ def suggested(
         now: the time of the requests where any is good.
         progress: is told how many of how many outcomes of a policy were asked about.
     """
-    taken = frozenset(test.name for result in results for test in result.suite.tests)
+    suites = [result.suite for result in results]
+    taken = frozenset(test.name for suite in suites for test in suite.tests)
     for each in coverages.all():
-        found = suggest(each.policy, each.report(), now=now, progress=progress)
+        policy = with_suites(each.policy, suites)
+        found = suggest(policy, each.report(), now=now, progress=progress)
         yield Suggested(found, None, taken)
     for path, policy in untested:
         found = suggest(policy, Coverage(policy).report(), now=now, progress=progress)
@@ -99,6 +103,8 @@ def _suite(each: Suggested) -> Iterator[str]:
         ]
         records = [test.record for test in found.tests]
         yield suite_of(records, policy=each.policy, taken=each.taken, notes=notes)
+    for condition in found.policy.assumptions:
+        yield from _comment(f"assumed: {_line(condition.text)}")
     for gap in found.never:
         yield from _comment(f"never: {_said(gap)}")
     for gap, cause in found.undecided:
@@ -118,7 +124,7 @@ def _lines(text: str, width: int) -> list[str]:
 
 def _said(gap: Gap) -> str:
     """Return an outcome in words, on one line."""
-    text = printable(" ".join(gap.item.text.split()))
+    text = _line(gap.item.text)
     return f"{gap.item.span}: {words_of(gap.item)} is {gap.outcome}" + (f": {text}" if text else "")
 
 
@@ -126,7 +132,12 @@ def _why(cause: Cause | None) -> str:
     if cause is None:
         return "not known"
     place = f"{cause.span}: " if cause.span else ""
-    return place + printable(" ".join(cause.text.split()))
+    return place + _line(cause.text)
+
+
+def _line(text: str) -> str:
+    """Return an expression on one line."""
+    return printable(" ".join(text.split()))
 
 
 def _as_json(each: Suggested) -> dict[str, Any]:
@@ -144,7 +155,14 @@ def _as_json(each: Suggested) -> dict[str, Any]:
     ]
     undecided = [{**_gap_as_json(gap), "cause": _why(cause)} for gap, cause in found.undecided]
     never = [_gap_as_json(gap) for gap in found.never]
-    return {"file": each.file, "tests": tests, "never": never, "undecided": undecided}
+    assumed = [_line(it.text) for it in found.policy.assumptions]
+    return {
+        "file": each.file,
+        "assumptions": assumed,
+        "tests": tests,
+        "never": never,
+        "undecided": undecided,
+    }
 
 
 def _gap_as_json(gap: Gap) -> dict[str, Any]:

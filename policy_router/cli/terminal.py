@@ -1,10 +1,11 @@
-"""What a person sees: streams, colours, tables."""
+"""Output for people: streams, colours, tables."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import shlex
 import sys
 import threading
 import time
@@ -12,7 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Self, TextIO
 
-from policy_router.diagnostics.model import Paint
+from policy_router.diagnostics.model import Paint, printable
 
 _NARROWEST = 20
 _BAR_COLUMNS = 24
@@ -83,6 +84,11 @@ def err(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def as_typed(*words: object) -> str:
+    """Return words of a command as one types them in a shell, safe to print."""
+    return printable(shlex.join(map(str, words)))
+
+
 def counted(number: int, word: str, words: str | None = None) -> str:
     """Return a number of things, as in ``1 line`` and ``1,000 lines``."""
     return f"{number:,} {word if number == 1 else words or f'{word}s'}"
@@ -120,7 +126,7 @@ class Lines:
         self._shown = 0
 
     def put(self, key: int, text: str, role: str) -> None:
-        """Write a line anew; it is seen on a terminal alone."""
+        """Replace the current line; only a terminal shows it."""
         if self._is_live and not self._is_quiet:
             self._live[key] = self._paint(text, role) if self._paint else text
             self._draw("")

@@ -17,7 +17,7 @@ from policy_router.analysis import (
 from policy_router.analysis.drafting import suite_of
 from policy_router.analysis.mutation import Mutant, chosen
 from policy_router.analysis.running import Wanted
-from policy_router.analysis.suites import Suite, suite_files
+from policy_router.analysis.suites import Suite, suite_files, with_suites
 from policy_router.analysis.trials import Memory, Trial, survivors_of
 from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS, USAGE
 from policy_router.cli.inputs import UsageError, existing, read_policy, read_requests
@@ -48,13 +48,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", "--only", metavar="TEXT", help="only tests with this in the name")
     parser.add_argument("--fail-fast", action="store_true", help="stop after the first failure")
     parser.add_argument(
-        "--coverage", action="store_true", help="say what of the policies no test looks at"
+        "--coverage", action="store_true", help="list what of the policies no test covers"
     )
     parser.add_argument(
         "--threshold",
         metavar="N",
         type=_percentage,
-        help="with coverage: fail where less than N percent of a policy are looked at",
+        help="with --coverage: fail if less than N percent of a policy is covered",
     )
     parser.add_argument(
         "--mutate",
@@ -70,7 +70,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="with --mutate: ask for a request that shows each of these changes",
     )
     parser.add_argument(
-        "--seed", metavar="N", type=number, default=1, help="with --mutate: of the choice of N"
+        "--seed",
+        metavar="N",
+        type=number,
+        default=1,
+        help="with --mutate N: the seed by which the N changes are chosen; default: 1",
     )
     parser.add_argument(
         "--workers",
@@ -81,12 +85,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         metavar="FILE",
-        help="with --mutate: keep in FILE what was tried, and go on from there",
+        help="with --mutate: store results in FILE, and continue from it",
     )
     parser.add_argument(
         "--suggest",
         action="store_true",
-        help="print tests for what no test looks at, with today's decisions to confirm",
+        help="print tests for what no test covers, with today's decisions to confirm",
     )
     _add_new(parser)
     add_format(parser, "junit", "github")
@@ -100,7 +104,7 @@ def _add_new(parser: argparse.ArgumentParser) -> None:
         " or that a decision of --log would be",
     )
     parser.add_argument("--log", metavar="DIR", help=f"for --new: {LOG}")
-    add_now(parser, "for --new: time of the decision")
+    add_now(parser, "for --new, --suggest and --prove: time of the decision")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -193,12 +197,12 @@ def _mutated(found: Iterable[SuiteResult], options: argparse.Namespace) -> Itera
             replace(it.suite, tests=tuple(each.test for each in it.results)) for it in results
         ]
         lasting = _surviving(suites, tried, options)
-        shown = _shown_by(policy, lasting, options) if options.prove else ()
+        shown = _shown_by(policy, lasting, suites, options) if options.prove else ()
         options.mutations.append(Mutation(path, len(tried), lasting, shown))
 
 
 def _shown_by(
-    policy: Policy, lasting: list[Mutant], options: argparse.Namespace
+    policy: Policy, lasting: list[Mutant], suites: list[Suite], options: argparse.Namespace
 ) -> tuple[str, ...]:
     """Say of each change that no test notices which request shows it, if any does."""
     from policy_router.analysis.proof.asking import Answer
@@ -207,12 +211,14 @@ def _shown_by(
     found = []
     with Bar("asked", is_quiet=options.quiet) as bar:
         for number, mutant in enumerate(lasting, start=1):
-            comparison = compare(policy, mutant.policy, now=example_time(options))
+            pair = (with_suites(it, suites) for it in (policy, mutant.policy))
+            comparison = compare(*pair, now=example_time(options))
             answered = comparison.answered(mutant.name)
             if answered.example is not None:
                 found.append(f"shown by {flow(answered.example.request)}")
             elif answered.answer is Answer.NEVER:
-                found.append("no request has another target or other fallbacks by it")
+                assumed = " that is as assumed" if comparison.before.assumptions else ""
+                found.append(f"no request{assumed} has another target or other fallbacks by it")
             else:
                 found.append("undecided")
             bar(number, len(lasting))

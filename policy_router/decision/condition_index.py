@@ -1,4 +1,4 @@
-"""Many conditions, of which most are false: looked up by a fact where possible, else evaluated."""
+"""An index of many conditions, most of them false: found by a fact, or else evaluated."""
 
 from __future__ import annotations
 

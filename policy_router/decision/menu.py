@@ -1,4 +1,4 @@
-"""What a caller may ask for, whatever the task turns out to be.
+"""The entries that a caller may ask for, before the task is known.
 
 A menu is written before the tasks are known. So the facts of the caller are written into each
 guard, the task and the time are left open, and an entry is left out only where its guards are

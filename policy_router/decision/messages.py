@@ -1,4 +1,4 @@
-"""What an agent is told when its request is refused, or a rule selects nothing.
+"""The messages of refusals.
 
 No message holds a value of a fact.
 """

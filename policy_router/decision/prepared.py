@@ -1,4 +1,4 @@
-"""What can be worked out about a policy before a request meets it, and nothing that chooses.
+"""Work on a policy that is done before the first request. Nothing here chooses.
 
 Most of it is made when it is first needed. What comes of it for a request is in ``evaluation``.
 

@@ -122,7 +122,7 @@ def checked_choice(chosen: Mapping[str, int], funds: Funds) -> Mapping[str, int]
 
 
 class Forked(Protocol):
-    """What has to be made anew in a forked process."""
+    """What a forked process has to make again."""
 
     def after_fork(self) -> None:
         """Use nothing of the parent's."""
@@ -155,7 +155,7 @@ class MemoryBudget:
             ValueError: the limit is negative, or no number.
         """
         self._limit = limit(limit_usd)
-        self._spent, self._overrun = 0, 0
+        self._spent = 0
         self._reserved: dict[str, int] = {}
         self._lock = threading.Lock()
         ALIVE.add(self)
@@ -174,17 +174,15 @@ class MemoryBudget:
     def settle(self, reservation: str, cost: int) -> int:
         """Put what something cost in the place of its reservation."""
         with self._lock:
-            overrun = max(0, cost - self._reserved.pop(reservation, 0))
             self._spent += cost
-            self._overrun += overrun
-            return overrun
+            return max(0, cost - self._reserved.pop(reservation, 0))
 
     def _funds(self) -> Funds:
         left = self._limit - self._spent - sum(self._reserved.values())
         return Funds(max(0, left), self._spent)
 
     def after_fork(self) -> None:
-        """Make a lock anew: a thread of the parent may have held it."""
+        """Make a new lock: a thread of the parent may have held it."""
         self._lock = threading.Lock()
 
 

@@ -1,4 +1,4 @@
-"""The beginning and the end of a child, as everybody who watches is told of them."""
+"""The start and the end of a child, as all watchers see them."""
 
 from __future__ import annotations
 

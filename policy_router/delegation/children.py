@@ -1,4 +1,4 @@
-"""Children at work: as many at the same time as may, each with its deadline, slot and end."""
+"""Runs children: a limited number at a time, each with its deadline, slot and end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose child is at hand: the decision that the code which runs now runs by."""
+"""The decision under which the running code works: whose child it is."""
 
 from __future__ import annotations
 

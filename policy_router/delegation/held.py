@@ -1,4 +1,4 @@
-"""The slot of a child at work, which it gives back while it waits for children of its own."""
+"""The slot of a running child, which it gives back while it waits for its own children."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to a child, as the log keeps it: features, and no word that anybody said."""
+"""Events of a child as log entries: numbers and codes, never text of the conversation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of children, as results; and of a whole delegation."""
+"""Turns the ends of children into results, and these into a whole delegation."""
 
 from __future__ import annotations
 

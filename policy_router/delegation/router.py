@@ -1,4 +1,4 @@
-"""A policy with a clock: what a host keeps and asks."""
+"""The router: a policy with a clock and a log."""
 
 from __future__ import annotations
 

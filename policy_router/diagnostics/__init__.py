@@ -1,1 +1,1 @@
-"""What is wrong with a rule file: values, how they look, and no secret in them."""
+"""Problems of rule files: as values, their layout, and without secrets."""

@@ -1,4 +1,4 @@
-"""Where a text holds a secret, so that nobody prints it.
+"""Finds secrets in texts, so that they are not printed.
 
 Two signs are looked for: a key such as ``api_key`` whose value is not a reference, and a word
 in the shape of a well-known provider's key, wherever it stands.

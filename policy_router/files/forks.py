@@ -1,4 +1,4 @@
-"""What begins again in a process that was forked: locks that others held, loops, connections.
+"""Renews locks, event loops and connections in a forked process.
 
 Of the process that this one was forked from, nothing may be used: its threads are not here, and its
 sockets are its own. Nothing of it may be closed either: an event loop shares its selector with it.

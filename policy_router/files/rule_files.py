@@ -1,4 +1,4 @@
-"""Which files of a folder are rule files, and what of the folder cannot be read or is left out."""
+"""Finds the rule files of a folder, and reports files that are unreadable or left out."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ hosts take nothing but an exception there; none of them goes on with another mod
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,7 +14,7 @@ from typing import Any, Final
 
 from policy_router.calls.legs import Leg
 from policy_router.calls.results import Result
-from policy_router.domain import Policy
+from policy_router.hosts.deciding_policy import PolicySource
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.policy_host import PolicyHost
 from policy_router.hosts.refused import BAD_REQUEST, Refused, RefusedError
@@ -182,7 +181,7 @@ Facts = Mapping[str, Any] | Callable[[Any], Mapping[str, Any]] | None
 """Sections that the host states of a run, or a function of the host's own context that does."""
 
 
-def host_of(policy: PolicyHost | Policy | str | os.PathLike[str]) -> PolicyHost:
+def host_of(policy: PolicyHost | PolicySource) -> PolicyHost:
     """Return the host of a policy; one that is given is returned as it is."""
     return policy if isinstance(policy, PolicyHost) else PolicyHost(policy)
 

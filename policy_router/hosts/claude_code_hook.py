@@ -41,6 +41,7 @@ _ENDS = ("PostToolUse", "SubagentStop")
 _BYTES_PER_TOKEN = 4
 _LOOK_SECONDS = 0.05
 _TRANSCRIPT_SECONDS = 5
+_KEPT_SECONDS = 7 * 24 * 3600
 _MOST = 16 << 20
 _USUAL = "general-purpose"
 _WORKFLOW = "a workflow starts sub-agents that nobody decides about: use Agent for each of them"
@@ -202,7 +203,7 @@ def answer_of(
     if decision["outcome"] != "selected":
         return denied(_refusal(decision))
     target = decision["target"]
-    alias = _alias(target, environ)
+    alias = alias_of(target["model"], environ)
     if alias is None:
         return denied(
             f"unreachable_model: the policy selects `{target['model']}`, and Claude Code takes "
@@ -219,11 +220,11 @@ def answer_of(
     return {"hookSpecificOutput": part, **({"systemMessage": warning} if parameters else {})}
 
 
-def _alias(target: Mapping[str, Any], environ: Mapping[str, str]) -> str | None:
-    """Return the alias that stands for a target; None where none does."""
+def alias_of(model: str, environ: Mapping[str, str]) -> str | None:
+    """Return the alias that stands for a model's id; None where none does."""
     for alias in ALIASES:
         means = environ.get("ANTHROPIC_DEFAULT_" + alias.upper() + "_MODEL")
-        if target["model"] in (alias, means):
+        if model in (alias, means):
             return alias
     return None
 
@@ -310,7 +311,19 @@ def _place(options: Mapping[str, str], name: str) -> str:
 def _keep(options: Mapping[str, str], name: str, known: Mapping[str, str]) -> None:
     place = _place(options, name)
     os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+    _forget(os.path.dirname(place))
     _write(place, known)
+
+
+def _forget(folder: str) -> None:
+    """Forget sub-agents that began long ago: one that its user stops has no end to hear of."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                if entry.stat().st_mtime < time.time() - _KEPT_SECONDS:
+                    os.remove(entry.path)
+            except FileNotFoundError:
+                continue  # another hook was faster
 
 
 def _report(notice: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:

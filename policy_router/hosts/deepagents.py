@@ -17,21 +17,20 @@ Sub-agents do not inherit the middleware of the agent above them, so each gets i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepagents.middleware.subagents import GENERAL_PURPOSE_SUBAGENT
 
-from policy_router.domain import Policy
 from policy_router.hosts.child_run import Facts, host_of
+from policy_router.hosts.deciding_policy import PolicySource
 from policy_router.hosts.langchain import PolicyMiddleware, PolicyModel, check_agent
 from policy_router.hosts.policy_host import PolicyHost
 
 
 def with_policy(
     subagents: Sequence[Mapping[str, Any]],
-    policy: PolicyHost | Policy | str | os.PathLike[str],
+    policy: PolicyHost | PolicySource,
     facts: Facts = None,
 ) -> list[Any]:
     """Return sub-agents, each with a middleware; the kind of their tasks is their name.

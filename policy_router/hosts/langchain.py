@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Any, Final, NotRequired, TypedDict
@@ -31,7 +30,6 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
 from policy_router.calls.legs import Leg
-from policy_router.domain import Policy
 from policy_router.hosts.child_run import (
     Attempt,
     ChildRun,
@@ -45,6 +43,7 @@ from policy_router.hosts.child_run import (
     wish_of,
 )
 from policy_router.hosts.connections import Connections, is_chat, silence_of
+from policy_router.hosts.deciding_policy import PolicySource
 from policy_router.hosts.delegating import delegated, delegated_async, prompt_of
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.policy_host import PolicyHost
@@ -142,7 +141,7 @@ class PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def __init__(
         self,
-        policy: PolicyHost | Policy | str | os.PathLike[str],
+        policy: PolicyHost | PolicySource,
         model: str = "auto",
         *,
         parameters: Mapping[str, Any] | None = None,
@@ -270,7 +269,7 @@ class PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
 
 
 def delegate_tool(
-    policy: PolicyHost | Policy | str | os.PathLike[str], agent: Any, facts: Facts = None
+    policy: PolicyHost | PolicySource, agent: Any, facts: Facts = None
 ) -> StructuredTool:
     """Return the tool ``delegate_task``, whose children are runs of an agent.
 

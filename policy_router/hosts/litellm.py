@@ -32,8 +32,8 @@ from policy_router.calls.client_fields import (
 )
 from policy_router.calls.dialects import CHAT, MESSAGES, RESPONSES, wire
 from policy_router.calls.legs import Leg
-from policy_router.domain import Policy
 from policy_router.hosts.child_run import ChildRun, Facts, facts_of, host_of, wish_of
+from policy_router.hosts.deciding_policy import PolicySource
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.policy_host import PolicyHost
 from policy_router.hosts.refused import Refused, RefusedError
@@ -67,7 +67,7 @@ class PolicyHandler(CustomLogger):
 
     def __init__(
         self,
-        policy: PolicyHost | Policy | str | os.PathLike[str],
+        policy: PolicyHost | PolicySource,
         facts: Facts = None,
     ) -> None:
         """Read the policy.

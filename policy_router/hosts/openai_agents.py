@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -32,7 +31,6 @@ from agents.models.openai_responses import OpenAIResponsesModel
 from agents.tool_context import ToolContext
 
 from policy_router.calls.legs import Leg
-from policy_router.domain import Policy
 from policy_router.hosts.child_run import (
     ChildRun,
     Facts,
@@ -45,6 +43,7 @@ from policy_router.hosts.child_run import (
     words_of,
 )
 from policy_router.hosts.connections import Connections, is_chat
+from policy_router.hosts.deciding_policy import PolicySource
 from policy_router.hosts.delegating import delegated_async, prompt_of
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.policy_host import PolicyHost
@@ -69,7 +68,7 @@ class PolicyProvider(ModelProvider):
 
     def __init__(
         self,
-        policy: PolicyHost | Policy | str | os.PathLike[str],
+        policy: PolicyHost | PolicySource,
         facts: Facts = None,
         *,
         decision_id: str | None = None,
@@ -184,7 +183,7 @@ class _PolicyModel(Model):
 
 
 def delegate_tool(
-    policy: PolicyHost | Policy | str | os.PathLike[str], agent: Agent[Any], facts: Facts = None
+    policy: PolicyHost | PolicySource, agent: Agent[Any], facts: Facts = None
 ) -> FunctionTool:
     """Return the tool ``delegate_task``, in its strict form, whose children are runs of an agent.
 

@@ -15,7 +15,6 @@ that was built elsewhere is refused, since it has an endpoint of its own.
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import field
 from typing import Any, Final
 
@@ -31,7 +30,6 @@ from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.tools import ToolDefinition
 
 from policy_router.calls.legs import Leg
-from policy_router.domain import Policy
 from policy_router.hosts.child_run import (
     ChildRun,
     Facts,
@@ -44,6 +42,7 @@ from policy_router.hosts.child_run import (
     words_of,
 )
 from policy_router.hosts.connections import Connections, is_chat
+from policy_router.hosts.deciding_policy import PolicySource
 from policy_router.hosts.delegating import delegated_async, prompt_of
 from policy_router.hosts.host_plan import HostPlan
 from policy_router.hosts.policy_host import PolicyHost
@@ -80,7 +79,7 @@ class PolicyCapability(AbstractCapability[Any]):
         decision_id: for a single run that was decided before: its decision.
     """
 
-    policy: PolicyHost | Policy | str | os.PathLike[str]
+    policy: PolicyHost | PolicySource
     facts: Facts = None
     id: str | None = field(default="policy-router", kw_only=True)
     decision_id: str | None = field(default=None, kw_only=True)
@@ -192,7 +191,7 @@ class PolicyCapability(AbstractCapability[Any]):
 
 
 def delegate_tool(
-    policy: PolicyHost | Policy | str | os.PathLike[str],
+    policy: PolicyHost | PolicySource,
     agent: AbstractAgent[Any, Any],
     facts: Facts = None,
 ) -> Tool[Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ class HostSettings(Struct, frozen=True):
         file: the name of the file.
         variable: the variable that names another folder; empty is none.
         changes: returns what is to stand there.
+        runs: tells, by what its settings and the environment say, whether it can run a model.
     """
 
     name: str
@@ -51,6 +53,7 @@ class HostSettings(Struct, frozen=True):
     file: str
     variable: str
     changes: Callable[[Place], Sequence[Change]]
+    runs: Callable[[str, Mapping[str, Any], Mapping[str, str]], bool] = lambda *_: True
 
     @property
     def is_json(self) -> bool:
@@ -76,6 +79,14 @@ def _claude_code(place: Place) -> Sequence[Change]:
         _hook("PreToolUse", decides, hook.TOOLS),
         _hook("PostToolUse", notes, "Agent|Task"),
         _hook("SubagentStop", notes),
+    )
+
+
+def _claude_code_runs(model: str, settings: Mapping[str, Any], environ: Mapping[str, str]) -> bool:
+    stated = settings.get("env")
+    return (
+        hook.alias_of(model, {**environ, **(stated if isinstance(stated, dict) else {})})
+        is not None
     )
 
 
@@ -110,12 +121,26 @@ def _litellm(place: Place) -> Sequence[Change]:
     )
 
 
+def _litellm_runs(model: str, settings: Mapping[str, Any], _: Mapping[str, str]) -> bool:
+    listed = settings.get("model_list")
+    return not isinstance(listed, list) or any(
+        isinstance(it, dict) and fnmatchcase(model, str(it.get("model_name"))) for it in listed
+    )
+
+
 HOSTS: Final = {
     it.name: it
     for it in (
-        HostSettings("claude-code", ".claude", "settings.json", "CLAUDE_CONFIG_DIR", _claude_code),
+        HostSettings(
+            "claude-code",
+            ".claude",
+            "settings.json",
+            "CLAUDE_CONFIG_DIR",
+            _claude_code,
+            _claude_code_runs,
+        ),
         HostSettings("hermes-agent", ".hermes", "config.yaml", "HERMES_HOME", _hermes),
-        HostSettings("litellm", "", "config.yaml", "", _litellm),
+        HostSettings("litellm", "", "config.yaml", "", _litellm, _litellm_runs),
     )
 }
 """The hosts that have a settings file, by name."""

@@ -45,7 +45,7 @@ class PolicyStore:
             OSError: it cannot be written.
         """
         path, is_kept = self.path(policy.revision), False
-        with suppress(OSError):  # what cannot be read is written anew
+        with suppress(OSError):  # what cannot be read is written again
             is_kept = _holds(path, policy.revision)
         if not is_kept:
             write_whole(path, policy.canonical)
@@ -152,6 +152,11 @@ def written_files(policy: Policy) -> WrittenFiles:
         for number, source in enumerate(policy.sources)
     )
     return WrittenFiles(_digest_of_files(files), files)
+
+
+def are_same_files(one: Policy, other: Policy) -> bool:
+    """Tell whether two policies are of the same rule files."""
+    return one.prepared(written_files).digest == other.prepared(written_files).digest
 
 
 def used_policy(

@@ -1,4 +1,4 @@
-"""Targets that cannot be called as they are written: no provider, no address, an odd one."""
+"""Targets that cannot be called as written: no provider, no address, an unusual one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What YAML makes of a condition before CEL reads it: joined lines, and control characters."""
+"""Changes that YAML makes to a condition before CEL reads it: joined lines, control characters."""
 
 from __future__ import annotations
 

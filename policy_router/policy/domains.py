@@ -1,4 +1,4 @@
-"""Which values something in a condition can have: a set of them, or all between two bounds."""
+"""The possible values of an expression: a set of them, or an interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a policy says of its endpoints: where they are, what is sent to them, how they speak."""
+"""Compiles the endpoints of a policy: addresses, keys, headers and dialects."""
 
 from __future__ import annotations
 

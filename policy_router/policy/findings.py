@@ -1,4 +1,4 @@
-"""What of the findings about a policy is reported, how gravely, and at which place."""
+"""Selects the findings that are reported, with their severity and place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the guards of a policy come to for its entries, whatever is asked.
+"""The guards of a policy for each of its entries, for any request.
 
 An entry's own attributes are written into the conditions about it. Nothing here compares every rule
 with every entry: of each rule only so many kinds of targets are looked at.

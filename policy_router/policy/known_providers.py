@@ -1,4 +1,4 @@
-"""Where widely used providers are, and how they speak.
+"""Addresses and dialects of widely used providers.
 
 One row each, from their public documentation in November 2026. It is no more than a default: what a
 policy says under ``providers`` goes before it, name by name, and with an address of its own a

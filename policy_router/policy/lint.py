@@ -1,4 +1,4 @@
-"""What is wrong with a policy as a whole: names that lead nowhere, rules that never decide."""
+"""Checks a policy as a whole: unknown names, rules that never decide."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from policy_router.domain import WISHES, Level, Policy, PoolEntry, PrecedenceRul
 from policy_router.policy.canonical import form_but_for_name
 from policy_router.policy.endpoints import repeated_headers, secret_places
 from policy_router.policy.sections import Piece, Sections, scalars
+from policy_router.policy.yaml import MappingNode
 
 
 def findings(policy: Policy, sections: Sections, own_precedence: bool) -> Iterator[Diagnostic]:  # noqa: FBT001 - read once, by name
@@ -151,7 +152,8 @@ def _fallback(
 
 def _providers(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
     """Yield an error for a provider outside ``providers``, where that section is given."""
-    if not sections.all("providers"):
+    written = sections.all("providers")
+    if not written or not all(isinstance(piece.node, MappingNode) for piece in written):
         return
     own = [entry.get("provider") for entry in sections.joined("pool") or ()]
     for piece in [*sections.all("provider"), *(piece for piece in own if piece)]:

@@ -1,4 +1,4 @@
-"""Entries and rules that never come to anything, and guards that do not guard."""
+"""Finds entries and rules that never matter, and guards that do not guard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a policy says of parameters: values and limits, by the names that they are known by."""
+"""Compiles the parameters of a policy: values and limits, by their standard names."""
 
 from __future__ import annotations
 

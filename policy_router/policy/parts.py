@@ -1,4 +1,4 @@
-"""What is odd about a part of a condition, whoever asks and whatever the pool holds.
+"""Finds unusual parts of conditions, for any request and any pool.
 
 Parts that are always true or false, parts that can only fail, ``&&`` and ``||`` side by side, and
 times that are past.

@@ -1,4 +1,4 @@
-"""What a policy says of its requests: facts, closed sets, what is required, tables."""
+"""Compiles a policy's rules for requests: facts, closed sets, required names, tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is probably not meant, in a policy that can be used: warnings and hints.
+"""Finds what is probably not intended in a usable policy: warnings and hints.
 
 It is looked for only where nothing is wrong: what follows from a policy as a whole cannot be told
 where a part of it could not be read.

@@ -5,16 +5,9 @@ This is the only door to jsonschema.
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache, partial
+from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, Final, cast
-
-import msgspec
-from jsonschema import Draft7Validator, validators
-from jsonschema.exceptions import ValidationError
+from typing import TYPE_CHECKING, Any, cast
 
 from policy_router.diagnostics.model import (
     SHOWN,
@@ -26,12 +19,18 @@ from policy_router.diagnostics.model import (
     json_path,
     quote,
 )
+from policy_router.policy import instead
 from policy_router.policy.braces import CUT_BY_COMMA, cut_off
+from policy_router.policy.first_sight import FirstSight
 from policy_router.policy.yaml import Document, MappingNode, Node, ScalarNode, at, plain
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 MAX_VIOLATIONS = 1000
 """How many violations of one file are looked for; checking the rest would only take time."""
 
+_LISTED = 16
 _WORDS = {
     "object": "a mapping",
     "array": "a list",
@@ -59,16 +58,21 @@ class DocumentSchema:
                 given.
         """
         root = schema if root is None else root
-        # What names its draft would get the usual validator of the draft, which remembers nothing.
-        part = {key: value for key, value in root.items() if key != "$schema"}
-        self._validator = _remembering(Draft7Validator, schema)(schema).evolve(schema=part)
+        # What names its draft would get the usual validator of the draft, which looks everywhere.
+        self._part = {key: value for key, value in root.items() if key != "$schema"}
+        self._sight = FirstSight(schema)
         self.keys: tuple[str, ...] = tuple(root["properties"])
 
     def violations(self, document: Document) -> Iterator[Diagnostic]:
         """Yield what in a document does not have the shape."""
-        errors = self._validator.iter_errors(plain(document.root))
+        value = plain(document.root)
+        if self._sight.of(self._part)(value):
+            return
+        errors = _validator(self._sight)(self._part).iter_errors(value)
         for error in islice(errors, MAX_VIOLATIONS):
-            if error.validator == "const" and not isinstance(error.instance, int):
+            wants = {"const": int, "enum": str}.get(str(error.validator))
+            has_type = isinstance(error.schema, Mapping) and "type" in error.schema
+            if wants and has_type and not isinstance(error.instance, wants):
                 continue  # its type is wrong already
             for cause in _causes(error):
                 yield from _diagnostics(document, cause)
@@ -79,106 +83,17 @@ def policy_schema(schema: Mapping[str, Any]) -> DocumentSchema:
     return DocumentSchema(schema, schema["definitions"]["native"])
 
 
-def _remembering(validator: Any, root: Mapping[str, Any]) -> Any:
-    """Return a validator that remembers which values have the shape of which part of the schema.
-
-    The entries of a large pool are much alike, so that most values were seen before. Only what is
-    valid is remembered: every error is found wherever it stands. A text or a number that has its
-    shape at first sight is not even looked up.
-    """
-    valid: set[tuple[int | str, bytes]] = set()
-    referred = cache(partial(_referred, root))
-    plain_ones: dict[int | str, Callable[[Any], bool]] = {
-        f"#/definitions/{name}": at_first_sight(schema)
-        for name, schema in root["definitions"].items()
-    }
-
-    def unless_known(
-        schema: int | str, value: Any, errors: Iterator[ValidationError]
-    ) -> Iterator[ValidationError]:
-        if schema in plain_ones and plain_ones[schema](value):
-            return
-        key = schema, msgspec.json.encode(value)
-        if key in valid:
-            return
-        error = None
-        for error in errors:
-            yield error
-        if error is None:
-            valid.add(key)
-
-    def properties(
-        self: Any, wanted: Mapping[str, Any], instance: Any, _: Mapping[str, Any]
-    ) -> Iterator[ValidationError]:
-        for key in filter(instance.__contains__, wanted) if isinstance(instance, dict) else ():
-            value, schema = instance[key], wanted[key]
-            if id(schema) not in plain_ones:
-                plain_ones[id(schema)] = at_first_sight(schema)
-            found = self.descend(value, schema, path=key, schema_path=key)
-            yield from unless_known(id(schema), value, found)
+def _validator(sight: FirstSight) -> Any:
+    """Return jsonschema's validator, which is spared what is valid at first sight."""
+    from jsonschema import Draft7Validator, validators  # noqa: PLC0415 - see first_sight
 
     def reference(
         self: Any, name: str, instance: Any, _: Mapping[str, Any]
     ) -> Iterator[ValidationError]:
-        yield from unless_known(name, instance, self.descend(instance, referred(name)))
+        if not sight.fits(name, instance):
+            yield from self.descend(instance, sight.referred(name))
 
-    keywords = {"properties": properties, "$ref": reference}
-    return validators.extend(validator, keywords)  # type: ignore[no-untyped-call]
-
-
-def _referred(root: Mapping[str, Any], name: str) -> Any:
-    """Return what a reference, such as ``#/definitions/word``, stands for."""
-    part: Any = root
-    for step in name.removeprefix("#/").split("/"):
-        part = part[step]
-    return part
-
-
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "string": (str,),
-    "number": (int, float),
-    "integer": (int,),
-    "boolean": (bool,),
-}
-PLAIN_KEYWORDS = {
-    *("default", "description", "enum", "examples", "items", "maxItems", "maxLength", "maximum"),
-    *("minItems", "minLength", "minimum", "pattern", "type"),
-}
-"""The keywords of a part of the schema that is about one text, number or truth, or a list."""
-
-
-def at_first_sight(schema: Mapping[str, Any]) -> Callable[[Any], bool]:
-    """Return what tells that a value surely has a shape; where it says no, nothing is known."""
-    names = schema.get("type", ())
-    names = [names] if isinstance(names, str) else names
-    types = tuple(kind for name in names for kind in _TYPES.get(name, ()))
-    words: Any = schema.get("enum")
-    odd_words = words is not None and not all(isinstance(it, str) for it in words)
-    if not schema.keys() <= PLAIN_KEYWORDS or odd_words:
-        return lambda _: False
-    least, greatest = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
-    shortest, longest = schema.get("minLength", 0), schema.get("maxLength", math.inf)
-    matches = re.compile(schema.get("pattern", "")).search
-    of_lists = _lists_at_first_sight(schema) if "array" in names else None
-
-    def accepts(value: Any) -> bool:
-        if of_lists is not None and type(value) is list:
-            return of_lists(value)
-        if type(value) not in types:
-            return False
-        if isinstance(value, str):
-            is_word = words is None or value in words
-            return is_word and shortest <= len(value) <= longest and matches(value) is not None
-        return words is None and bool(least <= value <= greatest)
-
-    return accepts
-
-
-def _lists_at_first_sight(schema: Mapping[str, Any]) -> Callable[[list[Any]], bool]:
-    fewest, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
-    accepts = at_first_sight(schema["items"]) if "items" in schema else lambda _: True
-    is_free = "enum" not in schema
-    return lambda items: is_free and fewest <= len(items) <= most and all(map(accepts, items))
+    return validators.extend(Draft7Validator, {"$ref": reference})  # type: ignore[no-untyped-call]
 
 
 def _causes(error: ValidationError) -> Iterator[ValidationError]:
@@ -214,20 +129,17 @@ def _diagnostics(document: Document, error: ValidationError) -> Iterator[Diagnos
             yield Diagnostic(code, Severity.ERROR, message, node.span, path, remedy)
 
 
-_A_SUITE: Final = "policy tests are in a file `*_test.yaml`, which `policy-router test` runs"
-
-
 def _unknown_keys(error: ValidationError, node: MappingNode, path: str) -> Iterator[Diagnostic]:
     known = _known(error)
-    listed = f"known here: {', '.join(sorted(known)[:16])}"
+    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+    listed = f"known here: {', '.join(sorted(known)[:_LISTED])}{more}"
     unknown = [pair for pair in node.pairs if pair.key.text not in known]
     rests = set(cut_off(node))
     for position, pair in enumerate(unknown):
         key = pair.key.text
         # Only so many findings are shown; looking for likenesses takes time.
-        remedy = (did_you_mean(key, known) if position < SHOWN else None) or listed
-        remedy = CUT_BY_COMMA if key in rests else remedy
-        remedy = _A_SUITE if (path, key) == ("$", "tests") and "pool" in known else remedy
+        close = position < SHOWN and instead.of_key(key, known, at_root=path == "$")
+        remedy = CUT_BY_COMMA if key in rests else close or listed
         message = f"unknown key {quote(key)}"
         where = json_path(key, base=path)
         yield Diagnostic(Code.UNKNOWN_KEY, Severity.ERROR, message, pair.key.span, where, remedy)
@@ -270,14 +182,19 @@ def _explained(
     wanted: Any = error.validator_value
     match error.validator:
         case "type":
-            return _wrong_type(wanted if isinstance(wanted, list) else [wanted], error)
+            types = wanted if isinstance(wanted, list) else [wanted]
+            return _wrong_type(types, error, cast("Mapping[str, Any]", error.schema))
         case "oneOf":
-            return _wrong_type([branch["type"] for branch in _resolved(error)], error)
+            branches = _resolved(error)
+            mapping = next((it for it in branches if it["type"] == "object"), {})
+            return _wrong_type([it["type"] for it in branches], error, mapping)
         case "enum":
             if not isinstance(node, ScalarNode):
                 found = _word_for(error.instance)
                 return Code.WRONG_TYPE, f"found {found}, wanted one of {', '.join(wanted)}", None
-            remedy = did_you_mean(node.text, wanted) or f"one of {', '.join(wanted)}"
+            # Where true and false are another choice, a word for one of them is meant.
+            meant = instead.of_bool(node.text) if error.parent is not None else None
+            remedy = meant or did_you_mean(node.text, wanted) or f"one of {', '.join(wanted)}"
             key = next(part for part in reversed(parts) if isinstance(part, str))
             return Code.NOT_ALLOWED, f"`{key}` cannot be {quote(node.text)}", remedy
         case "const":
@@ -314,17 +231,12 @@ def _resolved(error: ValidationError) -> list[Mapping[str, Any]]:
     return [branch if "type" in branch else {"type": "array"} for branch in branches]
 
 
-def _wrong_type(wanted: list[str], error: ValidationError) -> tuple[Code, str, str | None]:
+def _wrong_type(
+    wanted: list[str], error: ValidationError, schema: Mapping[str, Any]
+) -> tuple[Code, str, str | None]:
     names = " or ".join(dict.fromkeys(_WORDS[word] for word in wanted))
-    found = _word_for(error.instance)
-    remedy = None
-    if isinstance(error.instance, str) and {"integer", "number"} & set(wanted):
-        looks_like_number = re.fullmatch(r"[\d_,.' ]*\d[\d_,.' ]*[kKmMbB]?", error.instance)
-        remedy = "write the number in digits alone, such as `128000`" if looks_like_number else None
-    if error.instance is None:
-        what = "item" if error.path and isinstance(error.path[-1], int) else "key"
-        remedy = "write `[]` for an empty list" if "array" in wanted else f"leave the {what} out"
-    return Code.WRONG_TYPE, f"found {found}, wanted {names}", remedy
+    remedy = instead.of_type(error.instance, wanted, schema, [*error.absolute_path])
+    return Code.WRONG_TYPE, f"found {_word_for(error.instance)}, wanted {names}", remedy
 
 
 def _word_for(value: object) -> str:

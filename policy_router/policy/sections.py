@@ -149,7 +149,8 @@ def _hide_host(document: Document, key: Span) -> None:
         for span in (key, document.root.span, *(span for _, span in document.beside))
     )
     for start, end in shown:
-        source.hide(Span(source, hidden_from, start))
+        before = source.text[hidden_from:start].rstrip(" ")  # indentation may be seen
+        source.hide(Span(source, hidden_from, hidden_from + len(before)))
         colon = _COLON.match(source.text, end)
         hidden_from = colon.end() if colon else end
     source.hide(Span(source, hidden_from, len(source.text)))
@@ -213,7 +214,7 @@ class Sections:
         for key in _SINGLE:
             given = self.all(key)
             for other in given[1:]:
-                message = f"`{key}` is given twice"
+                message = f"`{key}` is given twice, and a folder is one policy"
                 yield other.error(Code.GIVEN_TWICE, message, f"first given at {given[0].span}")
         for key in ("providers", "facts", "variables", "parameters", "tables"):
             yield from self._repeated_names(key)

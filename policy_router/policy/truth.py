@@ -1,4 +1,4 @@
-"""What a condition comes to whatever is asked: true, false, or a matter of the request.
+"""The truth of a condition for all requests: always true, always false, or dependent.
 
 The reasoning is about one name at a time, and about what the conjuncts (or alternatives) before a
 piece say of it. It never guesses: what it cannot tell, it leaves open. Failures are not looked at:

@@ -1,4 +1,4 @@
-"""Values that are possible and unlikely: parameters and prices."""
+"""Finds unusual values: parameters and prices that are possible but unlikely."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which policy decides now, and what became of newer versions of it."""
+"""The active policy, and the state of newer versions of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What administrators ask: which policy decides, whether another is good, and to load it again."""
+"""Answers administrators: the policy's status, checks and reloads."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from msgspec import Struct
 
 from policy_router.server.active import Active
 from policy_router.server.asking import Answer, Asked, decoded
-from policy_router.server.helper import Task
 from policy_router.server.helpers import Helpers
 from policy_router.server.problems import Problem
+from policy_router.server.tasks import Task
 
 _PATIENCE_SECONDS: Final = 10.0
 _STATUS: Final = b"/v1/policy"
@@ -58,7 +58,7 @@ class Administrators:
         asked.options()
         wanted = decoded(asked.body, CheckBody)
         with self._helpers.check():
-            return Answer.of(await self._helpers.report(Task("check", 0, 0, text=wanted.policy)))
+            return Answer.of(await self._helpers.report(Task("check", text=wanted.policy)))
 
     async def reload(self, asked: Asked) -> Answer:
         """Load the policy again: the outcome, or where to look for it once that takes long."""

@@ -1,4 +1,4 @@
-"""A request over HTTP: what is looked at before anybody acts on it.
+"""Reads and checks a request over HTTP before it is answered.
 
 Which name the client calls the service by, and which page it comes from, are always checked: a web
 page can let a browser ask a service on the reader's own machine (DNS rebinding).
@@ -14,6 +14,9 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 from msgspec import Struct
 
+from policy_router.errors import RequestError
+from policy_router.files.ids import check_session
+from policy_router.log.entry import TAG_RULE, are_tags
 from policy_router.server.credentials import Credential
 from policy_router.server.problems import NOT_JSON, TYPE, Header, Problem, not_json
 from policy_router.server.tracing import TRACEPARENT
@@ -32,6 +35,8 @@ _PLAIN: Final = ((b"content-encoding", b"identity"), (b"transfer-encoding", b"ch
 _Type = TypeVar("_Type")
 API_KEY: Final = b"x-api-key"
 """Where clients of Anthropic have their credential."""
+SESSION: Final = b"policy-router-session"
+TAGS: Final = b"policy-router-tags"
 _ONCE: Final = (
     b"host",
     b"origin",
@@ -39,6 +44,8 @@ _ONCE: Final = (
     b"content-type",
     b"policy-router-facts",
     b"policy-router-parent",
+    SESSION,
+    TAGS,
     API_KEY,
 )
 _LONGEST_QUERY: Final = 4096
@@ -90,6 +97,40 @@ class Asked(Struct, frozen=True, eq=False):
         if value not in {"true", "false"}:
             raise Problem(400, "bad_query", "true or false is wanted", path=name)
         return value == "true"
+
+
+class Marks(Struct, frozen=True):
+    """What the log has of decisions besides, as their host says; it decides nothing.
+
+    Attributes:
+        session_id: the session that they belong to; None where nobody says.
+        tags: up to eight words of the host's own.
+    """
+
+    session_id: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+def marks_in(headers: Mapping[bytes, bytes]) -> Marks:
+    """Return what headers say of decisions for the log alone.
+
+    Raises:
+        Problem: no line can have it.
+    """
+    session = headers[SESSION].decode("latin-1") if SESSION in headers else None
+    tags = tuple(filter(None, map(bytes.strip, headers.get(TAGS, b"").split(b","))))
+    try:
+        if session is not None:
+            check_session(session)
+    except RequestError as problem:
+        raise Problem(400, "bad_header", problem.reason, path=SESSION.decode()) from None
+    try:
+        words = tuple(it.decode() for it in tags)
+    except UnicodeDecodeError:
+        words = ("",)  # no tag is empty
+    if not are_tags(words):
+        raise Problem(400, "bad_header", TAG_RULE, path=TAGS.decode())
+    return Marks(session, words)
 
 
 class Answer(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What auditors ask: explanations, the log, and what a log would be by another policy."""
+"""Answers auditors: explanations, the log, replay and what-if."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from policy_router.files.clock import Clock
 from policy_router.log.entry import is_id, microseconds
 from policy_router.server.asking import Answer, Asked, decoded
 from policy_router.server.earlier import EarlierDecisions
-from policy_router.server.helper import Task
 from policy_router.server.helpers import Helpers, StayingHelper
 from policy_router.server.index import Index
 from policy_router.server.index_questions import FILTERS
 from policy_router.server.problems import Problem, busy, unfit
 from policy_router.server.settings import seconds_of
+from policy_router.server.tasks import Task
 
 _LINES: Final = b"application/x-ndjson"
 _AGE: Final = re.compile(r"[0-9]{1,6}[smhd]")
@@ -144,7 +144,7 @@ class Auditors:
             except RecordError as problem:
                 raise Problem(422, "bad_record", str(problem), path="$.record") from None
         content = record.to_json().decode()
-        task = Task("explain", 0, 0, record=content, log=self._folder(), why_not=why_not, full=full)
+        task = Task("explain", record=content, log=self._folder(), why_not=why_not, full=full)
         if staying is not None:
             return await staying.report(task)
         with self._helpers.check():
@@ -214,8 +214,6 @@ class Auditors:
             raise Problem(422, "bad_request", f"a candidate policy {verb}", path="$.policy")
         task = Task(
             what,
-            0,
-            0,
             text=window.policy or "",
             log=self._folder(),
             since=time_of(window.since, "since", self._clock),

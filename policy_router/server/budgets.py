@@ -1,4 +1,4 @@
-"""What callers may spend, as the service's budget store knows it.
+"""The budgets of callers and teams, from the service's budget file.
 
 Whoever runs children reserves and settles in the same file, with a delegator whose budget has the
 account of the caller or of the team. The service does so itself for what it runs: the gateway, and

@@ -1,4 +1,4 @@
-"""Who asks: bearer tokens of the service's own, what each may do, and how often.
+"""Bearer tokens of the service: their owners, rights and rates.
 
 The file of the tokens has one JSON object a line. It holds the SHA-256 sum of each token and never
 the token: whoever reads it cannot ask with it.

@@ -1,4 +1,4 @@
-"""What agents and hosts ask: decisions, the menu, and the definition of the tool.
+"""Answers agents and hosts: decisions, the menu, and the definition of the tool.
 
 Nobody is believed without a credential. An agent states what it wishes and what its task is; who
 it is, what it runs on and what it may spend come from its credential, or from the service.
@@ -29,7 +29,7 @@ from policy_router.files.ids import uuid7
 from policy_router.hosts.pseudonyms import Pseudonyms
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.log.write.drafts import Decided
-from policy_router.server.asking import Answer, Asked
+from policy_router.server.asking import SESSION, TAGS, Answer, Asked, Marks, marks_in
 from policy_router.server.budgets import CallerBudgets
 from policy_router.server.credentials import Credential
 from policy_router.server.earlier import EarlierDecisions
@@ -43,6 +43,7 @@ DECISION: Final = b"policy-router-decision-id"
 MOST_REQUESTS: Final = 1000
 """How many requests a batch may have."""
 _STATED: Final = frozenset({"call", "task"})
+_NO_MARKS: Final = Marks()
 _SEVERAL: Final = 8
 """How many long batches a worker answers at a time; others wait."""
 AT_A_TIME: Final = 50
@@ -64,6 +65,7 @@ class Agents:
         spans: Spans | None = None,
         budgets: CallerBudgets | None = None,
         pseudonyms: Pseudonyms | None = None,
+        marks: Marks = _NO_MARKS,
     ) -> None:
         """Keep what decisions need.
 
@@ -77,9 +79,10 @@ class Agents:
             spans: make a span of each decision.
             budgets: know what a caller may spend; None: nobody does.
             pseudonyms: stand for the caller and for facts; None: they are named.
+            marks: what the log has of decisions of which no header says it.
         """
         self._policy, self._log, self._clock = policy, log, clock
-        self.pseudonyms = pseudonyms
+        self.pseudonyms, self._marks = pseudonyms, marks
         self._may_state, self._earlier = may_state, earlier
         self._unlogged, self._spans, self._budgets = unlogged, spans, budgets
         self._open = _STATED.union(may_state)
@@ -192,13 +195,10 @@ class Agents:
             Problem: the request is not good, or cannot be logged.
         """
         facts, parent_id = await self.facts(policy, asked)
+        marks = self.marks(asked)
         with _fitting():
             made = planned(policy, arguments, facts, now=self._clock(), ids=uuid7)
-        trace, _ = trace_of(asked.headers)
-        drafts = [
-            Decided(it.record, it.decision_id, parent_id, it.record.to_json(), trace=trace)
-            for it in made
-        ]
+        drafts = [_draft(it.record, it.decision_id, parent_id, asked, marks) for it in made]
         await self.keep(policy, drafts)
         return made
 
@@ -223,6 +223,7 @@ class Agents:
         return request.given, parent_id
 
     async def _decided(self, policy: Policy, stated: _Stated, asked: Asked) -> Decided:
+        marks = self.marks(asked)
         parent_id, parent = None, None
         if PARENT in asked.headers:
             parent_id, parent = await self._parent(stated.sections, asked)
@@ -232,8 +233,7 @@ class Agents:
             record = decide(policy, request, now=now)
         except RequestError as problem:
             raise unfit(problem) from None
-        trace, _ = trace_of(asked.headers)
-        return Decided(record, uuid7(now), parent_id, record.to_json(), trace=trace)
+        return _draft(record, uuid7(now), parent_id, asked, marks)
 
     async def keep(self, policy: Policy, decided: list[Decided]) -> None:
         """Log decisions before anybody is told of them."""
@@ -258,6 +258,20 @@ class Agents:
                 self._spans.record(decided[first : first + AT_A_TIME], error)
 
     # Who is believed.
+
+    def marks(self, asked: Asked) -> Marks:
+        """Return what the log has of decisions besides, as far as it is believed.
+
+        Raises:
+            Problem: an agent states it, or no line can have it.
+        """
+        headers = asked.headers
+        if SESSION not in headers and TAGS not in headers:
+            return self._marks
+        for header, name in ((SESSION, "session"), (TAGS, "tags")):
+            if header in headers and not (asked.credential.is_host or name in self._may_state):
+                raise not_verified(header.decode(), may_state=self._may_state)
+        return marks_in(headers)
 
     def caller_id(self, sections: Mapping[str, Any], asked: Asked) -> str:
         """Return who a request is of, by what it states and by its credential."""
@@ -365,6 +379,21 @@ class Agents:
             detail = "this names no decision of the same caller that selected a target"
             raise Problem(403, "not_verified", detail, path=name)
         return parent_id, parent
+
+
+def _draft(
+    record: DecisionRecord, decision_id: str, parent_id: str | None, asked: Asked, marks: Marks
+) -> Decided:
+    """Return a decision as it is logged."""
+    return Decided(
+        record,
+        decision_id,
+        parent_id,
+        record.to_json(),
+        trace=trace_of(asked.headers)[0],
+        session_id=marks.session_id,
+        tags=marks.tags,
+    )
 
 
 class _Stated(Struct):

@@ -73,11 +73,18 @@ class Delegations:
         """
         policy = self._policy()
         facts, parent_id = await self._agents.facts(policy, asked)
+        marks = self._agents.marks(asked)
         delegator = self._delegator(policy, asked, facts)
         if delegator.has_budget:
             facts = {name: it for name, it in facts.items() if name != "budget"}
         try:
-            return await delegator.delegate_async(dict(arguments), facts, parent_id=parent_id)
+            return await delegator.delegate_async(
+                dict(arguments),
+                facts,
+                session_id=marks.session_id,
+                parent_id=parent_id,
+                tags=marks.tags,
+            )
         except RequestError as problem:
             raise unfit(problem) from None
         except LogError as problem:

@@ -1,4 +1,4 @@
-"""Decisions by their ids: those of a moment ago in this worker, and all others in the log."""
+"""Finds decisions by their ids: recent ones in this worker, all others in the log."""
 
 from __future__ import annotations
 

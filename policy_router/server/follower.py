@@ -19,7 +19,7 @@ from policy_router.domain import WISHES
 from policy_router.errors import reason_of
 from policy_router.log.entry import UNREADABLE, Kind
 from policy_router.log.folder import LogFolder, Segment
-from policy_router.log.heads import UnknownSchemaError
+from policy_router.server.index import acknowledged
 from policy_router.server.index_lines import LINES, ListedLine, ListedRecord
 from policy_router.server.index_questions import BITS, DAY
 from policy_router.version import VERSION
@@ -61,7 +61,7 @@ class Follower:
     """Keeps an index up to date with its log."""
 
     def __init__(self, folder: str, path: str) -> None:
-        """Open an index, and make it anew where it is of another log or version.
+        """Open an index, and make it again if it is of another log or version.
 
         Args:
             folder: the log.
@@ -137,7 +137,7 @@ class Follower:
     def _take(self, segment: Segment, known: tuple[int, int, int] | None) -> int:
         with suppress(FileNotFoundError), Path(segment.path).open("rb") as stream:
             found = os.fstat(stream.fileno())
-            stop = min(found.st_size, self._acknowledged(segment))
+            stop = min(found.st_size, acknowledged(self._folder, segment))
             if known is not None and (known[1] != found.st_ino or known[2] > found.st_size):
                 self._forget(known[0])
                 known = None
@@ -153,16 +153,6 @@ class Follower:
                 done += len(whole)
             return taken
         return 0
-
-    def _acknowledged(self, segment: Segment) -> int:
-        """Return up to which byte a segment is acknowledged: what is behind may be taken away."""
-        try:
-            head = self._folder.head(segment.writer)
-        except UnknownSchemaError:
-            return 0
-        if head is None or segment.number < head.segment:
-            return sys.maxsize
-        return head.length if segment.number == head.segment else 0
 
     def _file(self, segment: Segment, found: os.stat_result) -> int:
         made = self._base.execute(

@@ -1,4 +1,4 @@
-"""Who is let in: the credential of a request, from any of the places that know one."""
+"""Authenticates a request, by any of its possible credentials."""
 
 from __future__ import annotations
 

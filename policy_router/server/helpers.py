@@ -1,4 +1,4 @@
-"""Processes that help: each does one piece of work, with limits on its time and memory.
+"""Runs helper processes: one piece of work each, with limits on time and memory.
 
 They are less important to the system than those who decide, and few run at a time.
 """
@@ -20,9 +20,9 @@ import msgspec
 from msgspec.structs import replace
 
 from policy_router.domain import Policy
-from policy_router.server.helper import Task
 from policy_router.server.problems import TITLES, Problem, retry_after
 from policy_router.server.settings import Settings
+from policy_router.server.tasks import Task
 
 _LONGEST_LINE: Final = 256 * 1024 * 1024
 _AUDITS: Final = 2

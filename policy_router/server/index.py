@@ -1,6 +1,6 @@
 """An index beside a log: what answers by id, time, caller, outcome and model.
 
-It is made of the log, by a process of its own that follows the log, and made anew whenever it does
+It is made of the log, by a process of its own that follows the log, and made again whenever it does
 not fit: nothing else is in it, and nothing that verifies a log looks at it. What is answered is
 always read from the log's own lines.
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -21,7 +22,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from policy_router.errors import LogError
-from policy_router.log.folder import LogFolder
+from policy_router.log.folder import LogFolder, Segment
+from policy_router.log.heads import UnknownSchemaError
 from policy_router.server import index_questions as questions
 from policy_router.server.index_questions import Counts
 
@@ -67,7 +69,7 @@ class Index:
             folder: the log.
             path: the file of the index.
         """
-        self._folder, self._path = LogFolder(folder), path
+        self.folder, self.path = LogFolder(folder), path
 
     def find(
         self,
@@ -146,7 +148,7 @@ class Index:
             places = _places(base, "decisions WHERE id = ?", decision_id)
         lines = self._read(places)
         if not lines:
-            raise LogError(str(self._folder.path), "the line of the decision is not there any more")
+            raise LogError(str(self.folder.path), "the line of the decision is not there any more")
         return places[0], lines[0]
 
     def executions(self, ids: Sequence[str]) -> list[bytes]:
@@ -221,6 +223,23 @@ class Index:
             places = _places(base, f"decisions WHERE id IN ({marks})", *ids)
         return self._read(places)
 
+    def unread(self) -> tuple[int, int]:
+        """Return how many bytes of the log are not in the index yet, and how many there are.
+
+        Raises:
+            LogError: there is no index yet, or it cannot be read.
+        """
+        with self._opened() as base:
+            rows = base.execute("SELECT writer, segment, done FROM files").fetchall()
+        done = {(writer, segment): read for writer, segment, read in rows}
+        sizes: dict[tuple[str, int], int] = {}
+        for it in self.folder.all_segments():
+            with suppress(FileNotFoundError):  # it may have been pruned meanwhile
+                size = Path(it.path).stat().st_size
+                sizes[it.writer, it.number] = min(size, acknowledged(self.folder, it))
+        unread = sum(max(0, size - done.get(place, 0)) for place, size in sizes.items())
+        return unread, sum(sizes.values())
+
     def answered(self, answer_id: str) -> list[bytes]:
         """Return the lines about an answer that can be gone on from.
 
@@ -234,23 +253,34 @@ class Index:
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         try:
-            address = f"{Path(self._path).absolute().as_uri()}?mode=ro"
+            address = f"{Path(self.path).absolute().as_uri()}?mode=ro"
             with closing(sqlite3.connect(address, uri=True, timeout=5)) as base:
                 yield base
         except sqlite3.Error as problem:
             reason = f"its index cannot be read ({problem})"
-            raise LogError(str(self._folder.path), reason) from None
+            raise LogError(str(self.folder.path), reason) from None
 
     def _read(self, places: Sequence[Place]) -> list[bytes]:
         """Return lines from the log; what is not there any more was pruned."""
         found = []
         for it in places:
-            with suppress(FileNotFoundError), _open(self._folder, it) as stream:
+            with suppress(FileNotFoundError), _open(self.folder, it) as stream:
                 stream.seek(it.place)
                 content = stream.read(it.size)
                 if len(content) == it.size:
                     found.append(content)
         return found
+
+
+def acknowledged(folder: LogFolder, segment: Segment) -> int:
+    """Return up to which byte a segment is acknowledged: what is behind may be taken away."""
+    try:
+        head = folder.head(segment.writer)
+    except UnknownSchemaError:
+        return 0
+    if head is None or segment.number < head.segment:
+        return sys.maxsize
+    return head.length if segment.number == head.segment else 0
 
 
 def _open(folder: LogFolder, place: Place) -> Any:
@@ -268,5 +298,5 @@ def _places(base: sqlite3.Connection, which: str, *values: str) -> list[Place]:
 
 def _read_cursor(cursor: str) -> list[int]:
     if not _CURSOR.fullmatch(cursor):
-        raise ValueError("the cursor is none of an answer before")
+        raise ValueError("the cursor is not from an earlier answer")
     return [int(number) for number in cursor.split(".")]

@@ -1,4 +1,4 @@
-"""What is read of a line of a log to find it and to list it: as little of it as possible.
+"""Reads from a line of the log only the fields that find and list it.
 
 A field that a line does not have is empty; the fields are those of the line and of its record.
 """
@@ -22,6 +22,7 @@ class ListedTask(Struct, frozen=True):
     """What was asked for."""
 
     kind: str = ""
+    labels: tuple[str, ...] = ()
 
 
 class ListedBudget(Struct, frozen=True):
@@ -84,6 +85,7 @@ class ListedExecution(Struct, frozen=True):
 
     answer_id: str | None = None
     cost_usd: float | None = None
+    provider: str | None = None
 
 
 class ListedLine(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What a client of MCP is told of the tools: when to use which, what they take and answer.
+"""Descriptions of the MCP tools for a client: when to use which, arguments and answers.
 
 A model pays for each word of it with every call, so the shapes of arguments are short.
 """

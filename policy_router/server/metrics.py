@@ -1,4 +1,4 @@
-"""What is counted, in one answer for all workers.
+"""Counters in the format of Prometheus, added up over all workers.
 
 Each worker counts in a file of its own, a row of numbers in memory that others can read; that costs
 a decision next to nothing. What a worker counted stays when it is replaced, so that no counter ever

@@ -12,7 +12,7 @@ from msgspec import Struct
 from policy_router.decision.schema import described, record_schema, request_schema
 from policy_router.delegation.tool import FORMATS
 from policy_router.server.administering import CheckBody
-from policy_router.server.asking import LONGEST_BODY
+from policy_router.server.asking import LONGEST_BODY, SESSION, TAGS
 from policy_router.server.auditing import ExplainBody, WindowBody
 from policy_router.server.deciding import MOST_REQUESTS, BatchBody
 from policy_router.server.evaluations import TYPES as ACCESS_TYPES
@@ -24,6 +24,10 @@ from policy_router.version import VERSION
 _REF: Final = "#/components/schemas/"
 _TEXT: Final = {"type": "string"}
 _ANY: Final[dict[str, Any]] = {"type": "object"}
+_MARKS: Final = {
+    SESSION.decode(): "The session of the decisions, for the log; a host states it.",
+    TAGS.decode(): "Up to eight words of the host's own for the log, with commas between them.",
+}
 _BODIES: Final = (BatchBody, ExplainBody, WindowBody, CheckBody, ReportBody, *ACCESS_TYPES)
 
 
@@ -41,6 +45,7 @@ class Operation(Struct, frozen=True):
         needs_body: whether a body has to be there.
         problem: the schema of its problems.
         takes_facts: whether the header is read that has more of the request.
+        is_logged: whether its decisions are logged, with what headers say of them.
     """
 
     summary: str
@@ -53,6 +58,7 @@ class Operation(Struct, frozen=True):
     needs_body: bool = True
     takes_facts: bool = False
     problem: str = "Problem"
+    is_logged: bool = False
 
 
 def _ref(name: str) -> dict[str, Any]:
@@ -74,6 +80,7 @@ def _call(api: str, problem: str = "OpenAIProblem") -> Operation:
         takes_parent=True,
         takes_facts=True,
         problem=problem,
+        is_logged=True,
     )
 
 
@@ -91,6 +98,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Request",
         {"explain": _FLAG},
         takes_parent=True,
+        is_logged=True,
     ),
     ("/v1/decide/batch", "POST"): Operation(
         "Decide several requests, in order.",
@@ -98,6 +106,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         _object(decisions={"type": "array", "items": _ANY}),
         "BatchBody",
         takes_parent=True,
+        is_logged=True,
     ),
     ("/v1/menu", "GET"): Operation("List what the caller may ask for.", "agent", _MENU),
     ("/v1/menu", "POST"): Operation(
@@ -165,6 +174,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Arguments",
         takes_parent=True,
         takes_facts=True,
+        is_logged=True,
     ),
     ("/v1/executions", "POST"): Operation(
         "Report what came of a decision, once for each attempt.",
@@ -188,6 +198,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         _ref("Evaluated"),
         "Evaluation",
         takes_parent=True,
+        is_logged=True,
     ),
     ("/access/v1/evaluations", "POST"): Operation(
         "Make several evaluations, in order (AuthZEN 1.0).",
@@ -200,6 +211,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         },
         "Evaluations",
         takes_parent=True,
+        is_logged=True,
     ),
     ("/access/v1/search/resource", "POST"): Operation(
         "List the resources whose evaluation would be true (AuthZEN 1.0).",
@@ -281,7 +293,9 @@ def _parameters(path: str, operation: Operation) -> Any:
             "description": text,
             "schema": _TEXT,
         }
-
+    if operation.is_logged:
+        for name, text in _MARKS.items():
+            yield {"name": name, "in": "header", "description": text, "schema": _TEXT}
     if operation.takes_facts:
         text = "More of the request: its sections as JSON."
         yield {"name": "policy-router-facts", "in": "header", "description": text, "schema": _TEXT}

@@ -1,4 +1,4 @@
-"""For hosts in other languages: plans for children that they run, and reports of them."""
+"""Plans for hosts in other languages, and their reports of executions."""
 
 from __future__ import annotations
 

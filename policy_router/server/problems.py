@@ -1,4 +1,4 @@
-"""What is answered where nothing else can be: problems as RFC 9457 has them."""
+"""Problems as RFC 9457 defines them, for requests that cannot be answered."""
 
 from __future__ import annotations
 

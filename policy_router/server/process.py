@@ -1,4 +1,4 @@
-"""A worker below a supervisor: what it is started with, and what it hears and says."""
+"""A worker below a supervisor: its start, and the messages between the two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a newer version of a policy comes to decide: compiled elsewhere, and only if it is good.
+"""Loads newer versions of a policy: compiled in another process, and used only without errors.
 
 A policy is compiled and checked, and its tests are run, in a process of its own. Where that fails,
 the last good policy stays, and says so.
@@ -22,9 +22,9 @@ from policy_router.files.rule_files import Stamps, fingerprint
 from policy_router.log.sign.keys import SignatureError
 from policy_router.server.bundles import Bundles
 from policy_router.server.credentials import LOGGER
-from policy_router.server.helper import Task
 from policy_router.server.helpers import Helpers, policy_in
 from policy_router.server.problems import Problem
+from policy_router.server.tasks import Task
 
 _TURN_SECONDS: Final = 0.0002
 POLL_SECONDS: Final = 0.5
@@ -123,7 +123,7 @@ class Reloads:
 
     async def _loaded(self) -> dict[str, Any]:
         """Compile the policy, and let it decide where it is good."""
-        task, bundles = Task("compile", 0, 0, path=self._path), self._bundles
+        task, bundles = Task("compile", path=self._path), self._bundles
         if bundles is not None:
             task = replace(task, path=str(bundles.candidate), key=bundles.verifier.encoded())
         found = await self._helpers.report(task)

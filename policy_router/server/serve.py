@@ -1,4 +1,4 @@
-"""A service from its beginning to its end: the socket, and the processes that answer at it."""
+"""The life of a service: its socket, and the processes that answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a service is set up: ``serve.yaml`` and the options of ``policy-router serve`` say the same.
+"""The settings of a service, from ``serve.yaml`` or options of ``policy-router serve``.
 
 ``schemas/serve.schema.json`` is what :func:`serve_schema` returns; a test holds the file to it.
 """
@@ -33,7 +33,11 @@ Rate: TypeAlias = Annotated[str, Meta(pattern=_RATE)]
 _Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 _Dollars: TypeAlias = Annotated[float, Meta(ge=0, le=1_000_000_000)]
 _Positive: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
-_MAY_STATE: Final = r"^(parent|budget|facts(\.[A-Za-z_]\w*)?)$"
+_MAY_STATE: Final = r"^(parent|budget|session|tags|facts(\.[A-Za-z_]\w*)?)$"
+_COMMIT: Final = r"^[A-Za-z0-9_.:-]{1,200}$"
+_Commit: TypeAlias = Annotated[str, Meta(pattern=_COMMIT)]
+_WHO: Final = r"^[^\x00-\x1f\x7f-\x9f]{1,100}$"
+_Who: TypeAlias = Annotated[str, Meta(pattern=_WHO)]
 _MayState: TypeAlias = Annotated[str, Meta(pattern=_MAY_STATE)]
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -42,7 +46,9 @@ _FIELD: Final = re.compile(r"(?s)(.*?)(?: - at `(.*)`)?")
 _WANTED: Final = {
     _DURATION: "a duration such as 30s, 5m, 12h or 90d is wanted",
     _RATE: "a rate such as 50/s, 600/m or 5000/h is wanted",
-    _MAY_STATE: "parent, budget, facts or facts.NAME is wanted",
+    _WHO: "1 to 100 characters are wanted, without control characters",
+    _COMMIT: "1 to 200 letters, digits, `_`, `-`, `.`, `:` are wanted",
+    _MAY_STATE: "parent, budget, facts, facts.NAME, session or tags is wanted",
 }
 """What patterns mean, in words."""
 
@@ -149,6 +155,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         listen: an address and a port, or ``unix:`` and the path of a socket.
         workers: how many processes decide.
         log: the folder of the decision log.
+        origin_commit: the commit that the rule files at the start come from, for the log.
+        loaded_by: who loads the policy, for the log; the user of the process unless given.
         index: the file of the index of the log; ``<log>.index`` unless given.
         tokens: the file of the tokens; with it, no request is taken without a credential.
         jwt: the issuers of JSON Web Tokens that are taken as credentials.
@@ -174,6 +182,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     listen: _Name = "127.0.0.1:8080"
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     log: _Name | None = None
+    origin_commit: _Commit | None = None
+    loaded_by: _Who | None = None
     index: _Name | None = None
     tokens: _Name | None = None
     jwt: tuple[Issuer, ...] = ()
@@ -207,7 +217,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def socket_path(self) -> str | None:
-        """The path of the Unix socket, None where an address is listened at."""
+        """The path of the Unix socket; None if the service listens at an address."""
         return self.listen[5:] if self.listen.startswith("unix:") else None
 
     @property
@@ -249,7 +259,7 @@ def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
     if settings.socket_path == "" or "\0" in settings.listen:
         raise RequestError("listen", _NO_PLACE)  # Linux would listen where others can connect
     if not settings.has_credentials and not settings.is_local:
-        reason = "without credentials only a loopback address or a Unix socket is listened at"
+        reason = "without credentials, it must be a loopback address or a Unix socket"
         remedy = "give --tokens FILE; policy-router token new makes one"
         raise RequestError("listen", reason, remedy)
     if settings.policy_key and not (settings.policy_state or settings.log):

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
@@ -224,12 +225,13 @@ class Supervisor:
         """
         if policy.revision == self._revision:
             return
-        before, before_revision = self._policy_file, self._revision
+        before, before_revision, settings = self._policy_file, self._revision, self._settings
         self._policy_file, self._revision = self._kept(policy), policy.revision
+        self._settings = replace(settings, origin_commit=None)  # it is that of other rule files
         for old in list(self._workers):
             if not await self._replaced(old):
                 failed, self._policy_file = self._policy_file, before
-                self._revision = before_revision
+                self._revision, self._settings = before_revision, settings
                 await self._bring_back()
                 failed.unlink()
                 raise NotAdoptedError("a worker did not come up with it")

@@ -1,4 +1,4 @@
-"""A process that answers."""
+"""A worker process of the service."""
 
 from __future__ import annotations
 
@@ -16,21 +16,11 @@ from policy_router.domain import Policy
 from policy_router.errors import reason_of
 from policy_router.files.clock import system_clock
 from policy_router.hosts import Health, PolicyHost
+from policy_router.log.policies import are_same_files
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.server.active import Active
 from policy_router.server.administering import Administrators
-from policy_router.server.app import (
-    Routes,
-    Service,
-    access_routes,
-    administrator_routes,
-    agent_routes,
-    auditor_routes,
-    gateway_routes,
-    mcp_routes,
-    plan_routes,
-    state_routes,
-)
+from policy_router.server.app import Service
 from policy_router.server.asking import Edges
 from policy_router.server.auditing import Auditors
 from policy_router.server.authzen import Access
@@ -44,6 +34,17 @@ from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics
 from policy_router.server.plans import Plans
 from policy_router.server.reloading import Reloads, RuleFiles, for_ever
+from policy_router.server.routes import (
+    Routes,
+    access_routes,
+    administrator_routes,
+    agent_routes,
+    auditor_routes,
+    gateway_routes,
+    mcp_routes,
+    plan_routes,
+    state_routes,
+)
 from policy_router.server.settings import Settings, index_of, seconds_of
 from policy_router.server.tracing import Spans
 from policy_router.server.wire import Server, cut, new_loop, write_whole
@@ -91,7 +92,7 @@ class Worker:
         self._settings, self._spans = settings, Spans.installed()
         self.active = Active(policy, system_clock)
         self._gate, self._metrics = Gate(settings), Metrics(shared, number)
-        self._log = DecisionLog(settings.log) if settings.log is not None else None
+        self._log = _log_of(settings)
         self._upstream: Upstream | None = None
         self._health = Health()
         helpers, self._staying = Helpers(settings, shared), StayingHelper(settings)
@@ -257,6 +258,8 @@ class Worker:
     async def _adopt(self, policy: Policy) -> None:
         """Let a policy decide that is made ready beside what decides now."""
         await asyncio.to_thread(policy.prepared(Prepared).warm)
+        if self._log is not None and not are_same_files(policy, self.active.policy):
+            self._log.origin_commit = None  # it is that of other rule files
         self.active.use(policy)
 
     def run(
@@ -311,6 +314,13 @@ class Worker:
     async def _refresh(self) -> None:
         await asyncio.sleep(POLL_SECONDS)
         await self._gate.refresh()
+
+
+def _log_of(settings: Settings) -> DecisionLog | None:
+    if settings.log is None:
+        return None
+    commit, who = settings.origin_commit, settings.loaded_by
+    return DecisionLog(settings.log, origin_commit=commit, loaded_by=who)
 
 
 def readiness(folder: str | None) -> Callable[[], Awaitable[str | None]]:

@@ -35,12 +35,15 @@ ADAPTERS = {
 }
 """The modules of ``policy_router.hosts`` that a host's tests must cover; a recipe has none."""
 
+_MEASURED = "[run]\nbranch = true\npatch = subprocess\nsigterm = true\n"
+"""How coverage measures: a proxy runs in a process of its own, which a signal ends."""
 _HEAD = ("host", "version", "lines", "tests", "coverage", "seconds")
 _SWITCHES = {
     "CREWAI_DISABLE_TELEMETRY": "true",
     "CREWAI_DISABLE_TRACKING": "true",
     "DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
+    "HERMES_SKIP_SSL_GUARD": "1",
     "LANGSMITH_TRACING": "false",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "OPENAI_AGENTS_DISABLE_TRACING": "1",
@@ -195,8 +198,8 @@ def test(host: Host, options: list[str]) -> Outcome:
     """Run the tests of a host."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        report, home = Path(folder, "report.xml"), Path(folder, "home")
-        home.mkdir()
+        report, settings = Path(folder, "report.xml"), Path(folder, "coverage.ini")
+        settings.write_text(_MEASURED, encoding="utf-8")
         command = [str(host.python), "-m", "pytest", "-q", str(host.tests), *options]
         command += [
             "-p",
@@ -206,7 +209,8 @@ def test(host: Host, options: list[str]) -> Outcome:
             "filterwarnings=default",
         ]
         command += [f"--cov=policy_router.hosts.{it}" for it in host.modules]
-        command += ["--cov-branch", "--cov-config=", "--cov-report=term"] if host.modules else []
+        if host.modules:
+            command += [f"--cov-config={settings}", "--cov-report=term"]
         done = subprocess.run(
             command,
             check=False,
@@ -215,17 +219,31 @@ def test(host: Host, options: list[str]) -> Outcome:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=_environ(home, Path(folder, "coverage")),
+            env=_environ(host, Path(folder)),
         )
         counts = _counts(report)
     taken = time.monotonic() - began
     return Outcome(host, counts, _coverage(done.stdout), taken, done.returncode == 0, done.stdout)
 
 
-def _environ(home: Path, coverage: Path) -> Mapping[str, str]:
+def _environ(host: Host, folder: Path) -> Mapping[str, str]:
     """Return the variables of a host's tests: a home of their own, and no telemetry."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_TAKEN)}
-    return {**kept, **_SWITCHES, "HOME": str(home), "COVERAGE_FILE": str(coverage)}
+    home, authority = folder / "home", folder / "authority.pem"
+    home.mkdir()
+    authority.write_text(_one_authority(host), encoding="ascii")
+    own = {"HOME": home, "COVERAGE_FILE": folder / "coverage", "SSL_CERT_FILE": authority}
+    return {**kept, **_SWITCHES, **{name: str(path) for name, path in own.items()}}
+
+
+def _one_authority(host: Host) -> str:
+    """Return one certificate of those that a host brings.
+
+    Nothing here speaks TLS, and each client of a host would read all of them.
+    """
+    end = "-----END CERTIFICATE-----\n"
+    known = next(host.environment.glob("lib/python*/site-packages/certifi/cacert.pem"))
+    return known.read_text(encoding="utf-8").partition(end)[0].split("\n\n")[-1] + end
 
 
 def _counts(report: Path) -> str:

@@ -4,7 +4,7 @@ import { createOpenAI } from "@ai-sdk/openai";
 import { Agent, OpenAIProvider, Runner, setTracingDisabled } from "@openai/agents";
 import { generateText, jsonSchema, streamText, tool } from "ai";
 
-const [baseURL, apiKey] = process.argv.slice(2);
+const [baseURL, apiKey, nowhere] = process.argv.slice(2);
 const messages = [{ role: "user", content: "Say hello." }];
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 2 });
 const router = createOpenAI({ baseURL, apiKey });
@@ -55,4 +55,15 @@ try {
 }
 const stream = await client.chat.completions.create({ model: "auto", messages, stream: true });
 for await (const _ of stream) break; // hangs up
+
+// The service is away: no client has another address, or another key.
+const failed = (call) => call.then(() => "answered", (problem) => problem.constructor.name);
+const gone = new OpenAI({ baseURL: nowhere, apiKey, maxRetries: 0 });
+const far = createOpenAI({ baseURL: nowhere, apiKey }).chat("auto");
+const provider = new OpenAIProvider({ openAIClient: gone, useResponses: false });
+said.away = await Promise.all([
+  failed(gone.chat.completions.create({ model: "auto", messages })),
+  failed(generateText({ model: far, prompt: "Say hello.", maxRetries: 0 })),
+  failed(new Runner({ modelProvider: provider }).run(agent("auto"), "Say hello.")),
+]);
 console.log(JSON.stringify(said));

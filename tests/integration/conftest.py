@@ -1,34 +1,26 @@
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from policy_router.cli import main
 from policy_router.log.write import decision_log
-from tests.support.commands import STRICT, WARNS, WRONG, Ran, Run, write
+from tests.support.commands import STRICT, WARNS, WRONG, Ran, Run, in_this_process, write
 from tests.support.provider import Provider
 from tests.support.service import Service
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run one command in a temporary folder that holds a few policies."""
     write(tmp_path, policy_yaml=STRICT, warns_yaml=WARNS, wrong_yaml=WRONG)
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str, stdin: str | bytes = b"") -> Ran:
         data = stdin.encode() if isinstance(stdin, str) else stdin
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
-        try:
-            code = main(words)
-        except SystemExit as end:  # how argparse ends
-            code = end.code if isinstance(end.code, int) else 1
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
+        return in_this_process(*words, cwd=Path(), stdin=data)
 
     return run
 

@@ -77,12 +77,12 @@ def test_the_check_finds_what_the_page_says(beside: Run) -> None:
     assert all(f"| `{kind}` |" in words for kind in FindingKind)
 
 
-def test_reports_on_the_page_fit_80_columns() -> None:
+def test_what_is_printed_on_the_page_fits_80_columns() -> None:
     for block in _BLOCK.findall(PAGE.read_text(encoding="utf-8")):
         commands = re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
         for shown in commands:
             command, *lines = shown.splitlines()
-            if re.match(r"policy-router (log (report|policies)|replay)", command):
+            if command.startswith("policy-router "):
                 assert max(map(len, lines)) <= 80
 
 

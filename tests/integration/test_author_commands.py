@@ -82,9 +82,9 @@ def test_a_value_as_json(run: Run) -> None:
     ("words", "code", "said"),
     [
         (("tsk.kind",), 1, "expression:1:1: error[PR301]: unknown name `tsk`"),
-        (("facts.region == 'eu'",), 1, "facts"),
+        (("facts.region == 'eu'",), 1, "policy-router: `facts` is given by --policy"),
         (("facts.risk > 1", "--policy", "acme.yaml"), 1, "error[PR306]"),
-        (("target.model",), 1, "error[PR301]"),
+        (("target.model",), 1, "policy-router: `target` is given by --target"),
         (("true", "--policy", "acme.yaml", "--target", "lrge"), 2, "did you mean `large`?"),
         (("true", "batch.json"), 2, "eval takes one request, not a batch"),
         (("true", "--policy", "wrong.yaml"), 1, "error[PR301]"),
@@ -363,3 +363,16 @@ def test_fmt_leaves_a_file_that_cannot_be_written(tmp_path: Path, run: Run) -> N
     ran = run("fmt", "messy.yaml")
     assert (ran.code, file.read_text()) == (2, MESSY)
     assert "messy.yaml" in ran.err
+
+
+def test_no_control_character_of_a_path_or_a_name_is_printed(run: Run, tmp_path: Path) -> None:
+    folder, name = "a b\x1b[31m", "c\x1b[31m\n.yaml"
+    started = run("init", folder)
+    assert started.code == 0
+    assert "policy-router test 'a b\ufffd[31m/policy.yaml'\n" in started.out
+    (tmp_path / name).write_text("model: m\nprovider: zai\n")
+    (tmp_path / "request.json").write_text("{}")
+    for command in ("check", "show", "decide", "menu"):
+        ran = run(command, name, *(["request.json"] if command == "decide" else []))
+        assert ran.code == 0
+        assert "\x1b" not in ran.out + ran.err + started.out

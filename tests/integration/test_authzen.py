@@ -17,7 +17,7 @@ from policy_router.log.entry import Kind
 from policy_router.server.credentials import MAY
 from policy_router.server.openapi import document
 from tests.integration.test_service_documents import blocks, masked
-from tests.support.commands import ROOT, in_process_of_its_own, write
+from tests.support.commands import ROOT, in_this_process, write
 from tests.support.service import Service, problem
 
 pytestmark = pytest.mark.slow
@@ -576,7 +576,7 @@ def test_evaluations_are_logged_as_such_and_searches_are_not(tmp_path: Path) -> 
     assert ids[-1] is None
     assert last.entry.id == decided
     assert b"purpose" not in last.content
-    ran = in_process_of_its_own("log", "stats", "log", "--format", "json", cwd=tmp_path)
+    ran = in_this_process("log", "stats", "log", "--format", "json", cwd=tmp_path)
     assert json.loads(ran.out)["outcomes"] == {"selected": 1}
 
 
@@ -629,10 +629,10 @@ def tokens(folder: Path) -> dict[str, str]:
     made = {}
     for role in MAY:
         words = ("token", "new", "--tokens", "tokens.jsonl", "--id", role, "--role", role)
-        made[role] = in_process_of_its_own(*words, cwd=folder).out.strip()
+        made[role] = in_this_process(*words, cwd=folder).out.strip()
     words = ("token", "new", "--tokens", "tokens.jsonl", "--id", "ada", "--team", "research")
     more = ("--caller-role", "lead", "--fact", "region=us", "--rate", "20/h")
-    made["ada"] = in_process_of_its_own(*words, *more, cwd=folder).out.strip()
+    made["ada"] = in_this_process(*words, *more, cwd=folder).out.strip()
     return made
 
 

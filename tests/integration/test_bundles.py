@@ -33,7 +33,7 @@ from policy_router.server import fetching
 from policy_router.server.bundles import MAX_BYTES, Bundles, build, read
 from tests.integration.test_service import POLICY
 from tests.integration.test_service_operation import Load, admin, served
-from tests.support.commands import WARNS, WRONG, Ran, in_process_of_its_own, write
+from tests.support.commands import WARNS, WRONG, Ran, in_this_process, write
 from tests.support.service import SECONDS, Service, until
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX only")
@@ -221,7 +221,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, words: str) -> Ran:
-    return in_process_of_its_own(*words.split(), cwd=folder)
+    return in_this_process(*words.split(), cwd=folder)
 
 
 # What is a bundle, and what is none.

@@ -585,7 +585,9 @@ def test_a_code_that_is_none_gets_a_suggestion(run: Run) -> None:
     ran = run("explain", "PR360")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("policy-router: there is no code PR360; did you mean `PR3")
-    assert run("explain", "PR999").err == "policy-router: there is no code PR999\n"
+    for words in ("PR999", "pr-999", "PR9", "PR9990"):
+        code = words.upper().replace("-", "")
+        assert run("explain", words).err == f"policy-router: there is no code {code}\n"
 
 
 def test_explain_wants_a_request_where_it_has_no_code(run: Run) -> None:
@@ -708,6 +710,8 @@ def test_a_misspelt_command_gets_a_suggestion(run: Run) -> None:
     assert run("chekc", "policy.yaml").err.endswith("; did you mean `check`?\n")
     assert run("log", "stat", "log").err.endswith("; did you mean `stats`?\n")
     assert run("check", "policy.yaml", "--format", "jsn").err.endswith("; did you mean `json`?\n")
+    assert run().err.endswith("; policy-router --help lists them\n")
+    assert run("log").err.endswith("; policy-router log --help lists them\n")
     assert "did you mean" not in run("frobnicate").err
 
 

@@ -256,9 +256,71 @@ def test_facts_that_cannot_be_read_are_refused(
     assert str(facts) in said_of(capsys, folder.connect("--facts", str(facts)))
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[{}]", "one request is wanted"),
+        ('{"caller": 7}', "caller"),
+        ('{"task": {}}', "the agent states `task` itself"),
+        ("caller: {team: research}", "facts are in JSON"),
+    ],
+)
+def test_facts_with_which_nothing_could_be_decided_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, said: str
+) -> None:
+    folder = Folder(tmp_path, "claude-code", "{}")
+    facts = folder.path / "facts.json"
+    facts.write_text(content, encoding="utf-8")
+    assert said in said_of(capsys, folder.connect("--facts", str(facts)))
+    assert folder.text == "{}"
+
+
 def test_a_file_that_cannot_be_written_is_said(
     folder: Folder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder.file.unlink()
     folder.file.mkdir()
     assert str(folder.file) in said_of(capsys, folder.connect())
+
+
+def test_line_ends_stay_as_they_are(folder: Folder) -> None:
+    before = folder.text.replace("\n", "\r\n").encode()
+    folder.file.write_bytes(before)
+    assert folder.connect() == 0
+    assert folder.file.read_bytes().count(b"\r\n") == before.count(b"\r\n")
+    assert folder.undo() == 0
+    assert folder.file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"\xff\xfe{", "as UTF-8"), (b"\xef\xbb\xbf{}", "without a byte order mark")],
+)
+def test_a_file_of_another_encoding_is_left_alone(
+    folder: Folder, capsys: pytest.CaptureFixture[str], content: bytes, said: str
+) -> None:
+    folder.file.write_bytes(content)
+    assert said in said_of(capsys, folder.connect())
+    assert said in said_of(capsys, folder.undo())
+    assert folder.file.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("host", "text", "missing"),
+    [
+        ("claude-code", "{}", "m"),
+        ("claude-code", '{"env": {"ANTHROPIC_DEFAULT_HAIKU_MODEL": "m"}}', None),
+        ("claude-code", '{"env": 1}', "m"),
+        ("litellm", "model_list: [{model_name: other}]", "m"),
+        ("litellm", "model_list: [{model_name: m}]", None),
+        ("litellm", "model_list: [7, {model_name: '*'}]", None),
+        ("litellm", "include: [models.yaml]", None),
+        ("hermes-agent", "{}", None),
+    ],
+)
+def test_a_model_that_the_host_does_not_have_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str, text: str, missing: str | None
+) -> None:
+    assert Folder(tmp_path, host, text).connect() == 0
+    warned = f"policy-router: warning: {host} has no model `{missing}`\n"
+    assert capsys.readouterr().err == (warned if missing else "")

@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
@@ -110,6 +111,12 @@ def test_readme_s_targets_are_the_makefile_s() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in wanted:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_readme_s_extras_are_those_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = [row[0].strip("`") for row in rows_of(README, "| extra | what it adds |")]
+    assert sorted(named) == sorted(["none", *project["optional-dependencies"]])
 
 
 @pytest.mark.parametrize("number", range(2))
@@ -236,12 +243,24 @@ def test_the_record_page_s_commands_run(beside_readme: Path) -> None:
     assert in_the_shell(block, beside_readme).count("selected  large") == 3
 
 
+FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+
+
+def headings(page: Path) -> set[str]:
+    """Return what links call the headings of a page, as GitHub makes them."""
+    lines = re.findall(r"^#+ (.*)$", FENCED.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_to_a_file_resolves(page: Path) -> None:
-    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
-    links = re.findall(r"\]\(([^)\s]+)\)", text)
-    files = [link.partition("#")[0] for link in links if not re.match(r"[a-z]+:|#", link)]
-    assert [file for file in files if not (page.parent / file).exists()] == []
+def test_every_link_resolves(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", FENCED.sub("", page.read_text("utf-8")))
+    for link in links:
+        file, _, heading = link.partition("#")
+        if not re.match(r"[a-z]+:", link):
+            target = page.parent / file if file else page
+            assert target.exists(), link
+            assert not heading or heading in headings(target), link
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -457,6 +476,9 @@ def test_the_page_about_hosts_knows_every_name(kind: type) -> None:
 # the command line's page
 
 
+COMMANDS = ROOT / "docs" / "command-line.md"
+
+
 def help_of(*words: str) -> str:
     with redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit):
         command_line([*words, "--help"])
@@ -477,7 +499,7 @@ def usage_of(command: str) -> str:
 
 
 def synopsis() -> dict[str, str]:
-    (text,) = blocks(ROOT / "docs" / "command-line.md", "text")
+    (text,) = blocks(COMMANDS, "text")
     lines = re.sub(r"\n +", " ", text).splitlines()
     return {line.split()[1]: line for line in lines}
 
@@ -496,6 +518,22 @@ def test_the_synopsis_gives_the_same_words_as_the_help() -> None:
         wanted = re.sub(r"[{}\[\].]|, ", "", usage.replace(",", "|"))
         written = words.replace("[", "").replace("]", "").replace(".", "")
         assert sorted(set(written.split())) == sorted(set(wanted.split()))
+
+
+@pytest.mark.parametrize("group", ["log", "bundle"])
+def test_the_page_lists_the_commands_and_options_of_a_group(group: str) -> None:
+    text = "".join(blocks(COMMANDS, "console"))
+    shown = re.findall(rf"^policy-router {group} .*(?:\n +.*)*", text, re.MULTILINE)
+    written = {line.split()[2]: set(re.findall(r"--[a-z-]+", line)) for line in shown}
+    names = re.findall(r"^    ([a-z]+(?:-[a-z]+)?)(?= |$)", help_of(group), re.MULTILINE)
+    common = {"--help", "--verbose", "--quiet", "--log"}
+    real = {
+        name: set(re.findall(r"(--[a-z-]+)", help_of(group, name).split("\nexit")[0]))
+        for name in names
+    }
+    assert len(real) >= 2
+    for name, options in real.items():
+        assert written[name] == options - common, name
 
 
 def test_the_page_says_what_is_common_to_all_commands() -> None:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from policy_router.log.entry import LogEntry
-from tests.support.commands import in_process_of_its_own
+from tests.support.commands import in_this_process
 from tests.support.scripted import (
     DONE,
     USAGE,
@@ -124,7 +124,7 @@ def token(folder: Path) -> str:
 
 def token_of(folder: Path, name: str, *words: str) -> str:
     command = ("token", "new", "--tokens", "tokens.jsonl", "--id", name, *words)
-    return in_process_of_its_own(*command, cwd=folder).out.strip()
+    return in_this_process(*command, cwd=folder).out.strip()
 
 
 @pytest.fixture(scope="module")

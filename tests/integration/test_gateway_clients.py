@@ -14,6 +14,7 @@ from typing import Any
 import openai
 import pytest
 
+from policy_router.hosts.settings_files import NOWHERE
 from tests.integration.test_gateway import (
     KEY,
     ORGANIZATION,
@@ -166,8 +167,10 @@ def test_clients_for_node(
     if installed.returncode:
         pytest.skip("npm cannot install anything here")
     script = shutil.copy(SCRIPT, tmp_path)
+    other = {"OPENAI_API_KEY": "sk-of-the-user", "OPENAI_BASE_URL": peer.url}
     ran = subprocess.run(  # noqa: S603 - our own words
-        [node, script, f"{service.url}/v1", token],
+        [node, script, f"{service.url}/v1", token, NOWHERE],
+        env={**os.environ, **other},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -191,5 +194,7 @@ def test_clients_for_node(
         "agentChat": "Hello.",
         "agentResponse": "Hello.",
         "agentRefused": {"status": 403, "code": "outside_pool"},
+        "away": ["APIConnectionError", "APICallError", "APIConnectionError"],
     }
     assert until(peer.talks[-1].ended.is_set)
+    assert not any("sk-of-the-user" in str(it.headers) for it in peer.talks)

@@ -19,6 +19,7 @@ from policy_router.cli import main
 from policy_router.hosts import claude_code_hook as hook
 from policy_router.log import LogReader
 from policy_router.log.entry import Execution
+from tests.support.commands import in_process_of_its_own
 from tests.support.service import Service
 
 POLICY = """
@@ -246,6 +247,17 @@ def test_the_end_in_the_foreground_is_logged_once(called: Hook) -> None:
     assert [*(called.home / "children").iterdir()] == []
 
 
+def test_a_sub_agent_that_never_ended_is_forgotten_after_a_week(called: Hook) -> None:
+    called.ask()
+    folder = called.home / "children"
+    old, gone = folder / "toolu_0", folder / "toolu_gone"
+    (folder / "toolu_1").rename(old)
+    gone.symlink_to("nowhere")  # as one that another hook takes meanwhile
+    os.utime(old, (0, 0))
+    assert called.ask()["updatedInput"]["model"] == "haiku"
+    assert {it.name for it in folder.iterdir()} == {"toolu_1", "toolu_gone"}
+
+
 @pytest.mark.parametrize(("last", "status"), [("Done.", "completed"), (None, "failed")])
 def test_an_end_without_a_transcript_has_no_tokens(
     called: Hook, monkeypatch: pytest.MonkeyPatch, last: str | None, status: str
@@ -339,3 +351,19 @@ def test_the_command_is_the_hook(
         monkeypatch.setattr(sys, "stdin", stream)
         assert main(["hook", "claude-code", *called.words]) == 0
     assert '"model": "haiku"' in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_hook_imports_no_library_that_it_can_do_without(called: Hook) -> None:
+    asked = {"hook_event_name": "PreToolUse", "tool_name": "Agent", "tool_use_id": "t"}
+    given = json.dumps({**asked, "tool_input": {"prompt": "p", "subagent_type": "Explore"}})
+    program = (
+        "import sys\n"
+        "from policy_router.hosts.claude_code_hook import main\n"
+        f"main({called.words!r}, {given.encode()!r})\n"
+        "names = ('asyncio', 'celpy', 'httpcore', 'jsonschema', 'openai', 'sqlite3')\n"
+        "print([name for name in names if name in sys.modules])\n"
+    )
+    ran = in_process_of_its_own(cwd=called.home, prefix=("-c", program), measured=False)
+    assert '"model": "haiku"}}' in ran.out
+    assert ran.out.endswith("[]\n")

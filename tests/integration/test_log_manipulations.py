@@ -178,10 +178,6 @@ def link_to(target: str) -> Callable[[Path], object]:
     return lambda path: path.symlink_to(target)
 
 
-def link_to_itself(path: Path) -> None:
-    path.symlink_to(path.parents[0].parent / "nothing")
-
-
 def linked(name: str) -> Change:
     """Return what moves a file away, and puts a link to it in its place."""
     return replaced(name, lambda path: path.symlink_to(aside(path)))

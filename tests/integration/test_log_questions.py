@@ -138,6 +138,19 @@ def test_an_amount_that_is_none_is_refused(tmp_path: Path, run: Run, amount: str
     assert (ran.code, "an amount in US dollars is wanted" in ran.err) == (2, True)
 
 
+def test_no_line_of_a_decision_is_longer_than_80_columns(
+    audit: tuple[Path, Planted], cases: list[PlainCase], run: Run
+) -> None:
+    wishes = [it.line["id"] for it in cases if it.decision["warnings"]][:5]
+    for decision_id in wishes:
+        out = run("log", "show", str(audit[0]), decision_id).out
+        assert max(map(len, out.splitlines())) <= 80
+    told = "asked for `gpt-unknown`: outside the pool; the next\n                           rule is"
+    assert any(told in run("log", "show", str(audit[0]), it).out for it in wishes)
+    folded = run("log", "ls", str(audit[0]), "-n", "1000", "-q").out.splitlines()
+    assert max(map(len, folded)) <= 80
+
+
 # One decision, and its tree.
 
 

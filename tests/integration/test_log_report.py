@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -151,6 +152,15 @@ def test_rules_and_entries_that_never_fired_are_told(audit: tuple[Path, Planted]
     fired = {key for key, it in plain.items() if sum(it.values()) > it["passed"]}
     assert not fired & set(report.never_fired)
     assert report.never_fired == log_report(audit[0], "rules", by=("team",)).never_fired
+
+
+def test_what_ran_outside_the_plan_is_no_fallback(audit: tuple[Path, Planted]) -> None:
+    rows = table_of(log_report(audit[0], "rules"))
+    planted = audit[1].faults["outside_plan"]
+    wanted = {name.partition(" ")[0]: len(ids) for name, ids in planted.items()}
+    wanted["home"] -= 1  # a call that failed: what ran at last was in the plan
+    assert wanted == {name: it["outside"] for (_, name), it in rows.items() if it["outside"]}
+    assert rows["entry", "home"]["fallback"] == 0
 
 
 def test_who_used_a_canary_is_a_filter(audit: tuple[Path, Planted]) -> None:
@@ -452,7 +462,7 @@ def test_a_spreadsheet_gets_sums_that_agree(audit: tuple[Path, Planted], run: Ru
     for name in ("decisions", "measured_nano_usd", "never_ended", "free", "input_tokens"):
         assert sum(int(row[name]) for row in rows) == int(total[name])
     out = run("log", "report", "rules", str(audit[0]), "--format", "csv").out
-    assert list(csv.reader(io.StringIO(out)))[-1] == ["(total)", *[""] * 6]
+    assert list(csv.reader(io.StringIO(out)))[-1] == ["(total)", *[""] * 7]
 
 
 def test_no_cell_is_a_formula(tmp_path: Path, run: Run) -> None:
@@ -468,6 +478,17 @@ def test_no_cell_is_a_command_to_a_terminal(tmp_path: Path, run: Run) -> None:
     assert "'\uff1d1+1,\ufffd]0;t\ufffd\ufffda\ufffdb,1," in out
     assert "\n-,-,1," in out
     assert "'\uff1d1+1" in run("log", "ls", "log", "--format", "csv").out
+
+
+def test_a_row_of_many_names_goes_on_below(audit: tuple[Path, Planted], run: Run) -> None:
+    by = "team,model,rule,entry,provider,month"
+    out = run("log", "report", "spend", str(audit[0]), "--by", by, "--top", "2").out
+    report = log_report(audit[0], "spend", by=by.split(","))
+    head, *rows = [" / ".join(it) for it in (report.columns, *(row.key for row in report.rows[:2]))]
+    table = out.split("\n\n")[1]
+    texts = re.sub(r"\n  ", " ", re.sub(r"(?m)   +\S.*$", "", table))
+    assert [re.sub(" +", " ", it) for it in texts.splitlines()[:3]] == [head, *rows]
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_a_program_gets_whole_numbers(audit: tuple[Path, Planted], run: Run) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -51,11 +52,11 @@ from tests.support.log_auditing import (
     SIGNER,
     STRANGER,
     Clock,
-    Plain,
     audited,
     id_of,
     lines_of,
     memory_of,
+    otherwise,
     policy_of,
     put_lines,
     rewritten,
@@ -75,12 +76,6 @@ FAR = 1 << 62
 def problems(report: Report) -> list[tuple[Damage, str]]:
     parts = report.integrity, report.completeness, report.authenticity
     return [(it.damage, it.where) for part in parts for it in part.problems]
-
-
-def otherwise(plain: Plain) -> None:
-    """Let a decision have been another."""
-    if plain["seq"] == 4:
-        plain["record"]["decision"]["target"]["model"] = "other"
 
 
 def decided(folder: Path, count: int = 1, writer: str = "a") -> None:
@@ -560,6 +555,33 @@ def test_an_old_checkpoint_is_told(
     assert (report.checkpoint_age, report.is_whole) == (hours * 3600, not code)
     assert run("log", "verify", "log", "--max-age", "soon").code == 2
     assert run("log", "verify", "log", "--max-age", f"{'9' * 9}w").code == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(90, r"9\d seconds"), (130, "2 minutes"), (90_000, "25 hours"), (200_000, "2 days")],
+)
+def test_the_checkpoint_that_a_log_was_compared_with_is_named_with_its_age(
+    log: Path, tmp_path: Path, seconds: int, words: str, run: Run
+) -> None:
+    (tmp_path / "a.pub").write_text(VERIFIER.encoded())
+    shutil.rmtree(log / "tree")
+    memory_of(log).unlink()
+    then = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
+    sign_log(log, clock=lambda: then)
+    kept = tmp_path / "kept.txt"
+    kept.write_bytes((log / "tree" / "checkpoint").read_bytes())
+    found = verify(log, verifier=VERIFIER, checkpoint=kept).compared
+    assert found is not None
+    assert (found.name, found.lines, found.time) == (str(kept), 44, int(then.timestamp()))
+    assert verify(log, verifier=VERIFIER).compared is None
+    command = ("log", "verify", "log", "--checkpoint", "kept.txt")
+    out = run(*command, "--key", "a.pub").out
+    assert "\ncompared      kept.txt: 44 lines\n" in out
+    assert len(re.findall(rf"\n +at {then:%Y-%m-%dT%H:%M:%S}Z, {words} ago\n", out)) == 2
+    assert run("-q", *command).out.endswith("\ncompared      kept.txt: 44 lines\n")
+    kept.write_text(kept.read_text().replace("\u2014 auditor ", "\u2014 auditor A"))
+    assert "\ncompared " not in run(*command, "--key", "a.pub").out
 
 
 def test_a_published_tree_is_what_a_monitor_reads(log: Path, tmp_path: Path, run: Run) -> None:

@@ -42,11 +42,11 @@ from tests.support.log_auditing import (
     SIGNER,
     STRANGER,
     UNREADABLE,
-    Plain,
     audited,
     history,
     id_of,
     lines_of,
+    otherwise,
     policy_of,
     put_lines,
     rewritten,
@@ -687,12 +687,6 @@ def test_the_name_of_a_policy_that_no_file_can_have_is_no_way_out(tmp_path: Path
 # What only a checkpoint finds.
 
 
-def otherwise(plain: Plain) -> None:
-    """Let a decision have been another."""
-    if plain["seq"] == 4:
-        plain["record"]["decision"]["target"]["model"] = "other"
-
-
 def test_history_that_is_rewritten_consistently_is_found_by_the_checkpoint_alone(
     log: Path, run: Run
 ) -> None:
@@ -977,6 +971,7 @@ def test_the_three_answers_are_told_apart(signed: Path, tmp_path: Path, run: Run
         "unlogged": 0,
         "gaps": 0,
         "duplicate_ids": [],
+        "compared": None,
     }
     (policy,) = (signed / "policies").glob("*.json")
     policy.write_bytes(b"")

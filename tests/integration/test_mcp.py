@@ -19,10 +19,11 @@ from mcp.types import CallToolResult, TextContent
 
 from policy_router import DecisionRecord, decide, explain, load
 from policy_router.log import LogReader, verify
+from policy_router.log.used_policy import UsedPolicy
 from tests.integration.test_documents import README, blocks
 from tests.integration.test_service import POLICY
 from tests.integration.test_service_credentials import FORGED, ROLES, new_token
-from tests.support.commands import ROOT, in_process_of_its_own, write
+from tests.support.commands import ROOT, in_process_of_its_own, in_this_process, write
 from tests.support.service import SECONDS, Service, lines_of, problem
 from tests.support.speaking import COMMAND, Lines, Session, on_http, on_stdio
 
@@ -199,7 +200,7 @@ def test_the_menu_is_that_of_the_command(
     sessions: dict[str, Session], folder: Path, where: str
 ) -> None:
     (folder / "asked.json").write_text(json.dumps(given(where)))
-    ran = in_process_of_its_own("menu", "policy.yaml", "asked.json", "--format", "json", cwd=folder)
+    ran = in_this_process("menu", "policy.yaml", "asked.json", "--format", "json", cwd=folder)
     result = sessions[where].call("menu")
     assert result.structured_content == json.loads(ran.out)
     assert text(result).splitlines() == [
@@ -339,7 +340,7 @@ def test_a_file_of_facts_that_does_not_fit_is_an_error(
 ) -> None:
     write(tmp_path, facts_json=content)
     words = (str(folder / "policy.yaml"), "--facts", str(tmp_path / "facts.json"))
-    ran = in_process_of_its_own("mcp", *words, cwd=tmp_path)
+    ran = in_this_process("mcp", *words, cwd=tmp_path)
     assert (ran.code, ran.out) == (2, "")
     assert reason in ran.err
 
@@ -458,7 +459,7 @@ def test_what_is_no_message_over_http_is_an_error(
 def test_a_cancelled_call_is_not_answered_and_ends_nothing(tmp_path: Path) -> None:
     write(tmp_path, policy_yaml=POLICY, request_json="{}")
     words = ("decide", "policy.yaml", "request.json", "--log", "log")
-    assert in_process_of_its_own(*words, cwd=tmp_path).code == 0
+    assert in_this_process(*words, cwd=tmp_path).code == 0
     (made,) = [str(it.entry.id) for it in LogReader(tmp_path / "log").lines() if it.entry.record]
     (tmp_path / "policy.yaml").write_text(POLICY.replace("name: acme", "name: changed"))
     with Lines(tmp_path, "--log", "log") as lines:
@@ -524,6 +525,41 @@ def test_a_signal_ends_the_command_though_its_input_is_open(
         assert lines.process.wait(SECONDS) == 128 + how
     assert verify(tmp_path / "log").is_whole
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_who_starts_it_says_session_tags_and_commit_of_each_decision(
+    folder: Path, tmp_path: Path
+) -> None:
+    words = ("--session", "s-1", "--tag", "project:a", "--tag", "b", "--origin-commit", "4f2a91c")
+    with on_stdio(folder, "--log", str(tmp_path / "log"), *words) as session:
+        assert not session.call("decide").is_error
+    used, made, *_ = [it.entry for it in lines_of(tmp_path / "log")]
+    assert (made.session, made.tags) == ("s-1", ("project:a", "b"))
+    assert isinstance(used.policy, UsedPolicy)
+    assert used.policy.origin_commit == "4f2a91c"
+    assert used.policy.loaded_by
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--session", ""), ("--session", "\u00fc"), ("--tag", "a\tb"), ("--origin-commit", "a b")],
+)
+def test_what_no_line_can_have_is_refused_at_the_start(
+    folder: Path, option: str, value: str
+) -> None:
+    ran = in_process_of_its_own("mcp", "policy.yaml", option, value, cwd=folder)
+    assert ran.code == 2
+    assert "session" in ran.err or option in ran.err
+
+
+def test_the_service_takes_the_tags_of_a_host_over_mcp_too(
+    folder: Path, service: Service, tokens: dict[str, str]
+) -> None:
+    said = {"policy_router_tags": "project:a", "policy_router_session": "s-2"}
+    with on_http(service.url, tokens["host"], **said) as session:
+        id_ = session.call("decide").structured_content["decision_id"]
+    (line,) = [it.entry for it in lines_of(folder / "http-log") if it.entry.id == id_]
+    assert (line.session, line.tags) == ("s-2", ("project:a",))
 
 
 def test_a_decision_that_cannot_be_logged_is_an_error(folder: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from policy_router import DecisionRecord, decide, load
 from policy_router.log import LogReader, verify
-from tests.support.commands import WRONG, in_process_of_its_own, write
+from tests.support.commands import WRONG, in_process_of_its_own, in_this_process, write
 from tests.support.service import Service, lines_of, problem
 
 pytestmark = pytest.mark.slow
@@ -387,7 +387,7 @@ def test_a_service_that_is_not_set_up_well_does_not_start(
         badtls_json=json.dumps({"tls": tls}),
         none_jsonl="",
     )
-    ran = in_process_of_its_own("serve", *words, cwd=folder)
+    ran = in_this_process("serve", *words, cwd=folder)
     assert (ran.code, ran.out) == (2, "")
     assert said in ran.err
 
@@ -400,6 +400,6 @@ def test_a_port_that_is_taken_is_said_with_what_to_do(service: Service, folder: 
 
 
 def test_a_policy_with_errors_is_not_served(folder: Path) -> None:
-    ran = in_process_of_its_own("serve", "wrong.yaml", cwd=folder)
+    ran = in_this_process("serve", "wrong.yaml", cwd=folder)
     assert ran.code == 1
     assert "unknown name `tsk`" in ran.err

@@ -13,7 +13,7 @@ import pytest
 
 from policy_router.log import LogReader, verify
 from tests.integration.test_service import POLICY
-from tests.support.commands import in_process_of_its_own, write
+from tests.support.commands import in_this_process, write
 from tests.support.service import Service, problem, until
 
 pytestmark = pytest.mark.slow
@@ -111,7 +111,7 @@ def test_the_filters_are_those_of_log_ls(
     assert found == [made[number] for number in which]
     options = [word for name, value in wanted.items() for word in (f"--{name}", value)]
     words = ("log", "ls", "log", *options, "--limit", "1000", "--format", "json")
-    ran = in_process_of_its_own(*words, cwd=folder)
+    ran = in_this_process(*words, cwd=folder)
     ids = [json.loads(line)["id"] for line in ran.out.splitlines()]
     assert [it for it in ids if it in made] == found
 
@@ -291,7 +291,7 @@ def test_helpers_are_few_bounded_in_time_and_end_with_their_client(folder: Path)
     big = folder / "big"
     words = (*("decide", "policy.yaml", "batch.json", "--log", "big"), "-q")
     write(folder, batch_json=json.dumps([{"task": {"kind": f"k{n}"}} for n in range(3000)]))
-    assert in_process_of_its_own(*words, cwd=folder).code == 0
+    assert in_this_process(*words, cwd=folder).code == 0
     assert big.exists()
     write(folder, brief_json=json.dumps({"helper_seconds": 8}))
     segment = next(big.glob("w1/*.jsonl"))

@@ -20,7 +20,7 @@ from policy_router.server.budgets import CallerBudgets, reserve
 from policy_router.server.problems import Problem
 from policy_router.server.settings import Budgets, settings_of
 from tests.integration.test_service_credentials import new_token
-from tests.support.commands import in_process_of_its_own, write
+from tests.support.commands import in_this_process, write
 from tests.support.service import Service, problem
 
 POLICY = """\
@@ -111,7 +111,7 @@ def test_what_a_delegator_spends_is_known_to_the_next_decision(
 @pytest.mark.slow
 def test_a_service_does_not_start_with_a_budget_that_it_cannot_use(folder: Path) -> None:
     write(folder, money_db="no database, and long enough to be told from one" * 20)
-    ran = in_process_of_its_own("serve", "policy.yaml", "--config", "serve.json", cwd=folder)
+    ran = in_this_process("serve", "policy.yaml", "--config", "serve.json", cwd=folder)
     assert ran.code == 2
     assert "money.db: file is not a database" in ran.err
 

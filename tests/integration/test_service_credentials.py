@@ -19,9 +19,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from msgspec import UNSET
 
 from tests.integration.test_service import POLICY
-from tests.support.commands import in_process_of_its_own, write
+from tests.support.commands import in_this_process, write
 from tests.support.service import Service, lines_of, problem, until
 
 pytestmark = pytest.mark.slow
@@ -37,7 +38,7 @@ FORGED: Final[dict[str, Any]] = {
 
 
 def new_token(folder: Path, *words: str) -> str:
-    ran = in_process_of_its_own("token", "new", "--tokens", "tokens.jsonl", *words, cwd=folder)
+    ran = in_this_process("token", "new", "--tokens", "tokens.jsonl", *words, cwd=folder)
     assert ran.code == 0, ran.err
     return ran.out.strip()
 
@@ -226,6 +227,75 @@ def test_a_parent_is_only_its_own_caller_s(service: Service, tokens: dict[str, s
     assert problem(ada.post("/v1/decide", json={}, headers=header))["code"] == "not_verified"
 
 
+MARKS: Final = {"policy-router-session": "s-1", "policy-router-tags": "project:a, \u00fc,"}
+BODIES: Final = {
+    "decide": {},
+    "decide/batch": {"requests": [{}, {}]},
+    "plan": {"goal": "x"},
+    "../access/v1/evaluation": {
+        "subject": {"type": "agent", "id": "ada"},
+        "action": {"name": "use"},
+        "resource": {"type": "model", "id": "small"},
+    },
+}
+"""Requests that are decided, by their paths."""
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_the_log_has_the_session_and_the_tags_that_a_host_states(
+    folder: Path, service: Service, tokens: dict[str, str], path: str
+) -> None:
+    client = service.client(tokens["host"])
+    headers = {name.encode(): it.encode() for name, it in MARKS.items()}
+    before = len(lines_of(folder / "log"))
+    address = f"/v1/{path}" if path[0] != "." else path[2:]
+    for given in ({}, headers):
+        answer = client.post(address, json=BODIES[path], headers=given)
+        assert answer.status_code == 200, answer.text
+    new = [it.entry for it in lines_of(folder / "log")[before:] if it.entry.record]
+    plain, marked = new[: len(new) // 2], new[len(new) // 2 :]
+    assert {(it.session, it.tags) for it in plain} == {(UNSET, UNSET)}
+    assert {(it.session, it.tags) for it in marked} == {("s-1", ("project:a", "\u00fc"))}
+
+
+@pytest.mark.parametrize("name", MARKS)
+@pytest.mark.parametrize("path", BODIES)
+def test_an_agent_states_neither_session_nor_tags(
+    service: Service, tokens: dict[str, str], name: str, path: str
+) -> None:
+    address = f"/v1/{path}" if path[0] != "." else path[2:]
+    answer = service.client(tokens["agent"]).post(
+        address, json=BODIES[path], headers={name: "project:a"}
+    )
+    assert '"not_verified"' in answer.text
+    assert f'"{name}"' in answer.text
+    assert "decision_id" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("session", b""),
+        ("session", b"s" * 201),
+        ("session", "\u00fc".encode()),
+        ("tags", b"a\tb"),
+        ("tags", b"\xff"),
+        ("tags", b"a" * 101),
+        ("tags", b"1,2,3,4,5,6,7,8,9"),
+    ],
+)
+def test_a_session_or_tag_that_no_line_can_have_is_refused(
+    service: Service, tokens: dict[str, str], name: str, value: bytes
+) -> None:
+    headers = {f"policy-router-{name}".encode(): value}
+    said = problem(service.client(tokens["host"]).post("/v1/decide", json={}, headers=headers))
+    assert (said["status"], said["code"]) == (400, "bad_header")
+    assert said["path"] == f"policy-router-{name}"
+    twice = [(f"policy-router-{name}", "a"), (f"policy-router-{name}", "b")]
+    answer = service.client(tokens["host"]).post("/v1/decide", json={}, headers=twice)
+    assert problem(answer)["detail"] == "the header is given twice"
+
+
 def test_a_host_states_what_it_has_verified(service: Service, tokens: dict[str, str]) -> None:
     answer = service.client(tokens["host"]).post("/v1/decide", json=FORGED)
     assert answer.json()["record"]["request"] == FORGED
@@ -303,7 +373,7 @@ def test_tokens_come_and_go_and_expire_while_it_serves(service: Service, folder:
 def test_a_rate_and_a_concurrency_are_held(folder: Path) -> None:
     write(folder, limits_jsonl="")
     words = ("token", "new", "--tokens", "limits.jsonl", "--id", "ada", "--rate", "5/m")
-    token = in_process_of_its_own(*words, cwd=folder).out.strip()
+    token = in_this_process(*words, cwd=folder).out.strip()
     with Service(folder, "--tokens", "limits.jsonl") as service:
         client = service.client(token)
         answers = [client.post("/v1/decide", json={}) for _ in range(6)]
@@ -483,7 +553,7 @@ def test_keys_of_an_address_are_got_again_for_an_unknown_one_but_seldom(
 )
 def test_keys_come_from_no_unsafe_place(folder: Path, place: str, said: str) -> None:
     config = configured(folder, place)
-    ran = in_process_of_its_own("serve", "policy.yaml", "--config", config, cwd=folder)
+    ran = in_this_process("serve", "policy.yaml", "--config", config, cwd=folder)
     assert ran.code == 2
     assert said in ran.err
 
@@ -494,7 +564,7 @@ def test_keys_are_followed_to_no_other_address(folder: Path, keys: dict[str, Any
 
     with published(content) as (url, asked):
         config = configured(folder, url)
-        ran = in_process_of_its_own("serve", "policy.yaml", "--config", config, cwd=folder)
+        ran = in_this_process("serve", "policy.yaml", "--config", config, cwd=folder)
         assert ran.code == 2
         assert "no keys can be got" in ran.err
         assert asked == ["/keys"]
@@ -535,7 +605,7 @@ def test_a_token_needs_an_id_and_a_good_rate(folder: Path) -> None:
         (("--id", "a", "--rate", "x"), "rate: a rate such as 50/s"),
         (("--id", "a", "--fact", "x"), "NAME=VALUE"),
     ):
-        ran = in_process_of_its_own("token", "new", "--tokens", "t.jsonl", *words, cwd=folder)
+        ran = in_this_process("token", "new", "--tokens", "t.jsonl", *words, cwd=folder)
         assert (ran.code, ran.out) == (2, "")
         assert said in ran.err
     assert not (folder / "t.jsonl").exists()

@@ -17,10 +17,11 @@ from typing import Any
 import httpx
 import pytest
 from mcp.types import TextContent
+from msgspec import UNSET
 
 from policy_router.log import LogReader
-from policy_router.log.entry import Execution
-from tests.support.commands import in_process_of_its_own
+from policy_router.log.entry import Execution, Kind
+from tests.support.commands import in_this_process
 from tests.support.scripted import ScriptedProvider, Talk, completion
 from tests.support.service import SECONDS, Service, until
 from tests.support.speaking import on_http
@@ -51,6 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, peer: ScriptedProvider) -> 
     (made / "policy.yaml").write_text(json.dumps(policy), encoding="utf-8")
     budgets = {"file": "budget", "callers": {"ada": 5.0}, "teams": {"rich": 100.0, "poor": 0.0001}}
     settings = {"run": True, "tokens": "tokens.jsonl", "log": "log", "budgets": budgets}
+    settings["agent_may_state"] = ["tags"]
     (made / "serve.yaml").write_text(json.dumps(settings), encoding="utf-8")
     return made
 
@@ -67,7 +69,7 @@ def tokens(folder: Path) -> dict[str, str]:
     made = {}
     for name, words in wanted.items():
         command = ("token", "new", "--tokens", "tokens.jsonl", "--id", name, *words)
-        made[name] = in_process_of_its_own(*command, cwd=folder).out.strip()
+        made[name] = in_this_process(*command, cwd=folder).out.strip()
     return made
 
 
@@ -120,6 +122,19 @@ def test_an_agent_delegates_over_mcp(
     entries = [line.entry for line in LogReader(folder / "log").lines()]
     callers = {it.caller["id"] for it in entries if isinstance(it.caller, dict)}
     assert "bob" in callers
+
+
+def test_a_delegation_is_logged_with_the_tags_that_an_agent_may_state(
+    service: Service, peer: ScriptedProvider, tokens: dict[str, str], folder: Path
+) -> None:
+    peer.begin(lambda talk: talk.whole(completion("Done.")))
+    with on_http(service.url, tokens["bob"], policy_router_tags="project:a") as session:
+        assert not session.call("delegate_task", goal="Fix it.").is_error
+    with on_http(service.url, tokens["bob"], policy_router_session="s-1") as session:
+        assert "not_verified" in str(session.call("delegate_task", goal="Fix it.").content)
+    lines = [line.entry for line in LogReader(folder / "log").lines()]
+    *_, last = [it for it in lines if it.kind is Kind.DECISION]
+    assert (last.session, last.tags) == (UNSET, ("project:a",))
 
 
 def test_a_delegation_ends_at_the_deadline_of_its_credential(

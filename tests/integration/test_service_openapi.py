@@ -14,7 +14,7 @@ from policy_router.server.credentials import MAY
 from policy_router.server.metrics import OTHER, ROUTES
 from policy_router.server.openapi import OPERATIONS, document
 from tests.integration.test_service import POLICY
-from tests.support.commands import in_process_of_its_own, write
+from tests.support.commands import in_this_process, write
 from tests.support.service import Service, problem
 
 DOCUMENT: dict[str, Any] = json.loads(document())
@@ -59,7 +59,7 @@ def tokens(folder: Path) -> dict[str, str]:
     made = {}
     for role in MAY:
         words = ("token", "new", "--tokens", "tokens.jsonl", "--id", role, "--role", role)
-        made[role] = in_process_of_its_own(*words, cwd=folder).out.strip()
+        made[role] = in_this_process(*words, cwd=folder).out.strip()
     return made
 
 

@@ -22,9 +22,10 @@ import pytest
 
 from policy_router import load
 from policy_router.log import LogReader, verify
+from policy_router.log.used_policy import UsedPolicy
 from tests.integration.test_service import POLICY
-from tests.support.commands import in_process_of_its_own, write
-from tests.support.service import SECONDS, Service, problem, until
+from tests.support.commands import in_process_of_its_own, in_this_process, write
+from tests.support.service import SECONDS, Service, lines_of, problem, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="POSIX only")]
 
@@ -154,6 +155,34 @@ def test_a_policy_that_breaks_is_not_used_and_the_last_good_one_says_so(
     checked(asked.answers, {good})
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.stress)])
+def test_the_log_has_the_commit_of_the_rule_files_at_the_start_alone(
+    folder: Path, workers: int
+) -> None:
+    write(folder, serve_json=json.dumps({"loaded_by": "deploy", "workers": workers}))
+    words = ("--config", "serve.json", "--log", "log", "--origin-commit", "4f2a91c")
+    with served(folder, *words) as (_service, client):
+        client.post("/v1/decide", json={})
+        client.post("/v1/policy/reload")
+        client.post("/v1/decide", json={})
+        replace_policy(folder, CHANGED)
+        after = load(folder / "policy.yaml").revision
+        until(lambda: client.get("/v1/policy").json()["revision"] == after)
+        until(lambda: client.post("/v1/decide", json={}).headers["policy-router-policy"] == after)
+    each = [it.entry.policy for it in lines_of(folder / "log")]
+    told = [it for it in each if isinstance(it, UsedPolicy)]
+    said = {(it.revision == after, it.origin_commit, it.loaded_by) for it in told}
+    assert said == {(False, "4f2a91c", "deploy"), (True, None, "deploy")}
+
+
+@pytest.mark.parametrize("commit", ["", "a b", "x" * 201])
+def test_a_commit_that_no_line_can_have_ends_the_start(folder: Path, commit: str) -> None:
+    ran = in_process_of_its_own("serve", "policy.yaml", "--origin-commit", commit, cwd=folder)
+    assert ran.code == 2
+    assert "1 to 200 letters, digits" in ran.err
+
+
 @pytest.mark.slow
 def test_the_tests_of_a_policy_are_run_before_a_change_decides(folder: Path) -> None:
     good = load(folder / "policy.yaml").revision
@@ -189,7 +218,7 @@ def test_a_worker_that_does_not_come_up_stops_the_change(folder: Path) -> None:
     keys = json.dumps({"keys": [A_KEY]})
     write(folder, serve_json=json.dumps({"jwt": [issuer], "workers": 2}), keys_json=keys)
     token_of = ("token", "new", "--id", "ada", "--role", "admin", "--tokens", "tokens.jsonl")
-    token = in_process_of_its_own(*token_of, cwd=folder).out.strip()
+    token = in_this_process(*token_of, cwd=folder).out.strip()
     good = load(folder / "policy.yaml").revision
     words = ("--config", "serve.json", "--tokens", "tokens.jsonl")
     with Service(folder, *words) as service:
@@ -259,11 +288,6 @@ def test_a_policy_is_checked_as_text_alone(folder: Path) -> None:
         assert bad["diagnostics"][0]["code"] == "PR301"
         assert "revision" not in bad
         assert problem(client.post("/v1/policy/check", json={"path": "/etc"}))["status"] == 422
-
-
-def with_status(client: httpx.Client, status: int) -> httpx.Response | None:
-    answer = client.post("/v1/decide", json={})
-    return answer if answer.status_code == status else None
 
 
 # The end.
@@ -570,6 +594,6 @@ def test_a_log_that_cannot_be_written_is_told_at_the_start(folder: Path) -> None
 
 def test_a_configuration_that_cannot_be_read_is_named(folder: Path) -> None:
     write(folder, serve_yaml="")
-    ran = in_process_of_its_own("serve", "policy.yaml", "--config", "serve.yaml", cwd=folder)
+    ran = in_this_process("serve", "policy.yaml", "--config", "serve.yaml", cwd=folder)
     assert ran.code == 2
     assert ran.err == "policy-router: serve.yaml: the file is empty (line 1, column 1)\n"

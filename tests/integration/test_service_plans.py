@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from policy_router.log import LogReader
-from tests.support.commands import in_process_of_its_own, write
+from tests.support.commands import in_this_process, write
 from tests.support.service import Service, problem, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="POSIX only")]
@@ -50,7 +50,7 @@ def tokens(folder: Path) -> dict[str, str]:
     made = {}
     for name, role in (("ada", "agent"), ("bob", "agent"), ("root", "host")):
         words = ("token", "new", "--tokens", "tokens.jsonl", "--id", name, "--role", role)
-        made[name] = in_process_of_its_own(*words, cwd=folder).out.strip()
+        made[name] = in_this_process(*words, cwd=folder).out.strip()
     return made
 
 

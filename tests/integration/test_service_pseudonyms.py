@@ -15,7 +15,7 @@ import pytest
 from policy_router.hosts import Pseudonyms
 from policy_router.log import replay_log
 from tests.integration.test_service_credentials import new_token
-from tests.support.commands import in_process_of_its_own, write
+from tests.support.commands import in_this_process, write
 from tests.support.service import Service, lines_of, problem
 
 pytestmark = pytest.mark.slow
@@ -141,13 +141,13 @@ def test_a_fact_that_no_pseudonym_can_stand_for_is_told(service: Service, folder
 
 def test_a_service_does_not_start_without_its_key(folder: Path) -> None:
     (folder / "pseudonyms.key").unlink()
-    ran = in_process_of_its_own("serve", "policy.yaml", "--config", "serve.json", cwd=folder)
+    ran = in_this_process("serve", "policy.yaml", "--config", "serve.json", cwd=folder)
     assert (ran.code, ran.out) == (2, "")
     assert "pseudonyms.key: cannot be read: no such file or directory" in ran.err
 
 
 def test_a_token_with_a_fact_that_cannot_be_replaced_is_none(folder: Path) -> None:
     new_token(folder, "--id", "bob", "--fact", "owner=7")
-    ran = in_process_of_its_own("serve", "policy.yaml", "--config", "serve.json", cwd=folder)
+    ran = in_this_process("serve", "policy.yaml", "--config", "serve.json", cwd=folder)
     assert ran.code == 2
     assert "line 3 is no token: $.facts.owner: a text, or a list of texts, is wanted" in ran.err

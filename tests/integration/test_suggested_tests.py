@@ -81,6 +81,10 @@ def fill(name: str, run: Run) -> None:
     assert ran.out.count("\n# never: ") == len(never["never"])
 
 
+def covered(found: Any) -> list[Any]:
+    return [gap for test in found["tests"] for gap in test["covers"]]
+
+
 def coverage(run: Run, policy: Path) -> Any:
     (found,) = json.loads(run("test", str(policy), "--coverage", "--format", "json").out)[
         "coverage"
@@ -114,6 +118,38 @@ def test_what_no_request_can_bring_about_is_said(run: Run) -> None:
     } <= never
     assert found["undecided"] == []
     assert "# never: " in run("test", str(policy), "--suggest").out
+
+
+def test_the_assumptions_of_the_suite_hold_in_each_test(run: Run) -> None:
+    policy, suite = Path("acme.yaml"), Path("acme_test.yaml")
+    policy.write_text(STRICT)
+    test = "tests:\n  - {name: x, request: {}, expect: {entry: small}}\n"
+    suite.write_text(test)
+    outcome = ("allow", "large", "false")
+    free = suggested(run, str(policy))
+    assert free["assumptions"] == []
+    assert outcome in {(it["kind"], it["name"], it["outcome"]) for it in covered(free)}
+    suite.write_text(f"assume: [parent.depth < 2]\n{test}")
+    found = suggested(run, str(policy))
+    assert found["assumptions"] == ["parent.depth < 2"]
+    assert outcome in {(it["kind"], it["name"], it["outcome"]) for it in found["never"]}
+    assert "\n# assumed: parent.depth < 2\n" in run("test", str(policy), "--suggest").out
+
+
+def test_a_change_is_shown_by_no_request_that_the_suite_rules_out(run: Run) -> None:
+    Path("acme.yaml").write_text(STRICT)
+    test = "tests:\n  - {name: x, request: {task: {kind: coding}}, expect: {entry: large}}\n"
+    for assumed, said in (
+        ("", "shown by {call: {model: large}, parent: {depth: 2}}"),
+        (
+            "assume: [parent.depth < 2]\n",
+            "no request that is as assumed has another target or other fallbacks by it",
+        ),
+    ):
+        Path("acme_test.yaml").write_text(f"{assumed}{test}")
+        ran = run("test", "acme.yaml", "--mutate", "--prove")
+        (line,) = re.findall(r"allow of large: removed\n +(.*)", ran.out)
+        assert line == said
 
 
 def test_names_of_tests_that_there_are_are_not_used_again(run: Run) -> None:

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from policy_router import load
 from policy_router.log import LogReader, verify
 from tests.integration.test_service import POLICY
-from tests.support.commands import in_process_of_its_own, write
+from tests.support.commands import in_process_of_its_own, in_this_process, write
 from tests.support.service import Service, problem, until
 from tests.support.speaking import Lines, on_http
 
@@ -321,9 +321,9 @@ def test_a_decision_over_mcp_is_below_the_call_of_the_tool(service: Service, fol
 
 def test_log_show_prints_the_trace(client: httpx.Client, folder: Path) -> None:
     decision_id = decided(client, ("traceparent", HEADER))
-    ran = in_process_of_its_own("log", "show", "log", decision_id, cwd=folder)
+    ran = in_this_process("log", "show", "log", decision_id, cwd=folder)
     assert f"trace    {NAMED}" in ran.out.splitlines()[:4]
-    ran = in_process_of_its_own("log", "show", "log", decided(client), cwd=folder)
+    ran = in_this_process("log", "show", "log", decided(client), cwd=folder)
     assert "trace " not in ran.out
     assert verify(folder / "log").is_whole
 

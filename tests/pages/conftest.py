@@ -9,7 +9,7 @@ from typing import Final
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.service import Service, until
 from tests.support.year import write_year
@@ -19,8 +19,12 @@ FLAGS: Final = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+MILLISECONDS: Final = 20_000
+"""How long a page may take on a busy machine."""
 COUNT: Final = 400
 """How many decisions the log of the year has."""
+
+expect.set_options(timeout=MILLISECONDS)
 
 
 @pytest.fixture(scope="module")  # Playwright's loop runs as long, and others want to run theirs
@@ -73,7 +77,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
 
     def window(service: Service, **options: object) -> BrowserContext:
         made = browser.new_context(base_url=service.url, **options)  # type: ignore[arg-type]
-        made.set_default_timeout(20_000)
+        made.set_default_timeout(MILLISECONDS)
         made.on("console", lambda it: complaints.append(it.text) if it.type == "error" else None)
         made.on("weberror", lambda it: complaints.append(str(it.error)))
         contexts.append(made)

@@ -38,6 +38,7 @@ def test_the_newest_decisions_are_shown_and_lead_to_older_ones(page: Page, ids: 
     expect(rows.first.get_by_role("link")).to_have_attribute("href", first)
 
 
+@pytest.mark.timeout(180)
 def test_every_filter_finds_what_its_count_says(page: Page, entries: list[LogEntry]) -> None:
     page.goto("/pages/decisions")
     links = page.locator(".facets li:has(a)")
@@ -104,6 +105,18 @@ def test_the_cost_of_each_decision_is_seen_on_a_small_screen(page: Page) -> None
     page.goto("/pages/decisions?caller=ada")
     table = page.locator(".side-main .wide")
     assert table.evaluate("it => it.scrollWidth <= it.clientWidth")
+
+
+def test_what_narrows_the_list_down_is_folded_up_above_it_on_a_phone(
+    service: Service, open_page: Callable[..., BrowserContext]
+) -> None:
+    page = open_page(service, viewport={"width": 390, "height": 720}).new_page()
+    page.goto("/pages/decisions")
+    expect(page.locator(".facets a").first).not_to_be_visible()
+    expect(page.locator("table.list tbody tr").first).to_be_in_viewport()
+    page.get_by_text("Narrow down").click()
+    page.locator(".facets").get_by_role("link", name="refused").click()
+    assert page.url.endswith("?outcome=refused")
 
 
 def test_what_is_shown_can_be_taken_along(service: Service, entries: list[LogEntry]) -> None:

@@ -82,7 +82,7 @@ def test_a_link_holds_the_whole_case_and_tells_the_service_nothing(
     typed(play, "Request", '{"task": {"kind": "research"}, "budget": {"remaining_usd": 7.0}}')
     expect(play.locator("#result .verdict")).to_contain_text("deep")
     play.get_by_role("button", name="Copy a link to this case").click()
-    play.wait_for_function("location.hash.startsWith('#case=')")
+    expect(play).to_have_url(re.compile("#case="))
     other = open_page(service).new_page()
     asked: list[str] = []
     other.on("request", lambda it: asked.append(it.url))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from policy_router.log import LogReader, check_log, make_checkpoint, new_signer, verify
+from policy_router import DecisionLog, decide, load
+from policy_router.log import Execution, LogReader, check_log, make_checkpoint, new_signer, verify
 from policy_router.log.entry import Kind, LogEntry
 from policy_router.log.report.log_report import log_report
-from tests.pages.conftest import COUNT
-from tests.support.service import SECONDS, Service
+from tests.pages.conftest import COUNT, until_indexed
+from tests.support.service import SECONDS, Service, until
+from tests.support.year import END, write_year
 
 pytestmark = pytest.mark.slow
 _LONG = SECONDS * 1000
@@ -93,6 +98,9 @@ def test_what_if_says_what_would_be_another(page: Page) -> None:
         page.get_by_role("link", name="Report").click()
     report = json.loads(Path(download.value.path()).read_text())
     assert report["refusals"]["lost"] == lost
+    page.get_by_role("link", name="Change it and ask again").click()
+    text = page.get_by_label("Rules (YAML)").input_value()
+    assert "precedence: delegation" in text
 
 
 def test_what_if_keeps_the_rules_where_the_time_is_none(page: Page) -> None:
@@ -115,11 +123,11 @@ def test_what_if_takes_another_revision_and_a_file(page: Page, tmp_path: Path) -
     (tmp_path / "other.yaml").write_text("version: 1\npool: [{mdel: a}]\n")
     page.locator("input[type=file]").set_input_files(tmp_path / "other.yaml")
     expect(page.get_by_label("Rules (YAML)")).to_have_value("version: 1\npool: [{mdel: a}]\n")
-    page.get_by_role("button", name="Decide them again").click()
-    waited(page)
-    expect(page.locator(".problem")).to_contain_text("the policy has errors")
-    page.goto("/pages/what-if")
     page.get_by_role("textbox", name="Decisions from").fill("2025-12-01")
+    page.get_by_role("button", name="Decide them again").click()
+    expect(page.locator(".findings li")).to_contain_text("line 2")
+    expect(page.get_by_label("Rules (YAML)")).to_have_value("version: 1\npool: [{mdel: a}]\n")
+    expect(page.get_by_role("textbox", name="Decisions from")).to_have_value("2025-12-01")
     page.locator("select[name=revision]").select_option(index=2)
     page.get_by_role("button", name="Decide them again").click()
     waited(page)
@@ -201,6 +209,24 @@ def test_compliance_says_what_the_check_finds(page: Page, folder: Path) -> None:
         assert page.request.get(str(href)).status == 200
     expect(page.locator("#rules ~ .wide")).to_contain_text("never")
     expect(page.locator(".timeline li")).to_have_count(2)
+    expect(page.locator(".timeline li").first).to_contain_text("of the first day")
+
+
+def test_a_breach_of_a_rule_that_forbids_is_red(tmp_path: Path) -> None:
+    write_year(tmp_path, 12)
+    policy, now = load(tmp_path / "policy.yaml"), END - datetime.timedelta(hours=2)
+    record = decide(policy, {"task": {"labels": ["pii"]}}, now=now)
+    with DecisionLog(tmp_path / "log", writer="odd", clock=lambda: now) as log:
+        decision_id = log.decision(policy, record)
+        place: dict[str, Any] = {"model": "haiku-5", "provider": "west", "entry": "quick"}
+        log.execution(decision_id, Execution("finished", status="completed", **place))
+    with Service(tmp_path, "--log", "log") as service:
+        client = service.client()
+        until_indexed(client, 13)
+        until(lambda: "Labels by provider" in client.get("/pages/compliance").text)
+        text = client.get("/pages/compliance").text
+        cells = re.findall(r'<td class="number outside">(.*?)</td>', text)
+        assert [("1 outside the plan" in it, "1 forbidden" in it) for it in cells] == [(True, True)]
 
 
 def test_the_log_is_verified_on_demand(page: Page, folder: Path) -> None:

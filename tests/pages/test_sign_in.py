@@ -151,6 +151,38 @@ def test_a_token_that_is_taken_back_ends_its_sessions(
     until(lambda: client.get("/pages/decisions").status_code == 303)
 
 
+def test_a_session_that_ends_as_one_types_loses_nothing(
+    guarded: Service, tokens: dict[str, str], open_page: Callable[..., BrowserContext]
+) -> None:
+    window = open_page(guarded)
+    page = window.new_page()
+    page.goto("/pages/playground")
+    page.get_by_label("Token").fill(tokens["auditor"])
+    page.keyboard.press("Enter")
+    expect(page.locator("#took")).to_contain_text("ms")
+    window.clear_cookies()
+    page.get_by_label("Time").fill("2026-01-31T09:00:00Z")
+    page.get_by_role("button", name="Sign in again").click()
+    page.get_by_label("Token").fill(tokens["auditor"])
+    page.keyboard.press("Enter")
+    expect(page.locator("#result")).to_contain_text("at 2026-01-31T09:00:00Z")
+    assert page.locator("#now").input_value() == "2026-01-31T09:00:00Z"
+
+
+def test_a_session_that_ends_on_a_live_page_leads_to_sign_in(
+    guarded: Service, tokens: dict[str, str], open_page: Callable[..., BrowserContext]
+) -> None:
+    window = open_page(guarded)
+    page = window.new_page()
+    page.goto("/pages/decisions?live=true")
+    page.get_by_label("Token").fill(tokens["auditor"])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Stop live")).to_be_visible()
+    window.clear_cookies()
+    page.wait_for_url("**/pages/sign-in?next=*")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
 @pytest.mark.parametrize("path", ["/pages/log", "/pages/what-if", "/pages/playground"])
 def test_a_form_of_another_page_is_refused(
     guarded: Service, tokens: dict[str, str], path: str

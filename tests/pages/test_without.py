@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
+import fcntl
 import re
+import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
+from policy_router import DecisionLog, decide, load
+from policy_router.files.ids import uuid7
+from policy_router.server.follower import Follower
 from tests.pages.conftest import until_indexed
 from tests.support.service import Service, until
-from tests.support.year import POLICY, write_policy, write_year
+from tests.support.year import END, POLICY, write_policy, write_year
 
 pytestmark = pytest.mark.slow
 _FORM = re.compile('name="form_value" value="([0-9a-f]+)"')
@@ -56,6 +63,51 @@ def test_a_policy_of_several_files_decides_where_no_rules_are_typed(tmp_path: Pa
         assert "coder" in page
 
 
+def test_an_index_that_is_not_complete_is_said_to_be_so(tmp_path: Path) -> None:
+    write_year(tmp_path, 900)
+    index = tmp_path / "log.index"
+    Follower(str(tmp_path / "log"), str(index)).close()
+    with ExitStack() as held:
+        other = held.enter_context(Path(f"{index}.lock").open("a"))
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with Service(tmp_path, "--log", "log") as service:
+            client = service.client()
+            for name in ("decisions", "policies", "spend", "compliance", "log"):
+                text = client.get(f"/pages/{name}").text
+                assert "The log is still being read: 0 %" in text, name
+            assert "still being read" not in client.get("/pages/playground").text
+            held.close()
+            until(lambda: "still being read" not in client.get("/pages/decisions").text)
+            assert "Decisions <small>900<" in client.get("/pages/decisions").text
+
+
+def test_a_decision_is_shown_when_what_is_around_it_is_gone(tmp_path: Path) -> None:
+    write_year(tmp_path, 10)
+    log, now = tmp_path / "log", END - datetime.timedelta(hours=2)
+    rules = f"{POLICY.replace('{strict}', 'delegation')}facts: {{risk: {{type: int}}}}\n"
+    (tmp_path / "other.yaml").write_text(rules)
+    policy = load(tmp_path / "other.yaml")
+    record = decide(policy, {"facts": {"risk": 1}}, now=now)
+    gone = uuid7(now)
+    with DecisionLog(log, writer="odd", clock=lambda: now) as written:
+        decision_id = written.decision(policy, record, parent_id=gone)
+    for path in log.glob(f"policies/*{policy.revision[7:]}*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with Service(tmp_path, "--log", "log") as service:
+        client = service.client()
+        until_indexed(client, 11)
+        text = client.get(f"/pages/decisions/{decision_id}?again=now").text
+        assert f"Its parent <code>{gone}</code> is not in the log" in text
+        assert "There is no explanation with values" in text
+        assert text.count('<li class="rung') == 5
+        assert "(request does not fit)" in text
+        assert f"/pages/policies/{policy.revision[7:]}" in text
+        for segment in log.glob("odd/*.jsonl"):
+            segment.unlink()
+        until(lambda: client.get(f"/pages/decisions/{decision_id}").status_code == 404)
+        assert client.get(f"/pages/decisions/{decision_id}/proof.txt").status_code == 404
+
+
 def test_what_is_wrong_with_a_question_is_said(tmp_path: Path) -> None:
     ids = write_year(tmp_path, 10)
     with Service(tmp_path, "--log", "log") as service:
@@ -76,6 +128,13 @@ def test_what_is_wrong_with_a_question_is_said(tmp_path: Path) -> None:
             assert answer.headers["content-type"] == "text/html; charset=utf-8"
         found = _FORM.search(client.get("/pages/log").text)
         assert found
+        for path, place in (
+            ("policies/test", "policies"),
+            ("playground/try", "playground"),
+            ("playground/place", "playground"),
+            ("sign-out", "decisions"),
+        ):
+            assert client.get(f"/pages/{path}").headers["location"] == f"/pages/{place}"
         odd = {"form_value": found[1], "colour": "red"}
         assert client.post("/pages/playground", data=odd).status_code == 400
         assert (

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from policy_router.cel.ast import Node
 from policy_router.cel.checker import check
-from tests.property.trees import VOCABULARY, all_facts, any_tree, bare, plain_tree, shown
+from tests.property.trees import VOCABULARY, all_facts, any_tree, plain_tree, shown
 from tests.support.oracles import ORACLES
 from tests.support.oracles.engine import Engine
 from tests.support.random_trees import Maker
-from tests.support.render import render
+from tests.support.render import bare, render
 
 each_oracle = pytest.mark.parametrize("oracle", ORACLES, ids=lambda it: it.name.split()[0])
 

@@ -1,4 +1,4 @@
-"""Proofs beside the evaluator: nothing that is proved happens, and each decision is a model."""
+"""Proofs beside the evaluator: nothing that is proved happens, and what happens is a model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from policy_router.analysis.proof.asking import Answer
 from tests.property.rich_policies import rich_policies, rich_requests
 from tests.property.strategies import compiled, policies, requests
 from tests.support.proofs import Found, check_decisions, check_never, check_random
+from tests.support.questions import check_all_questions
 
 TIMES = int(os.environ.get("POLICY_ROUTER_STRESS", "1"))
 
@@ -60,3 +61,21 @@ def test_many_random_policies_pass_all_three_checks() -> None:
     assert found.exact > 0
     asked = sum(found.questions.values())
     assert found.questions[Answer.UNDECIDED] < asked / 10
+
+
+def happened(first: int, last: int) -> int:
+    wrong: list[str] = []
+    found = sum(check_all_questions(seed, 10, wrong) for seed in range(first, last))
+    assert wrong == []
+    return found
+
+
+@pytest.mark.slow
+def test_what_happens_is_a_model_of_each_question_about_it() -> None:
+    assert happened(0, 4) > 100
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(600)
+def test_what_happens_in_many_policies_is_a_model_of_each_question_about_it() -> None:
+    assert happened(1_000, 1_000 + 20 * TIMES) > 1_000

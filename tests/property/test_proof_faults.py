@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from policy_router import loads
 from policy_router.analysis.proof.conditions import Conditions
+from policy_router.analysis.proof.failing import Failing
+from policy_router.analysis.proof.guards import Guards
 from policy_router.analysis.proof.loops import Loops
+from policy_router.analysis.proof.proposals import Proposals
+from policy_router.analysis.proof.reaching import Reaching
 from policy_router.analysis.proof.solver import FALSE, TRUE
 from policy_router.analysis.proof.terms import Items, Number, Text
 from policy_router.analysis.proof.walk import Walk
 from policy_router.analysis.proof.wishes import Wishes
 from tests.support.proofs import Found, check_decisions, check_never, made, maker_of
+from tests.support.questions import check_all_questions
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(300)]
 
@@ -67,33 +73,39 @@ def _error_is_false(of: Callable[..., tuple[int, int]]) -> Callable[..., tuple[i
     return forbidden
 
 
-def _named_alone(_: Walk, entry: Any) -> list[str]:
+def _named_alone(_: Proposals, entry: Any) -> list[str]:
     return [entry.name]
 
 
 def _selects_last(of: Callable[..., int]) -> Callable[..., int]:
     def select(walk: Walk, ended: Any, active: int) -> int:
-        ended.candidates.reverse()
-        return of(walk, ended, active)
+        turned = replace(ended.proposal, candidates=ended.proposal.candidates[::-1])
+        return of(walk, replace(ended, proposal=turned), active)
 
     return select
 
 
 FAULTS: dict[str, tuple[type, str, Any]] = {
-    "a capability is never lacked": (Walk, "_lacks", lambda *_: FALSE),
-    "each window holds each input": (Walk, "_holds", lambda *_: TRUE),
-    "an alias means nothing": (Walk, "_words_of", _named_alone),
+    "a capability is never lacked": (Guards, "_lacks", lambda *_: FALSE),
+    "each window holds each input": (Guards, "_holds", lambda *_: TRUE),
+    "an alias means nothing": (Proposals, "_words_of", _named_alone),
     "no wish for a parameter insists": (Wishes, "_insisting", lambda *_: FALSE),
     "less is at most": (Number, "_before", lambda _, bound: bound),
     "of a conjunction, the first part counts": (Conditions, "_joined", _first_alone),
-    "nothing can fail": (Conditions, "may_fail", lambda *_, **__: False),
-    "a forbid rule that fails is false": (Walk, "forbidden", _error_is_false(Walk.forbidden)),
+    "nothing can fail": (Failing, "may_fail", lambda *_, **__: False),
+    "a forbid rule that fails is false": (Guards, "forbidden", _error_is_false(Guards.forbidden)),
     "the last candidate is selected": (Walk, "_select", _selects_last(Walk._select)),  # noqa: SLF001
     "no fallback is planned": (Walk, "_plan", lambda *_: None),
     "no rule refuses": (Walk, "_refuse", lambda *_: None),
     "a loop over all is one over some": (Loops, "truths", _swapped(Loops.truths)),
     "texts are never equal": (Text, "is_same", lambda *_: FALSE),
     "no text that is not known is in a list": (Items, "has_text", lambda *_: FALSE),
+}
+
+
+FAULTS_OF_QUESTIONS: dict[str, tuple[type, str, Any]] = {
+    "no number puts an entry in order": (Proposals, "_numbers", lambda *_: [(TRUE, 0.0)]),
+    "no entry has a fallback": (Reaching, "_planned", lambda *_: FALSE),
 }
 
 
@@ -126,3 +138,15 @@ def test_a_planted_mistake_is_found(name: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_without_a_mistake_nothing_is_found() -> None:
     assert _found_by(0, 12) == set()
+
+
+@pytest.mark.parametrize("name", FAULTS_OF_QUESTIONS)
+def test_a_mistake_in_what_is_asked_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, method, fault = FAULTS_OF_QUESTIONS[name]
+    monkeypatch.setattr(kind, method, fault)
+    wrong: list[str] = []
+    for seed in range(40):
+        check_all_questions(seed, 10, wrong)
+        if wrong:
+            return
+    pytest.fail("it is not found")

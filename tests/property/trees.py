@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import functools
 import math
@@ -308,17 +307,6 @@ def of_any_type(*, extensions: bool) -> Trees:
 
 any_tree = of_any_type(extensions=True)
 plain_tree = of_any_type(extensions=False)
-
-
-def bare(value: Any) -> Any:
-    """Return a tree without offsets, with the types of its literals' values."""
-    if isinstance(value, tuple):
-        return tuple(map(bare, value))
-    if not isinstance(value, Node):
-        return type(value), repr(value)
-    fields = [field.name for field in dataclasses.fields(value)]
-    parts = {name: bare(getattr(value, name)) for name in fields if name not in {"start", "end"}}
-    return type(value), parts
 
 
 def shown(tree: Node, facts: dict[str, Any], engine: Engine = PRODUCT) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from unittest import mock
+
+from policy_router.cli import main
 
 ROOT = Path(__file__).parents[2]
 NOW = "2026-11-22T11:33:00Z"
@@ -58,6 +63,27 @@ class Run(Protocol):
     """Runs one command in this process."""
 
     def __call__(self, *words: str, stdin: str | bytes = b"") -> Ran: ...
+
+
+def in_this_process(*words: str, cwd: Path, stdin: bytes = b"") -> Ran:
+    """Run one command where it makes no difference that no process begins or ends."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2))
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin), "utf-8")),
+    ):
+        try:
+            code = main(words)
+        except SystemExit as end:  # how argparse ends
+            code = end.code if isinstance(end.code, int) else 1
+    return Ran(code, *(_content(it) for it in (out, err)))
+
+
+def _content(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
 
 
 def in_process_of_its_own(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from policy_router.cel import evaluate
 from policy_router.cel.ast import Node
@@ -21,11 +21,14 @@ from policy_router.cel.timestamps import (
 )
 from tests.support.oracles.engine import Activation, Engine, Outcome, Program
 
+_SAME: Final = {bool, int, float, str}
+"""The types whose values are the evaluator's, too; lists of them may be very long."""
+
 
 def bound(value: Any) -> Any:
     """Return the evaluator's value for a plain one."""
     if isinstance(value, list | tuple):
-        return tuple(map(bound, value))
+        return tuple(value) if _SAME.issuperset(map(type, value)) else tuple(map(bound, value))
     if isinstance(value, datetime.datetime):
         return timestamp_of(value)
     if isinstance(value, datetime.timedelta):

@@ -17,7 +17,6 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 Answer = Callable[["Line"], None]
@@ -475,12 +474,7 @@ class Faults:
         self.url = f"http://127.0.0.1:{int(port)}/v1"
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _problem: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_problem: object) -> None:
         self._process.kill()
         self._process.communicate(timeout=20)
 

@@ -167,8 +167,14 @@ def seq_of(line: bytes) -> int:
     return int(json.loads(line)["seq"])
 
 
+def otherwise(plain: Plain) -> None:
+    """Let a decision have been another."""
+    if plain["seq"] == 4:
+        plain["record"]["decision"]["target"]["model"] = "other"
+
+
 def rewritten(folder: Path, writer: str, change: Callable[[Plain], None]) -> None:
-    """Change the lines of a writer, and make every hash and the head anew."""
+    """Change the lines of a writer, and make all hashes and the head again."""
     seq, prev = 0, GENESIS
     for path in segments(folder, writer):
         made = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from policy_router.analysis.outcomes import Outcome
 from policy_router.analysis.proof.asking import Asking
 from policy_router.analysis.proof.names import ELEMENT, NOW
 from policy_router.analysis.proof.terms import Items, Number, Text
@@ -16,19 +17,19 @@ from policy_router.decision.evaluation import Evaluation
 from policy_router.parameters import EFFORT, is_number, named
 
 
-def pinned(asking: Asking, evaluation: Evaluation) -> list[int]:
+def pinned(asking: Asking, outcome: Outcome) -> list[int]:
     """Return what holds of the names of a request."""
-    found: list[int] = []
+    evaluation, found = outcome.evaluation, list[int]()
+    values = {path: _value(asking, path, outcome) for path in [*asking.names.terms]}
     for path, term in [*asking.names.terms.items()]:
         if path.startswith(ELEMENT):
             continue
-        value = _value(asking, path, evaluation)
+        value = values[path]
         given = asking.names.given.get(path)
         if given is not None:
             found.append(_is(given, value is not None))
         if value is not None:
             found += _of_term(term, value)
-    values = {path: _value(asking, path, evaluation) for path in [*asking.names.terms]}
     for path, term in [*asking.names.terms.items()]:
         if isinstance(term, Text | Number) and values[path] is not None:
             found += _of_twins(term, values[path], values)
@@ -67,13 +68,16 @@ def pinned_pieces(walk_: Walk, evaluation: Evaluation) -> Iterator[int]:
             yield from (_is(literal, test(outcome)) for literal, test in opaque.answers)
 
 
-def _value(asking: Asking, path: str, evaluation: Evaluation) -> Any:
+def _value(asking: Asking, path: str, outcome: Outcome) -> Any:
+    """Return the value of a name; where the policies see several, the one that is given."""
     if path == NOW:
-        return asking.names.ticks(evaluation.now)
-    section, _, key = path.partition(".")
+        return asking.names.ticks(outcome.evaluation.now)
     if path.startswith(ELEMENT):
         return None
-    return evaluation.values[section].get(key)
+    section, _, key = path.partition(".")
+    views = {repr((it.closed.get(path), it.facts.get(key))) for it in asking.policies}
+    seen = outcome.evaluation if len(views) == 1 else outcome.request
+    return seen.values[section].get(key)
 
 
 def _is(literal: int, is_so: bool) -> int:  # noqa: FBT001 - a truth

@@ -190,11 +190,12 @@ def _did(case: PlainCase) -> Iterator[tuple[str, str, str]]:
     for warning in case.decision["warnings"]:
         if "forbid" in warning:
             is_trial = warning["code"] == "would_forbid"
-            yield "forbid", warning["forbid"], "would_reject" if is_trial else "rejected"
+            yield "forbid", warning["forbid"], "warned" if is_trial else "rejected"
     selected = (case.target or {}).get("entry")
     if selected:
         yield "entry", selected, "selected"
+    planned = {it.get("entry") for it in case.decision.get("fallbacks", [])}
     for end in case.ends:
         entry = end["execution"].get("entry")
         if entry and entry != selected:
-            yield "entry", entry, "fallback"
+            yield "entry", entry, "fallback" if entry in planned else "outside"

@@ -88,7 +88,7 @@ def check_decisions(policy: Policy, requests: Iterable[Plain], found: Found) -> 
         except RequestError:
             continue
         found.decisions += 1
-        pins = [*asking.switches, *pinned(asking, outcome.evaluation)]
+        pins = [*asking.switches, *pinned(asking, outcome)]
         _check_outcome(asking, outcome, pins, found)
         pins += pinned_pieces(walk, outcome.evaluation)
         _check_others(asking, outcome, pins, found)
@@ -113,7 +113,7 @@ def _literal(walk: Walk, outcome: Outcome) -> tuple[int, list[int]]:
     ]
     known = [place.entry for place in ended.planned]
     plan += [FALSE for entry in planned if not any(it is entry for it in known)]
-    return walk.formula.any(chosen), plan
+    return walk.formula.any(*chosen), plan
 
 
 def _check_outcome(asking: Asking, outcome: Outcome, pins: list[int], found: Found) -> None:
@@ -132,7 +132,11 @@ def _check_others(asking: Asking, outcome: Outcome, pins: list[int], found: Foun
     twins = [it for term in terms.values() if isinstance(term, Text | Number) for it in term.twins]
     is_open = any(path.startswith("element.") for path in terms)
     is_open = is_open or any(other.name not in terms for other, *_ in twins)
-    if is_open or not walk.conditions.is_exact or not all(it.is_ordered for it in walk.rules):
+    if (
+        is_open
+        or not walk.conditions.is_exact
+        or not all(it.proposal.is_ordered for it in walk.rules)
+    ):
         return
     literal, _ = _literal(walk, outcome)
     found.exact += 1
@@ -158,10 +162,13 @@ def _conditions(walk: Walk, outcome: Outcome) -> Iterator[tuple[str, tuple[int, 
             yield f"when {rule.when.text}", truths, evaluation.truth(rule.when)
     for entry in policy.pool or ():
         for level in Level:
-            known, candidate = walk.place(entry, level).known, evaluation.candidate(entry, level)
+            known, candidate = (
+                walk.places.of(entry, level).known,
+                evaluation.candidate(entry, level),
+            )
             every = [entry.allow, entry.pick, *(rule.when for rule in policy.forbid)]
             for condition in filter(None, every):
-                truths = walk.about(condition, known)
+                truths = walk.conditions.about(condition, known)
                 yield condition.text, truths, evaluation.truth_for(condition, candidate)
 
 

@@ -7,10 +7,11 @@ Every literal is spelled so that all engines read the same value.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from policy_router.cel.ast import (
     Apply,
@@ -218,3 +219,14 @@ def _character(character: str) -> str:
         return character
     point = ord(character)
     return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
+def bare(value: Any) -> Any:
+    """Return a tree without offsets, with the types of its literals' values."""
+    if isinstance(value, tuple):
+        return tuple(map(bare, value))
+    if not isinstance(value, Node):
+        return type(value), repr(value)
+    fields = [field.name for field in dataclasses.fields(value)]
+    parts = {name: bare(getattr(value, name)) for name in fields if name not in {"start", "end"}}
+    return type(value), parts

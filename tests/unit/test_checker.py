@@ -254,6 +254,11 @@ def test_what_passes_here_passes_googles_checker_with_the_same_type(text: str, t
 # What does not pass: code, place and help.
 
 NOT_ONE = "equality is written `==`"
+A_TIME = 'write `timestamp("2026-01-31T09:00:00Z")`'
+DIGITS = "write the number in digits alone, such as `128000`"
+MOVE = "move the comment above the condition; inside, it begins with `//`"
+NO_SIGN = "write the number without `%`"
+NO_OPERATOR = "an operator is missing before it, such as `&&` or `==`"
 SYNTAX = [
     ("task.kind =«=»", "the expression ends too early", None),
     ("(facts.flag == tru«e»", "the expression ends too early", None),
@@ -266,6 +271,23 @@ SYNTAX = [
     ("task «kind»", "unexpected `kind`", None),
     ("facts.count == «@»1", "unexpected `@`", None),
     ("task.«.»kind", "unexpected `.`", None),
+    ("facts.flag «#» a", "unexpected `#`", MOVE),
+    ("facts.flag «AND» facts.flag", "unexpected `AND`", "write `&&`"),
+    ("not «task».kind == 'a'", "unexpected `task`", "write `!(...)`"),
+    ("facts.count «=»> 1", "unexpected `=`", "write `>=`"),
+    ("facts.count «=»< 1", "unexpected `=`", "write `<=`"),
+    ("facts.count <«>» 1", "unexpected `>`", "write `!=`"),
+    ("facts.count «\u2265» 1", "unexpected `\u2265`", "write `>=`"),
+    ("facts.count > «\u2212»1", "unexpected `\u2212`", "write `-`"),
+    ("task.kind«\u00a0»== 'a'", "unexpected character U+00A0", "remove it"),
+    ("task.kind«\u200b» == 'a'", "unexpected character U+200B", "remove it"),
+    ("«$»{task.kind} == 'a'", "unexpected `$`", "write the name alone, such as `task.kind`"),
+    ("{{ task.kind «}»} == 'a'", "unexpected `}`", "write the name alone, such as `task.kind`"),
+    ("task.kind.matches(«/»a/)", "unexpected `/`", 'a pattern is a text: `x.matches("pattern")`'),
+    ("now > 2026-01-31«T09»", "unexpected `T09`", A_TIME),
+    ("bucket('a', caller.id) < 10«%»", "the expression ends too early", NO_SIGN),
+    ("task.input_tokens > 128«k»", "unexpected `k`", DIGITS),
+    ("task.kind == 'a' «task».kind == 'b'", "unexpected `task`", NO_OPERATOR),
 ]
 
 
@@ -285,15 +307,26 @@ NO_FIELD = "name one of its values, such as `task.model`"
 TO_LOOK = "to look into a list, write `value in list`"
 GUARD = "write `has({0}) && ...`, or `has({0}) ? {0} : ...`"
 AROUND = "write `double(...)` around the int"
+QUOTED = 'a text is in quotes, such as `task.kind == "xyzzy"`'
+RAW = 'double the backslash, or write a raw text: `r"..."`'
+NO_LOOKAHEAD = "there is no look-ahead: write two conditions, joined with `&&`"
+VALUE_FIRST = "write `value in list`; for two lists, `sets.intersects(a, b)`"
 PROBLEMS: list[tuple[str, Code, str | None]] = [
     # Unknown names.
     ("«tsk».kind == 'coding'", Code.UNKNOWN_NAME, "did you mean `task`?"),
     ("task.«knd» == 'coding'", Code.UNKNOWN_NAME, "did you mean `task.kind`?"),
     ("has(task.«input_token»)", Code.UNKNOWN_NAME, "did you mean `task.input_tokens`?"),
     ("has(«tsk».input_tokens)", Code.UNKNOWN_NAME, "did you mean `task`?"),
-    ("«xyzzy»", Code.UNKNOWN_NAME, None),
-    ("[1, «xyzzy»] == [1]", Code.UNKNOWN_NAME, None),
-    ("task.labels[«xyzzy»] == ''", Code.UNKNOWN_NAME, None),
+    ("«xyzzy»", Code.UNKNOWN_NAME, QUOTED),
+    ("[1, «xyzzy»] == [1]", Code.UNKNOWN_NAME, QUOTED),
+    ("task.labels[«xyzzy»] == ''", Code.UNKNOWN_NAME, QUOTED),
+    ("«kind» == 'a'", Code.UNKNOWN_NAME, "did you mean `task.kind`?"),
+    (
+        "«user».team == 'a'",
+        Code.UNKNOWN_NAME,
+        "the names are `caller.id`, `caller.team` and `caller.roles`",
+    ),
+    ("«always»", Code.UNKNOWN_NAME, "write `true`"),
     ("«task»", Code.UNKNOWN_NAME, NO_FIELD),
     (
         "has(«target.price»)",
@@ -323,7 +356,7 @@ PROBLEMS: list[tuple[str, Code, str | None]] = [
     ("«true < false»", Code.TYPE_MISMATCH, None),
     ("«'a' < 1»", Code.TYPE_MISMATCH, None),
     ("«1.5 % 1.5»", Code.TYPE_MISMATCH, None),
-    ("«now > '2026-01-31T09:00:00Z'»", Code.TYPE_MISMATCH, None),
+    ("«now > '2026-01-31T09:00:00Z'»", Code.TYPE_MISMATCH, A_TIME),
     ("«'a' in 'abc'»", Code.TYPE_MISMATCH, "write `a.contains(b)`"),
     ("«'a' in 1»", Code.TYPE_MISMATCH, None),
     ("«1 in ['a']»", Code.TYPE_MISMATCH, None),
@@ -340,8 +373,25 @@ PROBLEMS: list[tuple[str, Code, str | None]] = [
     ("«size()»", Code.TYPE_MISMATCH, None),
     ("«string(1.0)»", Code.TYPE_MISMATCH, None),
     ("«int(true)»", Code.TYPE_MISMATCH, None),
-    ("«bucket('a')»", Code.TYPE_MISMATCH, None),
+    ("«bucket('a')»", Code.TYPE_MISMATCH, "it takes string, string"),
     ("«bucket('a', 1)»", Code.TYPE_MISMATCH, None),
+    ("«task.labels in ['a']»", Code.TYPE_MISMATCH, VALUE_FIRST),
+    ("«task.labels in 'a'»", Code.TYPE_MISMATCH, VALUE_FIRST),
+    ("«parent.depth < '2'»", Code.TYPE_MISMATCH, "write the number without quotes"),
+    ("«parent.depth in ['2']»", Code.TYPE_MISMATCH, "write the number without quotes"),
+    ("«now - now > 7»", Code.TYPE_MISMATCH, 'write `duration("1h30m")`'),
+    (
+        "«now.getDayOfWeek() == 'Monday'»",
+        Code.TYPE_MISMATCH,
+        "days are numbers: Sunday is 0, Saturday 6",
+    ),
+    ("duration(«'7d'») == duration('1h')", Code.BAD_LITERAL, "write `168h`"),
+    ("task.kind.matches(«'*a'»)", Code.BAD_PATTERN, "any text is `.*`"),
+    (
+        "«bucket('a', caller.id)» < 0.1",
+        Code.INT_WITH_DOUBLE,
+        "a bucket is 0 to 99: 10 percent are `< 10`",
+    ),
     ("«now.getHours(1)»", Code.TYPE_MISMATCH, None),
     ("«duration('1s').getMonth()»", Code.TYPE_MISMATCH, None),
     ("task.labels.all(label, «size(label)»)", Code.TYPE_MISMATCH, None),
@@ -407,7 +457,7 @@ PROBLEMS: list[tuple[str, Code, str | None]] = [
     ("«1e400» > 1.0", Code.BAD_LITERAL, None),
     ("«9223372036854775808»", Code.BAD_LITERAL, None),
     ("«-9223372036854775809»", Code.BAD_LITERAL, None),
-    (r"«'\q'» == ''", Code.BAD_LITERAL, None),
+    (r"«'\q'» == ''", Code.BAD_LITERAL, RAW),
     ("now > timestamp(«'2026-13-01T00:00:00Z'»)", Code.BAD_LITERAL, None),
     ("duration(«'1x'»)", Code.BAD_LITERAL, None),
     ("now.getHours(«'Europe/Berlin'»)", Code.BAD_LITERAL, None),
@@ -415,7 +465,7 @@ PROBLEMS: list[tuple[str, Code, str | None]] = [
     ("task.kind.matches(«'('»)", Code.BAD_PATTERN, None),
     ("task.kind.matches(«facts.text»)", Code.BAD_PATTERN, None),
     # RE2 has no look-around and no back references.
-    ("task.kind.matches(«'(?=a)'»)", Code.BAD_PATTERN, None),
+    ("task.kind.matches(«'(?=a)'»)", Code.BAD_PATTERN, NO_LOOKAHEAD),
     # Limits.
     (
         "['a'].all(a, ['b'].all(b, «['c'].all(c, a == b && b == c)»))",

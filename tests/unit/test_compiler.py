@@ -550,7 +550,7 @@ def test_what_may_stand_once_is_an_error_the_second_time_that_shows_both_places(
         (
             Code.GIVEN_TWICE,
             f"c.yaml:2:{len(key) + 3}",
-            f"`{key}` is given twice",
+            f"`{key}` is given twice, and a folder is one policy",
             f"first given at a.yaml:1:{len(key) + 3}",
         )
     ]

@@ -141,5 +141,5 @@ def test_a_survivor_survives_indeed(seed: int) -> None:
         lasting = survivors([suite], some)
         for mutant in some:
             plain = plain_decision(mutant.policy, request.given, NOW, PRODUCT)
-            assert (mutant in lasting) == (differences(expect, plain) == ()), mutant
+            assert (mutant in lasting) == (differences(expect, plain, mutant.policy) == ()), mutant
             tried += 1

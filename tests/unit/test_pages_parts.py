@@ -14,7 +14,6 @@ import pytest
 
 from policy_router.server.credentials import Credential
 from policy_router.server.gate import Gate
-from policy_router.server.helper import Task
 from policy_router.server.helpers import Helpers, StayingHelper
 from policy_router.server.pages.background import Background
 from policy_router.server.pages.colouring import cel_pieces, yaml_lines
@@ -23,6 +22,7 @@ from policy_router.server.pages.rendering import FILTERS, Templates
 from policy_router.server.pages.sessions import Sessions, secret_in
 from policy_router.server.problems import Problem
 from policy_router.server.settings import Settings
+from policy_router.server.tasks import Task
 
 STATIC = files("policy_router.server.pages") / "static"
 
@@ -104,6 +104,24 @@ def test_what_templates_print(name: str, value: Any, text: str) -> None:
     assert str(FILTERS[name](value)) == text
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "marked"),
+    [
+        ("a && b > 5", "a && b > 10", "a &amp;&amp; b &gt; -5-+10+"),
+        ("task.kind == x", "task.kind == x || y", "task.kind == x+ || y+"),
+        ("next", "reject", "-next- +reject+"),
+        ("<b>\u202e1 2", "<b>\u202e1 3", "&lt;b&gt;\ufffd1 -2-+3+"),
+        ("a " * 2_000, "a " * 2_001, f"-{'a ' * 2_000}- +{'a ' * 2_001}+"),
+    ],
+)
+def test_the_words_of_only_one_text_are_marked(before: str, after: str, marked: str) -> None:
+    text = str(FILTERS["differing"](before, after))
+    for mark, name, when in (("-", "del", "before"), ("+", "ins", "after")):
+        opening = f'<{name} class="whole"><span class="hidden">{when} </span><bdi>'
+        text = text.replace(opening, mark).replace(f"</bdi></{name}>", mark)
+    assert text.removeprefix('<bdi class="whole">').removesuffix("</bdi>") == marked
+
+
 def test_a_file_that_is_no_page_is_not_sent() -> None:
     assert "VENDORED.txt" not in Templates()._files  # noqa: SLF001 - what is sent, and nothing else
 
@@ -167,23 +185,37 @@ async def _worked(background: Background, task: Task) -> Any:
 
 def test_work_goes_on_in_the_background_and_says_why_it_cannot(tmp_path: Path) -> None:
     background = Background(Helpers(Settings(), tmp_path), tmp_path)
-    good = asyncio.run(_worked(background, Task("check", 0, 0, text="version: 1\nmodel: a\n")))
+    good = asyncio.run(_worked(background, Task("check", text="version: 1\nmodel: a\n")))
     assert good.report["errors"] == 0
-    bad = asyncio.run(_worked(background, Task("verify", 0, 0, log=str(tmp_path / "none"))))
+    bad = asyncio.run(_worked(background, Task("verify", log=str(tmp_path / "none"))))
     assert "log" in bad.problem
     for name in ("", "x", "../secret", "0" * 32):
         with pytest.raises(Problem):
             background.find(name)
 
 
+def test_work_is_begun_again_where_nobody_has_lately(tmp_path: Path) -> None:
+    background = Background(Helpers(Settings(), tmp_path), tmp_path)
+    task = Task("check", text="version: 1\nmodel: a\n")
+
+    async def asked(seconds: float) -> bool:
+        """Ask until it is done; return whether it was so at once."""
+        is_done = background.once("key", task, {}, seconds=seconds).is_done
+        while not background.once("key", task, {}).is_done:  # noqa: ASYNC110 - as a page asks
+            await asyncio.sleep(0.02)
+        return is_done
+
+    assert [asyncio.run(asked(seconds)) for seconds in (60, 60, 0)] == [False, True, False]
+
+
 def test_a_helper_that_stays_does_one_thing_after_another(tmp_path: Path) -> None:
     async def asked() -> list[Any]:
         staying = StayingHelper(Settings())
-        task = Task("try", 0, 0, text="version: 1\nmodel: a\nprovider: p\n", request="{}")
+        task = Task("try", text="version: 1\nmodel: a\nprovider: p\n", request="{}")
         try:
             first = await staying.report(task)
             with pytest.raises(Problem) as caught:
-                await staying.report(Task("policy", 0, 0, log=str(tmp_path), revision="x"))
+                await staying.report(Task("policy", log=str(tmp_path), revision="x"))
             return [first, caught.value.code, await staying.report(task)]
         finally:
             await staying.aclose()
@@ -203,12 +235,10 @@ def test_a_helper_that_takes_too_much_is_replaced() -> None:
 
     async def asked() -> tuple[str, Any]:
         staying = StayingHelper(Settings(helper_seconds=1))
-        task = Task(
-            "try", 0, 0, text=f"version: 1\nprovider: p\nprecedence: strict\npool:\n{entries}"
-        )
+        task = Task("try", text=f"version: 1\nprovider: p\nprecedence: strict\npool:\n{entries}")
         with pytest.raises(Problem) as caught:
             await staying.report(task)
-        again = await staying.report(Task("place", 0, 0, text="versio", line=1, column=7))
+        again = await staying.report(Task("place", text="versio", line=1, column=7))
         await staying.aclose()
         return caught.value.code, again
 

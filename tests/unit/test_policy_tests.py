@@ -108,6 +108,22 @@ def test_what_is_so_passes(request_: str, expect: str) -> None:
         (CODING, "{provider: open}", "provider: expected `open`, found `zai`"),
         (CODING, "{level: task}", "level: expected `task`, found `pool`"),
         (CODING, "{rule: call}", "rule: expected `call`, found `pool`"),
+        (
+            CODING,
+            "{rule: pol}",
+            (
+                "rule: expected `pol`, found `pool`; there is no precedence rule `pol`,"
+                " did you mean `pool`?"
+            ),
+        ),
+        (
+            CODING,
+            "{fallbacks: [glm-5-turbo, zzz]}",
+            (
+                "fallbacks: expected [`glm-5-turbo`, `zzz`], found [`glm-5-turbo`];"
+                " there is no entry `zzz`"
+            ),
+        ),
         (CODING, "{fallbacks: []}", "fallbacks: expected [], found [`glm-5-turbo`]"),
         (CODING, "{not_entry: coder}", "not_entry: expected not `coder`, found `coder`"),
         (
@@ -203,7 +219,9 @@ def test_a_model_outside_the_pool_has_no_entry() -> None:
         policy,
     )
     first, second = run_suite(suite).results
-    assert [str(it) for it in first.differences] == ["entry: expected `x`, found nothing"]
+    assert [str(it) for it in first.differences] == [
+        "entry: expected `x`, found nothing; there is no entry `x`"
+    ]
     assert second.status is PolicyTestStatus.PASSED
 
 
@@ -556,3 +574,20 @@ def test_a_decision_without_a_pool_is_a_test_too() -> None:
     )
     assert expectation_of(refused) == {"refused": "no_target", "warnings": []}
     assert "policy:" not in suite_of([refused])
+
+
+def test_a_broken_assertion_names_the_targets_that_it_does_not_allow() -> None:
+    text = """assert:
+  - {id: stays, never: target.name == "glm-5-turbo"}
+  - {id: fits, always: task.kind == "coding"}
+tests:
+  - {name: a fallback, request: {task: {kind: coding}}, expect: {entry: coder}}
+  - {name: a refusal, request: {call: {model: gpt}}, expect: {refused: outside_pool}}
+"""
+    fallback, refusal = results(text)
+    assert [str(it) for it in fallback.differences] == [
+        'assert stays: expected never: target.name == "glm-5-turbo", found `glm-5-turbo`'
+    ]
+    assert [str(it) for it in refusal.differences] == [
+        'assert fits: expected always: task.kind == "coding", found the refusal'
+    ]

@@ -10,12 +10,14 @@ import jsonschema
 import pytest
 
 from policy_router import Policy, loads
-from policy_router.analysis import Answer, analyze, compare, prove
+from policy_router.analysis import Answer, Coverage, analyze, compare, prove
 from policy_router.analysis.proof.analyzing import AnalysisItem
 from policy_router.analysis.proof.comparing import Comparison
 from policy_router.analysis.proof.report import of_analysis, of_comparison, of_proofs
 from policy_router.analysis.proof.solver import FALSE, TRUE, Formula, OutOfReachError, holds_in
+from policy_router.analysis.proof.suggesting import suggest
 from policy_router.analysis.proof.terms import Items, Number, Text
+from policy_router.analysis.proof.ways import CLASSES
 from policy_router.files.loader import schema
 
 NOW = "2026-01-31T09:00:00Z"
@@ -51,11 +53,11 @@ def asked(text: str, condition: str, word: str = "never") -> Any:
 def test_a_gate_is_made_once_and_constants_fold() -> None:
     formula = Formula()
     one, two = formula.new(), formula.new()
-    assert formula.all((one, two)) == formula.all((two, one))
-    assert formula.all((one, -one)) == FALSE
-    assert formula.any((one, TRUE)) == TRUE
-    assert formula.all(()) == TRUE
-    both = formula.all((one, two))
+    assert formula.all(one, two) == formula.all(two, one)
+    assert formula.all(one, -one) == FALSE
+    assert formula.any(one, TRUE) == TRUE
+    assert formula.all() == TRUE
+    both = formula.all(one, two)
     assert formula.holds([both]) is True
     assert holds_in(formula.model(), one)
     assert formula.holds([both, -one]) is False
@@ -72,7 +74,7 @@ def test_a_formula_that_grows_too_large_is_given_up(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("policy_router.analysis.proof.solver.MOST_CLAUSES", 3)
     formula = Formula()
     with pytest.raises(OutOfReachError, match="too large"):
-        formula.all([formula.new() for _ in range(9)])
+        formula.all(*[formula.new() for _ in range(9)])
 
 
 def test_a_text_is_one_word_and_its_questions_are_right_on_words() -> None:
@@ -449,6 +451,57 @@ precedence: [{use: config}]
 """
     assert ways(compared(old, old.replace("default: eu", "default: us"))) == {"newly-refused"}
     assert ways(compared(old.replace("[x, y]", "[x]"), old)) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "allow", "wanted"),
+    [
+        ("team", 'caller.team == ""', {"newly-refused"}),
+        ("team", 'caller.team != "x"', set()),
+        ("role", "size(caller.roles) == 0", {"newly-refused"}),
+        ("role", 'caller.roles.all(it, it == "x")', {"newly-refused"}),
+        ("role", '"x" in caller.roles', set()),
+    ],
+)
+def test_a_value_that_one_of_two_policies_drops_is_seen_by_the_other(
+    name: str, allow: str, wanted: set[str]
+) -> None:
+    old = f"""
+{name}s: {{values: [x], unknown: drop}}
+model: a
+pool: [{{model: a, allow: '{allow}'}}]
+precedence: [{{use: config}}]
+"""
+    found = compared(old, old.replace("[x]", "[x, y]"))
+    assert ways(found) == wanted
+    assert found.equivalent is (not wanted)
+
+
+def test_a_list_that_is_required_has_an_element() -> None:
+    text = "model: a\nprecedence: [{use: config}]\n"
+    assert asked(text, "size(caller.roles) == 0").answer is Answer.CAN
+    required = f"require: [caller.roles]\n{text}"
+    assert asked(required, "size(caller.roles) == 0").answer is Answer.NEVER
+
+
+def test_where_nothing_else_differs_it_is_not_known_whether_details_do() -> None:
+    found = compared(HOME, f"variables: {{unused: '1'}}{HOME}", strict=True)
+    assert {it.name for it in found.differences if it.answered.answer is Answer.NEVER} == {*CLASSES}
+    cause = found.found("details").answered.cause
+    assert cause is not None
+    assert cause.text == "rules, parameters and warnings are compared request by request"
+
+
+def test_a_formula_that_is_too_large_leaves_all_suggestions_undecided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = policy_of(TWO)
+    monkeypatch.setattr("policy_router.analysis.proof.solver.MOST_CLAUSES", 9)
+    found = suggest(policy, Coverage(policy).report(), now=NOW)
+    assert (found.tests, found.never) == ((), ())
+    assert {str(cause and cause.text) for _, cause in found.undecided} == {
+        "the formula grows too large"
+    }
 
 
 # Reports.

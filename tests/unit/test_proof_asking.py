@@ -12,7 +12,10 @@ import pytest
 from policy_router import Policy, loads
 from policy_router.analysis.outcomes import Outcome
 from policy_router.analysis.proof.asking import Answer, Answered, Asking, Question
+from policy_router.analysis.proof.names import text_name
+from policy_router.analysis.proof.refining import NOT_FOLLOWED, Refining
 from policy_router.analysis.proof.solver import Formula
+from policy_router.cel.simplify import literal
 from policy_router.decision.request import moment
 from policy_router.domain import PoolEntry
 
@@ -114,9 +117,7 @@ def test_what_is_refuted_by_evaluating_pieces_never_happens(condition: str) -> N
     assert ask(condition).answer is Answer.NEVER
 
 
-LISTS = (
-    "lists, the order of candidates, or numbers that depend on one another are not followed so far"
-)
+LISTS = NOT_FOLLOWED.text
 UNDECIDED = (
     (
         "(has(facts.risk) ? facts.risk : 1) * task.index == 7",
@@ -204,9 +205,8 @@ def test_of_two_parameters_the_one_that_does_not_matter_is_left_out() -> None:
 
 def test_nothing_is_learnt_of_a_request_that_does_not_fit() -> None:
     asking, _ = asking_of(policy_of("task.index * parent.depth == 6"))
-    cause = asking._refine([0], {"task": {"index": "six"}}, NOW)  # noqa: SLF001
-    assert cause is not None
-    assert cause.text.startswith("lists, ")
+    refining = Refining(asking.names, asking.walks)
+    assert refining.learn([0], {"task": {"index": "six"}}, NOW) is NOT_FOLLOWED
 
 
 def test_a_question_that_is_given_up_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,8 +243,8 @@ def test_a_wish_that_a_target_does_not_grant_is_found(name: str, parameter: str)
     )
     asking = Asking([policy], now=NOW)
     ended = asking.walks[0].rules[0]
-    ((code, literal),) = [it for it in ended.refused.items() if "parameter" in it[0]]
-    question = Question("it", literal, lambda outcomes: outcomes[0].code == code)
+    ((code, refused),) = [it for it in ended.refused.items() if "parameter" in it[0]]
+    question = Question("it", refused, lambda outcomes: outcomes[0].code == code)
     answered = asking.ask(question, small=False)
     assert answered.example is not None
     task = answered.example.request["task"]
@@ -255,15 +255,15 @@ def selected(text: Plain) -> dict[str, Answer]:
     """Ask of each entry whether the first rule selects it."""
     asking = Asking([loads(json.dumps({**BASE, **text}))], now=NOW)
     found = {}
-    for place, literal in asking.walks[0].rules[0].selected.items():
+    for place, chosen in asking.walks[0].rules[0].selected.items():
         entry = place.entry
         assert entry is not None
 
         def confirm(outcomes: Sequence[Outcome], entry: PoolEntry = entry) -> bool:
-            chosen = outcomes[0].ending.selected
-            return chosen is not None and chosen.entry is entry
+            found = outcomes[0].ending.selected
+            return found is not None and found.entry is entry
 
-        question = Question(entry.name, literal, confirm)
+        question = Question(entry.name, chosen, confirm)
         found[entry.name] = asking.ask(question).answer
     return found
 
@@ -304,3 +304,36 @@ def test_a_fact_that_one_of_two_policies_has_is_its_default(condition: str, fact
     true, _ = asking.walks[0].conditions.condition(when)
     question = Question("it", -true, lambda it: it[0].evaluation.evaluate(when) is False)
     assert asking.ask(question).answer is Answer.NEVER
+
+
+def test_an_entry_with_several_numbers_is_put_in_order_by_each_of_them() -> None:
+    order = 'target.name == "a" ? facts.share * facts.share : (task.kind == "k" ? 1.0 : 2.0)'
+    pool = [{"name": it, "model": it, "pick": "true"} for it in ("a", "b")]
+    rule = {"use": "pool", "order_by": order}
+    policy = loads(json.dumps({**BASE, "pool": pool, "precedence": [rule]}))
+    asking = Asking([policy], now=NOW)
+    walk = asking.walks[0]
+    for kind in ("k", "x"):
+        outcome = Outcome(policy, {"task": {"kind": kind}, "facts": {"share": 9.0}}, NOW)
+        assert outcome.runs[0].name == "b"
+        (chosen,) = [it for _, place, it in walk.ends() if place.model == literal("b")]
+        is_kind = walk.conditions.is_text(text_name("task.kind"), kind)
+        assert asking.formula.holds((chosen, is_kind)) is True
+
+
+@pytest.mark.stress
+def test_of_two_policies_one_may_use_the_budget_of_a_decision_up() -> None:
+    loops = [f'task.labels.exists(x, x == target.name + "{it}")' for it in range(10)]
+    forbid = [{"when": it} for it in (*loops, '!task.labels.exists(x, x == target.name + "!")')]
+    entries = [{"name": f"e{it}", "model": f"e{it}", "pick": "true"} for it in range(100)]
+    last = {"name": "last", "model": "last", "pick": "true"}
+    rules = {"forbid": forbid, "precedence": [{"use": "pool"}]}
+    old, new = (
+        loads(json.dumps({**BASE, **rules, "pool": it})) for it in ([last], [*entries, last])
+    )
+    request = {"task": {"labels": [*map(str, range(999)), "last!"]}}
+    assert [bool(Outcome(it, request, NOW).runs) for it in (old, new)] == [True, False]
+    asking = Asking([old, new], now=NOW)
+    one, two = asking.walks
+    one, two = asking.walks
+    assert asking.formula.holds((*one.rules[0].selected.values(), two.nothing)) is True

@@ -69,9 +69,10 @@ def wrong(condition: str, requests: Sequence[Plain] = REQUESTS) -> list[str]:
     true, false = walk.conditions.condition(when)
     found = []
     for request in requests:
-        evaluation = Outcome(policy, request, NOW).evaluation
+        outcome = Outcome(policy, request, NOW)
+        evaluation = outcome.evaluation
         truth = evaluation.truth(when)
-        pins = [*pinned(asking, evaluation), *pinned_pieces(walk, evaluation)]
+        pins = [*pinned(asking, outcome), *pinned_pieces(walk, evaluation)]
         cases = {Truth.TRUE: [true], Truth.FALSE: [false], Truth.ERROR: [-true, -false]}
         if asking.formula.holds([*pins, *cases[truth]]) is not True:
             found.append(f"{truth} is no model for {request}")

@@ -79,16 +79,16 @@ def test_the_version_is_one() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+|\.dev\d+)?", VERSION)
 
 
-@pytest.mark.parametrize("name", policy_router.__all__)
-def test_every_public_name_has_a_docstring(name: str) -> None:
-    assert inspect.getdoc(getattr(policy_router, name))
-
-
-@pytest.mark.parametrize("name", policy_router.__all__)
-def test_every_public_method_has_a_docstring(name: str) -> None:
-    for method, value in inspect.getmembers(getattr(policy_router, name), inspect.isfunction):
-        if not method.startswith("_"):
-            assert inspect.getdoc(value), method
+def test_every_public_name_and_method_has_a_docstring() -> None:
+    values = {name: getattr(policy_router, name) for name in policy_router.__all__}
+    methods = {
+        f"{name}.{method}": value
+        for name in policy_router.__all__
+        for method, value in inspect.getmembers(values[name], inspect.isfunction)
+        if not method.startswith("_")
+    }
+    assert methods
+    assert [name for name, value in (values | methods).items() if not inspect.getdoc(value)] == []
 
 
 @pytest.mark.parametrize("name", ["decide", "permitted", "explain", "load", "loads", "check"])

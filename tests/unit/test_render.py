@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 import pytest
 
 from policy_router.cel.ast import (
@@ -21,7 +18,7 @@ from policy_router.cel.ast import (
 )
 from policy_router.cel.checker import check
 from policy_router.cel.vocabulary import Name, Vocabulary
-from tests.support.render import Spelling, render
+from tests.support.render import Spelling, bare, render
 
 VOCABULARY = Vocabulary.of(
     [
@@ -41,17 +38,6 @@ def tree_of(text: str) -> Node:
     checked, problems = check(text, VOCABULARY)
     assert checked.node is not None, problems
     return checked.node
-
-
-def bare(value: Any) -> Any:
-    """Return a tree without offsets, with the types of its literals' values."""
-    if isinstance(value, tuple):
-        return tuple(map(bare, value))
-    if not isinstance(value, Node):
-        return type(value), repr(value)
-    fields = [field.name for field in dataclasses.fields(value)]
-    parts = {name: bare(getattr(value, name)) for name in fields if name not in {"start", "end"}}
-    return type(value), parts
 
 
 CANONICAL = [

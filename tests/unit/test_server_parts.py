@@ -165,7 +165,10 @@ def test_an_index_follows_its_log_and_forgets_what_is_gone(tmp_path: Path) -> No
     log, index = tmp_path / "log", Index(str(tmp_path / "log"), str(tmp_path / "index"))
     first = written(log, "ada", "bob")
     follower = Follower(str(log), str(tmp_path / "index"))
+    unread, total = index.unread()
+    assert unread == total > 0
     assert follower.catch_up() == 2
+    assert index.unread() == (0, total)
     assert follower.catch_up() == 0
     assert found(index) == first[::-1]
     assert found(index, caller="ada") == first[:1]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 from policy_router.analysis.outcomes import Outcome
 from policy_router.analysis.proof.asking import (
@@ -17,8 +17,9 @@ from policy_router.analysis.proof.asking import (
     Progress,
     Question,
 )
-from policy_router.analysis.proof.sampling import Samples
-from policy_router.analysis.proof.walk import Place, Walk
+from policy_router.analysis.proof.places import Place
+from policy_router.analysis.proof.solver import FALSE
+from policy_router.analysis.proof.walk import Walk
 from policy_router.cel.condition import Condition
 from policy_router.cel.evaluate import FAILURE, Program, Truth
 from policy_router.decision.evaluation import Evaluation
@@ -26,9 +27,6 @@ from policy_router.decision.prepared import Candidate
 from policy_router.decision.request import moment
 from policy_router.diagnostics.model import Span
 from policy_router.domain import ForbidRule, Level, Note, Policy
-
-_SAMPLES: Final = 300
-_MOST_EXAMPLES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ def analyze(
     now = moment(now)
     analyst = _Analyst(policy, now, seconds)
     questions = [*analyst.questions()]
-    analyst.sample()
+    analyst.asking.sample(lambda outcomes: analyst.events.of(outcomes[0]))
     items = []
     for number, (item, question) in enumerate(questions, start=1):
         items.append(analyst.answer(item, question))
@@ -130,16 +128,6 @@ class _Analyst:
         self.events = Events(policy)
         self.idle: set[str] = set()
         self.own = {source.name for source in policy.sources}
-
-    def sample(self) -> None:
-        """Decide requests from the policy's own words, and note what comes about."""
-        samples = Samples(self.asking.names, self.asking.now)
-        for request, now in (*samples.single(), *samples.mixed(_SAMPLES)):
-            outcomes = self.asking.outcomes(request, now)
-            for key in self.events.of(outcomes[0]) if outcomes else ():
-                examples = self.asking.known.setdefault(key, [])
-                if len(examples) < _MOST_EXAMPLES:
-                    examples.append((request, now))
 
     def answer(self, item: Item, question: Question) -> AnalysisItem:
         answered = self.asking.ask(question)
@@ -161,7 +149,7 @@ class _Analyst:
                 if place.entry is not None and place.entry.position == position
             ]
             key = ("by", ended.rule.id, position)
-            question = self._about(key, self.asking.formula.any(found))
+            question = self._about(key, self.asking.formula.any(*found))
             if found and self.asking.ask(question, small=False).answer is Answer.CAN:
                 yield ended.rule.id
 
@@ -181,68 +169,61 @@ class _Analyst:
     def _about_rules(self) -> Iterator[tuple[Item, Question]]:
         for ended in self.walk.rules:
             rule = ended.rule
-            literal = self.asking.formula.any(ended.selected.values())
+            literal = self.asking.formula.any(*ended.selected.values())
             is_own = rule.span is not None and rule.span.source.name in self.own
             part = f"precedence rule `{rule.id}`"
             item = Item("rule", part, f"{part} selects a target", rule.span, blamed=is_own)
             yield item, self._about(("rule", rule.id), literal)
 
     def _about_entries(self) -> Iterator[tuple[Item, Question]]:
-        found: dict[int, list[int]] = {}
-        for _, place, literal in self.walk.ends():
-            if place.entry is not None:
-                found.setdefault(place.entry.position, []).append(literal)
+        found = self._by_entry((place, literal) for _, place, literal in self.walk.ends())
         for entry in self.policy.pool or ():
-            literal = self.asking.formula.any(found.get(entry.position, ()))
             part = f"entry `{entry.name}`"
             item = Item("entry", part, f"{part} is selected", entry.span)
-            yield item, self._about(("entry", entry.position), literal)
+            yield item, self._about(("entry", entry.position), found.get(entry.position, FALSE))
         yield from self._about_picks()
 
     def _about_picks(self) -> Iterator[tuple[Item, Question]]:
-        found: dict[int, list[int]] = {}
+        won: list[tuple[Place, int]] = []
         for ended in self.walk.rules:
             if ended.rule.use is Level.POOL and not ended.rule.entry:
                 planned = ended.planned if ended.rule.falls_to_candidates else {}
-                for place, literal in (*ended.selected.items(), *planned.items()):
-                    if place.entry is not None:
-                        found.setdefault(place.entry.position, []).append(literal)
+                won += [*ended.selected.items(), *planned.items()]
+        found = self._by_entry(won)
         for entry in self.policy.pool or ():
             if entry.pick is not None:
-                literal = self.asking.formula.any(found.get(entry.position, ()))
                 part = f"`pick` of entry `{entry.name}`"
                 item = Item("pick", part, f"{part} wins", entry.pick.span)
-                yield item, self._about(("pick", entry.position), literal)
+                yield item, self._about(("pick", entry.position), found.get(entry.position, FALSE))
+
+    def _by_entry(self, places: Iterable[tuple[Place, int]]) -> dict[int, int]:
+        """Return for each entry whether one of its places holds."""
+        pairs = ((place.entry.position, it) for place, it in places if place.entry is not None)
+        return self.asking.formula.joined(pairs)
 
     def _about_forbids(self) -> Iterator[tuple[Item, Question]]:
-        formula = self.asking.formula
-        places = self._running()
+        formula, guards, places = self.asking.formula, self.walk.guards, self._running()
         for rule in self.policy.forbid:
             if not rule.enforce:
                 continue
-            hits: dict[int, list[int]] = {}
-            for place, literal in places:
-                free = self.walk.forbidden(rule, place)[1]
-                hits.setdefault(free, []).append(literal)
-            literal = formula.any(
-                [formula.all((-free, formula.any(runs))) for free, runs in hits.items()]
-            )
-            switches = {**self.walk.switches}
+            runs = formula.joined((guards.forbidden(rule, it)[1], where) for it, where in places)
+            literal = formula.either((-free, where) for free, where in runs.items())
+            switches = {**guards.switches}
             off = switches.pop(rule.id)
             part = f"forbid rule `{rule.id}`"
             item = Item("forbid", part, f"{part} makes a difference", rule.span)
-            confirm = self._without(rule)
             assumed = (*switches.values(), -off)
-            yield item, Question(("forbid", rule.id), literal, confirm, assumed)
+            yield item, Question(("forbid", rule.id), literal, self._without(rule), assumed)
 
     def _running(self) -> list[tuple[Place, int]]:
         """Return the targets that conditions tell apart, each with whether a task runs on it."""
-        found: dict[object, tuple[Place, list[int]]] = {}
+        alike: dict[object, Place] = {}
+        runs = []
         for _, place, literal in self.walk.runs():
-            level = place.level if self.walk.level_matters else None
+            level = place.level if self.walk.guards.level_matters else None
             key = place if place.entry is None else (place.entry.position, level)
-            found.setdefault(key, (place, []))[1].append(literal)
-        return [(place, self.asking.formula.any(it)) for place, it in found.values()]
+            runs.append((alike.setdefault(key, place), literal))
+        return [*self.asking.formula.joined(runs).items()]
 
     def _without(self, rule: ForbidRule) -> Confirm:
         """Confirm that a decision would have another target, or fallback, without a forbid rule."""
@@ -262,9 +243,8 @@ class _Analyst:
         item = Item("no_target", "the precedence", "no rule selects a target", blamed=False)
         yield item, self._about(("no_target",), self.walk.nothing)
         if self.policy.pool is not None:
-            literal = self.asking.formula.any(
-                [literal for _, place, literal in self.walk.ends() if place.entry is None]
-            )
+            found = [it for _, place, it in self.walk.ends() if place.entry is None]
+            literal = self.asking.formula.any(*found)
             text = "a model outside the pool runs"
             item = Item("outside", "the pool", text, blamed=False, notable=True)
             yield item, self._about(("outside",), literal)
@@ -283,7 +263,7 @@ class _Analyst:
                 part = f"`when` of rule `{ended.rule.id}`"
                 yield from self._failing(part, ended.rule.when, [None])
         for entry in self.policy.pool or ():
-            places = [self.walk.place(entry, level) for level in self._levels()]
+            places = [self.walk.places.of(entry, level) for level in self._levels()]
             for word, condition in (("allow", entry.allow), ("pick", entry.pick)):
                 if condition is not None:
                     part = f"`{word}` of entry `{entry.name}`"
@@ -302,10 +282,9 @@ class _Analyst:
             return
         found = {}
         for place in places:
-            true, false = self.walk.about(condition, place.known if place else {})
+            true, false = self.walk.conditions.about(condition, place.known if place else {})
             found[true, false] = place
-        formula = self.asking.formula
-        literal = formula.any([formula.all((-true, -false)) for true, false in found])
+        literal = self.asking.formula.either((-true, -false) for true, false in found)
         item = Item(
             "fails", part, f"{part} cannot be evaluated", condition.span, blamed=False, notable=True
         )

@@ -15,21 +15,16 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from policy_router.analysis.outcomes import Outcome
-from policy_router.analysis.proof.conditions import Opaque
-from policy_router.analysis.proof.names import ELEMENT, NOW, Names, Plain
+from policy_router.analysis.proof.names import Names, Plain
+from policy_router.analysis.proof.refining import NOT_FOLLOWED, Cause, Refining
 from policy_router.analysis.proof.sampling import Samples
-from policy_router.analysis.proof.solver import FALSE, TRUE, Formula, OutOfReachError, holds_in
-from policy_router.analysis.proof.terms import Items, Number, Text
+from policy_router.analysis.proof.solver import Formula, OutOfReachError
 from policy_router.analysis.proof.walk import Walk
 from policy_router.analysis.proof.wishes import Wish
 from policy_router.analysis.proof.witness import Witness
-from policy_router.cel.ast import Attribute, Present, walk
-from policy_router.cel.evaluate import Program
-from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import decide
 from policy_router.decision.record import DecisionRecord
-from policy_router.decision.request import checked, spelt, values_of
-from policy_router.diagnostics.model import Span
+from policy_router.decision.request import spelt
 from policy_router.domain import Level, Policy
 from policy_router.errors import RequestError
 
@@ -38,6 +33,8 @@ Progress: TypeAlias = Callable[[int, int], object]
 
 _ROUNDS: Final = 24
 _NEAR: Final = 25
+_SAMPLES: Final = 300
+_MOST_EXAMPLES: Final = 3
 
 
 class Answer(StrEnum):
@@ -53,6 +50,8 @@ class Answer(StrEnum):
 
 Confirm: TypeAlias = Callable[[Sequence[Outcome]], bool]
 """Tells whether what each policy decides of a request is what is asked about."""
+Happening: TypeAlias = Callable[[Sequence[Outcome]], Iterable[Hashable]]
+"""Tells the keys of the questions to which what each policy decides of a request is an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +67,6 @@ class Example:
     request: Plain
     now: str
     records: tuple[DecisionRecord, ...] = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """Why a question is undecided.
-
-    Attributes:
-        text: the expression that was not understood, or the reason in words.
-        span: where it is written.
-    """
-
-    text: str
-    span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +149,7 @@ class Asking:
         self._samples: Samples | None = None
         self._settled: dict[tuple[int, tuple[int, ...]], Answered] = {}
         self.known: dict[Hashable, list[tuple[Plain, Moment]]] = {}
+        self._refining = Refining(self.names, self.walks)
         for each in self.walks:
             for condition in each.policy.assumptions:
                 self.formula.add(each.conditions.condition(condition)[0])
@@ -170,7 +157,27 @@ class Asking:
     @property
     def switches(self) -> tuple[int, ...]:
         """What has to be assumed for all forbid rules to be there."""
-        return tuple(it for each in self.walks for it in each.switches.values())
+        return tuple(it for each in self.walks for it in each.guards.switches.values())
+
+    def sample(self, happening: Happening) -> None:
+        """Decide requests from the policies' own words, and keep them for what they bring about.
+
+        Args:
+            happening: tells what a request brings about, as the keys of questions.
+        """
+        samples = Samples(self.names, self.now)
+        for request, now in (*samples.single(), *samples.mixed(_SAMPLES)):
+            outcomes = self.outcomes(request, now)
+            for key in happening(outcomes) if outcomes else ():
+                examples = self.known.setdefault(key, [])
+                if len(examples) < _MOST_EXAMPLES:
+                    examples.append((request, now))
+
+    def confirmed(self, questions: Sequence[Question]) -> Happening:
+        """Return what tells which of some questions a request is the first to answer."""
+        return lambda outcomes: [
+            it.key for it in questions if it.key not in self.known and it.confirm(outcomes)
+        ]
 
     def ask(self, question: Question, *, small: bool = True) -> Answered:
         """Answer a question.
@@ -212,8 +219,8 @@ class Asking:
             near = self._near(question, request, now)
             if near is not None:
                 return self._can(question, *near, small=small)
-            cause = self._refine(model, request, now) or Cause(_UNKNOWN)
-            if cause.text == _UNKNOWN:
+            cause = self._refining.learn(model, request, now)
+            if cause is NOT_FOLLOWED:
                 break
         return Answered(question.key, Answer.UNDECIDED, cause=cause)
 
@@ -261,117 +268,6 @@ class Asking:
                     request, is_smaller = other, True
                     break
         return request, now
-
-    # Refinement.
-
-    def _refine(self, model: list[int], request: Plain, now: Moment) -> Cause | None:
-        """Learn what open pieces come to for a request; return one that was taken otherwise."""
-        cause = None
-        for each in self.walks:
-            try:
-                values = values_of(each.policy, checked(each.policy, request))
-            except RequestError:
-                return Cause(_UNKNOWN)
-            evaluation = Evaluation(each.policy, values, now)
-            for opaque in [*each.conditions.opaque]:
-                if self._learn(model, opaque, evaluation):
-                    cause = cause or _cause_of(opaque)
-            for path, term in [*self.names.terms.items()]:
-                if self._learn_of_term(model, path, term, evaluation):
-                    cause = cause or Cause(f"what is asked of `{path}` is not understood")
-        return cause
-
-    def _learn(self, model: list[int], opaque: Opaque, evaluation: Evaluation) -> bool:
-        """Learn what an open piece comes to for a request; tell whether that was not known."""
-        paths = _paths(opaque, evaluation.policy)
-        if paths is None:
-            return False
-        outcome = Program(opaque.node).evaluate(evaluation.frame)
-        wanted = [(it, is_so(outcome)) for it, is_so in opaque.answers]
-        if all(holds_in(model, literal) is is_so for literal, is_so in wanted):
-            return False
-        points = [self._is_at(path, evaluation) for path in paths]
-        if FALSE in points:
-            return False
-        here = self.formula.all(points)
-        for literal, is_so in wanted:
-            self.formula.imply(here, literal if is_so else -literal)
-        return True
-
-    def _learn_of_term(
-        self, model: list[int], path: str, term: Any, evaluation: Evaluation
-    ) -> bool:
-        if path.startswith(ELEMENT) or isinstance(term, int):
-            return False
-        value = self._value(path, evaluation)
-        if value is None:
-            return False
-        wrong = [
-            it
-            for it in term.questions.values()
-            if it.test(value) is not holds_in(model, it.literal)
-        ]
-        if not wrong or isinstance(term, Items):
-            return False
-        if isinstance(term, Text):
-            term.equals(value)
-            return True
-        here = term.compared("==", value)
-        for it in term.questions.values():
-            self.formula.imply(here, it.literal if it.test(value) else -it.literal)
-        return True
-
-    def _value(self, path: str, evaluation: Evaluation) -> Any:
-        if path == NOW:
-            return self.names.ticks(evaluation.now)
-        section, _, key = path.partition(".")
-        return evaluation.values[section].get(key)
-
-    def _is_at(self, path: str, evaluation: Evaluation) -> int:
-        """Return whether a name has the value that it has in a request."""
-        value, all_ = self._value(path, evaluation), self.formula.all
-        seen = self.names.seen(evaluation.policy, path)
-        if value is None:
-            return all_([-it.where for it in seen])
-        return self.formula.any([all_((it.where, _equal(it.value, value))) for it in seen])
-
-
-def _equal(term: Any, value: Any) -> int:
-    """Return whether a term has a value; for lists, that is not known."""
-    if isinstance(term, Text):
-        return term.equals(value)
-    if isinstance(term, Number):
-        return term.compared("==", value)
-    if isinstance(term, Items):
-        return FALSE
-    if isinstance(term, int) and not isinstance(term, bool):
-        return term if value else -term
-    return TRUE if term == value else FALSE
-
-
-_UNKNOWN: Final = (
-    "lists, the order of candidates, or numbers that depend on one another are not followed so far"
-)
-
-
-def _cause_of(opaque: Opaque) -> Cause:
-    condition = opaque.condition
-    text = condition.text_of(opaque.node) or condition.text
-    return Cause(" ".join(text.split()), condition.span)
-
-
-def _paths(opaque: Opaque, policy: Policy) -> list[str] | None:
-    """Return the names of a request that an open piece depends on; None where that is not known."""
-    found: dict[str, None] = {}
-    variables = {f"variables.{it.name}": it.condition for it in policy.variables}
-    for part in walk(opaque.node):
-        if not isinstance(part, Attribute | Present):
-            continue
-        if part.path.startswith((ELEMENT, "target.")):
-            return None
-        reads = variables[part.path].reads if part.path in variables else {part.path}
-        found.update((path, None) for path in sorted(reads) if not path.startswith("variables."))
-    return [*found]
 
 
 def _smaller(request: Plain) -> Iterator[Plain]:

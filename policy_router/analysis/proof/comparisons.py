@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from policy_router.analysis.proof.solver import FALSE, TRUE
 from policy_router.analysis.proof.terms import Number, Text
-from policy_router.analysis.proof.trees import (
-    MOST_CASES,
-    SIGNS,
-    Truths,
-)
-from policy_router.cel.ast import (
-    BOOL,
-    Apply,
-)
+from policy_router.analysis.proof.trees import MOST_CASES, Truths
+from policy_router.cel.ast import BOOL, Apply
+from policy_router.cel.simplify import EXACT
 
 if TYPE_CHECKING:
     from policy_router.analysis.proof.conditions import Conditions
 
 _MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
-_TEXT_TESTS: Final[Mapping[str, Callable[[str, str], bool]]] = {
-    "startsWith": str.startswith,
-    "endsWith": str.endswith,
-    "contains": str.__contains__,
-}
 
 
 class Comparisons:
@@ -55,8 +43,7 @@ class Comparisons:
 
     def _equal_truths(self, node: Apply) -> Truths:
         one, two = (self._all.truth(it) for it in node.arguments)
-        equal = self._formula.any((self._all.both(one[0], two[0]), self._all.both(one[1], two[1])))
-        other = self._formula.any((self._all.both(one[0], two[1]), self._all.both(one[1], two[0])))
+        equal, other = (self._formula.either(zip(one, it, strict=True)) for it in (two, two[::-1]))
         return (equal, other) if node.function == "==" else (other, equal)
 
     def of(self, sign: str, one: Any, two: Any) -> int:
@@ -69,7 +56,7 @@ class Comparisons:
             )
         if isinstance(two, Text | Number):
             return self.of(_MIRRORED[sign], two, one)
-        return TRUE if SIGNS[sign](one, two) else FALSE
+        return TRUE if EXACT[sign](one, two) else FALSE
 
     def _of_text(self, sign: str, text: Text, word: str) -> int:
         if sign in {"==", "!="}:
@@ -77,7 +64,7 @@ class Comparisons:
         below = text.asks(("below", word), lambda value: bool(value < word))
         if sign in {"<", ">="}:
             return below if sign == "<" else -below
-        most = self._formula.any((below, text.equals(word)))
+        most = self._formula.any(below, text.equals(word))
         return most if sign == "<=" else -most
 
     def _of_terms(self, sign: str, one: Text | Number, two: Text | Number) -> int:
@@ -91,14 +78,14 @@ class Comparisons:
         less = self._is_less(one, two)
         return {
             "<": less,
-            "<=": self._formula.any((less, same)),
-            ">": self._all.both(-less, -same),
+            "<=": self._formula.any(less, same),
+            ">": self._formula.all(-less, -same),
             ">=": -less,
         }[sign]
 
     def _is_less(self, one: Text, two: Text) -> int:
         if (id(two), id(one)) in self._orders:
-            return self._all.both(-self._orders[id(two), id(one)], -one.is_same(two))
+            return self._formula.all(-self._orders[id(two), id(one)], -one.is_same(two))
         self._all.is_exact = False
         if (id(one), id(two)) not in self._orders:
             less = self._orders[id(one), id(two)] = self._formula.new()
@@ -111,14 +98,14 @@ class Comparisons:
         texts, parts = (self._all.values(it) for it in node.arguments)
         if texts is None or parts is None or any(isinstance(it, Text) for _, it in parts):
             return self._all.left_open(node)
-        test = _TEXT_TESTS[node.function]
         return self._all.over(
-            (where, also, self._tested(node.function, test, text, part))
+            (where, also, self._tested(node.function, text, part))
             for where, text in texts
             for also, part in parts
         )
 
-    def _tested(self, name: str, test: Callable[[str, str], bool], text: Any, part: str) -> int:
+    def _tested(self, name: str, text: Any, part: str) -> int:
+        test = EXACT[name]
         if not isinstance(text, Text):
             return TRUE if test(text, part) else FALSE
         if not part:

@@ -7,11 +7,12 @@ evaluator (see ``witness``). Nothing here decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from policy_router.analysis.proof.comparisons import Comparisons
+from policy_router.analysis.proof.failing import Failing
 from policy_router.analysis.proof.lists import ListCases, Lists
 from policy_router.analysis.proof.loops import Loops
 from policy_router.analysis.proof.names import ELEMENT, Names, Seen
@@ -23,13 +24,10 @@ from policy_router.analysis.proof.trees import (
     Values,
     bool_of,
     constant_of,
-    is_safe,
-    may_exceed_decision,
     size_of,
     written,
 )
 from policy_router.analysis.proof.values import ValuesOf
-from policy_router.analysis.proof.visits import Visits
 from policy_router.cel.ast import (
     BOOL,
     TIMESTAMP,
@@ -41,17 +39,13 @@ from policy_router.cel.ast import (
     Loop,
     Node,
     Present,
-    has_macros,
     walk,
 )
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import (
-    MAX_ELEMENTS,
-    Program,
-    frame_of,
-)
+from policy_router.cel.evaluate import Program, frame_of
+from policy_router.cel.simplify import Known, literal, simplified
 from policy_router.cel.timestamps import Timestamp
-from policy_router.cel.vocabulary import MAX_ITEMS
+from policy_router.cel.vocabulary import OUTCOME_NAMES
 from policy_router.domain import Policy
 
 Answers: TypeAlias = list[tuple[int, Callable[[Any], bool]]]
@@ -72,10 +66,15 @@ class Opaque:
     answers: Answers
 
 
+_OUTCOME: Final = frozenset(name.path for name in OUTCOME_NAMES)
+
+
 class Conditions:
     """Makes formulas of the conditions of one policy.
 
     Attributes:
+        failing: tells what can fail: ``may_fail`` and ``may_run_out`` are its own.
+        variables: the variables of the policy, by the paths of their names.
         opaque: the pieces that are not understood.
         is_exact: whether nothing else is left open.
     """
@@ -85,15 +84,13 @@ class Conditions:
         self.formula, self.names, self.policy = formula, names, policy
         self.opaque: list[Opaque] = []
         self.is_exact = True
-        self.variables = {it.name: it.condition for it in policy.variables}
+        self.failing = Failing(names, policy)
+        self.variables = self.failing.variables
+        self.may_fail, self.may_run_out = self.failing.may_fail, self.failing.may_run_out
         self._truths: dict[Node, Truths] = {}
-        self._may_fail: dict[tuple[Node, bool], bool] = {}
-        longest = max(
-            (len(it.default) for it in policy.facts.values() if isinstance(it.default, tuple)),
-            default=0,
-        )
-        self.visits = Visits(self.variables, max(MAX_ITEMS, longest))
-        self._is_scarce = may_exceed_decision(policy)
+        self._simplified: dict[object, Truths] = {}
+        self._paths: dict[int, tuple[str, ...]] = {}
+        self._marks: dict[Node | None, int] = {}
         self._about: Condition | None = None
         self._comparisons, self._lists = Comparisons(self), Lists(self)
         self._loops, self._worth = Loops(self), ValuesOf(self)
@@ -114,6 +111,47 @@ class Conditions:
         self._about = outer
         return found
 
+    def about(
+        self, condition: Condition, known: Known, marks: Mapping[str, int] | None = None
+    ) -> Truths:
+        """Return what a condition comes to where some names stand for others.
+
+        Args:
+            condition: the condition.
+            known: what the names of a target or of an outcome stand for.
+            marks: the same as numbers, which are quicker to look up.
+        """
+        paths = self._paths.get(id(condition))
+        if paths is None:
+            read = (it for it in condition.reads if it in _OUTCOME or it.startswith("target."))
+            paths = self._paths[id(condition)] = tuple(sorted(read))
+        if marks is None:
+            marks = {path: self.mark(known.get(path)) for path in paths}
+        key = id(condition), tuple([marks.get(path) for path in paths])
+        found = self._simplified.get(key)
+        if found is None:
+            standing = {path: known[path] for path in paths if path in known}
+            found = self.tree(simplified(condition.tree, standing), condition)
+            self._simplified[key] = found
+        return found
+
+    def mark(self, node: Node | None) -> int:
+        """Return a number for what a name stands for: equal ones have the same."""
+        return self._marks.setdefault(node, len(self._marks))
+
+    def is_text(self, node: Node, word: str) -> int:
+        """Return whether a constant, or a name of the request, is a word."""
+        return self.same(node, literal(word))
+
+    def same(self, one: Node, other: Node) -> int:
+        """Return whether two constants, or names of the request, are equal."""
+        left, right = self.values(one), self.values(other)
+        return self.formula.either(
+            (where, also, self.comparison("==", value, it))
+            for where, value in left or ()
+            for also, it in right or ()
+        )
+
     def _within_budget(self, tree: Node, truths: Truths) -> Truths:
         """Let a condition fail as a whole where its loops can use its budget up."""
         if not self.may_run_out(tree):
@@ -122,13 +160,7 @@ class Conditions:
         within = self._truths.setdefault(
             Apply(BOOL, 0, 0, "#budget", (tree,)), (self.formula.new(), FALSE)
         )[0]
-        return self.formula.all((within, truths[0])), self.formula.all((within, truths[1]))
-
-    def may_run_out(self, tree: Node) -> bool:
-        """Tell whether the loops of an expression can use its budget up."""
-        if not has_macros(tree):
-            return False
-        return self._is_scarce or self.visits.of(tree) >= MAX_ELEMENTS
+        return self.formula.all(within, truths[0]), self.formula.all(within, truths[1])
 
     # Truths.
 
@@ -156,24 +188,14 @@ class Conditions:
         return self._applied(node)
 
     def _name(self, node: Attribute) -> Truths:
-        if node.path.startswith("variables."):
-            return self._variable(node.path)
+        if node.path in self.variables:
+            return self.condition(self.variables[node.path])
         seen = self.names.seen(self.policy, node.path)
-        true = self.formula.any([self.both(it.where, bool_of(it)) for it in seen])
-        false = self.formula.any([self.both(it.where, -bool_of(it)) for it in seen])
-        return true, false
-
-    def _variable(self, path: str) -> Truths:
-        condition = self.variables[path.removeprefix("variables.")]
-        return self.tree(condition.tree, condition)
+        return self.over((it.where, TRUE, bool_of(it)) for it in seen)
 
     def _present(self, path: str) -> Truths:
-        given = self.formula.any([it.where for it in self.names.seen(self.policy, path)])
+        given = self.formula.any(*[it.where for it in self.names.seen(self.policy, path)])
         return given, -given
-
-    def both(self, *literals: int) -> int:
-        """Return whether all of some literals hold."""
-        return self.formula.all(literals)
 
     def _applied(self, node: Apply) -> Truths:
         match node.function:
@@ -198,15 +220,13 @@ class Conditions:
         return self.left_open(node)
 
     def _joined(self, parts: Sequence[Truths]) -> Truths:
-        true = self.formula.all([it[0] for it in parts])
-        return true, self.formula.any([it[1] for it in parts])
+        true = self.formula.all(*[it[0] for it in parts])
+        return true, self.formula.any(*[it[1] for it in parts])
 
     def _choice(self, test: Truths, positive: Truths, negative: Truths) -> Truths:
         true, false = (
-            self.formula.any(
-                (self.both(test[0], positive[side]), self.both(test[1], negative[side]))
-            )
-            for side in (0, 1)
+            self.formula.either(zip(test, sides, strict=True))
+            for sides in zip(positive, negative, strict=True)
         )
         return true, false
 
@@ -214,9 +234,9 @@ class Conditions:
         """Join cases: where two things hold, a third one tells whether it is true."""
         true, false = [], []
         for where, also, found in cases:
-            true.append(self.both(where, also, found))
-            false.append(self.both(where, also, -found))
-        return self.formula.any(true), self.formula.any(false)
+            true.append(self.formula.all(where, also, found))
+            false.append(self.formula.all(where, also, -found))
+        return self.formula.any(*true), self.formula.any(*false)
 
     def comparison(self, sign: str, one: Any, two: Any) -> int:
         """Return whether a comparison of two values, known or not, is true."""
@@ -297,37 +317,6 @@ class Conditions:
             return evaluate(frame_of({root: {rest: Timestamp(value) if is_time else value}}))
 
         return term, run
-
-    def may_fail(self, node: Node, *, guarded: bool = False) -> bool:
-        """Tell whether an expression can have no value, for all that is known.
-
-        Args:
-            node: the expression.
-            guarded: whether it is asked of no absent name, as the checks of a policy make sure.
-        """
-        found = self._may_fail.get((node, guarded))
-        if found is None:
-            found = self._may_fail[node, guarded] = self._fails(node, guarded=guarded)
-        return found
-
-    def _fails(self, node: Node, *, guarded: bool) -> bool:
-        def fails(it: Node) -> bool:
-            return self.may_fail(it, guarded=guarded)
-
-        match node:
-            case Attribute():
-                if node.path.startswith("variables."):
-                    tree = self.variables[node.path.removeprefix("variables.")].tree
-                    return self.may_run_out(tree) or fails(tree)
-                if guarded or node.path.startswith((ELEMENT, "target.")):
-                    return node.path.startswith("target.") and not guarded
-                seen = self.names.seen(self.policy, node.path)
-                return self.formula.any([it.where for it in seen]) != TRUE
-            case Loop():
-                return self.may_run_out(node) or any(map(fails, node.children()))
-            case Apply():
-                return not is_safe(node) or any(map(fails, node.arguments))
-        return any(map(fails, node.children()))
 
     def bound(self, node: Bind) -> Node | None:
         """Return the body of a binding with the value in place of the name."""

@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from policy_router.analysis.proof.solver import FALSE, TRUE
 from policy_router.analysis.proof.terms import Items, Text
-from policy_router.analysis.proof.trees import (
-    MOST_CASES,
-    Truths,
-    chosen,
-    opened,
-    parts_of,
-    written,
-)
+from policy_router.analysis.proof.trees import MOST_CASES, Truths, chosen, opened, parts_of, written
 from policy_router.cel.ast import (
     BOOL,
     STRING,
@@ -64,7 +57,7 @@ class Lists:
                 found = self._member(value, parts)
                 if found is None:
                     return self._all.left_open(node)
-                cases.append((self._all.both(where, also), *found))
+                cases.append((self._formula.all(where, also), *found))
         return self._all.over((where, defined, is_in) for where, is_in, defined in cases)
 
     def _is_in_loop(self, item: Node, items: Loop, node: Apply) -> Truths:
@@ -83,7 +76,7 @@ class Lists:
 
     def _is_one_of(self, value: Any, words: Any) -> int:
         if isinstance(value, Text):
-            return self._formula.any([value.equals(word) for word in words])
+            return self._formula.any(*[value.equals(word) for word in words])
         return TRUE if value in words else FALSE
 
     def _member(self, value: Any, parts: Sequence[Items | Node]) -> Truths | None:
@@ -96,12 +89,12 @@ class Lists:
             elements = self._all.values(part)
             if elements is None:
                 return None
-            defined.append(self._formula.any([where for where, _ in elements]))
+            defined.append(self._formula.any(*[where for where, _ in elements]))
             found += [
-                self._all.both(where, self._all.comparison("==", value, it))
+                self._formula.all(where, self._all.comparison("==", value, it))
                 for where, it in elements
             ]
-        return self._formula.any(found), self._formula.all(defined)
+        return self._formula.any(*found), self._formula.all(*defined)
 
     def equal(self, node: Apply) -> Truths:
         """Understand comparisons with the empty list, and what equal lists have in common."""
@@ -112,18 +105,15 @@ class Lists:
         for parts, others in ((left, right), (right, left)):
             if not others and all(isinstance(it, Items) for it in parts):
                 empty = self._formula.all(
-                    [it.size.at_most(0) for it in parts if isinstance(it, Items)]
+                    *[it.size.at_most(0) for it in parts if isinstance(it, Items)]
                 )
                 found = empty if node.function == "==" else -empty
-                return self._all.both(where, also, found), self._all.both(where, also, -found)
+                return self._formula.all(where, also, found), self._formula.all(where, also, -found)
         return self._all.left_open(node)
 
     def sets(self, node: Apply) -> Truths:
         """Understand ``sets`` functions about the constants of a list."""
-        (one, two), contains = (
-            (self.of(it) for it in node.arguments),
-            "contains" in node.function,
-        )
+        (one, two), contains = ((self.of(it) for it in node.arguments), "contains" in node.function)
         if one is None or two is None or len(one) != 1 or len(two) != 1:
             return self._all.left_open(node)
         (where, left), (also, right) = one[0], two[0]
@@ -138,16 +128,16 @@ class Lists:
             if member is None:
                 return self._all.left_open(node)
             found.append(member[0])
-        is_so = self._formula.all(found) if contains else self._formula.any(found)
-        return self._all.both(where, also, is_so), self._all.both(where, also, -is_so)
+        is_so = self._formula.all(*found) if contains else self._formula.any(*found)
+        return self._formula.all(where, also, is_so), self._formula.all(where, also, -is_so)
 
     def of(self, node: Node) -> ListCases | None:
         """Return what a list comes to: lists of a request, and single elements, one by one."""
         match node:
             case ListOf():
                 return [(TRUE, node.items)]
-            case Attribute() if node.path.startswith("variables."):
-                tree = self._all.variables[node.path.removeprefix("variables.")].tree
+            case Attribute() if node.path in self._all.variables:
+                tree = self._all.variables[node.path].tree
                 return None if self._all.may_run_out(tree) else self.of(tree)
             case Attribute():
                 return [
@@ -165,10 +155,10 @@ class Lists:
                 one, two = (self.of(it) for it in node.arguments)
                 if one is None or two is None or len(one) * len(two) > MOST_CASES:
                     return None
-                if self._all.visits.length(node) > MAX_LIST:  # it fails where it is too long
+                if self._all.failing.longest(node) > MAX_LIST:  # it fails where it is too long
                     return None
                 return [
-                    (self._all.both(where, also), (*left, *right))
+                    (self._formula.all(where, also), (*left, *right))
                     for where, left in one
                     for also, right in two
                 ]

@@ -6,26 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from policy_router.analysis.proof.names import ELEMENT
+from policy_router.analysis.proof.names import ELEMENT, text_name
 from policy_router.analysis.proof.solver import FALSE, TRUE
 from policy_router.analysis.proof.terms import Items
-from policy_router.analysis.proof.trees import (
-    MOST_PIECES,
-    Truths,
-    binds,
-    name_of,
-    opened,
-    size_of,
-    written,
-)
-from policy_router.cel.ast import (
-    BOOL,
-    STRING,
-    Apply,
-    Loop,
-    LoopVariable,
-    Node,
-)
+from policy_router.analysis.proof.trees import MOST_PIECES, Truths, binds, opened, size_of, written
+from policy_router.cel.ast import BOOL, STRING, Apply, Loop, LoopVariable, Node
 from policy_router.cel.simplify import literal, simplified
 
 if TYPE_CHECKING:
@@ -53,9 +38,9 @@ class Loops:
             found = self._walked(node, parts)
             if found is None:
                 return self._all.left_open(node)
-            true.append(self._all.both(where, found[0]))
-            false.append(self._all.both(where, found[1]))
-        return self._formula.any(true), self._formula.any(false)
+            true.append(self._formula.all(where, found[0]))
+            false.append(self._formula.all(where, found[1]))
+        return self._formula.any(*true), self._formula.any(*false)
 
     def _unfolded(self, node: Loop) -> Loop | None:
         """Return a loop over another loop's list as one over the list below."""
@@ -91,8 +76,8 @@ class Loops:
                 found.append((at[side], at[1 - side]))
         # An element that is a name, and absent, makes the list fail.
         defined = [self._defined(it) for it in parts if not isinstance(it, Items)]
-        true = self._formula.all([*defined, self._formula.any([it[0] for it in found])])
-        false = self._formula.all([*defined, *[it[1] for it in found]])
+        true = self._formula.all(*defined, self._formula.any(*[it[0] for it in found]))
+        false = self._formula.all(*defined, *[it[1] for it in found])
         return (true, false) if side == 0 else (false, true)
 
     def _defined(self, node: Node) -> int:
@@ -101,7 +86,7 @@ class Loops:
         values = self._all.values(node) if node.type != BOOL else None
         self._all.is_exact = False
         return (
-            self._formula.new() if values is None else self._formula.any([it for it, _ in values])
+            self._formula.new() if values is None else self._formula.any(*[it for it, _ in values])
         )
 
     def _at(self, node: Loop, element: Node) -> Truths:
@@ -117,13 +102,13 @@ class Loops:
         instances = self._instances(node, items)
         name, is_in = self._all.names.element(items)
         found = self._at(node, name)
-        formula.add(-true, formula.all((is_in, found[side])))
+        formula.add(-true, formula.all(is_in, found[side]))
         instances.append((is_in, found))
         if not is_total:
             formula.add(-true, -false)
             other, is_also_in = self._all.names.element(items)
             failing = self._at(node, other)
-            formula.add(true, false, formula.all((is_also_in, -failing[1 - side])))
+            formula.add(true, false, formula.all(is_also_in, -failing[1 - side]))
             instances.append((is_also_in, failing))
         for member, truths in instances:
             formula.add(-member, -truths[side], true)
@@ -138,7 +123,7 @@ class Loops:
         ]
         for text, is_in in named:
             if not text.name.startswith(ELEMENT) or len(found) < MOST_PIECES:
-                found.append((is_in, self._at(node, name_of(text))))
+                found.append((is_in, self._at(node, text_name(text.name))))
         return found
 
     def _exactly_one(self, node: Loop, items: Items) -> Truths:
@@ -150,13 +135,13 @@ class Loops:
         words = self._instances(node, items)
         name, is_in = self._all.names.element(items)
         found = self._at(node, name)
-        formula.add(-true, formula.all((is_in, found[0])))
+        formula.add(-true, formula.all(is_in, found[0]))
         first = words[: len(items.words)]
         before = FALSE
         for member, truths in first:
-            hit = formula.all((member, truths[0]))
+            hit = formula.all(member, truths[0])
             formula.add(-before, -hit, -true)
-            before = formula.any((before, hit))
+            before = formula.any(before, hit)
         for member, truths in [*words, (is_in, found)]:
             formula.add(-member, -true, *truths)
             formula.add(-member, -false, *truths)

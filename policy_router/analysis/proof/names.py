@@ -19,7 +19,6 @@ from policy_router.cel.ast import (
     TIMESTAMP,
     Attribute,
     Literal,
-    Node,
     Type,
     walk,
 )
@@ -150,7 +149,7 @@ class Names:
         if closed is None or not closed.drops or alone:
             return [Seen(given, term)]
         if isinstance(term, Text):
-            known = self.formula.any([term.equals(it) for it in (*closed.values, "")])
+            known = self.formula.any(*[term.equals(it) for it in (*closed.values, "")])
             return [Seen(known, term), Seen(-known, "")]
         return [Seen(given, self._apart(path, closed.values))]
 
@@ -168,8 +167,6 @@ class Names:
         """Return whether a name is given."""
         name = _NAMES.get(path)
         if path in {*self.required(), NOW} or (name is not None and not name.optional):
-            return TRUE
-        if path.startswith(ELEMENT):
             return TRUE
         if path not in self.given:
             self.given[path] = self.formula.new()
@@ -241,13 +238,13 @@ class Names:
             self.formula.add(-items.size.at_most(0))
         return items
 
-    def element(self, items: Items) -> tuple[Node, int]:
+    def element(self, items: Items) -> tuple[Attribute, int]:
         """Return the name of a text, and whether that is an element of a list."""
         self._elements += 1
         path = f"{ELEMENT}{self._elements}"
         text, is_in = items.element(path)
         self.terms[path] = text
-        return Attribute(STRING, 0, 0, path), is_in
+        return text_name(path), is_in
 
     def ticks(self, now: datetime.datetime) -> int:
         """Return a time as the number that stands for it."""
@@ -258,6 +255,11 @@ class Names:
         term = self.term(path)
         assert isinstance(term, Number)  # noqa: S101 - its type is known
         return term
+
+
+def text_name(path: str) -> Attribute:
+    """Return the name of a text."""
+    return Attribute(STRING, 0, 0, path)
 
 
 def _length(policy: Policy, path: str) -> int:

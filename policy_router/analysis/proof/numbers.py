@@ -76,9 +76,9 @@ class MonotoneNumbers:
             for divisor in range(-bound, bound + 1):
                 at = self._conditions.comparison("==", value, divisor)
                 if divisor and at != -TRUE:
-                    found.append((all_((where, at)), _divide(sign, dividend, divisor)))
+                    found.append((all_(where, at), _divide(sign, dividend, divisor)))
             for outside in (("<", -bound), (">", bound)):
-                there = all_((where, self._conditions.comparison(outside[0], value, outside[1])))
+                there = all_(where, self._conditions.comparison(outside[0], value, outside[1]))
                 if there != -TRUE:
                     found.append((there, _divide(sign, dividend, bound + 1)))
         return found
@@ -113,9 +113,9 @@ class MonotoneNumbers:
                     found.append((where, result))
                 continue
             mapped = _Mapped(formula, value, function)
-            within = formula.all((mapped.at_most(high), -mapped.below(low)))
+            within = formula.all(mapped.at_most(high), -mapped.below(low))
             number = Number(formula, node_name(node), low, high, mapped.derive)
-            found.append((formula.all((where, within)), number))
+            found.append((formula.all(where, within), number))
         return found
 
 

@@ -8,20 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from policy_router.analysis.outcomes import Outcome, is_violated
-from policy_router.analysis.proof.asking import (
-    Answer,
-    Answered,
-    Asking,
-    Progress,
-    Question,
-)
+from policy_router.analysis.proof.asking import Answer, Answered, Asking, Progress, Question
 from policy_router.analysis.proof.comparing import Comparison, compare
-from policy_router.analysis.proof.sampling import Samples
 from policy_router.decision.request import moment
 from policy_router.domain import Assertion, Policy
 from policy_router.files.loader import load
-
-_SAMPLES = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +79,7 @@ def prove(
     asking = Asking([policy], now=now, seconds=seconds, more=conditions)
     found: list[Proof] = []
     questions = [_question(asking, it) if it.condition else None for it in policy.assertions]
-    _sample(asking, policy.assertions)
+    asking.sample(asking.confirmed([it for it in questions if it]))
     for assertion, question in zip(policy.assertions, questions, strict=True):
         if question is None:
             comparison = compare(_unchanged(assertion), policy, now=now, seconds=seconds)
@@ -110,26 +101,11 @@ def _question(asking: Asking, assertion: Assertion) -> Question:
     (walk,), condition, formula = asking.walks, assertion.condition, asking.formula
     assert condition is not None  # noqa: S101 - `unchanged` is asked otherwise
     side = 1 if assertion.word == "never" else 0
-    where: dict[int, list[int]] = {}
-    for known, literal in walk.outcomes():
-        fine = walk.about(condition, known)[side]
-        where.setdefault(fine, []).append(literal)
-    broken = formula.any([formula.all((-fine, formula.any(it))) for fine, it in where.items()])
+    about = walk.conditions.about
+    ends = formula.joined((about(condition, known)[side], it) for known, it in walk.outcomes())
+    broken = formula.either((-fine, it) for fine, it in ends.items())
 
     def confirm(outcomes: Sequence[Outcome]) -> bool:
         return is_violated(assertion, outcomes[0])
 
     return Question(("assert", assertion.id), broken, confirm)
-
-
-def _sample(asking: Asking, assertions: Sequence[Assertion]) -> None:
-    """Try the assertions on requests from the policy's own words."""
-    samples = Samples(asking.names, asking.now)
-    for request, now in (*samples.single(), *samples.mixed(_SAMPLES)):
-        outcomes = asking.outcomes(request, now)
-        for assertion in assertions if outcomes else ():
-            key = ("assert", assertion.id)
-            if assertion.condition is not None and key not in asking.known:
-                assert outcomes  # noqa: S101 - so the loop was entered
-                if is_violated(assertion, outcomes[0]):
-                    asking.known[key] = [(request, now)]

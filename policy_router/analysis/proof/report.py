@@ -9,9 +9,11 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from policy_router.analysis.proof.analyzing import Analysis, AnalysisItem
-from policy_router.analysis.proof.asking import Answer, Answered, Cause, Example
-from policy_router.analysis.proof.comparing import CLASSES, DETAILS, Comparison, DecisionDifference
+from policy_router.analysis.proof.asking import Answer, Answered, Example
+from policy_router.analysis.proof.comparing import Comparison, DecisionDifference
 from policy_router.analysis.proof.proving import Proof, Proofs
+from policy_router.analysis.proof.refining import Cause
+from policy_router.analysis.proof.ways import CLASSES, DETAILS
 from policy_router.decision.compare import named
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.schema import described, published

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 TRUE: Final = 1
 FALSE: Final = -1
@@ -21,6 +21,9 @@ MOST_CLAUSES: Final = 8_000_000
 """A formula may not have more clauses: each takes some fifty bytes."""
 _CONFLICTS: Final = 20_000
 """A question is given up after so many conflicts: a few seconds."""
+
+
+_Key = TypeVar("_Key")
 
 
 class OutOfReachError(Exception):
@@ -79,7 +82,7 @@ class Formula:
         self.add(-where, -one, other)
         self.add(-where, one, -other)
 
-    def all(self, literals: Iterable[int]) -> int:
+    def all(self, *literals: int) -> int:
         """Return the conjunction of literals."""
         kept = set(literals)
         kept.discard(TRUE)
@@ -100,20 +103,31 @@ class Formula:
             self._gates[key] = found
         return found
 
-    def any(self, literals: Iterable[int]) -> int:
+    def any(self, *literals: int) -> int:
         """Return the disjunction of literals."""
-        return -self.all([-it for it in literals])
+        return -self.all(*[-it for it in literals])
+
+    def either(self, groups: Iterable[Iterable[int]]) -> int:
+        """Return whether all literals of one of some groups hold."""
+        return self.any(*[self.all(*group) for group in groups])
+
+    def joined(self, pairs: Iterable[tuple[_Key, int]]) -> dict[_Key, int]:
+        """Return for each key whether one of the literals that come with it holds."""
+        found: dict[_Key, list[int]] = {}
+        for key, literal in pairs:
+            found.setdefault(key, []).append(literal)
+        return {key: self.any(*literals) for key, literals in found.items()}
 
     def equal(self, one: int, other: int) -> int:
         """Return whether two literals are alike."""
-        return self.any((self.all((one, other)), self.all((-one, -other))))
+        return self.either(((one, other), (-one, -other)))
 
     def at_most_one(self, literals: Iterable[int]) -> None:
         """Let no two of some literals hold together."""
         before = FALSE
         for it in literals:
             self.add(-before, -it)
-            before = self.any((before, it))
+            before = self.any(before, it)
 
     def holds(self, assumed: Iterable[int]) -> bool | None:
         """Tell whether some literals can hold together; None where that was given up.

@@ -8,30 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from policy_router.analysis.coverage import Coverage
 from policy_router.analysis.coverage_report import CoverageItem, CoverageReport
 from policy_router.analysis.outcomes import Outcome
-from policy_router.analysis.proof.asking import (
-    Answer,
-    Answered,
-    Asking,
-    Cause,
-    Moment,
-    Progress,
-    Question,
-)
+from policy_router.analysis.proof.asking import Answer, Answered, Asking, Moment, Progress, Question
 from policy_router.analysis.proof.reaching import Reaching
-from policy_router.analysis.proof.sampling import Samples
+from policy_router.analysis.proof.refining import Cause
 from policy_router.analysis.proof.solver import TRUE, OutOfReachError
 from policy_router.decision.evaluator import decide
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request, moment, spelt
 from policy_router.domain import Policy
-
-_SAMPLES: Final = 300
-_MOST_EXAMPLES: Final = 3
 
 _Key: TypeAlias = tuple[int, str]
 """An outcome: the place of its item in the report, and its word."""
@@ -125,7 +114,7 @@ class _Search:
         self._probe = _Probe(policy)
         reaching = Reaching(self.asking)
         self._questions = [self._question(key, reaching) for key in gaps]
-        self._sample()
+        self.asking.sample(lambda outcomes: self._probe.brought_about(outcomes[0]) & gaps.keys())
 
     def _question(self, key: _Key, reaching: Reaching) -> Question:
         gap = self.gaps[key]
@@ -136,16 +125,6 @@ class _Search:
         # With an assumption of its own, it shares no answer with a question of the same literal.
         literal = reaching.literal(gap.item, gap.outcome)
         return Question(key, literal, confirm, (*self.asking.switches, TRUE))
-
-    def _sample(self) -> None:
-        """Decide requests from the policy's own words, and keep those that fill a gap."""
-        samples = Samples(self.asking.names, self.asking.now)
-        for request, now in (*samples.single(), *samples.mixed(_SAMPLES)):
-            outcomes = self.asking.outcomes(request, now)
-            for key in self._probe.brought_about(outcomes[0]) if outcomes else ():
-                examples = self.asking.known.setdefault(key, [])
-                if key in self.gaps and len(examples) < _MOST_EXAMPLES:
-                    examples.append((request, now))
 
     def found(self, progress: Progress) -> Suggestions:
         """Return what was found."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -41,13 +41,38 @@ class Question:
     test: Test
 
 
-class Text:
-    """A text.
+class Term:
+    """A value that nobody knows yet.
 
     Attributes:
         name: what it stands for.
+        questions: what is asked of it besides comparisons.
+    """
+
+    def __init__(self, formula: Formula, name: str) -> None:
+        """Begin with a value of which nothing is known."""
+        self.name, self._formula = name, formula
+        self.questions: dict[Hashable, Question] = {}
+
+    def asks(self, key: Hashable, test: Test) -> int:
+        """Return whether a question about it is answered with yes.
+
+        Args:
+            key: names the question.
+            test: tells the answer for a value.
+        """
+        found = self.questions.get(key)
+        if found is None:
+            found = self.questions[key] = Question(self._formula.new(), test)
+        return found.literal
+
+
+class Text(Term):
+    """A text.
+
+    Attributes:
         words: constants that it is compared with, each with whether it is that.
-        questions: what else is asked of it.
+        twins: the texts that it is compared with, each with whether they are equal.
     """
 
     def __init__(self, formula: Formula, name: str, derive: Derive | None = None) -> None:
@@ -58,12 +83,10 @@ class Text:
             name: what it stands for.
             derive: for a text that follows from another term: asks that one.
         """
-        self.name = name
+        super().__init__(formula, name)
         self.words: dict[str, int] = {}
-        self.questions: dict[Hashable, Question] = {}
-        self._formula, self._derive = formula, derive
-        self._is_any = FALSE
-        self._twins: list[tuple[Text, int]] = []
+        self.twins: list[tuple[Text, int]] = []
+        self._derive, self._is_any = derive, FALSE
         self._closed = False
 
     def restrict(self, words: Iterable[str]) -> None:
@@ -86,25 +109,19 @@ class Text:
         literal = self._derive(("==", word), word.__eq__) if self._derive else formula.new()
         self.words[word] = literal
         formula.add(-self._is_any, -literal)
-        self._is_any = formula.any((self._is_any, literal))
+        self._is_any = formula.any(self._is_any, literal)
         for question in self.questions.values():
             formula.add(-literal, question.literal if question.test(word) else -question.literal)
-        for other, same in self._twins:
+        for other, same in self.twins:
             formula.same(literal, other.equals(word), where=same)
             formula.add(-literal, -other.equals(word), same)
         return literal
 
     def asks(self, key: Hashable, test: Test) -> int:
-        """Return whether a question about it is answered with yes.
-
-        Args:
-            key: names the question.
-            test: tells the answer for a value.
-        """
+        """Return whether a question about it is answered with yes."""
         found = self.questions.get(key)
         if found is None:
-            derived = self._derive
-            literal = derived((key,), test) if derived else self._formula.new()
+            literal = self._derive((key,), test) if self._derive else self._formula.new()
             found = self.questions[key] = Question(literal, test)
             for word, same in self.words.items():
                 self._formula.add(-same, literal if test(word) else -literal)
@@ -132,18 +149,18 @@ class Text:
         """Return whether it is equal to another text."""
         if self is other:
             return TRUE
-        for twin, same in self._twins:
+        for twin, same in self.twins:
             if twin is other:
                 return same
         literal, formula = self._formula.new(), self._formula
-        for twin, same in [*self._twins]:
-            for third, second in other._twins:
+        for twin, same in [*self.twins]:
+            for third, second in other.twins:
                 if twin is third:
                     formula.add(-same, -second, literal)
                     formula.add(-same, -literal, second)
                     formula.add(-literal, -second, same)
-        self._twins.append((other, literal))
-        other._twins.append((self, literal))
+        self.twins.append((other, literal))
+        other.twins.append((self, literal))
         for word in dict.fromkeys((*self.words, *other.words)):
             one, two = self.equals(word), other.equals(word)
             formula.same(one, two, where=literal)
@@ -152,59 +169,36 @@ class Text:
             formula.same(self.questions[key].literal, other.questions[key].literal, where=literal)
         return literal
 
-    @property
-    def twins(self) -> Sequence[tuple[Text, int]]:
-        """The texts that it is compared with, each with whether they are equal."""
-        return self._twins
-
-
-def _is_prefix(part: str, other: str) -> bool:
-    return part.startswith(other)
-
-
-def _is_suffix(part: str, other: str) -> bool:
-    return part.endswith(other)
-
-
-def _is_part(part: str, other: str) -> bool:
-    return other in part
-
-
-def _is_lower(part: str, other: str) -> bool:
-    return part <= other
-
 
 _PARTS: Final[dict[Any, Callable[[str, str], bool]]] = {
-    "startsWith": _is_prefix,
-    "endsWith": _is_suffix,
-    "contains": _is_part,
-    "below": _is_lower,
+    "startsWith": str.startswith,
+    "endsWith": str.endswith,
+    "contains": str.__contains__,
+    "below": str.__le__,
 }
 """Kind of question to whether a yes for one text is a yes for another one, too."""
 
 
-class Number:
+class Number(Term):
     """A whole number, a double that is finite, or a time in ticks.
 
     Attributes:
-        name: what it stands for.
         low: the least value.
         high: the greatest value.
-        bounds: the numbers that it is compared with, in order.
-        questions: what else is asked of it.
+        bounds: the constants that it is compared with, in order.
+        twins: the numbers that it is compared with, each with whether it is less, and more.
     """
 
     def __init__(
         self, formula: Formula, name: str, low: float, high: float, derive: Derive | None = None
     ) -> None:
         """Begin with a number between two bounds."""
-        self.name, self.low, self.high = name, low, high
+        super().__init__(formula, name)
+        self.low, self.high, self.is_whole = low, high, isinstance(low, int)
         self.bounds: list[Any] = []
-        self.questions: dict[Hashable, Question] = {}
-        self.is_whole = isinstance(low, int)
         self._at_most: dict[Any, int] = {}
-        self._formula, self._derive = formula, derive
-        self._twins: list[tuple[Number, int, int]] = []
+        self._derive = derive
+        self.twins: list[tuple[Number, int, int]] = []
         self._is_asked = False
 
     def at_most(self, bound: Any) -> int:
@@ -232,7 +226,7 @@ class Number:
             formula.add(-literal, self._at_most[self.bounds[place]])
         insort(self.bounds, bound)
         self._at_most[bound] = literal
-        for other, less, more in self._twins if is_first else ():
+        for other, less, more in self.twins if is_first else ():
             self._link(other, less, more, bound)
             other.at_most(bound)
         self._is_asked = not is_first
@@ -255,7 +249,7 @@ class Number:
                 return self.at_most(self._before(bound))
             case ">=":
                 return -self.at_most(self._before(bound))
-        equal = self._formula.all((self.at_most(bound), -self.at_most(self._before(bound))))
+        equal = self._formula.all(self.at_most(bound), -self.at_most(self._before(bound)))
         return equal if sign == "==" else -equal
 
     def _before(self, bound: Any) -> Any:
@@ -266,17 +260,17 @@ class Number:
         if self is other:
             return TRUE if sign in {"==", "<=", ">="} else FALSE
         less, more = self._orders(other)
-        equal = self._formula.all((-less, -more))
+        equal = self._formula.all(-less, -more)
         return {"<": less, ">": more, "<=": -more, ">=": -less, "==": equal, "!=": -equal}[sign]
 
     def _orders(self, other: Number) -> tuple[int, int]:
-        for twin, less, more in self._twins:
+        for twin, less, more in self.twins:
             if twin is other:
                 return less, more
         less, more = self._formula.new(), self._formula.new()
         self._formula.add(-less, -more)
-        self._twins.append((other, less, more))
-        other._twins.append((self, more, less))
+        self.twins.append((other, less, more))
+        other.twins.append((self, more, less))
         for bound in [*self.bounds, *other.bounds, self.low, self.high, other.low, other.high]:
             self._link(other, less, more, bound)
             other._link(self, more, less, bound)
@@ -290,24 +284,11 @@ class Number:
         if before < self.low or before in self._at_most:  # a new bound would bring another one
             self._formula.add(-less, -other.at_most(bound), self.at_most(before))
 
-    def asks(self, key: Hashable, test: Test) -> int:
-        """Return whether a question about it is answered with yes."""
-        found = self.questions.get(key)
-        if found is None:
-            found = self.questions[key] = Question(self._formula.new(), test)
-        return found.literal
 
-    @property
-    def twins(self) -> Sequence[tuple[Number, int, int]]:
-        """The numbers that it is compared with, each with whether it is less, and more."""
-        return self._twins
-
-
-class Items:
+class Items(Term):
     """A list of texts.
 
     Attributes:
-        name: what it stands for.
         words: texts that may be in it, each with whether one is.
         elements: further elements, each with whether it is in the list.
         size: how many elements it has.
@@ -325,10 +306,9 @@ class Items:
             words: texts that conditions ask for.
             most: the most elements it can have.
         """
-        self.name, self._formula = name, formula
+        super().__init__(formula, name)
         self.words: dict[str, int] = {}
         self.elements: list[tuple[Text, int]] = []
-        self.questions: dict[Hashable, Question] = {}
         self.size = Number(formula, f"size({name})", 0, most)
         self._known: dict[int, int] = {}
         self._before = FALSE
@@ -368,7 +348,7 @@ class Items:
         """Count what is in the list: its elements are at least so many."""
         self._formula.add(-literal, -self.size.at_most(0))
         self._formula.add(-literal, -self._before, -self.size.at_most(1))
-        self._before = self._formula.any((self._before, literal))
+        self._before = self._formula.any(self._before, literal)
 
     def has_text(self, text: Text) -> int:
         """Return whether a text that nobody knows is in it."""
@@ -387,10 +367,3 @@ class Items:
         """Return a text, and whether it is one of the elements."""
         text = Text(self._formula, name)
         return text, self.has_text(text)
-
-    def asks(self, key: Hashable, test: Test) -> int:
-        """Return whether a question about it is answered with yes."""
-        found = self.questions.get(key)
-        if found is None:
-            found = self.questions[key] = Question(self._formula.new(), test)
-        return found.literal

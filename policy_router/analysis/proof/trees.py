@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from policy_router.analysis.proof.names import Seen, conditions_of
+from policy_router.analysis.proof.names import Seen
 from policy_router.analysis.proof.solver import FALSE, TRUE, Formula
-from policy_router.analysis.proof.terms import INT_MAX, INT_MIN, Items, Number, Text
+from policy_router.analysis.proof.terms import INT_MAX, INT_MIN, Items
 from policy_router.cel.ast import (
     DOUBLE,
     DURATION,
@@ -27,17 +27,9 @@ from policy_router.cel.ast import (
     Present,
     walk,
 )
-from policy_router.cel.evaluate import (
-    FAILURE,
-    MAX_ELEMENTS,
-    MAX_ELEMENTS_OF_DECISION,
-    Program,
-    frame_of,
-)
+from policy_router.cel.evaluate import FAILURE, Program, frame_of
 from policy_router.cel.simplify import literal
 from policy_router.cel.timestamps import Duration, Timestamp
-from policy_router.cel.vocabulary import MAX_ITEMS
-from policy_router.domain import Policy
 from policy_router.policy.truth import RANGES
 
 Truths: TypeAlias = tuple[int, int]
@@ -55,16 +47,6 @@ _SAFE: Final = frozenset(
     }
 )
 """What has a value wherever its operands have one; ``double`` of a text is none of it."""
-
-
-SIGNS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
-    "==": lambda one, two: one == two,
-    "!=": lambda one, two: one != two,
-    "<": lambda one, two: one < two,
-    "<=": lambda one, two: one <= two,
-    ">": lambda one, two: one > two,
-    ">=": lambda one, two: one >= two,
-}
 ANY_TEXT: Final = literal("")
 _ARITHMETIC: Final = frozenset({"+", "-", "*", "/", "neg"})
 
@@ -99,18 +81,6 @@ def _is_zone(node: Apply) -> bool:
     return bool(found)
 
 
-def may_exceed_decision(policy: Policy) -> bool:
-    """Tell whether the loops of all conditions could use up the budget of a decision."""
-    candidates = (len(policy.pool or ()) + 1) * len(policy.precedence)
-    elements = 0
-    for condition in conditions_of(policy):
-        loops = sum(isinstance(part, Loop) for part in walk(condition.tree))
-        aimed = any(path.startswith("target.") for path in condition.reads)
-        visited = min(loops * MAX_ITEMS, MAX_ELEMENTS) if loops < 2 else MAX_ELEMENTS  # noqa: PLR2004 - may be nested
-        elements += visited * (candidates if aimed else 1) if loops else 0
-    return elements >= MAX_ELEMENTS_OF_DECISION
-
-
 def opened(loop: Loop) -> Node:
     """Return the body of a loop with any text for its variable."""
     return written(loop.body, {loop.variable: ANY_TEXT})
@@ -136,11 +106,6 @@ def parts_of(value: Any) -> tuple[Items | Node, ...]:
     return (value,) if isinstance(value, Items) else tuple(map(literal, value))
 
 
-def name_of(text: Text | Number) -> Attribute:
-    """Return the name of a request that a term stands for."""
-    return Attribute(STRING, 0, 0, text.name)
-
-
 def chosen(
     formula: Formula, test: Truths, one: list[Any] | None, two: list[Any] | None
 ) -> list[Any] | None:
@@ -148,8 +113,8 @@ def chosen(
     if one is None or two is None:
         return None
     return [
-        *((formula.all((test[0], where)), value) for where, value in one),
-        *((formula.all((test[1], where)), value) for where, value in two),
+        *((formula.all(test[0], where), value) for where, value in one),
+        *((formula.all(test[1], where), value) for where, value in two),
     ]
 
 

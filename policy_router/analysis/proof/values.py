@@ -30,9 +30,7 @@ from policy_router.cel.ast import (
     Node,
     TableOf,
 )
-from policy_router.cel.evaluate import (
-    FAILURE,
-)
+from policy_router.cel.evaluate import FAILURE
 
 if TYPE_CHECKING:
     from policy_router.analysis.proof.conditions import Conditions
@@ -58,8 +56,8 @@ class ValuesOf:
         match node:
             case Literal():
                 return [(TRUE, node.value)]
-            case Attribute() if node.path.startswith("variables."):
-                tree = self._all.variables[node.path.removeprefix("variables.")].tree
+            case Attribute() if node.path in self._all.variables:
+                tree = self._all.variables[node.path].tree
                 return None if self._all.may_run_out(tree) else self.of(tree)
             case Attribute() if node.path.startswith("target."):
                 return []  # what is known of a target is written in: this name is absent
@@ -128,7 +126,7 @@ class ValuesOf:
                 hits = self._of_list(parts, number)
                 if hits is None:
                     return None
-                found += [(self._all.both(where, also, it), value) for it, value in hits]
+                found += [(self._formula.all(where, also, it), value) for it, value in hits]
         return found
 
     def _of_table(self, table: TableOf, keys: Values) -> Values:
@@ -136,7 +134,7 @@ class ValuesOf:
         for where, key in keys:
             if isinstance(key, Text):
                 found += [
-                    (self._all.both(where, key.equals(word)), it)
+                    (self._formula.all(where, key.equals(word)), it)
                     for word, it in table.values.items()
                 ]
             elif key in table.values:
@@ -153,9 +151,7 @@ class ValuesOf:
             name, is_in = self._all.names.element(items)
             there = -items.size.at_most(number)
             self._formula.add(-there, is_in)
-            return (
-                [(there, self._all.names.term(name.path))] if isinstance(name, Attribute) else None
-            )
+            return [(there, self._all.names.term(name.path))]
         found: Values = []
         defined = []
         for place, part in enumerate(parts):
@@ -163,9 +159,9 @@ class ValuesOf:
             if values is None:
                 return None
             there = self._all.comparison("==", number, place)
-            found += [(self._all.both(there, where), value) for where, value in values]
-            defined.append(self._formula.any([where for where, _ in values]))
-        return [(self._all.both(where, *defined), value) for where, value in found]
+            found += [(self._formula.all(there, where), value) for where, value in values]
+            defined.append(self._formula.any(*[where for where, _ in values]))
+        return [(self._formula.all(where, *defined), value) for where, value in found]
 
     def _derived(self, node: Apply) -> Values | None:
         """Return a value that follows from one name of the request."""
@@ -198,7 +194,7 @@ class ValuesOf:
         defined = self._formula.new() if self._all.may_fail(node) else TRUE
         dividends = self.of(node.arguments[0]) if node.function in {"/", "%"} else None
         if dividends is not None and is_safe(node):
-            defined = self._formula.any([where for where, _ in dividends])
+            defined = self._formula.any(*[where for where, _ in dividends])
         elif node.function in {"/", "%"}:
             divisors = self.of(node.arguments[1])
             for where, value in divisors or ():

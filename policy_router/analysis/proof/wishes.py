@@ -52,14 +52,14 @@ class Wish:
         if self.text is not None:
             return self.text.equals(value) if isinstance(value, str) and value else FALSE
         if is_number(value):
-            return self._formula.all((self.is_number, self._bound("==", value)))
+            return self._formula.all(self.is_number, self._bound("==", value))
         for other, literal in self.listed:
             if type(other) is type(value) and other == value:
                 return literal
         literal = self._formula.new()
         self._formula.add(-literal, -self.is_number)
         self._formula.add(-literal, -self._before)
-        self._before = self._formula.any((self._before, literal))
+        self._before = self._formula.any(self._before, literal)
         self.listed.append((value, literal))
         return literal
 
@@ -79,13 +79,13 @@ class Wish:
     def within(self, limit: Limit) -> int:
         """Return whether a limit grants the wish just as it is."""
         if limit.allowed is not None:
-            return self._formula.any([self._is(value) for value in limit.allowed])
+            return self._formula.any(*[self._is(value) for value in limit.allowed])
         bounds = [self.is_number]
         if limit.greatest is not None:
             bounds.append(self._bound("<=", limit.greatest))
         if limit.least is not None:
             bounds.append(self._bound(">=", limit.least))
-        return self._formula.all(bounds)
+        return self._formula.all(*bounds)
 
 
 class Wishes:
@@ -133,13 +133,13 @@ class Wishes:
         found, mine, theirs = [], FALSE, FALSE
         for level, true, false, rejects in rules:
             if level is wish.level:
-                before = formula.all((theirs, other.given if other else FALSE))
-                rule = formula.all((-false, -mine, -before, wish.given))
-                found.append(rule if rejects else formula.all((rule, -true)))
-                mine = formula.any((mine, -false))
+                before = formula.all(theirs, other.given if other else FALSE)
+                rule = formula.all(-false, -mine, -before, wish.given)
+                found.append(rule if rejects else formula.all(rule, -true))
+                mine = formula.any(mine, -false)
             else:
-                theirs = formula.any((theirs, -false))
-        return formula.any(found)
+                theirs = formula.any(theirs, -false)
+        return formula.any(*found)
 
     def granted(self, entry: PoolEntry | None) -> int:
         """Return whether a target grants all wishes that insist."""
@@ -160,17 +160,13 @@ class Wishes:
                     grants = FALSE
                 else:
                     grants = -FALSE if wish.name in KNOWN else FALSE
-                parts.append(self._formula.any((-self._insists[wish], grants)))
-            found = self._granted[key] = self._formula.all(parts)
+                parts.append(self._formula.any(-self._insists[wish], grants))
+            found = self._granted[key] = self._formula.all(*parts)
         return found
 
 
 def _wish(
-    formula: Formula,
-    names: Names,
-    shared: dict[tuple[Level, str], Wish],
-    level: Level,
-    name: str,
+    formula: Formula, names: Names, shared: dict[tuple[Level, str], Wish], level: Level, name: str
 ) -> Wish:
     found = shared.get((level, name))
     if found is None:

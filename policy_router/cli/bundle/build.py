@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--serial",
         metavar="N",
         type=_serial,
-        help="has to grow; default: seconds since 1970",
+        help="greater than that of each earlier bundle; default: seconds since 1970",
     )
 
 

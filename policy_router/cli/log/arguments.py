@@ -26,13 +26,13 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 def add_log(parser: argparse.ArgumentParser) -> None:
     """Add the log that is meant, which may be an option, too."""
     parser.add_argument("words", metavar="LOG", nargs="?", help=LOG)
-    parser.add_argument("--log", metavar="DIR", help="the same")
+    parser.add_argument("--log", metavar="DIR", help="LOG, as an option")
 
 
 def add_log_and_id(parser: argparse.ArgumentParser) -> None:
     """Add a log and one of its decisions."""
     parser.add_argument("words", metavar="LOG ID", nargs="*", help="a log, and a decision's id")
-    parser.add_argument("--log", metavar="DIR", help="the log")
+    parser.add_argument("--log", metavar="DIR", help="LOG, as an option")
 
 
 def add_key(parser: argparse.ArgumentParser, text: str, *, is_needed: bool = False) -> None:
@@ -74,7 +74,7 @@ def memory_of(options: argparse.Namespace) -> str:
             if getattr(options, "since", None) is None:
                 remedy = "give --first if the key has never signed this log"
                 raise RequestError("--state", reason, remedy)
-            err(f"policy-router: {reason}: the key remembers from now on, and there, what it signs")
+            err(f"policy-router: {reason}: a new state begins there")
     return str(options.state)
 
 

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         out_bytes(report.to_json())
     else:
         ranges = counted(len(options.accept), "range")
-        out(f"stated that {ranges} of lines are damaged; log verify will say so for ever")
+        out(f"stated that {ranges} of lines are damaged; log verify reports it from now on")
     if not report.is_whole:
         err("policy-router: something else is wrong: see log verify")
     return GOOD if report.is_whole else NOT_WHOLE

@@ -33,11 +33,11 @@ _SHOWN = 2
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_log(parser)
-    text = "only decisions since then: an age (2h), a day or a time"
+    text = "from this time on: a day, RFC 3339, or an age (2h, 7d)"
     parser.add_argument("--since", metavar="TIME", help=text)
     text = "how long a child may take before it counts as never ended; default: 1h"
     parser.add_argument("--grace", metavar="AGE", help=text)
-    text = "how many processes; default: one for each core"
+    text = "processes; default: one per core"
     parser.add_argument("--workers", metavar="N", type=number, help=text)
     add_format(parser)
 

@@ -11,11 +11,12 @@ from itertools import islice
 
 from msgspec import UnsetType
 
+from policy_router.cli.fitting import fitted
 from policy_router.cli.log.arguments import add_log, log_of
 from policy_router.cli.log.choosing import add_window, filter_of, window_of
-from policy_router.cli.log.rows import HEADS, caller_of, row, warn
+from policy_router.cli.log.rows import HEADS, beginnings, caller_of, row, warn
 from policy_router.cli.options import add_format, number
-from policy_router.cli.terminal import out, out_bytes, table
+from policy_router.cli.terminal import out, out_bytes
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import spelt
 from policy_router.errors import RecordError
@@ -37,6 +38,8 @@ _CSV = (
     *("decided", "sent", "served", "status"),
 )
 _MOST_DOLLARS = 10**9
+_SHORTEST = 17
+"""How much of an id is shown at least: the time in a UUID of version 7, and some of its chance."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -99,7 +102,9 @@ def run(options: argparse.Namespace) -> None:
         return
     rows = [row(line, record) for line, record, _ in found]
     if rows:
-        out(table(HEADS, rows))
+        short = beginnings([ident for _, ident, *_ in rows], _SHORTEST)
+        shown = [(time, short[ident], *more) for time, ident, *more in rows]
+        out(fitted(HEADS, shown, whole=(0, 1, 5)))
     warn(reader)
     if not options.quiet:
         where = shlex.quote(str(reader.folder.path))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from policy_router.cli.fitting import dollars, fitted, wrapped
+from policy_router.cli.fitting import COLUMNS, dollars, fitted, wrapped
 from policy_router.cli.log.rows import UNREADABLE
 from policy_router.cli.markdown import markdown_table
-from policy_router.cli.terminal import counted
+from policy_router.cli.terminal import counted, width
 from policy_router.decision.request import spelt
 from policy_router.diagnostics.model import Paint, printable
 from policy_router.log.entry import moment_of
@@ -29,8 +30,10 @@ def as_text(found: LogReport, paint: Paint | None = None) -> str:
     lines = [strong(_span(found), "dim"), ""]
     if rows:
         body = [(*row, *cell) for row, cell in zip(rows, cells, strict=True)]
-        numbers = range(len(texts), len(texts) + len(heads))
-        lines += [fitted((*texts, *heads), body, numbers), ""]
+        head, *body = [(*texts, *heads), *body]
+        if len(texts) == 1:
+            head, *body = _folded([head, *body])
+        lines += [fitted(head, body, range(len(texts), len(head))), ""]
     lines += _never(found)
     return "\n".join([*lines, *total_lines(found)])
 
@@ -41,6 +44,15 @@ def _texts(found: LogReport) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     if len(found.columns) <= _MOST_COLUMNS:
         return found.columns, rows
     return (" / ".join(found.columns),), [(" / ".join(filter(None, row)),) for row in rows]
+
+
+def _folded(rows: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Yield rows whose first cell goes on below, where it has no room."""
+    numbers = zip(*(row[1:] for row in rows), strict=True)
+    room = COLUMNS - sum(2 + max(map(width, column)) for column in numbers)
+    for first, *more in rows:
+        for place, text in enumerate(textwrap.wrap(first, room, subsequent_indent="  ") or [""]):
+            yield (text, *([""] * len(more) if place else more))
 
 
 def as_markdown(found: LogReport) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import UnsetType
 
 from policy_router.cli.terminal import counted, err
 from policy_router.decision.compare import named
 from policy_router.decision.record import DecisionRecord
-from policy_router.decision.request import spelt
 from policy_router.diagnostics.model import printable
 from policy_router.log.entry import moment_of
 from policy_router.log.read.reading import Line, LogReader
 
-HEADS = ("time", "id", "outcome", "target", "rule", "caller", "note")
+HEADS = ("time", "id", "target", "rule", "caller", "note")
 UNREADABLE = "of a newer version, or damaged: see log verify"
 
 
@@ -37,14 +38,28 @@ def row(line: Line, record: DecisionRecord) -> tuple[str, ...]:
     notes += [warning.code.value for warning in decision.warnings]
     rule = refusal.rule if refusal else decision.rule
     return (
-        spelt(moment_of(line.entry.time).replace(microsecond=0)),
+        short_time(line.entry.time),
         printable(str(line.entry.id)),
-        decision.outcome,
-        printable(named(decision)) if refusal is None else "-",
+        printable(named(decision)),
         printable(str(rule or "-")),
         printable(caller_of(record)["id"] or "-"),
-        ", ".join(notes),
+        f"{notes[0]} +{len(notes) - 1}" if len(notes) > 1 else "".join(notes),
     )
+
+
+def beginnings(ids: Sequence[str], least: int) -> dict[str, str]:
+    """Return how much of each id tells it from the others: that many characters at least."""
+    ordered, found = sorted(ids), {}
+    for place, it in enumerate(ordered):
+        beside = ordered[max(0, place - 1) : place] + ordered[place + 1 : place + 2]
+        alike = max((_common(it, other) for other in beside), default=0)
+        found[it] = it[: max(least, alike + 1)]
+    return found
+
+
+def _common(one: str, other: str) -> int:
+    """Return how many characters two texts begin with alike."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
 
 
 def event_row(line: Line) -> tuple[str, str, str]:
@@ -70,6 +85,11 @@ def event_row(line: Line) -> tuple[str, str, str]:
     ]
     what = ", ".join(word for word in words if word)
     return spelt_time(line.entry.time), printable(found.event), printable(what)
+
+
+def short_time(time: int) -> str:
+    """Return a time to the second, in UTC."""
+    return f"{moment_of(time):%Y-%m-%d %H:%M:%S}"
 
 
 def spelt_time(time: int) -> str:

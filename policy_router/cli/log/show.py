@@ -14,9 +14,17 @@ import msgspec
 from msgspec import UnsetType
 
 from policy_router.cli.exit_codes import GOOD, NOT_WHOLE
-from policy_router.cli.fitting import COLUMNS, dollars, fitted, wrapped
+from policy_router.cli.fitting import COLUMNS, dollars, fitted, folded, wrapped
 from policy_router.cli.log.arguments import add_log_and_id, log_and_id
-from policy_router.cli.log.rows import HEADS, event_row, row, spelt_time, warn
+from policy_router.cli.log.rows import (
+    HEADS,
+    beginnings,
+    event_row,
+    row,
+    short_time,
+    spelt_time,
+    warn,
+)
 from policy_router.cli.options import add_format
 from policy_router.cli.terminal import counted, out, out_bytes, paint_for, table
 from policy_router.decision.compare import target_name
@@ -113,8 +121,8 @@ def _print_all(
     children = reader.children(str(lines[0].entry.id))
     if children:
         out("\ndecisions of its child")
-        rows = [(*it[1:5], it[6]) for it in map(_child_row, children)]
-        out(fitted((*HEADS[1:5], HEADS[6]), rows, whole=(0,)))
+        rows = [(*it[1:4], it[5]) for it in map(_child_row, children)]
+        out(fitted((*HEADS[1:4], HEADS[5]), rows, whole=(0,)))
 
 
 def _event_rows(events: Sequence[Line]) -> Iterator[tuple[str, ...]]:
@@ -132,8 +140,14 @@ def _child_row(line: Line) -> tuple[str, ...]:
     try:
         return row(line, line.entry.decision_record)
     except RecordError:
-        time = spelt(moment_of(line.entry.time).replace(microsecond=0))
-        return time, printable(str(line.entry.id)), "?", "-", "-", "-", "it cannot be read"
+        return (
+            short_time(line.entry.time),
+            printable(str(line.entry.id)),
+            "?",
+            "-",
+            "-",
+            "it cannot be read",
+        )
 
 
 def _print_decision(
@@ -142,7 +156,8 @@ def _print_decision(
     """Print a decision and why it was made; the record alone where nothing can explain it."""
     entry = line.entry
     when = spelt(moment_of(entry.time))
-    out(f"decision {printable(str(entry.id))}   {when}   {line.place}")
+    out(f"decision {printable(str(entry.id))}   {when}")
+    out(f"place    {line.place}")
     if case is not None:
         for text in _asked(reader, case):
             out(text)
@@ -154,13 +169,13 @@ def _print_decision(
         policy = PolicyStore(reader.folder).load_as_written(record.policy.revision)
         page = explain(policy, record)
     except RecordError as problem:
-        out(f"it cannot be explained: {printable(str(problem))}")
+        out("\n".join(wrapped("", [f"it cannot be explained: {printable(str(problem))}"], 0)))
         if not isinstance(entry.record, UnsetType):
             out_bytes(bytes(entry.record))
         return
     folder = _folder_of(policy)
     text = page.to_text(paint_for(sys.stdout), full=options.verbose > 0)
-    out(text.replace(f"{folder}{os.sep}", "") if folder else text)
+    out(folded(text.replace(f"{folder}{os.sep}", "") if folder else text))
     if folder:
         out(f"  rule files  {printable(_short(folder, reader.folder.path))}")
     if case is not None:
@@ -212,7 +227,7 @@ def _paid(case: Case, policy: Policy) -> Iterator[str]:
         return
     served = f", answered by {run.served}" if run.served else ""
     where = f" on {case.sent}" if case.sent != NOT_KNOWN else ""
-    yield printable(f"came of it  {run.status}{where}{served}")
+    yield from wrapped("came of it", [printable(f"{run.status}{where}{served}")], 12)
     cost = f"unknown: {status.replace('_', ' ')}"
     if not status.is_unknown:
         words = {"measured": "", "free": ""}.get(status, f", {status.replace('_', ' ')}")
@@ -223,7 +238,8 @@ def _paid(case: Case, policy: Policy) -> Iterator[str]:
         yield "            the policy has no default to compare it with"
     else:
         price = "has no price, or no tokens were counted" if nano is None else dollars(nano)
-        yield printable(f"            on the default, {target_name(default)}: {price}")
+        text = f"on the default, {target_name(default)}: {price}"
+        yield from wrapped("", [printable(text)], 12)
 
 
 # --- The tree -------------------------------------------------------------------------------------
@@ -238,8 +254,8 @@ def _print_tree(reader: LogReader, lines: Sequence[Line], options: argparse.Name
     if options.format == "json":
         out_bytes(msgspec.json.encode([_plain(node) for node in nodes]))
         return
-    beginnings = _beginnings([node.case.id for node in nodes])
-    rows = [_tree_row(node, beginnings[node.case.id]) for node in nodes]
+    short = beginnings([node.case.id for node in nodes], _SHORTEST)
+    rows = [_tree_row(node, short[node.case.id]) for node in nodes]
     heads = ("decision", "target", "ended", "cost", "with all below", "unknown")
     out(fitted(heads, rows, (3, 4, 5)))
     top = nodes[0]
@@ -276,18 +292,3 @@ def _plain(node: TreeNode) -> dict[str, object]:
         "decisions_below": node.below,
         "unknown": node.unknown,
     }
-
-
-def _beginnings(ids: Sequence[str]) -> dict[str, str]:
-    """Return how much of each id tells it from all others of a tree."""
-    ordered, found = sorted(ids), {}
-    for place, it in enumerate(ordered):
-        beside = ordered[max(0, place - 1) : place] + ordered[place + 1 : place + 2]
-        alike = max((_common(it, other) for other in beside), default=0)
-        found[it] = it[: max(_SHORTEST, alike + 1)]
-    return found
-
-
-def _common(one: str, other: str) -> int:
-    """Return how many characters two texts begin with alike."""
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))

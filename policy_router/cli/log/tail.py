@@ -62,7 +62,7 @@ def _said(line: Line) -> str:
             shown = row(line, entry.decision_record)
         except RecordError as problem:
             return printable(str(problem))
-        return "  ".join(part for part in (*shown[2:5], shown[6]) if part)
+        return "  ".join(part for part in (*shown[2:4], shown[5]) if part)
     if isinstance(entry.execution, Execution):
         return "  ".join(event_row(line)[1:])
     about = next((it for it in (entry.gap, entry.close, entry.prune) if it), None)

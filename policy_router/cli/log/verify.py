@@ -20,6 +20,8 @@ from policy_router.log.integrity.verify import Answer, Part, Report, verify
 from policy_router.log.integrity.writer import Removal
 
 _SECOND = 1_000_000
+_UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"))
+"""The units of an age, in seconds."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -106,15 +108,8 @@ def _said_of_checkpoints(report: Report) -> str:
 
 
 def _more(report: Report) -> Iterator[str]:
-    """Yield what else is to be known: who signed, when, what is not covered, what was removed."""
-    if report.origin:
-        yield f"signed        log {report.origin}"
-        yield from (f"              key {key}" for key in report.keys)
-    if report.checkpoint_time is not None:
-        when = spelt(moment_of(report.checkpoint_time * _SECOND))
-        yield f"              at {when}, {counted(report.checkpoint_age or 0, 'second')} ago"
-    for name, lines in report.witnesses.items():
-        yield f"              witness {name}: {counted(lines, 'line')}"
+    """Yield what else is to be known: who signed, what is not covered, what was removed."""
+    yield from _of_signing(report)
     if report.uncovered and report.checkpoints:
         yield f"not signed    {counted(report.uncovered, 'line')} since the last checkpoint"
     if report.gaps:
@@ -127,6 +122,29 @@ def _more(report: Report) -> Iterator[str]:
         yield from _said_of(removal)
     if report.accepted:
         yield f"accepted      {len(report.accepted):,} that a signed statement names"
+
+
+def _of_signing(report: Report) -> Iterator[str]:
+    """Yield who signed and when, and with which checkpoint the log was compared."""
+    if report.origin:
+        yield f"signed        log {report.origin}"
+        yield from (f"              key {key}" for key in report.keys)
+    if report.checkpoint_time is not None:
+        yield f"              at {_since(report.checkpoint_time, report.checkpoint_age or 0)}"
+    for name, lines in report.witnesses.items():
+        yield f"              witness {name}: {counted(lines, 'line')}"
+    if (kept := report.compared) is not None:
+        yield f"compared      {kept.name}: {counted(kept.lines, 'line')}"
+        if kept.time is not None:
+            yield f"              at {_since(kept.time, kept.age or 0)}"
+
+
+def _since(time: int, age: int) -> str:
+    """Return when something was signed, in seconds since 1970, and how long ago that is."""
+    number, unit = next(
+        ((age // it, name) for it, name in _UNITS if age >= 2 * it), (age, "second")
+    )
+    return f"{spelt(moment_of(time * _SECOND))}, {counted(number, unit)} ago"
 
 
 def _said_of(removal: Removal) -> Iterator[str]:

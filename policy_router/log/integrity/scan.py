@@ -313,7 +313,7 @@ class Blocks:
                 yield block[:end]
 
     def leave(self, rest: int) -> None:
-        """Count all that comes as torn, with the end of the block that came last."""
+        """Count all that comes as torn, with the end of the last block."""
         self.torn = self._stream.seek(0, 2) - self._place + rest
 
     def _read(self, size: int) -> bytes:

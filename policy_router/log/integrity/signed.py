@@ -157,9 +157,10 @@ class SignedLog:
         self.problems += self.keyring.problems
         self.statements = [it for it in statements if self._is_vouched(it)]
         self.claims: list[Claim] = []
-        self.count = 0
-        for it in [*stored(log), *([kept] if kept else [])]:
-            self.count += it is not kept
+        mine = list(stored(log))
+        # One that was signed again at the same size, for its time, is the same checkpoint.
+        self.count = len({it.where if isinstance(it, Problem) else it.checkpoint for it in mine})
+        for it in [*mine, *([kept] if kept else [])]:
             if isinstance(it, Problem):
                 self.problems.append(it)
             elif (claim := self._claim(it, witnesses)) is not None:

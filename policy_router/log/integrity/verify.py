@@ -52,6 +52,22 @@ class Part(Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
+class Compared(Struct, frozen=True):
+    """A checkpoint that was kept elsewhere, with which a log was compared.
+
+    Attributes:
+        name: its file.
+        lines: how many lines it covers.
+        time: when it was signed, in seconds since 1970, as a given key says.
+        age: how old it is, in seconds.
+    """
+
+    name: str
+    lines: int
+    time: int | None = None
+    age: int | None = None
+
+
 class Report(Struct, frozen=True):
     """What was found.
 
@@ -76,6 +92,7 @@ class Report(Struct, frozen=True):
         unlogged: decisions that are not in the log, as it says itself.
         gaps: how many lines say that something is not in the log.
         duplicate_ids: ids that several decisions have; the first ones.
+        compared: the checkpoint that was kept elsewhere, if one is given and believed.
     """
 
     integrity: Part
@@ -97,6 +114,7 @@ class Report(Struct, frozen=True):
     unlogged: int = 0
     gaps: int = 0
     duplicate_ids: tuple[str, ...] = ()
+    compared: Compared | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -185,13 +203,14 @@ def _audited(log: LogFolder, wanted: _Wanted, progress: Progress | None) -> Repo
         printable(signed.claims[-1].origin) if signed.claims else "",
         tuple(dict.fromkeys(printable(it.key) for it in signed.claims if it.key)),
         newest.time if newest else None,
-        wanted.now - newest.time if newest and newest.time is not None else None,
+        _age(newest, wanted),
         _witnessed(signed.claims),
         tuple(found.removals),
         tuple(problem for _, accepted in sorts for problem in accepted),
         found.unlogged,
         found.gaps,
         _duplicates(log, found.repeated),
+        None if kept is None else _compared(kept.name, signed.claims, wanted),
     )
 
 
@@ -262,6 +281,18 @@ def _newest(claims: Sequence[Claim], wanted: _Wanted) -> Claim | None:
     names = {it.title for it in wanted.witnesses}
     able = [it for it in claims if it.holds and names <= it.witnessed.keys()]
     return max(able, key=lambda it: (it.time or 0, it.size), default=None)
+
+
+def _age(claim: Claim | None, wanted: _Wanted) -> int | None:
+    return None if claim is None or claim.time is None else wanted.now - claim.time
+
+
+def _compared(name: str, claims: Sequence[Claim], wanted: _Wanted) -> Compared | None:
+    """Return the checkpoint that was kept elsewhere, if it is believed."""
+    for it in claims:
+        if it.name == name:
+            return Compared(printable(name), it.size, it.time, _age(it, wanted))
+    return None
 
 
 def _witnessed(claims: Sequence[Claim]) -> dict[str, int]:

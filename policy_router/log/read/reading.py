@@ -29,6 +29,8 @@ Heads: TypeAlias = Mapping[str, Head | None]
 _BLOCK = 1024 * 1024
 _BEGINNING = 1024
 _POLL_SECONDS = 0.2
+_SEVERAL = 2
+"""How many of several ids an error names."""
 _NO_LINE = b"\0"
 """What stands for a line that is too long: no JSON holds it."""
 
@@ -108,7 +110,9 @@ class LogReader:
         if decision_id in ids:
             ids, found = {decision_id}, [line for line in found if line.entry.id == decision_id]
         if len(ids) > 1:
-            raise LogError(str(self.folder.path), f"{len(ids)} decisions have an id that begins so")
+            some = ", ".join(sorted(map(str, ids))[:_SEVERAL])
+            reason = f"{len(ids)} decisions have an id that begins so, such as {some}"
+            raise LogError(str(self.folder.path), reason)
         if not ids:
             raise NoDecisionError(str(self.folder.path), "there is no decision with this id")
         return found

@@ -108,6 +108,11 @@ class Choice(Struct, frozen=True, eq=False):
         target = self.decision.target
         return None if isinstance(target, UnsetType) else target
 
+    @property
+    def entries(self) -> set[str]:
+        """The entries of its target and of its fallbacks."""
+        return {it.entry for it in self.targets.values() if isinstance(it.entry, str)}
+
 
 class Case(Struct, eq=False, gc=False):
     """A decision and the ends of its child.

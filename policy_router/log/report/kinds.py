@@ -111,15 +111,16 @@ def _fired(case: Case) -> Rows:
                 seen[("forbid", it.forbid), "rejected"] = None
     for warning in case.choice.decision.warnings:
         if isinstance(warning.forbid, str):
-            warned = warning.code is ReasonCode.WOULD_FORBID
-            seen[("forbid", warning.forbid), "would_reject" if warned else "rejected"] = None
+            is_trial = warning.code is ReasonCode.WOULD_FORBID
+            seen[("forbid", warning.forbid), "warned" if is_trial else "rejected"] = None
     target = case.choice.target
     selected = None if target is None else target.entry
     if isinstance(selected, str):
         seen[("entry", selected), "selected"] = None
     for run in case.runs:
         if run.entry and run.entry != selected:
-            seen[("entry", run.entry), "fallback"] = None
+            is_planned = run.entry in case.choice.entries
+            seen[("entry", run.entry), "fallback" if is_planned else "outside"] = None
     yield from seen
 
 
@@ -143,7 +144,7 @@ KINDS: Final[Mapping[str, KindOfReport]] = {
         (),
         _fired,
         _by_parts,
-        ("selected", "fallback", "rejected", "would_reject", "passed"),
+        ("selected", "fallback", "outside", "rejected", "warned", "passed"),
         ("part", "name"),
     ),
     "models": KindOfReport(

@@ -39,7 +39,7 @@ SUMS: Final = (
 )
 """What a total has; ``docs/audit.md`` says what each is."""
 COSTS: Final = ("measured_nano_usd", "estimated_nano_usd")
-_FIRING: Final = ("selected", "fallback", "rejected", "would_reject")
+_FIRING: Final = ("selected", "fallback", "rejected", "warned")
 
 
 class ReportRow(Struct, frozen=True):

@@ -111,6 +111,7 @@ class DecisionLog(Closeable):
                 more cannot be logged.
             origin_commit: the commit that the rule files come from. It is in the line that says
                 which policy is decided by, as 1 to 200 letters, digits, ``_``, ``-``, ``.``, ``:``.
+                Set the attribute where other rule files are loaded.
             loaded_by: who loaded them, in the same line: up to 100 characters.
             clock: the time of each line.
             ids: the ids of decisions that have none.
@@ -134,7 +135,7 @@ class DecisionLog(Closeable):
             raise ValueError("origin_commit is of 1 to 200 letters, digits, `_`, `-`, `.`, `:`")
         if loaded_by is not None and not are_tags([loaded_by]):
             raise ValueError("loaded_by is of 1 to 100 characters, without control characters")
-        self._used = partial(used_policy, origin_commit=origin_commit, loaded_by=loaded_by)
+        self.origin_commit, self._loaded_by = origin_commit, loaded_by
         self._line_bytes = line_bytes
         self.folder = LogFolder(folder)
         self.policies = PolicyStore(self.folder)
@@ -376,7 +377,8 @@ class DecisionLog(Closeable):
             if policy not in self._known or policy.revision not in self._kept:
                 self.policies.keep(policy)
                 self._kept.add(policy.revision)
-        return {it: self._used(it) for it in new if TELLS_POLICIES}
+        told = partial(used_policy, origin_commit=self.origin_commit, loaded_by=self._loaded_by)
+        return {it: told(it) for it in new if TELLS_POLICIES}
 
     def _opened(self) -> Chain:
         now = microseconds(self._clock())

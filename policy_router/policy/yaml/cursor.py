@@ -1,4 +1,4 @@
-"""Where a place stands in a YAML file that somebody is still writing.
+"""Finds a place in an unfinished YAML file.
 
 A mark is put at the place, and the file is read up to the value or the key that holds it. Where the
 file is not YAML, what stands behind the place is left out, and what is open there is closed: a key

@@ -182,7 +182,8 @@ class _File:
             yield error(Code.WRONG_TYPE, message, span, path)
         elif not self.source.text.startswith("*", span.start):  # an alias is reported already
             message = f"{what} is empty" if self.embedded else "the file is empty"
-            yield error(Code.EMPTY_FILE, message, span, path, "write at least `version: 1`")
+            remedy = "indent what belongs to it" if self.embedded else "write at least `version: 1`"
+            yield error(Code.EMPTY_FILE, message, span, path, remedy)
 
 
 def read_value(name: str, content: str | bytes) -> tuple[Any, tuple[Diagnostic, ...]]:

@@ -1,4 +1,4 @@
-"""A model call on its way along its plan: what is sent, what comes back, and what a client gets.
+"""Forwards a model call along its plan: what is sent, received and passed to the client.
 
 As long as nothing has been passed to the client, the plan goes on after a failure; then never.
 """

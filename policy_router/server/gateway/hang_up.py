@@ -1,4 +1,4 @@
-"""A client that hangs up: what is waited for on its behalf is cancelled."""
+"""A client that hangs up: cancels what is awaited on its behalf."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model call as a client makes it: what of it is a request to decide, and what goes through."""
+"""A client's model call: the part that is decided, and the part that passes unchanged."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def model_request(api: str, asked: Asked, passes: Collection[str]) -> ModelReque
     )
 
 
-# What no client may say.
+# Fields that are refused.
 
 
 def _check_fields(fields: dict[str, Raw], passes: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""Which target gave which answer: what goes on from an answer goes to that target alone.
+"""Which target gave which answer, so that a call that continues it goes to the same target.
 
 The provider keeps the answer, under the key of the service. So it is the answer of one caller, and
 nobody else goes on from it.

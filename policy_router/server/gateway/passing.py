@@ -1,4 +1,4 @@
-"""What passes through the gateway: events as bytes, one by one, and what the log needs of them.
+"""Events that pass through the gateway as bytes, and what the log needs of them.
 
 Server-sent events are those of the WHATWG's standard: fields a line, an empty line at the end of
 each event. Of an event only the model, the usage and the reason for its end are decoded; the rest

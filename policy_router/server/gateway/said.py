@@ -1,4 +1,4 @@
-"""Problems in the words of the clients of the gateway: the error shapes of OpenAI and Anthropic."""
+"""Problems in the error formats of OpenAI and Anthropic."""
 
 from __future__ import annotations
 

@@ -7,18 +7,21 @@ import hashlib
 import os
 import re
 import secrets
+import time
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from policy_router.server.helper import Task
 from policy_router.server.helpers import Helpers
 from policy_router.server.problems import Problem
+from policy_router.server.tasks import Task
 
+FRESH_SECONDS: Final = 300.0
+"""How long a report is shown again; work that says nothing for longer has ended with its worker."""
 _MOST_KEPT: Final = 50
 _BUSY: Final = 429
 _AGAIN_SECONDS: Final = 5.0
@@ -78,20 +81,23 @@ class Background:
         self._begin(name, task, title)
         return name
 
-    def once(self, key: str, task: Task, title: Mapping[str, str]) -> Work:
-        """Return how far a piece of work has come, and begin it where nobody has yet.
+    def once(
+        self, key: str, task: Task, title: Mapping[str, str], *, seconds: float = FRESH_SECONDS
+    ) -> Work:
+        """Return how far a piece of work has come; it is begun where nobody has lately.
 
         Args:
             key: tells it apart from others.
             task: what to do.
             title: what it is, for its page.
+            seconds: how long ago it may have said something at last.
         """
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
-        try:
-            return self.find(name)
-        except Problem:
-            self._begin(name, task, title)
-            return Work(title)
+        with suppress(FileNotFoundError):
+            if time.time() - self._path(name).stat().st_mtime < seconds:
+                return self.find(name)
+        self._begin(name, task, title)
+        return Work(title)
 
     def _begin(self, name: str, task: Task, title: Mapping[str, str]) -> None:
         self._keep(name, Work(title))

@@ -11,16 +11,16 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from policy_router.errors import LogError
 from policy_router.files.clock import Clock
-from policy_router.log.entry import Execution, moment_of
+from policy_router.log.entry import Execution
+from policy_router.log.report.log_report import safe_cell
 from policy_router.server.asking import Answer, Asked, BrokenOffError
 from policy_router.server.auditing import time_of
 from policy_router.server.index import Found, Index
 from policy_router.server.index_lines import ListedRecord
 from policy_router.server.index_questions import FILTERS, Counts
-from policy_router.server.pages.reader import Frame
-from policy_router.server.pages.rendering import HEADERS, query_text, redirect
+from policy_router.server.pages.reader import Frame, in_thread
+from policy_router.server.pages.rendering import CSV, download, exact_time, query_text, redirect
 from policy_router.server.problems import Problem
 
 _TIMES: Final = ("since", "until")
@@ -38,7 +38,6 @@ _TITLES: Final = {
     "policy": "Policy",
 }
 _SHOWN: Final = 8
-_WINDOWS: Final = (("1h", "hour"), ("24h", "day"), ("7d", "week"), ("30d", "month"))
 COLUMNS: Final = (
     *("time", "id", "outcome", "entry", "model", "provider", "level", "rule", "code"),
     *("caller", "team", "kind", "parent", "policy", "revision"),
@@ -62,7 +61,7 @@ class Row(Struct, frozen=True):
         target, caller = decision.target, record.request.caller
         code = decision.refusal.code or ", ".join(it.code for it in decision.warnings)
         return (
-            *(spelt_time(self.time), self.id, decision.outcome, target.entry, target.model),
+            *(exact_time(self.time), self.id, decision.outcome, target.entry, target.model),
             *(target.provider, decision.level, decision.rule or decision.refusal.rule or "", code),
             *(caller.id, caller.team, record.request.task.kind, self.parent or ""),
             *(record.policy.name, record.policy.revision),
@@ -95,12 +94,12 @@ _LINES: Final = msgspec.json.Decoder(_Line)
 class Decisions:
     """Shows decisions."""
 
-    def __init__(self, frame: Frame, index: Index | None, clock: Clock) -> None:
+    def __init__(self, frame: Frame, index: Index, clock: Clock) -> None:
         """Keep what the pages need.
 
         Args:
             frame: is around them.
-            index: the index of the log; None where there is no log.
+            index: the index of the log.
             clock: tells what an age is counted from.
         """
         self._frame, self._index, self._clock = frame, index, clock
@@ -112,14 +111,12 @@ class Decisions:
             return redirect(f"/pages/decisions{query_text(_typed(given))}")
         options = {**dict.fromkeys(_OPTIONS), **given}
         wanted = _wanted(given)
-        if self._index is None:
-            return self._frame.page(asked, "no_log", "decisions")
         found, counts = await self._found(wanted, given)
         rows = [_ROWS.decode(line) for line in found.lines]
         came = await self._came(rows)
         is_part = b"hx-request" in asked.headers and options["live"] == "true"
         name = "decisions_list" if is_part else "decisions"
-        return self._frame.page(
+        return await self._frame.page(
             asked,
             name,
             "decisions",
@@ -131,13 +128,12 @@ class Decisions:
             filters={key: given[key] for key in (*FILTERS, *_TIMES) if key in given},
             facets=_facets(counts, wanted),
             titles=_TITLES,
-            windows=_WINDOWS,
             bars=_bars(counts),
         )
 
     async def as_csv(self, asked: Asked) -> Answer:
         """Hand out what is shown, as a table."""
-        return await self._handed_out(asked, "decisions.csv", b"text/csv; charset=utf-8", _as_csv)
+        return await self._handed_out(asked, "decisions.csv", CSV, _as_csv)
 
     async def as_lines(self, asked: Asked) -> Answer:
         """Hand out what is shown, as the lines of the log."""
@@ -164,16 +160,14 @@ class Decisions:
                     raise BrokenOffError from None
 
         first = await page(None)
-        disposition = f'attachment; filename="{name}"'.encode()
-        headers = (*HEADERS, (b"content-disposition", disposition), (b"cache-control", b"no-store"))
-        return Answer(headers=headers, type=kind, pieces=pieces(first))
+        return download(name, kind, pieces=pieces(first))
 
     async def _found(
         self, wanted: Mapping[str, str], options: Mapping[str, str]
     ) -> tuple[Found, Counts]:
         since, until = self._times(options)
         found = self._page(wanted, since, until, _ON_A_PAGE, options.get("cursor"))
-        counts = in_thread(self._known.count, wanted, since=since, until=until)
+        counts = in_thread(self._index.count, wanted, since=since, until=until)
         both: tuple[Found, Counts] = await asyncio.gather(found, counts)
         return both
 
@@ -186,12 +180,12 @@ class Decisions:
         cursor: str | None,
     ) -> Found:
         found: Found = await in_thread(
-            self._known.find, wanted, since=since, until=until, limit=limit, cursor=cursor
+            self._index.find, wanted, since=since, until=until, limit=limit, cursor=cursor
         )
         return found
 
     async def _came(self, rows: list[Row]) -> dict[str, Came]:
-        lines = await in_thread(self._known.executions, [row.id for row in rows])
+        lines = await in_thread(self._index.executions, [row.id for row in rows])
         return {it.id: came for line in lines if (came := _came_of(it := _LINES.decode(line)))}
 
     def _times(self, options: Mapping[str, str]) -> tuple[int | None, int | None]:
@@ -200,31 +194,8 @@ class Decisions:
             time_of(options.get("until"), "until", self._clock),
         )
 
-    @property
-    def _known(self) -> Index:
-        if self._index is None:
-            detail = "the service has no decision log: it was started without --log"
-            raise Problem(404, "no_log", detail)
-        return self._index
-
 
 _OPTIONS: Final = (*FILTERS, *_TIMES, "cursor", "live", "filter", "value")
-
-
-async def in_thread(ask: Any, *values: Any, **named: Any) -> Any:
-    """Ask the index beside what else goes on.
-
-    Raises:
-        Problem: it cannot be read, or a cursor is none of its own.
-    """
-    try:
-        return await asyncio.to_thread(ask, *values, **named)
-    except LogError as problem:
-        detail = f"the log cannot be searched: {problem.reason}"
-        help_ = "an index is made anew after a start: load the page again in a moment"
-        raise Problem(503, "index_unavailable", detail, help=help_) from None
-    except ValueError as problem:
-        raise Problem(400, "bad_query", str(problem), path="cursor") from None
 
 
 def row_of(line: bytes) -> Row | None:
@@ -312,21 +283,11 @@ def _bars(counts: Counts) -> tuple[_Bar, ...]:
     return tuple(made)
 
 
-def spelt_time(micros: int) -> str:
-    """Return a time as RFC 3339 has it."""
-    return moment_of(micros).isoformat().replace("+00:00", "Z")
-
-
-_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
-
-
 def _as_csv(lines: tuple[bytes, ...]) -> bytes:
     return b"".join(_as_csv_row(_ROWS.decode(line).cells) for line in lines)
 
 
 def _as_csv_row(cells: tuple[str, ...]) -> bytes:
-    """Return a row; what a spreadsheet would take for a formula is a text for it."""
-    safe = [f"'{cell}" if cell.startswith(_FORMULAS) else cell for cell in cells]
     out = io.StringIO()
-    csv.writer(out).writerow(safe)
+    csv.writer(out).writerow(map(safe_cell, cells))
     return out.getvalue().encode()

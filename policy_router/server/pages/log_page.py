@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec import Struct
 
 from policy_router.errors import LogError
@@ -11,13 +9,11 @@ from policy_router.log.folder import LogFolder, readable
 from policy_router.log.heads import UnknownSchemaError
 from policy_router.log.sign.checkpoints import newest
 from policy_router.server.asking import Answer, Asked
-from policy_router.server.helper import Task
 from policy_router.server.index import Index
 from policy_router.server.pages.background import Background
-from policy_router.server.pages.decisions import in_thread
-from policy_router.server.pages.reader import Frame
+from policy_router.server.pages.reader import Frame, in_thread
 from policy_router.server.pages.rendering import redirect
-from policy_router.server.problems import Problem
+from policy_router.server.tasks import Task
 
 
 class Writer(Struct, frozen=True):
@@ -61,9 +57,7 @@ class Held(Struct, frozen=True):
 class LogPage:
     """Shows the log."""
 
-    def __init__(
-        self, frame: Frame, background: Background, *, log: str | None, index: Index | None
-    ) -> None:
+    def __init__(self, frame: Frame, background: Background, *, log: str, index: Index) -> None:
         """Keep what the page needs.
 
         Args:
@@ -77,10 +71,8 @@ class LogPage:
     async def show(self, asked: Asked) -> Answer:
         """Show what the log holds, and how far its verification has come."""
         options = asked.options("work")
-        if self._log is None or self._index is None:
-            return self._frame.page(asked, "no_log", "log")
         work = options.get("work")
-        return self._frame.page(
+        return await self._frame.page(
             asked,
             "log",
             "log",
@@ -94,16 +86,14 @@ class LogPage:
     async def verify(self, asked: Asked) -> Answer:
         """Begin to verify the log."""
         self._frame.form(asked)
-        if self._log is None:
-            raise Problem(404, "no_log", "the service has no decision log")
-        task = Task("verify", 0, 0, log=self._log)
+        task = Task("verify", log=self._log)
         return redirect(f"/pages/log?work={self._background.start(task, {'title': 'Verify'})}")
 
 
 def _held(path: str, index: Index) -> Held:
-    rows: list[Any] = index.revisions()
+    rows = index.revisions()
     indexed = sum(row[4] for row in rows)
-    first, last = (fold(row[place] for row in rows) for fold, place in ((_least, 2), (_most, 3)))
+    first, last = min((row[2] for row in rows), default=0), max((row[3] for row in rows), default=0)
     try:
         folder = LogFolder.existing(path)
     except LogError:  # nothing was decided yet
@@ -114,14 +104,6 @@ def _held(path: str, index: Index) -> Held:
     origin = "" if found is None else found.checkpoint.origin
     covered = None if found is None else found.checkpoint.size
     return Held(writers, origin, covered, indexed, first, last)
-
-
-def _least(values: Any) -> int:
-    return min(values, default=0)
-
-
-def _most(values: Any) -> int:
-    return max(values, default=0)
 
 
 def _writer(folder: LogFolder, name: str) -> Writer:

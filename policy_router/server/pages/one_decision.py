@@ -21,21 +21,20 @@ from policy_router.log.damage import NotWholeError
 from policy_router.log.entry import Execution, Kind, LogEntry, is_id
 from policy_router.log.sign.proving import prove_line
 from policy_router.server.active import Active
-from policy_router.server.asking import Answer, Asked
+from policy_router.server.asking import JSON, Answer, Asked
 from policy_router.server.auditing import Auditors
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.helpers import StayingHelper
 from policy_router.server.index import Index
-from policy_router.server.pages.decisions import Came, Row, came_of, in_thread, row_of
-from policy_router.server.pages.reader import Frame
-from policy_router.server.pages.rendering import HEADERS
+from policy_router.server.pages.decisions import Came, Row, came_of, row_of
+from policy_router.server.pages.reader import Frame, in_thread
+from policy_router.server.pages.rendering import download
 from policy_router.server.problems import Problem
 
 _MOST_NODES: Final = 200
 _MOST_KEPT: Final = 200
 _NOTHING: Final[Mapping[str, Any]] = {"entries": (), "why_not": None, "text": ""}
 """An explanation that says nothing."""
-_NO_STORE: Final = (b"cache-control", b"no-store")
 
 
 class Node(Struct, frozen=True):
@@ -101,8 +100,8 @@ class OneDecision:
         earlier: EarlierDecisions,
         staying: StayingHelper,
         *,
-        log: str | None,
-        index: Index | None,
+        log: str,
+        index: Index,
         clock: Clock,
     ) -> None:
         """Keep what the page needs.
@@ -125,17 +124,17 @@ class OneDecision:
     async def answer(self, asked: Asked) -> Answer:
         """Show a decision, or hand out its record or its proof."""
         decision_id, _, what = asked.rest.partition("/")
-        entries, children = await self._entries(decision_id)
+        entries = await self._entries(decision_id)
         if what == "record.json":
             return self._record(asked, entries)
         if what == "proof.txt":
             return await self._proof(asked, decision_id)
         if what:
             raise Problem(404, "no_route", "there is nothing at this path")
-        return await self._page(asked, decision_id, entries, children)
+        return await self._page(asked, decision_id, entries)
 
-    async def _entries(self, decision_id: str) -> tuple[list[LogEntry], list[bytes]]:
-        lines, children = await self._earlier.lines(decision_id) if is_id(decision_id) else ([], [])
+    async def _entries(self, decision_id: str) -> list[LogEntry]:
+        lines, _ = await self._earlier.lines(decision_id) if is_id(decision_id) else ([], [])
         try:
             entries = [LogEntry.from_json(line) for line in lines]
         except RecordError as problem:
@@ -144,16 +143,14 @@ class OneDecision:
             detail = "there is no decision with this id in the log"
             help_ = "it may have been pruned, or it is of another log"
             raise Problem(404, "unknown_decision", detail, help=help_)
-        return entries, children
+        return entries
 
-    async def _page(
-        self, asked: Asked, decision_id: str, entries: list[LogEntry], children: list[bytes]
-    ) -> Answer:
+    async def _page(self, asked: Asked, decision_id: str, entries: list[LogEntry]) -> Answer:
         options = asked.options("why_not", "again")
         entry = next(it for it in entries if it.kind is Kind.DECISION)
         record = _record_of(entry)
         explained, problem = await self._explanation(decision_id, record, options.get("why_not"))
-        return self._frame.page(
+        return await self._frame.page(
             asked,
             "one_decision",
             "decisions",
@@ -169,7 +166,6 @@ class OneDecision:
             events=[it.execution for it in entries if isinstance(it.execution, Execution)],
             tree=await self._tree(decision_id),
             is_live=record.policy.revision == self._active.revision,
-            children=len(children),
             unset=UNSET,
         )
 
@@ -209,39 +205,30 @@ class OneDecision:
         return Again(made.now, before, outcome_name(decision), rule, message)
 
     async def _tree(self, decision_id: str) -> Tree:
-        tree: Tree = await in_thread(_tree_of, self._known, decision_id)
+        tree: Tree = await in_thread(_tree_of, self._index, decision_id)
         return tree
 
     def _record(self, asked: Asked, entries: list[LogEntry]) -> Answer:
         asked.options()
         records = (it.record for it in entries if not isinstance(it.record, UnsetType))
-        name = b'attachment; filename="record.json"'
-        headers = (*HEADERS, _NO_STORE, (b"content-disposition", name))
-        return Answer(bytes(next(records)), headers=headers)
+        return download("record.json", JSON, bytes(next(records)))
 
     async def _proof(self, asked: Asked, decision_id: str) -> Answer:
         """Hand out the proof that the line of the decision is in the log."""
         asked.options()
-        lines = await in_thread(self._known.lines_of, decision_id)
+        lines = await in_thread(self._index.lines_of, decision_id)
         if lines is None:
             detail = "a line of the decision is not in the log any more"
             raise Problem(404, "unknown_decision", detail)
         writer, line = lines[0]
         seq = LogEntry.from_json(line).seq
         try:
-            proof = await asyncio.to_thread(prove_line, self._log or "", writer, seq, line)
+            proof = await asyncio.to_thread(prove_line, self._log, writer, seq, line)
         except (LogError, NotWholeError) as problem:
             help_ = "`policy-router log checkpoint` signs what the log holds"
             raise Problem(409, "not_proved", problem.reason, help=help_) from None
-        name = f'attachment; filename="{decision_id}.proof"'.encode()
-        headers = (*HEADERS, _NO_STORE, (b"content-disposition", name))
-        return Answer(proof.to_text().encode(), headers=headers, type=b"text/plain; charset=utf-8")
-
-    @property
-    def _known(self) -> Index:
-        if self._index is None:  # pragma: no cover - then there is no entry either
-            raise Problem(404, "no_log", "the service has no decision log")
-        return self._index
+        text = proof.to_text().encode()
+        return download(f"{decision_id}.proof", b"text/plain; charset=utf-8", text)
 
 
 def _record_of(entry: LogEntry) -> DecisionRecord:

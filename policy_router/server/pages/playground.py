@@ -22,18 +22,17 @@ from policy_router.files.loader import data_folder
 from policy_router.server.active import Active
 from policy_router.server.asking import Answer, Asked
 from policy_router.server.auditing import Auditors
-from policy_router.server.helper import Task
 from policy_router.server.helpers import StayingHelper
 from policy_router.server.pages.one_decision import plain_steps
 from policy_router.server.pages.reader import Frame
-from policy_router.server.pages.rendering import HEADERS
+from policy_router.server.pages.rendering import plain
 from policy_router.server.problems import Problem
+from policy_router.server.tasks import Task
 
 _FIELDS: Final = ("policy", "request", "now", "why_not")
 _EXAMPLES: Final = ("hermes", "canary", "data-residency", "team-budget", "three-teams")
 _REQUEST: Final = '{"task": {"kind": "coding"}}'
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
-_NO_STORE: Final = (b"cache-control", b"no-store")
 
 
 class Playground:
@@ -78,8 +77,7 @@ class Playground:
         fields = self._fields(asked)
         report = await self._report(fields)
         html = self._frame.templates.text("playground_result.html", _values(report, fields))
-        made = Answer.of({"diagnostics": report.get("diagnostics", []), "html": html})
-        return Answer(made.body, headers=(*HEADERS, _NO_STORE))
+        return plain({"diagnostics": report.get("diagnostics", []), "html": html})
 
     async def place(self, asked: Asked) -> Answer:
         """Return what may stand at a place of the rules, and what stands there."""
@@ -87,15 +85,12 @@ class Playground:
         line, column = fields.get("line", ""), fields.get("column", "")
         if not (_NUMBER.fullmatch(line) and _NUMBER.fullmatch(column)):
             raise Problem(400, "bad_form", "a line and a column are wanted", path="line")
-        task = Task(
-            "place", 0, 0, text=fields.get("policy", ""), line=int(line), column=int(column)
-        )
-        made = Answer.of(await self._staying.report(task))
-        return Answer(made.body, headers=(*HEADERS, _NO_STORE))
+        task = Task("place", text=fields.get("policy", ""), line=int(line), column=int(column))
+        return plain(await self._staying.report(task))
 
     async def _page(self, asked: Asked, fields: dict[str, str], name: str) -> Answer:
         report = await self._report(fields)
-        return self._frame.page(
+        return await self._frame.page(
             asked,
             "playground",
             "playground",
@@ -111,8 +106,6 @@ class Playground:
             return await self._by_live(fields)
         task = Task(
             "try",
-            0,
-            0,
             text=fields["policy"],
             request=fields["request"],
             now=fields["now"].strip(),

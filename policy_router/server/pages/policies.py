@@ -11,15 +11,14 @@ from msgspec import Struct
 from policy_router.files.clock import Clock
 from policy_router.server.active import Active
 from policy_router.server.asking import Answer, Asked
-from policy_router.server.helper import Task
 from policy_router.server.helpers import StayingHelper
 from policy_router.server.index import Index
 from policy_router.server.pages.background import Background
-from policy_router.server.pages.decisions import in_thread
 from policy_router.server.pages.described import described
-from policy_router.server.pages.reader import Frame
+from policy_router.server.pages.reader import Frame, in_thread
 from policy_router.server.pages.rendering import redirect
 from policy_router.server.problems import Problem
+from policy_router.server.tasks import Task
 
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -79,7 +78,7 @@ class Policies:
         """Show which policies decided, and when."""
         asked.options()
         rejected = self._active.rejected
-        return self._frame.page(
+        return await self._frame.page(
             asked,
             "policies",
             "policies",
@@ -98,7 +97,7 @@ class Policies:
         against, work = options.get("against") or None, options.get("work") or None
         shown = await self._described(f"sha256:{hexadecimal}", against)
         is_live = shown["revision"] == self._active.revision
-        return self._frame.page(
+        return await self._frame.page(
             asked,
             "policy",
             "policies",
@@ -117,7 +116,7 @@ class Policies:
         self._frame.form(asked)
         if self._place is None:
             raise Problem(404, "no_tests", "the tests of a bundle are run when it is loaded")
-        task = Task("test", 0, 0, path=self._place)
+        task = Task("test", path=self._place)
         work = self._background.start(task, {"title": "Tests"})
         return redirect(f"/pages/policies/{self._active.revision[7:]}?work={work}#tests")
 
@@ -135,7 +134,7 @@ class Policies:
             return await asyncio.to_thread(described, policy, self._clock())
         if self._log is None:
             raise Problem(404, "unknown_policy", "no other policy is kept: there is no log")
-        task = Task("policy", 0, 0, log=self._log, revision=revision, against=against or "")
+        task = Task("policy", log=self._log, revision=revision, against=against or "")
         shown: dict[str, Any] = await self._staying.report(task)
         return shown
 

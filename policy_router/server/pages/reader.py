@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
 
 from msgspec import Struct
 
+from policy_router.errors import LogError
 from policy_router.server.active import Active
 from policy_router.server.asking import Answer, Asked
 from policy_router.server.credentials import Credential
+from policy_router.server.index import Index
 from policy_router.server.pages.rendering import HEADERS, HTML, NO_STORE, Templates, redirect
 from policy_router.server.pages.sessions import Sessions
 from policy_router.server.problems import TITLES, Problem
 from policy_router.version import VERSION
 
 SIGN_IN: Final = "/pages/sign-in"
+FIRST: Final = "/pages/decisions"
 _MOST_FIELDS: Final = 100
 _UNKNOWN: Final = 401
+_PAGE_LEADS: Final = b"hx-redirect"
+"""What leads a page elsewhere, of which a part was asked for."""
+_UNREAD_BYTES: Final = 1024 * 1024
+"""An index that lacks less of its log is as good as complete."""
+_COUNTED: Final = frozenset({"decisions", "policies", "spend", "compliance", "log"})
+"""The pages that show what the index counts."""
 _NAVIGATION: Final = (
     ("decisions", "Decisions"),
     ("what-if", "What if"),
@@ -40,15 +50,19 @@ class Navigation(Struct, frozen=True):
 class Frame:
     """What is around the content of a page."""
 
-    def __init__(self, templates: Templates, sessions: Sessions, active: Active) -> None:
+    def __init__(
+        self, templates: Templates, sessions: Sessions, active: Active, index: Index | None
+    ) -> None:
         """Keep what a page is made of.
 
         Args:
             templates: make it.
             sessions: know who reads.
             active: the policy that decides.
+            index: the index of the log; None where there is no log.
         """
         self.templates, self._sessions, self._active = templates, sessions, active
+        self._index = index
         self._navigation = tuple(Navigation(*it) for it in _NAVIGATION)
 
     async def known_by(self, headers: Mapping[bytes, bytes], address: str) -> Credential:
@@ -60,13 +74,11 @@ class Frame:
         try:
             return await self._sessions.credential(self._sessions.of(headers))
         except Problem as problem:
-            place = f"{SIGN_IN}?next={quote(address, safe='')}"
-            location = (b"location", place.encode("ascii", "ignore"))
-            raise Problem(
-                problem.status, problem.code, problem.detail, headers=(location,)
-            ) from None
+            place = f"{SIGN_IN}?next={quote(address, safe='')}".encode("ascii", "ignore")
+            leads = (_PAGE_LEADS if b"hx-request" in headers else b"location", place)
+            raise Problem(problem.status, problem.code, problem.detail, headers=(leads,)) from None
 
-    def page(
+    async def page(
         self, asked: Asked, name: str, place: str = "", *, status: int = 200, **values: Any
     ) -> Answer:
         """Return a page.
@@ -83,6 +95,7 @@ class Frame:
         frame = {
             "navigation": self._navigation,
             "place": place,
+            "indexed": await self._indexed() if place in _COUNTED else None,
             "form_value": self._sessions.for_forms(session),
             "reader": asked.credential.caller.get("id", ""),
             "has_signed_in": session.kind != "nobody",
@@ -91,6 +104,13 @@ class Frame:
             "version": VERSION,
         }
         return self.templates.answer(f"{name}.html", {**frame, **values}, *headers, status=status)
+
+    async def _indexed(self) -> int | None:
+        """Return how many percent of the log are in the index; None where that is all."""
+        if self._index is None:
+            return None
+        unread, total = await in_thread(self._index.unread)
+        return None if unread < _UNREAD_BYTES else 100 * (total - unread) // total
 
     def form(self, asked: Asked) -> dict[str, str]:
         """Return the fields of a form of ours.
@@ -111,9 +131,11 @@ class Frame:
 
     def problem(self, problem: Problem) -> Answer:
         """Return the page of a problem, or lead to where one signs in."""
-        place = dict(problem.headers).get(b"location")
-        if problem.status == _UNKNOWN and place is not None:
-            return redirect(place.decode())
+        leads = dict(problem.headers) if problem.status == _UNKNOWN else {}
+        if b"location" in leads:
+            return redirect(leads[b"location"].decode())
+        if _PAGE_LEADS in leads:
+            return Answer(b"", 204, (*HEADERS, NO_STORE, *problem.headers), HTML)
         values = {"title": TITLES[problem.status], "problem": problem}
         text = self.templates.text("problem.html", values)
         headers = (*HEADERS, NO_STORE, *problem.headers)
@@ -130,7 +152,7 @@ class SignIn:
     async def show(self, asked: Asked) -> Answer:
         """Ask for a token."""
         next_ = place_of(asked.options("next").get("next", ""))
-        return self._frame.page(asked, "sign_in", next=next_, problem=None)
+        return await self._frame.page(asked, "sign_in", next=next_, problem=None)
 
     async def begin(self, asked: Asked) -> Answer:
         """Begin a session, and lead to the page that was wanted."""
@@ -139,7 +161,7 @@ class SignIn:
         try:
             session = await self._sessions.signed_in(fields.get("token", "").strip())
         except Problem as problem:
-            return self._frame.page(
+            return await self._frame.page(
                 asked, "sign_in", status=problem.status, next=next_, problem=problem
             )
         return redirect(next_, self._sessions.header(session))
@@ -158,8 +180,20 @@ async def nobody(_headers: Mapping[bytes, bytes], _address: str) -> Credential:
 def place_of(address: str) -> str:
     """Return a page of ours; another address is not gone to."""
     is_ours = address.startswith("/pages/") and address.isprintable() and "\\" not in address
-    return address if is_ours else "/pages/decisions"
+    return address if is_ours else FIRST
 
 
-Show = Callable[[Asked], Any]
-"""Answers with a page."""
+async def in_thread(ask: Any, *values: Any, **named: Any) -> Any:
+    """Ask the index beside what else goes on.
+
+    Raises:
+        Problem: it cannot be read, or a cursor is none of its own.
+    """
+    try:
+        return await asyncio.to_thread(ask, *values, **named)
+    except LogError as problem:
+        detail = f"the log cannot be searched: {problem.reason}"
+        help_ = "the index is made again after a start: load the page again in a moment"
+        raise Problem(503, "index_unavailable", detail, help=help_) from None
+    except ValueError as problem:
+        raise Problem(400, "bad_query", str(problem), path="cursor") from None

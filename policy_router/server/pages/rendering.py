@@ -11,12 +11,14 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import jinja2
+import msgspec
 from markupsafe import Markup, escape
 from msgspec import Struct
 
@@ -27,6 +29,7 @@ from policy_router.server.pages.colouring import Piece, cel_pieces, yaml_lines
 from policy_router.server.problems import Header, Problem
 
 HTML: Final = b"text/html; charset=utf-8"
+CSV: Final = b"text/csv; charset=utf-8"
 _HERE: Final = Path(__file__).parent
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -52,6 +55,11 @@ _TYPES: Final = {
 _LONGEST: Final = 300
 _STORED: Final = re.compile(r"[^\s`]*/policies/sha256[:-][0-9a-f]{64}/[0-9a-f]{32}/[0-9]{3}-")
 _SMALL: Final = 0.01
+_WORDS: Final = re.compile(r"\w+|\s+|[^\w\s]")
+_MOST_COMPARED: Final = 1_000_000
+_ALIKE: Final = 0.5
+_BEFORE: Final = Markup('<del class="whole"><span class="hidden">before </span><bdi>{}</bdi></del>')
+_AFTER: Final = Markup('<ins class="whole"><span class="hidden">after </span><bdi>{}</bdi></ins>')
 _LONGEST_WHOLE: Final = 20
 
 
@@ -126,6 +134,29 @@ class Templates:
         return f"/pages/static/{name}?v={self._files[name].version}"
 
 
+def plain(value: object) -> Answer:
+    """Return JSON for a script of a page."""
+    return Answer(msgspec.json.encode(value), headers=(*HEADERS, NO_STORE))
+
+
+def download(
+    name: str,
+    kind: bytes,
+    content: bytes = b"",
+    pieces: AsyncGenerator[bytes, None] | None = None,
+) -> Answer:
+    """Return a file that a browser keeps.
+
+    Args:
+        name: the name of the file.
+        kind: its content type.
+        content: what is in it.
+        pieces: the same, where it comes bit by bit.
+    """
+    head = (b"content-disposition", f'attachment; filename="{name}"'.encode())
+    return Answer(content, headers=(*HEADERS, NO_STORE, head), type=kind, pieces=pieces)
+
+
 def redirect(place: str, *headers: Header) -> Answer:
     """Return what sends a browser to another page."""
     location = (b"location", place.encode("ascii", "ignore"))
@@ -155,6 +186,25 @@ def isolated(value: object) -> Markup:
 def whole(value: object) -> Markup:
     """Return a text of others, however long it is."""
     return Markup('<bdi class="whole">{}</bdi>').format(printable(str(value)))
+
+
+def differing(before: str, after: str) -> Markup:
+    """Return two texts of others as one, in which the words of only one of them are marked."""
+    old, new = (_WORDS.findall(printable(text)) for text in (before, after))
+    compared = SequenceMatcher(None, old, new, autojunk=False)
+    if len(old) * len(new) > _MOST_COMPARED or compared.ratio() < _ALIKE:
+        return _marked(old, _BEFORE) + " " + _marked(new, _AFTER)
+    made = Markup("")
+    for kind, *(start, stop, first, last) in compared.get_opcodes():
+        if kind == "equal":
+            made += escape("".join(old[start:stop]))
+        else:
+            made += _marked(old[start:stop], _BEFORE) + _marked(new[first:last], _AFTER)
+    return Markup('<bdi class="whole">{}</bdi>').format(made)
+
+
+def _marked(words: list[str], markup: Markup) -> Markup:
+    return markup.format("".join(words)) if words else Markup("")
 
 
 def code_lines(text: str) -> str:
@@ -188,9 +238,13 @@ def coloured_yaml(text: str) -> list[Markup]:
 
 def time_text(micros: int) -> Markup:
     """Return a time for a person, in UTC, with the exact one for programs."""
-    at = moment_of(micros)
-    exact = at.isoformat().replace("+00:00", "Z")
-    return Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>').format(exact, at)
+    text = Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>')
+    return text.format(exact_time(micros), moment_of(micros))
+
+
+def exact_time(micros: int) -> str:
+    """Return a time as RFC 3339 has it."""
+    return moment_of(micros).isoformat().replace("+00:00", "Z")
 
 
 def day_text(day: int) -> str:
@@ -225,11 +279,13 @@ def query_text(values: Mapping[str, str | None], **changed: str | None) -> str:
 FILTERS: Final[dict[str, Any]] = {
     "name": isolated,
     "whole": whole,
+    "differing": differing,
     "code": code_lines,
     "short": short_places,
     "cel": coloured_cel,
     "yaml": coloured_yaml,
     "time": time_text,
+    "exact": exact_time,
     "day": day_text,
     "money": money,
     "count": count_text,

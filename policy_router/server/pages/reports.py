@@ -7,29 +7,32 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from msgspec import Struct
 
 from policy_router.files.clock import Clock
+from policy_router.log.check.findings import FindingKind
+from policy_router.log.report.cases import NOT_KNOWN
 from policy_router.log.report.log_report import safe_cell
 from policy_router.server.asking import Answer, Asked
 from policy_router.server.auditing import time_of
-from policy_router.server.helper import Task
+from policy_router.server.counting import AFTER_A_CHANGE, SPENT_BY, Changed
 from policy_router.server.index import Index
-from policy_router.server.pages.background import Background
-from policy_router.server.pages.decisions import Row, in_thread, row_of
-from policy_router.server.pages.policies import Policies
-from policy_router.server.pages.reader import Frame
-from policy_router.server.pages.rendering import HEADERS
+from policy_router.server.index_lines import LINES
+from policy_router.server.pages.background import Background, Work
+from policy_router.server.pages.decisions import Row, row_of
+from policy_router.server.pages.policies import Policies, Revision
+from policy_router.server.pages.reader import Frame, in_thread
+from policy_router.server.pages.rendering import CSV, download, query_text
 from policy_router.server.problems import Problem
+from policy_router.server.tasks import Task
 
-BY: Final = ("month", "team", "model", "rule")
-"""What spending is told apart by; any two of them make a table."""
 _BILLION: Final = 1_000_000_000
 _CAUSES: Final = {
     "no_price": "no price",
@@ -39,8 +42,8 @@ _CAUSES: Final = {
     "never_ended": "never ended",
 }
 _LOW_USD: Final = 2.0
+_MOST_CHANGES: Final = 5
 _MOST_COLUMNS: Final = 12
-_FRESH_SECONDS: Final = 300
 _AT: Final = re.compile(r" at ([^()]+)\)?$")
 
 
@@ -71,8 +74,8 @@ class Reports:
         background: Background,
         policies: Policies,
         *,
-        log: str | None,
-        index: Index | None,
+        log: str,
+        index: Index,
         clock: Clock,
     ) -> None:
         """Keep what the pages need.
@@ -92,20 +95,18 @@ class Reports:
         """Show what was spent."""
         options = _options(asked, "rows", "columns")
         rows, columns = _chosen(options)
-        if self._index is None:
-            return self._frame.page(asked, "no_log", "spend")
-        work, since, until = self._counted("spend", options)
+        work = self._counted("spend", options)
         report, dear = work.report, dict[str, Any]()
         if report is not None:
-            dear = await in_thread(_dear, self._index, since, until)
-        return self._frame.page(
+            dear = await in_thread(_dear, self._index, *self._window(options))
+        return await self._frame.page(
             asked,
             "spend",
             "spend",
             work=work,
-            address=_address("/pages/spend", options),
+            address=f"/pages/spend{query_text(options)}",
             options=options,
-            by=BY,
+            by=SPENT_BY,
             rows=rows,
             columns=columns,
             pivot=None if report is None else _pivot(report["rows"], rows, columns),
@@ -120,7 +121,7 @@ class Reports:
         """Hand out the table of the page."""
         options = _options(asked, "rows", "columns")
         rows, columns = _chosen(options)
-        work, *_ = self._counted("spend", options)
+        work = self._counted("spend", options, seconds=math.inf)  # what the page shows
         if work.report is None:
             raise Problem(503, "not_counted", "this is not counted yet: look at the page first")
         pivot = _pivot(work.report["rows"], rows, columns)
@@ -129,42 +130,45 @@ class Reports:
         table.writerow([rows, *map(safe_cell, pivot["columns"]), "total_usd"])
         for name, cells, total in pivot["rows"]:
             table.writerow([safe_cell(name), *(f"{it:.6f}" for it in cells), f"{total:.6f}"])
-        head = (b"content-disposition", b'attachment; filename="spend.csv"')
-        headers = (*HEADERS, head, (b"cache-control", b"no-store"))
-        return Answer(out.getvalue().encode(), headers=headers, type=b"text/csv; charset=utf-8")
+        return download("spend.csv", CSV, out.getvalue().encode())
 
     async def compliance(self, asked: Asked) -> Answer:
         """Show whether what ran kept to the rules, and what changed them."""
         options = _options(asked)
-        if self._index is None:
-            return self._frame.page(asked, "no_log", "compliance")
-        work, *_ = self._counted("compliance", options)
-        report = work.report
-        return self._frame.page(
+        since, until = self._window(options)
+        revisions = await self._policies.revisions()
+        work = self._counted("compliance", options, _changes(revisions, since, until))
+        counted = work.report
+        if counted is not None:
+            breaches = await in_thread(_breaches, self._index, counted["check"]["findings"])
+            counted = {**counted, "labels": _by_label(counted["labels"], breaches)}
+        return await self._frame.page(
             asked,
             "compliance",
             "compliance",
             work=work,
-            address=_address("/pages/compliance", options),
+            address=f"/pages/compliance{query_text(options)}",
             options=options,
-            revisions=await self._policies.revisions(),
-            labels=None if report is None else _by_label(report["labels"]),
-            check=None if report is None else report["check"],
-            rules=None if report is None else report["rules"],
-            never=[] if report is None else report["never"],
-            refusals=None if report is None else report["refusals"],
+            revisions=revisions,
+            day=AFTER_A_CHANGE,
+            counted=counted,
         )
 
-    def _counted(self, what: str, options: Mapping[str, str]) -> tuple[Any, int | None, int | None]:
-        since = time_of(options.get("since"), "since", self._clock)
-        until = time_of(options.get("until"), "until", self._clock)
-        if self._log is None:
-            raise Problem(404, "no_log", "the service has no decision log")
-        title = {"since": options.get("since", ""), "until": options.get("until", "")}
-        turn = int(self._clock().timestamp()) // _FRESH_SECONDS
-        task = Task(what, 0, 0, log=self._log, since=since, until=until)
-        key = f"{what} {title} {turn}"
-        return self._background.once(key, task, title), since, until
+    def _window(self, options: Mapping[str, str]) -> tuple[int | None, int | None]:
+        return (
+            time_of(options.get("since"), "since", self._clock),
+            time_of(options.get("until"), "until", self._clock),
+        )
+
+    def _counted(
+        self, what: str, options: Mapping[str, str], changes: tuple[Changed, ...] = (), **named: Any
+    ) -> Work:
+        since, until = self._window(options)
+        title = {name: options.get(name, "") for name in ("since", "until")}
+        task = Task(
+            what, log=self._log, since=since, until=until, index=self._index.path, changes=changes
+        )
+        return self._background.once(f"{what} {title}", task, title, **named)
 
 
 def _options(asked: Asked, *more: str) -> dict[str, str]:
@@ -175,14 +179,10 @@ def _chosen(options: Mapping[str, str]) -> tuple[str, str]:
     """Return what the rows and the columns of a table are."""
     chosen = options.get("rows", "team"), options.get("columns", "month")
     for name, value in zip(("rows", "columns"), chosen, strict=True):
-        if value not in BY:
-            reason = f"one of {', '.join(BY)} is wanted"
+        if value not in SPENT_BY:
+            reason = f"one of {', '.join(SPENT_BY)} is wanted"
             raise Problem(400, "bad_query", reason, path=name)
     return chosen
-
-
-def _address(page: str, options: Mapping[str, str]) -> str:
-    return f"{page}?{urlencode(options)}" if options else page
 
 
 def _dollars(counts: Mapping[str, int]) -> float:
@@ -262,10 +262,43 @@ def _dear(index: Index, since: int | None, until: int | None) -> dict[str, list[
     }
 
 
-def _by_label(cells: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _changes(
+    revisions: Sequence[Revision], since: int | None, until: int | None
+) -> tuple[Changed, ...]:
+    """Return the newest changes of rules in a time; the revisions are the last one first."""
+    found = [
+        Changed(older.revision, it.revision, it.first)
+        for it, older in pairwise(revisions)
+        if it.decisions and it.first >= (since or 0) and (until is None or it.first < until)
+    ]
+    return tuple(found[:_MOST_CHANGES])
+
+
+def _breaches(index: Index, findings: Iterable[Mapping[str, Any]]) -> Counter[tuple[str, str]]:
+    """Return how many decisions ran against a forbid rule, by label and provider."""
+    ids = [id_ for it in findings if it["kind"] == FindingKind.FORBIDDEN for id_ in it["ids"]]
+    providers = {
+        it.id: it.execution.provider
+        for it in map(LINES.decode, index.executions(ids))
+        if it.execution.provider
+    }
+    found: Counter[tuple[str, str]] = Counter()
+    for row in filter(None, map(row_of, index.lines(ids))):
+        for label in row.record.request.task.labels or (NOT_KNOWN,):
+            found[label, providers.get(row.id, NOT_KNOWN)] += 1
+    return found
+
+
+def _by_label(
+    cells: Iterable[Mapping[str, Any]], breaches: Counter[tuple[str, str]]
+) -> dict[str, Any]:
     """Return label by provider: how many decisions chose it, and how many were sent there.
 
     A label is counted for each decision that has it.
+
+    Args:
+        cells: the rows of a report on spending, by labels and targets.
+        breaches: how many of the decisions ran against a forbid rule.
     """
     decided: Counter[tuple[str, str]] = Counter()
     sent: Counter[tuple[str, str]] = Counter()
@@ -289,7 +322,7 @@ def _by_label(cells: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             other[label, place[1]] += count * is_other
     providers = sorted({name for _, name in (*decided, *sent)})
     labels = sorted({name for name, _ in (*decided, *sent)})
-    counts = (decided, sent, unknown, other, outside)
+    counts = (decided, sent, unknown, other, outside, breaches)
     return {
         "providers": providers,
         "rows": [

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from policy_router.files.clock import Clock
 from policy_router.server.active import Active
-from policy_router.server.asking import Answer, Asked
+from policy_router.server.asking import JSON, Answer, Asked
 from policy_router.server.auditing import time_of
-from policy_router.server.helper import Task
+from policy_router.server.helpers import StayingHelper
 from policy_router.server.pages.background import Background
 from policy_router.server.pages.policies import Policies
 from policy_router.server.pages.reader import Frame
-from policy_router.server.pages.rendering import HEADERS, NO_STORE, redirect
+from policy_router.server.pages.rendering import download, redirect
 from policy_router.server.problems import Problem
+from policy_router.server.tasks import Task
 
+_WINDOW: Final = ("since", "until")
 _MOST_NAMES: Final = 14
 _OTHERS: Final = "(others)"
-_DOWNLOAD: Final = b'attachment; filename="what-if.json"'
 
 
 class WhatIf:
@@ -33,8 +34,9 @@ class WhatIf:
         active: Active,
         background: Background,
         policies: Policies,
+        staying: StayingHelper,
         *,
-        log: str | None,
+        log: str,
         clock: Clock,
     ) -> None:
         """Keep what the page needs.
@@ -44,60 +46,63 @@ class WhatIf:
             active: the policy that decides, which a candidate begins with.
             background: does the work.
             policies: know those that decided.
+            staying: checks a candidate.
             log: the folder of the log.
             clock: tells the time.
         """
         self._frame, self._active, self._background = frame, active, background
-        self._policies, self._log, self._clock = policies, log, clock
+        self._policies, self._staying, self._log, self._clock = policies, staying, log, clock
 
     async def show(self, asked: Asked) -> Answer:
-        """Ask for a candidate and a window."""
-        asked.options()
-        if self._log is None:
-            return self._frame.page(asked, "no_log", "what-if")
+        """Ask for a candidate and a window; those of an earlier question stand there already."""
+        options = asked.options(*_WINDOW, "revision", "again")
         sources = self._active.policy.sources
         text = sources[0].blanked() if len(sources) == 1 else ""
-        return await self._form(asked, {"since": "30d", "policy": text})
+        fields = {"since": "30d", "policy": text, **options}
+        if "again" in options:
+            fields = {**self._background.find(options["again"]).title}
+        return await self._form(asked, fields)
 
     async def _form(
-        self, asked: Asked, fields: Mapping[str, str], problem: Problem | None = None
+        self,
+        asked: Asked,
+        fields: Mapping[str, str],
+        problem: Problem | None = None,
+        findings: Sequence[Mapping[str, Any]] = (),
     ) -> Answer:
         """Show the form with what stands in it, and what is wrong with it."""
-        return self._frame.page(
+        return await self._frame.page(
             asked,
             "what_if",
             "what-if",
             status=200 if problem is None else problem.status,
             revisions=await self._policies.revisions(),
-            text=fields.get("policy", ""),
             problem=problem,
-            fields={name: fields.get(name, "") for name in ("since", "until", "revision")},
+            findings=findings,
+            fields={name: fields.get(name, "") for name in (*_WINDOW, "revision", "policy")},
         )
 
     async def begin(self, asked: Asked) -> Answer:
-        """Begin the work, and lead to its page."""
+        """Begin the work, and lead to its page; what cannot be asked stays in the form."""
         fields = self._frame.form(asked)
-        if self._log is None:
-            raise Problem(404, "no_log", "the service has no decision log")
-        since, until = fields.get("since", "").strip(), fields.get("until", "").strip()
+        fields |= {name: fields.get(name, "").strip() for name in _WINDOW}
         revision = fields.get("revision", "")
+        text = "" if revision else fields.get("policy", "").replace("\r\n", "\n")
+        name = revision[:19]
         try:
-            begin = time_of(since or None, "since", self._clock)
-            end = time_of(until or None, "until", self._clock)
+            since, until = (time_of(fields[it] or None, it, self._clock) for it in _WINDOW)
+            if not revision:
+                checked = await self._staying.report(Task("check", text=text))
+                if checked["errors"]:
+                    return await self._form(asked, fields, findings=checked["diagnostics"])
+                name = f"{checked['name']} {checked['revision'][:19]}"
         except Problem as problem:
             return await self._form(asked, fields, problem)
         task = Task(
-            "what_if",
-            0,
-            0,
-            text="" if revision else fields.get("policy", "").replace("\r\n", "\n"),
-            revision=revision,
-            log=self._log,
-            since=begin,
-            until=end,
+            "what_if", text=text, revision=revision, log=self._log, since=since, until=until
         )
-        window = f"{since or 'the beginning'} to {until or 'now'}"
-        title = {"policy": revision[:19] or "the pasted policy", "window": window}
+        window = f"{fields['since'] or 'the beginning'} to {fields['until'] or 'now'}"
+        title = {**fields, "policy": text, "name": name, "window": window}
         return redirect(f"/pages/what-if/{self._background.start(task, title)}")
 
     async def came(self, asked: Asked) -> Answer:
@@ -106,13 +111,12 @@ class WhatIf:
         name, _, what = asked.rest.partition("/")
         work = self._background.find(name)
         if what == "report.json" and work.report is not None:
-            headers = (*HEADERS, NO_STORE, (b"content-disposition", _DOWNLOAD))
-            return Answer(msgspec.json.encode(work.report), headers=headers)
+            return download("what-if.json", JSON, msgspec.json.encode(work.report))
         if what:
             raise Problem(404, "no_route", "there is nothing at this path")
         matrix = None if work.report is None else _matrix(work.report["matrix"])
-        return self._frame.page(
-            asked, "what_if_report", "what-if", work=work, address=asked.rest, matrix=matrix
+        return await self._frame.page(
+            asked, "what_if_report", "what-if", work=work, work_id=name, matrix=matrix
         )
 
 

@@ -19,6 +19,8 @@ from tests.hosts.common.provider import Answers, Asked, Provider, Said, provider
 
 KEYS = {"NEAR_KEY": "key-of-near-0123456789", "FAR_KEY": "key-of-far-0123456789"}
 PARENT_KEY = "key-of-parent-0123456789"
+QUICK = {"environment_probe": False}
+"""Settings of an agent that starts no programs for a line in its prompt."""
 USER = "Please get it done."
 """What the user says to the parent; no child is told."""
 
@@ -64,6 +66,7 @@ class Scene:
     def __init__(self, main: Provider, near: Provider, far: Provider, home: Path) -> None:
         self.main, self.near, self.far, self.home = main, near, far, home
         self.config: dict[str, Any] = {
+            "agent": QUICK,
             "model": {
                 "default": "parent-model",
                 "provider": "custom",

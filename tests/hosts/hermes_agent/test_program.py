@@ -14,7 +14,7 @@ import pytest
 from policy_router.cli import main
 from tests.hosts.common.logs import Log
 from tests.hosts.common.provider import Asked, Said
-from tests.hosts.hermes_agent.conftest import KEYS, PARENT_KEY, Scene, last_result
+from tests.hosts.hermes_agent.conftest import KEYS, PARENT_KEY, QUICK, Scene, last_result
 
 pytestmark = pytest.mark.timeout(120)  # the program starts, which takes seconds
 
@@ -25,6 +25,7 @@ ASKED = {"goal": GOAL, "kind": "coding"}
 def hermes(scene: Scene, *words: str, **variables: str) -> str:
     """Run the program in the home of the scene; it reaches nothing but this machine's servers."""
     own = {"HERMES_HOME": str(scene.home), "HOME": str(scene.home), **KEYS, **variables}
+    kept = {key: os.environ[key] for key in ("PATH", "SSL_CERT_FILE") if key in os.environ}
     nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
     done = subprocess.run(  # noqa: S603 - the words are the test's own
         [str(Path(sys.executable).with_name("hermes")), *words],
@@ -33,7 +34,7 @@ def hermes(scene: Scene, *words: str, **variables: str) -> str:
         capture_output=True,
         text=True,
         timeout=100,
-        env={"PATH": os.environ["PATH"], "no_proxy": "127.0.0.1,localhost", **nowhere, **own},
+        env={**kept, "no_proxy": "127.0.0.1,localhost", **nowhere, **own},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -43,7 +44,8 @@ def hermes(scene: Scene, *words: str, **variables: str) -> str:
 def installed(scene: Scene) -> Scene:
     """A home with a model and a policy; the plugin is not turned on."""
     model = {"default": "parent-model", "provider": "custom", "base_url": f"{scene.main.url}/v1"}
-    settings = {"model": {**model, "api_key": PARENT_KEY}, "agent": {"api_max_retries": 1}}
+    agent = {"api_max_retries": 1, **QUICK}
+    settings = {"model": {**model, "api_key": PARENT_KEY}, "agent": agent}
     (scene.home / "config.yaml").write_text(json.dumps(settings), encoding="utf-8")
     (scene.home / "policy.yaml").write_text(scene.policy, encoding="utf-8")
     return scene

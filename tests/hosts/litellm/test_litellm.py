@@ -22,6 +22,7 @@ from fastapi import HTTPException
 from litellm.proxy._types import UserAPIKeyAuth
 from litellm.proxy.types_utils.utils import get_instance_fn
 
+from policy_router.cli import main
 from policy_router.hosts import PolicyHost
 from policy_router.hosts import litellm as litellm_module
 from policy_router.hosts.litellm import PolicyHandler
@@ -34,6 +35,11 @@ pytestmark = pytest.mark.timeout(300)
 STARTS_WITHIN = 240.0
 """Seconds: the proxy imports for long on a busy machine."""
 MASTER_KEY = f"sk-{secrets.token_hex(24)}"
+SWITCHES = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "NO_DOCS": "True",
+    "DISABLE_ADMIN_UI": "True",
+}
 AUTH = """
 from litellm.proxy._types import UserAPIKeyAuth
 
@@ -48,62 +54,50 @@ async def verify(request, api_key):
 
 
 class Proxy:
-    """A process of LiteLLM's proxy, with three models at three endpoints."""
+    """A process of LiteLLM's proxy, with three models at three endpoints.
 
-    def __init__(self, folder: Path, peers: Peers, policy: str | None, **settings: Any) -> None:
+    It has the settings that ``policy-router connect`` writes.
+    """
+
+    def __init__(self, folder: Path, peers: Peers, policy: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.folder, self.log = folder, folder / "log"
         (folder / "auth.py").write_text(AUTH)
-        if policy is not None:
-            (folder / "policy.json").write_text(policy)
+        (folder / "policy.json").write_text(policy)
         config = {
             "model_list": [self._model(peers, name) for name in MODELS],
             "litellm_settings": {
-                "callbacks": "policy_router.hosts.litellm.handler",
                 "fallbacks": [{"m-coder": ["m-lead"]}, {"*": ["m-lead"]}],
                 "default_fallbacks": ["m-lead"],
-                **settings,
             },
             "router_settings": {"num_retries": 2, "disable_cooldowns": True},
             "general_settings": {"custom_auth": "auth.verify", "master_key": MASTER_KEY},
         }
-        (folder / "config.yaml").write_text(json.dumps(config))
-        self.prepare()
+        settings = folder / "config.yaml"
+        settings.write_text(json.dumps(config))
+        words = ["connect", "litellm", str(folder / "policy.json"), "--settings", str(settings)]
+        assert main([*words, "--home", str(self.log)]) == 0
         with (folder / "said").open("w") as output:
             self.process = subprocess.Popen(  # noqa: S603 - our own words
                 [
                     str(Path(sys.executable).with_name("litellm")),
-                    *("--config", str(folder / "config.yaml"), "--telemetry", "False"),
+                    *("--config", str(settings), "--telemetry", "False"),
                     *("--host", "127.0.0.1", "--port", str(self.port)),
                 ],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=self._environ(folder),
+                env={**os.environ, **SWITCHES},
             )
-
-    def prepare(self) -> None:
-        """Change what is there before the proxy starts."""
 
     def _model(self, peers: Peers, name: str) -> dict[str, Any]:
         at = MODELS[name]
         url = f"{peers.provider.url.removesuffix('/v1')}/{at}/v1"
         params = {"model": f"openai/{name}", "api_base": url, "api_key": KEYS[at]}
         return {"model_name": name, "litellm_params": params}
-
-    def _environ(self, folder: Path) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if "COV" not in name}
-        switches = {
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-            "NO_DOCS": "True",
-            "DISABLE_ADMIN_UI": "True",
-            "POLICY_ROUTER_POLICY": str(folder / "policy.json"),
-            "POLICY_ROUTER_LOG": str(self.log),
-        }
-        return {**kept, **switches}
 
     def wait(self) -> None:
         """Wait until it answers."""

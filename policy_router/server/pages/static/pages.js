@@ -21,6 +21,11 @@ for (const input of document.querySelectorAll("input[type=file][data-into]")) {
   });
 }
 
+// On a small screen, what narrows a list down is folded up above the list.
+if (matchMedia("(max-width: 860px)").matches) {
+  for (const it of document.querySelectorAll(".facets details")) it.open = false;
+}
+
 for (const button of document.querySelectorAll("button[data-print]")) {
   button.hidden = false;
   button.addEventListener("click", () => window.print());
