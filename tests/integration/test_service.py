@@ -362,7 +362,7 @@ def test_a_unix_socket_is_its_owner_s_who_may_administer(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("policy.yaml", "--listen", "0.0.0.0:0"), "without credentials only"),
+        (("policy.yaml", "--listen", "0.0.0.0:0"), "without credentials, it must be"),
         (("policy.yaml", "--listen", "nowhere"), "an address and a port"),
         (("policy.yaml", "--listen", "127.0.0.1:99999"), "an address and a port"),
         (("policy.yaml", "--listen", "unix:"), "an address and a port"),
