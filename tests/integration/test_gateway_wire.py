@@ -214,7 +214,7 @@ def test_time_ends_a_call(
                     got += piece
         except httpx.RemoteProtocolError:
             assert expected == "stream_broken"
-        assert 0.4 < time.monotonic() - began < 5
+        assert 0.4 < time.monotonic() - began < 15
     assert expected in got.decode()
     assert peer.talks[0].ended.wait(15)
 

@@ -314,7 +314,7 @@ def test_a_long_path_takes_no_long_time(service: Service) -> None:
             f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
         )
         assert answer.split()[1] == b"404"
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
 
 
 def test_a_child_s_parent_comes_from_the_decision_that_it_runs_by(

@@ -24,6 +24,8 @@ from tests.support.provider import KEYS, Provider, chain, policy_at, policy_text
 pytestmark = pytest.mark.slow
 
 ONE = {"goal": "hi there"}
+DELAY = 20.0
+"""How long a provider takes, in seconds, where nothing may wait for it."""
 STREAMS = pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
 
 
@@ -71,12 +73,12 @@ def _warm() -> None:
 def test_a_call_that_takes_too_long_for_its_entry_is_followed_by_the_next(
     peer: Provider, *, streams: bool
 ) -> None:
-    peer.delay(20, "m0")
+    peer.delay(DELAY, "m0")
     policy = policy_at(peer, *chain("near", "far", timeouts={"total": 0.2}))
     began = time.monotonic()
     with delegating(policy, streams=streams, deadline=10) as it:
         result = single(it.delegate(ONE))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < DELAY / 2
     assert result.status is Status.COMPLETED
     assert [(it.model, it.failure) for it in result.attempts] == [
         ("m0", Failing.TIMEOUT),
@@ -89,7 +91,7 @@ def test_a_call_that_takes_too_long_for_its_entry_is_followed_by_the_next(
 def test_a_child_of_the_executor_has_no_more_time_than_its_deadline(
     peer: Provider, *, streams: bool, on_loop: bool
 ) -> None:
-    peer.delay(20, "m0")
+    peer.delay(DELAY, "m0")
     policy = policy_at(peer, *chain("near", "far"))
     record = decide(policy, {}, now="2026-01-31T09:00:00Z")
     executor = Executor(policy, environ=KEYS, streams=streams)
@@ -101,7 +103,7 @@ def test_a_child_of_the_executor_has_no_more_time_than_its_deadline(
     began = time.monotonic()
     with executor, pytest.raises(ProviderError) as caught:
         asyncio.run(run_async()) if on_loop else executor.run(record, "hi there", deadline=0.3)
-    assert time.monotonic() - began < 0.3 + 2
+    assert time.monotonic() - began < DELAY / 2
     assert caught.value.code == "timeout"
     assert [it.failure for it in caught.value.attempts] == ["timeout"]
 
@@ -110,12 +112,12 @@ def test_a_child_of_the_executor_has_no_more_time_than_its_deadline(
 def test_without_a_deadline_a_child_in_a_thread_has_the_time_of_its_entry(
     peer: Provider, *, streams: bool
 ) -> None:
-    peer.delay(20, "m0")
+    peer.delay(DELAY, "m0")
     policy = policy_at(peer, *chain("near", "far", timeouts={"first_byte": 0.2}))
     began = time.monotonic()
     with delegating(policy, streams=streams) as it:
         result = single(it.delegate(ONE))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < DELAY / 2
     assert [(it.model, it.failure) for it in result.attempts] == [("m0", "timeout"), ("m1", None)]
 
 
@@ -123,12 +125,12 @@ def test_without_a_deadline_a_child_in_a_thread_has_the_time_of_its_entry(
 def test_a_batch_ends_at_its_deadline_with_what_is_finished(
     peer: Provider, *, streams: bool
 ) -> None:
-    peer.delay(20, "m0", times=2)
+    peer.delay(DELAY, "m0", times=2)
     policy = policy_at(peer, *chain("near"))
     began = time.monotonic()
     with delegating(policy, streams=streams, deadline=0.4, concurrency=8) as it:
         made = it.delegate(tasks(6))
-    assert time.monotonic() - began < 0.4 + 2
+    assert time.monotonic() - began < DELAY / 2
     assert made.status is Status.PARTIAL
     assert codes(made) == {"completed": 4, "timeout": 2}
     late = [result for result in made.results if result.error]

@@ -515,6 +515,7 @@ CONTENTS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @examples(300)
 @given(CONTENTS)
 def test_whatever_is_given_comes_to_tasks_or_a_request_error(content: Any) -> None:

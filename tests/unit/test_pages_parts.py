@@ -183,6 +183,7 @@ async def _worked(background: Background, task: Task) -> Any:
     return work
 
 
+@pytest.mark.slow
 def test_work_goes_on_in_the_background_and_says_why_it_cannot(tmp_path: Path) -> None:
     background = Background(Helpers(Settings(), tmp_path), tmp_path)
     good = asyncio.run(_worked(background, Task("check", text="version: 1\nmodel: a\n")))
@@ -194,6 +195,7 @@ def test_work_goes_on_in_the_background_and_says_why_it_cannot(tmp_path: Path) -
             background.find(name)
 
 
+@pytest.mark.slow
 def test_work_is_begun_again_where_nobody_has_lately(tmp_path: Path) -> None:
     background = Background(Helpers(Settings(), tmp_path), tmp_path)
     task = Task("check", text="version: 1\nmodel: a\n")
@@ -208,6 +210,7 @@ def test_work_is_begun_again_where_nobody_has_lately(tmp_path: Path) -> None:
     assert [asyncio.run(asked(seconds)) for seconds in (60, 60, 0)] == [False, True, False]
 
 
+@pytest.mark.slow
 def test_a_helper_that_stays_does_one_thing_after_another(tmp_path: Path) -> None:
     async def asked() -> list[Any]:
         staying = StayingHelper(Settings())

@@ -75,17 +75,17 @@ def test_booleans(word: str, value: object) -> None:
     assert value_of(f"k: {word}") is value
 
 
-@pytest.mark.parametrize(
-    "word",
-    [
+def test_everything_else_is_a_string() -> None:
+    for word in (
         *["no", "No", "off", "on", "yes", "y", "n", "tRUE", "nULL", "1:30", "2026-01-01"],
         *["1_000", "1,000", "0b1", "0o8", "0xG", "-0x1", "+0o7", "0O7", "0X1F", "1e", "e1"],
         *[".", "..", "-", "+", "+-1", "1.2.3", ".e1", "nan", "inf", ".Nan", ".iNF", "-.nan"],
         *["2026-01-01T00:00:00Z", "=", "<<", "a b", "1 2", "\u0661"],
-    ],
-)
-def test_everything_else_is_a_string(word: str) -> None:
-    assert value_of(f"k: [{word}, x]" if "," not in word else f"k: {word}") in ([word, "x"], word)
+    ):
+        alone = "," in word
+        assert value_of(f"k: {word}" if alone else f"k: [{word}, x]") == (
+            word if alone else [word, "x"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_floats(word: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("style", ["'{}'", '"{}"', "|-\n {}", ">-\n {}"])
-@pytest.mark.parametrize("word", ["null", "true", "1", "1e3", "~", ".inf", "9" * 5000])
-def test_only_plain_scalars_mean_something_else(style: str, word: str) -> None:
-    assert value_of("k: " + style.format(word)) == word
+def test_only_plain_scalars_mean_something_else(style: str) -> None:
+    for word in ("null", "true", "1", "1e3", "~", ".inf", "9" * 5000):
+        assert value_of("k: " + style.format(word)) == word
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,9 @@ about accept accepted acknowledged aclose act add affected after again against a
 alike all allow always analysis analyze annotation answer answered api argument ask assert
 assertion assume assumption async attest audience authenticity bad base before begin begun believes
 body by byte cache cached call can cancelled canonical case cause cel certificate change check
-checked children claim clean client clock close code column command commit compare comparison
-complete completeness completion concurrency config consistency content context copy cosign
-cosigner cost costing count covered csv deadline decide decided default definition delegate
+checked children claim clean client clock close code column command commit compare compared
+comparison complete completeness completion concurrency config consistency content context copy
+cosign cosigner cost costing count covered csv deadline decide decided default definition delegate
 delegator depth describe description destination detail deviation diagnostic dict diff difference
 digest done draft drain dry due duplicate durability duration effort encoded ended enforce engine
 env environ equivalent error evaluation everything example executor expect expected explain export
