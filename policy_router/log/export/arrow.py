@@ -100,6 +100,7 @@ class DuckDatabase:
 
     def _make(self, config: dict[str, Any]) -> None:
         with self._duckdb.connect(str(self._path), config=config) as base:
+            base.execute("SET enable_progress_bar = false")  # it prints where nobody asked for it
             base.execute("SET temp_directory = ?", [str(self._folder)])
             for table in TABLES:
                 rows = base.read_parquet(str(self._folder / f"{table.name}.parquet"))

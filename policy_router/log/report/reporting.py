@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Collection, Iterable
 from concurrent.futures import Executor
@@ -268,7 +267,7 @@ class _Counter:
         self._rows: dict[Any, tuple[tuple[Key, str], ...]] = {}
         self._is_everything = question.chosen.is_everything
         self._seen: set[Choice] = set()
-        self._first, self._last = sys.maxsize, -sys.maxsize
+        self._times: list[int] = []
 
     def add(self, case: Case, times: int = 1) -> None:
         """Count a decision, if it is meant; or take it away again."""
@@ -276,7 +275,7 @@ class _Counter:
             return
         if times > 0:
             self._seen.add(case.choice)
-            self._first, self._last = min(self._first, case.time), max(self._last, case.time)
+            self._times.append(case.time)
         status, measured, estimated = case.cost()
         alike = self._kind.alike_by(case)
         if alike not in self._rows:
@@ -300,8 +299,8 @@ class _Counter:
         """Put what was counted into rows, and into the total."""
         if self._seen:
             found.revisions |= {it.revision: it.policy for it in self._seen}
-            found.see(self._first)
-            found.see(self._last)
+            found.see(min(self._times))
+            found.see(max(self._times))
         for (alike, *by, outcome, status, is_late, never_ended), sums in self._alike.items():
             counts = dict(zip(_NUMBERS, sums, strict=True))
             words = [outcome, status.value, *["denied"] * is_late, *["ended"] * (not never_ended)]
