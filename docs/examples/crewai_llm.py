@@ -1,5 +1,7 @@
 """A model for crewai: the policy decides what the agent of each task calls."""
 
+from collections import defaultdict
+
 import openai
 from crewai import BaseLLM
 from crewai.events import TaskCompletedEvent, TaskFailedEvent, crewai_event_bus
@@ -13,6 +15,7 @@ class PolicyLLM(BaseLLM):
 
     _host = PrivateAttr()
     _plans = PrivateAttr(default_factory=dict)
+    _usages = PrivateAttr(default_factory=lambda: defaultdict(list))
 
     def __init__(self, host):
         super().__init__(model="policy")
@@ -42,6 +45,7 @@ class PolicyLLM(BaseLLM):
             except Exception as error:
                 plan.failed(error)
             else:
+                self._usages[task.id].append(answer.usage)
                 return answer.choices[0].message.content
         raise PermissionError(str(plan.error))
 
@@ -52,5 +56,20 @@ class PolicyLLM(BaseLLM):
     def ended(self, _source, event):
         """Note the end of a task."""
         plan = self._plans.pop(event.task.id, None)
-        if plan is not None and not isinstance(plan, Refused):
-            plan.done() if isinstance(event, TaskCompletedEvent) else plan.cancelled()
+        usages = self._usages.pop(event.task.id, [])
+        if plan is None or isinstance(plan, Refused):
+            return
+        if isinstance(event, TaskCompletedEvent):
+            plan.done(**tokens_of(usages))
+        else:
+            plan.cancelled()
+
+
+def tokens_of(usages):
+    """Return the tokens of all calls of a task; unknown of one is unknown of all."""
+    if not all(usages):
+        return {}
+    return {
+        "input_tokens": sum(it.prompt_tokens for it in usages),
+        "output_tokens": sum(it.completion_tokens for it in usages),
+    }

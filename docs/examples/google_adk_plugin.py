@@ -1,5 +1,7 @@
 """A plugin for google-adk: the policy decides what each agent of an invocation calls."""
 
+from collections import defaultdict
+
 from google.adk.agents import LlmAgent
 from google.adk.models.lite_llm import LiteLlm
 from google.adk.plugins.base_plugin import BasePlugin
@@ -12,7 +14,7 @@ class PolicyPlugin(BasePlugin):
 
     def __init__(self, host):
         super().__init__(name="policy-router")
-        self.host, self.plans = host, {}
+        self.host, self.plans, self.usages = host, {}, defaultdict(list)
 
     async def before_agent_callback(self, *, agent, callback_context):
         """Decide what an agent runs on; its name is the kind of its task."""
@@ -44,16 +46,28 @@ class PolicyPlugin(BasePlugin):
             except Exception as error:
                 plan.failed(error)
             else:
+                self.usages[key_of(callback_context)].append(answers[-1].usage_metadata)
                 return answers[-1]
         raise PermissionError(str(plan.error))
 
     async def after_agent_callback(self, *, agent, callback_context):
         """Note the end of an agent's run."""
         plan = self.plans.pop(key_of(callback_context), None)
+        usages = self.usages.pop(key_of(callback_context), [])
         if plan is not None and not isinstance(plan, Refused):
-            plan.done()
+            plan.done(**tokens_of(usages))
 
 
 def key_of(context):
     """Return what tells the runs of agents apart."""
     return context.invocation_id, context.agent_name
+
+
+def tokens_of(usages):
+    """Return the tokens of all calls of a run; unknown of one is unknown of all."""
+    if not all(usages):
+        return {}
+    return {
+        "input_tokens": sum(it.prompt_token_count or 0 for it in usages),
+        "output_tokens": sum(it.candidates_token_count or 0 for it in usages),
+    }

@@ -80,6 +80,9 @@ def offset_of(text: str, line: int, column: int) -> int | None:
 
 def _keys(here: Cursor, words: Words) -> Iterator[Completion]:
     yield from _keys_of(words.shapes(here.path), here)
+    for name in words.names_at(here.path):
+        if name not in here.keys:
+            yield Completion(f"{name}: ", "key", len(here.before))
 
 
 def _keys_of(shapes: list[Shape], here: Cursor) -> Iterator[Completion]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
-from policy_router.cel.vocabulary import Vocabulary
+from policy_router.cel.vocabulary import REQUEST_NAMES, Vocabulary
 from policy_router.diagnostics.model import Span
 from policy_router.files.loader import profiles, schema
 from policy_router.files.rule_files import ENDINGS, SUITE_SUFFIX
@@ -137,7 +137,7 @@ class Words:
     def known_at(self, path: Path) -> Mapping[str, Span | None]:
         """Return the names that a value that is no condition may have, with their places."""
         if self.is_suite:
-            return {}
+            return self.declared("requests") if path[-2:] == ("request", "use") else {}
         match path[len(self.root) :]:
             case ("provider",) | ("pool", int(), "provider"):
                 return self.providers()
@@ -151,6 +151,11 @@ class Words:
                 )
                 return dict.fromkeys(it for it in names.rule.names if it != "now")
         return {}
+
+    def names_at(self, path: Path) -> tuple[str, ...]:
+        """Return the names of a request that can be keys of a mapping: of a matrix."""
+        is_matrix = self.is_suite and path[:1] == ("tests",) and path[2:] == ("matrix",)
+        return tuple(name.path for name in REQUEST_NAMES) if is_matrix else ()
 
     def values_of(self, name: str, vocabulary: Vocabulary) -> Mapping[str, Span | None]:
         """Return the texts that the value of a name can be, as far as they are known."""

@@ -9,6 +9,7 @@ from typing import Final
 from policy_router.cel.ast import DOUBLE, DURATION, INT, TIMESTAMP, Apply, Literal, Node, Type
 
 _A_TIME: Final = 'write `timestamp("2026-01-31T09:00:00Z")`'
+_A_LIST: Final = 'a list is written in brackets: `["a", "b"]`'
 _EQUALITY: Final = "equality is written `==`"
 _PATTERN: Final = 'match a text with `x.matches("pattern")`'
 _SIGNS: Final[Mapping[str, str]] = {
@@ -21,6 +22,8 @@ _SIGNS: Final[Mapping[str, str]] = {
     "~": _PATTERN,
     "is": _EQUALITY,
     "if": "write `condition ? value : other`",
+    "between": "write `1 <= x && x <= 3`",
+    "`": "write a straight quote",
     "#": "move the comment above the condition; inside, it begins with `//`",
     "$": "write the name alone, such as `task.kind`",
     "\u2265": "write `>=`",
@@ -39,11 +42,15 @@ _AFTER: Final[tuple[tuple[str, str, str], ...]] = (
     (r"$", r"=~", _PATTERN),
     (r"[=!]$", r"~", _PATTERN),
     (r"=$", r"=", _EQUALITY),
+    (r"\(\s*\w+\s*$", r"[=-]>", "write a comma: `list.exists(item, condition)`"),
     (r"$", r"=>", "write `>=`"),
     (r"$", r"=<", "write `<=`"),
     (r"<$", r">", "write `!=`"),
+    (r"$", r"is\s+not\b", "write `!=`"),
+    (r"\d$", r",\d", "write the number without a comma"),
+    (r"\bin\s+[\"'][^\[]*$", r",", _A_LIST),
     (r"\.$", r"\?", "test with `has(x)`: `has(x) ? x : other`"),
-    (r"\bin\s*[({][^(){}]*$", r",", 'a list is written in brackets: `["a", "b"]`'),
+    (r"\bin\s*[({][^(){}]*$", r",", _A_LIST),
     (r"\{\{[^{}]*$", r"\}", _SIGNS["$"]),
     (r"[(,]\s*$", r"/", 'a pattern is a text: `x.matches("pattern")`'),
     (r"\d{4}-\d\d-\d\d$", r"T", _A_TIME),
@@ -66,6 +73,7 @@ FUNCTIONS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("hash", "percentage", "rollout"), "write `bucket(salt, key) < percent`"),
     **dict.fromkeys(("regex", "match", "test"), 'write `x.matches("pattern")`'),
     **dict.fromkeys(("includes", "has_key", "member"), "write `value in list`"),
+    **dict.fromkeys(("isEmpty", "empty"), 'write `x == ""`, or `size(x) == 0`'),
     "startswith": "write `x.startsWith(text)`",
     "endswith": "write `x.endsWith(text)`",
     **dict.fromkeys(("lower", "toLower", "toLowerCase", "lowercase"), "write `x.lowerAscii()`"),
@@ -140,6 +148,8 @@ def of_types(operands: Sequence[Node]) -> str | None:
         return _A_TIME
     if DURATION in types and len(types) > 1:
         return 'write `duration("1h30m")`'
+    if isinstance(operands[0], Apply) and operands[0].function in {"<", "<=", ">", ">="}:
+        return "write two comparisons, such as `1 < x && x < 3`"
     for node in operands:
         if isinstance(node, Apply) and node.function in _COUNTED:
             return _COUNTED[node.function]

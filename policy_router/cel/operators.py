@@ -26,6 +26,8 @@ from policy_router.cel.parser import Syntax
 from policy_router.cel.vocabulary import Paths
 from policy_router.diagnostics.model import Code, did_you_mean, quote
 
+_NAME_AGAIN = 'write `x == "a" || x == "b"`, or `x in ["a", "b"]`'
+_IN_PARENTHESES = 'put parentheses around the condition: `!("a" in x)`'
 _VALUE_FIRST = "write `value in list`; for two lists, `sets.intersects(a, b)`"
 
 
@@ -81,7 +83,10 @@ def _logic(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
 def _condition(walk: Walk, node: Node | None, operator: str) -> Node | None:
     if node is not None and node.type != BOOL:
         message = f"`{operator}` wants conditions, not {node.type}"
-        walk.report(Code.TYPE_MISMATCH, message, node)
+        remedy = None
+        if isinstance(node, Literal) and node.type == STRING:
+            remedy = _IN_PARENTHESES if operator == "!" else _NAME_AGAIN
+        walk.report(Code.TYPE_MISMATCH, message, node, remedy)
         return None
     return node
 

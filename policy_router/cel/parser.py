@@ -179,7 +179,7 @@ def _syntax_problem(text: str, problem: lark.exceptions.UnexpectedInput) -> Synt
     character = text[offset : offset + 1]
     if character in {'"', "'"}:
         return SyntaxProblem("the string is not closed", offset, len(text))
-    name = "a backtick" if character == "`" else quote(character)
+    name = "backtick" if character == "`" else quote(character)
     if not character.isprintable():  # nobody would see it
         name = f"character U+{ord(character):04X}"
         return SyntaxProblem(f"unexpected {name}", offset, offset + 1, "remove it")

@@ -130,7 +130,7 @@ def _counts(counts: dict[PolicyTestStatus, int], paint: Paint | None) -> str:
 
 def _failure(result: SuiteResult, each: PolicyTestResult, paint: Paint | None) -> Iterator[str]:
     yield ""
-    span = each.test.span_of("name")
+    span = each.test.span_of(each.differences[0].key)
     yield from _wrapped(f"  {_painted('failed', 'error', paint)} {printable(each.test.name)}")
     yield f"    {span}"
     for difference in each.differences:
@@ -256,7 +256,8 @@ def _github(found: _Results, options: argparse.Namespace) -> Iterator[SuiteResul
         for each in result.results:
             if each.status is _FAILED:
                 span = each.test.span_of(each.differences[0].key)
-                out(annotation(span, f"failed: {each.test.name}", _differences(each)))
+                name = printable(each.test.name)
+                out(annotation(span, f"failed: {name}", _differences(each)))
         counts = {status: result.count(status) for status in PolicyTestStatus}
         if not options.quiet:
             out(f"{printable(result.suite.path)}: {_counts(counts, None)}")

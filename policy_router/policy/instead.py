@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from policy_router.diagnostics.model import did_you_mean
+from policy_router.parameters import KNOWN as PARAMETERS
+from policy_router.parameters import SPELLINGS
 
 _MEANT: Final[Mapping[str, tuple[str, ...]]] = {
     "base_url": ("url", "uri", "endpoint", "api_base", "address", "host"),
@@ -71,6 +73,8 @@ def of_key(key: str, known: Collection[str], *, at_root: bool) -> str | None:
     word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower().replace("-", "_")
     if key == "use" and "request" in known:
         return "write it under `request`"
+    if word in {*PARAMETERS, *SPELLINGS} and "parameters" in known:
+        return f"write it under `parameters`: `{{{word}: ...}}`"
     meant = next((it for it, words in _MEANT.items() if it in known and word in words), None)
     if word in known or meant:
         return f"did you mean `{word if word in known else meant}`?"
@@ -104,7 +108,7 @@ def of_type(
         whole_name = "write the whole name, such as `task.kind: [coding, math]`"
         return whole_name if in_matrix else "begin each item with `- `"
     if "object" in wanted:
-        return _as_mapping(schema)
+        return "write keys, without `- `" if isinstance(found, list) else _as_mapping(schema)
     if "string" not in wanted:
         return None
     in_quotes = None if isinstance(found, list | dict) else "put it in quotes"
@@ -121,7 +125,8 @@ def _of_text(found: str, wanted: Sequence[str], schema: Mapping[str, Any]) -> st
     if "boolean" in wanted:
         return of_bool(found)
     if "array" in wanted and "string" not in wanted:
-        return "put it in brackets: `[...]`"
+        are_words = re.fullmatch(r"[\w ,./:-]+", found)
+        return "put it in brackets: `[...]`" if are_words else "begin each item with `- `"
     if re.match(r"[a-z_]+:\S", found):
         return "a blank is missing after the `:`"
     return _as_mapping(schema) if "object" in wanted else None

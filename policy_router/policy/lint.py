@@ -272,7 +272,10 @@ def _is_reference(piece: Piece) -> bool:
 
 
 def _rules(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
-    """Yield a warning for every rule after one that always decides."""
+    """Yield a warning for every rule after one that always decides, and where there is none."""
+    for piece in () if sections.joined("precedence") else sections.all("precedence"):
+        message = "no rule selects a target, so every request is refused"
+        yield piece.warning(Code.NO_EFFECT, message, "to use the usual order, leave it out")
     pieces = {piece.span: piece for piece in sections.joined("precedence") or ()}
     decider: PrecedenceRule | None = None
     for rule in policy.precedence:

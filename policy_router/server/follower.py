@@ -19,6 +19,7 @@ from policy_router.domain import WISHES
 from policy_router.errors import reason_of
 from policy_router.log.entry import UNREADABLE, Kind
 from policy_router.log.folder import LogFolder, Segment
+from policy_router.log.report.cost_status import nano_of
 from policy_router.server.index import acknowledged
 from policy_router.server.index_lines import LINES, ListedLine, ListedRecord
 from policy_router.server.index_questions import BITS, DAY
@@ -28,7 +29,6 @@ SCHEMA: Final = f"policy-router/index/v4 {VERSION}"
 _POLL_SECONDS: Final = 0.2
 _TURN_SECONDS: Final = 2.0
 _BLOCK: Final = 4 * 1024 * 1024
-_BILLION: Final = 1_000_000_000
 _MOST_ROOTS: Final = 100_000
 _TABLES: Final = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -171,8 +171,8 @@ class Follower:
                     if read.kind == Kind.EXECUTION:
                         where = (file, place, len(line))
                         end = read.execution
-                        nano = None if end.cost_usd is None else round(end.cost_usd * _BILLION)
-                        executions.append((read.id, read.time, *where, end.answer_id, nano))
+                        cost = nano_of(end.cost_usd)
+                        executions.append((read.id, read.time, *where, end.answer_id, cost))
                     elif isinstance(read.record, ListedRecord):
                         decisions.append(self._row(read, read.record, (file, place, len(line))))
                 place += len(line) + 1

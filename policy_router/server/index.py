@@ -232,13 +232,14 @@ class Index:
         with self._opened() as base:
             rows = base.execute("SELECT writer, segment, done FROM files").fetchall()
         done = {(writer, segment): read for writer, segment, read in rows}
-        sizes: dict[tuple[str, int], int] = {}
+        unread = total = 0
         for it in self.folder.all_segments():
             with suppress(FileNotFoundError):  # it may have been pruned meanwhile
-                size = Path(it.path).stat().st_size
-                sizes[it.writer, it.number] = min(size, acknowledged(self.folder, it))
-        unread = sum(max(0, size - done.get(place, 0)) for place, size in sizes.items())
-        return unread, sum(sizes.values())
+                size, read = Path(it.path).stat().st_size, done.get((it.writer, it.number), 0)
+                if size > read:
+                    size = max(read, min(size, acknowledged(self.folder, it)))
+                unread, total = unread + max(0, size - read), total + size
+        return unread, total
 
     def answered(self, answer_id: str) -> list[bytes]:
         """Return the lines about an answer that can be gone on from.

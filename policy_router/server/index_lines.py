@@ -5,10 +5,10 @@ A field that a line does not have is empty; the fields are those of the line and
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 
 class ListedCaller(Struct, frozen=True):
@@ -89,10 +89,10 @@ class ListedExecution(Struct, frozen=True):
 
 
 class ListedLine(Struct, frozen=True):
-    """A line."""
+    """A line; its time is one that an index can hold."""
 
     kind: str
-    time: int
+    time: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
     id: str = ""
     parent: str | None = None
     root: str | None = None

@@ -243,6 +243,15 @@ def test_the_record_page_s_commands_run(beside_readme: Path) -> None:
     assert in_the_shell(block, beside_readme).count("selected  large") == 3
 
 
+def test_contributing_names_modules_that_there_are() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    places = text[text.index("In `policy.yaml`") : text.index("Only `decision/evaluator.py`")]
+    named = {name.rpartition(".")[2] for name in re.findall(r"`([a-z_.]+)`", places)}
+    there = {it.stem for it in (ROOT / "policy_router").rglob("*") if it.suffix in {"", ".py"}}
+    assert len(named) > 100
+    assert sorted(named - there - {"py", "run_child"}) == []
+
+
 FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 

@@ -13,19 +13,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec import Raw
 
 from benchmarks.audit_log import write_audit_log
 from policy_router import DecisionLog, decide
 from policy_router.errors import LogError
-from policy_router.log import LinesProof, NotWholeError, proof_bundle, prove_decisions, prune
-from policy_router.log.entry import Call, Execution
+from policy_router.log import (
+    LinesProof,
+    NotWholeError,
+    proof_bundle,
+    prove_decisions,
+    prove_line,
+    prune,
+)
+from policy_router.log.entry import Call, Execution, Kind
 from policy_router.log.sign import standalone
 from policy_router.log.sign.keys import SignatureError
-from policy_router.log.sign.notes import InclusionProof
+from policy_router.log.sign.notes import InclusionProof, sign
 from policy_router.log.sign.standalone import NotProved, read_keys, verify
+from policy_router.log.write.drafts import Draft
 from tests.support.commands import Run
-from tests.support.log_auditing import SIGNER, STRANGER, Clock, id_of, policy_of, sign_log
+from tests.support.log_auditing import NOW, SIGNER, STRANGER, Clock, id_of, policy_of, sign_log
 
 KEYS = read_keys(SIGNER.verifier().encoded())
 ROUTED = ("--key", "auditor.pub")
@@ -108,6 +118,31 @@ def test_a_failed_call_outside_the_plan_is_told(tmp_path: Path) -> None:
     place = words.index("          call 1 was sent to huge at abroad")
     assert words[place + 1] == "          THIS IS OUTSIDE THE PLAN OF THE DECISION"
     assert "\n".join(words).count("OUTSIDE") == 1
+
+
+def test_what_it_cost_and_what_was_served_are_told(tmp_path: Path) -> None:
+    policy = policy_of()
+    with DecisionLog(tmp_path / "log", clock=Clock()) as log:
+        record = decide(policy, {"task": {"kind": "coding"}}, now=NOW)
+        log.decision(policy, record, decision_id=id_of(1))
+        ends = (
+            Execution("finished", "main", "large", served_model="mini\x1b[2J", cost_usd=0.25),
+            Execution("waiting"),
+        )
+        for end in ends:
+            content = Raw(msgspec.json.encode(end))
+            log.act(Draft(Kind.EXECUTION, 10**18, id_of(1), execution=content))
+    sign_log(tmp_path / "log")
+    words = standalone.in_words(
+        verify(prove_decisions(tmp_path / "log", [id_of(1)]).to_text(), KEYS)
+    )
+    assert words[-5:] == [
+        "  there   w1, line 3, at no time",
+        "          finished, on large at main, $0.250000",
+        "          the provider says that it served mini\ufffd[2J",
+        "  there   w1, line 5, at no time",
+        "          waiting",
+    ]
 
 
 def test_decisions_without_a_line_about_their_rules_are_told(signed: Path) -> None:
@@ -252,6 +287,55 @@ def test_a_statement_of_another_checkpoint_or_key_says_nothing(signed: Path) -> 
         verify(LinesProof(proof.proofs, forged).to_text(), KEYS)
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda text: text.replace("unread 0", "unread x"), "the statement is malformed"),
+        (lambda text: text.replace(f"decision {id_of(1)}\n", ""), "the statement is malformed"),
+        (lambda text: re.sub(r"line w1 2 \S+", "line w1", text), "the statement is malformed"),
+        (lambda text: f"{text}decision x\n", "decision x is stated, and left out here"),
+        (
+            lambda text: re.sub(r"line w1 4 \S+\n", "", text),
+            r"w1, line 4: it is not among the lines",
+        ),
+    ],
+    ids=["number", "no decision", "no entry", "left out", "added"],
+)
+def test_a_statement_is_held_to_the_lines_even_if_the_key_signed_it(
+    signed: Path, change: Callable[[str], str], why: str
+) -> None:
+    proof = prove_decisions(signed, [id_of(1)], signer=SIGNER)
+    text = str(proof.statement).partition("\n\n")[0] + "\n"
+    assert change(text) != text
+    with pytest.raises(NotProved, match=why):
+        verify(LinesProof(proof.proofs, sign(change(text), SIGNER)).to_text(), KEYS)
+
+
+def test_a_line_about_no_decision_is_not_among_proofs(signed: Path) -> None:
+    (path,) = (signed / "w1").glob("*.jsonl")
+    close = path.read_bytes().splitlines()[-1]
+    proof = prove_decisions(signed, [id_of(1)])
+    with pytest.raises(NotProved, match="w1, line 11: it is about no decision"):
+        verify(LinesProof((*proof.proofs, prove_line(signed, "w1", 11, close))).to_text(), KEYS)
+
+
+@pytest.mark.parametrize(("old", "new"), [(b'"time"', b'"tame"'), (b'"kind"', b"kind")])
+def test_what_is_no_line_of_a_log_proves_nothing(signed: Path, old: bytes, new: bytes) -> None:
+    first, *more = prove_decisions(signed, [id_of(1)]).proofs[1:]
+    assert old in first.extra
+    odd = InclusionProof(first.index, first.hashes, first.checkpoint, first.extra.replace(old, new))
+    with pytest.raises(NotProved, match="proof 1 has no line of a log"):
+        verify(LinesProof((odd, *more)).to_text(), KEYS)
+
+
+def test_a_checkpoint_that_is_none_proves_nothing(signed: Path) -> None:
+    first = prove_decisions(signed, [id_of(1)]).proofs[0]
+    odd = first.to_text().replace(first.checkpoint, sign("auditor\n11\n", SIGNER))
+    with pytest.raises(NotProved, match="the checkpoint is malformed"):
+        verify(odd, KEYS)
+    assert standalone.root_of(b"the only leaf", 0, 1, [b"h" * 32]) is None
+
+
 @pytest.mark.parametrize("text", ["", "nonsense", "policy-router/lines/v1\n", "\n\n\n"])
 def test_what_is_no_proof_proves_nothing(text: str) -> None:
     with pytest.raises(NotProved):
@@ -340,7 +424,14 @@ def test_a_bundle_without_its_policy_is_not_made(signed: Path) -> None:
         proof_bundle(signed, proof)
 
 
-def test_a_damaged_bundle_is_none(tmp_path: Path) -> None:
+def zipped(content: bytes) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as bundle:
+        bundle.writestr("proof.txt", content)
+    return held.getvalue()
+
+
+def test_a_damaged_bundle_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotProved, match="damaged"):
         files_in(b"PK\x03\x04nonsense")
     content = io.BytesIO()
@@ -350,6 +441,9 @@ def test_a_damaged_bundle_is_none(tmp_path: Path) -> None:
             bundle.writestr("proof.txt", "b")
     with pytest.raises(NotProved, match="twice"):
         files_in(content.getvalue())
+    monkeypatch.setattr(standalone, "_MOST_BYTES", 1)
+    with pytest.raises(NotProved, match="more than 1 GiB"):
+        files_in(zipped(b"ab"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotProved, match=r"there is no proof\.txt"):
         standalone.files_of(tmp_path / "empty")
@@ -360,7 +454,7 @@ def test_a_damaged_bundle_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("signed")
 def test_the_commands_make_and_verify_bundles(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "ids.txt").write_text(f"{id_of(1)}\n{id_of(3)}\n")
+    (tmp_path / "ids.txt").write_bytes(f"\ufeff{id_of(1)}\r\n{id_of(3)}\r\n".encode())
     words = ("log", "prove", "log", "--ids", "ids.txt", "--key", "auditor", "--output", "some.zip")
     ran = run(*words)
     assert ran.code == 0
@@ -477,6 +571,9 @@ def test_the_program_runs_in_this_process_too(
     assert standalone.main([key, str(tmp_path / "one.proof")]) == 0
     assert "completeness: not proved" in capsys.readouterr().out
     assert standalone.main([key, str(tmp_path / "auditor.pub")]) == 1
+    (tmp_path / "one.zip").write_bytes(zipped((tmp_path / "one.proof").read_bytes()))
+    assert standalone.main([key, str(tmp_path / "one.zip")]) == 1
+    assert "lines.jsonl" in capsys.readouterr().err
     assert standalone.main([]) == standalone.main([key]) + 1 == 2
     assert standalone.main([str(tmp_path / "gone"), key]) == 2
 

@@ -111,6 +111,10 @@ def test_a_session_and_a_tree_are_found(
         value = child.line[name]
         found = {row["id"] for row in listed(run, audit[0], f"--{name}", value)}
         assert found == {it.line["id"] for it in cases if it.line.get(name) == value}
+    beginning = child.line["root"][:18]
+    found = {row["id"] for row in listed(run, audit[0], "--root", beginning)}
+    assert found == {it.line["id"] for it in cases if it.line["root"].startswith(beginning)}
+    assert listed(run, audit[0], "--root", "") == []
 
 
 def test_a_list_is_a_table_of_whole_numbers(

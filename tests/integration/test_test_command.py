@@ -46,7 +46,7 @@ def test_a_line_a_file_and_for_a_failure_what_differs_and_why(run: Run) -> None:
         "acme_test.yaml: 1 passed, 1 failed, 1 skipped",
         "",
         "  failed writing, too",
-        "    acme_test.yaml:5:11",
+        "    acme_test.yaml:7:21",
         "    entry: expected `large`, found `small`",
         "    warnings: expected [`outranked`], found []",
     ]
@@ -173,6 +173,8 @@ def test_as_annotations(run: Run, suite: Path) -> None:
         ),
         "wrong_test.yaml: 0 passed",
     ]
+    suite.write_text(SUITE.replace("name: writing, too", 'name: "odd\\e[31m"'))
+    assert "title=failed%3A odd\ufffd[31m::" in run("test", "acme.yaml", "--format", "github").out
     good(suite)
     assert run("-q", "test", "acme.yaml", "--format", "github").out == ""
 

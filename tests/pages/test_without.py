@@ -77,8 +77,8 @@ def test_an_index_that_is_not_complete_is_said_to_be_so(tmp_path: Path) -> None:
                 assert "The log is still being read: 0 %" in text, name
             assert "still being read" not in client.get("/pages/playground").text
             held.close()
-            until(lambda: "still being read" not in client.get("/pages/decisions").text)
-            assert "Decisions <small>900<" in client.get("/pages/decisions").text
+            until(lambda: "Decisions <small>900<" in client.get("/pages/decisions").text)
+            assert "still being read" not in client.get("/pages/decisions").text
 
 
 def test_a_decision_is_shown_when_what_is_around_it_is_gone(tmp_path: Path) -> None:

@@ -103,7 +103,20 @@ FAULTS: dict[str, tuple[type, str, Any]] = {
 }
 
 
+def _last_alone(of: Callable[..., Any]) -> Callable[..., Any]:
+    def numbers(*arguments: Any) -> Any:
+        found = of(*arguments)
+        return found and found[-1:]
+
+    return numbers
+
+
 FAULTS_OF_QUESTIONS: dict[str, tuple[type, str, Any]] = {
+    "of the numbers of an entry, the last counts": (
+        Proposals,
+        "_numbers",
+        _last_alone(Proposals._numbers),  # noqa: SLF001
+    ),
     "no number puts an entry in order": (Proposals, "_numbers", lambda *_: [(TRUE, 0.0)]),
     "no entry has a fallback": (Reaching, "_planned", lambda *_: FALSE),
 }

@@ -105,3 +105,18 @@ def test_what_ships_with_a_change_is_valid_where_it_is_good_at_first_sight(
     inner[place] = data.draw(VALUES)
     if FirstSight(root).of(part)(changed):
         assert Draft7Validator(root).evolve(schema=part).is_valid(changed)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"oneOf": [{"type": "string", "maxLength": 3}, {"type": "string", "minLength": 1}]},
+        {"oneOf": [{"type": "integer"}, {"type": "number"}]},
+        {"oneOf": [{"type": "string"}, {"enum": ["a", 1]}]},
+        {"type": "string", "format": "date"},
+        {"type": ["string", "integer"], "not": {"type": "integer"}},
+    ],
+)
+def test_of_a_part_that_needs_a_closer_look_nothing_is_known(part: dict[str, Any]) -> None:
+    fits = FirstSight(part).of(part)
+    assert not any(map(fits, ("a", "long", 1, 1.0)))

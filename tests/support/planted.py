@@ -76,7 +76,7 @@ def policy_of(plain: Plain) -> Policy:
 def _found(kind: str, part: str, answer: Answer) -> Find:
     def find(plain: Plain, _base: Plain) -> bool:
         return any(
-            (it.item.kind, it.answered.answer) == (kind, answer) and part in it.item.part
+            (it.item.kind, it.answered.answer) == (kind, answer) and part in it.item.text
             for it in analyze(policy_of(plain), now=NOW).items
         )
 

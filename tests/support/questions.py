@@ -35,8 +35,8 @@ _ASSERTIONS = (
     "FAIL || AIM",
 )
 _ORDERS = (
-    "target.name == NAME ? facts.share * facts.share : (KEY ? 1.0 : 2.0)",
-    "target.provider == PROVIDER ? double(facts.rank) : (BOUND ? 1.0 : 0.0 / 0.0)",
+    "target.model == NAME ? facts.share * facts.share : (KEY ? 1.0 : 2.0)",
+    "target.model == NAME ? facts.share * facts.share : (BOUND ? 1.0 : 0.0 / 0.0)",
     "(AIM) ? facts.share * 2.0 : ((ANY) ? 1.0 : 3.0)",
 )
 _DEFAULTS = {"string": "b", "int": 3, "double": 2.0, "bool": True, "list": ["c", "b"]}
@@ -99,7 +99,7 @@ def _policy(maker: PolicyMaker) -> tuple[Plain, Policy]:
         ]
         for rule in content["precedence"] if isinstance(content["precedence"], list) else ():
             rule.update(maker.maybe(fallback=maker.pick(("candidates", True))))
-            if rule["use"] in {"pool", "call", "task"} and maker.chance.random() < 0.3:
+            if rule["use"] in {"pool", "call", "task"} and maker.chance.random() < 0.6:
                 rule["order_by"] = maker.condition(_ORDERS, 1, aimed=True)
         for entry in content.get("pool", ()):
             entry.update(maker.maybe(limits={"temperature": {"max": maker.pick((0, 0.5))}}))

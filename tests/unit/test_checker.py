@@ -275,6 +275,16 @@ SYNTAX = [
     ("facts.flag «#» a", "unexpected `#`", MOVE),
     ("facts.flag «AND» facts.flag", "unexpected `AND`", "write `&&`"),
     ("not «task».kind == 'a'", "unexpected `task`", "write `!(...)`"),
+    (
+        "task.labels.exists(l «=»> l == 'a')",
+        "unexpected `=`",
+        "write a comma: `list.exists(item, condition)`",
+    ),
+    ("task.kind «is» not 'a'", "unexpected `is`", "write `!=`"),
+    ("facts.count «between» 1", "unexpected `between`", "write `1 <= x && x <= 3`"),
+    ("facts.count < 10«,»000", "unexpected `,`", "write the number without a comma"),
+    ("task.kind in 'a'«,» 'b'", "unexpected `,`", 'a list is written in brackets: `["a", "b"]`'),
+    ("task.kind == «`»a`", "unexpected backtick", "write a straight quote"),
     ("facts.count «=»> 1", "unexpected `=`", "write `>=`"),
     ("facts.count «=»< 1", "unexpected `=`", "write `<=`"),
     ("facts.count <«>» 1", "unexpected `>`", "write `!=`"),
@@ -380,6 +390,21 @@ PROBLEMS: list[tuple[str, Code, str | None]] = [
     ("«task.labels in 'a'»", Code.TYPE_MISMATCH, VALUE_FIRST),
     ("«parent.depth < '2'»", Code.TYPE_MISMATCH, "write the number without quotes"),
     ("«parent.depth in ['2']»", Code.TYPE_MISMATCH, "write the number without quotes"),
+    (
+        "«1 < parent.depth < 3»",
+        Code.TYPE_MISMATCH,
+        "write two comparisons, such as `1 < x && x < 3`",
+    ),
+    (
+        "caller.team == 'a' || «'b'»",
+        Code.TYPE_MISMATCH,
+        'write `x == "a" || x == "b"`, or `x in ["a", "b"]`',
+    ),
+    (
+        "!«'a'» in task.labels",
+        Code.TYPE_MISMATCH,
+        'put parentheses around the condition: `!("a" in x)`',
+    ),
     ("«now - now > 7»", Code.TYPE_MISMATCH, 'write `duration("1h30m")`'),
     (
         "«now.getDayOfWeek() == 'Monday'»",

@@ -154,6 +154,22 @@ def test_a_suite_is_completed_by_its_own_schema() -> None:
     assert completed("tests:\n  - expect: {entry: \u25ae}", "a_test.yaml") == []
 
 
+def test_a_suite_is_completed_by_its_requests_and_the_names_of_a_matrix() -> None:
+    suite = "requests: {lead: {caller: {id: a}}}\ntests:\n  - name: x\n    "
+    assert completed(f"{suite}request: {{use: \u25ae", "acme_test.yaml") == ["lead"]
+    assert completed(f"{suite}matrix: {{task.k\u25ae", "acme_test.yaml") == ["task.kind: "]
+    begun = f"{suite}matrix:\n      task.kind: [a]\n      task.\u25ae"
+    assert "task.labels: " in completed(begun, "acme_test.yaml")
+    assert "task.kind: " not in completed(begun, "acme_test.yaml")
+
+
+@pytest.mark.parametrize("odd", ["\0", "\x1b", "\ud800", "\ufeff"])
+def test_a_character_that_yaml_does_not_have_hides_nothing_behind_it(odd: str) -> None:
+    text = f"owner: a{odd}b\npool:\n  - name: a\n    pi\u25ae"
+    assert completed(text) == ["pick: "]
+    assert described(text) is None
+
+
 @pytest.mark.parametrize(("line", "column"), [(0, 1), (9, 1), (-1, 1)])
 def test_a_place_that_is_not_there_has_nothing(line: int, column: int) -> None:
     assert complete("pool: []\n", line, column) == ()

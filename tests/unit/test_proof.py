@@ -169,6 +169,8 @@ forbid: [{when: 'task.kind == "x"'}, {when: 'task.kind == "x"'}]
 precedence:
   - {use: task}
   - {id: again, use: task}
+  - {id: planned, use: task, fallback: candidates}
+  - {id: ordered, use: task, order_by: '1.0'}
 """
     texts = [text for text, _ in analyze(policy_of(text), now=NOW).alike]
     assert texts == [

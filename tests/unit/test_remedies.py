@@ -22,9 +22,17 @@ IN_POLICIES = [
     ("precedence:\n  - {level: task}\n", 4, "did you mean `use`?"),
     ("pool:\n  - {model: a, contextWindow: 5}\n", 4, "did you mean `context_window`?"),
     ("pool:\n  - {model: a, price: {prompt: 5}}\n", 4, "did you mean `input`?"),
+    (
+        "pool:\n  - {model: a, temperature: 0.2}\n",
+        4,
+        "write it under `parameters`: `{temperature: ...}`",
+    ),
+    ("max_tokens: 5\n", 3, "write it under `parameters`: `{max_tokens: ...}`"),
     ("providers: {zai: {url: 'https://z.example'}}\n", 3, "did you mean `base_url`?"),
     # Values of another type.
     ("pool: {small: {model: a}}\n", 3, DASHES),
+    ("forbid: target.name == 'a'\n", 3, DASHES),
+    ("facts: [region]\n", 3, "write keys, without `- `"),
     ("pool: [a]\n", 3, "write a mapping, such as `{model: ...}`"),
     ("pool:\n  - model:a\n", 4, "a blank is missing after the `:`"),
     ("pool:\n  - {model: 4.1}\n", 4, "put it in quotes"),
@@ -41,6 +49,11 @@ IN_POLICIES = [
         "write the number in digits alone, such as `128000`",
     ),
     ("pool:\n  - {model: a, context_window: large}\n", 4, None),
+    (
+        "pool:\n  - {model: a, price: {input: 0,55}}\n",
+        4,
+        "write a number with a point, and without commas",
+    ),
     ("pool:\n  - {model: a, timeouts: {total: 30s}}\n", 4, "write `30`"),
     (
         "pool:\n  - {model: a, limits: {max_tokens: 9}}\n",
@@ -63,13 +76,22 @@ def test_a_slip_in_a_policy_has_one_finding_with_its_line_and_remedy(
     text: str, line: int, remedy: str | None
 ) -> None:
     _, found = check_text(POLICY + text)
-    errors = [it for it in found if "the key `" not in it.message and it.severity == "error"]
+    errors = [it for it in found if "is missing" not in it.message and it.severity == "error"]
     assert [(it.span.position[0], it.help) for it in errors] == [(line, remedy)]
 
 
 def test_a_section_of_another_shape_is_reported_alone() -> None:
     _, found = check_text(f"{POLICY}providers: [zai]\n")
     assert [(it.code, it.help) for it in found] == [("PR202", None)]
+
+
+def test_a_precedence_without_rules_is_reported() -> None:
+    _, found = check_text(f"{POLICY}precedence: []\n")
+    (item,) = [it for it in found if it.code == "PR414"]
+    assert (item.message, item.span.position) == (
+        "no rule selects a target, so every request is refused",
+        (3, 13),
+    )
 
 
 def test_what_stands_beside_delegation_is_to_be_indented() -> None:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 import codecs
 import datetime
+import fcntl
 import itertools
 import json
 import shutil
+import threading
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Raw
 
 from policy_router import DecisionLog, Request, RequestError, decide, loads
 from policy_router.decision.request import moment
-from policy_router.log import Decided
+from policy_router.log import Decided, log_report
+from policy_router.log.entry import Execution, Kind
+from policy_router.log.write.drafts import Draft
+from policy_router.server import follower as followers
 from policy_router.server.active import Active
 from policy_router.server.asking import Asked
 from policy_router.server.credentials import Credential, Limits, TokenFile, TokenLine, sum_of
@@ -27,6 +35,7 @@ from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics, fold
 from policy_router.server.problems import Problem, retry_after
 from policy_router.server.settings import per_second, seconds_of, settings_of
+from tests.support.service import until
 
 POLICY = loads("version: 1\nname: acme\nmodel: m\nprovider: p\n")
 NOW = "2026-01-31T09:00:00Z"
@@ -193,6 +202,73 @@ def test_an_index_of_another_log_is_made_anew(tmp_path: Path) -> None:
         assert follower.catch_up() == 1
         follower.close()
         assert found(Index(str(tmp_path / name), str(tmp_path / "index"))) == ids
+
+
+@pytest.mark.parametrize("cost", [1e300, 1e12, 2**63 / 1e9, -1e300])
+def test_an_index_goes_on_behind_what_it_cannot_hold(tmp_path: Path, cost: float) -> None:
+    log, index = tmp_path / "log", Index(str(tmp_path / "log"), str(tmp_path / "index"))
+    follower = Follower(str(log), str(tmp_path / "index"))
+    (first,) = written(log, "ada")
+    with DecisionLog(log) as opened:
+        opened.execution(first, Execution("reported", status="completed", cost_usd=cost))
+        content = Raw(b'{"event":"started"}')
+        opened.act(Draft(Kind.EXECUTION, 2**64, first, execution=content))
+    (last,) = written(log, "bob")
+    assert follower.catch_up() == 3  # two decisions, and an end whose cost is not known
+    follower.close()
+    assert found(index) == [last, first]
+    assert len(index.about(first)[0]) == 2
+    assert log_report(log, "spend").total["measured_nano_usd"] == 0
+
+
+def test_an_index_that_is_damaged_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "index").write_bytes(b"no database" * 1000)
+    ids = written(tmp_path / "log", "ada")
+    with closing(Follower(str(tmp_path / "log"), str(tmp_path / "index"))) as follower:
+        assert follower.catch_up() == 1
+    assert found(Index(str(tmp_path / "log"), str(tmp_path / "index"))) == ids
+
+
+def test_lines_are_taken_in_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, index = tmp_path / "log", Index(str(tmp_path / "log"), str(tmp_path / "index"))
+    (first,) = written(log, "ada")
+    with DecisionLog(log) as opened:
+        record = decide(POLICY, {}, now=NOW)
+        child = opened.decision(POLICY, record, parent_id=first)
+    with closing(Follower(str(log), str(tmp_path / "index"))) as follower:
+        with monkeypatch.context() as changed:
+            changed.setattr(followers, "_BLOCK", 64)
+            assert follower.catch_up() == 0  # a line that is longer than a block is none of ours
+        with monkeypatch.context() as changed:
+            changed.setattr(followers, "DAY", 0)
+            with pytest.raises(ZeroDivisionError):
+                follower.catch_up()
+        assert found(index) == []
+        assert follower.catch_up() == 2
+    assert [json.loads(it)["id"] for it in index.about(first)[1]] == [child]
+
+
+def test_one_of_several_followers_has_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(followers, "_TURN_SECONDS", 0.01)
+    ids, ends = written(tmp_path / "log", "ada"), threading.Event()
+    words = (str(tmp_path / "log"), str(tmp_path / "index"))
+    second = threading.Thread(target=followers.follow, args=(*words, ends))
+    with (tmp_path / "index.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        second.start()
+        time.sleep(0.05)
+        assert not (tmp_path / "index").exists()
+    until(lambda: (tmp_path / "index").exists() and found(Index(*words)) == ids)
+    ends.set()
+    second.join(10)
+    with (tmp_path / "index.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        followers.follow(*words, ends)  # it is told to end while it waits
+    assert not second.is_alive()
 
 
 def test_a_decided_record_is_logged_as_its_content_says(tmp_path: Path) -> None:

@@ -34,8 +34,7 @@ class Item:
     """What is asked about a part of a policy.
 
     Attributes:
-        kind: the kind of the question, such as ``selects``.
-        part: the part, in words.
+        kind: the kind of the question, such as ``rule``.
         text: the question, in words.
         span: where the part is written.
         blamed: whether *never* is a finding; else *can* is one, where ``notable``.
@@ -43,7 +42,6 @@ class Item:
     """
 
     kind: str
-    part: str
     text: str
     span: Span | None = None
     blamed: bool = True
@@ -171,15 +169,14 @@ class _Analyst:
             rule = ended.rule
             literal = self.asking.formula.any(*ended.selected.values())
             is_own = rule.span is not None and rule.span.source.name in self.own
-            part = f"precedence rule `{rule.id}`"
-            item = Item("rule", part, f"{part} selects a target", rule.span, blamed=is_own)
+            text = f"precedence rule `{rule.id}` selects a target"
+            item = Item("rule", text, rule.span, blamed=is_own)
             yield item, self._about(("rule", rule.id), literal)
 
     def _about_entries(self) -> Iterator[tuple[Item, Question]]:
         found = self._by_entry((place, literal) for _, place, literal in self.walk.ends())
         for entry in self.policy.pool or ():
-            part = f"entry `{entry.name}`"
-            item = Item("entry", part, f"{part} is selected", entry.span)
+            item = Item("entry", f"entry `{entry.name}` is selected", entry.span)
             yield item, self._about(("entry", entry.position), found.get(entry.position, FALSE))
         yield from self._about_picks()
 
@@ -192,8 +189,7 @@ class _Analyst:
         found = self._by_entry(won)
         for entry in self.policy.pool or ():
             if entry.pick is not None:
-                part = f"`pick` of entry `{entry.name}`"
-                item = Item("pick", part, f"{part} wins", entry.pick.span)
+                item = Item("pick", f"`pick` of entry `{entry.name}` wins", entry.pick.span)
                 yield item, self._about(("pick", entry.position), found.get(entry.position, FALSE))
 
     def _by_entry(self, places: Iterable[tuple[Place, int]]) -> dict[int, int]:
@@ -210,8 +206,7 @@ class _Analyst:
             literal = formula.either((-free, where) for free, where in runs.items())
             switches = {**guards.switches}
             off = switches.pop(rule.id)
-            part = f"forbid rule `{rule.id}`"
-            item = Item("forbid", part, f"{part} makes a difference", rule.span)
+            item = Item("forbid", f"forbid rule `{rule.id}` makes a difference", rule.span)
             assumed = (*switches.values(), -off)
             yield item, Question(("forbid", rule.id), literal, self._without(rule), assumed)
 
@@ -240,30 +235,30 @@ class _Analyst:
         return confirm
 
     def _about_outcomes(self) -> Iterator[tuple[Item, Question]]:
-        item = Item("no_target", "the precedence", "no rule selects a target", blamed=False)
+        item = Item("no_target", "no rule selects a target", blamed=False)
         yield item, self._about(("no_target",), self.walk.nothing)
         if self.policy.pool is not None:
             found = [it for _, place, it in self.walk.ends() if place.entry is None]
             literal = self.asking.formula.any(*found)
             text = "a model outside the pool runs"
-            item = Item("outside", "the pool", text, blamed=False, notable=True)
+            item = Item("outside", text, blamed=False, notable=True)
             yield item, self._about(("outside",), literal)
         for ended in self.walk.rules:
             for code, literal in ended.refused.items():
-                part = f"precedence rule `{ended.rule.id}`"
-                text = f"{part} refuses with {code.value}"
-                item = Item("refusal", part, text, ended.rule.span, blamed=False)
+                text = f"precedence rule `{ended.rule.id}` refuses with {code.value}"
+                item = Item("refusal", text, ended.rule.span, blamed=False)
                 yield item, self._about(("refused", ended.rule.id, code.value), literal)
 
     # What can fail.
 
     def _about_failures(self) -> Iterator[tuple[Item, Question]]:
+        levels = dict.fromkeys(rule.use for rule in self.policy.precedence)
         for ended in self.walk.rules:
             if ended.rule.when is not None:
                 part = f"`when` of rule `{ended.rule.id}`"
                 yield from self._failing(part, ended.rule.when, [None])
         for entry in self.policy.pool or ():
-            places = [self.walk.places.of(entry, level) for level in self._levels()]
+            places = [self.walk.places.of(entry, level) for level in levels]
             for word, condition in (("allow", entry.allow), ("pick", entry.pick)):
                 if condition is not None:
                     part = f"`{word}` of entry `{entry.name}`"
@@ -271,9 +266,6 @@ class _Analyst:
         for rule in self.policy.forbid:
             every = [place for _, place, _ in self.walk.runs()]
             yield from self._failing(f"forbid rule `{rule.id}`", rule.when, every)
-
-    def _levels(self) -> list[Level]:
-        return [*dict.fromkeys(rule.use for rule in self.policy.precedence)]
 
     def _failing(
         self, part: str, condition: Condition, places: Any
@@ -285,19 +277,15 @@ class _Analyst:
             true, false = self.walk.conditions.about(condition, place.known if place else {})
             found[true, false] = place
         literal = self.asking.formula.either((-true, -false) for true, false in found)
-        item = Item(
-            "fails", part, f"{part} cannot be evaluated", condition.span, blamed=False, notable=True
-        )
-        confirm = self._fails(condition, [*found.values()])
-        yield item, Question(("fails", part), literal, confirm)
 
-    def _fails(self, condition: Condition, places: list[Place | None]) -> Confirm:
         def confirm(outcomes: Sequence[Outcome]) -> bool:
             evaluation = outcomes[0].evaluation
-            found = (evaluation.evaluate(condition, _candidate(evaluation, it)) for it in places)
-            return any(outcome is FAILURE for outcome in found)
+            targets = (_candidate(evaluation, it) for it in found.values())
+            return any(evaluation.evaluate(condition, it) is FAILURE for it in targets)
 
-        return confirm
+        text = f"{part} cannot be evaluated"
+        item = Item("fails", text, condition.span, blamed=False, notable=True)
+        yield item, Question(("fails", part), literal, confirm)
 
 
 def _candidate(evaluation: Evaluation, place: Place | None) -> Candidate | None:
@@ -347,22 +335,21 @@ class Events:
 
 def _alike(policy: Policy) -> Iterator[tuple[str, Span | None]]:
     """Yield the parts of a policy that say the same as an earlier one."""
-    entries: dict[object, str] = {}
+    found: dict[object, str] = {}
+    for kind, name, said, span in _said(policy):
+        first = found.setdefault((kind, said), name)
+        if first != name:
+            yield f"{kind} `{name}` is the same as {kind} `{first}`", span
+
+
+def _said(policy: Policy) -> Iterator[tuple[str, str, object, Span | None]]:
+    """Yield the parts of a policy: what each is, its name, what it says, and where."""
     for entry in policy.pool or ():
-        key = replace(
-            entry, name="", aliases=(), strengths=(), note=Note(), span=None, shares_name=False
-        )
-        first = entries.setdefault(key, entry.name)
-        if first != entry.name:
-            yield f"entry `{entry.name}` is the same as entry `{first}`", entry.span
-    forbids: dict[object, str] = {}
+        said = replace(entry, name="", aliases=(), strengths=(), note=Note(), shares_name=False)
+        yield "entry", entry.name, replace(said, span=None), entry.span
     for rule in policy.forbid:
-        first = forbids.setdefault((rule.when.tree, rule.enforce), rule.id)
-        if first != rule.id:
-            yield f"forbid rule `{rule.id}` is the same as forbid rule `{first}`", rule.span
-    rules: dict[object, str] = {}
+        yield "forbid rule", rule.id, (rule.when.tree, rule.enforce), rule.span
     for it in policy.precedence:
-        same = (it.use, it.when and it.when.tree, it.entry, it.order_by and it.order_by.tree)
-        first = rules.setdefault((*same, it.reject, it.in_pool, it.fallback), it.id)
-        if first != it.id:
-            yield f"precedence rule `{it.id}` is the same as precedence rule `{first}`", it.span
+        trees = [each and each.tree for each in (it.when, it.order_by)]
+        rest = replace(it, id="", when=None, order_by=None)
+        yield "precedence rule", it.id, (*trees, rest), it.span

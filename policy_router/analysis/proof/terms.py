@@ -49,10 +49,20 @@ class Term:
         questions: what is asked of it besides comparisons.
     """
 
-    def __init__(self, formula: Formula, name: str) -> None:
-        """Begin with a value of which nothing is known."""
-        self.name, self._formula = name, formula
+    def __init__(self, formula: Formula, name: str, derive: Derive | None = None) -> None:
+        """Begin with a value of which nothing is known.
+
+        Args:
+            formula: what is known is added to it.
+            name: what it stands for.
+            derive: for a value that follows from another term: asks that one.
+        """
+        self.name, self._formula, self._derive = name, formula, derive
         self.questions: dict[Hashable, Question] = {}
+
+    def _new(self, key: Hashable, test: Test) -> int:
+        """Return the literal of a question that was not asked before."""
+        return self._derive(key, test) if self._derive else self._formula.new()
 
     def asks(self, key: Hashable, test: Test) -> int:
         """Return whether a question about it is answered with yes.
@@ -76,17 +86,11 @@ class Text(Term):
     """
 
     def __init__(self, formula: Formula, name: str, derive: Derive | None = None) -> None:
-        """Begin with a text of which nothing is known.
-
-        Args:
-            formula: what is known is added to it.
-            name: what it stands for.
-            derive: for a text that follows from another term: asks that one.
-        """
-        super().__init__(formula, name)
+        """Begin with a text of which nothing is known."""
+        super().__init__(formula, name, derive)
         self.words: dict[str, int] = {}
         self.twins: list[tuple[Text, int]] = []
-        self._derive, self._is_any = derive, FALSE
+        self._is_any = FALSE
         self._closed = False
 
     def restrict(self, words: Iterable[str]) -> None:
@@ -106,7 +110,7 @@ class Text(Term):
         if self._closed:
             self.words[word] = FALSE
             return FALSE
-        literal = self._derive(("==", word), word.__eq__) if self._derive else formula.new()
+        literal = self._new(("==", word), word.__eq__)
         self.words[word] = literal
         formula.add(-self._is_any, -literal)
         self._is_any = formula.any(self._is_any, literal)
@@ -121,7 +125,7 @@ class Text(Term):
         """Return whether a question about it is answered with yes."""
         found = self.questions.get(key)
         if found is None:
-            literal = self._derive((key,), test) if self._derive else self._formula.new()
+            literal = self._new((key,), test)
             found = self.questions[key] = Question(literal, test)
             for word, same in self.words.items():
                 self._formula.add(-same, literal if test(word) else -literal)
@@ -193,11 +197,10 @@ class Number(Term):
         self, formula: Formula, name: str, low: float, high: float, derive: Derive | None = None
     ) -> None:
         """Begin with a number between two bounds."""
-        super().__init__(formula, name)
+        super().__init__(formula, name, derive)
         self.low, self.high, self.is_whole = low, high, isinstance(low, int)
         self.bounds: list[Any] = []
         self._at_most: dict[Any, int] = {}
-        self._derive = derive
         self.twins: list[tuple[Number, int, int]] = []
         self._is_asked = False
 
@@ -215,10 +218,7 @@ class Number(Term):
         # A twin may follow from this number, as `n + 1` from `n`, and ask for another bound.
         is_first, self._is_asked = not self._is_asked, True
         formula = self._formula
-        if self._derive is not None:
-            literal = self._derive(("<=", bound), lambda value: value <= bound)
-        else:
-            literal = formula.new()
+        literal = self._new(("<=", bound), lambda value: value <= bound)
         place = bisect_left(self.bounds, bound)
         if place > 0:
             formula.add(-self._at_most[self.bounds[place - 1]], literal)

@@ -148,7 +148,7 @@ def _chosen(options: argparse.Namespace) -> tuple[str, Sequence[str], bool]:
 
 def _listed(name: str) -> list[str]:
     """Return the ids that a file holds."""
-    ids = read_bytes(name).decode(errors="replace").split()
+    ids = read_bytes(name).decode("utf-8-sig", errors="replace").split()
     for number, id_ in enumerate(ids, 1):
         if not is_id(id_):
             raise RequestError(f"{name}: id {number}", "the id of a decision is wanted")

@@ -37,7 +37,7 @@ from policy_router.log.entry import (
     read_execution,
 )
 from policy_router.log.folder import LogFolder, Progress, readable
-from policy_router.log.replay.chunks import Job, over_all, views_about
+from policy_router.log.replay.chunks import Job, lines_about, over_all
 
 GRACE_SECONDS: Final = 3600.0
 """How long a child may take before its decision counts as never ended."""
@@ -256,7 +256,9 @@ class _Found(Struct):
 def _second_pass(wanted: frozenset[str], window: Window) -> _Found:
     """Return the decisions of some ids, and all of their events."""
     found = _Found()
-    for line in views_about(window.blocks(), wanted):
+    for line in known_views(lines_about(window.blocks(), wanted)):
+        if line is None or line.id not in wanted:
+            continue
         if line.kind == Kind.DECISION and (made := made_of(line)) is not None:
             found.made[line.id] = made
         elif (execution := read_execution(line.execution)) is not None:

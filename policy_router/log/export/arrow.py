@@ -36,23 +36,23 @@ class ParquetFiles:
             for name, schema in self._schemas.items()
         }
 
-        self._waiting: dict[str, list[Any]] = {name: [] for name in self._schemas}
+        self._waiting: dict[str, list[Cells]] = {}
 
     def put(self, table: Table, columns: Sequence[Cells]) -> None:
-        """Write rows, as soon as they are many."""
-        schema, waiting = self._schemas[table.name], self._waiting[table.name]
-        each = zip(columns, schema.types, strict=True)
-        arrays = [self._arrow.array(cells, type_) for cells, type_ in each]
-        waiting.append(self._arrow.record_batch(arrays, schema=schema))
-        if sum(it.num_rows for it in waiting) >= GROUP_ROWS:
+        """Write rows, as soon as they are many: to make an array takes long."""
+        waiting = self._waiting.setdefault(table.name, [[] for _ in columns])
+        for cells, more in zip(waiting, columns, strict=True):
+            cells.extend(more)
+        if len(waiting[0]) >= GROUP_ROWS:
             self._write(table.name)
 
     def _write(self, name: str) -> None:
         """Write the rows of a table that wait, as one group."""
-        if self._waiting[name]:
-            group = self._arrow.Table.from_batches(self._waiting[name])
-            self._files[name].write_table(group)
-            self._waiting[name] = []
+        schema, waiting = self._schemas[name], self._waiting.pop(name, [])
+        if waiting:
+            each = zip(waiting, schema.types, strict=True)
+            arrays = [self._arrow.array(cells, type_) for cells, type_ in each]
+            self._files[name].write_table(self._arrow.Table.from_arrays(arrays, schema=schema))
 
     def close(self) -> None:
         """End the files."""

@@ -31,13 +31,13 @@ class Column(Struct, frozen=True):
     Attributes:
         name: its name.
         type: the type of what is in it.
-        source: what of :class:`Rows` it is read from.
-        read: reads it there; None where it is what is there.
+        path: where it is read: a list of :class:`Rows`, and attributes of what that has.
+        read: works it out of what is there; None where it is what is there.
     """
 
     name: str
     type: Type
-    source: Literal["lines", "calls", "writers", "contents"]
+    path: str
     read: Callable[[Any], Any] | None = None
 
 
@@ -183,12 +183,13 @@ def _note(name: str) -> Callable[[_Line], str | None]:
 
 def _of_line(name: str, type_: Type, read: str | Callable[[_Line], Any] = "") -> Column:
     """Return a column of the lines: what has its name there, or another one, or is worked out."""
-    found = attrgetter(read or name) if isinstance(read, str) else read
-    return Column(name, type_, "lines", found)
+    if isinstance(read, str):
+        return Column(name, type_, f"lines.{read or name}")
+    return Column(name, type_, "lines", read)
 
 
 def _of_call(name: str, type_: Type, read: str = "") -> Column:
-    return Column(name, type_, "calls", attrgetter(read or name))
+    return Column(name, type_, f"calls.{read or name}")
 
 
 _ID: Final = _of_line("id", "text")
@@ -302,15 +303,27 @@ class Rows:
         self.calls: list[Call] = []
         self.writers: list[str] = []
         self.contents: list[bytes] = []
+        self._known: dict[str, Cells] = {}
 
     def columns(self, table: Table) -> list[Cells]:
         """Return the cells of each column."""
         return [self._cells(it) for it in table.columns]
 
     def _cells(self, column: Column) -> Cells:
-        source = getattr(self, column.source)
-        cells = source if column.read is None else list(map(column.read, source))
+        cells = self._there(column.path)
+        if column.read is not None:
+            cells = list(map(column.read, cells))
         return _small(cells) if column.type == "int" else cells
+
+    def _there(self, path: str) -> Cells:
+        """Return what is at a path, in each row: columns share most of theirs."""
+        if path not in self._known:
+            above, _, name = path.rpartition(".")
+            known = (
+                list(map(attrgetter(name), self._there(above))) if above else getattr(self, name)
+            )
+            self._known[path] = known
+        return self._known[path]
 
 
 def _small(cells: Cells) -> Cells:

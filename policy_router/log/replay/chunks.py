@@ -25,7 +25,7 @@ import msgspec
 from msgspec import Struct
 
 from policy_router.errors import LogError
-from policy_router.log.entry import MOST_LINE, Kind, LineView, known_views, views_of_block
+from policy_router.log.entry import MOST_LINE, Kind, LineView, views_of_block
 from policy_router.log.files import open_file
 from policy_router.log.folder import LogFolder, Progress
 from policy_router.version import VERSION
@@ -134,22 +134,23 @@ def covered_views(job: Job, chunk: Chunk) -> Iterator[LineView | None]:
     return (it for it in views if it is None or it.kind != Kind.DECISION or job.covers(it.time))
 
 
-def views_about(blocks: Iterable[bytes], ids: Collection[str]) -> Iterator[LineView]:
-    """Read the lines of some ids, among blocks of lines: the others are not read, only searched.
+def lines_about(blocks: Iterable[bytes], ids: Collection[str]) -> Iterator[bytes]:
+    """Yield the lines of some ids, and maybe others, among blocks of lines.
 
-    The keys of a line are sorted, so its id ends where its kind begins.
+    The keys of a line are sorted, so its id ends where its kind begins. Lines are searched and not
+    read, which would take longer.
     """
-    wanted = {msgspec.json.encode(it)[1:-1]: it for it in ids}
+    wanted = {msgspec.json.encode(it)[1:-1] for it in ids}
     for block in blocks:
-        for spelt in wanted.keys() & _IDS.findall(block):
+        starts = set[int]()
+        for spelt in wanted.intersection(_IDS.findall(block)):
             marker = b'"id":"%s","kind":"' % spelt
             place = block.find(marker)
             while place >= 0:
-                stop = block.find(b"\n", place)
-                line = block[block.rfind(b"\n", 0, place) + 1 : stop]
-                views = known_views((line,))
-                yield from (it for it in views if it is not None and it.id == wanted[spelt])
-                place = block.find(marker, stop)
+                starts.add(block.rfind(b"\n", 0, place) + 1)
+                place = block.find(marker, place + 1)
+        for start in sorted(starts):
+            yield block[start : block.find(b"\n", start)]
 
 
 def chunks(folder: LogFolder) -> list[Chunk]:

@@ -152,7 +152,7 @@ def read_run(time: int, content: bytes | Raw) -> Run | None:
 
 def nano_of(cost_usd: float | None) -> int | None:
     """Return an amount in nano-dollars; None where there is none."""
-    if cost_usd is None or not isfinite(cost_usd) or abs(cost_usd * BILLION) > _MOST_NANO:
+    if cost_usd is None or not isfinite(cost_usd) or abs(cost_usd * BILLION) >= _MOST_NANO:
         return None
     return round(cost_usd * BILLION)
 

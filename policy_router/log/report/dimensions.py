@@ -219,7 +219,7 @@ def has(case: Case, name: str, value: str) -> bool:
     """Tell whether a decision has a value under a name.
 
     A label or a tag is one of several. A policy is named by its name or the beginning of its
-    revision, and a target by its entry or its model.
+    revision, a root by the beginning of its id, and a target by its entry or its model.
     """
     if name == "label":
         return value in case.request.task.labels
@@ -228,6 +228,8 @@ def has(case: Case, name: str, value: str) -> bool:
     if name == "policy":
         return is_policy(case.choice.policy, case.choice.revision, value)
     found = DIMENSIONS[name](case)
+    if name == "root":
+        return value != "" and found.startswith(value)
     if name in {"decided", "sent"}:
         return value in {found, *_names(case, name)}
     return found == value

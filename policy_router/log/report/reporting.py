@@ -13,9 +13,9 @@ from typing import Any, Final, TypeAlias
 from msgspec import UNSET, Struct, field
 
 from policy_router.errors import LogError
-from policy_router.log.entry import ACCESS, Kind, LineView
+from policy_router.log.entry import ACCESS, Kind, LineView, known_views
 from policy_router.log.folder import LogFolder, Progress, readable
-from policy_router.log.replay.chunks import Chunk, Job, chunks, over_all, views_about
+from policy_router.log.replay.chunks import Chunk, Job, chunks, lines_about, over_all
 from policy_router.log.report.cases import Case, Choice, case_reader, in_order
 from policy_router.log.report.cost_status import Run, read_run
 from policy_router.log.report.dimensions import DIMENSIONS, Dimensions, Filter
@@ -216,10 +216,12 @@ def late_chunk(
 def _read(job: Job, chunk: Chunk, found: Tally, only: Collection[str] | None = None) -> _Piece:
     """Read a piece of a log: all of it, or what is about some decisions only."""
     piece, reader, writer = _Piece(), case_reader(job), Path(chunk.path).parent.name
-    lines = chunk.views() if only is None else views_about(chunk.blocks(), only)
+    lines = chunk.views() if only is None else known_views(lines_about(chunk.blocks(), only))
     for line in lines:
         if line is None:
             found.unreadable += 1
+        elif only is not None and line.id not in only:
+            continue
         elif line.kind == _DECISION:
             is_meant = line.purpose != ACCESS and job.covers(line.time)
             case = reader.case(line, writer) if is_meant else None

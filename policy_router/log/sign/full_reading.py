@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
 from policy_router.log.damage import NotWholeError
 from policy_router.log.entry import LineView, view_of
-from policy_router.log.files import open_file
 from policy_router.log.folder import LogFolder, Segment
-from policy_router.log.read.reading import whole_lines
+from policy_router.log.replay.chunks import Chunk, lines_about
 from policy_router.log.sign.checkpoints import SignedCheckpoint
 from policy_router.log.sign.keys import Verifier
 from policy_router.log.sign.merkle import HASH_SIZE, TreeEdge, leaf_hashes
 from policy_router.log.sign.statements import Keyring, PrunedSegment, Statement, stated
 from policy_router.log.sign.tiles import TileStore, read_entry
 
-_BEFORE_KIND: Final = b'","kind":"'
 _POLICY_LINE: Final = b'{"kind":"policy"'
-_BLOCK: Final = 1 << 20
-_AT_ONCE: Final = 1_024
 _BEFORE_END: Final = -2 * HASH_SIZE - 1
 """Where the hash of an entry begins, from its end."""
 _VERIFY: Final = ": see log verify"
@@ -163,36 +158,31 @@ def lines_of(
     Raises:
         NotWholeError: a line is not as it was signed.
     """
-    about, policies = list[FoundLine](), list[FoundLine]()
-    wanted, lengths = {it.encode() for it in ids}, {len(it.encode()) for it in ids}
+    about, policies, wanted = list[FoundLine](), list[FoundLine](), frozenset(ids)
     for segment in log.all_segments():
-        for contents in _blocks(segment, hashes):
-            for content in contents:
-                stop = content.find(_BEFORE_KIND)
-                if stop > 0 and any(content[stop - it : stop] in wanted for it in lengths):
-                    kept = about
-                elif content.startswith(_POLICY_LINE):
-                    kept = policies
-                else:
-                    continue
+        for block in _blocks(segment, hashes):
+            for content in lines_about((block,), wanted):
                 view = view_of(content)
-                if view is not None and (kept is policies or view.id.encode() in wanted):
-                    kept.append(FoundLine(segment.writer, content, view))
+                if view is not None and view.id in wanted:
+                    about.append(FoundLine(segment.writer, content, view))
+            if _POLICY_LINE in block:
+                found = (it for it in block.split(b"\n") if it.startswith(_POLICY_LINE))
+                read = ((it, view_of(it)) for it in found)
+                policies += (FoundLine(segment.writer, it, view) for it, view in read if view)
     return about, policies
 
 
-def _blocks(segment: Segment, hashes: SignedHashes | None) -> Iterator[Sequence[bytes]]:
-    """Yield the lines of a segment, many at once, held to what was signed of them."""
+def _blocks(segment: Segment, hashes: SignedHashes | None) -> Iterator[bytes]:
+    """Yield the lines of a segment in blocks, held to what was signed of them."""
     seq = 0
-    with io.BufferedReader(open_file(segment.path), _BLOCK) as stream:
-        lines = whole_lines(stream)
-        while contents := list(islice(lines, _AT_ONCE)):
-            if hashes is not None:
-                view = None if seq else view_of(contents[0])
-                seq = seq or (view.seq if view is not None else 0)
-                if not seq:
-                    message = f"{segment.name}: its first line cannot be read{_VERIFY}"
-                    raise NotWholeError(segment.path, message)
-                hashes.meet_all(segment, seq, contents)
-                seq += len(contents)
-            yield contents
+    for block in Chunk(segment.path, 0, Path(segment.path).stat().st_size).blocks():
+        if hashes is not None:
+            contents = block[:-1].split(b"\n")
+            view = None if seq else view_of(contents[0])
+            seq = seq or (view.seq if view is not None else 0)
+            if not seq:
+                message = f"{segment.name}: its first line cannot be read{_VERIFY}"
+                raise NotWholeError(segment.path, message)
+            hashes.meet_all(segment, seq, contents)
+            seq += len(contents)
+        yield block

@@ -40,6 +40,7 @@ _STATEMENT = re.compile(
     re.escape(STATEMENT_HEAD)
     + r"\n([^\n]+)\ntime (\d{1,19})\ntree (\d{1,19}) (\S{44})\nunread (\d{1,19})\n((?:[^\n]+\n)*)"
 )
+_ENTRY = re.compile(r"\S+ \d+ [0-9a-f]{64}")
 _KEY = re.compile(r"([^+\s]+)\+([0-9a-f]{8})\+(\S{44})")
 _POLICY = re.compile(r"policies/sha256-([0-9a-f]{64})\.json")
 _RULES = re.compile(r"policies/sha256-([0-9a-f]{64})/([0-9a-f]{32})/([^/]+)")
@@ -319,7 +320,7 @@ def _stated(
         if word == "decision":
             ids = rest
             found[ids] = []
-        elif word == "line" and ids:
+        elif word == "line" and ids and _ENTRY.fullmatch(rest):
             found[ids].append(rest)
         else:
             raise NotProved("the statement is malformed")

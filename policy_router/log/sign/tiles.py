@@ -137,9 +137,9 @@ class TileStore:
 
     def _read(self, level: int | str, number: int, width: int) -> list[bytes]:
         reason = "it is damaged"
-        for path in (self.path(level, number), self.path(level, number, width)):
+        for whole in dict.fromkeys((WIDTH, width)):
             try:
-                content = read_file(path, _MOST_BYTES)
+                content = read_file(self.path(level, number, whole), _MOST_BYTES)
             except OSError as problem:
                 reason = reason_of(problem)
                 continue

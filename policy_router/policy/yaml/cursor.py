@@ -21,6 +21,7 @@ from policy_router.policy.yaml.parser import (
     SecondDocumentError,
     StopReadingError,
     events,
+    readable,
 )
 
 _CLOSINGS: Final = ("", ":", '"', "'", '":', "':")
@@ -53,6 +54,7 @@ def cursor(text: str, offset: int) -> Cursor | None:
         text: the file.
         offset: how many characters are before the place.
     """
+    text = readable(text)
     mark = next(chr(point) for point in _MARKS if chr(point) not in text)
     before = text[:offset] + mark
     for candidate in (before + text[offset:], *(before + closing for closing in _CLOSINGS)):

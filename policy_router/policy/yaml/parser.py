@@ -121,6 +121,11 @@ def _unreadable(source: SourceFile) -> Diagnostic | None:
     return error(Code.YAML_SYNTAX, message, Span(source, *found.span()), remedy=remedy)
 
 
+def readable(text: str) -> str:
+    """Return a text with U+FFFD in place of each character that YAML does not have."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
 def directives(source: SourceFile) -> Iterator[Diagnostic]:
     """Judge the lines before the document: only ``%YAML 1.2`` changes nothing."""
     line = _DIRECTIVE.match(source.text)

@@ -214,6 +214,8 @@ class Tree:
             if not key.text:
                 frame.key, frame.part, message = None, None, "a key is missing"
             remedy = "quote the key" if key.text else "write a key before the `:`"
+            if key.text and frame.flow and self.source.text[key.start - 1] == ",":
+                remedy = "write a number with a point, and without commas"
             self._report(Code.KEY_NOT_A_STRING, message, key.span, remedy)
 
     def _odd_key(self, frame: _Frame, node: Node) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
@@ -27,6 +28,8 @@ _PAGE_LEADS: Final = b"hx-redirect"
 """What leads a page elsewhere, of which a part was asked for."""
 _UNREAD_BYTES: Final = 1024 * 1024
 """An index that lacks less of its log is as good as complete."""
+_COMPLETE_SECONDS: Final = 10.0
+"""How long an index that is complete is taken to be so: to look takes some milliseconds."""
 _COUNTED: Final = frozenset({"decisions", "policies", "spend", "compliance", "log"})
 """The pages that show what the index counts."""
 _NAVIGATION: Final = (
@@ -62,7 +65,7 @@ class Frame:
             index: the index of the log; None where there is no log.
         """
         self.templates, self._sessions, self._active = templates, sessions, active
-        self._index = index
+        self._index, self._complete_until = index, 0.0
         self._navigation = tuple(Navigation(*it) for it in _NAVIGATION)
 
     async def known_by(self, headers: Mapping[bytes, bytes], address: str) -> Credential:
@@ -107,10 +110,13 @@ class Frame:
 
     async def _indexed(self) -> int | None:
         """Return how many percent of the log are in the index; None where that is all."""
-        if self._index is None:
+        if self._index is None or time.monotonic() < self._complete_until:
             return None
         unread, total = await in_thread(self._index.unread)
-        return None if unread < _UNREAD_BYTES else 100 * (total - unread) // total
+        if unread >= _UNREAD_BYTES:
+            return int(100 * (total - unread) // total)
+        self._complete_until = time.monotonic() + _COMPLETE_SECONDS
+        return None
 
     def form(self, asked: Asked) -> dict[str, str]:
         """Return the fields of a form of ours.

@@ -146,8 +146,9 @@ def broken_facts(scene: Scene) -> None:
 
 def agent_in_facts(scene: Scene) -> None:
     facts = scene.home / "facts.json"
-    facts.write_text('{"task": {"kind": "Plan"}}', encoding="utf-8")
+    facts.write_text("{}", encoding="utf-8")
     scene.connect("--facts", str(facts))
+    facts.write_text('{"task": {"kind": "Plan"}}', encoding="utf-8")
 
 
 FAULTS = [

@@ -48,6 +48,9 @@ def test_each_task_is_decided_by_the_role_of_its_agent(peers: Peers, tmp_path: P
         ("completed", "spare"),
         ("completed", "small"),
     ]
+    answered = len(peers.asked) - 1
+    assert sum(it.input_tokens or 0 for it in ends) == 12 * answered
+    assert sum(it.output_tokens or 0 for it in ends) == 3 * answered
     assert is_whole(tmp_path / "log")
 
 

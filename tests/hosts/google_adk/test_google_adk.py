@@ -63,6 +63,7 @@ def test_a_run_is_decided_once_and_goes_along_its_plan(peers: Peers, tmp_path: P
     assert request["task"]["kind"] == "coding"
     (end,) = executions(tmp_path / "log")
     assert (end.status, end.entry) == ("completed", "spare")
+    assert (end.input_tokens, end.output_tokens) == (24, 6)
     assert is_whole(tmp_path / "log")
 
 
