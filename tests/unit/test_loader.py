@@ -322,10 +322,10 @@ def test_every_file_of_a_folder_that_may_not_be_read_is_an_error(
     folder = written(tmp_path, a="model: m", b="name: n", c="modle: x")
     opened = Path.open
 
-    def denied(self: Path, mode: str) -> Any:
+    def denied(self: Path, *args: Any, **options: Any) -> Any:
         if self.name in {"a.yaml", "b.yaml"}:
             raise PermissionError(13, "Permission denied", str(self))
-        return opened(self, mode)
+        return opened(self, *args, **options)
 
     monkeypatch.setattr(Path, "open", denied)
     assert codes(folder) == [Code.UNREADABLE, Code.UNREADABLE, Code.UNKNOWN_KEY]

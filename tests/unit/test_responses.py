@@ -575,9 +575,11 @@ def test_any_bytes_are_an_answer_or_a_failure(api: str, content: bytes) -> None:
 
 @pytest.mark.parametrize("api", APIS)
 @examples(100)
-@given(events=st.lists(JSON, max_size=6))
-def test_any_events_are_an_answer_or_a_failure(api: str, events: list[Any]) -> None:
-    told, outcome = streamed(api, events)
+@given(data=st.data())
+def test_any_events_are_an_answer_or_a_failure(api: str, data: st.DataObject) -> None:
+    answer = of_texts(api, ["a", KEY, KEY[:9], f"{KEY[9:]} b"])
+    events = data.draw(st.lists(st.sampled_from(answer) | JSON, max_size=6))
+    told, outcome = streamed(api, events + data.draw(st.sampled_from([answer, []])))
     text = "".join(told)
     assert KEY not in text
     if isinstance(outcome, Reply):
