@@ -268,7 +268,10 @@ def test_a_candidate_policy_is_asked_what_it_would_decide(
     assert problem(client.post("/v1/replay", json={"policy": "x"}))["path"] == "$.policy"
 
 
-def test_a_policy_by_http_reads_no_file_and_no_variable(client: httpx.Client) -> None:
+def test_a_policy_by_http_reads_no_file_and_no_variable(
+    client: httpx.Client, made: list[str]
+) -> None:
+    assert made
     text = "version: 1\nmodel: m\nprovider: p\nproviders: {p: {api_key: file:/etc/hostname}}\n"
     answer = client.post("/v1/what-if", json={"policy": text})
     host = Path("/etc/hostname").read_text().strip() if Path("/etc/hostname").exists() else "?"
@@ -293,7 +296,7 @@ def test_helpers_are_few_bounded_in_time_and_end_with_their_client(folder: Path)
     write(folder, batch_json=json.dumps([{"task": {"kind": f"k{n}"}} for n in range(3000)]))
     assert in_this_process(*words, cwd=folder).code == 0
     assert big.exists()
-    write(folder, brief_json=json.dumps({"helper_seconds": 8}))
+    write(folder, brief_json=json.dumps({"helper_seconds": 3}))
     segment = next(big.glob("w1/*.jsonl"))
     lines = segment.read_bytes().splitlines(keepends=True)
     segment.write_bytes(b"".join(lines[:3000]) * 100)  # not whole, and long
