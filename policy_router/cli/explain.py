@@ -59,7 +59,7 @@ def _page(code: str) -> str:
     """Return the page of a code that a person wrote."""
     if not _CODE.fullmatch(code):
         raise UsageError(
-            "a request or a record is wanted, or in place of the policy a code such as PR306"
+            "expected a request or a record, or in place of the policy a code such as PR306"
         )
     code = code.upper().replace("-", "")
     page = page_of(code)

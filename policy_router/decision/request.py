@@ -23,7 +23,7 @@ MAX_BYTES = 1024 * 1024
 
 NOTHING_GIVEN: Mapping[str, Any] = FrozenDict()
 _INT64 = 2**63
-_WANTED = {
+_EXPECTED = {
     STRING: "a string",
     INT: "an int",
     DOUBLE: "a number",
@@ -90,7 +90,7 @@ class Request:
             RequestError: as for the constructor, or the data is not a mapping.
         """
         if not isinstance(content, Mapping):
-            raise RequestError("$", f"a mapping is wanted, not {kind_of(content)}")
+            raise RequestError("$", f"expected a mapping, found {kind_of(content)}")
         for key in content:
             if not isinstance(key, str):
                 raise RequestError("$", "a key must be a string")
@@ -275,13 +275,13 @@ def moment(now: datetime.datetime | str) -> datetime.datetime:
     if isinstance(now, str):
         now = now.upper()
         if not _TIMESTAMP.fullmatch(now):
-            raise RequestError("now", "a time such as 2026-01-31T09:00:00Z is wanted")
+            raise RequestError("now", "expected a time such as 2026-01-31T09:00:00Z")
         try:
             now = datetime.datetime.fromisoformat(now)
         except ValueError:
             raise RequestError("now", "there is no such time") from None
     if not isinstance(now, datetime.datetime):
-        raise RequestError("now", f"a datetime is wanted, not {kind_of(now)}")
+        raise RequestError("now", f"expected a datetime, found {kind_of(now)}")
     if now.utcoffset() is None:
         raise RequestError("now", "the time has no time zone", "give an aware datetime")
     try:
@@ -306,7 +306,7 @@ def checked_section(section: str, content: Any) -> FrozenDict:
         remedy = did_you_mean(section, [*SECTIONS, "facts"])
         raise RequestError(json_path(section), f"unknown key {quote(section)}", remedy)
     if not isinstance(content, Mapping):
-        reason = f"a mapping is wanted, not {kind_of(content)}"
+        reason = f"expected a mapping, found {kind_of(content)}"
         raise RequestError(json_path(section), reason)
     names = SECTIONS.get(section, NOTHING_GIVEN)
     found = {}
@@ -341,7 +341,7 @@ def _parameters(content: Any, section: str) -> FrozenDict:
     """Check the wishes for parameters, but for the names that only a policy knows."""
     path = (section, "parameters")
     if not isinstance(content, Mapping):
-        reason = f"a mapping is wanted, not {kind_of(content)}"
+        reason = f"expected a mapping, found {kind_of(content)}"
         raise RequestError(json_path(*path), reason)
     seen: dict[str, str] = {}
     found = {}
@@ -363,14 +363,14 @@ def _parameters(content: Any, section: str) -> FrozenDict:
 def _parameter(name: str, value: Any, *path: str | int) -> Any:
     where = json_path(*path)
     if not fits(name, value) or not isinstance(value, str | int | float):
-        wanted = KNOWN[name].value if name in KNOWN else "a string, a number, true or false"
-        raise RequestError(where, f"{wanted} is wanted, not {kind_of(value)}")
+        wanted = KNOWN[name].value if name in KNOWN else "a string, a number, or true or false"
+        raise RequestError(where, f"expected {wanted}, found {kind_of(value)}")
     if isinstance(value, str):
         if len(value) > LONGEST:
             raise RequestError(where, f"the string has more than {LONGEST} characters")
         return _string(value, *path)
     if isinstance(value, float) and not math.isfinite(value):
-        raise RequestError(where, "a finite number is wanted")
+        raise RequestError(where, "expected a finite number")
     if isinstance(value, int) and not -_INT64 <= value < _INT64:
         raise RequestError(where, "the number does not fit in 64 bits")
     return value
@@ -406,8 +406,9 @@ def _value(value: Any, wanted: Type | None, section: str, key: str) -> Any:
     found = _type_of(value)
     fits = found is wanted or found == wanted or (found, wanted) == (INT, DOUBLE)
     if wanted is None or found is None or not fits:
-        reason = f"{_WANTED[wanted] if wanted else 'a plain value'} is wanted"
-        raise RequestError(json_path(section, key), f"{reason}, not {kind_of(value)}")
+        expected = _EXPECTED[wanted] if wanted else "a plain value"
+        reason = f"expected {expected}, found {kind_of(value)}"
+        raise RequestError(json_path(section, key), reason)
     if found is STRINGS:
         return _strings(value, section, key)
     if found is STRING:
@@ -415,7 +416,7 @@ def _value(value: Any, wanted: Type | None, section: str, key: str) -> Any:
     if found is INT and not -_INT64 <= value < _INT64:
         raise RequestError(json_path(section, key), "the number does not fit in 64 bits")
     if found is DOUBLE and not math.isfinite(value):
-        raise RequestError(json_path(section, key), "a finite number is wanted")
+        raise RequestError(json_path(section, key), "expected a finite number")
     if wanted is DOUBLE:
         return float(value)
     return int(value) if found is INT else value
@@ -445,7 +446,7 @@ def _is_plain(value: Any) -> bool:
 
 def _string(value: Any, *path: str | int) -> str:
     if not isinstance(value, str):
-        raise RequestError(json_path(*path), f"a string is wanted, not {kind_of(value)}")
+        raise RequestError(json_path(*path), f"expected a string, found {kind_of(value)}")
     if len(value) > MAX_CHARACTERS:
         reason = f"the string has more than {MAX_CHARACTERS:,} characters"
         raise RequestError(json_path(*path), reason)

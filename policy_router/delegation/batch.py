@@ -169,7 +169,7 @@ def planned(
 
 def _check_facts(facts: Any, *, has_funds: bool) -> None:
     if not isinstance(facts, Mapping):
-        raise RequestError("$", "a mapping of facts is wanted")
+        raise RequestError("$", "expected a mapping of facts")
     for section in ("call", "task"):
         if section in facts:
             reason = "what is asked for stands in the arguments, not among the facts"

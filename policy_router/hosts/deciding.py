@@ -81,7 +81,7 @@ class Deciding(Struct, frozen=True):
     def _with_facts(self, given: _Facts) -> dict[str, Any]:
         """Return the sections of a request with those of the host; nothing is stated twice."""
         if not isinstance(given, Mapping):
-            raise RequestError("$", "a mapping of sections is wanted")
+            raise RequestError("$", "expected a mapping of sections")
         sections = dict(given)
         for name, stated in self.facts.items():
             if name not in sections:

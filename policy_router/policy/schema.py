@@ -191,7 +191,7 @@ def _explained(
         case "enum":
             if not isinstance(node, ScalarNode):
                 found = _word_for(error.instance)
-                return Code.WRONG_TYPE, f"found {found}, wanted one of {', '.join(wanted)}", None
+                return Code.WRONG_TYPE, f"expected one of {', '.join(wanted)}, found {found}", None
             # Where true and false are another choice, a word for one of them is meant.
             meant = instead.of_bool(node.text) if error.parent is not None else None
             remedy = meant or did_you_mean(node.text, wanted) or f"one of {', '.join(wanted)}"
@@ -236,7 +236,7 @@ def _wrong_type(
 ) -> tuple[Code, str, str | None]:
     names = " or ".join(dict.fromkeys(_WORDS[word] for word in wanted))
     remedy = instead.of_type(error.instance, wanted, schema, [*error.absolute_path])
-    return Code.WRONG_TYPE, f"found {_word_for(error.instance)}, wanted {names}", remedy
+    return Code.WRONG_TYPE, f"expected {names}, found {_word_for(error.instance)}", remedy
 
 
 def _word_for(value: object) -> str:

@@ -175,7 +175,7 @@ def _manifest_in(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) 
 def _parsed(text: str) -> tuple[int, str, dict[str, str]]:
     """Return the serial, the name and the sums by file of a manifest."""
     if (parts := _TEXT.fullmatch(text)) is None:
-        raise SignatureError("malformed manifest: wanted a serial, a name, sums and files")
+        raise SignatureError("malformed manifest: expected a serial, a name, sums and files")
     lines = [line.partition(" ") for line in parts["files"].split("\n")[:-1]]
     return int(parts["serial"]), parts["name"], {name: found for found, _, name in lines}
 
@@ -205,7 +205,7 @@ class Bundles:
         if self.is_address:
             check_address(place)
         elif Path(place).is_dir():
-            raise RequestError(place, "a signed bundle is wanted, not a folder")
+            raise RequestError(place, "expected a signed bundle, found a folder")
         self.seconds, self.verifier = max(0.1, seconds), verifier
         self.candidate, self._good = folder / "candidate.bundle", folder / "good.bundle"
         self._place, self._etag, self._seen = place, "", b""

@@ -335,7 +335,7 @@ class Agents:
         """Return the facts of a credential, as far as the policy reads them, and stated ones."""
         known = {name: it for name, it in credential.facts.items() if name in policy.facts}
         if not isinstance(stated, dict):
-            raise RequestError("$.facts", "a mapping is wanted")
+            raise RequestError("$.facts", "expected a mapping")
         if not credential.is_host and not known.keys().isdisjoint(stated):
             name = next(name for name in stated if name in known)
             raise not_verified(f"$.facts.{name}", may_state=self._may_state)
@@ -432,7 +432,7 @@ def _stated_in(body: bytes) -> _Stated:
     except NOT_JSON as problem:
         raise not_json(problem) from None
     if not isinstance(content, dict):
-        raise Problem(422, "bad_request", "a mapping is wanted", path="$")
+        raise Problem(422, "bad_request", "expected a mapping", path="$")
     return _Stated(content, is_checked=False)
 
 
@@ -445,7 +445,7 @@ def batch_of(body: bytes) -> list[msgspec.Raw]:
     try:
         requests = _BATCHES.decode(body).requests
     except msgspec.ValidationError:
-        detail = "a mapping with the list `requests` is wanted, and nothing else"
+        detail = "expected a mapping with the list `requests`, and nothing else"
         raise Problem(422, "bad_request", detail, path="$") from None
     except NOT_JSON as problem:
         raise not_json(problem) from None
@@ -466,7 +466,7 @@ def _format_of(options: Mapping[str, str]) -> Format:
     """
     format_: Any = options.get("format", "openai")
     if format_ not in FORMATS:
-        detail = f"one of {', '.join(FORMATS)} is wanted"
+        detail = f"expected one of {', '.join(FORMATS)}"
         raise Problem(400, "bad_query", detail, path="format")
     return cast("Format", format_)
 

@@ -159,7 +159,7 @@ def _report_in(body: bytes) -> ReportBody:
     except NOT_JSON:
         raise not_json() from None
     if not all(math.isfinite(it or 0.0) for it in (report.cost_usd, report.duration_seconds)):
-        raise Problem(422, "bad_request", "a finite number is wanted", path="$")
+        raise Problem(422, "bad_request", "expected a finite number", path="$")
     return report
 
 

@@ -259,7 +259,7 @@ def test_facts_that_cannot_be_read_are_refused(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[{}]", "one request is wanted"),
+        ("[{}]", "expected one request"),
         ('{"caller": 7}', "caller"),
         ('{"task": {}}', "the agent states `task` itself"),
         ("caller: {team: research}", "facts are in JSON"),

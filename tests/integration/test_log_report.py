@@ -394,7 +394,7 @@ def test_a_report_with_too_many_rows_is_refused(
     [
         (("spend", "log", "--by", "teem"), "--by: `teem` is none of month, day, caller, team"),
         (("spend", "log", "--by", "team,team"), "--by: `team` is given twice"),
-        (("spend", "log", "--where", "team"), "--where: NAME=VALUE is wanted"),
+        (("spend", "log", "--where", "team"), "--where: expected NAME=VALUE"),
         (("spend", "log", "--where", "x=y"), "--where: `x` is none of"),
         (("spend", "log", "--where", "cost=unknown"), "cost `unknown` is none of free, measured"),
         (("spend", "log", "--where", "outcome=ok"), "outcome `ok` is none of selected, refused"),

@@ -331,7 +331,7 @@ def test_a_host_states_what_it_has_verified(sessions: dict[str, Session], folder
         ('{"task": {"kind": "coding"}}', "$.task"),
         ('{"facts": {"unknown": 1}}', "$.facts.unknown"),
         ('{"caller": {"id": 3}}', "$.caller.id"),
-        ("[]", "a mapping is wanted"),
+        ("[]", "expected a mapping"),
         ("{", "this is not JSON"),
     ],
 )

@@ -246,7 +246,7 @@ def test_arguments_that_are_not_understood_are_a_refusal_that_the_model_reads(wa
             (
                 {"tasks": [{"goal": "a", "model": ["small"]}]},
                 0,
-                f"$.tasks[0].model: a string is wanted, not a list; {SEND_ONE}",
+                f"$.tasks[0].model: expected a string, found a list; {SEND_ONE}",
             ),
             (
                 "{",

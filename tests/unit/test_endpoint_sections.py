@@ -181,8 +181,8 @@ CARRIES = "a header is printable ASCII, without spaces at its ends"
         ('" a"', Code.BAD_VALUE, CARRIES),
         ("é", Code.BAD_VALUE, CARRIES),
         ('""', Code.BAD_VALUE, "the text is empty"),
-        ("1", Code.WRONG_TYPE, "found a whole number, wanted a string"),
-        ("[a]", Code.WRONG_TYPE, "found a list, wanted a string"),
+        ("1", Code.WRONG_TYPE, "expected a string, found a whole number"),
+        ("[a]", Code.WRONG_TYPE, "expected a string, found a list"),
     ],
 )
 def test_a_header_that_cannot_be_sent_is_an_error(value: str, code: Code, message: str) -> None:

@@ -85,8 +85,11 @@ def test_a_configuration_with_a_mistake_or_a_danger_is_refused(content: Any) -> 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"drain": "soon"}, "serve: $.drain: a duration such as 30s"),
-        ({"agent_may_state": ["caller"]}, "serve: $.agent_may_state[0]: parent, budget, facts,"),
+        ({"drain": "soon"}, "serve: $.drain: expected a duration such as 30s"),
+        (
+            {"agent_may_state": ["caller"]},
+            "serve: $.agent_may_state[0]: expected parent, budget, facts,",
+        ),
         ({"workers": "x"}, "serve: $.workers: expected `int`, got `str`"),
     ],
 )
@@ -295,7 +298,9 @@ def test_a_line_that_is_no_token_is_named_in_words(tmp_path: Path) -> None:
     file = tmp_path / "tokens.jsonl"
     line = {"sha256": sum_of("a"), "role": "agent", "caller": {"id": "a"}, "rate": "much"}
     file.write_bytes(msgspec.json.encode(line))
-    with pytest.raises(RequestError, match=r"line 1 is no token: \$\.rate: a rate such as 50/s"):
+    with pytest.raises(
+        RequestError, match=r"line 1 is no token: \$\.rate: expected a rate such as 50/s"
+    ):
         TokenFile(str(file), lambda it: it)
 
 
