@@ -287,7 +287,7 @@ def _contradictions(expect: Piece) -> Iterator[Diagnostic]:
 _KINDS: Final = {
     **dict.fromkeys(_SELECTING, "a selection"),
     **dict.fromkeys(_REFUSING, "a refusal"),
-    "bad_request": "a request that is no good",
+    "bad_request": "a request that is not valid",
 }
 
 

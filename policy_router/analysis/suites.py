@@ -165,7 +165,7 @@ def read_suite(path: str | Path) -> Suite:
     if place.is_symlink() and place.is_dir():
         return Suite(str(path), None, (), Diagnostics.of([linked_folder(place)]))
     if is_suite(place) and place.exists() and not place.is_file():
-        found.append(unreadable(place, OSError(EINVAL, "it is no regular file")))
+        found.append(unreadable(place, OSError(EINVAL, "it is not a regular file")))
         return Suite(str(path), None, (), Diagnostics.of(found))
     content = content_of(place, found)
     if content is None:

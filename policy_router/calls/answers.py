@@ -210,7 +210,7 @@ _MESSAGES: Final = {
     Failing.EMPTY_ANSWER: "the answer has neither text nor a tool call",
     Failing.REFUSED_BY_MODEL: "the model refuses the task",
     Failing.SERVER_ERROR: "the provider could not finish the answer",
-    Failing.WANTS_TOOL: "the answer asks for a tool, which this child has not",
+    Failing.WANTS_TOOL: "the answer asks for a tool, which this child does not have",
 }
 
 

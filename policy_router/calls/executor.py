@@ -89,11 +89,11 @@ class Executor(Closeable):
             ValueError: an option has a wrong value.
         """
         if timeout <= 0 or retries < 0 or longest_wait < 0:
-            raise ValueError("the timeout is above 0, retries and longest_wait are at least 0")
+            raise ValueError("the timeout must be above 0, retries and longest_wait at least 0")
         if deadline is not None and deadline <= 0:
-            raise ValueError("the deadline is above 0")
+            raise ValueError("the deadline must be above 0")
         if workers < 1:
-            raise ValueError("the workers are above 0")
+            raise ValueError("the workers must be above 0")
         limits = Limits(timeout, timeout)
         self.policy = policy
         self._streams, self._instructions, self._clock = streams, instructions, clock

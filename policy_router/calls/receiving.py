@@ -215,7 +215,7 @@ class Receiving:
             event = parsed(data)
         except (ValueError, RecursionError):
             if not is_last:
-                self._fail(Failing.BAD_RESPONSE, "the stream holds something that is no event")
+                self._fail(Failing.BAD_RESPONSE, "the stream holds something that is not an event")
             return
         reading = self._reading
         for text in reading.pieces(event, now=self._sent.clock()):

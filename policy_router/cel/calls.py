@@ -85,7 +85,7 @@ def applied(
     if gives is None:
         word = "-" if syntax.word == "neg" else syntax.word
         found = ", ".join(str(type_) for type_ in types)
-        message = f"`{word}` does not take {found}" if found else f"`{word}` wants an argument"
+        message = f"`{word}` does not take {found}" if found else f"`{word}` takes an argument"
         remedy = instead.of_types(operands) if syntax.word in OPERATORS else None
         if word == "contains" and types[0].name == "list":
             remedy = "to look into a list, write `value in list`"
@@ -145,7 +145,7 @@ def check_loop(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     if body is None:
         return Checked(None)
     if syntax.word != "map" and body.type != BOOL:
-        message = f"`{syntax.word}` wants a condition, not {body.type}"
+        message = f"`{syntax.word}` takes a condition, not {body.type}"
         return walk.report(Code.TYPE_MISMATCH, message, body)
     if syntax.word == "map" and body.type == EMPTY_LIST:
         return walk.report(Code.OUTSIDE_PROFILE, EMPTY_IN_LIST, body)

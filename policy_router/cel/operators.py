@@ -82,7 +82,7 @@ def _logic(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
 
 def _condition(walk: Walk, node: Node | None, operator: str) -> Node | None:
     if node is not None and node.type != BOOL:
-        message = f"`{operator}` wants conditions, not {node.type}"
+        message = f"`{operator}` takes conditions, not {node.type}"
         remedy = None
         if isinstance(node, Literal) and node.type == STRING:
             remedy = _IN_PARENTHESES if operator == "!" else _NAME_AGAIN

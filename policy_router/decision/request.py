@@ -163,7 +163,7 @@ def _refuse_unknown(request: Request, path: str, values: tuple[str, ...]) -> Non
             known = f"one of {', '.join(values[:8])}" if values else "the set is empty"
             remedy = did_you_mean(value, values) or known
             what = path.partition(".")[2].removesuffix("s")
-            raise RequestError(place, f"the {what} is none that the policy knows", remedy)
+            raise RequestError(place, f"the {what} is not one that the policy knows", remedy)
 
 
 def _given_at(request: Request, path: str) -> Iterator[tuple[str, str]]:

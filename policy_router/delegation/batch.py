@@ -172,10 +172,10 @@ def _check_facts(facts: Any, *, has_funds: bool) -> None:
         raise RequestError("$", "expected a mapping of facts")
     for section in ("call", "task"):
         if section in facts:
-            reason = "what is asked for stands in the arguments, not among the facts"
+            reason = "wishes go into the arguments, not into the facts"
             raise RequestError(f"$.{section}", reason)
     if has_funds and "budget" in facts:
-        reason = "the budget is the delegator's own: it is not stated among the facts"
+        reason = "the budget is the delegator's own: leave it out of the facts"
         raise RequestError("$.budget", reason)
 
 

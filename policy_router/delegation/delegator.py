@@ -102,11 +102,11 @@ class Delegator(Closeable):
             ValueError: the executor has another policy, or an option has a wrong value.
         """
         if concurrency < 1 or (max_tasks is not None and max_tasks < 1):
-            raise ValueError("concurrency and max_tasks are at least 1")
+            raise ValueError("concurrency and max_tasks must be at least 1")
         if deadline is not None and deadline <= 0:
-            raise ValueError("the deadline is above 0")
+            raise ValueError("the deadline must be above 0")
         if on_refused not in {"refuse", "skip"}:
-            raise ValueError("on_refused is refuse or skip")
+            raise ValueError("on_refused must be refuse or skip")
         if max_cost_usd is not None:
             if budget is not None:
                 raise ValueError("a delegator has max_cost_usd or a budget, not both")

@@ -58,7 +58,7 @@ def tool(
         ValueError: there is no such format.
     """
     if format not in FORMATS:
-        raise ValueError(f"the format is one of {', '.join(FORMATS)}")
+        raise ValueError(f"the format must be one of {', '.join(FORMATS)}")
     request = checked(policy, {} if request is None else request)
     parameters = _parameters(policy, request, strict=strict)
     return _framed(_strict(parameters) if strict else parameters, format, strict=strict)

@@ -127,7 +127,7 @@ def _kind(path: Path, found: list[Diagnostic]) -> int | None:
         found.append(linked_folder(path))
         return None
     if kind not in {stat.S_IFREG, stat.S_IFDIR} and path.suffix in ENDINGS:
-        found.append(_error(Code.UNREADABLE, path, "this is no file that can be read"))
+        found.append(_error(Code.UNREADABLE, path, "this is not a file that can be read"))
         return None
     return kind
 

@@ -91,11 +91,11 @@ class PolicyHost(Closeable):
             ValueError: an option has a wrong value.
         """
         if timeout <= 0 or retries < 0 or longest_wait < 0:
-            raise ValueError("the timeout is above 0, retries and longest_wait are at least 0")
+            raise ValueError("the timeout must be above 0, retries and longest_wait at least 0")
         if deadline is not None and deadline <= 0:
-            raise ValueError("the deadline is above 0")
+            raise ValueError("the deadline must be above 0")
         if workers < 1:
-            raise ValueError("the workers are above 0")
+            raise ValueError("the workers must be above 0")
         self._log, self._watcher, self._clock = HostLog(log), watcher, clock
         self._deciding = Deciding(dict(facts or {}), counts, clock, ids)
         self._deadline, self._retries, self._longest_wait = deadline, retries, longest_wait

@@ -113,7 +113,7 @@ class RequestSections:
             remedy = did_you_mean(path, known)
             if path.startswith("facts."):
                 remedy = "write `required: true` where the fact is declared"
-            message = f"{quote(path)} is no name of a request"
+            message = f"{quote(path)} is not a name of a request"
             self.found.append(piece.error(Code.UNKNOWN_NAME, message, remedy))
         return tuple(dict.fromkeys(found))
 

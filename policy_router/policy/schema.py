@@ -170,7 +170,7 @@ def _bad_key(error: ValidationError, node: MappingNode, path: str) -> Iterator[D
     if "headers" in error.absolute_schema_path:
         remedy = "the name of a header is letters, digits and hyphens"
     elif "parameters" in error.absolute_schema_path:
-        remedy = "it is no parameter: it would override the decision"
+        remedy = "it is not a parameter: it would override the decision"
     where = json_path(key, base=path)
     yield Diagnostic(Code.BAD_VALUE, Severity.ERROR, message, span, where, remedy)
 

@@ -124,7 +124,7 @@ class Piece:
 def hide_secrets(document: Document) -> None:
     """Hide what no diagnostic may show of a file.
 
-    That is every value under ``providers`` that is no address, no word of a dialect and no
+    That is every value under ``providers`` that is not an address, no word of a dialect and no
     reference, the defaults of facts, and what a host has around the policy.
     """
     root = Piece(document.root, document.path)

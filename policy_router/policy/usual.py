@@ -102,7 +102,7 @@ def _value(parameter: str, piece: Piece) -> Iterator[Diagnostic]:
         yield piece.warning(Code.UNLIKELY_PARAMETER, message)
     elif words and isinstance(value, str) and value not in {*words, *SENTINELS}:
         message = f"{quote(value)} is not a usual value of `{parameter}`"
-        remedy = did_you_mean(value, words) or f"usual are {', '.join(words)}"
+        remedy = did_you_mean(value, words) or f"usual: {', '.join(words)}"
         yield piece.warning(Code.UNLIKELY_PARAMETER, message, remedy)
 
 

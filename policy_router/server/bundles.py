@@ -152,7 +152,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         if name != _MANIFEST and not _RULE_FILE.fullmatch(name):
             raise SignatureError(f"no rule file can be called {quote(name)}")
         if stat.S_IFMT(info.external_attr >> 16) not in {0, stat.S_IFREG}:
-            raise SignatureError(f"{quote(name)} is no plain file")
+            raise SignatureError(f"{quote(name)} is not a plain file")
         if info.flag_bits & 1 or info.compress_type not in _PLAIN:
             raise SignatureError(f"{quote(name)} is encrypted, or compressed in an unknown way")
         found[name] = info
@@ -228,7 +228,7 @@ class Bundles:
                 return False
             write_whole(self.candidate, content)
         except (OSError, ValueError) as problem:
-            reason = f"no bundle can be got: {why(problem)}"
+            reason = f"cannot get a bundle: {why(problem)}"
             raise RequestError(shown(self._place), reason) from None
         self._etag, self._seen = etag or "", sha256(content).digest()
         return True
@@ -281,7 +281,7 @@ class Bundles:
             It, and what was wrong with the newest bundle where it is of the last good one.
 
         Raises:
-            RequestError: no bundle can be got; as the others, where no good one is on the disk.
+            RequestError: cannot get a bundle; as the others, where no good one is on the disk.
             SignatureError: the bundle is not good.
             PolicyError: the policy in it is not good.
         """

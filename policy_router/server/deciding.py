@@ -215,7 +215,7 @@ class Agents:
         """
         stated = self._stated_in(asked.headers.get(FACTS, b"{}"))
         for section in _STATED & stated.sections.keys():
-            detail = "what is asked for stands in the arguments, not among the facts"
+            detail = "wishes go into the arguments, not into the facts"
             raise Problem(422, "bad_request", detail, path=f"{FACTS.decode()}: {section}")
         parent_id, parent = await self._parent(stated.sections, asked)
         with _fitting():

@@ -441,7 +441,7 @@ def test_explain_shows_the_condition_that_stood_in_the_way(run: Run) -> None:
 
 def test_explain_suggests_a_name_for_one_that_is_no_entry(run: Run) -> None:
     ran = run("explain", "policy.yaml", "-", "--why-not", "lrge", stdin=CODING)
-    assert "`lrge` is no entry of the pool\n  did you mean `large`?" in ran.out
+    assert "`lrge` is not an entry of the pool\n  did you mean `large`?" in ran.out
 
 
 def test_asking_why_not_nothing_is_no_entry_either(run: Run) -> None:

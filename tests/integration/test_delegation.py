@@ -1221,7 +1221,7 @@ def test_closing_ends_a_batch_that_another_thread_waits_for(peer: Provider) -> N
         while len(seen.of(EventKind.ATTEMPT)) < 3:
             time.sleep(0.01)
     thread.join(10)
-    assert ended == ["the delegator was closed meanwhile"]
+    assert ended == ["the delegator was closed before the call ended"]
     assert [event.status for event in seen.of(EventKind.FINISHED)] == [Status.CANCELLED] * 3
 
 

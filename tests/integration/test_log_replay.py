@@ -237,7 +237,7 @@ def test_a_record_of_a_newer_schema_is_not_replayable(log: Path, run: Run) -> No
     ran = run("replay", "log")
     assert ran.code == 4
     assert (
-        "1 x not_replayable: this is no record of the schema policy-router/record/v1;"
+        "1 x not_replayable: this is not a record of the schema policy-router/record/v1;"
         " a newer version may read it"
     ) in ran.out
     assert "a newer version may read it" in run("log", "show", "log", id_of(1)).out

@@ -150,4 +150,4 @@ def test_a_token_with_a_fact_that_cannot_be_replaced_is_none(folder: Path) -> No
     new_token(folder, "--id", "bob", "--fact", "owner=7")
     ran = in_this_process("serve", "policy.yaml", "--config", "serve.json", cwd=folder)
     assert ran.code == 2
-    assert "line 3 is no token: $.facts.owner: expected a text, or a list of texts" in ran.err
+    assert "line 3 is not a token: $.facts.owner: expected a text, or a list of texts" in ran.err

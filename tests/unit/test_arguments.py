@@ -402,7 +402,7 @@ def test_a_goal_may_have_any_character_that_unicode_has(character: str) -> None:
 
 # What is wrong with the request that a task makes.
 
-UNKNOWN_KIND = "the kind is none that the policy knows"
+UNKNOWN_KIND = "the kind is not one that the policy knows"
 NUL = "the string has a NUL character"
 
 

@@ -521,7 +521,7 @@ MESSAGES = [
     ("-'a'", "`-` does not take string"),
     ("math.greatest([]) > 1", "`math.greatest` does not take list"),
     ("math.least([]) > 1", "`math.least` does not take list"),
-    ("size()", "`size` wants an argument"),
+    ("size()", "`size` takes an argument"),
     ("[1, 'a']", "a list of int cannot hold string"),
     ("[1] + ['a']", "`+` cannot join list of int and list of string"),
     ("true < false", "bools have no order"),

@@ -630,7 +630,9 @@ def test_to_close_cancels_what_runs() -> None:
     assert begun.wait(10)
     it.close()
     waiting.join(10)
-    assert [str(problem) for problem in caught] == ["the delegator was closed meanwhile"]
+    assert [str(problem) for problem in caught] == [
+        "the delegator was closed before the call ended"
+    ]
 
 
 @pytest.mark.parametrize("way", ["delegate", "plan"])

@@ -107,7 +107,7 @@ def test_an_address_is_taken_as_it_is_written(address: str) -> None:
 def test_what_is_no_address_is_no_endpoint(address: str) -> None:
     failure = refused(Provider(address))
     assert failure.code is Failing.NO_ENDPOINT
-    assert failure.message == "the `base_url` of the provider `mine` is no address"
+    assert failure.message == "the `base_url` of the provider `mine` is not an address"
 
 
 @pytest.mark.parametrize(

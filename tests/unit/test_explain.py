@@ -522,8 +522,8 @@ def test_why_not_an_alias_means_its_entry() -> None:
 
 
 def test_why_not_an_unknown_name_has_a_suggestion() -> None:
-    assert answer({}, "coderr") == "`coderr` is no entry of the pool\ndid you mean `coder`?"
-    assert answer({}, "zzz") == "`zzz` is no entry of the pool"
+    assert answer({}, "coderr") == "`coderr` is not an entry of the pool\ndid you mean `coder`?"
+    assert answer({}, "zzz") == "`zzz` is not an entry of the pool"
 
 
 def test_why_not_without_a_pool() -> None:

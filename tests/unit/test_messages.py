@@ -12,6 +12,11 @@ from tests.support.commands import ROOT
 
 RETIRED = {
     r"\b(is|are) wanted\b|[:,] wanted\b": "expected X, found Y",
+    r"\bwants\b": "takes",
+    r"(?<!there )\b(is|are) no (?!longer |larger )": "is not a",
+    r"\b(is|are) none of\b": "is not one of",
+    r"\b(has|have) to be\b": "must be",
+    r"\b(known|usual|shipped) are\b": "known: X",
 }
 """Turns that no message has, and what stands in their place."""
 
@@ -46,6 +51,7 @@ def test_messages_have_no_retired_turn() -> None:
     [
         'raise RequestError("$", f"{name} is wanted, not {kind}")',
         'MESSAGE = "found a list, wanted a string"',
+        'raise LogError(path, f"{path} is no file")',
         'MESSAGES = {"a": ("malformed key: wanted base64", 1)}',
     ],
 )

@@ -391,7 +391,7 @@ def test_what_is_no_name_is_refused(name: str) -> None:
         lambda: Verifier(name, bytes(32)),
     ]
     for attempt in attempts:
-        with pytest.raises(SignatureError, match=r"^the name of a key has to be of characters"):
+        with pytest.raises(SignatureError, match=r"^the name of a key must consist of characters"):
             attempt()
 
 
@@ -485,7 +485,7 @@ def test_what_is_no_private_key_is_refused_and_not_repeated(content: bytes, expe
 @pytest.mark.parametrize("name", [b"", b"a b", b"\xff", b"\xed\xa0\x80", b"\x01"])
 def test_a_private_key_may_not_have_what_is_no_name(name: bytes) -> None:
     content = typed(1, SEED, "@").replace(b"@", name)
-    with pytest.raises(SignatureError, match=r"^the name of a key has to be of characters"):
+    with pytest.raises(SignatureError, match=r"^the name of a key must consist of characters"):
         read_signer(content)
 
 

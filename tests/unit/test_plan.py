@@ -106,7 +106,7 @@ def test_after_the_deadline_there_is_no_leg(policy: Policy) -> None:
 
 @pytest.mark.parametrize("deadline", [0, -1])
 def test_a_deadline_of_nothing_is_refused(policy: Policy, deadline: float) -> None:
-    with pytest.raises(ValueError, match="the deadline is above 0"):
+    with pytest.raises(ValueError, match="the deadline must be above 0"):
         Executor(policy, deadline=deadline)
 
 

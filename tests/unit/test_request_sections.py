@@ -123,7 +123,7 @@ def test_only_a_name_of_a_request_can_be_required(name: str, help_: str | None) 
     text = f"facts: {{risk: {{type: int}}}}\nrequire: [caller.id, {name}]"
     assert errors_in(text) == [(Code.UNKNOWN_NAME, "$.require[1]")]
     message, found = message_of(text)
-    assert message == f"`{name}` is no name of a request"
+    assert message == f"`{name}` is not a name of a request"
     assert help_ is None or found == help_
 
 

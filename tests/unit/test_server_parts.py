@@ -299,7 +299,7 @@ def test_a_line_that_is_no_token_is_named_in_words(tmp_path: Path) -> None:
     line = {"sha256": sum_of("a"), "role": "agent", "caller": {"id": "a"}, "rate": "much"}
     file.write_bytes(msgspec.json.encode(line))
     with pytest.raises(
-        RequestError, match=r"line 1 is no token: \$\.rate: expected a rate such as 50/s"
+        RequestError, match=r"line 1 is not a token: \$\.rate: expected a rate such as 50/s"
     ):
         TokenFile(str(file), lambda it: it)
 

@@ -574,7 +574,7 @@ def test_many_problems() -> None:
         ("a: 'x\nb: c\n", "1:4", "this quote is never closed"),
         ('a: "x\n---\n', "1:4", "a document ends inside a quoted value"),
         ('a: "\\q"', "1:5", "this escape is unknown"),
-        ('a: "\\xzz"', "1:5", "this escape wants hexadecimal digits"),
+        ('a: "\\xzz"', "1:5", "this escape takes hexadecimal digits"),
         ('a: "\\ud83d"', "1:5", "this escape is not a character"),
         ('a: "\\ude00\\ud83d"', "1:5", "this escape is not a character"),
         ('a: "\\ud83d\\u0041"', "1:5", "this escape is not a character"),

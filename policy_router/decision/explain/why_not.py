@@ -50,7 +50,7 @@ def why_not_selected(evaluation: Evaluation, record: DecisionRecord, name: str) 
     if not entries and (outside := _outside(evaluation, record, name)) is not None:
         return outside
     if not entries:
-        answer = f"{quote(name)} is no entry of the pool"
+        answer = f"{quote(name)} is not an entry of the pool"
         if policy.pool is None:
             answer = "there is no pool: it is selected where it is asked for and not forbidden"
         remedy = did_you_mean(name, [entry.name for entry in policy.pool or ()])

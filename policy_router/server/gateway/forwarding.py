@@ -163,7 +163,7 @@ class Forwarding:
         seen = Seen()
         seen.take(body)
         if not _is_object(body):
-            self._failed(Failing.BAD_RESPONSE, "the provider's answer is no JSON object")
+            self._failed(Failing.BAD_RESPONSE, "the provider's answer is not a JSON object")
             return None
         if seen.error is not None:
             self._plan.failed(seen.status, body=seen.error)
