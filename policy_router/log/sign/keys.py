@@ -218,7 +218,9 @@ def _is_private(content: bytes) -> bool:
 def _check(name: str, key: bytes) -> None:
     """Refuse a name or a key that cannot be one."""
     if not KEY_NAME.fullmatch(name):
-        raise SignatureError("the name of a key has to be of characters but spaces and plus signs")
+        raise SignatureError(
+            "the name of a key must consist of characters other than spaces and plus signs"
+        )
     if len(key) != _KEY_SIZE:
         raise SignatureError(f"a key of Ed25519 has {_KEY_SIZE} bytes, this one {len(key)}")
 

@@ -172,7 +172,7 @@ def _decoded(text: str, what: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise NotProved(f"{what} is no base64") from None
+        raise NotProved(f"{what} is not base64") from None
 
 
 # The tree (RFC 6962, section 2.1.1; RFC 9162, section 2.1.3.2).
