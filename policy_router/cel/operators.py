@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from policy_router.cel import instead
+from policy_router.cel import remedies
 from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
@@ -140,7 +140,7 @@ def _equality(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
 
 
 def _incomparable(walk: Walk, syntax: Syntax, left: Node, right: Node) -> Checked:
-    remedy = instead.of_types([left, right])
+    remedy = remedies.of_types([left, right])
     for one, other in ((left, right), (right, left)):
         if one.type.name == "list" and one.type.accepts(Type("list", other.type)):
             remedy = "to look into a list, write `value in list`"
@@ -169,7 +169,7 @@ def _membership(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
         return Checked(None)
     if not container.type.accepts(Type("list", item.type)):
         message = f"a {container.type} cannot hold {item.type}"
-        remedy = _VALUE_FIRST if item.type.name == "list" else instead.of_types([item, *elements])
+        remedy = _VALUE_FIRST if item.type.name == "list" else remedies.of_types([item, *elements])
         return walk.report(Code.TYPE_MISMATCH, message, syntax, remedy)
     if not all([in_closed_set(walk, item, element) for element in elements]):  # noqa: C419 - all are reported
         return Checked(None)
