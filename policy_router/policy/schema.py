@@ -20,9 +20,9 @@ from policy_router.diagnostics.model import (
     quote,
 )
 from policy_router.policy import schema_remedies
-from policy_router.policy.braces import CUT_BY_COMMA, cut_off
 from policy_router.policy.first_sight import FirstSight
 from policy_router.policy.yaml import Document, MappingNode, Node, ScalarNode, at, plain
+from policy_router.policy.yaml_effects import CUT_BY_COMMA, cut_off
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
