@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
-from policy_router.calls.results import Failing
 from policy_router.decision.record import Target
 from policy_router.diagnostics.model import quote
 from policy_router.diagnostics.redaction import REFERENCE

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import UnsetType
 from msgspec.structs import replace
 
+from policy_router.calls.child_task import ChildTask, Reply, Watcher, moment_after
 from policy_router.calls.closeable import Closeable
 from policy_router.calls.connections import Connections, borrowed, prepare_http
 from policy_router.calls.dialects import Wire, conversation
@@ -24,7 +25,6 @@ from policy_router.calls.legs import SESSION_HEADER, Leg, Legs
 from policy_router.calls.limits import limits_of
 from policy_router.calls.notifications import notify_all, tell_text
 from policy_router.calls.plan import Plan, rules_of
-from policy_router.calls.results import ChildTask, Reply, Watcher, moment_after
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.domain import Policy
 from policy_router.errors import NoTarget, ProviderError

@@ -14,9 +14,10 @@ from typing import Any
 
 import msgspec
 
+from policy_router.calls.child_task import Event, EventKind
 from policy_router.calls.executor import Executor
 from policy_router.calls.notifications import LOGGER
-from policy_router.calls.results import Delegation, Event, EventKind, Result, Status
+from policy_router.calls.results import Delegation, Result, Status
 from policy_router.cli.decision_log import add_logging, log_for
 from policy_router.cli.exit_codes import (
     CHILD_FAILED,

@@ -15,17 +15,12 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from policy_router.calls.child_task import Watcher
 from policy_router.calls.closeable import Closeable
 from policy_router.calls.connections import require_http
 from policy_router.calls.costs import estimate
 from policy_router.calls.executor import Executor
-from policy_router.calls.results import (
-    Delegation,
-    Result,
-    Status,
-    Watcher,
-    hand_over,
-)
+from policy_router.calls.results import Delegation, Result, Status, hand_over
 from policy_router.delegation.arguments import arguments_of
 from policy_router.delegation.batch import CountTokens, Planned, count_tokens, planned
 from policy_router.delegation.budgets import Budget, Funds, MemoryBudget, Purse

@@ -7,12 +7,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from policy_router.calls.child_task import ChildTask, Watcher
 from policy_router.calls.closeable import Closeable
 from policy_router.calls.health import Health, HealthStore
 from policy_router.calls.legs import SESSION_HEADER, Legs
 from policy_router.calls.limits import limits_of
 from policy_router.calls.plan import Plan, rules_of
-from policy_router.calls.results import ChildTask, Watcher
 from policy_router.decision.evaluator import permitted
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.decision.request import Request

@@ -20,16 +20,10 @@ from typing import Any
 import pytest
 
 from policy_router import Delegator, Executor, Policy, ProviderError, Reply, RequestError, decide
+from policy_router.calls.child_task import ChildTask, Event, EventKind
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
-from policy_router.calls.results import (
-    ChildTask,
-    Delegation,
-    Event,
-    EventKind,
-    Failing,
-    Result,
-    Status,
-)
+from policy_router.calls.results import Delegation, Result, Status
 from policy_router.decision.record import Target
 from tests.support.commands import NOW
 from tests.support.provider import KEYS, Provider, chain, dead_port, policy_at

@@ -18,17 +18,8 @@ from typing import Any
 import pytest
 
 from policy_router import Delegator, Executor, ProviderError, Reply, RequestError, loads
-from policy_router.calls.results import (
-    ChildTask,
-    Delegation,
-    Estimate,
-    Event,
-    EventKind,
-    Ran,
-    Result,
-    Status,
-    TaskError,
-)
+from policy_router.calls.child_task import ChildTask, Event, EventKind
+from policy_router.calls.results import Delegation, Estimate, Ran, Result, Status, TaskError
 from policy_router.decision.record import Target
 from policy_router.delegation.tool import tool
 from policy_router.errors import ArgumentsError

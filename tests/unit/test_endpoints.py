@@ -11,8 +11,8 @@ import pytest
 
 from policy_router import Policy, loads
 from policy_router.calls.endpoints import MAX_KEY_BYTES, Endpoint, endpoint_of, entry_of
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
-from policy_router.calls.results import Failing
 from policy_router.decision.record import Target
 from policy_router.domain import Dialect, PoolEntry, Provider
 from policy_router.policy.known_providers import KNOWN_PROVIDERS

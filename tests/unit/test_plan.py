@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from policy_router import Executor, Policy, ProviderError, decide, loads
+from policy_router.calls.child_task import ChildTask, Event, EventKind, Reply
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
 from policy_router.calls.health import Health
 from policy_router.calls.limits import Limits
 from policy_router.calls.plan import Plan
-from policy_router.calls.results import ChildTask, Event, EventKind, Failing, Reply
 from policy_router.calls.slots import ENDPOINTS
 from policy_router.decision.record import Target
 

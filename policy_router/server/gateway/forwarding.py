@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from policy_router.calls.dialects import CHAT, PATHS, RESPONSES
-from policy_router.calls.results import Failing
+from policy_router.calls.failing import Failing
 from policy_router.errors import ProviderError
 from policy_router.hosts import HostPlan, Leg
 from policy_router.server.asking import Answer, Asked, BrokenOffError, DisconnectedError
