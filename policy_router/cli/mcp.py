@@ -33,6 +33,7 @@ from policy_router.server.helpers import Helpers
 from policy_router.server.mcp_schemas import VERIFIED
 from policy_router.server.settings import Settings
 from policy_router.server.tracing import Spans
+from policy_router.server.trust import Trust
 
 _MOST = 1000
 
@@ -62,13 +63,12 @@ def run(options: argparse.Namespace) -> None:
     earlier = _Earlier(options.log)
     agents = Agents(
         lambda: policy,
+        Trust(earlier, marks=marks),
         log=log,
         clock=system_clock,
-        may_state=(),
         earlier=earlier,
         unlogged=lambda: None,
         spans=Spans.installed(),
-        marks=marks,
     )
 
     async def serve(shared: str) -> None:

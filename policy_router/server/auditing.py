@@ -24,7 +24,7 @@ from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.helpers import Helpers, StayingHelper
 from policy_router.server.index import Index
 from policy_router.server.index_questions import FILTERS
-from policy_router.server.problems import Problem, busy, unfit
+from policy_router.server.problems import Problem, busy, fitting
 from policy_router.server.settings import seconds_of
 from policy_router.server.tasks import Task
 
@@ -151,11 +151,9 @@ class Auditors:
             return await self._helpers.report(task)
 
     def _made(self, request: dict[str, Any], now: str | None) -> DecisionRecord:
-        try:
+        with fitting():
             at = self._clock() if now is None else now
             return decide(self._policy(), Request.from_mapping(request), now=at)
-        except RequestError as problem:
-            raise unfit(problem) from None
 
     async def _logged(self, decision_id: str) -> DecisionRecord:
         record = await self._earlier.record(decision_id)

@@ -35,6 +35,7 @@ from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics, fold
 from policy_router.server.problems import Problem, retry_after
 from policy_router.server.settings import per_second, seconds_of, settings_of
+from policy_router.server.trust import Trust
 from tests.support.service import until
 
 POLICY = loads("version: 1\nname: acme\nmodel: m\nprovider: p\n")
@@ -307,12 +308,13 @@ def test_a_line_that_is_no_token_is_named_in_words(tmp_path: Path) -> None:
 def test_of_many_long_batches_a_few_are_decided_at_a_time_and_short_ones_at_once() -> None:
     """Or each of them would hold all its records at the same time."""
     seconds = itertools.count()
+    earlier = EarlierDecisions(None)
     agents = Agents(
         lambda: POLICY,
+        Trust(earlier),
         log=None,
         clock=lambda: moment(NOW) + datetime.timedelta(seconds=next(seconds)),
-        may_state=(),
-        earlier=EarlierDecisions(None),
+        earlier=earlier,
         unlogged=lambda: None,
     )
     bodies = [msgspec.json.encode({"requests": [{}] * size}) for size in (*[60] * 30, 2)]

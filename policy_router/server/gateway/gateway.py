@@ -135,7 +135,7 @@ class Gateway:
         """
         if request.previous is None:
             return None
-        id_ = self._agents.caller_id(request.sections, asked)
+        id_ = self._agents.trust.caller_id(request.sections, asked)
         origin = await self._origins.find(request.previous, id_)
         if origin is None:
             detail = "this caller was given no such answer here"
