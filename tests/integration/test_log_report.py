@@ -402,7 +402,7 @@ def test_a_report_with_too_many_rows_is_refused(
         ),
         (("spend", "log", "--where", "outcome=ok"), "outcome `ok` is not one of selected, refused"),
         (("spend", "log", "--where", "level=rule"), "level `rule` is not one of call, task, pool"),
-        (("spend", "log", "--since", "x"), "--since: a day"),
+        (("spend", "log", "--since", "x"), "--since: expected a day"),
         (("spend", "log", "--since", "1h", "--until", "2h"), "--until: it is before --since"),
         (("nothing", "log"), "invalid choice: 'nothing'"),
     ],

@@ -435,7 +435,7 @@ def test_what_is_no_message_over_http_is_an_error(
             assert b"Traceback" not in answer.content
     for content in ([UNTOLD], {"id": UNTOLD}, {"jsonrpc": "2.0", "id": 1, "params": UNTOLD}):
         answer = client.post("/mcp", json=content, headers=HEADERS)
-        assert "no message of JSON-RPC" in answer.json()["error"]["message"]
+        assert "not a message of JSON-RPC" in answer.json()["error"]["message"]
         assert UNTOLD not in answer.text
     pong = {"jsonrpc": "2.0", "id": 1, "result": {}}
     assert client.post("/mcp", content=ping, headers=HEADERS).json() == pong

@@ -366,7 +366,7 @@ def test_tokens_come_and_go_and_expire_while_it_serves(service: Service, folder:
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(line for line in lines if '"fay"' not in line) + "not JSON\n")
     until(lambda: client.post("/v1/decide", json={}).status_code == 401)
-    until(lambda: any("line" in line and "is no token" in line for line in service.said))
+    until(lambda: any("line" in line and "is not a token" in line for line in service.said))
     file.write_text("".join(line for line in lines if '"fay"' not in line))
 
 
@@ -604,8 +604,8 @@ def test_no_secret_is_in_what_the_service_says_or_logs(
 
 def test_a_token_needs_an_id_and_a_good_rate(folder: Path) -> None:
     for words, said in (
-        (("--id", ""), "has to have an id"),
-        (("--id", "a", "--rate", "x"), "rate: a rate such as 50/s"),
+        (("--id", ""), "must have an id"),
+        (("--id", "a", "--rate", "x"), "rate: expected a rate such as 50/s"),
         (("--id", "a", "--fact", "x"), "NAME=VALUE"),
     ):
         ran = in_this_process("token", "new", "--tokens", "t.jsonl", *words, cwd=folder)
