@@ -16,8 +16,9 @@ from typing import Any
 from policy_router.cli.decision_log import add_origin, add_tags, check_origin, check_tags, whose
 from policy_router.cli.inputs import name_of, read_policy, read_value
 from policy_router.cli.options import add_policy
+from policy_router.decision.fitting import checked
 from policy_router.decision.record import DecisionRecord
-from policy_router.decision.request import Request, checked
+from policy_router.decision.request import Request
 from policy_router.domain import Policy
 from policy_router.errors import LogError, RequestError, needs_extra
 from policy_router.files.clock import system_clock

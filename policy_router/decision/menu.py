@@ -25,8 +25,9 @@ from policy_router.cel.simplify import (
 from policy_router.cel.vocabulary import SECTIONS
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import admission, permitted, wishes_of
+from policy_router.decision.fitting import checked, values_of
 from policy_router.decision.prepared import known_of
-from policy_router.decision.request import Request, checked, moment, values_of
+from policy_router.decision.request import Request, moment
 from policy_router.domain import Level, Policy, PoolEntry
 
 _OPEN: Final = frozenset({"call", "task"})

@@ -36,7 +36,7 @@ from policy_router.cel.simplify import (
 from policy_router.cel.vocabulary import REQUEST_NAMES
 from policy_router.decision import record as rec
 from policy_router.decision.condition_index import ConditionIndex
-from policy_router.decision.request import limited_parameters
+from policy_router.decision.fitting import limited_parameters
 from policy_router.domain import (
     WISHES,
     ForbidRule,

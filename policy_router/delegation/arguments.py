@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from policy_router.decision.request import kind_of
+from policy_router.decision.shape import kind_of
 from policy_router.diagnostics.model import did_you_mean, json_path, quote
 from policy_router.errors import ArgumentsError, RequestError
 

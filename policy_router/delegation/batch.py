@@ -13,7 +13,8 @@ from policy_router.calls.results import Asked, Result, Status, TaskError
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.wording import spelt_warning
 from policy_router.decision.record import DecisionRecord, ReasonCode, Target
-from policy_router.decision.request import Request, checked_section
+from policy_router.decision.request import Request
+from policy_router.decision.shape import checked_section
 from policy_router.delegation.arguments import Arguments, Assignment, at_place
 from policy_router.delegation.budgets import Funds, nano
 from policy_router.domain import WISHES, FrozenDict, Policy

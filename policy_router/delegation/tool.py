@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
+from policy_router.decision.fitting import checked, values_of
 from policy_router.decision.menu import menu_entries
-from policy_router.decision.request import Request, checked, values_of
+from policy_router.decision.request import Request
 from policy_router.domain import WISHES, Level, Policy, PoolEntry
 
 NAME: Final = "delegate_task"

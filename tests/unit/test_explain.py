@@ -19,9 +19,10 @@ from policy_router.decision.explain.wording import (
     spelt_target,
     spelt_warning,
 )
+from policy_router.decision.fitting import values_of
 from policy_router.decision.prepared import Candidate
 from policy_router.decision.record import DecisionWarning, ReasonCode, Requested, Target
-from policy_router.decision.request import moment, values_of
+from policy_router.decision.request import moment
 from policy_router.domain import Level
 
 NOW = "2026-01-31T09:00:00Z"

@@ -12,14 +12,8 @@ import pytest
 
 from policy_router import Request, RequestError, loads
 from policy_router.cel.vocabulary import MAX_ITEMS
-from policy_router.decision.request import (
-    MAX_BYTES,
-    checked,
-    dropped,
-    moment,
-    spelt,
-    values_of,
-)
+from policy_router.decision.fitting import checked, dropped, values_of
+from policy_router.decision.request import MAX_BYTES, moment, spelt
 from policy_router.decision.typed import MAX_CHARACTERS
 from policy_router.parameters import LONGEST, RESERVED
 
