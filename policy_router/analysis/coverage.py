@@ -21,10 +21,10 @@ from policy_router.cel.ast import BOOL
 from policy_router.cel.condition import Condition
 from policy_router.cel.evaluate import Frame, frame_of
 from policy_router.cel.simplify import reads_of
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import admission, meant, proposed, wishes_of
 from policy_router.decision.fitting import checked, values_of
-from policy_router.decision.prepared import Candidate
 from policy_router.decision.record import (
     DecisionRecord,
     ReasonCode,

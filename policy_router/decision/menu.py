@@ -23,10 +23,10 @@ from policy_router.cel.simplify import (
     strings,
 )
 from policy_router.cel.vocabulary import SECTIONS
+from policy_router.decision.candidate import known_of
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import admission, permitted, wishes_of
 from policy_router.decision.fitting import checked, values_of
-from policy_router.decision.prepared import known_of
 from policy_router.decision.request import Request, moment
 from policy_router.domain import Level, Policy, PoolEntry
 

@@ -19,9 +19,9 @@ from policy_router.cel.ast import BOOL, Apply, Attribute, Bind, BoundName, Liter
 from policy_router.cel.condition import Condition
 from policy_router.cel.evaluate import FAILURE, Program
 from policy_router.decision import evaluator
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.fitting import checked, values_of
-from policy_router.decision.prepared import Candidate
 from policy_router.decision.record import Result
 from policy_router.decision.request import moment
 from policy_router.errors import RequestError

@@ -10,6 +10,7 @@ import pytest
 from policy_router import Explanation, RecordError, Request, decide, explain, loads
 from policy_router.cel.evaluate import FAILURE
 from policy_router.cel.timestamps import duration, timestamp
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.explain.trace import shown, trace
 from policy_router.decision.explain.wording import (
@@ -20,7 +21,6 @@ from policy_router.decision.explain.wording import (
     spelt_warning,
 )
 from policy_router.decision.fitting import values_of
-from policy_router.decision.prepared import Candidate
 from policy_router.decision.record import DecisionWarning, ReasonCode, Requested, Target
 from policy_router.decision.request import moment
 from policy_router.domain import Level

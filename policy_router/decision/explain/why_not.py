@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from msgspec import UNSET, UnsetType
 
 from policy_router.cel.evaluate import Truth
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import (
     admission,
@@ -16,7 +17,6 @@ from policy_router.decision.evaluator import (
 )
 from policy_router.decision.explain.trace import ConditionTrace, trace
 from policy_router.decision.explain.wording import REASONS, aligned, named, reason
-from policy_router.decision.prepared import Candidate
 from policy_router.decision.record import Candidate as RecordedCandidate
 from policy_router.decision.record import (
     DecisionRecord,
