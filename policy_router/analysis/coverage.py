@@ -19,7 +19,7 @@ from policy_router.analysis.coverage_report import CoverageItem, CoverageReport
 from policy_router.analysis.leaves import Leaf, Observer, values_over
 from policy_router.cel.ast import BOOL
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import Frame, frame_of
+from policy_router.cel.frame import Frame, frame_of
 from policy_router.cel.simplify import reads_of
 from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation

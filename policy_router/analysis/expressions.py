@@ -6,7 +6,7 @@ import datetime
 from dataclasses import dataclass
 
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import Outcome
+from policy_router.cel.frame import Outcome
 from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.explain.trace import ConditionTrace, trace

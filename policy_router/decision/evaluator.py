@@ -24,7 +24,8 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from policy_router.cel.evaluate import FAILURE, Truth
+from policy_router.cel.evaluate import Truth
+from policy_router.cel.frame import FAILURE
 from policy_router.decision import record as rec
 from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation

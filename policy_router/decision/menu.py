@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from policy_router.cel.ast import Node
-from policy_router.cel.evaluate import FAILURE, Outcome, Program, frame_of
+from policy_router.cel.evaluate import Program
+from policy_router.cel.frame import FAILURE, Outcome, frame_of
 from policy_router.cel.simplify import (
     Known,
     constant_of,

@@ -21,7 +21,8 @@ from msgspec.structs import replace
 
 from policy_router.cel.ast import Node
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import Frame, Program, frame_of
+from policy_router.cel.evaluate import Program
+from policy_router.cel.frame import Frame, frame_of
 from policy_router.cel.simplify import (
     conjuncts,
     constant_of,

@@ -395,7 +395,7 @@ def test_a_report_with_too_many_rows_is_refused(
         (("spend", "log", "--by", "teem"), "--by: `teem` is not one of month, day, caller, team"),
         (("spend", "log", "--by", "team,team"), "--by: `team` is given twice"),
         (("spend", "log", "--where", "team"), "--where: expected NAME=VALUE"),
-        (("spend", "log", "--where", "x=y"), "--where: `x` is none of"),
+        (("spend", "log", "--where", "x=y"), "--where: `x` is not one of"),
         (
             ("spend", "log", "--where", "cost=unknown"),
             "cost `unknown` is not one of free, measured",

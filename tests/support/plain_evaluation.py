@@ -12,7 +12,8 @@ from typing import Any
 
 from policy_router import DecisionRecord, Policy
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import FAILURE, Truth
+from policy_router.cel.evaluate import Truth
+from policy_router.cel.frame import FAILURE
 from policy_router.decision.candidate import Candidate
 from policy_router.decision.condition_index import Values
 from policy_router.decision.evaluation import Evaluation, truth_of

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from policy_router import Explanation, RecordError, Request, decide, explain, loads
-from policy_router.cel.evaluate import FAILURE
+from policy_router.cel.frame import FAILURE
 from policy_router.cel.timestamps import duration, timestamp
 from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation

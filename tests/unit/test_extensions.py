@@ -12,7 +12,7 @@ import pytest
 from policy_router import decide, explain, loads
 from policy_router.cel.ast import DOUBLE, INT, STRING, STRINGS, Bind, Node, walk
 from policy_router.cel.checker import check
-from policy_router.cel.evaluate import MAX_ELEMENTS
+from policy_router.cel.frame import MAX_ELEMENTS
 from policy_router.cel.simplify import literal, simplified, strings
 from policy_router.cel.texts import MAX_LIST, MAX_TEXT
 from policy_router.cel.vocabulary import REQUEST_NAMES, Name, TableValues, Vocabulary
