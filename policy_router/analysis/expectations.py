@@ -17,7 +17,8 @@ from policy_router.decision.record import (
     Target,
 )
 from policy_router.decision.request import Request
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, did_you_mean, quote
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, did_you_mean, quote
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.parameters import same

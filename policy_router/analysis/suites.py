@@ -21,11 +21,10 @@ from policy_router.analysis.schema import MAX_TESTS
 from policy_router.cel.condition import Condition
 from policy_router.decision.compare import reads_now
 from policy_router.decision.request import Request, moment
+from policy_router.diagnostics.codes import Code, Severity
 from policy_router.diagnostics.model import (
-    Code,
     Diagnostic,
     Diagnostics,
-    Severity,
     SourceFile,
     Span,
     did_you_mean,

@@ -28,7 +28,8 @@ from policy_router.cel.functions import (
 )
 from policy_router.cel.names import check_has
 from policy_router.cel.parser import Syntax
-from policy_router.diagnostics.model import Code, did_you_mean, quote
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import did_you_mean, quote
 
 MAX_LOOPS = 2
 """How deep macros may stand in each other."""

@@ -26,7 +26,7 @@ from policy_router.cel.operators import check_operator, mixes_numbers
 from policy_router.cel.parser import Syntax, SyntaxProblem, parse
 from policy_router.cel.remedies import NAMES
 from policy_router.cel.vocabulary import Vocabulary
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 
 __all__ = ["Checked", "Problem", "check"]
 

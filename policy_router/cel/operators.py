@@ -24,7 +24,8 @@ from policy_router.cel.checking import NONE, Checked, Scope, Walk, dotted
 from policy_router.cel.functions import OPERATORS, ORDERING
 from policy_router.cel.parser import Syntax
 from policy_router.cel.vocabulary import Paths
-from policy_router.diagnostics.model import Code, did_you_mean, quote
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import did_you_mean, quote
 
 _NAME_AGAIN = 'write `x == "a" || x == "b"`, or `x in ["a", "b"]`'
 _IN_PARENTHESES = 'put parentheses around the condition: `!("a" in x)`'

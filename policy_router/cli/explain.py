@@ -14,7 +14,8 @@ from policy_router.cli.terminal import out, paint_for
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.explanation import Explanation, explain
 from policy_router.decision.record import DecisionRecord
-from policy_router.diagnostics.model import Code, did_you_mean
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import did_you_mean
 from policy_router.files.loader import data_folder
 
 _CODE = re.compile(r"[Pp][Rr]-?\d\w{0,9}")

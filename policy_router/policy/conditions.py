@@ -18,7 +18,8 @@ from policy_router.cel.vocabulary import (
     Name,
     Vocabulary,
 )
-from policy_router.diagnostics.model import Code, Diagnostic, Severity
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic
 from policy_router.domain import ClosedSet, Fact, Level, Table
 from policy_router.policy.sections import Piece
 from policy_router.policy.yaml import ScalarNode

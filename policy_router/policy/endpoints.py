@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, did_you_mean, quote
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, did_you_mean, quote
 from policy_router.diagnostics.redaction import is_secret_name
 from policy_router.domain import FALLBACK_CODES, TIMEOUTS, Dialect, FrozenDict, Provider, Timeouts
 from policy_router.policy.sections import Piece, Sections

@@ -9,16 +9,8 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
-from policy_router.diagnostics.model import (
-    SHOWN,
-    Code,
-    Diagnostic,
-    Severity,
-    Span,
-    did_you_mean,
-    json_path,
-    quote,
-)
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import SHOWN, Diagnostic, Span, did_you_mean, json_path, quote
 from policy_router.policy import schema_remedies
 from policy_router.policy.first_sight import FirstSight
 from policy_router.policy.yaml import Document, MappingNode, Node, ScalarNode, at, plain

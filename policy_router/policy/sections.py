@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, Span, json_path, quote
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, Span, json_path, quote
 from policy_router.diagnostics.redaction import REFERENCE
 from policy_router.policy.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode
 

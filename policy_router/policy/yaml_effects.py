@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from policy_router.diagnostics.model import Code, Diagnostic
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import Diagnostic
 from policy_router.policy.sections import Piece
 from policy_router.policy.yaml import MappingNode, Node, ScalarNode
 

@@ -19,7 +19,7 @@ from jsonschema import Draft7Validator
 from policy_router import Request, check, decide, load
 from policy_router.cli import main
 from policy_router.cli.explain import page_of
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 from tests.support.commands import (
     NOW,
     ROOT,

@@ -34,7 +34,7 @@ from policy_router.cel.vocabulary import (
     Name,
     Vocabulary,
 )
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 
 BUDGET = frozenset({"budget.remaining_usd"})
 KINDS = frozenset({"coding", "math"})

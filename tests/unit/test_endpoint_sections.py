@@ -8,7 +8,7 @@ import pytest
 
 from policy_router import loads
 from policy_router.calls.failing import Failing
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 from policy_router.domain import FALLBACK_CODES, Dialect, FrozenDict, Provider, Timeouts
 from policy_router.files.loader import check_text
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from policy_router import PolicyError, check, load, loads
-from policy_router.diagnostics.model import Code, Severity
+from policy_router.diagnostics.codes import Code, Severity
 from policy_router.files import loader
 from policy_router.policy.yaml import MAX_BYTES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policy_router import loads
-from policy_router.diagnostics.model import Code, Severity
+from policy_router.diagnostics.codes import Code, Severity
 from policy_router.files.loader import check_text
 from policy_router.parameters import RESERVED
 

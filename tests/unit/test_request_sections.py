@@ -6,7 +6,7 @@ import pytest
 
 from policy_router import loads
 from policy_router.cel.ast import BOOL, DOUBLE, INT, STRING, STRINGS, Type
-from policy_router.diagnostics.model import Code, Severity
+from policy_router.diagnostics.codes import Code, Severity
 from policy_router.domain import ClosedSet
 from policy_router.files.loader import check_text
 

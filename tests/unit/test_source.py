@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, json_path
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, json_path
 from policy_router.policy import yaml as source
 from policy_router.policy.yaml import Document, MappingNode, ScalarNode, SequenceNode
 

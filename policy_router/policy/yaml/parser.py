@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, SourceFile, Span
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, SourceFile, Span
 
 
 def error(
