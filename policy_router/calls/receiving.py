@@ -22,10 +22,11 @@ from policy_router.calls.bodies import (
     TooLargeError,
     Unpacker,
 )
+from policy_router.calls.child_task import Reply
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure, of_status
 from policy_router.calls.limits import Limits
 from policy_router.calls.responses import read_answer, reading_of
-from policy_router.calls.results import Failing, Reply
 from policy_router.files.clock import Clock
 
 LONGEST_END: Final = 2.0
@@ -215,7 +216,7 @@ class Receiving:
             event = parsed(data)
         except (ValueError, RecursionError):
             if not is_last:
-                self._fail(Failing.BAD_RESPONSE, "the stream holds something that is no event")
+                self._fail(Failing.BAD_RESPONSE, "the stream holds something that is not an event")
             return
         reading = self._reading
         for text in reading.pieces(event, now=self._sent.clock()):

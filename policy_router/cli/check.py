@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from policy_router.calls.endpoints import Endpoint, endpoint_of
-from policy_router.calls.results import Failing
+from policy_router.calls.failing import Failing
 from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS, USAGE
 from policy_router.cli.formats import Case, annotation_of, junit, sarif
 from policy_router.cli.inputs import exists, name_of, no_file, read_bytes

@@ -159,7 +159,7 @@ def _replace(file: Path, text: str, like: Path) -> None:
 
 def _said(options: argparse.Namespace, *, is_same: bool) -> str:
     if is_same:
-        return "nothing is to be changed"
+        return "there is nothing to change"
     if options.dry_run:
         return "nothing is written: --dry-run"
     return f"{options.host} is {'no longer ' if options.undo else ''}connected"

@@ -12,10 +12,12 @@ from operator import or_
 from typing import Any
 
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import Budget, Outcome, Program, Truth, frame_of
+from policy_router.cel.evaluate import Program, Truth
+from policy_router.cel.frame import Budget, Outcome, frame_of
 from policy_router.decision import record as rec
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.condition_index import Values
-from policy_router.decision.prepared import Candidate, Prepared, PreparedForbid, number_of
+from policy_router.decision.prepared import Prepared, PreparedForbid, number_of
 from policy_router.domain import FrozenDict, Level, Policy, PoolEntry
 
 

@@ -24,11 +24,14 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from policy_router.cel.evaluate import FAILURE, Truth
+from policy_router.cel.evaluate import Truth
+from policy_router.cel.frame import FAILURE
 from policy_router.decision import record as rec
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
+from policy_router.decision.fitting import checked, dropped, values_of
 from policy_router.decision.messages import warning_of
-from policy_router.decision.prepared import Candidate, PreparedRule
+from policy_router.decision.prepared import PreparedRule
 from policy_router.decision.record import DecisionRecord, ReasonCode, Result
 from policy_router.decision.recording import (
     WishRules,
@@ -39,7 +42,7 @@ from policy_router.decision.recording import (
     verdict_rejected,
     verdict_selected,
 )
-from policy_router.decision.request import Request, checked, dropped, moment, spelt, values_of
+from policy_router.decision.request import Request, moment, spelt
 from policy_router.domain import (
     WISHES,
     ForbidRule,

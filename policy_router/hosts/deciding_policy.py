@@ -117,5 +117,5 @@ class DecidingPolicy:
         with refusing(POLICY_UNAVAILABLE, "the policy cannot be read"):
             policy = found()
             if not isinstance(policy, Policy):
-                raise TypeError("this is no policy")
+                raise TypeError("this is not a policy")
             return policy

@@ -18,12 +18,17 @@ from policy_router.cel.vocabulary import (
     Name,
     Vocabulary,
 )
-from policy_router.diagnostics.model import Code, Diagnostic, Severity
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic
 from policy_router.domain import ClosedSet, Fact, Level, Table
-from policy_router.policy.braces import CUT_BY_COMMA, is_cut
-from policy_router.policy.comments import control_character, swallowing
 from policy_router.policy.sections import Piece
 from policy_router.policy.yaml import ScalarNode
+from policy_router.policy.yaml_effects import (
+    CUT_BY_COMMA,
+    control_character,
+    is_cut,
+    swallowing,
+)
 
 _TARGET_ELSEWHERE = {
     "target": "`target` is known in `allow`, `pick`, `forbid` and `order_by` alone"

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from policy_router.cel.ast import Literal
 from policy_router.cel.condition import Condition
-from policy_router.diagnostics.model import Code, Diagnostic, did_you_mean, quote
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import Diagnostic, did_you_mean, quote
 from policy_router.diagnostics.redaction import KEY_SHAPE, REFERENCE, is_secret_name
 from policy_router.domain import WISHES, Level, Policy, PoolEntry, PrecedenceRule
 from policy_router.policy.canonical import form_but_for_name

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from policy_router.cel.ast import Apply, Attribute, Node, TableOf, walk
 from policy_router.cel.checker import Problem
 from policy_router.cel.condition import Condition
-from policy_router.diagnostics.model import Code, Severity, did_you_mean, quote
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import did_you_mean, quote
 from policy_router.domain import WISHES, Level, Policy
 from policy_router.policy.parts import Finding
 from policy_router.policy.truth import Reasoner

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from policy_router.cel.condition import Condition
-from policy_router.diagnostics.model import Code, Diagnostic
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import Diagnostic
 from policy_router.domain import Level, Policy
 from policy_router.policy import addresses, never, parts, usual
 from policy_router.policy.conditions import placed

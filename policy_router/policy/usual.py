@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, Final
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, did_you_mean, quote
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, did_you_mean, quote
 from policy_router.domain import PRICES, Policy, PoolEntry
 from policy_router.parameters import EFFORT, KNOWN, MAX_TOKENS, SPELLINGS, is_number, named, same
 from policy_router.policy.addresses import SENTINELS
@@ -102,7 +103,7 @@ def _value(parameter: str, piece: Piece) -> Iterator[Diagnostic]:
         yield piece.warning(Code.UNLIKELY_PARAMETER, message)
     elif words and isinstance(value, str) and value not in {*words, *SENTINELS}:
         message = f"{quote(value)} is not a usual value of `{parameter}`"
-        remedy = did_you_mean(value, words) or f"usual are {', '.join(words)}"
+        remedy = did_you_mean(value, words) or f"usual: {', '.join(words)}"
         yield piece.warning(Code.UNLIKELY_PARAMETER, message, remedy)
 
 

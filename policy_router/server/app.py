@@ -100,7 +100,7 @@ class Service:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
-            raise RuntimeError("only HTTP is spoken here")
+            raise RuntimeError("only HTTP is supported here")
         began, name = perf_counter(), OTHER
         shaped: Callable[[Problem], Answer] = answer_of
         try:
@@ -228,7 +228,7 @@ class Service:
         if route is None:
             allowed = ", ".join(sorted(methods))
             headers = ((b"allow", allowed.encode()),)
-            detail = f"the method is none of {allowed}"
+            detail = f"the method is not one of {allowed}"
             raise Problem(405, "no_method", detail, headers=headers)
         return route, rest
 

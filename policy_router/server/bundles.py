@@ -152,7 +152,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         if name != _MANIFEST and not _RULE_FILE.fullmatch(name):
             raise SignatureError(f"no rule file can be called {quote(name)}")
         if stat.S_IFMT(info.external_attr >> 16) not in {0, stat.S_IFREG}:
-            raise SignatureError(f"{quote(name)} is no plain file")
+            raise SignatureError(f"{quote(name)} is not a plain file")
         if info.flag_bits & 1 or info.compress_type not in _PLAIN:
             raise SignatureError(f"{quote(name)} is encrypted, or compressed in an unknown way")
         found[name] = info
@@ -175,7 +175,7 @@ def _manifest_in(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) 
 def _parsed(text: str) -> tuple[int, str, dict[str, str]]:
     """Return the serial, the name and the sums by file of a manifest."""
     if (parts := _TEXT.fullmatch(text)) is None:
-        raise SignatureError("malformed manifest: wanted a serial, a name, sums and files")
+        raise SignatureError("malformed manifest: expected a serial, a name, sums and files")
     lines = [line.partition(" ") for line in parts["files"].split("\n")[:-1]]
     return int(parts["serial"]), parts["name"], {name: found for found, _, name in lines}
 
@@ -205,7 +205,7 @@ class Bundles:
         if self.is_address:
             check_address(place)
         elif Path(place).is_dir():
-            raise RequestError(place, "a signed bundle is wanted, not a folder")
+            raise RequestError(place, "expected a signed bundle, found a folder")
         self.seconds, self.verifier = max(0.1, seconds), verifier
         self.candidate, self._good = folder / "candidate.bundle", folder / "good.bundle"
         self._place, self._etag, self._seen = place, "", b""
@@ -228,7 +228,7 @@ class Bundles:
                 return False
             write_whole(self.candidate, content)
         except (OSError, ValueError) as problem:
-            reason = f"no bundle can be got: {why(problem)}"
+            reason = f"cannot get a bundle: {why(problem)}"
             raise RequestError(shown(self._place), reason) from None
         self._etag, self._seen = etag or "", sha256(content).digest()
         return True
@@ -281,7 +281,7 @@ class Bundles:
             It, and what was wrong with the newest bundle where it is of the last good one.
 
         Raises:
-            RequestError: no bundle can be got; as the others, where no good one is on the disk.
+            RequestError: cannot get a bundle; as the others, where no good one is on the disk.
             SignatureError: the bundle is not good.
             PolicyError: the policy in it is not good.
         """

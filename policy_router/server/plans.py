@@ -15,14 +15,14 @@ from policy_router.decision.record import DecisionRecord, Target
 from policy_router.delegation.arguments import arguments_of
 from policy_router.delegation.batch import Planned
 from policy_router.domain import Dialect, Policy, Provider
-from policy_router.errors import RecordError, RequestError
+from policy_router.errors import RecordError
 from policy_router.log.entry import Execution, LogEntry
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.policy.known_providers import KNOWN_PROVIDERS
 from policy_router.server.asking import Answer, Asked
 from policy_router.server.deciding import Agents
 from policy_router.server.earlier import Earlier, EarlierDecisions
-from policy_router.server.problems import NOT_JSON, Problem, not_json, unfit
+from policy_router.server.problems import NOT_JSON, Problem, fitting, not_json
 
 REPORTED: Final = "reported"
 """The event of what somebody reports; what the executor measures is `finished`."""
@@ -93,10 +93,8 @@ class Plans:
         """Decide a call of ``delegate_task`` whole, and log it."""
         asked.options()
         policy = self._policy()
-        try:
+        with fitting():
             arguments = arguments_of(asked.body)
-        except RequestError as problem:
-            raise unfit(problem) from None
         plans = await self._agents.plans(policy, arguments, asked)
         for plan in plans:
             self._counted(plan.record)
@@ -143,10 +141,8 @@ class Plans:
 
 def tasks_size(body: bytes) -> int:
     """Return how many requests a call of ``delegate_task`` counts as."""
-    try:
+    with fitting():
         return len(arguments_of(body).assignments)
-    except RequestError as problem:
-        raise unfit(problem) from None
 
 
 def _report_in(body: bytes) -> ReportBody:
@@ -159,7 +155,7 @@ def _report_in(body: bytes) -> ReportBody:
     except NOT_JSON:
         raise not_json() from None
     if not all(math.isfinite(it or 0.0) for it in (report.cost_usd, report.duration_seconds)):
-        raise Problem(422, "bad_request", "a finite number is wanted", path="$")
+        raise Problem(422, "bad_request", "expected a finite number", path="$")
     return report
 
 

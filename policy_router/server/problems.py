@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -95,6 +97,15 @@ def not_json(problem: Exception | None = None) -> Problem:
 def unfit(problem: RequestError) -> Problem:
     """Return the problem of a request that does not fit the policy."""
     return Problem(422, "bad_request", problem.reason, path=problem.path, help=problem.help)
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Say what does not fit a policy as a problem."""
+    try:
+        yield
+    except RequestError as problem:
+        raise unfit(problem) from None
 
 
 def unlogged(problem: LogError | RuntimeError) -> Problem:

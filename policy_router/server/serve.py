@@ -95,7 +95,7 @@ def _check_tls(tls: Tls | None) -> None:
             tls.certificate, tls.key, password=lambda: ""
         )
     except ssl.SSLError:
-        reason = "these are no certificate and its key, in PEM and without a password"
+        reason = "these are not a certificate and its key, in PEM and without a password"
         raise RequestError(f"tls: {tls.certificate}, {tls.key}", reason) from None
     except OSError as problem:
         reason = f"cannot be read: {reason_of(problem)}"
@@ -169,7 +169,9 @@ def listen(settings: Settings) -> socket.socket:
         help_ = in_use if problem.errno == errno.EADDRINUSE else None
         raise RequestError(settings.listen, f"cannot listen: {reason_of(problem)}", help_) from None
     except UnicodeError:
-        raise RequestError(settings.listen, "cannot listen: this is no name of a host") from None
+        raise RequestError(
+            settings.listen, "cannot listen: this is not the name of a host"
+        ) from None
     listener.settimeout(0)
     return listener
 

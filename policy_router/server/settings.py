@@ -41,14 +41,14 @@ _Who: TypeAlias = Annotated[str, Meta(pattern=_WHO)]
 _MayState: TypeAlias = Annotated[str, Meta(pattern=_MAY_STATE)]
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_NO_PLACE: Final = "an address and a port (127.0.0.1:8080) or unix:PATH is wanted"
+_NO_PLACE: Final = "expected an address and a port (127.0.0.1:8080) or unix:PATH"
 _FIELD: Final = re.compile(r"(?s)(.*?)(?: - at `(.*)`)?")
 _WANTED: Final = {
-    _DURATION: "a duration such as 30s, 5m, 12h or 90d is wanted",
-    _RATE: "a rate such as 50/s, 600/m or 5000/h is wanted",
-    _WHO: "1 to 100 characters are wanted, without control characters",
-    _COMMIT: "1 to 200 letters, digits, `_`, `-`, `.`, `:` are wanted",
-    _MAY_STATE: "parent, budget, facts, facts.NAME, session or tags is wanted",
+    _DURATION: "expected a duration such as 30s, 5m, 12h or 90d",
+    _RATE: "expected a rate such as 50/s, 600/m or 5000/h",
+    _WHO: "expected 1 to 100 characters, without control characters",
+    _COMMIT: "expected 1 to 200 letters, digits, `_`, `-`, `.`, `:`",
+    _MAY_STATE: "expected parent, budget, facts, facts.NAME, session or tags",
 }
 """What patterns mean, in words."""
 
@@ -263,7 +263,7 @@ def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
         remedy = "give --tokens FILE; policy-router token new makes one"
         raise RequestError("listen", reason, remedy)
     if settings.policy_key and not (settings.policy_state or settings.log):
-        reason = "a folder for the last good bundle is wanted"
+        reason = "expected a folder for the last good bundle"
         raise RequestError("policy_state", reason, "give --policy-state DIR, or --log DIR")
     return settings
 

@@ -184,7 +184,7 @@ class Supervisor:
             try:
                 said = msgspec.json.decode(line, type=dict[str, Any])
             except (msgspec.DecodeError, UnicodeError):  # something printed what is none of ours
-                LOGGER.error("worker %d said what is no JSON", worker.number)
+                LOGGER.error("worker %d wrote something that is not JSON", worker.number)
                 continue
             if "ready" in said:
                 worker.ready.set()

@@ -47,6 +47,7 @@ from policy_router.server.routes import (
 )
 from policy_router.server.settings import Settings, index_of, seconds_of
 from policy_router.server.tracing import Spans
+from policy_router.server.trust import Trust
 from policy_router.server.wire import Server, cut, new_loop, write_whole
 
 if TYPE_CHECKING:
@@ -129,16 +130,15 @@ class Worker:
         budgets = None if limits is None else CallerBudgets(limits, pseudonyms)
         index = None if log is None else Index(log, index_of(self._settings))
         earlier = EarlierDecisions(index)
+        may_state = self._settings.agent_may_state
         agents = Agents(
             lambda: self.active.policy,
+            Trust(earlier, may_state=may_state, budgets=budgets, pseudonyms=pseudonyms),
             log=self._log,
             clock=system_clock,
-            may_state=self._settings.agent_may_state,
             earlier=earlier,
             unlogged=self._metrics.unlogged,
             spans=self._spans,
-            budgets=budgets,
-            pseudonyms=pseudonyms,
         )
         auditors = Auditors(
             lambda: self.active.policy,

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import pytest
 
-from policy_router.diagnostics.model import Code, Diagnostics
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import Diagnostics
 from policy_router.files.loader import check_text
 
 CASES = Path(__file__).parent / "diagnostics"

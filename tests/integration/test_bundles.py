@@ -164,8 +164,8 @@ BAD: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
         lambda: zipped(GOOD, GOOD, *RULES.items()),
         "two files are called `manifest`",
     ),
-    "a link": (lambda: of_kind(stat.S_IFLNK), "is no plain file"),
-    "a device": (lambda: of_kind(stat.S_IFCHR), "is no plain file"),
+    "a link": (lambda: of_kind(stat.S_IFLNK), "is not a plain file"),
+    "a device": (lambda: of_kind(stat.S_IFCHR), "is not a plain file"),
     "a folder": (lambda: zipped(GOOD, *RULES.items(), ("rules/", b"")), "can be called `rules/`"),
     "above": (lambda: called("../policy.yaml"), "can be called `../policy.yaml`"),
     "above within": (lambda: called("a/../../policy.yaml"), "can be called"),
@@ -324,7 +324,7 @@ def test_the_serial_is_the_time_unless_it_is_given(folder: Path) -> None:
         ("rules --key key --serial -1", 2, "a whole number"),
         ("rules --key key --serial 1000000000000000000", 2, "a whole number"),
         ("missing --key key", 2, "there is no file or folder missing"),
-        ("rules/policy.yaml --key key", 2, "a folder of rule files is wanted"),
+        ("rules/policy.yaml --key key", 2, "expected a folder of rule files"),
         ("linked --key key", 2, "a link is not put into a bundle"),
         ("wrong --key key", 1, "unknown name `tsk`"),
         ("warns --key key --strict", 1, "has warnings"),
@@ -402,10 +402,10 @@ def refused(folder: Path, words: str) -> str:
         ("policy.bundle --policy-key key.pub", "--policy-state DIR"),
         ("policy.bundle --policy-key missing --log log", "missing: cannot be read"),
         ("policy.bundle --policy-key rules/policy.yaml --log log", "malformed key"),
-        ("rules --policy-key key.pub --log log", "a signed bundle is wanted, not a folder"),
+        ("rules --policy-key key.pub --log log", "expected a signed bundle, found a folder"),
         ("rules/policy.yaml --policy-key key.pub --log log", "malformed bundle"),
         ("other.bundle --policy-key key.pub --log log", "no signature by"),
-        ("missing --policy-key key.pub --log log", "no bundle can be got"),
+        ("missing --policy-key key.pub --log log", "cannot get a bundle"),
         ("http://rules.example.com/b --policy-key key.pub --log log", "https://"),
         ("https://ada:secret@127.0.0.1/b --policy-key key.pub --log log", "https://127.0.0.1/b:"),
         ("http://127.0.0.1:9/b?secret --policy-key key.pub --log log", "http://127.0.0.1:9/b:"),
@@ -545,7 +545,7 @@ def test_nothing_new_decides_where_the_highest_serial_cannot_be_read_or_stored(
         (folder / "state" / "good.bundle").write_bytes(kept)
         (folder / "state" / "candidate.bundle").unlink(missing_ok=True)
         (folder / "state" / "candidate.bundle").mkdir()  # so that it cannot be written
-        assert "no bundle can be got" in reloaded(client)["reason"]
+        assert "cannot get a bundle" in reloaded(client)["reason"]
         assert model(client) == "small-model"
     (folder / "state" / "candidate.bundle").rmdir()
     (folder / "state" / "good.bundle").write_bytes(b"")
@@ -702,7 +702,7 @@ def test_the_last_good_bundle_decides_where_the_address_is_down_at_the_start(
 ) -> None:
     published.stop()
     words = f"{published.url} {' '.join(WORDS)}"
-    assert "no bundle can be got" in refused(folder, words)
+    assert "cannot get a bundle" in refused(folder, words)
     published.again()
     with bundled(folder, *polled(folder), policy=published.url) as (_, client):
         assert model(client) == "small-model"

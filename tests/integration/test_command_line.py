@@ -19,7 +19,7 @@ from jsonschema import Draft7Validator
 from policy_router import Request, check, decide, load
 from policy_router.cli import main
 from policy_router.cli.explain import page_of
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 from tests.support.commands import (
     NOW,
     ROOT,
@@ -362,11 +362,11 @@ def test_a_bad_time_is_a_usage_error(run: Run, batch: str, time: str) -> None:
 @pytest.mark.parametrize(
     ("bad", "place"),
     [
-        ('{"task": {"kind": 3}}', "$[2].task.kind: a string is wanted, not an int"),
+        ('{"task": {"kind": 3}}', "$[2].task.kind: expected a string, found an int"),
         ('{"tsk": {}}', "$[2].tsk: unknown key `tsk`; did you mean `task`?"),
         ('{"facts": {"region": "eu"}}', "$[2].facts.region: the policy declares no fact"),
-        ('{"task": {"labels": ["x", 1]}}', "$[2].task.labels[1]: a string is wanted, not an int"),
-        ("3", "$[2]: a mapping is wanted, not an int"),
+        ('{"task": {"labels": ["x", 1]}}', "$[2].task.labels[1]: expected a string, found an int"),
+        ("3", "$[2]: expected a mapping, found an int"),
     ],
 )
 def test_a_bad_request_in_a_batch_tells_its_index(
@@ -441,7 +441,7 @@ def test_explain_shows_the_condition_that_stood_in_the_way(run: Run) -> None:
 
 def test_explain_suggests_a_name_for_one_that_is_no_entry(run: Run) -> None:
     ran = run("explain", "policy.yaml", "-", "--why-not", "lrge", stdin=CODING)
-    assert "`lrge` is no entry of the pool\n  did you mean `large`?" in ran.out
+    assert "`lrge` is not an entry of the pool\n  did you mean `large`?" in ran.out
 
 
 def test_asking_why_not_nothing_is_no_entry_either(run: Run) -> None:
@@ -592,7 +592,7 @@ def test_a_code_that_is_none_gets_a_suggestion(run: Run) -> None:
 
 def test_explain_wants_a_request_where_it_has_no_code(run: Run) -> None:
     assert run("explain", "policy.yaml").err == (
-        "policy-router: a request or a record is wanted, or in place of the policy a code such as"
+        "policy-router: expected a request or a record, or in place of the policy a code such as"
         " PR306\n"
     )
 

@@ -139,7 +139,7 @@ def test_to_undo_what_is_not_there_changes_nothing(
     before = folder.text
     assert folder.undo() == 0
     assert folder.text == before
-    assert capsys.readouterr().out == "nothing is to be changed\n"
+    assert capsys.readouterr().out == "there is nothing to change\n"
 
 
 def test_claude_code_gets_its_hooks(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_policy_with_errors_is_not_connected(
     folder.policy.write_text("pool: [", encoding="utf-8")
     assert "the policy has errors" in said_of(capsys, folder.connect())
     folder.policy.unlink()
-    assert "there is no file" in said_of(capsys, folder.connect())
+    assert "there is not a file" in said_of(capsys, folder.connect())
     assert "which policy is to decide?" in said_of(
         capsys, main(["connect", folder.host, "--settings", str(folder.file)])
     )
@@ -251,7 +251,7 @@ def test_facts_that_cannot_be_read_are_refused(
     folder: Folder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     facts = folder.path / "facts.json"
-    assert "there is no file" in said_of(capsys, folder.connect("--facts", str(facts)))
+    assert "there is not a file" in said_of(capsys, folder.connect("--facts", str(facts)))
     facts.write_text("{", encoding="utf-8")
     assert str(facts) in said_of(capsys, folder.connect("--facts", str(facts)))
 
@@ -259,7 +259,7 @@ def test_facts_that_cannot_be_read_are_refused(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[{}]", "one request is wanted"),
+        ("[{}]", "expected one request"),
         ('{"caller": 7}', "caller"),
         ('{"task": {}}', "the agent states `task` itself"),
         ("caller: {team: research}", "facts are in JSON"),

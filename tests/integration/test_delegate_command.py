@@ -649,8 +649,8 @@ def test_a_budget_that_cannot_be_used_starts_nothing(
     ("words", "said"),
     [
         (("--budget", "money.db"), "--budget: how much may be spent is not said; add --max-cost"),
-        (("--max-cost", "-1"), "US dollars from 0 to 100,000 are wanted"),
-        (("--max-cost", "much"), "US dollars from 0 to 100,000 are wanted"),
+        (("--max-cost", "-1"), "expected US dollars from 0 to 100,000"),
+        (("--max-cost", "much"), "expected US dollars from 0 to 100,000"),
     ],
 )
 def test_a_budget_needs_an_amount(delegate: Run, words: tuple[str, ...], said: str) -> None:

@@ -917,7 +917,7 @@ def test_what_is_no_time_is_an_error(listed: Path, run: Run, text: str) -> None:
     for option in ("--since", "--until"):
         ran = run("log", "ls", str(listed), f"{option}={text}")
         assert (ran.code, ran.out) == (2, "")
-        assert ran.err.startswith(f"policy-router: {option}: a day (2026-01-31), a time")
+        assert ran.err.startswith(f"policy-router: {option}: expected a day (2026-01-31), a time")
     assert run("log", "prune", str(listed), f"--before={text}", "--key", "k").code == 2
 
 

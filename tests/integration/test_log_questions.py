@@ -139,7 +139,7 @@ def test_the_oldest_are_listed_first(tmp_path: Path, run: Run) -> None:
 def test_an_amount_that_is_none_is_refused(tmp_path: Path, run: Run, amount: str) -> None:
     history(tmp_path / "log", policy_of(), [{}])
     ran = run("log", "ls", "log", f"--cost-over={amount}")
-    assert (ran.code, "an amount in US dollars is wanted" in ran.err) == (2, True)
+    assert (ran.code, "expected an amount in US dollars" in ran.err) == (2, True)
 
 
 def test_no_line_of_a_decision_is_longer_than_80_columns(

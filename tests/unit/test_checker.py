@@ -34,7 +34,7 @@ from policy_router.cel.vocabulary import (
     Name,
     Vocabulary,
 )
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 
 BUDGET = frozenset({"budget.remaining_usd"})
 KINDS = frozenset({"coding", "math"})
@@ -521,7 +521,7 @@ MESSAGES = [
     ("-'a'", "`-` does not take string"),
     ("math.greatest([]) > 1", "`math.greatest` does not take list"),
     ("math.least([]) > 1", "`math.least` does not take list"),
-    ("size()", "`size` wants an argument"),
+    ("size()", "`size` takes an argument"),
     ("[1, 'a']", "a list of int cannot hold string"),
     ("[1] + ['a']", "`+` cannot join list of int and list of string"),
     ("true < false", "bools have no order"),

@@ -6,7 +6,7 @@ import pytest
 
 from policy_router.cel.checker import Problem, check
 from policy_router.cel.vocabulary import REQUEST_NAMES, Vocabulary
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 
 VOCABULARY = Vocabulary.of(REQUEST_NAMES)
 

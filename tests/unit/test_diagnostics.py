@@ -6,12 +6,11 @@ import json
 
 import pytest
 
+from policy_router.diagnostics.codes import Code, Severity
 from policy_router.diagnostics.model import (
     SHOWN,
-    Code,
     Diagnostic,
     Diagnostics,
-    Severity,
     SourceFile,
     Span,
     did_you_mean,

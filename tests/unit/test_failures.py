@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import (
     MAX_MESSAGE,
     Failure,
@@ -21,7 +22,6 @@ from policy_router.calls.failures import (
     without,
 )
 from policy_router.calls.meanings import MEANINGS
-from policy_router.calls.results import Failing
 from tests.support.examples import examples
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 from policy_router.files.loader import check, check_text
 
 USELESS = Code.USELESS_IGNORE

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic
 from policy_router.files.loader import check_text
 
 KEY = "sk-abcdefghijklmnop"

@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 from policy_router.files.loader import check_text
 
 NOW = datetime.datetime(2026, 11, 30, tzinfo=datetime.UTC)

@@ -35,6 +35,7 @@ from policy_router.server.index import Index
 from policy_router.server.metrics import Metrics, fold
 from policy_router.server.problems import Problem, retry_after
 from policy_router.server.settings import per_second, seconds_of, settings_of
+from policy_router.server.trust import Trust
 from tests.support.service import until
 
 POLICY = loads("version: 1\nname: acme\nmodel: m\nprovider: p\n")
@@ -85,8 +86,11 @@ def test_a_configuration_with_a_mistake_or_a_danger_is_refused(content: Any) -> 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"drain": "soon"}, "serve: $.drain: a duration such as 30s"),
-        ({"agent_may_state": ["caller"]}, "serve: $.agent_may_state[0]: parent, budget, facts,"),
+        ({"drain": "soon"}, "serve: $.drain: expected a duration such as 30s"),
+        (
+            {"agent_may_state": ["caller"]},
+            "serve: $.agent_may_state[0]: expected parent, budget, facts,",
+        ),
         ({"workers": "x"}, "serve: $.workers: expected `int`, got `str`"),
     ],
 )
@@ -295,19 +299,22 @@ def test_a_line_that_is_no_token_is_named_in_words(tmp_path: Path) -> None:
     file = tmp_path / "tokens.jsonl"
     line = {"sha256": sum_of("a"), "role": "agent", "caller": {"id": "a"}, "rate": "much"}
     file.write_bytes(msgspec.json.encode(line))
-    with pytest.raises(RequestError, match=r"line 1 is no token: \$\.rate: a rate such as 50/s"):
+    with pytest.raises(
+        RequestError, match=r"line 1 is not a token: \$\.rate: expected a rate such as 50/s"
+    ):
         TokenFile(str(file), lambda it: it)
 
 
 def test_of_many_long_batches_a_few_are_decided_at_a_time_and_short_ones_at_once() -> None:
     """Or each of them would hold all its records at the same time."""
     seconds = itertools.count()
+    earlier = EarlierDecisions(None)
     agents = Agents(
         lambda: POLICY,
+        Trust(earlier),
         log=None,
         clock=lambda: moment(NOW) + datetime.timedelta(seconds=next(seconds)),
-        may_state=(),
-        earlier=EarlierDecisions(None),
+        earlier=earlier,
         unlogged=lambda: None,
     )
     bodies = [msgspec.json.encode({"requests": [{}] * size}) for size in (*[60] * 30, 2)]

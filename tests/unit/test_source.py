@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, json_path
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, json_path
 from policy_router.policy import yaml as source
 from policy_router.policy.yaml import Document, MappingNode, ScalarNode, SequenceNode
 
@@ -574,7 +575,7 @@ def test_many_problems() -> None:
         ("a: 'x\nb: c\n", "1:4", "this quote is never closed"),
         ('a: "x\n---\n', "1:4", "a document ends inside a quoted value"),
         ('a: "\\q"', "1:5", "this escape is unknown"),
-        ('a: "\\xzz"', "1:5", "this escape wants hexadecimal digits"),
+        ('a: "\\xzz"', "1:5", "this escape takes hexadecimal digits"),
         ('a: "\\ud83d"', "1:5", "this escape is not a character"),
         ('a: "\\ude00\\ud83d"', "1:5", "this escape is not a character"),
         ('a: "\\ud83d\\u0041"', "1:5", "this escape is not a character"),

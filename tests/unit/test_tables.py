@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from policy_router import decide, loads
-from policy_router.diagnostics.model import Code, Severity, Span
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Span
 from policy_router.files.loader import check_text
 
 NOW = "2026-01-31T09:00:00Z"

@@ -42,7 +42,8 @@ from policy_router.cel.ast import (
     walk,
 )
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import Program, frame_of
+from policy_router.cel.evaluate import Program
+from policy_router.cel.frame import frame_of
 from policy_router.cel.simplify import Known, literal, simplified
 from policy_router.cel.timestamps import Timestamp
 from policy_router.cel.vocabulary import OUTCOME_NAMES

@@ -20,7 +20,7 @@ from policy_router.analysis.proof.walk import Walk
 from policy_router.cel.ast import Attribute, Present, walk
 from policy_router.cel.evaluate import Program
 from policy_router.decision.evaluation import Evaluation
-from policy_router.decision.request import checked, values_of
+from policy_router.decision.fitting import checked, values_of
 from policy_router.diagnostics.model import Span
 from policy_router.domain import Policy
 from policy_router.errors import RequestError

@@ -27,7 +27,8 @@ from policy_router.cel.ast import (
     Present,
     walk,
 )
-from policy_router.cel.evaluate import FAILURE, Program, frame_of
+from policy_router.cel.evaluate import Program
+from policy_router.cel.frame import FAILURE, frame_of
 from policy_router.cel.simplify import literal
 from policy_router.cel.timestamps import Duration, Timestamp
 from policy_router.policy.truth import RANGES

@@ -30,7 +30,7 @@ from policy_router.cel.ast import (
     Node,
     TableOf,
 )
-from policy_router.cel.evaluate import FAILURE
+from policy_router.cel.frame import FAILURE
 
 if TYPE_CHECKING:
     from policy_router.analysis.proof.conditions import Conditions

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     """Make a bundle of a policy that has no errors, and whose tests pass."""
     signer, folder = key_of(options.key, read_signer), Path(options.folder)
     if folder.exists() and not folder.is_dir():
-        raise RequestError(options.folder, "a folder of rule files is wanted")
+        raise RequestError(options.folder, "expected a folder of rule files")
     policy = read_policy(options.folder, is_strict=options.strict)
     failure = first_failure(suites_about(folder, policy))
     if failure is not None:
@@ -63,5 +63,5 @@ def run(options: argparse.Namespace) -> int:
 def _serial(text: str) -> int:
     """Return the number of a bundle; it is the type of an option."""
     if not (text.isascii() and text.isdecimal()) or int(text[:20]) > MAX_SERIAL:
-        raise argparse.ArgumentTypeError(f"a whole number up to {MAX_SERIAL} is wanted")
+        raise argparse.ArgumentTypeError(f"expected a whole number up to {MAX_SERIAL}")
     return int(text)

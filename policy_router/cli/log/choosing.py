@@ -41,7 +41,7 @@ def filter_of(options: argparse.Namespace, more: Mapping[str, str | None]) -> Fi
     for text in options.where or ():
         name, is_there, value = text.partition("=")
         if not is_there:
-            raise RequestError("--where", "NAME=VALUE is wanted, such as team=research")
+            raise RequestError("--where", "expected NAME=VALUE, such as team=research")
         checked_names([name], "--where")
         wanted.append(checked_value(name, value, "--where"))
     wanted += [(name, value) for name, value in more.items() if value is not None]

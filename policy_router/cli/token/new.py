@@ -78,7 +78,7 @@ def _fact(text: str) -> tuple[str, Any]:
     """Return a fact that is written as ``NAME=VALUE``; a value that is no JSON is a string."""
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise RequestError("--fact", "NAME=VALUE is wanted")
+        raise RequestError("--fact", "expected NAME=VALUE")
     try:
         return name, json.loads(value)
     except ValueError:

@@ -285,7 +285,7 @@ class SignedLog:
         """Remember which lines entries are of."""
         first = read_entry(entries[0]) if entries else None
         if first is None and entries:
-            self._damaged(ENTRIES, start // WIDTH, "an entry is none")
+            self._damaged(ENTRIES, start // WIDTH, "an entry is malformed")
         if first is None:
             return
         name = first.writer.encode()
@@ -296,7 +296,7 @@ class SignedLog:
         for index, content in enumerate(entries, start):
             entry = read_entry(content)
             if entry is None:
-                self._damaged(ENTRIES, start // WIDTH, "an entry is none")
+                self._damaged(ENTRIES, start // WIDTH, "an entry is malformed")
             else:
                 self._add(index, entry.writer, entry.seq, 1)
 

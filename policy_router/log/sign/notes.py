@@ -49,9 +49,9 @@ _GROWTH: Final = re.compile(
     r"old (?P<size>0|[1-9][0-9]{0,19})\n(?P<hashes>(?:[^\n]+\n)*)\n(?P<checkpoint>.+)", re.DOTALL
 )
 _EXTRA: Final = re.compile(rb"([A-Za-z0-9_][A-Za-z0-9_.-]{0,63}) \{")
-_NOT_GROWTH: Final = "malformed proof: wanted the old size, hashes and a checkpoint"
-_NOT_CHECKPOINT: Final = "malformed checkpoint: wanted lines of origin, size and root"
-_NOT_PROOF: Final = "malformed proof: wanted a line, its index, hashes and a checkpoint"
+_NOT_GROWTH: Final = "malformed proof: expected the old size, hashes and a checkpoint"
+_NOT_CHECKPOINT: Final = "malformed checkpoint: expected lines of origin, size and root"
+_NOT_PROOF: Final = "malformed proof: expected a line, its index, hashes and a checkpoint"
 
 
 def sign(text: str, signer: Signer) -> str:
@@ -66,7 +66,7 @@ def sign(text: str, signer: Signer) -> str:
         ModuleNotFoundError: the extra for signing is not installed.
     """
     if not _TEXT.fullmatch(text):
-        raise SignatureError("malformed text: wanted lines that end with newlines, in UTF-8")
+        raise SignatureError("malformed text: expected lines that end with newlines, in UTF-8")
     signed = to_base64(signer.verifier().key_id + signer.signature(text.encode()))
     return f"{text}\n{_DASH} {signer.name} {signed}\n"
 
@@ -309,7 +309,7 @@ def _parsed(note: str) -> tuple[str, list[_Signature]]:
     text, _, block = note.rpartition("\n\n")
     lines = block.removesuffix("\n").split("\n")
     if not _TEXT.fullmatch(note) or note == block or len(lines) > _MAX_SIGNATURES:
-        raise SignatureError("malformed note: wanted a text, an empty line and signatures")
+        raise SignatureError("malformed note: expected a text, an empty line and signatures")
     return f"{text}\n", [_signature(line) for line in lines]
 
 
@@ -319,5 +319,5 @@ def _signature(line: str) -> _Signature:
     name, _, encoded = rest.partition(" ")
     content = from_base64(encoded, "signature")
     if dash != _DASH or not KEY_NAME.fullmatch(name) or len(content) <= ID_SIZE:
-        raise SignatureError("malformed signature: wanted a dash, a name and base64")
+        raise SignatureError("malformed signature: expected a dash, a name and base64")
     return _Signature(name, content[:ID_SIZE], content[ID_SIZE:])

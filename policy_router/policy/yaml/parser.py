@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, SourceFile, Span
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, SourceFile, Span
 
 
 def error(
@@ -274,7 +275,7 @@ _CLOSE = "close it, or quote a value that holds brackets or commas"
 _PROBLEMS: tuple[tuple[str, str, str | None], ...] = (
     ("invalid unicode", _ESCAPE_MESSAGE, _ESCAPE_REMEDY),
     ("unknown escape", "this escape is unknown", "use single quotes, or double the backslash"),
-    ("hexadecimal|hexdecimal", "this escape wants hexadecimal digits", "use single quotes"),
+    ("hexadecimal|hexdecimal", "this escape takes hexadecimal digits", "use single quotes"),
     ("end of stream", "this quote is never closed", "close the quote"),
     ("unexpected document", "a document ends inside a quoted value", "close the quote"),
     ("mapping values", "a `:` cannot stand here", f"quote a value with `: `, or {_INDENTATION}"),

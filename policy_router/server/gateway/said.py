@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from policy_router.calls.dialects import CHAT, RESPONSES
-from policy_router.calls.results import Failing
+from policy_router.calls.failing import Failing
 from policy_router.server.asking import Answer
 from policy_router.server.problems import Header, Problem
 
