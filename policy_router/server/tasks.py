@@ -132,7 +132,7 @@ def _compile_bundle(task: Task) -> dict[str, Any]:
         raise Problem(422, "bad_policy", str(problem)) from None
     except PolicyError as problem:
         return problem.diagnostics.to_dict()
-    told = {"serial": bundle.serial, "sha256": bundle.sha256}
+    told = {"serial": bundle.serial, "sha256": bundle.sha256, "commit": bundle.commit}
     report = _tested(policy, policy.warnings, suites_among(bundle.files, policy))
     return {**report, "bundle": told} if "policy" in report else report
 

@@ -20,7 +20,7 @@ from policy_router.log.check import windows
 from policy_router.log.entry import Call, Execution, microseconds
 from tests.support.commands import ROOT, Run
 from tests.support.log_auditing import PRICED, SIGNER, Clock, id_of, policy_of, sign_log
-from tests.support.plain_check import Wrong, plain_check
+from tests.support.plain_check import Wrong, lines_of, plain_check
 
 END = datetime.datetime(2026, 11, 2, tzinfo=datetime.UTC)
 HOUR = 3_600_000_000
@@ -64,13 +64,23 @@ def test_each_planted_fault_is_found_and_nothing_else(
     assert not report.is_clean
 
 
-@pytest.mark.parametrize("since", [0, 40, 80, 200])
-def test_plain_python_finds_the_same(audit: tuple[Path, Planted], since: int) -> None:
+@pytest.mark.parametrize("size", [8 << 20, 20_000])
+@pytest.mark.parametrize("days", [(0, 400), (40, 400), (80, 400), (200, 400), (0, 40), (30, 60)])
+def test_plain_python_finds_the_same(
+    audit: tuple[Path, Planted], monkeypatch: pytest.MonkeyPatch, days: tuple[int, int], size: int
+) -> None:
     folder, _ = audit
-    start = microseconds(BEGIN + datetime.timedelta(days=since))
-    report = check_log(folder, clock=lambda: END, since=start)
-    plain = plain_check(folder, ended_by=microseconds(END) - HOUR, since=start)
+    monkeypatch.setattr(windows, "WINDOW_BYTES", size)
+    since, until = (microseconds(BEGIN + datetime.timedelta(days=it)) for it in days)
+    report = check_log(folder, clock=lambda: END, since=since, until=until)
+    plain = plain_check(folder, ended_by=microseconds(END) - HOUR, since=since, until=until)
     assert told(report) == plain
+    lines = [*lines_of(folder)]
+    decided: dict[str, int] = {it["id"]: it["time"] for it in lines if it["kind"] == "decision"}
+    events = [it for it in lines if it["kind"] == "execution"]
+    times = [decided.get(it["id"]) or int(it["time"]) for it in events]
+    counted = [sum(since <= it < until for it in each) for each in (decided.values(), times)]
+    assert [report.decisions, report.executions] == counted
 
 
 def test_every_kind_is_planted(audit: tuple[Path, Planted]) -> None:

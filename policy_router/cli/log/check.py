@@ -7,7 +7,8 @@ import shlex
 import sys
 
 from policy_router.cli.exit_codes import GOOD, NOT_WHOLE
-from policy_router.cli.log.arguments import add_log, log_of, seconds_of, time_of
+from policy_router.cli.log.arguments import add_log, log_of, seconds_of
+from policy_router.cli.log.choosing import add_times, window_of
 from policy_router.cli.options import add_format, number
 from policy_router.cli.terminal import Bar, counted, out, out_bytes, paint_for
 from policy_router.diagnostics.model import printable
@@ -33,8 +34,7 @@ _SHOWN = 2
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_log(parser)
-    text = "from this time on: a day, RFC 3339, or an age (2h, 7d)"
-    parser.add_argument("--since", metavar="TIME", help=text)
+    add_times(parser)
     text = "how long a child may take before it counts as never ended; default: 1h"
     parser.add_argument("--grace", metavar="AGE", help=text)
     text = "processes; default: one per core"
@@ -46,11 +46,12 @@ def run(options: argparse.Namespace) -> int:
     """Check what the lines of a log mean, and say what is wrong."""
     log = log_of(options)
     grace = GRACE_SECONDS if options.grace is None else seconds_of(options.grace, "--grace")
-    since = None if options.since is None else time_of(options.since, options.now, "--since")
+    since, until = window_of(options)
     with Bar("checked", is_quiet=options.quiet) as bar:
         report = check_log(
             log,
             since=since,
+            until=until,
             grace=grace,
             workers=options.workers,
             progress=bar,
