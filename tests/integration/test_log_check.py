@@ -17,7 +17,11 @@ from policy_router import DecisionLog, Policy, decide
 from policy_router.cli import decision_log
 from policy_router.log import CheckReport, check_log, prune
 from policy_router.log.check import windows
+from policy_router.log.check.checking import wrong_with
+from policy_router.log.check.findings import Finding
 from policy_router.log.entry import Call, Execution, microseconds
+from policy_router.log.folder import LogFolder
+from policy_router.log.replay.chunks import Job
 from tests.support.commands import ROOT, Run
 from tests.support.log_auditing import PRICED, SIGNER, Clock, id_of, policy_of, sign_log
 from tests.support.plain_check import Wrong, lines_of, plain_check
@@ -81,6 +85,29 @@ def test_plain_python_finds_the_same(
     times = [decided.get(it["id"]) or int(it["time"]) for it in events]
     counted = [sum(since <= it < until for it in each) for each in (decided.values(), times)]
     assert [report.decisions, report.executions] == counted
+
+
+def test_one_decision_is_told_what_the_check_finds_of_it(
+    audit: tuple[Path, Planted], run: Run
+) -> None:
+    folder, _ = audit
+    kinds = {"no_decision", "never_ended", "no_parent"}  # need other lines than its own
+    expected: dict[str, set[tuple[str, str]]] = {}
+    for it in check_log(folder, clock=lambda: END).findings:
+        for id_ in it.ids if it.kind not in kinds else ():
+            expected.setdefault(id_, set()).add((it.kind, it.detail))
+    job, about = Job.of(LogFolder(folder)), dict[str, list[bytes]]()
+    for line in lines_of(folder):
+        about.setdefault(line.get("id", ""), []).append(json.dumps(line).encode())
+    found = {id_: set(wrong_with(job, lines)) for id_, lines in about.items() if id_}
+    assert {id_: it for id_, it in found.items() if it} == expected
+    (first, *_), detail = next((it.ids, it.detail) for it in forbidden_in(folder))
+    out = run("log", "show", str(folder), first).out
+    assert f"\nwrong       a forbid rule is against what ran: {detail}\n" in out
+
+
+def forbidden_in(folder: Path) -> list[Finding]:
+    return [it for it in check_log(folder, clock=lambda: END).findings if it.kind == "forbidden"]
 
 
 def test_every_kind_is_planted(audit: tuple[Path, Planted]) -> None:

@@ -13,21 +13,8 @@ from policy_router.cli.options import add_format, number
 from policy_router.cli.terminal import Bar, counted, out, out_bytes, paint_for
 from policy_router.diagnostics.model import printable
 from policy_router.log.check.checking import GRACE_SECONDS, check_log
-from policy_router.log.check.findings import CheckReport, Finding, FindingKind
+from policy_router.log.check.findings import WORDS, CheckReport, Finding
 
-_WORDS = {
-    FindingKind.OUTSIDE_PLAN: "ran outside the plan",
-    FindingKind.FORBIDDEN: "a forbid rule is against what ran",
-    FindingKind.NO_DECISION: "ran without a decision",
-    FindingKind.NEVER_ENDED: "selected, and never ended",
-    FindingKind.ENDED_TWICE: "ended more than once",
-    FindingKind.OTHER_MODEL: "another model was served",
-    FindingKind.UNEXPLAINED_COST: "a cost that no price explains",
-    FindingKind.NO_PARENT: "a parent that is not there",
-    FindingKind.BEFORE_DECISION: "happened before the decision",
-    FindingKind.NO_POLICY: "its policy is not kept",
-    FindingKind.UNREADABLE: "cannot be read",
-}
 _SHOWN = 2
 
 
@@ -78,7 +65,7 @@ def _print(report: CheckReport, log: str, *, is_quiet: bool) -> None:
     last = None
     for found in report.findings:
         if found.kind is not last:
-            out(f"\n{paint(found.kind.value, 'error')}: {_WORDS[found.kind]}")
+            out(f"\n{paint(found.kind.value, 'error')}: {WORDS[found.kind]}")
         last = found.kind
         _print_finding(found)
     first = next((it.ids[0] for it in report.findings if it.ids), None)

@@ -8,7 +8,7 @@ looked for in a second pass, which reads only the lines of the ids that are aske
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -146,6 +146,24 @@ def check_log(
         for lines in spread(partial(_second_pass, wanted), every) if wanted else ():
             found.add(lines)
         return _concluded(asked, whole, found)
+
+
+def wrong_with(job: Job, lines: Iterable[bytes]) -> tuple[Wrong, ...]:
+    """Return what is wrong with what came of one decision, as far as its own lines tell.
+
+    Args:
+        job: the log.
+        lines: those about the decision.
+    """
+    made, events = None, list[Happened]()
+    for line in known_views(lines):
+        if line is None:
+            continue
+        if line.kind == Kind.DECISION:
+            made = made or made_of(line)
+        elif (execution := read_execution(line.execution)) is not None:
+            events.append(Happened(line.time, execution))
+    return () if made is None else tuple(sorted(wrong(job, made, events)))
 
 
 # The first pass.
