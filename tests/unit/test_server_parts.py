@@ -9,6 +9,7 @@ import fcntl
 import gc
 import itertools
 import json
+import re
 import shutil
 import socket
 import threading
@@ -141,6 +142,16 @@ def test_requests_of_a_credential_run_so_many_at_a_time() -> None:
             pass
     with limits.use(credential):
         pass
+
+
+def test_no_answer_is_counted_as_a_bug_but_a_bug(tmp_path: Path) -> None:
+    counts = Metrics(tmp_path)
+    for status in (204, 303, 429, 451, 529, 599, 500):
+        counts.request("/v1/chat/completions", status, 0.01)
+    text = counts.to_text(Active(POLICY, lambda: moment(NOW))).decode()
+    wanted = r'requests_total\{route="/v1/chat/completions",status="(\d+)"\} ([1-9])'
+    found = {int(status): int(count) for status, count in re.findall(wanted, text)}
+    assert found == {204: 1, 303: 1, 400: 1, 429: 1, 500: 1, 502: 2}
 
 
 def test_what_a_worker_counted_stays_when_it_has_ended(tmp_path: Path) -> None:
