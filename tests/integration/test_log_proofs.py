@@ -383,7 +383,7 @@ def test_a_bundle_has_the_policies_and_rule_files_that_decided(signed: Path) -> 
     assert rules.decode() == policy.sources[0].text
     assert files["verify.py"] == Path(standalone.__file__).read_bytes()
     readme = files["README.txt"].decode()
-    assert KEYS[0].title in readme
+    assert re.findall(r"^    (\S+\+[0-9a-f]{8})$", readme, re.MULTILINE) == [KEYS[0].title]
     assert max(map(len, readme.splitlines())) <= 100
     result = verify(files["proof.txt"].decode(), KEYS, files)
     assert result.has_rules

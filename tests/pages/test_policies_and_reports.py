@@ -227,6 +227,11 @@ def test_a_breach_of_a_rule_that_forbids_is_red(tmp_path: Path) -> None:
         text = client.get("/pages/compliance").text
         cells = re.findall(r'<td class="number outside">(.*?)</td>', text)
         assert [("1 outside the plan" in it, "1 forbidden" in it) for it in cells] == [(True, True)]
+        text = client.get(f"/pages/decisions/{decision_id}").text
+        assert re.findall(r'<p class="problem">([a-z ]+): <bdi[^>]*>([^<]*)', text) == [
+            ("a forbid rule is against what ran", policy.forbid[0].id),
+            ("ran outside the plan", "quick (haiku-5 at west)"),
+        ]
 
 
 def test_the_log_is_verified_on_demand(page: Page, folder: Path) -> None:

@@ -33,10 +33,13 @@ from policy_router.decision.request import spelt
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
 from policy_router.errors import LogError, RecordError
+from policy_router.log.check.checking import wrong_with
+from policy_router.log.check.findings import WORDS
 from policy_router.log.entry import Execution, Kind, moment_of
 from policy_router.log.policies import PolicyStore
 from policy_router.log.read.absence import Absence, absence_of
 from policy_router.log.read.reading import Line, LogReader, NoDecisionError
+from policy_router.log.replay.chunks import Job
 from policy_router.log.report.cases import NOT_KNOWN, Case
 from policy_router.log.report.cost_status import cost_on_default
 from policy_router.log.report.dimensions import DIMENSIONS
@@ -112,6 +115,7 @@ def _print_all(
         if line.entry.kind is Kind.DECISION:
             case = next((it for it in cases if it.line.seq == line.entry.seq), None)
             _print_decision(reader, line, case, options)
+            _print_wrong(reader, lines)
     if absence is not None:
         out(f"decision {printable(str(lines[0].entry.id))} {absence}")
     events = [line for line in lines if isinstance(line.entry.execution, Execution)]
@@ -182,6 +186,14 @@ def _print_decision(
         out("")
         for text in _paid(case, policy):
             out(text)
+
+
+def _print_wrong(reader: LogReader, lines: Sequence[Line]) -> None:
+    """Print what is wrong with what came of a decision, as `log check` finds it."""
+    paint = paint_for(sys.stdout) or (lambda text, _role: text)
+    for kind, detail in wrong_with(Job.of(reader.folder), (it.content for it in lines)):
+        for text in wrapped("wrong", [f"{WORDS[kind]}: {printable(detail)}"], 12):
+            out(paint(text, "error"))
 
 
 def _folder_of(policy: Policy) -> str | None:

@@ -27,6 +27,7 @@ _MAX_SIGNATURES: Final = 100
 _MAX_SIZE: Final = 2**64 - 1
 _MOST_TIME: Final = 2**63 - 1
 _TIME_SIZE: Final = 8
+_SIGNATURE_SIZE: Final = 64
 _DASH: Final = "\u2014"
 # A note is UTF-8, which surrogates are not, without control characters but for the newline.
 _TEXT: Final = re.compile(r"[^\x00-\x09\x0b-\x1f\ud800-\udfff]*\n")
@@ -133,12 +134,13 @@ def _cosigned_text(text: str, time: int) -> bytes:
 
 
 def signers(note: str) -> list[str]:
-    """Return the names and ids of the keys that say that they signed a note.
+    """Return the names and ids of the keys that say that they signed a note, without cosigners.
 
     Raises:
         SignatureError: it is no note.
     """
-    return [f"{it.name}+{it.key_id.hex()}" for it in _parsed(note)[1]]
+    plain = [it for it in _parsed(note)[1] if len(it.content) == _SIGNATURE_SIZE]
+    return [f"{it.name}+{it.key_id.hex()}" for it in plain]
 
 
 def text_of(note: str) -> str:

@@ -142,7 +142,8 @@ class Frame:
             return redirect(leads[b"location"].decode())
         if _PAGE_LEADS in leads:
             return Answer(b"", 204, (*HEADERS, NO_STORE, *problem.headers), HTML)
-        values = {"title": TITLES[problem.status], "problem": problem}
+        values: dict[str, Any] = {"title": TITLES[problem.status], "problem": problem}
+        values["navigation"] = self._navigation
         text = self.templates.text("problem.html", values)
         headers = (*HEADERS, NO_STORE, *problem.headers)
         return Answer(text.encode(), problem.status, headers, HTML)
