@@ -89,6 +89,9 @@ class Code(StrEnum):
     PAST_TIME = "PR317"
     ONLY_ASSERTED = "PR318"
     CONTROL_CHARACTER = "PR319"
+    UNLIKELY_SPELLING = "PR320"
+    UNLIKELY_LIST = "PR321"
+    LOOSE_PATTERN = "PR322"
     # Policy
     DUPLICATE_NAME = "PR401"
     UNKNOWN_PROVIDER = "PR402"
@@ -118,6 +121,8 @@ class Code(StrEnum):
     UNLIKELY_ADDRESS = "PR426"
     UNLIKELY_PARAMETER = "PR427"
     BEYOND_LIMITS = "PR428"
+    LETS_THROUGH = "PR429"
+    ONLY_PICKED = "PR430"
     LOOKS_LIKE_RULES = "PR450"
     HOST_FALLBACK = "PR451"
     SWALLOWING_COMMENT = "PR452"
@@ -355,6 +360,8 @@ def printable(text: str) -> str:
 def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """Return the remedy for a misspelt word, or None where nothing known is like it."""
     words = list(known)
+    if same := [other for other in words if other.casefold() == word.casefold()]:
+        return f"did you mean `{same[0]}`?"
     if len(words) > _MOST_COMPARED:
         words = [other for other in words if other[:1] == word[:1]][:_MOST_COMPARED]
     close = difflib.get_close_matches(word[:100], words, n=1, cutoff=likeness)
@@ -382,10 +389,14 @@ def _key_step(key: str) -> str:
     return f"[{json.dumps(shown, ensure_ascii=False)}]"
 
 
+_IN_OWN_WORDS = frozenset({Code.INLINE_SECRET, Code.YAML_SYNTAX})
+"""The codes of findings that quote nothing of the file."""
+
+
 def _safe(item: Diagnostic) -> Diagnostic:
     """Return a finding whose words hold no secret."""
     message, help_ = printable(redact(item.message)), item.help and printable(redact(item.help))
-    if item.code is not Code.INLINE_SECRET and item.span.source.has_secret(
+    if item.code not in _IN_OWN_WORDS and item.span.source.has_secret(
         item.span.start, item.span.end
     ):
         message = _QUOTED.sub("`***`", message)

@@ -1,4 +1,4 @@
-"""Expressions that a comma cuts in two: in a flow mapping it ends the value (YAML 1.2.2, 7.4.2)."""
+"""Expressions that YAML cuts in two: a comma in a flow mapping (YAML 1.2.2, 7.4.2), a comment."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from policy_router.policy.yaml import MappingNode, Node, ScalarNode
 
 CUT_BY_COMMA = "in `{ }` a comma ends the value: quote the expression"
+CUT_BY_COMMENT = "` #` begins a comment in YAML: quote the expression"
 
 _COMMA = re.compile(r"\s*,")
+_COMMENT = re.compile(r"[ \t]+#")
 
 
 def is_cut(node: Node) -> bool:
@@ -17,6 +19,14 @@ def is_cut(node: Node) -> bool:
     if not isinstance(node, ScalarNode) or not node.plain or _open(node.text) <= 0:
         return False
     return _COMMA.match(node.source.text, node.end) is not None
+
+
+def is_commented(node: Node) -> bool:
+    """Tell whether a value ends at a comment while a quote is open."""
+    if not isinstance(node, ScalarNode) or not node.plain:
+        return False
+    is_open = any(node.text.count(quote) % 2 for quote in "\"'")
+    return is_open and _COMMENT.match(node.source.text, node.end) is not None
 
 
 def cut_off(mapping: MappingNode) -> Iterator[str]:
