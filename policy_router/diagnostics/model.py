@@ -255,6 +255,8 @@ def printable(text: str) -> str:
 def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """Return the remedy for a misspelt word, or None where nothing known is like it."""
     words = list(known)
+    if same := [other for other in words if other.casefold() == word.casefold()]:
+        return f"did you mean `{same[0]}`?"
     if len(words) > _MOST_COMPARED:
         words = [other for other in words if other[:1] == word[:1]][:_MOST_COMPARED]
     close = difflib.get_close_matches(word[:100], words, n=1, cutoff=likeness)
@@ -282,10 +284,14 @@ def _key_step(key: str) -> str:
     return f"[{json.dumps(shown, ensure_ascii=False)}]"
 
 
+_IN_OWN_WORDS = frozenset({Code.INLINE_SECRET, Code.YAML_SYNTAX})
+"""The codes of findings that quote nothing of the file."""
+
+
 def _safe(item: Diagnostic) -> Diagnostic:
     """Return a finding whose words hold no secret."""
     message, help_ = printable(redact(item.message)), item.help and printable(redact(item.help))
-    if item.code is not Code.INLINE_SECRET and item.span.source.has_secret(
+    if item.code not in _IN_OWN_WORDS and item.span.source.has_secret(
         item.span.start, item.span.end
     ):
         message = _QUOTED.sub("`***`", message)

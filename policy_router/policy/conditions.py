@@ -25,7 +25,9 @@ from policy_router.policy.sections import Piece
 from policy_router.policy.yaml import ScalarNode
 from policy_router.policy.yaml_effects import (
     CUT_BY_COMMA,
+    CUT_BY_COMMENT,
     control_character,
+    is_commented,
     is_cut,
     swallowing,
 )
@@ -229,8 +231,11 @@ def placed(piece: Piece, problem: Problem, severity: Severity = Severity.ERROR) 
     span = piece.span
     if isinstance(piece.node, ScalarNode) and isinstance(piece.node.value, str):
         span = piece.node.span_of(problem.start, problem.end)
-    cut = problem.code is Code.CEL_SYNTAX and is_cut(piece.node)
-    remedy = CUT_BY_COMMA if cut else problem.help
+    remedy = problem.help
+    if problem.code is Code.CEL_SYNTAX and is_cut(piece.node):
+        remedy = CUT_BY_COMMA
+    elif problem.code is Code.CEL_SYNTAX and is_commented(piece.node):
+        remedy = CUT_BY_COMMENT
     return Diagnostic(problem.code, severity, problem.message, span, piece.path, remedy)
 
 

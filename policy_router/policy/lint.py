@@ -253,8 +253,8 @@ def _secrets(_policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
                 yield piece.error(Code.INLINE_SECRET, message, remedy)
 
 
-_SHELL = re.compile(r"\$[A-Z_][A-Z0-9_]*|\$\{[A-Za-z_][A-Za-z0-9_]*\}")
-"""A variable of the environment, as a shell has it."""
+_SHELL = re.compile(r"\$[A-Z_][A-Z0-9_]*|\$\{[A-Za-z_]\w*\}|[A-Z][A-Z0-9_]*_(?:KEY|TOKEN)")
+"""A variable of the environment, as a shell has it, or its name alone."""
 
 
 def _looks_secret(piece: Piece) -> bool:

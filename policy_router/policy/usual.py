@@ -40,6 +40,9 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     EFFORT: ("none", "minimal", "low", "medium", "high", "xhigh", "max"),
     "verbosity": ("low", "medium", "high"),
 }
+_LOWEST: Final[Mapping[str, float]] = {"input": 0.002, "output": 0.005}
+"""The smallest models cost more; so do most others if their prices are taken per 1,000 tokens."""
+_PER_MILLION: Final = "a price is in US dollars per million tokens"
 _GAP, _FAR_OFF = 30, 900
 """Prices are far off where they are so many times apart, and the ends so many times."""
 
@@ -138,10 +141,15 @@ def _prices(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
     for key in PRICES:
         pieces = [(price.get(key)) for piece, _ in written if (price := piece.get("price"))]
         given = [(it.number() or 0.0, it) for it in pieces if it is not None]
-        for piece in _far_off([it for it in given if it[0] > 0]):
+        off = _far_off([it for it in given if it[0] > 0])
+        for piece in off:
             message = f"this is about a thousand times off the other prices for `{key}`"
-            remedy = "a price is in US dollars per million tokens"
-            yield piece.warning(Code.UNLIKELY_PRICE, message, remedy)
+            yield piece.warning(Code.UNLIKELY_PRICE, message, _PER_MILLION)
+        low = [it for price, it in given if 0 < price < _LOWEST.get(key, 0) and it not in off]
+        for piece in low[:1]:
+            more = f" (and {len(low) - 1} more)" if len(low) > 1 else ""
+            message = f"this is less than any usual price for `{key}`{more}"
+            yield piece.warning(Code.UNLIKELY_PRICE, message, _PER_MILLION)
 
 
 def _far_off(given: list[tuple[float, Piece]]) -> list[Piece]:

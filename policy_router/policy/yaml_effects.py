@@ -1,4 +1,4 @@
-"""What YAML makes of a condition before CEL reads it: joined lines, escapes, a cut at a comma."""
+"""What YAML makes of a condition before CEL reads it: joined lines, escapes, a cut value."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from policy_router.policy.yaml import MappingNode, Node, ScalarNode
 
 CUT_BY_COMMA = "in `{ }` a comma ends the value: quote the expression"
 """In a flow mapping a comma ends a value (YAML 1.2.2, 7.4.2)."""
+CUT_BY_COMMENT = "` #` begins a comment in YAML: quote the expression"
 
 _LITERAL_OR_COMMENT = re.compile(
     r"""(?xs)
@@ -24,6 +25,7 @@ _LITERAL_OR_COMMENT = re.compile(
 )
 """A text literal, raw or not, or where a comment begins."""
 _COMMA = re.compile(r"\s*,")
+_COMMENT = re.compile(r"[ \t]+#")
 _CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _ESCAPES = {"\a": "\\a", "\b": "\\b", "\v": "\\v", "\f": "\\f", "\x1b": "\\e"}
 """Characters that YAML has short escapes for, most of which mean something else in a pattern."""
@@ -63,6 +65,14 @@ def is_cut(node: Node) -> bool:
     if not isinstance(node, ScalarNode) or not node.plain or _open(node.text) <= 0:
         return False
     return _COMMA.match(node.source.text, node.end) is not None
+
+
+def is_commented(node: Node) -> bool:
+    """Tell whether a value ends at a comment while a quote is open."""
+    if not isinstance(node, ScalarNode) or not node.plain:
+        return False
+    is_open = any(node.text.count(quote) % 2 for quote in "\"'")
+    return is_open and _COMMENT.match(node.source.text, node.end) is not None
 
 
 def cut_off(mapping: MappingNode) -> Iterator[str]:

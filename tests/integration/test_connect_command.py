@@ -236,7 +236,8 @@ def test_settings_that_say_something_else_are_left_alone(
 ) -> None:
     text = "delegation: {model: mine}\n"
     folder = Folder(tmp_path, "hermes-agent", text)
-    assert "`delegation.model` says something else already" in said_of(capsys, folder.connect())
+    said = said_of(capsys, folder.connect())
+    assert f"{folder.file}: `delegation.model` says something else already" in said
     assert folder.text == text
 
 
@@ -283,11 +284,20 @@ def test_a_file_that_cannot_be_written_is_said(
     assert str(folder.file) in said_of(capsys, folder.connect())
 
 
-def test_line_ends_stay_as_they_are(folder: Folder) -> None:
+def test_a_read_only_file_is_left_alone(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    before = folder.text
+    folder.file.chmod(0o444)
+    assert f"{folder.file}: the file is read-only" in said_of(capsys, folder.connect())
+    assert folder.text == before
+    assert not folder.backup.exists()
+
+
+def test_line_ends_are_those_of_the_file(folder: Folder) -> None:
     before = folder.text.replace("\n", "\r\n").encode()
     folder.file.write_bytes(before)
     assert folder.connect() == 0
-    assert folder.file.read_bytes().count(b"\r\n") == before.count(b"\r\n")
+    written = folder.file.read_bytes()
+    assert written.count(b"\n") == written.count(b"\r\n") > before.count(b"\r\n")
     assert folder.undo() == 0
     assert folder.file.read_bytes() == before
 
