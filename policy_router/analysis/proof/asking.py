@@ -207,7 +207,8 @@ class Asking:
         assumed = question.assumed or self.switches
         cause = Cause("it is too hard for the solver")
         for _ in range(_ROUNDS):
-            found = self.formula.holds((*assumed, question.literal))
+            asked = (*assumed, question.literal)
+            found = self.formula.holds((*asked, *self.names.short())) or self.formula.holds(asked)
             if found is False:
                 return Answered(question.key, Answer.NEVER)
             if found is None:

@@ -261,6 +261,22 @@ class Conditions:
         self._about = outer
         return found
 
+    def resolved(self, items: Node) -> Node:
+        """Return the expression of a list that is a variable, where it is safe to look at it."""
+        if isinstance(items, Attribute) and items.path in self.variables:
+            tree = self.variables[items.path].tree
+            return items if self.may_run_out(tree) else self.resolved(tree)
+        return items
+
+    def counted(self, node: Loop) -> Values | None:
+        """Return how many elements of a list a filter keeps."""
+        return self._loops.counted(node)
+
+    def made(self, node: Loop, truths: Truths) -> Truths:
+        """Let something fail where the list that a loop makes has no value."""
+        is_made = self._loops.made(node)
+        return self.formula.all(is_made, truths[0]), self.formula.all(is_made, truths[1])
+
     # What is not understood.
 
     def note(self, node: Node, answers: Answers) -> Answers:
