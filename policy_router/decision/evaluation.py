@@ -12,7 +12,14 @@ from operator import or_
 from typing import Any
 
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import Budget, Outcome, Program, Truth, frame_of
+from policy_router.cel.evaluate import (
+    MAX_ELEMENTS_OF_DECISION,
+    Budget,
+    Outcome,
+    Program,
+    Truth,
+    frame_of,
+)
 from policy_router.decision import record as rec
 from policy_router.decision.condition_index import Values
 from policy_router.decision.prepared import Candidate, Prepared, PreparedForbid, number_of
@@ -71,6 +78,11 @@ class Evaluation:
     def provider_of(self, entry: PoolEntry) -> str:
         """Return an entry's provider: its own or the policy's, else the parent's."""
         return entry.provider or self.values["parent"]["provider"]
+
+    @property
+    def visited(self) -> int:
+        """How many elements the loops of the decision have visited so far."""
+        return MAX_ELEMENTS_OF_DECISION - self._budget.of_decision
 
     def requested(self, level: Level) -> rec.Requested | None:
         """Return the target that is asked for at a level, or None."""

@@ -9,6 +9,7 @@ true of all requests like it. After some rounds the question is undecided.
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -16,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 from policy_router.analysis.outcomes import Outcome
 from policy_router.analysis.proof.names import Names, Plain
-from policy_router.analysis.proof.refining import NOT_FOLLOWED, Cause, Refining
+from policy_router.analysis.proof.refining import EXHAUSTED, NOT_FOLLOWED, Cause, Refining
 from policy_router.analysis.proof.sampling import Samples
 from policy_router.analysis.proof.solver import Formula, OutOfReachError
 from policy_router.analysis.proof.walk import Walk
@@ -35,6 +36,8 @@ _ROUNDS: Final = 24
 _NEAR: Final = 25
 _SAMPLES: Final = 300
 _MOST_EXAMPLES: Final = 3
+_MOST_VISITED: Final = 2_000_000
+"""No more requests are tried after so many elements: some seconds."""
 
 
 class Answer(StrEnum):
@@ -149,6 +152,7 @@ class Asking:
         self._samples: Samples | None = None
         self._settled: dict[tuple[int, tuple[int, ...]], Answered] = {}
         self.known: dict[Hashable, list[tuple[Plain, Moment]]] = {}
+        self._visited = 0
         self._refining = Refining(self.names, self.walks)
         for each in self.walks:
             for condition in each.policy.assumptions:
@@ -159,6 +163,11 @@ class Asking:
         """What has to be assumed for all forbid rules to be there."""
         return tuple(it for each in self.walks for it in each.guards.switches.values())
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the loops of conditions have visited so many elements that no more is tried."""
+        return self._visited + self._refining.visited > _MOST_VISITED
+
     def sample(self, happening: Happening) -> None:
         """Decide requests from the policies' own words, and keep them for what they bring about.
 
@@ -166,7 +175,9 @@ class Asking:
             happening: tells what a request brings about, as the keys of questions.
         """
         samples = Samples(self.names, self.now)
-        for request, now in (*samples.single(), *samples.mixed(_SAMPLES)):
+        for request, now in itertools.chain(samples.single(), samples.mixed(_SAMPLES)):
+            if self._visited > _MOST_VISITED / 2:
+                return
             outcomes = self.outcomes(request, now)
             for key in happening(outcomes) if outcomes else ():
                 examples = self.known.setdefault(key, [])
@@ -213,6 +224,9 @@ class Asking:
                 return Answered(question.key, Answer.NEVER)
             if found is None:
                 break
+            if self.is_exhausted:
+                cause = EXHAUSTED
+                break
             model = self.formula.model()
             request, now = Witness(self.names, model, self.now).request(self.wishes.values())
             if self._confirmed(question, request, now):
@@ -230,6 +244,8 @@ class Asking:
         if self._samples is None:
             self._samples = Samples(self.names, self.now)
         for other, then in self._samples.near(request, now, _NEAR):
+            if self.is_exhausted:
+                break
             if self._confirmed(question, other, then):
                 return other, then
         return None
@@ -251,6 +267,7 @@ class Asking:
             found = [Outcome(policy, request, now) for policy in self.policies]
         except RequestError:
             return None
+        self._visited += sum(it.evaluation.visited for it in found)
         for it in found:
             assumed = it.evaluation.policy.assumptions
             if any(it.evaluation.evaluate(each) is not True for each in assumed):
@@ -265,6 +282,8 @@ class Asking:
         while is_smaller:
             is_smaller = False
             for other in _smaller(request):
+                if self.is_exhausted:
+                    break
                 if self._confirmed(question, other, now):
                     request, is_smaller = other, True
                     break

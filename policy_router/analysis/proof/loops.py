@@ -11,6 +11,7 @@ from policy_router.analysis.proof.numbers import node_name
 from policy_router.analysis.proof.solver import FALSE, TRUE
 from policy_router.analysis.proof.terms import Items, Number
 from policy_router.analysis.proof.trees import (
+    ANY_TEXT,
     MOST_PIECES,
     Truths,
     Values,
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from policy_router.analysis.proof.conditions import Conditions
 
 _MOST_ELEMENTS: Final = 8
+_MOST_WORK: Final = 500_000
+"""What is made of loops, in clauses: all further loops of a policy are left open."""
+_CLAUSES: Final = 30
+"""The clauses that are made in the time in which an element is written into a body."""
 _MOST_LISTS: Final = 8
 
 
@@ -35,9 +40,25 @@ class Loops:
     def __init__(self, conditions: Conditions) -> None:
         """Use what is known of other expressions."""
         self._all, self._formula = conditions, conditions.formula
+        self._depth = self._clauses = self._written = 0
 
     def truths(self, node: Loop) -> Truths:
         """Return what a loop that is true or false comes to."""
+        if self._work() > _MOST_WORK:
+            return self._all.left_open(node)
+        self._clauses += 0 if self._depth else -self._formula.clauses
+        self._depth += 1
+        found = self._truths(node)
+        self._depth -= 1
+        self._clauses += 0 if self._depth else self._formula.clauses
+        return found
+
+    def _work(self) -> int:
+        """Return how much was made of loops so far, in clauses."""
+        clauses = self._clauses + (self._formula.clauses if self._depth else 0)
+        return clauses + _CLAUSES * self._written
+
+    def _truths(self, node: Loop) -> Truths:
         inner = self._all.resolved(node.source)
         if isinstance(inner, Loop) and (other := self._unfolded(node, inner)) is not None:
             return self._all.made(inner, self._all.truth(other))
@@ -46,6 +67,8 @@ class Loops:
             return self._all.truth(
                 Apply(BOOL, 0, 0, "==", (Apply(INT, 0, 0, "size", (kept,)), literal(1)))
             )
+        if (member := self._member(node)) is not None:
+            return self._all.truth(member)
         lists = self._all.lists(node.source)
         if lists is None or node.macro not in {"all", "exists"} or len(lists) > _MOST_LISTS:
             return self._all.left_open(node)
@@ -72,6 +95,20 @@ class Loops:
             else:
                 body = Apply(BOOL, 0, 0, "||", (Apply(BOOL, 0, 0, "!", (kept,)), here))
         return replace(node, variable=inner.variable, source=inner.source, body=body)
+
+    def _member(self, node: Loop) -> Node | None:
+        """Return a loop that looks for one text as a question of what is in the list."""
+        body, sign = node.body, {"exists": "==", "all": "!="}.get(node.macro)
+        if not isinstance(body, Apply) or body.function != sign:
+            return None
+        for one, other in (body.arguments, body.arguments[::-1]):
+            is_element = isinstance(one, LoopVariable) and one.name == node.variable
+            if is_element and other == written(other, {node.variable: ANY_TEXT}):
+                if other.type != STRING or self._all.may_fail(other):
+                    return None
+                found = Apply(BOOL, 0, 0, "in", (other, node.source))
+                return found if sign == "==" else Apply(BOOL, 0, 0, "!", (found,))
+        return None
 
     def _walked(self, node: Loop, parts: Sequence[Items | Node]) -> Truths | None:
         if size_of(node.body) > MOST_PIECES:
@@ -101,6 +138,7 @@ class Loops:
 
     def _at(self, node: Loop, element: Node) -> Truths:
         """Return what the body of a loop comes to for an element."""
+        self._written += 1
         return self._all.truth(simplified(written(node.body, {node.variable: element}), {}))
 
     def _some_of(self, node: Loop, items: Items, side: int) -> Truths:

@@ -19,6 +19,7 @@ from policy_router.analysis.proof.terms import Items, Number, Text
 from policy_router.analysis.proof.walk import Walk
 from policy_router.cel.ast import Attribute, Present, walk
 from policy_router.cel.evaluate import Program
+from policy_router.decision.condition_index import Values
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.request import checked, values_of
 from policy_router.diagnostics.model import Span
@@ -39,17 +40,23 @@ class Cause:
     span: Span | None = None
 
 
+EXHAUSTED: Final = Cause("the loops of conditions visit too many elements to try more requests")
 NOT_FOLLOWED: Final = Cause(
     "lists, the order of candidates, or numbers that depend on one another are not followed so far"
 )
 
 
 class Refining:
-    """Adds what is learnt to the formula of some policies."""
+    """Adds what is learnt to the formula of some policies.
+
+    Attributes:
+        visited: how many elements the loops of open pieces have visited.
+    """
 
     def __init__(self, names: Names, walks: Sequence[Walk]) -> None:
         """Take what is known of requests, and the policies."""
         self._names, self._walks, self._formula = names, walks, names.formula
+        self.visited = 0
 
     def learn(self, model: list[int], request: Plain, now: datetime.datetime) -> Cause:
         """Learn what was taken otherwise in the model that a request was made of.
@@ -63,13 +70,18 @@ class Refining:
                 values = values_of(each.policy, checked(each.policy, request))
             except RequestError:
                 return NOT_FOLLOWED
-            causes += self._learnt(model, each, Evaluation(each.policy, values, now))
+            causes += self._learnt(model, each, values, now)
         return causes[0] if causes else NOT_FOLLOWED
 
-    def _learnt(self, model: list[int], walk_: Walk, evaluation: Evaluation) -> Iterator[Cause]:
+    def _learnt(
+        self, model: list[int], walk_: Walk, values: Values, now: datetime.datetime
+    ) -> Iterator[Cause]:
         for opaque in [*walk_.conditions.opaque]:
+            evaluation = Evaluation(walk_.policy, values, now)  # each has the whole budget
             if self._is_learnt(model, opaque, evaluation):
                 yield _cause_of(opaque)
+            self.visited += evaluation.visited
+        evaluation = Evaluation(walk_.policy, values, now)
         for path, term in [*self._names.terms.items()]:
             if isinstance(term, Text | Number) and not path.startswith(ELEMENT):
                 value = self._value(path, evaluation)
