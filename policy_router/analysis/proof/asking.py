@@ -19,7 +19,7 @@ from policy_router.analysis.outcomes import Outcome
 from policy_router.analysis.proof.names import Names, Plain
 from policy_router.analysis.proof.refining import EXHAUSTED, NOT_FOLLOWED, Cause, Refining
 from policy_router.analysis.proof.sampling import Samples
-from policy_router.analysis.proof.solver import Formula, OutOfReachError
+from policy_router.analysis.proof.solver import Formula, OutOfReachError, holds_in
 from policy_router.analysis.proof.walk import Walk
 from policy_router.analysis.proof.wishes import Wish
 from policy_router.analysis.proof.witness import Witness
@@ -38,6 +38,7 @@ _SAMPLES: Final = 300
 _MOST_EXAMPLES: Final = 3
 _MOST_VISITED: Final = 2_000_000
 """No more requests are tried after so many elements: some seconds."""
+_MOST_VISITED_TO_SHRINK: Final = _MOST_VISITED // 10
 
 
 class Answer(StrEnum):
@@ -231,7 +232,7 @@ class Asking:
             request, now = Witness(self.names, model, self.now).request(self.wishes.values())
             if self._confirmed(question, request, now):
                 return self._can(question, request, now, small=small)
-            near = self._near(question, request, now)
+            near = self._near(question, request, now, model)
             if near is not None:
                 return self._can(question, *near, small=small)
             cause = self._refining.learn(model, request, now)
@@ -239,11 +240,16 @@ class Asking:
                 break
         return Answered(question.key, Answer.UNDECIDED, cause=cause)
 
-    def _near(self, question: Question, request: Plain, now: Moment) -> tuple[Plain, Moment] | None:
+    def _near(
+        self, question: Question, request: Plain, now: Moment, model: list[int]
+    ) -> tuple[Plain, Moment] | None:
         """Look for an example around a request that is nearly one."""
         if self._samples is None:
             self._samples = Samples(self.names, self.now)
-        for other, then in self._samples.near(request, now, _NEAR):
+        near = self._samples.near(request, now, _NEAR)
+        if any(not holds_in(model, it) for each in self.walks for it in each.conditions.within):
+            near = itertools.chain(((it, now) for it in self._samples.long(request)), near)
+        for other, then in near:
             if self.is_exhausted:
                 break
             if self._confirmed(question, other, then):
@@ -278,12 +284,12 @@ class Asking:
         """Leave out of a request what can be left out."""
         if now != self.now and self._confirmed(question, request, self.now):
             now = self.now
-        is_smaller = True
+        is_smaller, most = True, self._visited + _MOST_VISITED_TO_SHRINK
         while is_smaller:
             is_smaller = False
             for other in _smaller(request):
-                if self.is_exhausted:
-                    break
+                if self._visited > most:
+                    return request, now
                 if self._confirmed(question, other, now):
                     request, is_smaller = other, True
                     break
@@ -299,6 +305,10 @@ def _smaller(request: Plain) -> Iterator[Plain]:
             if rest:
                 yield {**request, section: rest}
             if isinstance(value, list):
+                half = len(value) // 2
+                if half > 1:
+                    yield {**request, section: {**content, key: value[:half]}}
+                    yield {**request, section: {**content, key: value[half:]}}
                 for place in range(len(value)):
                     fewer = [*value[:place], *value[place + 1 :]]
                     if fewer:

@@ -77,6 +77,7 @@ class Conditions:
         variables: the variables of the policy, by the paths of their names.
         opaque: the pieces that are not understood.
         is_exact: whether nothing else is left open.
+        within: for conditions with long loops, whether they stay within their budget.
     """
 
     def __init__(self, formula: Formula, names: Names, policy: Policy) -> None:
@@ -84,6 +85,7 @@ class Conditions:
         self.formula, self.names, self.policy = formula, names, policy
         self.opaque: list[Opaque] = []
         self.is_exact = True
+        self.within: list[int] = []
         self.failing = Failing(names, policy)
         self.variables = self.failing.variables
         self.may_fail, self.may_run_out = self.failing.may_fail, self.failing.may_run_out
@@ -157,9 +159,11 @@ class Conditions:
         if not self.may_run_out(tree):
             return truths
         self.is_exact = False
-        within = self._truths.setdefault(
-            Apply(BOOL, 0, 0, "#budget", (tree,)), (self.formula.new(), FALSE)
-        )[0]
+        key = Apply(BOOL, 0, 0, "#budget", (tree,))
+        if key not in self._truths:
+            self.within.append(self.formula.new())
+            self._truths[key] = self.within[-1], FALSE
+        within = self._truths[key][0]
         return self.formula.all(within, truths[0]), self.formula.all(within, truths[1])
 
     # Truths.

@@ -139,6 +139,13 @@ def plain(outcome: Any) -> Any:
     return outcome.ticks if isinstance(outcome, Timestamp | Duration) else outcome
 
 
+def excludes(one: Apply, other: Apply) -> bool:
+    """Tell whether no text can be read in both of two ways: one as a time, one as a number."""
+    is_plain = one.arguments == other.arguments and isinstance(one.arguments[0], Attribute)
+    functions = {one.function, other.function}
+    return is_plain and functions in ({"int", "timestamp"}, {"double", "timestamp"})
+
+
 def affixes_of(node: Node) -> tuple[str, str] | None:
     """Return the constants before and after the one name in a concatenation; None for others."""
     if isinstance(node, Attribute):

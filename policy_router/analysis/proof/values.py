@@ -15,6 +15,7 @@ from policy_router.analysis.proof.trees import (
     affixes_of,
     chosen,
     constant_of,
+    excludes,
     is_safe,
     plain,
     range_of,
@@ -191,6 +192,9 @@ class ValuesOf:
         defined = TRUE
         if self._all.may_fail(node):
             defined = term.asks(("fits", node), lambda value: run(value) is not FAILURE)
+            for key, question in term.questions.items():
+                if key[0] == "fits" and excludes(node, key[1]):  # type: ignore[index]
+                    self._formula.add(-defined, -question.literal)
         found: Term = (
             Text(self._formula, node_name(node), derive)
             if node.type == STRING
