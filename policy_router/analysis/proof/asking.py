@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 from policy_router.analysis.outcomes import Outcome
 from policy_router.analysis.proof.names import Names, Plain
-from policy_router.analysis.proof.refining import EXHAUSTED, NOT_FOLLOWED, Cause, Refining
+from policy_router.analysis.proof.refining import EXHAUSTED, Cause, Refining
 from policy_router.analysis.proof.sampling import Samples
 from policy_router.analysis.proof.solver import Formula, OutOfReachError, holds_in
 from policy_router.analysis.proof.walk import Walk
@@ -235,8 +235,9 @@ class Asking:
             near = self._near(question, request, now, model)
             if near is not None:
                 return self._can(question, *near, small=small)
-            cause = self._refining.learn(model, request, now)
-            if cause is NOT_FOLLOWED:
+            learnt = self._refining.learn(model, request, now)
+            cause = learnt.cause
+            if not learnt.is_new:
                 break
         return Answered(question.key, Answer.UNDECIDED, cause=cause)
 

@@ -154,12 +154,21 @@ class Conditions:
             for also, it in right or ()
         )
 
+    def known(self, node: Node) -> Truths | None:
+        """Return what a piece comes to if that was asked for; None if not."""
+        return self._truths.get(node)
+
+    def is_within(self, condition: Condition) -> int | None:
+        """Return whether a condition stays within its budget; None where it always does."""
+        found = self._truths.get(_budget_of(condition.tree))
+        return None if found is None else found[0]
+
     def _within_budget(self, tree: Node, truths: Truths) -> Truths:
         """Let a condition fail as a whole where its loops can use its budget up."""
         if not self.may_run_out(tree):
             return truths
         self.is_exact = False
-        key = Apply(BOOL, 0, 0, "#budget", (tree,))
+        key = _budget_of(tree)
         if key not in self._truths:
             self.within.append(self.formula.new())
             self._truths[key] = self.within[-1], FALSE
@@ -342,3 +351,8 @@ class Conditions:
         """Return the body of a binding with the value in place of the name."""
         body = written(node.body, {node.name: node.value})
         return body if size_of(body) <= MOST_PIECES else None
+
+
+def _budget_of(tree: Node) -> Apply:
+    """Return what stands for the budget of an expression."""
+    return Apply(BOOL, 0, 0, "#budget", (tree,))
