@@ -13,7 +13,7 @@ from typing import Any
 
 from policy_router.cel.condition import Condition
 from policy_router.cel.evaluate import Program, Truth
-from policy_router.cel.frame import Budget, Outcome, frame_of
+from policy_router.cel.frame import MAX_ELEMENTS_OF_DECISION, Budget, Outcome, frame_of
 from policy_router.decision import record as rec
 from policy_router.decision.candidate import Candidate
 from policy_router.decision.condition_index import Values
@@ -73,6 +73,11 @@ class Evaluation:
     def provider_of(self, entry: PoolEntry) -> str:
         """Return an entry's provider: its own or the policy's, else the parent's."""
         return entry.provider or self.values["parent"]["provider"]
+
+    @property
+    def visited(self) -> int:
+        """How many elements the loops of the decision have visited so far."""
+        return MAX_ELEMENTS_OF_DECISION - self._budget.of_decision
 
     def requested(self, level: Level) -> rec.Requested | None:
         """Return the target that is asked for at a level, or None."""
