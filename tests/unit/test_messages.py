@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from msgspec import UNSET
 
 from policy_router import decide, loads
@@ -15,6 +14,7 @@ from policy_router.decision.prepared import Candidate
 from policy_router.decision.record import DecisionWarning, ReasonCode
 from policy_router.decision.request import Request, moment, values_of
 from policy_router.domain import Level, Policy, PrecedenceRule
+from tests.support.rows import each
 
 NOW = "2026-01-31T09:00:00Z"
 POLICY = loads(
@@ -50,7 +50,7 @@ ONLY_WARNED_OF = {
 }
 
 
-@pytest.mark.parametrize("code", [code for code in ReasonCode if code not in ONLY_WARNED_OF])
+@each("code", [code for code in ReasonCode if code not in ONLY_WARNED_OF])
 def test_every_code_of_a_refusal_has_a_message(code: ReasonCode) -> None:
     wish = WISH if code is ReasonCode.PARAMETER_NOT_ALLOWED else None
     text = message(Rejection(code, INSIDE, SILENT, wish=wish))
@@ -58,7 +58,7 @@ def test_every_code_of_a_refusal_has_a_message(code: ReasonCode) -> None:
     assert "{" not in text
 
 
-@pytest.mark.parametrize(
+@each(
     ("rejection", "text"),
     [
         (Rejection(ReasonCode.FORBIDDEN, INSIDE, LOUD), "Ask for nothing."),
@@ -93,7 +93,7 @@ def test_a_refusal_says_what_stood_in_the_way(rejection: Rejection, text: str) -
     assert message(rejection) == text
 
 
-@pytest.mark.parametrize(
+@each(
     ("rejection", "about"),
     [
         (Rejection(ReasonCode.OUTSIDE_POOL), {}),
@@ -146,9 +146,9 @@ precedence: %s
 """
 
 
-@pytest.mark.parametrize("precedence", ["strict", "delegation", "task-first"])
-@pytest.mark.parametrize("model", ["m", "n", "zzz"])
-@pytest.mark.parametrize("number", [0, 4711])
+@each("precedence", ["strict", "delegation", "task-first"])
+@each("model", ["m", "n", "zzz"])
+@each("number", [0, 4711])
 def test_nothing_that_is_told_holds_the_value_of_a_fact(
     precedence: str, model: str, number: int
 ) -> None:

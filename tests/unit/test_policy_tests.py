@@ -28,6 +28,7 @@ from policy_router.analysis.suites import (
     read_suite_text,
 )
 from tests.support.commands import STRICT, write
+from tests.support.rows import each
 
 POLICY = """\
 version: 1
@@ -73,7 +74,7 @@ def differences(request: str, expect: str) -> list[str]:
 CODING = "{task: {kind: coding}}"
 
 
-@pytest.mark.parametrize(
+@each(
     ("request_", "expect"),
     [
         (CODING, "{entry: coder, model: glm-5.1, provider: zai, level: pool, rule: pool}"),
@@ -101,7 +102,7 @@ def test_what_is_so_passes(request_: str, expect: str) -> None:
     assert differences(request_, expect.replace("%s", asked.replace("'", "''"))) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("request_", "expect", "found"),
     [
         (CODING, "{entry: r1}", "entry: expected `r1`, found `coder`"),
@@ -258,7 +259,7 @@ def test_a_request_that_others_use_uses_none() -> None:
     assert (found.code, found.path, found.span.position) == ("PR201", "$.requests.ops.use", (3, 14))
 
 
-@pytest.mark.parametrize(
+@each(
     "expect",
     ["{not_entry: []}", "{not_model: []}", "{not_provider: []}", "{parameters: {}}"],
 )

@@ -14,6 +14,7 @@ import policy_router
 from policy_router import DecisionRecord, RecordError, loads
 from policy_router.decision.record import Target
 from policy_router.version import VERSION
+from tests.support.rows import each
 
 NOW = "2026-01-31T09:00:00Z"
 TEXT = """
@@ -177,7 +178,7 @@ def test_the_rule_of_a_refusal_without_one_is_null() -> None:
     assert "permitted" not in found["decision"]["refusal"]
 
 
-@pytest.mark.parametrize("one", [SELECTED, REFUSED, WARNED, REASONED])
+@each("one", [SELECTED, REFUSED, WARNED, REASONED])
 def test_a_record_is_canonical_json(one: DecisionRecord) -> None:
     content = one.to_json()
     decoded = json.loads(content)
@@ -190,7 +191,7 @@ def test_text_in_a_record_is_utf_8_not_escapes() -> None:
     assert '"\u00e9\U0001f600"'.encode() in content
 
 
-@pytest.mark.parametrize("one", [SELECTED, REFUSED, WARNED, REASONED])
+@each("one", [SELECTED, REFUSED, WARNED, REASONED])
 def test_a_record_read_back_is_the_same_record(one: DecisionRecord) -> None:
     content = one.to_json()
     for stored in (content, content.decode()):
@@ -242,7 +243,7 @@ def without(path: str) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("path", ["policy", "now", "decision.outcome", "decision.target.model"])
+@each("path", ["policy", "now", "decision.outcome", "decision.target.model"])
 def test_a_record_that_lacks_something_cannot_be_read(path: str) -> None:
     with pytest.raises(
         RecordError, match=f"not a decision record: .*`{path.rsplit('.', maxsplit=1)[-1]}`"
@@ -250,7 +251,7 @@ def test_a_record_that_lacks_something_cannot_be_read(path: str) -> None:
         DecisionRecord.from_json(json.dumps(without(path)))
 
 
-@pytest.mark.parametrize(
+@each(
     "content",
     ["", "{", "[]", "1", "null", '"x"', b"\xff", b'{"schema": "\xff"}', "\ud800", "{}"],
 )
@@ -333,8 +334,8 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("stored", [False, True], ids=["made", "stored"])
+@each("change", CHANGES)
+@each("stored", [False, True], ids=["made", "stored"])
 def test_a_record_cannot_be_changed(
     change: Any,
     stored: bool,  # noqa: FBT001
