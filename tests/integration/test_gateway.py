@@ -16,6 +16,7 @@ import pytest
 
 from policy_router.log.entry import LogEntry
 from tests.support.commands import in_this_process
+from tests.support.rows import each
 from tests.support.scripted import (
     DONE,
     USAGE,
@@ -266,7 +267,7 @@ def test_the_model_is_a_wish(client: httpx.Client, peer: ScriptedProvider, folde
     assert "large" in [it["id"] for it in client.get("/v1/models").json()["data"]]
 
 
-@pytest.mark.parametrize("model", [None, "", 5, "policy:", ["auto"]])
+@each("model", [None, "", 5, "policy:", ["auto"]])
 def test_a_model_is_a_name(client: httpx.Client, model: Any) -> None:
     answer = client.post(CHAT, json={"model": model, "messages": HELLO})
     assert error(answer, 400)["param"] == "$.model"

@@ -14,6 +14,7 @@ import pytest
 from policy_router.log import LogReader, verify
 from tests.integration.test_service import POLICY
 from tests.support.commands import in_this_process, write
+from tests.support.rows import each
 from tests.support.service import Service, problem, until
 
 pytestmark = pytest.mark.slow
@@ -75,7 +76,7 @@ def test_children_are_shown_with_their_parent(client: httpx.Client) -> None:
     assert until(children) == [child]
 
 
-@pytest.mark.parametrize(
+@each(
     "unknown", ["x", "01a22bc5-117d-7fe4-ad55-00dee3480aab", "%2e%2e", "a/b", "'; DROP TABLE words"]
 )
 def test_an_unknown_id_is_not_found(client: httpx.Client, unknown: str) -> None:
@@ -83,7 +84,7 @@ def test_an_unknown_id_is_not_found(client: httpx.Client, unknown: str) -> None:
     assert problem(answer)["code"] == "unknown_decision"
 
 
-@pytest.mark.parametrize(
+@each(
     ("wanted", "which"),
     [
         ({"caller": "ada"}, [2, 0]),
@@ -137,7 +138,7 @@ def test_a_cursor_goes_through_all_of_them_once(client: httpx.Client, made: list
     assert len(set(seen)) == len(seen)
 
 
-@pytest.mark.parametrize(
+@each(
     "wanted",
     [
         {"limit": 0},
@@ -211,7 +212,7 @@ def test_a_decision_comes_with_its_explanation(client: httpx.Client) -> None:
     assert problem(client.post("/v1/decide?explain=yes", json={}))["path"] == "explain"
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         {},
