@@ -54,7 +54,7 @@ def _named(
     """Yield the rows by their names, which differ."""
     assert rows
     for at, row in enumerate(rows):
-        name = ids[at] if isinstance(ids, Sequence) else None
+        name: object = ids[at] if isinstance(ids, Sequence) else None
         values = (row,) if len(parts) == 1 else row
         if isinstance(row, type(pytest.param())):
             assert not row.marks, "a row with a mark is a test of its own"

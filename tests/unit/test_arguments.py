@@ -538,6 +538,7 @@ def test_whatever_is_given_comes_to_tasks_or_a_request_error(content: Any) -> No
             assert len(batch) == len(made.assignments)
 
 
+@pytest.mark.slow
 @examples(100)
 @given(st.text() | st.binary())
 def test_whatever_text_is_given_comes_to_tasks_or_a_request_error(content: str | bytes) -> None:

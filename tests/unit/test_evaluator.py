@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 from typing import Any
 
@@ -35,10 +36,12 @@ pool:
   - {model: unasked}
 """
 
+_policy = functools.cache(loads)
+
 
 def decided(text: str | Policy, /, **request: Any) -> dict[str, Any]:
     """Decide by a tiny policy, and return the record as plain data."""
-    policy = loads(text) if isinstance(text, str) else text
+    policy = _policy(text) if isinstance(text, str) else text
     record = policy_router.decide(policy, request, now=NOW)
     plain: dict[str, Any] = json.loads(record.to_json())
     return plain

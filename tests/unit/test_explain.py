@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import msgspec
@@ -51,12 +52,14 @@ forbid:
 precedence: %s
 """
 
+_policy = functools.cache(loads)
+
 
 def explained(
     request: dict[str, Any], why_not: str | None = None, profile: str = "strict"
 ) -> Explanation:
     """Decide, and explain."""
-    policy = loads(TEXT % profile, name="acme.yaml")
+    policy = _policy(TEXT % profile, name="acme.yaml")
     return explain(policy, decide(policy, request, now=NOW), why_not=why_not)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from policy_router import check, decide, loads
+from policy_router import Policy, check, decide, loads
 from policy_router.analysis import (
     PolicyTestResult,
     PolicyTestStatus,
@@ -51,11 +52,18 @@ precedence:
   - {use: pool}
   - {use: config}
 """
-ACME = loads(POLICY, name="acme.yaml")
+
+
+@functools.cache
+def _loaded(policy: str) -> Policy:
+    return loads(policy, name="acme.yaml")
+
+
+ACME = _loaded(POLICY)
 
 
 def read(tests: str, policy: str = POLICY) -> Suite:
-    return read_suite_text("acme_test.yaml", tests, loads(policy, name="acme.yaml"))
+    return read_suite_text("acme_test.yaml", tests, _loaded(policy))
 
 
 def results(tests: str, **how: Any) -> tuple[PolicyTestResult, ...]:

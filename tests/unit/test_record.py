@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import pickle
 import re
@@ -28,10 +29,12 @@ pool:
 precedence: {precedence}
 """
 
+_policy = functools.cache(loads)
+
 
 def record(request: dict[str, Any], precedence: str = "delegation") -> DecisionRecord:
     """Decide by a small policy."""
-    policy = loads(TEXT.replace("{precedence}", precedence))
+    policy = _policy(TEXT.replace("{precedence}", precedence))
     return policy_router.decide(policy, request, now=NOW)
 
 
@@ -62,7 +65,7 @@ def everything(**request: Any) -> DecisionRecord:
     """Decide by a policy that has something to warn of."""
     asked = {"model": "large", "parameters": {"top_k": 9, "temperature": 0.5}}
     given = {"call": asked, "task": {"parameters": {"seed": 1}}, "caller": {"team": "x"}}
-    return policy_router.decide(loads(EVERYTHING), {**given, **request}, now=NOW)
+    return policy_router.decide(_policy(EVERYTHING), {**given, **request}, now=NOW)
 
 
 WARNED = everything()

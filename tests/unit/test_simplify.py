@@ -308,7 +308,7 @@ def outcome_of(engine: Engine, tree: Node) -> Outcome:
 
 
 @each_engine
-@pytest.mark.parametrize(("text", "expected"), EXAMPLES)
+@each(("text", "expected"), EXAMPLES)
 def test_a_condition_is_simplified(engine: Engine, text: str, expected: str) -> None:
     tree = tree_of(text)
     rest = simplified(tree, KNOWN)
@@ -383,7 +383,7 @@ EXHAUSTING = {
 
 
 @each_engine
-@pytest.mark.parametrize("text", EXHAUSTING.values(), ids=EXHAUSTING.keys())
+@each("text", EXHAUSTING.values(), ids=EXHAUSTING.keys())
 def test_a_condition_that_uses_up_the_budget_does_so_when_simplified(
     engine: Engine, text: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib
 import json
 import re
@@ -34,15 +35,17 @@ Plain = dict[str, Any]
 ANY: Plain = {"type": "string"}
 EFFORT: Plain = {"type": "string", "description": "Such as low, medium or high."}
 
+_policy = functools.cache(loads)
+
 
 def defined(text: str, facts: Plain | None = None) -> Plain:
     """Return the definition by a policy in YAML."""
-    return tool(loads(text, name="policy"), facts)
+    return tool(_policy(text, name="policy"), facts)
 
 
 def parameters_of(text: str, facts: Plain | None = None, **options: Any) -> Plain:
     """Return the parameters in the format of MCP, which adds nothing to them."""
-    found: Plain = tool(loads(text), facts, format="mcp", **options)["inputSchema"]
+    found: Plain = tool(_policy(text), facts, format="mcp", **options)["inputSchema"]
     return found
 
 
