@@ -188,10 +188,10 @@ def silent(talk: Talk) -> None:
 @pytest.mark.parametrize(
     ("way", "limits", "streams", "expected"),
     [
-        (silent, {"first_byte": 0.5}, False, "timeout"),
+        pytest.param(silent, {"first_byte": 0.5}, False, "timeout", marks=pytest.mark.stress),
         (silent, {"first_byte": 0.5}, True, "timeout"),
-        (silent, {"total": 0.5}, False, "timeout"),
-        (dripping, {"idle": 0.5}, True, "stream_broken"),
+        pytest.param(silent, {"total": 0.5}, False, "timeout", marks=pytest.mark.stress),
+        pytest.param(dripping, {"idle": 0.5}, True, "stream_broken", marks=pytest.mark.stress),
         (dripping, {"total": 0.8}, True, "stream_broken"),
     ],
     ids=["first byte", "first byte of a stream", "total", "idle", "total of a stream"],

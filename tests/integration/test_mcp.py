@@ -512,7 +512,9 @@ def test_a_log_is_whole_after_its_client_was_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("interrupts")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.stress)]
+)
 def test_a_signal_ends_the_command_though_its_input_is_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
@@ -548,7 +550,7 @@ def test_who_starts_it_says_session_tags_and_commit_of_each_decision(
 def test_what_no_line_can_have_is_refused_at_the_start(
     folder: Path, option: str, value: str
 ) -> None:
-    ran = in_process_of_its_own("mcp", "policy.yaml", option, value, cwd=folder)
+    ran = in_this_process("mcp", "policy.yaml", option, value, cwd=folder)
     assert ran.code == 2
     assert "session" in ran.err or option in ran.err
 

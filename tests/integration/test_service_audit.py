@@ -159,6 +159,7 @@ def test_a_bad_query_is_refused(client: httpx.Client, wanted: dict[str, Any]) ->
     assert (said["status"], said["path"]) == (400, next(iter(wanted)))
 
 
+@pytest.mark.stress
 def test_the_index_is_made_anew_where_it_is_lost_or_damaged(folder: Path) -> None:
     write(folder, other_yaml=POLICY)
     with Service(folder, "--log", "other", policy="other.yaml") as service:
@@ -291,13 +292,14 @@ def test_a_service_without_a_log_says_so(folder: Path) -> None:
             assert problem(answer)["code"] == "no_log"
 
 
+@pytest.mark.stress
 def test_helpers_are_few_bounded_in_time_and_end_with_their_client(folder: Path) -> None:
     big = folder / "big"
     words = (*("decide", "policy.yaml", "batch.json", "--log", "big"), "-q")
     write(folder, batch_json=json.dumps([{"task": {"kind": f"k{n}"}} for n in range(3000)]))
     assert in_this_process(*words, cwd=folder).code == 0
     assert big.exists()
-    write(folder, brief_json=json.dumps({"helper_seconds": 3}))
+    write(folder, brief_json=json.dumps({"helper_seconds": 6}))
     segment = next(big.glob("w1/*.jsonl"))
     lines = segment.read_bytes().splitlines(keepends=True)
     segment.write_bytes(b"".join(lines[:3000]) * 100)  # not whole, and long
@@ -314,7 +316,7 @@ def test_helpers_are_few_bounded_in_time_and_end_with_their_client(folder: Path)
             assert (first.status_code, second.status_code) == (200, 200)
             first.read()
         assert "too_much" in first.text
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 40
         until(lambda: children_of(service.process.pid) <= 1)  # the index alone
 
 

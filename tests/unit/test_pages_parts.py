@@ -228,6 +228,7 @@ def test_a_helper_that_stays_does_one_thing_after_another(tmp_path: Path) -> Non
     assert again["revision"] == first["revision"]
 
 
+@pytest.mark.stress
 @pytest.mark.slow
 def test_a_helper_that_takes_too_much_is_replaced() -> None:
     entries = "".join(
