@@ -15,7 +15,7 @@ from policy_router import DecisionRecord, decide, load
 from policy_router.log import LogReader, verify
 from tests.support.commands import WRONG, in_process_of_its_own, in_this_process, write
 from tests.support.rows import each
-from tests.support.service import Service, lines_of, problem
+from tests.support.service import PLAIN, Service, lines_of, problem
 
 pytestmark = pytest.mark.slow
 
@@ -348,7 +348,7 @@ def test_a_unix_socket_is_its_owner_s_who_may_administer(folder: Path) -> None:
     path = folder / "service.sock"
     with Service(folder, listen=f"unix:{path}") as service:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        transport = httpx.HTTPTransport(uds=str(path))
+        transport = httpx.HTTPTransport(uds=str(path), verify=PLAIN)
         with httpx.Client(transport=transport, base_url="http://localhost") as client:
             status = client.get("/v1/policy").json()
             assert status["name"] == "acme"

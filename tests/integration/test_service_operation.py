@@ -26,7 +26,7 @@ from policy_router.log.used_policy import UsedPolicy
 from tests.integration.test_service import POLICY
 from tests.support.commands import in_process_of_its_own, in_this_process, write
 from tests.support.rows import each
-from tests.support.service import SECONDS, Service, lines_of, problem, until
+from tests.support.service import PLAIN, SECONDS, Service, lines_of, problem, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="POSIX only")]
 
@@ -51,7 +51,7 @@ def replace_policy(folder: Path, text: str) -> None:
 
 def admin(folder: Path, service: Service) -> httpx.Client:
     """Return a client of a Unix socket, who may do everything."""
-    transport = httpx.HTTPTransport(uds=str(folder / "service.sock"))
+    transport = httpx.HTTPTransport(uds=str(folder / "service.sock"), verify=PLAIN)
     client = httpx.Client(transport=transport, base_url="http://localhost", timeout=20)
     service.clients.append(client)
     return client
