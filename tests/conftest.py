@@ -24,7 +24,7 @@ if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-for name, examples in {"brief": 25, "ci": 100, "thorough": 2000}.items():
+for name, examples in {"brief": 15, "ci": 100, "thorough": 2000}.items():
     settings.register_profile(
         name,
         max_examples=examples,

@@ -13,11 +13,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
 from policy_router.diagnostics.codes import Code
 from policy_router.diagnostics.model import Diagnostics
 from policy_router.files.loader import check_text
+from tests.support.rows import each
 
 CASES = Path(__file__).parent / "diagnostics"
 PAGES = Path(__file__).parent.parent.parent / "docs" / "diagnostics"
@@ -58,7 +57,7 @@ def test_every_code_has_a_page_and_every_page_has_a_code() -> None:
     assert {path.stem for path in PAGES.glob("*.md")} == {*CODES, "README"}
 
 
-@pytest.mark.parametrize("code", CODES)
+@each("code", CODES)
 def test_the_wrong_example_gives_the_diagnostic_that_is_shown(
     code: str, *, update_golden: bool
 ) -> None:

@@ -13,6 +13,8 @@ and with `expected.txt` and `expected.json`. `pytest --update-golden` writes the
 from __future__ import annotations
 
 import datetime
+import functools
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -26,6 +28,7 @@ from policy_router.diagnostics.codes import Code
 from policy_router.diagnostics.model import SHOWN, Diagnostics
 from policy_router.domain import Policy
 from policy_router.files.loader import check, check_text
+from tests.support.rows import each
 
 CASES = Path(__file__).parent / "diagnostics"
 SECRET = "hunter2"  # noqa: S105 - the word that all secrets of the cases hold
@@ -184,13 +187,19 @@ SLOW = {
 
 
 def _params() -> list[pytest.ParameterSet]:
-    """Return the cases, the slow ones marked so."""
-    slow = pytest.mark.slow
-    return [pytest.param(name, marks=slow if name in SLOW else ()) for name in _cases()]
+    """Return the cases of each code, and each slow case by itself."""
+    quick = [name for name in _cases() if name not in SLOW]
+    codes = itertools.groupby(quick, lambda name: name.partition("-")[0])
+    slow = [pytest.param([name], id=name, marks=pytest.mark.slow) for name in sorted(SLOW)]
+    return [pytest.param([*names], id=code) for code, names in codes] + slow
 
 
-@pytest.mark.parametrize("name", _params())
-def test_case(name: str, monkeypatch: pytest.MonkeyPatch, *, update_golden: bool) -> None:
+@pytest.mark.parametrize("names", _params())
+def test_cases(names: list[str], monkeypatch: pytest.MonkeyPatch, *, update_golden: bool) -> None:
+    each("name", names)(functools.partial(_judge, monkeypatch, update_golden=update_golden))()
+
+
+def _judge(monkeypatch: pytest.MonkeyPatch, name: str, *, update_golden: bool) -> None:
     case = CASES / name
     case.mkdir(parents=True, exist_ok=True)
     monkeypatch.chdir(case)

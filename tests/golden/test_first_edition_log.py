@@ -18,6 +18,7 @@ from policy_router.log.folder import LogFolder
 from policy_router.log.integrity.verify import verify
 from policy_router.log.policies import PolicyStore
 from policy_router.log.replay.replaying import replay_log
+from tests.support.rows import each
 
 LOG = Path(__file__).parent / "first-edition-log"
 FILES = sorted((LOG / "policies").glob("*.json"))
@@ -48,7 +49,7 @@ def test_it_replays_with_no_other_reason_than_that_the_language_changed(tmp_path
     )
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem[:12])
+@each("file", FILES, ids=lambda file: file.stem[:12])
 def test_a_stored_policy_keeps_its_revision_and_its_bytes(file: Path) -> None:
     policy = stored(file)
 
@@ -56,7 +57,7 @@ def test_a_stored_policy_keeps_its_revision_and_its_bytes(file: Path) -> None:
     assert policy.canonical == file.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["origin", "rich", "no-pool", "strict-default-outside"])
+@each("name", ["origin", "rich", "no-pool", "strict-default-outside"])
 def test_what_is_new_in_the_language_is_left_out_of_the_canonical_form(name: str) -> None:
     _, revision = as_written(name)
     file = next(file for file in FILES if file.stem == revision.replace(":", "-"))
@@ -75,7 +76,7 @@ def test_what_only_this_edition_finds_wrong_is_a_warning_in_a_stored_policy() ->
     assert {item.code for item in policy.warnings} >= wrong
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         '{"model":"m","quota":5,"version":1}',

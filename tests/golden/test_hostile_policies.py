@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from policy_router.diagnostics.model import Diagnostics
 from policy_router.files.loader import check_text
+from tests.support.rows import each
 
 SECRET = "hunter2"  # noqa: S105 - the word that all secrets below hold
 KEY = f"sk-{SECRET}abcdefghijklmnop"
@@ -100,7 +101,7 @@ CHARACTERS = {
 }
 
 
-@pytest.mark.parametrize("name", CHARACTERS)
+@each("name", CHARACTERS)
 def test_nothing_shown_is_acted_on_by_a_terminal(name: str) -> None:
     found = _checked(CHARACTERS[name])
 
@@ -154,7 +155,7 @@ def test_any_bytes_are_judged(content: bytes) -> None:
     check_text(content)
 
 
-@pytest.mark.parametrize(
+@each(
     "condition",
     ["true < false", "true + 1", "true.size()", "-true", "true ? 1 : 'a'"],
 )

@@ -14,6 +14,7 @@ from jsonschema import Draft7Validator
 from policy_router import DecisionRecord, Policy, check, decide, loads
 from policy_router.decision.record import EngineName, ReasonCode
 from policy_router.diagnostics.codes import Code
+from tests.support.rows import each
 
 RECORDS = Path(__file__).parent / "records"
 CASES = sorted(folder.name for folder in RECORDS.iterdir() if folder.is_dir())
@@ -67,7 +68,7 @@ def test_records_are_as_they_were(case: str, *, update_golden: bool) -> None:
     assert lines.splitlines() == expected.read_bytes().splitlines()
 
 
-@pytest.mark.parametrize("case", CASES)
+@each("case", CASES)
 def test_records_have_the_published_shape_and_can_be_read_back(case: str) -> None:
     shape = shape_of("record")
     assert records_of(case)
@@ -170,7 +171,7 @@ def test_the_origin_s_configuration_is_character_for_character_the_one_in_the_do
     assert f"```yaml\n{text}```" in page.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("profile", ["delegation", "strict", "task-first"])
+@each("profile", ["delegation", "strict", "task-first"])
 def test_both_forms_decide_alike(profile: str) -> None:
     native, embedded = records_of(f"native-{profile}"), records_of(f"embedded-{profile}")
     assert [(r.decision, r.steps) for r in native] == [(r.decision, r.steps) for r in embedded]

@@ -18,6 +18,7 @@ from policy_router.server.credentials import MAY
 from policy_router.server.openapi import document
 from tests.integration.test_service_documents import blocks, masked
 from tests.support.commands import ROOT, in_this_process, write
+from tests.support.rows import each
 from tests.support.service import Service, problem
 
 pytestmark = pytest.mark.slow
@@ -109,14 +110,14 @@ def searched(client: httpx.Client, subject: dict[str, Any] = ADA, **context: Any
 # One evaluation.
 
 
-@pytest.mark.parametrize("name", ["small", "cheap", "small-model", "large", "shared"])
+@each("name", ["small", "cheap", "small-model", "large", "shared"])
 def test_a_model_may_be_used_where_the_task_would_get_it(client: httpx.Client, name: str) -> None:
     said = evaluated(client, use(name))
     assert said["decision"] is True
     assert set(said["context"]) == {"decision_id", "revision"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "code"),
     [
         # In each of these, the policy selects another model with a warning: that is no yes.
@@ -170,9 +171,7 @@ def test_the_subject_is_the_caller(client: httpx.Client) -> None:
     assert evaluated(client, use("secret", {**ADA, "type": "service"}))["decision"] is False
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [("account", "can_read"), ("model", "can_read"), ("task", "use"), ("", "")]
-)
+@each(("kind", "name"), [("account", "can_read"), ("model", "can_read"), ("task", "use"), ("", "")])
 def test_what_is_not_offered_is_denied(client: httpx.Client, kind: str, name: str) -> None:
     body = {"subject": ADA, "action": {"name": name}, "resource": {"type": kind, "id": "small"}}
     said = evaluated(client, body)
@@ -229,7 +228,7 @@ def test_only_the_first_ignored_fields_are_named_and_their_names_are_cut(
     assert max(map(len, ignored)) < 200
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "path"),
     [
         (use("small", task={"knd": "coding"}), "$.context.task.knd"),
@@ -262,8 +261,8 @@ def test_what_is_no_evaluation_is_400_with_its_place(
     assert (said["status"], said["path"]) == (400, path)
 
 
-@pytest.mark.parametrize("depth", [100, *range(970, 985), 2000])
-@pytest.mark.parametrize("path", ["evaluation", "evaluations", "search/resource"])
+@each("depth", [100, *range(970, 985), 2000])
+@each("path", ["evaluation", "evaluations", "search/resource"])
 def test_what_is_nested_deeply_is_400_or_ignored(
     client: httpx.Client, depth: int, path: str
 ) -> None:
@@ -288,8 +287,8 @@ def test_no_value_of_a_fact_is_said(client: httpx.Client) -> None:
         assert '"hunter2"' not in answer.text
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"a": 1e999}', b"[" * 100_000])
-@pytest.mark.parametrize("path", ["evaluation", "evaluations", "search/resource"])
+@each("content", [b"", b"{", b"\xff", b'{"a": 1e999}', b"[" * 100_000])
+@each("path", ["evaluation", "evaluations", "search/resource"])
 def test_a_body_that_is_not_json_is_400(client: httpx.Client, content: bytes, path: str) -> None:
     headers = {"content-type": "application/json", "x-request-id": "7"}
     answer = client.post(f"/access/v1/{path}", content=content, headers=headers)
@@ -302,7 +301,7 @@ def test_a_body_that_is_not_json_is_400(client: httpx.Client, content: bytes, pa
 FOUR: Final = [{"resource": model(it)} for it in ("small", "large", "gpt-9", "shared")]
 
 
-@pytest.mark.parametrize(
+@each(
     ("semantic", "decisions"),
     [
         (None, [True, True, False, True]),
@@ -372,7 +371,7 @@ def test_an_error_of_one_evaluation_is_its_own(client: httpx.Client) -> None:
     assert len(several(client, body)) == 2
 
 
-@pytest.mark.parametrize("more", [{}, {"evaluations": []}, {"options": {"other": 1}}])
+@each("more", [{}, {"evaluations": []}, {"options": {"other": 1}}])
 def test_without_a_list_it_is_one_evaluation(client: httpx.Client, more: dict[str, Any]) -> None:
     answer = client.post("/access/v1/evaluations", json={**use("small"), **more})
     assert answer.status_code == 200
@@ -380,7 +379,7 @@ def test_without_a_list_it_is_one_evaluation(client: httpx.Client, more: dict[st
     assert asked(client, {"subject": ADA, **more}, "evaluations")["status"] == 400
 
 
-@pytest.mark.parametrize(
+@each(
     "more",
     [
         {"options": {"evaluations_semantic": "any"}},
@@ -412,7 +411,7 @@ def test_defaults_cannot_make_much_of_little(client: httpx.Client) -> None:
 # The search.
 
 
-@pytest.mark.parametrize(
+@each(
     "context",
     [
         {},
@@ -425,7 +424,7 @@ def test_defaults_cannot_make_much_of_little(client: httpx.Client) -> None:
         {"task": {"needs": ["vision"]}},
     ],
 )
-@pytest.mark.parametrize("team", [{}, {"properties": {"team": "research"}}])
+@each("team", [{}, {"properties": {"team": "research"}}])
 def test_a_search_finds_what_evaluations_allow(
     client: httpx.Client, context: dict[str, Any], team: dict[str, Any]
 ) -> None:
@@ -504,7 +503,7 @@ def test_without_a_pool_any_model_may_be_used_and_none_is_listed(tmp_path: Path)
 # What surrounds it.
 
 
-@pytest.mark.parametrize("path", ["evaluation", "evaluations", "search/resource", "nothing"])
+@each("path", ["evaluation", "evaluations", "search/resource", "nothing"])
 def test_the_request_s_id_is_echoed_in_every_answer(client: httpx.Client, path: str) -> None:
     headers = {"x-request-id": "any string; of 1"}
     for body in (use("small"), {}):
@@ -513,14 +512,14 @@ def test_the_request_s_id_is_echoed_in_every_answer(client: httpx.Client, path: 
     assert "x-request-id" not in client.post(f"/access/v1/{path}", json={}).headers
 
 
-@pytest.mark.parametrize("value", [b"a\tb", b"\xc3\xa9\xff", b"x" * 10_000])
+@each("value", [b"a\tb", b"\xc3\xa9\xff", b"x" * 10_000])
 def test_an_odd_id_of_a_request_is_echoed_as_it_is(service: Service, value: bytes) -> None:
     head = b"POST /access/v1/evaluation HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     said = service.raw(head + b"X-Request-ID: " + value + b"\r\nContent-Length: 0\r\n\r\n")
     assert b"\r\nx-request-id: " + value + b"\r\n" in said
 
 
-@pytest.mark.parametrize("value", [b"a\r\n b", b"a\rset-cookie: x", b"a\nset-cookie: x", b"a\0"])
+@each("value", [b"a\r\n b", b"a\rset-cookie: x", b"a\nset-cookie: x", b"a\0"])
 def test_an_id_of_a_request_adds_no_header(service: Service, value: bytes) -> None:
     head = b"POST /access/v1/evaluation HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     said = service.raw(head + b"X-Request-ID: " + value + b"\r\nContent-Length: 0\r\n\r\n")
@@ -544,7 +543,7 @@ def test_the_configuration_names_only_what_is_offered(
     assert client.get("/access/v1/evaluation").status_code == 405
 
 
-@pytest.mark.parametrize(
+@each(
     ("host", "base"),
     [
         ("10.1.2.3:8080", "https://10.1.2.3:8080"),
@@ -649,8 +648,8 @@ AGENT: Final = {"type": "agent", "id": "agent"}
 HOST: Final = {"type": "agent", "id": "host"}
 
 
-@pytest.mark.parametrize("name", FORGED)
-@pytest.mark.parametrize("path", ["evaluation", "search/resource"])
+@each("name", FORGED)
+@each("path", ["evaluation", "search/resource"])
 def test_an_agent_cannot_state_what_only_a_host_may(
     guarded: Service, tokens: dict[str, str], name: str, path: str
 ) -> None:
@@ -663,7 +662,7 @@ def test_an_agent_cannot_state_what_only_a_host_may(
         assert answer.status_code == 200
 
 
-@pytest.mark.parametrize(
+@each(
     "subject",
     [
         {"type": "agent", "id": "root"},
@@ -740,7 +739,7 @@ def test_a_parent_is_believed_by_the_decision_that_it_runs_by(
     assert problem(answer)["code"] == "not_verified"
 
 
-@pytest.mark.parametrize("path", ["evaluation", "evaluations", "search/resource"])
+@each("path", ["evaluation", "evaluations", "search/resource"])
 def test_who_is_not_known_or_no_agent_is_turned_away(
     guarded: Service, tokens: dict[str, str], path: str
 ) -> None:

@@ -27,6 +27,7 @@ from policy_router import (
 from policy_router.cli import main
 from tests.support.commands import NOW, ROOT, STRICT, Run, write
 from tests.support.examples import examples
+from tests.support.rows import each
 
 Value = TypeVar("Value")
 GENEROUS = 60.0
@@ -153,7 +154,7 @@ def test_a_bad_policy_has_a_diagnostic_with_its_place(run: Run, tmp_path: Path, 
 SLOW = {"too many nodes", "thousands of unknown keys"}
 
 
-@pytest.mark.parametrize("case", [case for case in BAD_POLICIES if case not in SLOW])
+@each("case", [case for case in BAD_POLICIES if case not in SLOW])
 def test_the_library_says_the_same_to_a_person(case: str) -> None:
     content, code = BAD_POLICIES[case]
     with soon(), pytest.raises(PolicyError) as caught:
@@ -166,7 +167,7 @@ def test_the_library_says_the_same_to_a_person(case: str) -> None:
 EVIL_PATTERNS = ["(a+)+$", "(a|aa)*b", "(.*)*x", "a{0,900}b", "(((a*)*)*)*b", "[a-z]+[a-z]+[0-9]"]
 
 
-@pytest.mark.parametrize("pattern", EVIL_PATTERNS)
+@each("pattern", EVIL_PATTERNS)
 def test_a_pattern_that_would_backtrack_is_matched_soon(pattern: str) -> None:
     policy = loads(with_pick(f"task.kind.matches({json.dumps(pattern)})"), name="x")
     with soon():
@@ -176,7 +177,7 @@ def test_a_pattern_that_would_backtrack_is_matched_soon(pattern: str) -> None:
 NESTED = "task.labels.exists(a, task.labels.exists(b, a + b == 'x'))"
 
 
-@pytest.mark.parametrize(
+@each(
     "expression",
     [
         NESTED,
@@ -338,9 +339,7 @@ def test_other_commands_say_the_same(run: Run, tmp_path: Path, command: str, cas
     assert run(command, "facts.yaml", "bad.json") == run("decide", "facts.yaml", "bad.json")
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in BAD_REQUESTS if not c.startswith(("YAML", "10 MB of keys"))]
-)
+@each("case", [c for c in BAD_REQUESTS if not c.startswith(("YAML", "10 MB of keys"))])
 def test_the_library_refuses_the_same_json(case: str) -> None:
     content, _ = BAD_REQUESTS[case]
     policy = loads(POLICY, name="x")

@@ -540,6 +540,7 @@ def test_a_file_is_watched_and_its_policy_is_checked(folder: Path) -> None:
         assert model(client) == "mini-model"
 
 
+@pytest.mark.stress
 @pytest.mark.slow
 def test_no_older_serial_is_taken_nor_after_a_restart(folder: Path) -> None:
     with bundled(folder) as (_, client):
@@ -743,6 +744,7 @@ def test_an_address_that_does_not_answer_changes_nothing_and_is_told(
         until(lambda: reason() == "")
 
 
+@pytest.mark.stress
 @pytest.mark.slow
 def test_the_last_good_bundle_decides_where_the_address_is_down_at_the_start(
     folder: Path, published: Published

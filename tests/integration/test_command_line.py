@@ -30,6 +30,7 @@ from tests.support.commands import (
     in_process_of_its_own,
     write,
 )
+from tests.support.rows import each
 
 CODING = '{"task": {"kind": "coding"}}'
 OUTSIDE = '{"task": {"model": "gpt-9"}}'
@@ -571,7 +572,7 @@ def test_explain_prints_the_page_of_a_code(run: Run) -> None:
     assert "   = path: $.precedence[0].when\n" in ran.out
 
 
-@pytest.mark.parametrize("code", [code.value for code in Code])
+@each("code", [code.value for code in Code])
 def test_the_page_of_each_code_is_shown_in_eighty_columns(code: str) -> None:
     page = page_of(code)
     assert page is not None

@@ -487,8 +487,15 @@ def test_one_may_look_more_and_more_closely(peer: Provider, delegate: Run) -> No
 
 
 @pytest.mark.usefixtures("interrupts")
-@pytest.mark.parametrize("words", [(), JSON])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [
+        (signal.SIGINT, 130, JSON),
+        (signal.SIGTERM, 143, ()),
+        pytest.param(signal.SIGINT, 130, (), marks=pytest.mark.stress),
+        pytest.param(signal.SIGTERM, 143, JSON, marks=pytest.mark.stress),
+    ],
+)
 def test_an_interrupt_prints_what_is_finished_and_what_is_not(
     peer: Provider,
     delegate: Run,

@@ -35,6 +35,7 @@ from policy_router.hosts import HostPlan, Leg, PolicyHost, Refused
 from policy_router.policy.known_providers import KNOWN_PROVIDERS
 from tests.support.commands import NOW, ROOT
 from tests.support.provider import Provider
+from tests.support.rows import each
 
 README = ROOT / "README.md"
 EXAMPLES = [it for it in sorted((ROOT / "rules" / "examples").glob("*.yaml")) if not is_suite(it)]
@@ -263,7 +264,7 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@each("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_resolves(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", FENCED.sub("", page.read_text("utf-8")))
     for link in links:
@@ -274,7 +275,7 @@ def test_every_link_resolves(page: Path) -> None:
             assert not heading or heading in headings(target), link
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@each("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_named_folder_is_there(page: Path) -> None:
     named = re.findall(r"`((?:rules|schemas|docs|tests)/[\w./-]*)`", page.read_text("utf-8"))
     assert [name for name in named if not (ROOT / name).exists()] == []
@@ -362,7 +363,7 @@ def test_the_delegation_page_s_example_for_a_model_is_what_it_is_told() -> None:
     assert json.loads(text) == json.loads(made.to_tool_answer())
 
 
-@pytest.mark.parametrize("words", [Failing, Status, EventKind])
+@each("words", [Failing, Status, EventKind])
 def test_the_delegation_page_knows_every_word(words: type[StrEnum]) -> None:
     text = DELEGATION.read_text(encoding="utf-8")
     assert [word for word in words if f"`{word}`" not in text] == []
@@ -475,7 +476,7 @@ def test_an_adapter_goes_to_the_next_target(
     assert attempts == [("m0", "rate_limited"), ("m1", None)]
 
 
-@pytest.mark.parametrize("kind", [HostPlan, Leg, PolicyHost, Refused])
+@each("kind", [HostPlan, Leg, PolicyHost, Refused])
 def test_the_page_about_hosts_knows_every_name(kind: type) -> None:
     text = HOSTS.read_text(encoding="utf-8")
     names = [name for name in vars(kind) if not name.startswith("_")]
@@ -569,7 +570,7 @@ def test_the_commands_in_the_starter_s_comments_run(tmp_path: Path) -> None:
     assert "selected  large" in shown
 
 
-@pytest.mark.parametrize("file", EXAMPLES, ids=str)
+@each("file", EXAMPLES, ids=str)
 def test_the_command_in_an_example_s_comment_is_about_that_example(file: Path) -> None:
     text, name = file.read_text(encoding="utf-8"), f"rules/examples/{file.stem}"
     if file.stem != "hermes":  # which stands as its host wrote it

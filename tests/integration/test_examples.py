@@ -13,6 +13,7 @@ from policy_router.analysis import Coverages, run_tests
 from policy_router.files.loader import profiles
 from policy_router.files.rule_files import is_suite
 from tests.support.commands import NOW, ROOT, Run
+from tests.support.rows import each
 
 EXAMPLES = ROOT / "rules" / "examples"
 PROFILES = ROOT / "rules" / "precedence"
@@ -120,19 +121,19 @@ def test_the_tests_of_what_is_shipped_pass_and_look_at_all_of_it(folder: str) ->
     for result in run_tests(*suites, coverages=coverages):
         failed = [it.test.name for it in result.results if it.differences]
         assert (result.suite.found.to_text(), failed) == ("", [])
-    for each in coverages.all() if folder != "precedence" else ():
-        missing = [(item.text, item.missing) for item in each.report().items if item.missing]
-        assert missing == UNREACHABLE.get(each.policy.name, [])
+    for coverage in coverages.all() if folder != "precedence" else ():
+        missing = [(item.text, item.missing) for item in coverage.report().items if item.missing]
+        assert missing == UNREACHABLE.get(coverage.policy.name, [])
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@each("name", EXPECTED)
 def test_an_example_checks_clean(name: str) -> None:
     policy, found = check(file_of(name), now=datetime.datetime(2026, 11, 30, tzinfo=datetime.UTC))
     assert policy is not None
     assert found.to_text() == ""
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@each("name", EXPECTED)
 def test_an_example_decides_its_requests(name: str) -> None:
     policy = load(file_of(name))
     found = []

@@ -27,6 +27,7 @@ from policy_router.calls.limits import Limits
 from policy_router.calls.sdk import client_over
 from policy_router.files.clock import system_clock
 from tests.support.faults import EXPECTED, Faults, is_endless
+from tests.support.rows import each
 
 SHORT = Limits(first_byte=0.6, idle=0.6, total=1.2)
 LONG = Limits(first_byte=30, idle=30, total=40)
@@ -112,22 +113,22 @@ def word(outcome: Reply | Failure) -> str:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("form", FORMS)
+@each("form", FORMS)
 def test_each_behaviour_has_its_outcome(faults: Faults, form: str, name: str) -> None:
     outcome = FORMS[form].made(faults, name, LONG)
     assert word(outcome) == FORMS[form].expected(name), outcome
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LARGE)
-@pytest.mark.parametrize("form", FORMS)
+@each("name", LARGE)
+@each("form", FORMS)
 def test_no_more_is_read_than_may_be(faults: Faults, form: str, name: str) -> None:
     outcome = FORMS[form].made(faults, name, LONG)
     assert word(outcome) == FORMS[form].expected(name), outcome
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", FORMS)
+@each("form", FORMS)
 def test_what_never_ends_is_ended(faults: Faults, form: str) -> None:
     def expected(name: str, outcome: Reply | Failure) -> None:
         assert word(outcome) == FORMS[form].expected(name), (name, outcome)
@@ -147,8 +148,8 @@ async def all_at_once(faults: Faults, form: Form) -> list[Reply | Failure]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
+@each("form", FORMS)
+@each(
     ("name", "limits", "message"),
     [
         ("silent", Limits(first_byte=0.2), "the provider did not answer in time"),
@@ -171,14 +172,14 @@ def test_the_limit_that_was_met_is_named(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", WHOLE)
+@each("form", FORMS)
+@each("name", WHOLE)
 def test_an_answer_that_is_whole_outlives_its_time(faults: Faults, form: str, name: str) -> None:
     outcome = FORMS[form].made(faults, name, SHORT)
     assert word(outcome) == "pong"
 
 
-@pytest.mark.parametrize("form", FORMS)
+@each("form", FORMS)
 def test_a_stream_without_a_reason_is_whole_with_a_warning(faults: Faults, form: str) -> None:
     outcome = FORMS[form].made(faults, "done-without-reason", LONG)
     assert isinstance(outcome, Reply)
@@ -186,8 +187,8 @@ def test_a_stream_without_a_reason_is_whole_with_a_warning(faults: Faults, form:
     assert outcome.finish_reason is None
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
+@each("form", FORMS)
+@each(
     ("name", "counts"),
     [
         ("usage-huge", (1_000_000_000, None)),

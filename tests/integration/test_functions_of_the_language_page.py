@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from policy_router.cel.checker import check
 from policy_router.cel.functions import FUNCTIONS, MACROS, METHODS
 from policy_router.cel.vocabulary import Vocabulary
 from tests.support.evaluating import PRODUCT
+from tests.support.rows import each
 
 PAGE = Path(__file__).parents[2] / "docs" / "language.md"
 ROW = re.compile(r"^\| (`[^|]*\(.*`) \| .* \| `(.*)` \|$", re.MULTILINE)
@@ -27,7 +26,7 @@ def test_the_table_has_every_function() -> None:
     assert found == {*FUNCTIONS, *METHODS, *MACROS, "cel.bind"}
 
 
-@pytest.mark.parametrize("example", [example for _, example in ROWS])
+@each("example", [example for _, example in ROWS])
 def test_an_example_is_true(example: str) -> None:
     checked, problems = check(example, Vocabulary.of([]))
     assert checked.node is not None, problems

@@ -16,6 +16,7 @@ import pytest
 
 from policy_router.log.entry import LogEntry
 from tests.support.commands import in_this_process
+from tests.support.rows import each
 from tests.support.scripted import (
     DONE,
     USAGE,
@@ -28,7 +29,7 @@ from tests.support.scripted import (
     response,
     response_events,
 )
-from tests.support.service import Service, lines_of, until
+from tests.support.service import PLAIN, Service, lines_of, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="POSIX only")]
 
@@ -266,7 +267,7 @@ def test_the_model_is_a_wish(client: httpx.Client, peer: ScriptedProvider, folde
     assert "large" in [it["id"] for it in client.get("/v1/models").json()["data"]]
 
 
-@pytest.mark.parametrize("model", [None, "", 5, "policy:", ["auto"]])
+@each("model", [None, "", 5, "policy:", ["auto"]])
 def test_a_model_is_a_name(client: httpx.Client, model: Any) -> None:
     answer = client.post(CHAT, json={"model": model, "messages": HELLO})
     assert error(answer, 400)["param"] == "$.model"
@@ -426,7 +427,7 @@ def test_the_configuration_lets_fields_through(tmp_path: Path, peer: ScriptedPro
     place = f"unix:{tmp_path / 'service.sock'}"
     environment = {"NEAR_KEY": KEY, "ORGANIZATION": ORGANIZATION}
     with Service(tmp_path, "--config", "serve.yaml", listen=place, environment=environment) as own:
-        transport = httpx.HTTPTransport(uds=str(tmp_path / "service.sock"))
+        transport = httpx.HTTPTransport(uds=str(tmp_path / "service.sock"), verify=PLAIN)
         client = httpx.Client(transport=transport, base_url="http://localhost", timeout=20)
         own.clients.append(client)
         assert ask(client, service_tier="flex", n=2).status_code == 200

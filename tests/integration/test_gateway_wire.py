@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.support.provider import dead_port
 from tests.support.scripted import DONE, ScriptedProvider, Talk, chunk, completion
-from tests.support.service import Service
+from tests.support.service import PLAIN, Service
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="POSIX only")]
 
@@ -74,7 +74,7 @@ def served(
     none = {"NO_PROXY": "", "HTTP_PROXY": "", "HTTPS_PROXY": "", "ALL_PROXY": ""}
     clean = {**none, **{name.lower(): "" for name in none}, **(environment or {})}
     with Service(folder, "--run", listen=f"unix:{place}", environment=clean) as service:
-        transport = httpx.HTTPTransport(uds=str(place))
+        transport = httpx.HTTPTransport(uds=str(place), verify=PLAIN)
         client = httpx.Client(transport=transport, base_url="http://localhost", timeout=20)
         service.clients.append(client)
         yield client
@@ -141,7 +141,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         self.signed.append(self.headers["proxy-authorization"])
         body = self.rfile.read(int(self.headers["content-length"]))
         headers = {"content-type": "application/json"}
-        answer = httpx.post(self.path, content=body, headers=headers, trust_env=False)
+        answer = httpx.post(self.path, content=body, headers=headers, trust_env=False, verify=PLAIN)
         self.send_response(answer.status_code)
         self.send_header("content-type", answer.headers["content-type"])
         self.send_header("content-length", str(len(answer.content)))
@@ -188,10 +188,10 @@ def silent(talk: Talk) -> None:
 @pytest.mark.parametrize(
     ("way", "limits", "streams", "expected"),
     [
-        (silent, {"first_byte": 0.5}, False, "timeout"),
+        pytest.param(silent, {"first_byte": 0.5}, False, "timeout", marks=pytest.mark.stress),
         (silent, {"first_byte": 0.5}, True, "timeout"),
-        (silent, {"total": 0.5}, False, "timeout"),
-        (dripping, {"idle": 0.5}, True, "stream_broken"),
+        pytest.param(silent, {"total": 0.5}, False, "timeout", marks=pytest.mark.stress),
+        pytest.param(dripping, {"idle": 0.5}, True, "stream_broken", marks=pytest.mark.stress),
         (dripping, {"total": 0.8}, True, "stream_broken"),
     ],
     ids=["first byte", "first byte of a stream", "total", "idle", "total of a stream"],

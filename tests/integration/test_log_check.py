@@ -136,6 +136,7 @@ def test_the_generated_log_is_whole_and_replays(audit: tuple[Path, Planted], run
     assert [len(it.forbid) for it in policies()] == [POLICY.count("\n    when:")] * 2
 
 
+@pytest.mark.stress
 @pytest.mark.slow
 def test_several_processes_find_the_same(tmp_path: Path) -> None:
     planted = write_audit_log(tmp_path / "log", 15_000, faults=5)

@@ -25,6 +25,7 @@ from policy_router.log.replay.replaying import replay_log
 from policy_router.log.replay.what_if import what_if
 from tests.support.commands import ROOT, Run
 from tests.support.log_auditing import CHEAP, finished, history, policy_of, segments
+from tests.support.rows import each
 
 pytestmark = pytest.mark.timeout(240)  # to start a cluster takes a busy machine long
 
@@ -221,14 +222,14 @@ def test_no_scheduler_is_told(log: Path) -> None:
         replay_log(log, on="dask:tcp://127.0.0.1:9")
 
 
-@pytest.mark.parametrize("place", ["", "dask", "dask:", "ray:x", "LOCAL"])
+@each("place", ["", "dask", "dask:", "ray:x", "LOCAL"])
 def test_there_are_two_places(log: Path, place: str) -> None:
     with pytest.raises(RequestError, match="on: expected `local`, or `dask:`"):
         replay_log(log, on=place)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("address", ["nowhere", "nonsense:foo", "odd://127.0.0.1:9"])
+@each("address", ["nowhere", "nonsense:foo", "odd://127.0.0.1:9"])
 def test_an_address_names_host_and_port(log: Path, address: str) -> None:
     with pytest.raises(RequestError, match=f"on: `{address}` is not an address such as"):
         replay_log(log, on=f"dask:{address}")

@@ -32,6 +32,7 @@ from policy_router.log.report.cost_status import UNKNOWN
 from tests.support.commands import ROOT, Run
 from tests.support.log_auditing import Clock, history, id_of, policy_of
 from tests.support.plain_check import lines_of
+from tests.support.rows import each
 
 PAGE = ROOT / "docs" / "audit.md"
 
@@ -146,7 +147,7 @@ def test_the_views_answer_as_the_check_does(
     assert of(personal) == set(planted.faults["forbidden"]["personal-data-stays"])
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@each("view", VIEWS)
 def test_every_view_can_be_asked(base: duckdb.DuckDBPyConnection, view: str) -> None:
     assert rows(base, f"SELECT count(*) FROM {view}")[0][0] > 0
 

@@ -36,6 +36,7 @@ from policy_router.log.sign.standalone import NotProved, read_keys, verify
 from policy_router.log.write.drafts import Draft
 from tests.support.commands import Run
 from tests.support.log_auditing import NOW, SIGNER, STRANGER, Clock, id_of, policy_of, sign_log
+from tests.support.rows import each
 
 KEYS = read_keys(SIGNER.verifier().encoded())
 ROUTED = ("--key", "auditor.pub")
@@ -336,7 +337,7 @@ def test_a_checkpoint_that_is_none_proves_nothing(signed: Path) -> None:
     assert standalone.root_of(b"the only leaf", 0, 1, [b"h" * 32]) is None
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "policy-router/lines/v1\n", "\n\n\n"])
+@each("text", ["", "nonsense", "policy-router/lines/v1\n", "\n\n\n"])
 def test_what_is_no_proof_proves_nothing(text: str) -> None:
     with pytest.raises(NotProved):
         verify(text, KEYS)
@@ -361,7 +362,7 @@ def test_a_proof_that_was_changed_proves_nothing(signed: Path, old: str, new: st
         verify(text.replace(old, new), KEYS)
 
 
-@pytest.mark.parametrize(
+@each(
     "text", ["", "auditor", f"auditor+00000000+{'A' * 43}=", SIGNER.verifier().encoded()[:-1] + "!"]
 )
 def test_what_is_no_key_is_no_key(text: str) -> None:

@@ -815,7 +815,9 @@ if __name__ == "__main__":
 
 @pytest.mark.usefixtures("interrupts")
 @pytest.mark.skipif(os.name == "nt", reason="it has no groups of processes")
-@pytest.mark.parametrize("seconds", [0.1, 0.25, 0.4])
+@pytest.mark.parametrize(
+    "seconds", [0.25, *(pytest.param(it, marks=pytest.mark.stress) for it in (0.1, 0.4))]
+)
 def test_an_interrupt_of_all_processes_is_told_by_none(
     big: Path, tmp_path: Path, seconds: float
 ) -> None:

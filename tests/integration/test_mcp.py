@@ -24,6 +24,7 @@ from tests.integration.test_documents import README, blocks
 from tests.integration.test_service import POLICY
 from tests.integration.test_service_credentials import FORGED, ROLES, new_token
 from tests.support.commands import ROOT, in_process_of_its_own, in_this_process, write
+from tests.support.rows import each
 from tests.support.service import SECONDS, Service, lines_of, problem
 from tests.support.speaking import COMMAND, Lines, Session, on_http, on_stdio
 
@@ -103,7 +104,7 @@ def given(where: str) -> dict[str, Any]:
 # What is offered.
 
 
-@pytest.mark.parametrize(
+@each(
     ("who", "names"),
     [
         ("stdio", ["decide", "menu", "explain"]),
@@ -253,8 +254,8 @@ def test_an_auditor_explains_what_an_agent_was_told(sessions: dict[str, Session]
 # Who is believed.
 
 
-@pytest.mark.parametrize("name", FORGED)
-@pytest.mark.parametrize("where", WHERE)
+@each("name", FORGED)
+@each("where", WHERE)
 def test_an_agent_cannot_state_what_only_a_host_may(
     sessions: dict[str, Session], folder: Path, where: str, name: str
 ) -> None:
@@ -369,8 +370,8 @@ def test_no_caller_gets_what_another_asks_at_the_same_time(
 # What is no good message.
 
 
-@pytest.mark.parametrize("where", WHERE)
-@pytest.mark.parametrize(
+@each("where", WHERE)
+@each(
     ("arguments", "path"),
     [
         ({"tsk": {}}, "$.tsk"),
@@ -511,7 +512,9 @@ def test_a_log_is_whole_after_its_client_was_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("interrupts")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.stress)]
+)
 def test_a_signal_ends_the_command_though_its_input_is_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
@@ -540,14 +543,14 @@ def test_who_starts_it_says_session_tags_and_commit_of_each_decision(
     assert used.policy.loaded_by
 
 
-@pytest.mark.parametrize(
+@each(
     ("option", "value"),
     [("--session", ""), ("--session", "\u00fc"), ("--tag", "a\tb"), ("--origin-commit", "a b")],
 )
 def test_what_no_line_can_have_is_refused_at_the_start(
     folder: Path, option: str, value: str
 ) -> None:
-    ran = in_process_of_its_own("mcp", "policy.yaml", option, value, cwd=folder)
+    ran = in_this_process("mcp", "policy.yaml", option, value, cwd=folder)
     assert ran.code == 2
     assert "session" in ran.err or option in ran.err
 

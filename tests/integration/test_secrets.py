@@ -15,6 +15,7 @@ import pytest
 
 from policy_router import Policy, PolicyError, Request, RequestError, check, decide, load, loads
 from tests.support.commands import NOW, Run, in_process_of_its_own, write
+from tests.support.rows import each
 
 KEY = "sk-ant-api03-PLANTED0123456789abcdef"
 WORD = "hunter2-correct-horse"
@@ -121,7 +122,7 @@ def test_a_secret_in_a_policy_is_printed_nowhere(
     assert leaks(log.text, KEY, WORD) == []
 
 
-@pytest.mark.parametrize("case", SECRET_POLICIES)
+@each("case", SECRET_POLICIES)
 def test_a_secret_in_a_policy_is_in_no_exception_or_repr(case: str) -> None:
     text = SECRET_POLICIES[case]
     try:
@@ -135,7 +136,7 @@ def test_a_secret_in_a_policy_is_in_no_exception_or_repr(case: str) -> None:
         assert cause is None
 
 
-@pytest.mark.parametrize(
+@each(
     "key",
     [
         *("api_key", "apikey", "apiKey", "api-key", "API_KEY", "OPENAI_API_KEY", "secret_key"),
@@ -145,7 +146,7 @@ def test_a_secret_in_a_policy_is_in_no_exception_or_repr(case: str) -> None:
         *("credential", "credentials", "private_key"),
     ],
 )
-@pytest.mark.parametrize("layout", ["{}: {}\n", "providers:\n  p: {{{}: {}}}\n"])
+@each("layout", ["{}: {}\n", "providers:\n  p: {{{}: {}}}\n"])
 def test_the_value_of_a_key_that_sounds_secret_is_masked(key: str, layout: str) -> None:
     with pytest.raises(PolicyError) as caught:
         loads("version: 1\n" + layout.format(key, WORD), name="s.yaml")

@@ -14,7 +14,8 @@ import pytest
 from policy_router import DecisionRecord, decide, load
 from policy_router.log import LogReader, verify
 from tests.support.commands import WRONG, in_process_of_its_own, in_this_process, write
-from tests.support.service import Service, lines_of, problem
+from tests.support.rows import each
+from tests.support.service import PLAIN, Service, lines_of, problem
 
 pytestmark = pytest.mark.slow
 
@@ -117,7 +118,7 @@ def test_who_is_nobody_may_not_administer_over_tcp(client: httpx.Client) -> None
     assert problem(client.get("/v1/policy"))["code"] == "role_needed"
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "status", "code", "path"),
     [
         (b"", 400, "not_json", "$"),
@@ -143,7 +144,7 @@ def test_a_body_that_is_no_request_is_refused_with_its_place(
     assert path in {None, said["path"]}
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "a" * 99])
+@each("kind", ["text/plain", "application/x-www-form-urlencoded", "", "a" * 99])
 def test_another_content_type_than_json_is_refused(client: httpx.Client, kind: str) -> None:
     answer = client.post("/v1/decide", content=b"{}", headers={"content-type": kind})
     assert problem(answer)["code"] == "unsupported_type"
@@ -158,7 +159,7 @@ def test_json_in_utf8_may_say_so_and_a_compressed_body_is_refused(client: httpx.
     assert text["help"] == "send the header `Content-Type: application/json`"
 
 
-@pytest.mark.parametrize(
+@each(
     ("host", "status"),
     [
         ("localhost", 200),
@@ -185,7 +186,7 @@ def test_only_known_names_of_the_service_are_answered(
     assert service.raw(head.encode()).split()[1] == str(status).encode()
 
 
-@pytest.mark.parametrize(
+@each(
     ("origin", "status"),
     [
         (None, 200),
@@ -203,9 +204,7 @@ def test_only_known_pages_may_ask(
     assert client.post("/v1/decide", json={}, headers=headers).status_code == status
 
 
-@pytest.mark.parametrize(
-    "twice", ["Host: localhost", "Authorization: Bearer a", "Content-Type: application/json"]
-)
+@each("twice", ["Host: localhost", "Authorization: Bearer a", "Content-Type: application/json"])
 def test_a_header_that_decides_may_come_once(service: Service, twice: str) -> None:
     head = f"POST /v1/decide HTTP/1.1\r\nHost: localhost\r\n{twice}\r\n{twice}\r\n"
     answer = service.raw(f"{head}Content-Length: 2\r\nConnection: close\r\n\r\n{{}}".encode())
@@ -235,7 +234,7 @@ def test_a_body_that_breaks_off_is_not_decided(
     assert lines_in(folder / "log") == before
 
 
-@pytest.mark.parametrize(
+@each(
     "heads",
     [
         ("Content-Length: 5", "Transfer-Encoding: chunked"),
@@ -289,7 +288,7 @@ def test_a_head_is_that_of_the_answer_without_its_body(client: httpx.Client) -> 
     assert client.head("/v1/decide").status_code == 405
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "reason"),
     [
         (b"", "input data was truncated"),
@@ -349,7 +348,7 @@ def test_a_unix_socket_is_its_owner_s_who_may_administer(folder: Path) -> None:
     path = folder / "service.sock"
     with Service(folder, listen=f"unix:{path}") as service:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        transport = httpx.HTTPTransport(uds=str(path))
+        transport = httpx.HTTPTransport(uds=str(path), verify=PLAIN)
         with httpx.Client(transport=transport, base_url="http://localhost") as client:
             status = client.get("/v1/policy").json()
             assert status["name"] == "acme"
@@ -359,7 +358,7 @@ def test_a_unix_socket_is_its_owner_s_who_may_administer(folder: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "said"),
     [
         (("policy.yaml", "--listen", "0.0.0.0:0"), "without credentials, it must be"),

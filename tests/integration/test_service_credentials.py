@@ -23,6 +23,7 @@ from msgspec import UNSET
 
 from tests.integration.test_service import POLICY
 from tests.support.commands import in_this_process, write
+from tests.support.rows import each
 from tests.support.service import Service, lines_of, problem, until
 
 pytestmark = pytest.mark.slow
@@ -142,8 +143,8 @@ def test_the_caller_is_that_of_the_credential(service: Service, tokens: dict[str
     assert other.json()["record"]["decision"]["refusal"]["code"] == "not_allowed"
 
 
-@pytest.mark.parametrize("name", FORGED)
-@pytest.mark.parametrize("where", ["decide", "batch", "menu", "tool"])
+@each("name", FORGED)
+@each("where", ["decide", "batch", "menu", "tool"])
 def test_an_agent_cannot_state_what_only_a_host_may(
     service: Service, tokens: dict[str, str], name: str, where: str
 ) -> None:
@@ -157,8 +158,8 @@ def test_an_agent_cannot_state_what_only_a_host_may(
     assert (said["status"], said["code"], said["path"]) == (403, "not_verified", place)
 
 
-@pytest.mark.parametrize("empty", [{}, None, [], "x"])
-@pytest.mark.parametrize("name", FORGED)
+@each("empty", [{}, None, [], "x"])
+@each("name", FORGED)
 def test_an_agent_cannot_state_it_empty_either(
     service: Service, tokens: dict[str, str], name: str, empty: Any
 ) -> None:
@@ -169,7 +170,7 @@ def test_an_agent_cannot_state_it_empty_either(
         assert problem(answer)["code"] == "not_verified"
 
 
-@pytest.mark.parametrize("name", [*FORGED, "now"])
+@each("name", [*FORGED, "now"])
 def test_a_header_or_parameter_or_other_place_states_nothing(
     service: Service, tokens: dict[str, str], name: str
 ) -> None:
@@ -241,7 +242,7 @@ BODIES: Final = {
 """Requests that are decided, by their paths."""
 
 
-@pytest.mark.parametrize("path", BODIES)
+@each("path", BODIES)
 def test_the_log_has_the_session_and_the_tags_that_a_host_states(
     folder: Path, service: Service, tokens: dict[str, str], path: str
 ) -> None:
@@ -258,8 +259,8 @@ def test_the_log_has_the_session_and_the_tags_that_a_host_states(
     assert {(it.session, it.tags) for it in marked} == {("s-1", ("project:a", "\u00fc"))}
 
 
-@pytest.mark.parametrize("name", MARKS)
-@pytest.mark.parametrize("path", BODIES)
+@each("name", MARKS)
+@each("path", BODIES)
 def test_an_agent_states_neither_session_nor_tags(
     service: Service, tokens: dict[str, str], name: str, path: str
 ) -> None:
@@ -272,7 +273,7 @@ def test_an_agent_states_neither_session_nor_tags(
     assert "decision_id" not in answer.text
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "value"),
     [
         ("session", b""),
@@ -303,8 +304,8 @@ def test_a_host_states_what_it_has_verified(service: Service, tokens: dict[str, 
     assert plain.json()["record"]["request"] == {"caller": {"id": "a-host"}}
 
 
-@pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize(
+@each("role", ROLES)
+@each(
     ("route", "needed"),
     [
         ("POST /v1/decide", "agent"),
@@ -324,7 +325,7 @@ def test_a_role_may_do_what_is_its_own(
     assert (answer.status_code != 403) == (role in may[needed])
 
 
-@pytest.mark.parametrize(
+@each(
     "header",
     [
         None,
@@ -396,7 +397,7 @@ def test_a_token_of_an_issuer_says_who_calls(service: Service, keys: dict[str, A
         }
 
 
-@pytest.mark.parametrize(
+@each(
     ("claims", "key", "alg"),
     [
         ({"exp": 1}, "rsa", "RS256"),
@@ -541,7 +542,7 @@ def test_keys_of_an_address_are_got_again_for_an_unknown_one_but_seldom(
         assert asked == ["/keys"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("place", "said"),
     [
         ("http://login.example.com/keys", "https"),

@@ -214,6 +214,7 @@ def denied(client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.stress
 def test_workers_share_the_calls_that_a_provider_gets_at_the_same_time(
     folder: Path, peer: ScriptedProvider, tokens: dict[str, str], tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from policy_router.server.openapi import OPERATIONS
 from policy_router.server.settings import Claims, Issuer, Settings, Tls, settings_of
 from tests.integration.test_service import POLICY
 from tests.support.commands import ROOT, in_process_of_its_own, in_this_process, write
+from tests.support.rows import each
 from tests.support.scripted import ScriptedProvider, completion
 from tests.support.service import Service
 
@@ -42,7 +43,7 @@ def test_the_page_s_configuration_is_one() -> None:
     assert settings_of(content, {}).workers == 4
 
 
-@pytest.mark.parametrize("kind", [Settings, Issuer, Claims, Tls])
+@each("kind", [Settings, Issuer, Claims, Tls])
 def test_the_page_knows_every_setting(kind: type[Settings | Issuer | Claims | Tls]) -> None:
     missing = [name for name in kind.__struct_fields__ if not re.search(rf"\b{name}\b", SERVICE)]
     assert missing == []

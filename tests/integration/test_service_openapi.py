@@ -15,6 +15,7 @@ from policy_router.server.metrics import OTHER, ROUTES
 from policy_router.server.openapi import OPERATIONS, document
 from tests.integration.test_service import POLICY
 from tests.support.commands import in_this_process, write
+from tests.support.rows import each
 from tests.support.service import Service, problem
 
 DOCUMENT: dict[str, Any] = json.loads(document())
@@ -71,7 +72,7 @@ def service(folder: Path, tokens: dict[str, str]) -> Iterator[Service]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+@each(("path", "method"), OPERATIONS)
 def test_a_route_needs_the_role_that_the_document_names(
     service: Service, tokens: dict[str, str], path: str, method: str
 ) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from policy_router.cli import parser
 from tests.support.commands import ROOT
+from tests.support.rows import each
 
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
@@ -78,7 +79,7 @@ def test_every_command_is_one_that_there_is(page: Path, command: str) -> None:
         ] == []
 
 
-@pytest.mark.parametrize(("module", "name"), IMPORTED, ids=[".".join(it) for it in IMPORTED])
+@each(("module", "name"), IMPORTED, ids=[".".join(it) for it in IMPORTED])
 def test_every_name_that_is_imported_is_there(module: str, name: str) -> None:
     if module.startswith("policy_router.hosts."):  # its host may be missing here: read its source
         source = ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")

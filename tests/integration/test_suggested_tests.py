@@ -212,6 +212,7 @@ def check_random(seed: int) -> int:
     return len(proved)
 
 
+@pytest.mark.stress
 @pytest.mark.slow
 def test_nothing_proved_comes_about() -> None:
     assert check_random(3) + check_random(5) > 0

@@ -15,6 +15,7 @@ from policy_router import load
 from policy_router.log import LogReader, verify
 from tests.integration.test_service import POLICY
 from tests.support.commands import in_process_of_its_own, in_this_process, write
+from tests.support.rows import each
 from tests.support.service import Service, problem, until
 from tests.support.speaking import Lines, on_http
 
@@ -192,7 +193,7 @@ def test_a_long_name_of_the_caller_s_is_cut(tmp_path: Path) -> None:
 # The header.
 
 
-@pytest.mark.parametrize(
+@each(
     "header",
     [HEADER, f"00-{NAMED}-ff", f"cc-{NAMED}-01", f"cc-{NAMED}-01-{'é' * 30}"],
 )
@@ -210,7 +211,7 @@ def test_spaces_around_a_header_are_none_of_it(service: Service, folder: Path) -
     assert trace_in(folder, body["decision_id"]) == NAMED
 
 
-@pytest.mark.parametrize(
+@each(
     "header",
     [
         "",
@@ -250,7 +251,7 @@ def test_a_malformed_header_is_ignored_and_a_new_trace_begins(
     assert TRACE not in span["context"]["trace_id"]
 
 
-@pytest.mark.parametrize("second", [HEADER, f"00-{'a' * 32}-{'b' * 16}-01", "x"])
+@each("second", [HEADER, f"00-{'a' * 32}-{'b' * 16}-01", "x"])
 def test_two_headers_are_none(client: httpx.Client, folder: Path, second: str) -> None:
     decision_id = decided(client, ("traceparent", HEADER), ("Traceparent", second))
     assert trace_in(folder, decision_id) is UNSET

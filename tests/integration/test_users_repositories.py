@@ -237,6 +237,7 @@ def filled(text: str, context: Mapping[str, str]) -> str:
     return re.sub(r"\$\{\{ (.+?) \}\}", lambda it: context[it[1]], text)
 
 
+@pytest.mark.stress
 @pytest.mark.slow
 def test_a_change_is_checked_tested_compared_and_reported(tmp_path: Path, github: GitHub) -> None:
     repository = Repository(tmp_path, github)

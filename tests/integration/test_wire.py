@@ -25,6 +25,7 @@ from policy_router.calls.results import Delegation
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.version import VERSION
 from tests.support.commands import NOW
+from tests.support.rows import each
 
 if TYPE_CHECKING:
     import httpx2 as httpx
@@ -311,7 +312,7 @@ def test_in_a_mixed_batch_each_key_goes_to_its_own_host_and_no_other(way: Way) -
         assert json.loads(request.content)["model"] == f"m-{host}"
 
 
-@pytest.mark.parametrize("first", [429, 500, 402, 404])
+@each("first", [429, 500, 402, 404])
 def test_a_fallback_is_sent_its_own_key_alone(way: Way, first: int) -> None:
     hosts = net(one=status(first, {}), two=status(503, {}))
     reply = way.reply(chain(ONE, TWO, THREE), hosts)
@@ -380,8 +381,8 @@ def test_a_known_provider_at_an_address_of_its_own_is_sent_no_usual_key(way: Way
     assert "planted" not in all_of(hosts.sent)
 
 
-@pytest.mark.parametrize("number", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("place", ["https://two.example/v1", "/elsewhere"])
+@each("number", [301, 302, 303, 307, 308])
+@each("place", ["https://two.example/v1", "/elsewhere"])
 def test_a_redirect_is_not_followed(way: Way, number: int, place: str) -> None:
     hosts = net(one=status(number, "", location=place))
     error = way.error(chain(ONE, TWO), hosts)
@@ -389,8 +390,8 @@ def test_a_redirect_is_not_followed(way: Way, number: int, place: str) -> None:
     assert (error.code, error.attempts[0].status) == (Failing.HTTP_ERROR, number)
 
 
-@pytest.mark.parametrize("word", ["authorization", "Authorization", "AUTHORIZATION"])
-@pytest.mark.parametrize("with_key", [True, False])
+@each("word", ["authorization", "Authorization", "AUTHORIZATION"])
+@each("with_key", [True, False])
 def test_an_authorization_of_its_own_goes_in_place_of_the_key(
     way: Way,
     word: str,
@@ -433,7 +434,7 @@ BAD_KEYS = {
 }
 
 
-@pytest.mark.parametrize("case", BAD_KEYS)
+@each("case", BAD_KEYS)
 def test_without_a_key_that_can_be_sent_nothing_is(way: Way, case: str) -> None:
     content = BAD_KEYS[case]
     environ = {} if content is None else {"ONE_KEY": content}
@@ -530,7 +531,7 @@ def test_a_client_of_a_provider_without_an_endpoint_is_an_error() -> None:
 # --- Address and headers --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("address", "chat"),
     [
         ("https://one.example/v1", "https://one.example/v1/chat/completions"),
@@ -672,7 +673,7 @@ def test_the_body_and_headers_of_a_message_are_exactly_these(way: Way) -> None:
     assert (reply.input_tokens, reply.output_tokens, reply.cached_tokens) == (5, 7, 3)
 
 
-@pytest.mark.parametrize(
+@each(
     ("headers", "expected"),
     [
         ({"x-api-key": "env:MORE"}, {"x-api-key": ENV["MORE"]}),
@@ -713,7 +714,7 @@ def test_texts_go_over_the_wire_as_they_are(way: Way) -> None:
     assert user == {"role": "user", "content": f"the goal\n\n{text}"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("model", "role"),
     [
         ("gpt-5-mini", "developer"),
@@ -723,7 +724,7 @@ def test_texts_go_over_the_wire_as_they_are(way: Way) -> None:
         ("glm-5", "system"),
     ],
 )
-@pytest.mark.parametrize("dialect", [{}, RESPONSES])
+@each("dialect", [{}, RESPONSES])
 def test_the_system_message_has_the_role_of_its_model(
     way: Way, model: str, role: str, dialect: dict[str, Any]
 ) -> None:
@@ -734,7 +735,7 @@ def test_the_system_message_has_the_role_of_its_model(
     assert hosts.body["model"] == model
 
 
-@pytest.mark.parametrize(
+@each(
     ("provider", "entry", "role"),
     [
         (None, None, "developer"),
@@ -754,7 +755,7 @@ def test_an_entrys_role_goes_before_its_providers(
     assert hosts.body["messages"][0]["role"] == role
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "at", "entry", "sent"),
     [
         ("one", {}, {}, "max_tokens"),
@@ -788,8 +789,8 @@ def test_the_length_of_the_answer_is_spelt_for_its_endpoint(
     assert lengths == {sent: 9}
 
 
-@pytest.mark.parametrize("name", ["input", "instructions", "messages", "model", "stream"])
-@pytest.mark.parametrize("dialect", [{}, RESPONSES])
+@each("name", ["input", "instructions", "messages", "model", "stream"])
+@each("dialect", [{}, RESPONSES])
 def test_no_parameter_overrides_what_was_decided(
     way: Way, name: str, dialect: dict[str, Any]
 ) -> None:
@@ -869,8 +870,8 @@ def test_a_fallback_is_put_in_its_own_dialect(way: Way) -> None:
 # --- One request an attempt -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [400, 408, 409, 429, 500, 503])
-@pytest.mark.parametrize("should_retry", ["true", None])
+@each("number", [400, 408, 409, 429, 500, 503])
+@each("should_retry", ["true", None])
 def test_an_attempt_is_one_request(way: Way, number: int, should_retry: str | None) -> None:
     more = {"x_should_retry": should_retry} if should_retry else {}
     hosts = net(one=status(number, {}, retry_after="0", retry_after_ms="0", **more))
@@ -879,9 +880,7 @@ def test_an_attempt_is_one_request(way: Way, number: int, should_retry: str | No
     assert error.attempts[0].status == number
 
 
-@pytest.mark.parametrize(
-    "error", [httpx.ConnectError, httpx.ReadTimeout, httpx.RemoteProtocolError]
-)
+@each("error", [httpx.ConnectError, httpx.ReadTimeout, httpx.RemoteProtocolError])
 def test_an_attempt_without_an_answer_is_one_request(
     way: Way, error: type[httpx.TransportError]
 ) -> None:
@@ -896,7 +895,7 @@ def test_what_is_begun_anew_is_an_attempt_of_ours(way: Way) -> None:
     assert len(hosts.seen) == 3
 
 
-@pytest.mark.parametrize(
+@each(
     ("headers", "hosts_called"),
     [
         ({"retry_after": "0"}, 2),
@@ -971,14 +970,14 @@ UNDERSTOOD = [
 ]
 
 
-@pytest.mark.parametrize("case", UNDERSTOOD)
+@each("case", UNDERSTOOD)
 def test_an_answer_that_is_an_error_is_understood(way: Way, case: Understood) -> None:
     _understand(way, case, bodies(case.message, case.name)["under error"])
 
 
 @pytest.mark.parametrize("shape", bodies("", ""))
-@pytest.mark.parametrize("case", [case for case in UNDERSTOOD if case.number in {400, 429}])
-@pytest.mark.parametrize("name", ["thread", "loop, streamed"])
+@each("case", [case for case in UNDERSTOOD if case.number in {400, 429}])
+@each("name", ["thread", "loop, streamed"])
 def test_an_error_is_understood_in_whatever_shape_it_comes(
     name: str, case: Understood, shape: str
 ) -> None:
@@ -1000,14 +999,14 @@ def _understand(way: Way, case: Understood, body: Any) -> None:
     assert hosts.hosts == (["one", "two"] if case.goes_on else ["one"])
 
 
-@pytest.mark.parametrize("number", [400, 401, 403, 409, 422, 499])
+@each("number", [400, 401, 403, 409, 422, 499])
 def test_one_goes_on_after_the_statuses_that_the_entry_names(way: Way, number: int) -> None:
     hosts = net(one=status(number, {}))
     reply = way.reply(chain(ONE, TWO, fallback_on=[number]), hosts)
     assert [attempt.status for attempt in reply.attempts] == [number, 200]
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "message"),
     [
         (b"<html><body><h1>502 Bad Gateway</h1></body></html>", None),
@@ -1030,7 +1029,7 @@ def test_an_error_without_words_is_told_by_its_status(
     assert (attempt.failure, attempt.status) == (Failing.SERVER_ERROR, 502)
 
 
-@pytest.mark.parametrize(
+@each(
     ("error", "code", "message"),
     [
         (httpx.ConnectError, "connection_failed", "failed (ConnectError)"),
@@ -1060,7 +1059,7 @@ def test_a_body_that_breaks_off_is_a_failure_after_which_one_goes_on() -> None:
         assert reply.attempts[0].failure is Failing.CONNECTION_FAILED
 
 
-@pytest.mark.parametrize("number", [400, 429, 502])
+@each("number", [400, 429, 502])
 def test_a_long_text_of_an_error_is_not_read_and_its_status_tells_what_follows(
     way: Way, number: int
 ) -> None:
@@ -1072,7 +1071,7 @@ def test_a_long_text_of_an_error_is_not_read_and_its_status_tells_what_follows(
     assert (first.failure, first.status) == (Failing.ANSWER_TOO_LARGE, number)
 
 
-@pytest.mark.parametrize("content", [b"<html>", b"{}", b'{"choices": []}', b"[" * 100_000])
+@each("content", [b"<html>", b"{}", b'{"choices": []}', b"[" * 100_000])
 def test_after_an_answer_that_is_none_one_goes_on(way: Way, content: bytes) -> None:
     hosts = net(one=status(200, content))
     first, second = way.reply(chain(ONE, TWO), hosts).attempts
@@ -1092,7 +1091,7 @@ UNDERSTOOD_AT_200 = [
 
 @pytest.mark.parametrize("name", ["thread", "loop"])
 @pytest.mark.parametrize("dialect", [{}, RESPONSES])
-@pytest.mark.parametrize("case", UNDERSTOOD_AT_200)
+@each("case", UNDERSTOOD_AT_200)
 def test_an_error_under_a_status_of_success_is_as_under_its_own(
     name: str, dialect: dict[str, Any], case: Understood
 ) -> None:
@@ -1217,7 +1216,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("case", BROKEN)
+@each("case", BROKEN)
 def test_a_stream_that_breaks_after_its_first_piece_is_the_end(stream: Way, case: str) -> None:
     events: list[Event] = []
     hosts = net(one=BROKEN[case])
@@ -1244,7 +1243,7 @@ NOT_BEGUN = {
 }
 
 
-@pytest.mark.parametrize("case", NOT_BEGUN)
+@each("case", NOT_BEGUN)
 def test_a_stream_that_breaks_before_its_first_piece_is_gone_on_after(
     stream: Way, case: str
 ) -> None:
@@ -1262,7 +1261,7 @@ def test_a_partial_answer_is_in_the_result(stream: Way) -> None:
     assert result.error.code == "stream_broken"
 
 
-@pytest.mark.parametrize(
+@each(
     ("error", "number"),
     [
         ({"code": 429, "message": "it says"}, 429),
@@ -1288,7 +1287,7 @@ FAILED_RESPONSES = [
 ]
 
 
-@pytest.mark.parametrize("event", FAILED_RESPONSES)
+@each("event", FAILED_RESPONSES)
 def test_an_error_in_a_streamed_response_is_told_in_its_words(
     stream: Way, event: dict[str, Any]
 ) -> None:
@@ -1323,8 +1322,8 @@ def test_an_error_in_a_charset_that_is_none_is_a_failure(way: Way, charset: str)
 # --- What was served ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dialect", [{}, RESPONSES])
-@pytest.mark.parametrize(
+@each("dialect", [{}, RESPONSES])
+@each(
     ("routed", "served", "is_same"),
     [
         ("gpt-5", "gpt-5-2025-08-07", True),
@@ -1378,7 +1377,7 @@ def completion(content: Any, reason: str = "stop", **message: Any) -> dict[str, 
     return {"model": "m-one", "choices": [{"message": said, "finish_reason": reason}]}
 
 
-@pytest.mark.parametrize(
+@each(
     ("answer", "code"),
     [
         (completion(""), Failing.EMPTY_ANSWER),
@@ -1400,7 +1399,7 @@ REFUSED = completion(None, refusal="I will not.")
 ASKS = completion(None, "tool_calls", tool_calls=[{"id": "1"}])
 
 
-@pytest.mark.parametrize(
+@each(
     ("answer", "code"),
     [
         (FILTERED, Failing.CONTENT_FILTERED),
@@ -1418,7 +1417,7 @@ def test_after_these_answers_one_goes_on_only_where_the_entry_says_so(
     assert [attempt.failure for attempt in reply.attempts] == [code, None]
 
 
-@pytest.mark.parametrize(
+@each(
     ("rule", "number", "answer"),
     [("-empty_answer", 200, completion("")), ("-rate_limited", 429, {}), (-429, 429, {})],
 )
@@ -1472,7 +1471,7 @@ def test_an_id_that_an_entry_serves_is_its_model(way: Way) -> None:
     assert (reply.served_model, reply.warnings) == ("acme-flash", ())
 
 
-@pytest.mark.parametrize(
+@each(
     ("usage", "cached"),
     [
         ({"prompt_tokens_details": {"cached_tokens": 900}}, 900),

@@ -38,6 +38,7 @@ def test_the_newest_decisions_are_shown_and_lead_to_older_ones(page: Page, ids: 
     expect(rows.first.get_by_role("link")).to_have_attribute("href", first)
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(180)
 def test_every_filter_finds_what_its_count_says(page: Page, entries: list[LogEntry]) -> None:
     page.goto("/pages/decisions")

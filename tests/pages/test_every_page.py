@@ -88,6 +88,7 @@ def test_every_page_is_small_enough_but_the_editors(service: Service, ids: list[
     assert client.get("/pages/static/editor.js").num_bytes_downloaded < _LONGEST_BYTES
 
 
+@pytest.mark.stress
 def test_pages_are_used_by_keyboard_alone(page: Page, ids: list[str]) -> None:
     page.goto("/pages/decisions")
     page.keyboard.press("Tab")

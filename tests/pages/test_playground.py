@@ -111,6 +111,7 @@ def test_it_works_without_scripts_and_without_rules(
     expect(page.locator("#result .verdict")).to_contain_text("quick")
 
 
+@pytest.mark.stress
 def test_every_example_decides(page: Page) -> None:
     page.goto("/pages/playground")
     for name in page.locator(".actions a[href*=example]").all_inner_texts():

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -37,6 +36,7 @@ from tests.property.strategies import (
     requests,
     without_stray_default,
 )
+from tests.support.rows import each
 
 
 def outcome_of(record: Mapping[str, Any]) -> Plain:
@@ -295,7 +295,7 @@ def test_the_canonical_form_is_the_policy(policy: Plain, request_: Plain) -> Non
     assert policy_router.decide(again, request_, now=NOW).to_json() == record.to_json()
 
 
-@pytest.mark.parametrize(
+@each(
     "policy",
     [
         {"precedence": [{"use": "call"}, {"use": "call", "in_pool": False}]},

@@ -53,6 +53,7 @@ from tests.property.strategies import (
     requests,
     without_stray_default,
 )
+from tests.support.rows import each
 
 by_model_and_product = pytest.mark.parametrize(
     "decide", [modelled, decided], ids=["the-model", "the-product"]
@@ -143,8 +144,8 @@ def test_nothing_in_parameters_changes_model_endpoint_or_key(
     assert wrong["decision"]["outcome"] == "request_error"
 
 
-@pytest.mark.parametrize("name", NO_PARAMETERS)
-@pytest.mark.parametrize(
+@each("name", NO_PARAMETERS)
+@each(
     "policy",
     [
         '{"model": "a", "provider": "p", "parameters": {"NAME": "x"}}',

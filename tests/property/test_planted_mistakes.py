@@ -9,6 +9,7 @@ import pytest
 from policy_router.analysis import Answer, analyze, prove
 from tests.support.commands import NOW, ROOT
 from tests.support.planted import MISTAKES, planted, policy_of
+from tests.support.rows import each
 
 SEEDS = 5
 
@@ -22,7 +23,7 @@ def found_as_planted(name: str, seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MISTAKES)
+@each("name", MISTAKES)
 def test_a_planted_mistake_is_found(name: str) -> None:
     found_as_planted(name, 1)
 

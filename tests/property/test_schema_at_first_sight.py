@@ -15,6 +15,7 @@ from jsonschema import Draft7Validator
 
 from policy_router.policy.first_sight import FirstSight
 from policy_router.policy.yaml import plain, read_mapping
+from tests.support.rows import each
 
 ROOT = Path(__file__).parents[2]
 SCHEMA, OF_SUITES = (
@@ -79,7 +80,7 @@ def documents() -> Iterator[Any]:
 SHIPPED = list(documents())
 
 
-@pytest.mark.parametrize(("root", "part", "content"), SHIPPED)
+@each(("root", "part", "content"), SHIPPED)
 def test_what_ships_is_good_at_first_sight(
     root: dict[str, Any], part: dict[str, Any], content: Any
 ) -> None:
@@ -107,7 +108,7 @@ def test_what_ships_with_a_change_is_valid_where_it_is_good_at_first_sight(
         assert Draft7Validator(root).evolve(schema=part).is_valid(changed)
 
 
-@pytest.mark.parametrize(
+@each(
     "part",
     [
         {"oneOf": [{"type": "string", "maxLength": 3}, {"type": "string", "minLength": 1}]},

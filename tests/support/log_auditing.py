@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ def id_of(number: int) -> str:
     return f"00000000-0000-7000-8000-{number:012d}"
 
 
+@functools.cache
 def policy_of(text: str = PRICED) -> Policy:
     """Return a policy."""
     return loads(text)
@@ -198,4 +199,4 @@ def on_decision(number: int, change: Callable[[Plain], None], plain: Plain) -> N
 
 def with_record(folder: Path, number: int, change: Callable[[Plain], None]) -> None:
     """Change the record of one decision of the writer `w1`; the log is whole after it."""
-    rewritten(folder, "w1", partial(on_decision, number, change))
+    rewritten(folder, "w1", functools.partial(on_decision, number, change))

@@ -9,6 +9,7 @@ import pytest
 
 import policy_router
 from policy_router import RequestError
+from tests.support.rows import each
 
 NOW = "2026-01-31T09:00:00Z"
 Plain = dict[str, Any]
@@ -66,7 +67,7 @@ def test_a_refuse_or_fall_back_refuses_under_reject(profile: str) -> None:
 BOTH: Plain = {"call": {"model": "coder"}, "task": {"model": "glm-5"}}
 
 
-@pytest.mark.parametrize(
+@each(
     ("profile", "level", "entry"),
     [("delegation", "call", "coder"), ("strict", "call", "coder"), ("task-first", "task", "glm-5")],
 )
@@ -184,7 +185,7 @@ def test_f_an_empty_pool_means_nothing_may_be_asked_for() -> None:
 # g) Duplicate entries.
 
 
-@pytest.mark.parametrize(
+@each(
     "pool",
     [
         [{"model": "a", "name": "x"}, {"model": "b", "name": "x"}],
@@ -371,14 +372,14 @@ def test_k_one_model_falls_back_to_its_other_provider() -> None:
 # l) Case, alias and `vendor/` prefix of a name.
 
 
-@pytest.mark.parametrize("model", ["Coder", "GLM-5.1", "zai/glm-5.1", "coder ", "glm-5"])
+@each("model", ["Coder", "GLM-5.1", "zai/glm-5.1", "coder ", "glm-5"])
 def test_l_a_name_is_taken_as_it_is_written(model: str) -> None:
     """Names, models and aliases are compared as they are: no case, prefix or space is guessed."""
     found = decision({"pool": [CODER], "precedence": "strict"}, {"task": {"model": model}})
     assert found["refusal"]["code"] == "outside_pool"
 
 
-@pytest.mark.parametrize("model", ["coder", "glm-5.1", "zai/glm-5.1", "Coder"])
+@each("model", ["coder", "glm-5.1", "zai/glm-5.1", "Coder"])
 def test_l_an_alias_is_another_way_to_ask(model: str) -> None:
     """Every other spelling is an alias that the admin writes."""
     entry = {**CODER, "aliases": ["zai/glm-5.1", "Coder"]}

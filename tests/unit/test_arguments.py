@@ -25,6 +25,7 @@ from policy_router.delegation.tool import tool
 from policy_router.errors import ArgumentsError
 from policy_router.files.ids import uuid7
 from tests.support.examples import examples
+from tests.support.rows import each
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 SECRET = "sk-" + "abcdefghijklmnop"
@@ -124,7 +125,7 @@ def test_the_common_goal_and_context_come_before_a_task_s_own_context() -> None:
     assert only.context == "This task is one part of a whole: Ship.\n\nC\n\nc"
 
 
-@pytest.mark.parametrize(
+@each(
     ("common", "context"),
     [
         ({}, "c"),
@@ -139,7 +140,7 @@ def test_what_is_not_common_leaves_no_trace(common: dict[str, str], context: str
     assert arguments_of(content).assignments[0].context == context
 
 
-@pytest.mark.parametrize("empty", [None, [], (), {}, "", " ", "[]", "{}"])
+@each("empty", [None, [], (), {}, "", " ", "[]", "{}"])
 def test_without_tasks_in_it_a_batch_is_one_task(empty: Any) -> None:
     assert arguments_of({"goal": "a", "tasks": empty}) == arguments_of({"goal": "a"})
 
@@ -154,7 +155,7 @@ def test_null_is_not_given() -> None:
     assert arguments_of({"tasks": [item]}) == arguments_of({"tasks": [{"goal": "a"}]})
 
 
-@pytest.mark.parametrize("empty", ["", " ", "\n"])
+@each("empty", ["", " ", "\n"])
 def test_an_empty_string_is_not_given(empty: str) -> None:
     nothing = dict.fromkeys((*WISHES, *FEATURES, "tasks"), empty)
     assert arguments_of({**nothing, "goal": "a"}) == arguments_of({"goal": "a"})
@@ -186,7 +187,7 @@ def test_arguments_come_as_a_mapping_or_as_json_in_text_or_bytes() -> None:
 PLAIN: dict[str, Any] = {"goal": "G", "tasks": [{"goal": "a", "labels": ["x"], "input_tokens": 7}]}
 
 
-@pytest.mark.parametrize(
+@each(
     "content",
     [
         json.dumps(json.dumps(PLAIN)),
@@ -220,7 +221,7 @@ def test_of_two_equal_keys_in_json_the_last_one_counts() -> None:
     assert arguments_of('{"goal": "a", "goal": "b"}').assignments[0].goal == "b"
 
 
-@pytest.mark.parametrize(
+@each(
     "content",
     [
         "{",
@@ -245,7 +246,7 @@ def test_what_is_no_json_is_refused(content: str | bytes) -> None:
     assert problem(content) == ("$", "the arguments are not JSON", SEND_ALL)
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "found"),
     [
         ("[]", "a list"),
@@ -282,7 +283,7 @@ SEND_TEXT = "send it as one string"
 GIVE = "send a `goal`, or `tasks`"
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "path", "reason", "help_"),
     [
         # Nothing to do.
@@ -395,7 +396,7 @@ def test_tasks_that_are_no_list_are_refused_even_where_they_are_nothing(
     assert problem({"goal": "a", "tasks": content}) == expected
 
 
-@pytest.mark.parametrize("character", ["\ud7ff", "\ue000", "\U0010ffff", "\x00", "\x1b"])
+@each("character", ["\ud7ff", "\ue000", "\U0010ffff", "\x00", "\x1b"])
 def test_a_goal_may_have_any_character_that_unicode_has(character: str) -> None:
     assert arguments_of({"goal": character + "a"}).assignments[0].goal == character + "a"
 
@@ -406,7 +407,7 @@ UNKNOWN_KIND = "the kind is not one that the policy knows"
 NUL = "the string has a NUL character"
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "path", "reason"),
     [
         ({"kind": "cooking"}, "$.kind", UNKNOWN_KIND),
@@ -459,7 +460,7 @@ def test_what_is_wrong_with_the_facts_stays_where_the_facts_have_it() -> None:
 # Nothing is repeated that should not be read.
 
 
-@pytest.mark.parametrize(
+@each(
     "content",
     [
         {SECRET: 1},
@@ -542,6 +543,7 @@ def test_whatever_is_given_comes_to_tasks_or_a_request_error(content: Any) -> No
             assert len(batch) == len(made.assignments)
 
 
+@pytest.mark.slow
 @examples(100)
 @given(st.text() | st.binary())
 def test_whatever_text_is_given_comes_to_tasks_or_a_request_error(content: str | bytes) -> None:

@@ -25,6 +25,7 @@ from policy_router.calls.failures import Failure
 from policy_router.calls.health import Health
 from policy_router.decision.record import Target
 from tests.support.examples import examples
+from tests.support.rows import each
 
 A = Target("a", "p", {}, "first")
 B = Target("b", "q", {})
@@ -157,13 +158,13 @@ ON = {
 OVER = {"bad": BAD, "denied": DENIED, "teapot": TEAPOT, "torn": TORN}
 
 
-@pytest.mark.parametrize("failure", ON.values(), ids=ON)
+@each("failure", ON.values(), ids=ON)
 def test_these_failures_lead_to_the_next_target(failure: Failure) -> None:
     assert driven((A, B), [failure, GOOD]).models == "ab"
     assert driven(PLAN, [GONE, failure, GOOD]).models == "abc"
 
 
-@pytest.mark.parametrize("failure", OVER.values(), ids=OVER)
+@each("failure", OVER.values(), ids=OVER)
 def test_these_failures_are_the_end(failure: Failure) -> None:
     for script in ([failure], [GONE, failure]):
         run = driven(PLAN, script, retries=3)
@@ -171,9 +172,7 @@ def test_these_failures_are_the_end(failure: Failure) -> None:
         assert run.made.last is failure
 
 
-@pytest.mark.parametrize(
-    ("failure", "status"), [(BAD, 400), (DENIED, 401), (TEAPOT, 418)], ids=["400", "401", "418"]
-)
+@each(("failure", "status"), [(BAD, 400), (DENIED, 401), (TEAPOT, 418)], ids=["400", "401", "418"])
 def test_a_target_may_name_further_statuses_to_go_on_after(failure: Failure, status: int) -> None:
     assert driven((A, B), [failure, GOOD], also={"a": (status,)}).models == "ab"
     assert driven((A, B), [failure], also={"a": (499,)}).models == "a"
@@ -184,7 +183,7 @@ def test_each_target_names_its_own_statuses() -> None:
     assert driven(PLAN, [GONE, BAD, GOOD], also={"b": (400,)}).models == "abc"
 
 
-@pytest.mark.parametrize("code", Failing)
+@each("code", Failing)
 def test_after_a_part_of_an_answer_nobody_else_is_called(code: Failing) -> None:
     torn = failing(code, 503, streamed=True, partial="so f")
     run = driven(PLAN, [torn], retries=2, also={"a": (401, 503)})
@@ -242,7 +241,7 @@ def test_retries_begin_the_whole_plan_anew() -> None:
     assert [attempt.number for attempt in run.made.attempts] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("failure", [BROKE, GONE, NO_KEY], ids=["credit", "gone", "key"])
+@each("failure", [BROKE, GONE, NO_KEY], ids=["credit", "gone", "key"])
 def test_what_does_not_pass_is_not_tried_again(failure: Failure) -> None:
     assert driven((A, B), [DOWN, failure, DOWN, DOWN], retries=2).models == "abaa"
     also = {"a": (401,)}
@@ -305,7 +304,7 @@ def test_time_that_has_passed_meanwhile_is_not_waited_again() -> None:
     assert (run.models, run.pauses) == ("aba", [])
 
 
-@pytest.mark.parametrize("failure", [DOWN, BROKE, GONE], ids=["down", "credit", "gone"])
+@each("failure", [DOWN, BROKE, GONE], ids=["down", "credit", "gone"])
 def test_any_failure_may_ask_for_a_pause(failure: Failure) -> None:
     assert driven((A, AGAIN), [asking(7, failure), GOOD]).pauses == [(7, "p")]
 
@@ -355,7 +354,7 @@ def test_after_too_many_calls_without_a_time_half_a_second_or_less_is_waited() -
     assert driven((A, B), [LIMITED, GOOD]).pauses == []
 
 
-@pytest.mark.parametrize("failure", [DOWN, LOST, LATE], ids=["down", "lost", "late"])
+@each("failure", [DOWN, LOST, LATE], ids=["down", "lost", "late"])
 def test_other_failures_are_not_waited_after_where_the_plan_is_gone_through_once(
     failure: Failure,
 ) -> None:
@@ -541,7 +540,7 @@ def test_whatever_is_answered_nobody_outside_the_plan_is_called(
 LONG = failing(Failing.CONTEXT_OVERFLOW, 400)
 
 
-@pytest.mark.parametrize(
+@each(
     ("windows", "models"),
     [
         ({}, "abc"),

@@ -12,6 +12,7 @@ from policy_router import Policy, RequestError, decide, loads
 from policy_router.calls.results import Asked, Ran, Status, TaskError
 from policy_router.delegation.arguments import arguments_of
 from policy_router.delegation.batch import CountTokens, Planned, count_tokens, planned
+from tests.support.rows import each
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 POLICY = loads(
@@ -98,8 +99,8 @@ def test_a_task_of_a_kind_that_is_picked_for_runs_on_what_is_picked() -> None:
     assert models(batch(content)) == ["large", "small"]
 
 
-@pytest.mark.parametrize("section", ["call", "task"])
-@pytest.mark.parametrize("content", [{"model": "small"}, {}, None])
+@each("section", ["call", "task"])
+@each("content", [{"model": "small"}, {}, None])
 def test_what_is_asked_for_is_no_fact(section: str, content: Any) -> None:
     with pytest.raises(RequestError) as caught:
         batch({"goal": "a"}, {section: content})
@@ -107,7 +108,7 @@ def test_what_is_asked_for_is_no_fact(section: str, content: Any) -> None:
     assert caught.value.reason == ("wishes go into the arguments, not into the facts")
 
 
-@pytest.mark.parametrize(
+@each(
     ("facts", "path"),
     [
         ({"parant": {"model": "a"}}, "$.parant"),
@@ -159,7 +160,7 @@ def test_all_decisions_of_a_batch_have_one_time_and_each_an_id_of_that_time() ->
 # Tokens.
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "tokens"),
     [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("\u00e9\u00e9", 1), ("\U0001f600" * 3, 3)],
 )
@@ -187,7 +188,7 @@ def test_what_a_task_does_not_say_of_its_size_is_counted_in_goal_and_context() -
     assert sizes(made) == [93]
 
 
-@pytest.mark.parametrize(("said", "size"), [(0, 25), (-5, 25), (24, 25), (26, 26), (10**9, 10**9)])
+@each(("said", "size"), [(0, 25), (-5, 25), (24, 25), (26, 26), (10**9, 10**9)])
 def test_a_task_may_say_that_it_is_larger_than_counted_and_not_that_it_is_smaller(
     said: int, size: int
 ) -> None:
@@ -196,7 +197,7 @@ def test_a_task_may_say_that_it_is_larger_than_counted_and_not_that_it_is_smalle
     assert sizes(batch(content)) == [said]
 
 
-@pytest.mark.parametrize("said", [True, "x", 7.5, [], {}], ids=str)
+@each("said", [True, "x", 7.5, [], {}], ids=str)
 def test_a_size_that_is_no_whole_number_is_refused_and_not_mended(said: Any) -> None:
     with pytest.raises(RequestError) as caught:
         batch({"tasks": [{"goal": "a", "input_tokens": said}]}, counts=count_tokens)
@@ -231,7 +232,7 @@ def of_precedence(precedence: str) -> Policy:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("precedence", "ran", "asked"),
     [
         ("strict", ["small", "small"], ["small", "small"]),
@@ -251,7 +252,7 @@ def test_the_wish_that_the_precedence_puts_first_wins_and_is_what_was_requested(
     assert [result.requested for result in results] == [Asked(name) for name in asked]
 
 
-@pytest.mark.parametrize(
+@each(
     ("precedence", "outranked"),
     [
         ("strict", [Asked("coder", "main")]),

@@ -12,6 +12,7 @@ import pytest
 from policy_router.delegation.budgets import Budget, Funds, MemoryBudget, dollars, nano
 from policy_router.delegation.sqlite_budget import SqliteBudget
 from policy_router.errors import BudgetError
+from tests.support.rows import each
 
 Make = Callable[[float], Budget]
 
@@ -40,7 +41,7 @@ def take(budget: Budget, **amounts: int) -> Funds:
 # Amounts.
 
 
-@pytest.mark.parametrize(
+@each(
     ("usd", "up", "down"),
     [
         (0, 0, 0),

@@ -35,6 +35,7 @@ from policy_router.cel.vocabulary import (
     Vocabulary,
 )
 from policy_router.diagnostics.codes import Code
+from tests.support.rows import each
 
 BUDGET = frozenset({"budget.remaining_usd"})
 KINDS = frozenset({"coding", "math"})
@@ -302,7 +303,7 @@ SYNTAX = [
 ]
 
 
-@pytest.mark.parametrize(("marked", "message", "help_"), SYNTAX)
+@each(("marked", "message", "help_"), SYNTAX)
 def test_a_text_that_is_no_expression_is_underlined_where_it_goes_wrong(
     marked: str, message: str, help_: str | None
 ) -> None:
@@ -501,7 +502,7 @@ PROBLEMS: list[tuple[str, Code, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("marked", "code", "help_"), [pytest.param(*row, id=f"{row[1]} {row[0]}") for row in PROBLEMS]
 )
 def test_a_problem_has_its_code_place_and_remedy(
@@ -537,7 +538,7 @@ MESSAGES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "message"), MESSAGES)
+@each(("text", "message"), MESSAGES)
 def test_a_message_says_what_was_found(text: str, message: str) -> None:
     assert problem_of(text).message == message
 
@@ -611,7 +612,7 @@ GUARDED = [
 ]
 
 
-@pytest.mark.parametrize("text", GUARDED)
+@each("text", GUARDED)
 def test_a_guard_makes_an_optional_name_usable(text: str) -> None:
     checked(text)
 
@@ -642,7 +643,7 @@ UNGUARDED = [
 ]
 
 
-@pytest.mark.parametrize("text", UNGUARDED)
+@each("text", UNGUARDED)
 def test_what_does_not_show_that_a_name_is_there_is_no_guard(text: str) -> None:
     problem = problem_of(text)
     assert problem.code is Code.UNGUARDED
@@ -675,7 +676,7 @@ def test_an_expression_may_have_just_the_nodes_allowed() -> None:
     assert problem.message == "the expression has 1,001 nodes, 1,000 are allowed"
 
 
-@pytest.mark.parametrize(
+@each(
     "alternative",
     [
         'task.kind == "kind-{0}"',
@@ -697,7 +698,7 @@ def test_a_list_is_one_node_beside_its_items() -> None:
     assert problem_of(f"[{','.join(['1'] * MAX_NODES)}]").code is Code.LIMIT_EXCEEDED
 
 
-@pytest.mark.parametrize(("opening", "closing"), [("(", ")"), ("!", ""), ("[", "]")])
+@each(("opening", "closing"), [("(", ")"), ("!", ""), ("[", "]")])
 def test_an_expression_may_be_just_as_deep_as_allowed(opening: str, closing: str) -> None:
     checked(opening * MAX_DEPTH + "true" + closing * MAX_DEPTH)
     problem = problem_of(opening * (MAX_DEPTH + 1) + "true" + closing * (MAX_DEPTH + 1))
@@ -735,7 +736,7 @@ def chain_of(name: str) -> str:
     return begin + link * (MAX_CHAIN // operators)
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@each("name", CHAINS)
 def test_a_chain_is_not_deep(name: str) -> None:
     chain = chain_of(name)
     checked(chain)
@@ -765,7 +766,7 @@ def test_what_stands_in_a_chain_is_as_deep_as_beside_it() -> None:
     assert problem_of(f"1 + 1 + ({deep}) + 1").code is Code.LIMIT_EXCEEDED
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@each("name", CHAINS)
 def test_whatever_is_within_the_limits_needs_few_frames(name: str) -> None:
     levels = MAX_DEPTH - 4
     before, frames = sys.getrecursionlimit(), len(inspect.stack(0))
@@ -776,7 +777,7 @@ def test_whatever_is_within_the_limits_needs_few_frames(name: str) -> None:
         sys.setrecursionlimit(before)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "same"),
     [("[1, 2,]", "[1, 2]"), ("[1 , ]", "[1]"), ("[,]", "[]"), ("[[1,], [2],]", "[[1], [2]]")],
 )
@@ -790,7 +791,7 @@ def test_a_list_may_end_in_a_comma(text: str, same: str) -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     ["[,«1»]", "[1,«,»]", "size([1],«)»", "facts.text.contains('a',«)»", "has(call.model,«)»"],
 )
@@ -833,9 +834,7 @@ def test_a_bool_literal_knows_where_it_was_written() -> None:
     assert [text[piece.start : piece.end] for piece in literals] == ["true", "false"]
 
 
-@pytest.mark.parametrize(
-    "marked", ["«1 == true»", "«true + 1»", "[false, «1»]", "«true ? 1 : 'a'»"]
-)
+@each("marked", ["«1 == true»", "«true + 1»", "[false, «1»]", "«true ? 1 : 'a'»"])
 def test_a_problem_beside_a_bool_literal_has_its_place(marked: str) -> None:
     text, inner, start = unmarked(marked)
     problem = problem_of(text)

@@ -31,6 +31,7 @@ from policy_router.hosts.connections import Connections, is_chat, silence_of
 from policy_router.hosts.delegating import delegated, delegated_async, prompt_of
 from policy_router.hosts.refused import RefusedError
 from policy_router.log import LogReader
+from tests.support.rows import each
 
 POLICY = loads(
     """
@@ -140,7 +141,7 @@ def test_a_run_on_an_event_loop() -> None:
 # Beginning.
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "task"),
     [
         (None, {}),
@@ -168,9 +169,7 @@ def test_a_host_is_taken_as_it_is() -> None:
     assert host_of(POLICY).policy is POLICY
 
 
-@pytest.mark.parametrize(
-    "facts", [None, {"caller": {"id": "a"}}, lambda it: {"caller": {"id": it}}]
-)
+@each("facts", [None, {"caller": {"id": "a"}}, lambda it: {"caller": {"id": it}}])
 def test_facts_are_stated_or_made_of_the_context(facts: Any) -> None:
     assert facts_of(host(), facts, "a") == ({} if facts is None else {"caller": {"id": "a"}})
 
@@ -205,7 +204,7 @@ def test_a_plan_that_is_given_is_taken_once() -> None:
         assert begin(kept, {}, {}, "goal", plan.decision_id).plan is not plan
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "words"),
     [
         ("Fix it.", "Fix it."),

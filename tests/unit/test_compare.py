@@ -11,6 +11,7 @@ from policy_router import Policy, decide, loads
 from policy_router.decision.compare import REFUSED, cause, named, reads_now, target_name
 from policy_router.decision.record import Decision, Target
 from tests.support.log_auditing import NOW
+from tests.support.rows import each
 
 BASE = """
 name: it
@@ -129,7 +130,7 @@ def ruled(*rules: str, pool: str = POOL, forbid: str = "") -> Policy:
     return policy_of(pool, f"precedence: [{', '.join(rules)}]{forbid}")
 
 
-@pytest.mark.parametrize(
+@each(
     ("before", "after", "there", "back"),
     [
         pytest.param(
@@ -229,7 +230,7 @@ def test_a_record_that_fits_no_walk_has_a_cause_too() -> None:
     assert cause(*stripped) == "the precedence"
 
 
-@pytest.mark.parametrize(
+@each(
     ("target", "name"),
     [
         (Target("m", "p", {}), "m at p"),
@@ -254,7 +255,7 @@ AT_NIGHT = "now.getHours() < 6"
 WHEN_NIGHT = "precedence: [{use: pool, when: variables.night}]"
 
 
-@pytest.mark.parametrize(
+@each(
     ("pool", "rest"),
     [
         (f"pool: [{{model: small, pick: '{AT_NIGHT}'}}]", "precedence: strict"),

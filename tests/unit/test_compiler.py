@@ -20,6 +20,7 @@ from policy_router.diagnostics.model import Diagnostics
 from policy_router.domain import FrozenDict, Level, Limit, Note, Price, Provider, frozen
 from policy_router.files.loader import check_text, profiles, schema
 from policy_router.policy.compiler import Sources, examine
+from tests.support.rows import each
 
 NOW = "2026-01-31T09:00:00Z"
 
@@ -120,7 +121,7 @@ def test_a_forbid_rule_is_enforced_unless_it_says_otherwise() -> None:
     assert [rule.enforce for rule in loads(text).forbid] == [True, True, False]
 
 
-@pytest.mark.parametrize(
+@each(
     ("written", "planned"),
     [
         ("{use: call}", (False, False)),
@@ -137,7 +138,7 @@ def test_a_rule_says_which_fallbacks_it_plans(written: str, planned: tuple[bool,
     assert (rule.fallback, rule.falls_to_candidates) == planned
 
 
-@pytest.mark.parametrize("use", list(Level))
+@each("use", list(Level))
 def test_a_rule_that_proposes_several_may_order_them(use: Level) -> None:
     (rule,) = loads(f"precedence: [{{use: {use}, order_by: size(target.name)}}]").precedence
     assert (rule.order_by is not None) == (use in {Level.CALL, Level.TASK, Level.POOL})
@@ -183,7 +184,7 @@ assume: [parent.depth < 3, "true"]
     assert [it.text for it in policy.assumptions] == ["parent.depth < 3", "true"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "code", "path"),
     [
         ("assert: [{id: x}]", Code.BAD_VALUE, "$.assert[0]"),
@@ -210,7 +211,7 @@ def test_an_entry_is_at_the_policys_provider_where_it_names_none() -> None:
     assert (own.provider, other.provider) == ("p", "q")
 
 
-@pytest.mark.parametrize(
+@each(
     ("written", "strengths"),
     [
         ("coding, debugging,  quick tasks ", ("coding", "debugging", "quick tasks")),
@@ -250,7 +251,7 @@ def test_facts_have_a_type_and_perhaps_a_default() -> None:
     assert facts["c"].default is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("type_", "default"),
     [("string", '""'), ("int", "0"), ("double", "0.0"), ("bool", "false"), ("list", "[]")],
 )
@@ -259,7 +260,7 @@ def test_an_empty_default_is_a_default(type_: str, default: str) -> None:
     assert policy.facts["a"].default is not None
 
 
-@pytest.mark.parametrize(
+@each(
     ("type_", "default"),
     [
         ("string", "1"),
@@ -336,7 +337,7 @@ def test_a_forbid_rule_is_called_by_its_id_else_by_its_number() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "uses", "rejects"),
     [
         ("delegation", ["call", "task", "pool", "config", "parent"], []),
@@ -369,7 +370,7 @@ def test_without_shipped_profiles_a_policy_has_no_rules() -> None:
 # Conditions in their place.
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "path", "message"),
     [
         ("forbid: [{when: size(task.kind)}]", "$.forbid[0].when", "int"),
@@ -390,7 +391,7 @@ def test_an_order_must_be_a_number() -> None:
     assert item.message == "`order_by` is a number, not string"
 
 
-@pytest.mark.parametrize("order_by", ["1", "1.5", "'1'", "size(target.name)", "-1"])
+@each("order_by", ["1", "1.5", "'1'", "size(target.name)", "-1"])
 def test_an_order_may_be_written_as_a_number(order_by: str) -> None:
     loads(f"precedence: [{{use: pool, order_by: {order_by}}}]")
 
@@ -541,7 +542,7 @@ def test_lists_are_joined_and_mappings_united_in_the_order_of_the_files() -> Non
     assert policy.precedence[0].reject
 
 
-@pytest.mark.parametrize(
+@each(
     "key",
     ["name", "model", "provider", "precedence", "reasoning_effort", "description", "owner"],
 )
@@ -557,7 +558,7 @@ def test_what_may_stand_once_is_an_error_the_second_time_that_shows_both_places(
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("key", "value"),
     [
         ("providers", "{}"),
@@ -774,7 +775,7 @@ def test_variables_keep_their_order_in_the_canonical_form_and_other_keys_are_sor
     assert [key for key, _ in dict(form)["facts"]] == ["y", "z"]
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         FULL,
@@ -803,7 +804,7 @@ def test_the_canonical_form_is_the_same_policy(text: str) -> None:
 BASE = "model: m\npool: [{model: m, provider: p, strengths: 'a, b'}, {model: n, provider: p}]\n"
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         f"# a comment\n{BASE}",
@@ -841,7 +842,7 @@ def test_ways_of_writing_do_not_change_the_revision(text: str) -> None:
     assert revision(text) == revision(BASE)
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         BASE.replace("model: m\n", "model: x\n"),
@@ -918,7 +919,7 @@ def change(policy: Policy, path: str) -> Any:
     return getattr(policy, path)
 
 
-@pytest.mark.parametrize("path", ["parameters", "providers", "facts"])
+@each("path", ["parameters", "providers", "facts"])
 def test_a_policy_cannot_be_changed(path: str) -> None:
     policy = loads(FULL)
     with pytest.raises(TypeError, match="cannot be changed"):
@@ -951,7 +952,7 @@ def test_plain_data_is_frozen_all_the_way_down() -> None:
     assert hash(frozen({"a": [{"b": [1]}]}))
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "code", "path"),
     [
         ("unknown_cost_usd: -1", "PR205", "$.unknown_cost_usd"),

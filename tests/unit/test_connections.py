@@ -17,6 +17,7 @@ from policy_router.calls.connections import Clients, Connections, borrowed
 from policy_router.calls.endpoints import Endpoint
 from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
+from tests.support.rows import each
 
 HERE = Endpoint("main", "http://127.0.0.1:9/v1", "first-key")
 THERE = replace(HERE, api_key="second-key")
@@ -56,7 +57,7 @@ def test_one_endpoint_has_one_client() -> None:
     assert use(clients) is first
 
 
-@pytest.mark.parametrize(
+@each(
     "changed",
     [
         THERE,
@@ -185,7 +186,7 @@ def test_an_answer_before_the_call_began_does_not_count() -> None:
     assert clients.dead() == [first]
 
 
-@pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt, asyncio.CancelledError])
+@each("problem", [ValueError, KeyboardInterrupt, asyncio.CancelledError])
 def test_a_call_that_is_broken_off_gives_its_client_back(problem: type[BaseException]) -> None:
     clients = Clients(Client)
 

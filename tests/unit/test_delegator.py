@@ -23,6 +23,7 @@ from policy_router.calls.results import Delegation, Estimate, Ran, Result, Statu
 from policy_router.decision.record import Target
 from policy_router.delegation.tool import tool
 from policy_router.errors import ArgumentsError
+from tests.support.rows import each
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 POLICY = loads(
@@ -314,8 +315,8 @@ PROBLEMS: list[tuple[BaseException, str]] = [
 ]
 
 
-@pytest.mark.parametrize("way", ["function", "coroutine"])
-@pytest.mark.parametrize(("problem", "message"), PROBLEMS, ids=range(len(PROBLEMS)))
+@each("way", ["function", "coroutine"])
+@each(("problem", "message"), PROBLEMS, ids=range(len(PROBLEMS)))
 def test_what_a_child_raises_is_its_error_and_leaves_the_others_alone(
     problem: BaseException, message: str, way: str
 ) -> None:
@@ -358,7 +359,7 @@ def test_a_function_that_ends_a_generator_has_an_error() -> None:
     assert statuses(delegated(THREE, child)) == ["failed", "completed", "completed"]
 
 
-@pytest.mark.parametrize("problem", [ValueError("no"), SystemExit(3), StopIteration()], ids=str)
+@each("problem", [ValueError("no"), SystemExit(3), StopIteration()], ids=str)
 def test_what_a_single_child_raises_is_its_error(problem: BaseException) -> None:
     def child(_target: Target, _task: ChildTask) -> str:
         raise problem
@@ -394,8 +395,8 @@ def test_a_reply_says_what_was_counted() -> None:
 # At the same time.
 
 
-@pytest.mark.parametrize("way", ["function", "coroutine"])
-@pytest.mark.parametrize("concurrency", [1, 2, 5])
+@each("way", ["function", "coroutine"])
+@each("concurrency", [1, 2, 5])
 def test_no_more_children_than_may_run_at_the_same_time(way: str, concurrency: int) -> None:
     lock = threading.Lock()
     running: list[int] = [0, 0]
@@ -463,8 +464,8 @@ def nested(of: Callable[[], Delegator], content: Any) -> Child:
 INNER = {"tasks": [{"goal": "inner 1"}, {"goal": "inner 2"}]}
 
 
-@pytest.mark.parametrize("content", [{"goal": "a"}, THREE], ids=["one", "some"])
-@pytest.mark.parametrize("inner", [{"goal": "inner"}, INNER], ids=["one", "some"])
+@each("content", [{"goal": "a"}, THREE], ids=["one", "some"])
+@each("inner", [{"goal": "inner"}, INNER], ids=["one", "some"])
 def test_a_function_may_delegate_with_the_same_delegator(content: Any, inner: Any) -> None:
     with delegator(nested(lambda: it, inner), concurrency=1) as it:
         assert set(texts(it.delegate(content))) == {"completed"}
@@ -663,7 +664,7 @@ def test_a_delegator_closes_the_executor_that_it_made_and_no_other() -> None:
 # Options.
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"concurrency": 0}, "at least 1"),

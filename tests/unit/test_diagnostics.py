@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from policy_router.diagnostics.codes import Code, Severity
 from policy_router.diagnostics.model import (
     SHOWN,
@@ -18,6 +16,7 @@ from policy_router.diagnostics.model import (
     printable,
     quote,
 )
+from tests.support.rows import each
 
 KEY = "sk-abcdefghijklmnop"
 
@@ -50,7 +49,7 @@ def snippet(text: str) -> list[str]:
 # Places.
 
 
-@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@each("line_end", ["\n", "\r\n", "\r"])
 def test_lines_and_columns_are_counted_from_1_whatever_ends_a_line(line_end: str) -> None:
     span = marked(line_end.join(["one", "  «two»", "three"]))
     assert (span.position, span.end_position) == ((2, 3), (2, 6))
@@ -109,7 +108,7 @@ def test_severity_and_caret_are_painted() -> None:
     assert "   | <error>^</>" in text
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "line", "carets"),
     [
         ("ab«cd»ef", "abcdef", "  ^^"),
@@ -138,7 +137,7 @@ def test_an_empty_line_is_not_shown() -> None:
     assert snippet("a\n«»\nb") == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("before", "after", "start"),
     [(0, 300, 0), (150, 150, 70), (299, 0, 140), (80, 300, 0), (81, 300, 1)],
 )
@@ -285,9 +284,7 @@ def test_a_secret_is_found_before_the_text_is_cut() -> None:
     assert "sk-" not in quote(f"{'a' * 50} {KEY}")
 
 
-@pytest.mark.parametrize(
-    "character", ["\x00", "\x07", "\x7f", "\x9b", "\u200b", "\u2066", "\ud800"]
-)
+@each("character", ["\x00", "\x07", "\x7f", "\x9b", "\u200b", "\u2066", "\ud800"])
 def test_what_a_terminal_would_act_on_is_replaced(character: str) -> None:
     assert printable(f"a{character}b") == "a\ufffdb"
 
@@ -297,7 +294,7 @@ def test_what_people_write_is_printed_as_it_is() -> None:
     assert printable(text) == text
 
 
-@pytest.mark.parametrize(
+@each(
     ("word", "help_"),
     [
         ("tsk", "did you mean `task`?"),
@@ -311,7 +308,7 @@ def test_a_misspelt_word_gets_a_suggestion(word: str, help_: str | None) -> None
     assert did_you_mean(word, ["task", "parent"]) == help_
 
 
-@pytest.mark.parametrize(
+@each(
     ("parts", "path"),
     [
         ((), "$"),

@@ -11,6 +11,7 @@ from policy_router.calls.dialects import CHAT, RESPONSES, Wire, conversation, lo
 from policy_router.calls.endpoints import merged
 from policy_router.decision.record import Target
 from policy_router.domain import Dialect, PoolEntry, frozen
+from tests.support.rows import each
 
 AS_RESPONSES = Dialect(api=RESPONSES)
 RESERVED = ["input", "instructions", "messages", "model", "stream"]
@@ -36,7 +37,7 @@ def sent(parameters: Mapping[str, Any], dialect: Dialect = Dialect()) -> dict[st
 # --- Roles ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("model", "role"),
     [
         ("gpt-5", "developer"),
@@ -64,8 +65,8 @@ def test_the_system_message_goes_under_the_role_that_the_model_takes(model: str,
     ]
 
 
-@pytest.mark.parametrize("model", ["gpt-5", "small-model"])
-@pytest.mark.parametrize("role", ["developer", "system"])
+@each("model", ["gpt-5", "small-model"])
+@each("role", ["developer", "system"])
 def test_a_dialect_that_names_a_role_goes_before_the_models_name(model: str, role: str) -> None:
     dialect = Dialect(system_role=role)
     assert conversation(Target(model, "p", {}), dialect, "s", "u")[0]["role"] == role
@@ -132,7 +133,7 @@ def test_of_several_lengths_the_one_that_is_spelt_right_is_sent(
     assert sent(given, dialect) == parameters
 
 
-@pytest.mark.parametrize("length", ["many", None, -1, True, 1.5])
+@each("length", ["many", None, -1, True, 1.5])
 def test_a_length_that_is_no_number_is_sent_as_it_is(length: Any) -> None:
     assert sent({"max_completion_tokens": length}) == {"max_tokens": length}
 
@@ -169,7 +170,7 @@ def test_effort_and_verbosity_stand_where_the_api_has_them(
     assert sent(given, AS_RESPONSES) == responses
 
 
-@pytest.mark.parametrize("reasoning", [None, "auto", 1, [], True])
+@each("reasoning", [None, "auto", 1, [], True])
 def test_an_effort_goes_before_a_reasoning_that_is_no_mapping(reasoning: Any) -> None:
     for given in (
         {"reasoning": reasoning, "reasoning_effort": "low"},
@@ -208,8 +209,8 @@ def test_what_is_put_is_no_part_of_the_record() -> None:
 # --- Left out -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dialect", [Dialect(), AS_RESPONSES])
-@pytest.mark.parametrize("name", RESERVED)
+@each("dialect", [Dialect(), AS_RESPONSES])
+@each("name", RESERVED)
 def test_no_parameter_says_what_the_decision_and_the_task_say(name: str, dialect: Dialect) -> None:
     put_ = put({name: "mine", "top_k": 1}, dialect, streams=True)
     assert name not in put_.parameters
@@ -224,7 +225,7 @@ def test_what_a_dialect_does_not_take_is_left_out_and_said_in_order() -> None:
     assert put_.left_out == ("seed", "top_k")
 
 
-@pytest.mark.parametrize(
+@each(
     ("supports", "left_out"),
     [
         (None, ()),
@@ -288,7 +289,7 @@ def test_what_is_not_streamed_is_asked_for_nothing_more() -> None:
 # --- The longest answer ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("parameters", "longest"),
     [
         ({}, None),

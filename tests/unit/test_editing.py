@@ -10,6 +10,7 @@ import pytest
 from policy_router.analysis import Completion, Description, complete, describe
 from policy_router.policy.yaml import cursor
 from tests.support.commands import ROOT
+from tests.support.rows import each
 
 PLACE = "\u25ae"
 POLICY = """\
@@ -44,7 +45,7 @@ def described(text: str, name: str = "policy.yaml") -> Description | None:
     return describe(*place_of(text), name=name)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [
         ("pool:\n  - name: a\n    pi\u25ae", ["pick: "]),
@@ -82,7 +83,7 @@ def test_keys_and_values_are_those_of_the_schema(text: str, expected: list[str])
     assert completed(text) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "expected"),
     [
         ("fallback: [\u25ae]", ["small", "l-1", "new"]),
@@ -163,14 +164,14 @@ def test_a_suite_is_completed_by_its_requests_and_the_names_of_a_matrix() -> Non
     assert "task.kind: " not in completed(begun, "acme_test.yaml")
 
 
-@pytest.mark.parametrize("odd", ["\0", "\x1b", "\ud800", "\ufeff"])
+@each("odd", ["\0", "\x1b", "\ud800", "\ufeff"])
 def test_a_character_that_yaml_does_not_have_hides_nothing_behind_it(odd: str) -> None:
     text = f"owner: a{odd}b\npool:\n  - name: a\n    pi\u25ae"
     assert completed(text) == ["pick: "]
     assert described(text) is None
 
 
-@pytest.mark.parametrize(("line", "column"), [(0, 1), (9, 1), (-1, 1)])
+@each(("line", "column"), [(0, 1), (9, 1), (-1, 1)])
 def test_a_place_that_is_not_there_has_nothing(line: int, column: int) -> None:
     assert complete("pool: []\n", line, column) == ()
     assert describe("pool: []\n", line, column) is None
@@ -181,7 +182,7 @@ def test_a_column_behind_a_line_is_its_end() -> None:
     assert complete("pic", 1, -3) == complete("pic", 1, 1)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "path", "before", "after"),
     [
         ("a:\n  b: x\u25aey\n", ("a", "b"), "x", "y"),
@@ -205,7 +206,7 @@ def test_the_place_is_found_in_what_is_unfinished(
 # describe
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "name", "type_", "definition"),
     [
         ("allow: fa\u25aects.region == ''", "facts.region", "string", "4:9"),
@@ -235,7 +236,7 @@ def test_a_word_is_described(
     assert place == definition
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "allow: 1 +\u25ae 2 > 1",

@@ -17,6 +17,7 @@ from policy_router.files.loader import check_text, schema
 from policy_router.log.folder import LogFolder
 from policy_router.log.policies import PolicyStore
 from policy_router.policy.embedded import HOST_KEYS
+from tests.support.rows import each
 
 ENDPOINT = """
 delegation:
@@ -111,7 +112,7 @@ SPELLINGS = {
 }
 
 
-@pytest.mark.parametrize(("embedded", "native"), SPELLINGS.values(), ids=SPELLINGS)
+@each(("embedded", "native"), SPELLINGS.values(), ids=SPELLINGS)
 def test_two_spellings_of_a_policy_have_one_revision(embedded: str, native: str) -> None:
     policy, found = check_text(embedded, name="same")
     assert policy is not None
@@ -128,7 +129,7 @@ def test_a_key_of_the_host_goes_to_its_own_endpoint_alone() -> None:
     assert (other.base_url, other.api_key) == ("https://openrouter.ai/api/v1", "another")
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "key"),
     [
         ("base_url: 'http://[::1]', providers: {zai: {base_url: 'http://[::2]'}}", "base_url"),
@@ -157,24 +158,24 @@ def test_all_that_is_unknown_is_one_warning() -> None:
     assert item.message == "unknown here, and left to the host: `zorp`, `blah`, `quux`"
 
 
-@pytest.mark.parametrize("key", ["pool", "forbid", "precedence", "variables"])
+@each("key", ["pool", "forbid", "precedence", "variables"])
 def test_a_section_that_restricts_cannot_be_empty_by_accident(key: str) -> None:
     found = found_in(f"delegation: {{model: m, provider: zai, {key}: null}}")
     assert (Code.WRONG_TYPE, Severity.ERROR, f"$.delegation.{key}") in found
 
 
-@pytest.mark.parametrize("key", ["pool", "forbid", "precedence", "facts", "parameters", "assert"])
+@each("key", ["pool", "forbid", "precedence", "facts", "parameters", "assert"])
 def test_a_key_of_a_policy_beside_it_is_a_warning(key: str) -> None:
     found = found_in(f"{key}: 1\ndelegation: {{model: m, provider: zai}}")
     assert found == [(Code.NO_EFFECT, Severity.WARNING, f"$.{key}")]
 
 
-@pytest.mark.parametrize("value", ["null", "''", "[]", "{}"])
+@each("value", ["null", "''", "[]", "{}"])
 def test_no_fallbacks_of_the_host_are_as_none_given(value: str) -> None:
     assert found_in(f"delegation: {{model: m, provider: zai, fallback_providers: {value}}}") == []
 
 
-@pytest.mark.parametrize("value", ["x", "{model: x}", "[{model: x}]", "[x]", "[[x]]", "5"])
+@each("value", ["x", "{model: x}", "[{model: x}]", "[x]", "[[x]]", "5"])
 def test_fallbacks_of_the_host_are_an_error_whatever_their_shape(value: str) -> None:
     found = found_in(f"delegation: {{model: m, provider: zai, fallback_model: {value}}}")
     assert found == [(Code.HOST_FALLBACK, Severity.ERROR, "$.delegation.fallback_model")]
@@ -231,7 +232,7 @@ def test_the_schema_accepts_both_forms() -> None:
     assert errors_of({"agent": {}, "delegation": {**native, **host}}) == []
 
 
-@pytest.mark.parametrize(
+@each(
     "policy",
     [
         {"modle": "m"},

@@ -11,6 +11,7 @@ from policy_router.calls.failing import Failing
 from policy_router.diagnostics.codes import Code
 from policy_router.domain import FALLBACK_CODES, Dialect, FrozenDict, Provider, Timeouts
 from policy_router.files.loader import check_text
+from tests.support.rows import each
 
 FULL = """
 name: acme
@@ -110,7 +111,7 @@ def test_what_is_said_empty_is_not_said() -> None:
     assert loads(empty).revision == loads(BARE).revision
 
 
-@pytest.mark.parametrize(
+@each(
     ("place", "said"),
     [
         ("{p: {}}", "{p: {headers: {x: y}}}"),
@@ -141,7 +142,7 @@ def test_an_entry_says_how_long_an_attempt_may_take_and_a_provider_how_many_ther
     assert again.revision == policy.revision
 
 
-@pytest.mark.parametrize(
+@each(
     ("said", "code", "path"),
     [
         ("timeouts: {total: 0}", Code.BAD_VALUE, "timeouts.total"),
@@ -157,7 +158,7 @@ def test_a_time_that_is_none_is_an_error(said: str, code: Code, path: str) -> No
     assert [row[:2] for row in found] == [(code, f"$.pool[0].{path}")]
 
 
-@pytest.mark.parametrize("number", ["0", "1.5", "many"])
+@each("number", ["0", "1.5", "many"])
 def test_a_number_of_calls_is_whole_and_above_0(number: str) -> None:
     found = found_in(f"model: m\nprovider: p\nproviders: {{p: {{concurrency: {number}}}}}")
     assert [row[1] for row in found if row[0] in {Code.BAD_VALUE, Code.WRONG_TYPE}] == [
@@ -170,7 +171,7 @@ def test_a_number_of_calls_is_whole_and_above_0(number: str) -> None:
 CARRIES = "a header is printable ASCII, without spaces at its ends"
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "code", "message"),
     [
         ('"a\\n"', Code.BAD_VALUE, CARRIES),
@@ -190,7 +191,7 @@ def test_a_header_that_cannot_be_sent_is_an_error(value: str, code: Code, messag
     assert found_in(text) == [(code, "$.providers.p.headers.x", message)]
 
 
-@pytest.mark.parametrize("name", ['"X A"', '"X:"', '""', "é", '"X-A\\n"', '"(x)"'])
+@each("name", ['"X A"', '"X:"', '""', "é", '"X-A\\n"', '"(x)"'])
 def test_a_name_that_no_header_can_have_is_an_error(name: str) -> None:
     _, (item,) = check_text(f"providers: {{p: {{headers: {{{name}: a}}}}}}")
     assert item.code is Code.BAD_VALUE
@@ -198,7 +199,7 @@ def test_a_name_that_no_header_can_have_is_an_error(name: str) -> None:
     assert item.help == "the name of a header is letters, digits and hyphens"
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "code"),
     [
         ("399", Code.BAD_VALUE),
@@ -214,7 +215,7 @@ def test_what_is_no_status_of_an_error_is_an_error(status: str, code: Code) -> N
     assert [row[:2] for row in found_in(text)] == [(code, "$.pool[0].fallback_on[1]")]
 
 
-@pytest.mark.parametrize(
+@each(
     ("dialect", "code", "key"),
     [
         ("{api: chat}", Code.NOT_ALLOWED, ".api"),
@@ -294,7 +295,7 @@ def test_a_failure_that_cannot_be_is_an_error(rule: str, message: str) -> None:
     assert found == (Code.BAD_VALUE, "$.pool[0].fallback_on[2]", message)
 
 
-@pytest.mark.parametrize("rule", ["true", "4.5", "[400]", "null", "''"])
+@each("rule", ["true", "4.5", "[400]", "null", "''"])
 def test_a_failure_is_a_number_or_a_word(rule: str) -> None:
     plan = f"fallback: [b], fallback_on: [401, {rule}]"
     found = found_in(f"pool: [{{model: a, {plan}}}, {{model: b}}]")

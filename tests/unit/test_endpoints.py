@@ -16,6 +16,7 @@ from policy_router.calls.failures import Failure
 from policy_router.decision.record import Target
 from policy_router.domain import Dialect, PoolEntry, Provider
 from policy_router.policy.known_providers import KNOWN_PROVIDERS
+from tests.support.rows import each
 
 KEY = "key-0123456789abcdef"
 HOME = "https://home.example/v1"
@@ -47,7 +48,7 @@ def refused(
 # --- Addresses ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(KNOWN_PROVIDERS))
+@each("name", sorted(KNOWN_PROVIDERS))
 def test_a_known_provider_is_where_it_usually_is(name: str) -> None:
     known = KNOWN_PROVIDERS[name]
     variable = (known.api_key or "").removeprefix("env:")
@@ -78,7 +79,7 @@ def test_a_provider_without_an_address_has_no_endpoint() -> None:
     assert refused(Provider(api_key="env:KEY"), environ={"KEY": KEY}).code is Failing.NO_ENDPOINT
 
 
-@pytest.mark.parametrize(
+@each(
     "address",
     [
         "https://home.example",
@@ -92,7 +93,7 @@ def test_an_address_is_taken_as_it_is_written(address: str) -> None:
     assert found(Provider(address)).base_url == address
 
 
-@pytest.mark.parametrize(
+@each(
     "address",
     [
         "home.example",
@@ -110,7 +111,7 @@ def test_what_is_no_address_is_no_endpoint(address: str) -> None:
     assert failure.message == "the `base_url` of the provider `mine` is not an address"
 
 
-@pytest.mark.parametrize(
+@each(
     "address",
     [
         "https://a\x7fb.example/v1",
@@ -138,7 +139,7 @@ def test_the_usual_address_written_out_takes_the_usual_key(end: str) -> None:
     assert found(Provider(usual), "openai", environ={"OPENAI_API_KEY": KEY}).api_key == KEY
 
 
-@pytest.mark.parametrize(
+@each(
     "address",
     [
         "https://api.openai.com/v1/evil",
@@ -210,7 +211,7 @@ def test_a_given_environment_stands_in_place_of_the_processs(
     assert refused(Provider(HOME, "env:THE_KEY")).code is Failing.NO_CREDENTIAL
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "words"),
     [
         (None, "the key is missing: env:THE_KEY is not set"),
@@ -226,7 +227,7 @@ def test_a_given_environment_stands_in_place_of_the_processs(
         ("\ufeffkey", "the key in env:THE_KEY has characters that no header can carry"),
     ],
 )
-@pytest.mark.parametrize("place", ["key", "header"])
+@each("place", ["key", "header"])
 def test_a_key_that_cannot_be_sent_is_no_key(content: str | None, words: str, place: str) -> None:
     provider = {
         "key": Provider(HOME, "env:THE_KEY"),
@@ -238,9 +239,7 @@ def test_a_key_that_cannot_be_sent_is_no_key(content: str | None, words: str, pl
     assert failure.status is None
 
 
-@pytest.mark.parametrize(
-    "content", [KEY, f"{KEY}\n", f"  {KEY}\r\n", "a", "two words", "!~", f"\n{KEY}\n\n"]
-)
+@each("content", [KEY, f"{KEY}\n", f"  {KEY}\r\n", "a", "two words", "!~", f"\n{KEY}\n\n"])
 def test_space_around_a_key_is_no_part_of_it(content: str) -> None:
     assert found(Provider(HOME, "env:K"), environ={"K": content}).api_key == content.strip()
 
@@ -317,7 +316,7 @@ def test_a_key_is_not_looked_for_where_there_is_no_address() -> None:
 # --- Entries --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("target", "place"),
     [
         (("a", "p", "a"), 0),

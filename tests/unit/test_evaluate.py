@@ -51,6 +51,7 @@ from policy_router.cel.vocabulary import Name, Vocabulary
 from tests.support import evaluating
 from tests.support.evaluating import FAILURE
 from tests.support.random_trees import Maker
+from tests.support.rows import each
 
 SECRET = "hunter2-the-planted-secret"  # noqa: S105 - the very opposite of one
 LONE_SURROGATE = "\ud800"
@@ -331,8 +332,8 @@ def test_a_stack_that_is_full_is_no_outcome() -> None:
 # Logic.
 
 
-@pytest.mark.parametrize("function", ["||", "&&"])
-@pytest.mark.parametrize("operands", [1, 2, 3, 500])
+@each("function", ["||", "&&"])
+@each("operands", [1, 2, 3, 500])
 def test_logic_takes_any_number_of_operands(function: str, operands: int) -> None:
     decisive, other = literal(value=function == "||"), literal(value=function != "||")
     few = [other] * (operands - 1)
@@ -375,7 +376,7 @@ def walked(text: str, xs: int, ys: int = 0) -> Outcome:
     return value_of(text, zero=0, xs=list(range(xs)), ys=list(range(ys)))
 
 
-@pytest.mark.parametrize("walk", WALKS)
+@each("walk", WALKS)
 def test_one_macro_visits_fewer_than_10000_elements(walk: str) -> None:
     assert walked(WALKS[walk], 9_999) is True
     assert walked(WALKS[walk], 10_000) is FAILURE
@@ -400,7 +401,7 @@ def test_a_macro_that_fails_counts_the_elements_up_to_the_failure(macro: str) ->
     assert walked(failing, 20_000, 5_000) is FAILURE
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "good", "bad"),
     [
         ("facts.xs.all(x, true) && facts.ys.all(y, true)", (5_000, 4_999), (5_000, 5_000)),
@@ -531,8 +532,8 @@ def test_memory_decides_nothing() -> None:
     assert free.count("pick_error") == 24
 
 
-@pytest.mark.parametrize("function", ["int", "double", "timestamp", "duration"])
-@pytest.mark.parametrize("text", ["1" * 100_000 + "x", " " * 100_000 + "x", "0x" + "f" * 100_000])
+@each("function", ["int", "double", "timestamp", "duration"])
+@each("text", ["1" * 100_000 + "x", " " * 100_000 + "x", "0x" + "f" * 100_000])
 def test_reading_a_long_wrong_text_takes_no_time(function: str, text: str) -> None:
     outcome = evaluated(tree_of(f"{function}(facts.text)"), facts={"text": text})
     assert outcome is FAILURE or outcome == float("inf")
@@ -570,7 +571,7 @@ def test_a_bucket_is_the_digest_modulo_100(key: str) -> None:
     assert value_of("bucket('r1-canary', facts.key)", key=key) == int(digest, 16) % 100
 
 
-@pytest.mark.parametrize(
+@each(
     ("type_", "value"),
     [
         (BOOL, True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import policy_router
 from policy_router import Policy, PolicyError, Request, RequestError, loads, permitted
 from policy_router.domain import Level, Limit
+from tests.support.rows import each
 
 NOW = "2026-01-31T09:00:00Z"
 FAILS = "1 / parent.depth == 1"  # for a root agent, a division by zero
@@ -34,10 +36,12 @@ pool:
   - {model: unasked}
 """
 
+_policy = functools.cache(loads)
+
 
 def decided(text: str | Policy, /, **request: Any) -> dict[str, Any]:
     """Decide by a tiny policy, and return the record as plain data."""
-    policy = loads(text) if isinstance(text, str) else text
+    policy = _policy(text) if isinstance(text, str) else text
     record = policy_router.decide(policy, request, now=NOW)
     plain: dict[str, Any] = json.loads(record.to_json())
     return plain
@@ -145,7 +149,7 @@ def test_a_variable_that_cannot_be_evaluated_fails_what_uses_it_and_nothing_else
 ASKED = "{use: call}, {use: task}"
 
 
-@pytest.mark.parametrize(
+@each(
     ("wish", "proposed"),
     [
         ({"model": "one"}, [("one", None)]),
@@ -164,7 +168,7 @@ ASKED = "{use: call}, {use: task}"
         ({"provider": "q"}, [("two", None), ("c", "q")]),
     ],
 )
-@pytest.mark.parametrize("level", ["call", "task"])
+@each("level", ["call", "task"])
 def test_a_wish_means_entries_by_name_else_by_model_or_alias(
     level: str, wish: dict[str, str], proposed: list[tuple[str, str | None]]
 ) -> None:
@@ -175,7 +179,7 @@ def test_a_wish_means_entries_by_name_else_by_model_or_alias(
     assert found["requested"] == wish
 
 
-@pytest.mark.parametrize(
+@each(
     "wish",
     [
         {"model": "gpt-9"},
@@ -210,7 +214,7 @@ def test_a_level_has_its_own_wish() -> None:
     assert outcome(f"{POOL}precedence: task-first", **wishes) == "b at q"
 
 
-@pytest.mark.parametrize(
+@each(
     ("policy", "wish", "expected"),
     [
         ("", {"model": "x", "provider": "y"}, "x at y"),
@@ -266,7 +270,7 @@ def test_the_pool_proposes_the_entries_that_are_picked_in_file_order() -> None:
     assert names == ["dear", "cheap", "fair", "twin"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("order_by", "names"),
     [
         ("has(target.price.output) ? target.price.output : 0.0", ["cheap", "twin", "fair", "dear"]),
@@ -341,7 +345,7 @@ def test_the_warnings_of_a_pick_stand_in_a_refusal_too() -> None:
 GUARDED = "pool: [{model: m, provider: p, name: e, allow: task.index > 0, parameters: {x: 1}}]\n"
 
 
-@pytest.mark.parametrize(
+@each(
     ("policy", "parent", "expected"),
     [
         ("model: m\nprovider: p", {}, "m at p"),
@@ -358,7 +362,7 @@ def test_the_default_is_the_policys_model_at_its_provider_else_the_parents(
     assert outcome(f"{policy}\nprecedence: [{{use: config}}]", parent=parent) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("parent", "expected"),
     [
         ({"model": "m", "provider": "p"}, "m at p"),
@@ -441,7 +445,7 @@ def guarded(entry: str, forbid: str = "[]", rule: str = "{use: task, on_violatio
 M = {"model": "m"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("entry", "forbid", "task", "expected"),
     [
         ("", "[]", {}, "m at p"),
@@ -482,7 +486,7 @@ ALL_AGAINST = {"needs": ["tools"], "input_tokens": 101, "parameters": {"top_k": 
 LIMITED = ", limits: {top_k: {max: 5}}"
 
 
-@pytest.mark.parametrize(
+@each(
     ("entry", "forbid", "expected"),
     [
         (
@@ -501,7 +505,7 @@ def test_the_guards_are_asked_in_their_order(entry: str, forbid: str, expected: 
     assert outcome(guarded(entry, forbid), task={**M, **ALL_AGAINST}) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("parent", "pool", "expected"),
     [
         ({"model": "m"}, "[]", "incomplete"),
@@ -518,7 +522,7 @@ def test_a_provider_and_the_pool_are_asked_for_before_any_other_guard(
     assert refusal(text, parent=parent)["code"] == expected
 
 
-@pytest.mark.parametrize("level", ["call", "task", "pool", "config", "parent"])
+@each("level", ["call", "task", "pool", "config", "parent"])
 def test_a_target_without_a_provider_is_incomplete_whoever_proposes_it(level: str) -> None:
     text = f"""
 model: m
@@ -558,7 +562,7 @@ def test_the_first_rule_that_forbids_is_named() -> None:
     assert step(record, "task")["candidates"] == [candidate]
 
 
-@pytest.mark.parametrize("level", ["call", "task", "pool", "config", "parent"])
+@each("level", ["call", "task", "pool", "config", "parent"])
 def test_a_forbid_rule_is_above_every_level(level: str) -> None:
     text = f"""
 model: m
@@ -607,7 +611,7 @@ def test_with_a_pool_nothing_outside_it_runs_under_a_strict_profile(profile: str
         loads(f"model: other\n{text % profile}")
 
 
-@pytest.mark.parametrize("level", ["call", "task", "config", "parent"])
+@each("level", ["call", "task", "config", "parent"])
 def test_without_a_pool_in_pool_means_nothing(level: str) -> None:
     text = f"model: m\nprovider: p\nprecedence: [{{use: {level}, in_pool: true}}]"
     wish = {"model": "m", "provider": "p"}
@@ -777,7 +781,7 @@ def test_a_target_in_no_pool_has_the_policys_parameters() -> None:
     assert found == {"a": 1, "b": 1, EFFORT: "minimal"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("call", "task", "parent", "expected"),
     [
         ("high", "low", "high", "high"),
@@ -810,7 +814,7 @@ precedence: [{use: task, on_violation: %s}]
 """
 
 
-@pytest.mark.parametrize(
+@each(
     "wish",
     [
         {"temperature": 0.2},
@@ -825,7 +829,7 @@ def test_what_no_limit_bounds_is_granted_as_it_is_wished(wish: dict[str, Any]) -
     assert warnings(record) == []
 
 
-@pytest.mark.parametrize("name", ["max_completion_tokens", "max_output_tokens", "max_tokens"])
+@each("name", ["max_completion_tokens", "max_output_tokens", "max_tokens"])
 def test_the_spellings_of_max_tokens_are_one_parameter(name: str) -> None:
     text = (
         f"provider: p\npool: [{{model: m, parameters: {{{name}: 7}}}}]\nprecedence: [{{use: task}}]"
@@ -854,7 +858,7 @@ def limited(name: str, value: Any, rule: str = "task") -> dict[str, Any]:
     return {"code": "parameter_limited", "rule": rule, **about}
 
 
-@pytest.mark.parametrize(
+@each(
     ("model", "name", "wish", "granted"),
     [
         ("n", "top_p", 0.95, 0.9),
@@ -989,7 +993,7 @@ precedence:
 TOP_9 = {"parameters": {"top_k": 9}}
 
 
-@pytest.mark.parametrize(
+@each(
     ("when", "first", "second", "rule"),
     [
         ("true", "next", "reject", "first"),
@@ -1118,7 +1122,7 @@ precedence: [{use: task, on_violation: reject}, {use: parent}]
 PARENT = {"model": "own", "provider": "p", EFFORT: "high"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("model", "effort", "expected"),
     [
         ("own", "high", "high"),
@@ -1191,7 +1195,7 @@ precedence: [{use: task, on_violation: %s}]
 """
 
 
-@pytest.mark.parametrize(
+@each(
     ("policy", "entry", "task", "expected"),
     [
         ("", "", {}, 100),
@@ -1225,7 +1229,7 @@ precedence: [{use: task, on_violation: %s}]
 """
 
 
-@pytest.mark.parametrize(
+@each(
     ("entry", "tokens", "expected"),
     [
         ("", 99, {}),
@@ -1276,7 +1280,7 @@ def test_a_wish_does_not_make_room_for_what_the_entry_itself_asks_for() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("wish", "limit", "granted"),
     [
         ("low", Limit(("low", "high")), "low"),
@@ -1361,7 +1365,7 @@ def test_a_target_in_no_pool_has_no_fallbacks() -> None:
     assert fallbacks(text, parent={"model": "x", "provider": "p"}) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("level", "planned"),
     [("call", False), ("task", False), ("pool", True), ("config", True), ("parent", True)],
 )
@@ -1493,7 +1497,7 @@ def test_permitted_is_as_seen_from_the_level_that_refuses() -> None:
     assert (found["code"], found["permitted"]) == ("no_target", ["c", "d", "e"])
 
 
-@pytest.mark.parametrize(
+@each(
     ("precedence", "names"),
     [
         ("[{use: call}, {use: task}]", ["c", "d", "e"]),
@@ -1569,7 +1573,7 @@ precedence: strict
     assert permitted(loads(text), {"task": {"model": "x"}}, now=NOW, level="call") == ("c",)
 
 
-@pytest.mark.parametrize(
+@each(
     ("guard", "names"),
     [
         ('allow: task.model == "a"', ["a"]),
@@ -1618,7 +1622,7 @@ def test_the_names_that_may_be_asked_for_can_be_asked_for() -> None:
     assert permitted(policy, needs, now=NOW, level="call") == ("b", "d", "e")
 
 
-@pytest.mark.parametrize("level", ["pool", "config", "parent", "nobody"])
+@each("level", ["pool", "config", "parent", "nobody"])
 def test_nothing_is_asked_for_at_another_level(level: str) -> None:
     with pytest.raises(ValueError, match=level if level == "nobody" else "nothing is asked for"):
         permitted(loads(SOME % "strict"), {}, now=NOW, level=level)
@@ -1643,7 +1647,7 @@ REJECT = "{use: %s, on_violation: reject}"
 WISH = {"model": "e"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("entry", "forbid", "level", "task", "message"),
     [
         (", allow: 'false'", "", "task", WISH, "`e` is not allowed for this request"),
@@ -1677,7 +1681,7 @@ def test_a_refusal_says_why(
 OUTSIDE = "pool: [{model: m, provider: p}]\nmodel: m\nprecedence: [%s]"
 
 
-@pytest.mark.parametrize(
+@each(
     ("level", "message"),
     [
         ("call", "the call asks for a model outside the pool"),
@@ -1704,7 +1708,7 @@ precedence: strict
 """
 
 
-@pytest.mark.parametrize(
+@each(
     ("wish", "rest"),
     [
         ({"model": "codr"}, "did you mean `coder`?"),
@@ -1726,7 +1730,7 @@ def test_a_wish_outside_the_pool_is_told_what_was_probably_meant(
     assert refusal(NEAR, task=wish)["message"] == (f"{start}; {rest}" if rest else start)
 
 
-@pytest.mark.parametrize(
+@each(
     ("limit", "allowed"),
     [
         ("{min: 1, max: 5}", "at least 1, at most 5"),
@@ -1778,7 +1782,7 @@ def test_a_wish_that_a_rule_went_before_is_outranked() -> None:
     assert warnings(record) == [{"code": "outranked", **lost}]
 
 
-@pytest.mark.parametrize(
+@each(
     ("pool", "task", "loses"),
     [
         # Another way to ask for what is selected loses nothing.

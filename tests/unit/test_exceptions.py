@@ -10,12 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
-import pytest
 
 from policy_router import ProviderError
 from policy_router.calls.exceptions import Reading, failure_from
 from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
+from tests.support.rows import each
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 KNOWN = Reading(NOW, "m", ("a-secret-key",))
@@ -42,7 +42,7 @@ WITH_STATUS = [
 ]
 
 
-@pytest.mark.parametrize("error", WITH_STATUS, ids=lambda error: type(error).__name__)
+@each("error", WITH_STATUS, ids=lambda error: type(error).__name__)
 def test_a_status_is_found_with_its_body_and_its_headers(error: BaseException) -> None:
     assert read(error) == Failure(Failing.RATE_LIMITED, "slow down, ***", 429, retry_after=7.0)
 
@@ -77,7 +77,7 @@ def test_what_the_caller_knows_goes_before_what_the_exception_has() -> None:
     assert read(WITH_STATUS[0], body="not JSON", headers={}).message == "not JSON"
 
 
-@pytest.mark.parametrize(
+@each(
     ("error", "code"),
     [
         (TimeoutError(), Failing.TIMEOUT),

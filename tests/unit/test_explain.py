@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from policy_router.decision.fitting import values_of
 from policy_router.decision.record import DecisionWarning, ReasonCode, Requested, Target
 from policy_router.decision.request import moment
 from policy_router.domain import Level
+from tests.support.rows import each
 
 NOW = "2026-01-31T09:00:00Z"
 TEXT = """
@@ -51,12 +53,14 @@ forbid:
 precedence: %s
 """
 
+_policy = functools.cache(loads)
+
 
 def explained(
     request: dict[str, Any], why_not: str | None = None, profile: str = "strict"
 ) -> Explanation:
     """Decide, and explain."""
-    policy = loads(TEXT % profile, name="acme.yaml")
+    policy = _policy(TEXT % profile, name="acme.yaml")
     return explain(policy, decide(policy, request, now=NOW), why_not=why_not)
 
 
@@ -549,7 +553,7 @@ def test_a_record_of_another_revision_is_an_error_not_a_guess() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     "change",
     [
         {"request": {"tsk": {}}},
@@ -585,7 +589,7 @@ def lines_of(condition: str, request: dict[str, Any]) -> list[str]:
     return list(trace(evaluation, "x", policy.forbid[0].when, candidate).lines())[1:]
 
 
-@pytest.mark.parametrize(
+@each(
     ("condition", "request_", "lines"),
     [
         # A constant has no parts to tell of.
@@ -644,7 +648,7 @@ def test_a_condition_is_told_part_by_part_with_the_values_it_reads(
     assert [line.strip() for line in lines_of(condition, request_)] == lines
 
 
-@pytest.mark.parametrize(
+@each(
     ("outcome", "text"),
     [
         (True, "true"),
@@ -672,7 +676,7 @@ def test_a_value_is_shown_as_it_would_be_written(outcome: Any, text: str) -> Non
 # Words.
 
 
-@pytest.mark.parametrize(
+@each(
     ("requested", "text"),
     [
         ({"model": "m"}, "`m`"),
@@ -694,7 +698,7 @@ def test_a_wish_is_told(requested: Requested, text: str) -> None:
     assert asked(requested) == text
 
 
-@pytest.mark.parametrize(
+@each(
     ("target", "text"),
     [
         (Target("m", "p", {}), "m at p"),
@@ -770,7 +774,7 @@ precedence: [{use: task}, {use: config}, {use: parent}]
 """
 
 
-@pytest.mark.parametrize(
+@each(
     ("request_", "rules"),
     [
         ({"task": {"labels": ["pii"]}}, ["config"]),

@@ -7,8 +7,6 @@ import tracemalloc
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
-
 from policy_router import decide, explain, loads
 from policy_router.cel.ast import DOUBLE, INT, STRING, STRINGS, Bind, Node, walk
 from policy_router.cel.checker import check
@@ -21,6 +19,7 @@ from policy_router.diagnostics.codes import Code
 from tests.support.evaluating import FAILURE, PRODUCT
 from tests.support.oracles.engine import Outcome
 from tests.support.render import render
+from tests.support.rows import each
 
 NAMES = (
     *REQUEST_NAMES,
@@ -53,7 +52,7 @@ def value_of(text: str, /, **facts: Any) -> Outcome:
 # Guards and names.
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "has(budget.spent_usd) && cel.bind(x, budget.spent_usd, x > budget.spent_usd)",
@@ -69,7 +68,7 @@ def test_a_guard_holds_through_a_bound_name(text: str) -> None:
     assert problems_of(text) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "code"),
     [
         ("cel.bind(x, budget.spent_usd, has(budget.spent_usd) && x > 1.0)", Code.UNGUARDED),
@@ -107,9 +106,7 @@ def test_what_is_wrong_is_reported_once(text: str, code: Code) -> None:
 # Sizes: checked before anything is made.
 
 
-@pytest.mark.parametrize(
-    "text", ["text.split(',')", "text.split(',', -1)", "text.split(',', 99999)"]
-)
+@each("text", ["text.split(',')", "text.split(',', -1)", "text.split(',', 99999)"])
 def test_a_text_is_split_into_at_most_10000_parts(text: str) -> None:
     fits, more = "," * (MAX_LIST - 1), "," * MAX_LIST
     assert value_of(f"facts.{text}.size()", text=fits) == MAX_LIST
@@ -123,10 +120,8 @@ def test_a_text_is_split_into_at_most_10000_characters() -> None:
     assert value_of("facts.text.split('', 2)[1].size()", text="é" * (MAX_LIST + 1)) == MAX_LIST
 
 
-@pytest.mark.parametrize("more", [0, 1])
-@pytest.mark.parametrize(
-    "text", ["names.join()", "names.join('')", "text.replace('b', 'cc')", "text.lowerAscii()"]
-)
+@each("more", [0, 1])
+@each("text", ["names.join()", "names.join('')", "text.replace('b', 'cc')", "text.lowerAscii()"])
 def test_a_text_that_is_made_has_at_most_65536_characters(text: str, more: int) -> None:
     half = "a" * (MAX_TEXT // 2)
     facts: dict[str, dict[str, Any]] = {
@@ -192,7 +187,7 @@ def test_a_bound_value_in_a_loop_is_that_of_each_element() -> None:
 # Simplification.
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "rest"),
     [
         ("cel.bind(x, 'a', task.kind == x + 'b')", 'task.kind == "ab"'),

@@ -6,7 +6,6 @@ import datetime
 import email.utils
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from policy_router.calls.failures import (
 )
 from policy_router.calls.meanings import MEANINGS
 from tests.support.examples import examples
+from tests.support.rows import each
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 KEY = "key-0123456789abcdef"
@@ -48,7 +48,7 @@ def failure(status: int, body: Any, **headers: str) -> Failure:
 # --- Classes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "code"),
     [
         (300, OTHER),
@@ -97,7 +97,7 @@ def shapes_of(error: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "name", "code"),
     [
         (400, "insufficient_quota", PAY),
@@ -129,13 +129,13 @@ def test_a_name_of_an_error_tells_the_class_where_the_status_is_vague(
         assert (made.code, made.message, made.status) == wanted, shape
 
 
-@pytest.mark.parametrize("shape", ["under error", "in a list", "flat", "flat in a list"])
+@each("shape", ["under error", "in a list", "flat", "flat in a list"])
 def test_the_type_of_an_error_is_a_name_too(shape: str) -> None:
     error = {"message": "m", "type": "insufficient_quota", "code": None}
     assert failure(429, shapes_of(error)[shape]).code is PAY
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "words", "code"),
     [
         (400, "Your credit balance is too low to access the API.", PAY),
@@ -285,7 +285,7 @@ BODIES: list[tuple[str, int, Any, Failing]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("number", range(len(BODIES)))
+@each("number", range(len(BODIES)))
 def test_a_body_of_a_provider_is_understood(number: int) -> None:
     where, status, body, code = BODIES[number]
     made = failure(status, body)
@@ -311,7 +311,7 @@ def test_what_another_provider_said_is_told_too() -> None:
     assert failure(429, {"error": {"metadata": {"raw": raw}}}).message == "slow down"
 
 
-@pytest.mark.parametrize(
+@each(
     ("delay", "seconds"),
     [("36s", 36.0), ("3.5s", 3.5), ("0s", 0.0), ("36", None), ("-1s", None), (37, None)],
 )
@@ -326,8 +326,8 @@ def test_google_says_in_the_body_how_long_to_wait(delay: Any, seconds: float | N
 # --- Going on -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("also", [(), (400,), (401, 403)])
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 408, 409, 422, 429, 500, 503])
+@each("also", [(), (400,), (401, 403)])
+@each("status", [400, 401, 402, 403, 404, 408, 409, 422, 429, 500, 503])
 def test_one_goes_on_after_what_another_could_mend_and_after_what_the_entry_says(
     status: int, also: tuple[int, ...]
 ) -> None:
@@ -337,8 +337,8 @@ def test_one_goes_on_after_what_another_could_mend_and_after_what_the_entry_says
     assert goes_on(made, also, is_fallback=True) is expected
 
 
-@pytest.mark.parametrize("code", sorted(GOING_ON | ENDING))
-@pytest.mark.parametrize("is_fallback", [False, True])
+@each("code", sorted(GOING_ON | ENDING))
+@each("is_fallback", [False, True])
 def test_a_code_goes_on_by_itself_or_as_the_entry_says(
     code: Failing,
     is_fallback: bool,  # noqa: FBT001 - of the table
@@ -354,9 +354,7 @@ def test_a_code_goes_on_by_itself_or_as_the_entry_says(
     assert goes("no_endpoint", "-no_endpoint", 499, -499) is (code in GOING_ON)
 
 
-@pytest.mark.parametrize(
-    ("status", "expected"), [(None, False), (200, False), (400, False), (429, True), (502, True)]
-)
+@each(("status", "expected"), [(None, False), (200, False), (400, False), (429, True), (502, True)])
 def test_after_what_is_too_large_one_goes_on_where_its_status_says_so(
     status: int | None,
     expected: bool,  # noqa: FBT001 - of the table
@@ -365,7 +363,7 @@ def test_after_what_is_too_large_one_goes_on_where_its_status_says_so(
     assert goes_on(made, (), is_fallback=False) is expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("window", "overflowed", "expected"),
     [(None, 100, True), (100, None, True), (101, 100, True), (100, 100, False), (99, 100, False)],
 )
@@ -377,8 +375,8 @@ def test_an_input_may_fit_where_the_window_is_larger_or_unknown(
     assert may_hold(window, overflowed) is expected
 
 
-@pytest.mark.parametrize("code", [code for code in Failing if code.name.startswith("NO_")])
-@pytest.mark.parametrize(
+@each("code", [code for code in Failing if code.name.startswith("NO_")])
+@each(
     ("also", "is_fallback", "expected"),
     [((), False, False), ((), True, True), ((401,), False, True), ((400,), False, False)],
 )
@@ -391,14 +389,14 @@ def test_a_missing_key_is_as_no_authorization_and_of_a_fallback_nothing(
     assert goes_on(Failure(code, "m"), also, is_fallback=is_fallback) is expected
 
 
-@pytest.mark.parametrize("code", Failing)
+@each("code", Failing)
 def test_after_a_part_of_an_answer_nobody_goes_on(code: Failing) -> None:
     broken = Failure(code, "m", 429, streamed=True)
     assert not goes_on(broken, (429,), is_fallback=True)
     assert not broken.passes
 
 
-@pytest.mark.parametrize("code", Failing)
+@each("code", Failing)
 def test_what_may_pass_is_told_by_its_class(code: Failing) -> None:
     assert Failure(code, "m").passes is (code in PASSING)
 
@@ -411,7 +409,7 @@ def test_the_reason_is_the_status_or_else_the_class() -> None:
 # --- Words ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "words"),
     [
         ({"error": {"message": "a", "type": "t"}}, "a"),
@@ -437,7 +435,7 @@ def test_a_provider_is_quoted_in_its_own_words_on_one_line(body: Any, words: str
     assert failure(500, body).message == words
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         None,
@@ -464,12 +462,12 @@ def test_an_answer_without_words_is_told_by_its_status(body: Any) -> None:
     assert failure(503, body).code is SERVER
 
 
-@pytest.mark.parametrize("body", [" ", "\n", {"error": {"message": " \t "}}, {"title": "\u2003"}])
+@each("body", [" ", "\n", {"error": {"message": " \t "}}, {"title": "\u2003"}])
 def test_blank_words_are_none(body: Any) -> None:
     assert failure(503, body).message == "the provider answered with status 503"
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         "x" * 5_000_000,
@@ -490,7 +488,7 @@ def test_what_providers_say_after_the_longest_message_does_not_count() -> None:
     assert failure(429, "x " * MAX_MESSAGE + "insufficient balance").code is RATE
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         {"error": {"message": f"the key {KEY} is wrong"}},
@@ -552,7 +550,7 @@ def date_in(seconds: float) -> str:
     return email.utils.format_datetime(NOW + datetime.timedelta(seconds=seconds), usegmt=True)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "seconds"),
     [
         ("0", 0.0),
@@ -596,7 +594,7 @@ def test_how_long_a_provider_asks_to_be_left_alone(text: str, seconds: float | N
     assert failure(429, "", retry_after=text).retry_after == seconds
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "Mon, 01 Jan 99999999999 00:00:00 GMT",
@@ -608,7 +606,7 @@ def test_a_date_beyond_all_times_is_no_date(text: str) -> None:
     assert retry_after({"retry-after": text}, now=NOW) is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("headers", "seconds"),
     [
         ({"retry-after-ms": "1500"}, 1.5),

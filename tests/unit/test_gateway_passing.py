@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from policy_router.server.gateway import passing
 from policy_router.server.gateway.passing import Events, Seen
+from tests.support.rows import each
 from tests.support.scripted import (
     DONE,
     USAGE,
@@ -67,7 +68,7 @@ def test_a_key_in_an_event_is_starred_out_however_it_comes(cuts: list[int]) -> N
     assert b"it is ***" in whole
 
 
-@pytest.mark.parametrize(
+@each(
     ("answer", "model", "reason", "tokens"),
     [
         (completion(), "m0", "stop", (12, 3, None)),
@@ -99,7 +100,7 @@ def test_a_whole_answer_is_looked_at(
     assert seen.error is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("event", "status"),
     [
         ({"error": {"message": "x", "code": 429}}, 429),
@@ -119,7 +120,7 @@ def test_an_error_has_the_status_that_it_would_have_had(event: Any, status: int)
     assert seen.status == status
 
 
-@pytest.mark.parametrize(
+@each(
     ("event", "has_news"),
     [
         (chunk("a"), True),
@@ -146,7 +147,7 @@ def test_comments_are_no_news_and_no_events() -> None:
     assert (seen.has_news, seen.events) == (False, 0)
 
 
-@pytest.mark.parametrize(
+@each(
     "odd",
     [
         b"data: {\n\n",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
+from tests.support.rows import each
 
 LOCKS = Path(__file__).parents[2] / "requirements" / "hosts"
 
 
-@pytest.mark.parametrize("source", sorted(LOCKS.glob("*.in")), ids=lambda it: it.stem)
+@each("source", sorted(LOCKS.glob("*.in")), ids=lambda it: it.stem)
 def test_a_lock_pins_its_host_with_hashes_and_without_an_address(source: Path) -> None:
     pinned = source.read_text(encoding="utf-8").splitlines()[0]
     name, _, version = pinned.partition("==")

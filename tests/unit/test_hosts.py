@@ -19,6 +19,7 @@ from policy_router.calls.results import Status
 from policy_router.hosts import HostPlan, PolicyHost, Refused, deciding_policy
 from policy_router.log import LogReader
 from policy_router.log.entry import Execution
+from tests.support.rows import each
 
 KEYS = {"NEAR_KEY": "key-of-near-0123456789", "FAR_KEY": "key-of-far-0123456789"}
 POLICY = loads(
@@ -233,7 +234,7 @@ def test_what_a_child_decides_in_its_turn_is_below_it(tmp_path: Path) -> None:
     assert parents == [UNSET, plan.decision_id, UNSET]
 
 
-@pytest.mark.parametrize("count", [-1, "7", 1.5, True])
+@each("count", [-1, "7", 1.5, True])
 def test_a_count_that_is_none_is_unknown_after_an_answer_that_was_paid(count: Any) -> None:
     result = planned(host().plan({})).done("text", input_tokens=count, output_tokens=3)
     assert result.tokens.input is None
@@ -293,7 +294,7 @@ def test_plans_share_what_is_known_of_targets() -> None:
     assert [it.is_sent for it in plan.done("text").attempts] == [False, True]
 
 
-@pytest.mark.parametrize(
+@each(
     "options",
     [{"timeout": 0}, {"retries": -1}, {"longest_wait": -1}, {"deadline": 0}, {"workers": 0}],
 )
@@ -317,7 +318,7 @@ def test_the_plan_of_a_decision_that_was_made_elsewhere() -> None:
     assert refused(host().plan_of(POLICY, record, "id-1", session_id="")).code == "bad_request"
 
 
-@pytest.mark.parametrize(("workers", "share"), [(1, 5), (2, 3), (5, 1), (9, 1)])
+@each(("workers", "share"), [(1, 5), (2, 3), (5, 1), (9, 1)])
 def test_of_several_workers_each_takes_its_share_of_a_providers_calls(
     workers: int, share: int
 ) -> None:
@@ -349,7 +350,7 @@ def test_what_the_host_states_counts_and_is_stated_once() -> None:
     assert (made.code, made.path) == ("bad_request", "$.caller")
 
 
-@pytest.mark.parametrize("request_", [[], {"task": 1}, {"nothing": {}}, {"task": {"kind": 1}}])
+@each("request_", [[], {"task": 1}, {"nothing": {}}, {"task": {"kind": 1}}])
 def test_a_malformed_request_is_refused(request_: Any) -> None:
     assert refused(host().plan(request_)).code == "bad_request"
 
@@ -475,7 +476,7 @@ def test_a_batch_on_an_event_loop_is_decided_the_same() -> None:
     assert [plan.own for plan in made] == [{"role": "tester"}]
 
 
-@pytest.mark.parametrize("arguments", ["[", "[]", 7, {}, {"tasks": [1]}, {"goal": 1}])
+@each("arguments", ["[", "[]", 7, {}, {"tasks": [1]}, {"goal": 1}])
 def test_malformed_arguments_are_refused(arguments: Any) -> None:
     assert refused(host().batch(arguments, own=("role",))).code == "bad_request"
 

@@ -10,6 +10,7 @@ import pytest
 
 from policy_router import RequestError
 from policy_router.files.ids import check_session, uuid7
+from tests.support.rows import each
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 NOW = datetime.datetime(2026, 1, 31, 9, 0, 0, 123456, tzinfo=datetime.UTC)
@@ -21,7 +22,7 @@ def milliseconds(text: str) -> int:
     return uuid.UUID(text).int >> 80
 
 
-@pytest.mark.parametrize(
+@each(
     ("now", "expected"),
     [
         (EPOCH, 0),
@@ -87,7 +88,7 @@ def test_the_time_zone_makes_no_difference() -> None:
     assert milliseconds(uuid7(NOW)) == milliseconds(uuid7(there))
 
 
-@pytest.mark.parametrize(
+@each(
     "session_id",
     ["a", "7f3a", "~", "!", "a b", "a  b", "user=1; x", "a" * 200, f"a{' ' * 198}b", '"quoted"'],
     ids=range(10),
@@ -96,7 +97,7 @@ def test_a_session_may_have_an_id_that_a_header_can_carry(session_id: str) -> No
     check_session(session_id)
 
 
-@pytest.mark.parametrize(
+@each(
     "session_id",
     [
         "",

@@ -5,10 +5,9 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
-import pytest
-
 from policy_router.diagnostics.codes import Code
 from policy_router.files.loader import check, check_text
+from tests.support.rows import each
 
 USELESS = Code.USELESS_IGNORE
 EMPTY = "# policy-router: ignore PR410 (nothing yet)"
@@ -20,7 +19,7 @@ def found_in(text: str) -> list[tuple[Code, int]]:
     return [(item.code, item.span.position[0]) for item in found]
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         f"pool: []  {EMPTY}",
@@ -40,7 +39,7 @@ def test_a_remark_silences_a_warning(text: str) -> None:
     assert found_in(text.replace("name: |\n  a block\n", "description: |\n  a block\n")) == []
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         f"description: '{EMPTY}'\npool: []",
@@ -59,7 +58,7 @@ def test_what_stands_in_a_text_is_no_remark(text: str) -> None:
     assert USELESS not in codes
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [
         (f"model: m  {EMPTY}\npool: []", [(USELESS, 2), (Code.EMPTY_POOL, 3)]),

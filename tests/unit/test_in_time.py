@@ -18,6 +18,7 @@ from policy_router.calls.results import Delegation, Status
 from policy_router.decision.record import Target
 from policy_router.delegation.budgets import MemoryBudget, nano
 from policy_router.log import LogReader
+from tests.support.rows import each
 
 POLICY = loads("{model: m, provider: p}")
 LONG = 30.0
@@ -199,7 +200,7 @@ def test_an_exception_of_something_else_hands_over_nothing() -> None:
     assert Delegation.handed_over(ValueError()) is None
 
 
-@pytest.mark.parametrize("seed", range(20))
+@each("seed", range(20))
 def test_whenever_it_is_cancelled_finished_siblings_are_kept(seed: int) -> None:
     async def run_child(_target: Target, task: ChildTask) -> str:
         for _ in range(task.index):
@@ -333,7 +334,7 @@ def test_so_many_tasks_may_be_under_way_nested_ones_included() -> None:
     )
 
 
-@pytest.mark.parametrize("options", [{"max_tasks": 0}, {"deadline": 0}, {"deadline": -1}])
+@each("options", [{"max_tasks": 0}, {"deadline": 0}, {"deadline": -1}])
 def test_a_limit_of_nothing_is_none(options: Any) -> None:
     with pytest.raises(ValueError, match=r"at least 1|above 0"):
         Delegator(POLICY, **options)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import pytest
-
 from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
@@ -26,6 +24,7 @@ from policy_router.decision.condition_index import Key, key_of
 from tests.support.evaluating import FAILURE, PRODUCT
 from tests.support.oracles import ORACLES
 from tests.support.oracles.engine import Engine
+from tests.support.rows import each
 
 NAMES = (
     *REQUEST_NAMES,
@@ -171,12 +170,12 @@ KEYLESS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "key"), KEYED.items())
+@each(("text", "key"), KEYED.items())
 def test_a_condition_has_a_key(text: str, key: Key) -> None:
     assert key_of(tree_of(text), GIVEN) == key
 
 
-@pytest.mark.parametrize("text", KEYLESS)
+@each("text", KEYLESS)
 def test_a_condition_has_no_key(text: str) -> None:
     assert key_of(tree_of(text), GIVEN) is None
 
@@ -202,7 +201,7 @@ def test_nothing_is_given_unless_it_is_said() -> None:
     assert key_of(tree_of("task.kind == 'a' && parent.depth > 2"), frozenset()) is None
 
 
-@pytest.mark.parametrize("sign", ["<", "<=", ">", ">="])
+@each("sign", ["<", "<=", ">", ">="])
 def test_what_is_no_number_is_no_bound(sign: str) -> None:
     share, nan = Attribute(DOUBLE, 0, 0, "facts.share"), literal(math.nan)
     for pair in ((share, nan), (nan, share)):
@@ -226,8 +225,8 @@ def test_both_zeros_are_one_value() -> None:
 FIVE = " && ".join(["task.labels.all(x, x == 'a')"] * 5)
 
 
-@pytest.mark.parametrize("engine", [PRODUCT, *ORACLES], ids=lambda engine: engine.name.split()[0])
-@pytest.mark.parametrize(
+@each("engine", [PRODUCT, *ORACLES], ids=lambda engine: engine.name.split()[0])
+@each(
     "text",
     [
         f"({FIVE} && {FIVE}) && task.kind == 'a'",

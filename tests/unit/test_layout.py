@@ -8,6 +8,7 @@ import pytest
 
 from policy_router.diagnostics.codes import Code
 from policy_router.policy.yaml import formatted
+from tests.support.rows import each
 
 
 def laid_out(text: str) -> str:
@@ -18,7 +19,7 @@ def laid_out(text: str) -> str:
     return shown
 
 
-@pytest.mark.parametrize(
+@each(
     ("before", "after"),
     [
         pytest.param("a:   1\n", "a: 1\n", id="blanks behind a key"),
@@ -65,7 +66,7 @@ def test_a_file_gets_one_layout(before: str, after: str | None) -> None:
         assert laid_out(before) == after
 
 
-@pytest.mark.parametrize(
+@each(
     ("before", "after"),
     [
         pytest.param("a: 1 # x\n", "a: 1  # x\n", id="two blanks at least"),
@@ -100,7 +101,7 @@ def test_comments_stay_with_what_they_are_about(before: str, after: str) -> None
     assert laid_out(before) == after
 
 
-@pytest.mark.parametrize(
+@each(
     ("before", "after"),
     [
         ("a:   1\nbb:  2\nccc: 3\n", "a:   1\nbb:  2\nccc: 3\n"),

@@ -7,6 +7,7 @@ import pytest
 from policy_router.diagnostics.codes import Code, Severity
 from policy_router.diagnostics.model import Diagnostic
 from policy_router.files.loader import check_text
+from tests.support.rows import each
 
 KEY = "sk-abcdefghijklmnop"
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
@@ -28,7 +29,7 @@ def found_in(text: str) -> list[tuple[Code, Severity, str]]:
     return [(item.code, item.severity, item.path) for item in findings(text)]
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "code", "severity", "path"),
     [
         # Names.
@@ -243,7 +244,7 @@ def test_a_default_is_outside_a_pool_of_nothing(precedence: str) -> None:
     assert check_text("model: x\npool: []")[0] is not None
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "model: m",
@@ -331,7 +332,7 @@ def test_no_finding_prints_the_secret() -> None:
 POOL = "pool: [{model: a, provider: p%s}, {model: b, provider: p}]\n"
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "model: a\nprovider: p\nprecedence: [{use: config}, {use: parent}]",
@@ -365,7 +366,7 @@ def test_a_rule_after_one_that_always_decides_is_never_reached(text: str) -> Non
     assert Code.UNREACHABLE_RULE in [row[0] for row in found_in(text)]
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "precedence: [{use: config}, {use: parent}]",
@@ -428,7 +429,7 @@ def test_every_rule_after_the_deciding_one_is_named_once() -> None:
     assert paths == ["$.precedence[2]", "$.precedence[3]"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "path"),
     [
         ("delegation: {model: m, forbid: [{id: a, wen: 'true'}]}", "$.delegation.forbid[0].wen"),
@@ -443,7 +444,7 @@ def test_a_guard_is_not_lost_to_a_misspelt_key_under_a_host_s(text: str, path: s
     assert (Code.UNKNOWN_KEY, ERROR, path) in found_in(text)
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "providers: {a: {base_url: 'https://x.example/?token=hunter2hunter2'}}",
@@ -482,7 +483,7 @@ def test_a_context_window_fits_in_64_bits() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "value"),
     [("prompt_cache_key", "agents"), ("max_tokens", "9"), ("stop_token_name", "agents")],
 )

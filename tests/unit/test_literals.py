@@ -12,6 +12,7 @@ from policy_router.cel.literals import (
     pattern_problem,
     value_of,
 )
+from tests.support.rows import each
 
 VALUES: list[tuple[str, bool | float | str]] = [
     ("true", True),
@@ -49,7 +50,7 @@ VALUES: list[tuple[str, bool | float | str]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "value"), VALUES)
+@each(("text", "value"), VALUES)
 def test_a_literal_has_its_value(text: str, value: bool | float | str) -> None:  # noqa: FBT001
     found = value_of(text)
     assert found == value
@@ -76,31 +77,31 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "message"), REFUSED)
+@each(("text", "message"), REFUSED)
 def test_a_literal_without_a_value_says_why(text: str, message: str) -> None:
     with pytest.raises(LiteralProblem) as caught:
         value_of(text)
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("text", [r"'\ud7ff'", r"'\ue000'", r"'\U0010FFFF'"])
+@each("text", [r"'\ud7ff'", r"'\ue000'", r"'\U0010FFFF'"])
 def test_the_characters_beside_the_surrogates_are_characters(text: str) -> None:
     assert len(str(value_of(text))) == 1
 
 
-@pytest.mark.parametrize("text", ["^a+$", "[[:alpha:]]", r"\pL", "(?i)a", ""])
+@each("text", ["^a+$", "[[:alpha:]]", r"\pL", "(?i)a", ""])
 def test_a_pattern_of_re2_is_no_problem(text: str) -> None:
     assert pattern_problem(text) is None
 
 
-@pytest.mark.parametrize("text", ["(", "a**", "(?=a)", r"(a)\1", "[z-a]"])
+@each("text", ["(", "a**", "(?=a)", r"(a)\1", "[z-a]"])
 def test_another_pattern_has_a_reason(text: str) -> None:
     reason = pattern_problem(text)
     assert reason
     assert isinstance(reason, str)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [
         ("2026-01-31T09:00:00Z", True),
@@ -130,7 +131,7 @@ def test_a_timestamp_is_of_rfc_3339(text: str, expected: bool) -> None:  # noqa:
     assert is_timestamp(text) is expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [
         ("0", True),
@@ -155,7 +156,7 @@ def test_a_duration_is_numbers_with_units(text: str, expected: bool) -> None:  #
     assert is_duration(text) is expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [
         ("UTC", True),

@@ -14,6 +14,7 @@ from policy_router import PolicyError, check, load, loads
 from policy_router.diagnostics.codes import Code, Severity
 from policy_router.files import loader
 from policy_router.policy.yaml import MAX_BYTES
+from tests.support.rows import each
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +38,7 @@ def codes(path: Path) -> list[Code]:
 # Texts.
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "expected"),
     [
         ("acme.yaml", "acme"),
@@ -368,7 +369,7 @@ def test_the_profiles_are_called_by_their_files() -> None:
     }
 
 
-@pytest.mark.parametrize(
+@each(
     "path",
     # A folder of `examples` is one policy.
     sorted(

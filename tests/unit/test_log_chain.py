@@ -52,6 +52,7 @@ from tests.support.log_chain import (
     segments,
     whole,
 )
+from tests.support.rows import each
 
 LARGE = Limits(1_000_000, 1e6)
 POLICY = policy_of()
@@ -146,7 +147,7 @@ def test_a_record_that_is_none_cannot_be_read() -> None:
         _ = LogEntry.from_json(chained(draft, 1, GENESIS)).decision_record
 
 
-@pytest.mark.parametrize(
+@each(
     "line",
     [
         b"",
@@ -172,7 +173,7 @@ def test_fields_of_later_versions_are_left_out() -> None:
     assert LogEntry.from_json(line).seq == 1
 
 
-@pytest.mark.parametrize(
+@each(
     ("moment", "expected"),
     [
         (datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC), 0),
@@ -191,7 +192,7 @@ def test_a_time_is_whole_microseconds_in_utc(moment: datetime.datetime, expected
     assert moment_of(expected) == moment
 
 
-@pytest.mark.parametrize("time", [1 << 62, -(1 << 62), 1 << 80])
+@each("time", [1 << 62, -(1 << 62), 1 << 80])
 def test_a_time_that_no_calendar_has_counts_as_1970(time: int) -> None:
     assert moment_of(time) == datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
@@ -199,7 +200,7 @@ def test_a_time_that_no_calendar_has_counts_as_1970(time: int) -> None:
 # The folder.
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "can_be"),
     [
         ("w1", True),
@@ -291,7 +292,7 @@ def test_a_head_is_always_as_long() -> None:
     assert read_head(large) == Head(10**8, 10**12, 10**15, GENESIS)
 
 
-@pytest.mark.parametrize(
+@each(
     "content",
     [
         b"",

@@ -41,6 +41,7 @@ from tests.support.log_chain import (
     one_writer,
     whole,
 )
+from tests.support.rows import each
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 POLICY = loads(
@@ -177,7 +178,7 @@ def attempts_of(*made: tuple[int | None, bool]) -> tuple[Attempt, ...]:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("result", "known"),
     [
         (Result(0, Status.COMPLETED, cost_status=CostStatus.NO_PRICE), "no_price"),

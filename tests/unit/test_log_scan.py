@@ -16,6 +16,7 @@ from policy_router.log.integrity import scan as scan_module
 from policy_router.log.integrity.scan import Scan
 from policy_router.log.write.drafts import Draft, chained
 from tests.support.log_auditing import NOW, policy_of
+from tests.support.rows import each
 
 RULES = policy_of()
 RECORD = decide(RULES, {}, now=NOW)
@@ -186,7 +187,7 @@ def test_the_first_line_is_the_first_that_can_be_edited() -> None:
     assert found(scanned(content(lines))) == [(Damage.EDITED, "w/1", (1, 1))]
 
 
-@pytest.mark.parametrize("part", ["seq", "prev", "time", "kind"])
+@each("part", ["seq", "prev", "time", "kind"])
 def test_what_lacks_a_part_that_every_line_has_is_no_line(part: str) -> None:
     plain = {"seq": 1, "prev": GENESIS, "time": 1, "kind": "of-a-later-version"}
     assert found(scanned(content([msgspec.json.encode(plain)]))) == []

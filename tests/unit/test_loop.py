@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from policy_router.delegation.loop import BackgroundLoop, in_a_thread
+from tests.support.rows import each
 
 
 async def nothing() -> None:
@@ -253,7 +254,7 @@ def test_a_function_runs_in_a_thread_of_its_own_with_the_context_of_the_caller(l
     assert asyncio.run(main()) == [("mine", "policy-router-child", True)] * loops
 
 
-@pytest.mark.parametrize(
+@each(
     ("problem", "raised"),
     [
         (LookupError("a"), LookupError),

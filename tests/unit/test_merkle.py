@@ -18,6 +18,7 @@ from policy_router.log.sign.merkle import (
 )
 from tests.support.examples import examples
 from tests.support.log_auditing import nodes_of, root
+from tests.support.rows import each
 
 MOST = 70
 
@@ -147,7 +148,7 @@ def test_a_leaf_is_no_node() -> None:
     assert root([A, B]) != root([B, A])
 
 
-@pytest.mark.parametrize("size", range(9))
+@each("size", range(9))
 def test_every_reference_tree_has_its_root(size: int) -> None:
     assert root(LEAVES[:size]) == ROOTS[size]
 
@@ -182,7 +183,7 @@ def test_pieces_may_be_larger_than_what_is_read_at_a_time() -> None:
     assert (tree.size, tree.root()) == (10_000, slow_root(MANY))
 
 
-@pytest.mark.parametrize(
+@each(
     ("index", "size", "expected"),
     [
         # The inclusion proofs over the reference tree in transparency-dev/merkle.
@@ -206,7 +207,7 @@ def test_an_inclusion_proof_is_that_of_the_specification(
     assert verify_inclusion(LEAVES[index], index, size, proof, ROOTS[size])
 
 
-@pytest.mark.parametrize(
+@each(
     ("old_size", "new_size", "expected"),
     [
         # The consistency proofs over the reference tree in transparency-dev/merkle.
@@ -243,7 +244,7 @@ def test_every_leaf_of_every_tree_proves(size: int) -> None:
         assert proving == [index]
 
 
-@pytest.mark.parametrize("new_size", range(MOST + 1))
+@each("new_size", range(MOST + 1))
 def test_every_tree_is_consistent_with_all_before_it(new_size: int) -> None:
     leaves, new_root = MANY[:new_size], EVERY_ROOT[new_size]
     for old_size, old_root in enumerate(EVERY_ROOT[: new_size + 1]):
@@ -297,7 +298,7 @@ CHANGES: list[Callable[[tuple[bytes, ...]], Sequence[bytes]]] = [
 ]
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=range(len(CHANGES)))
+@each("change", CHANGES, ids=range(len(CHANGES)))
 def test_a_proof_of_another_length_or_order_shows_nothing(
     change: Callable[[tuple[bytes, ...]], Sequence[bytes]],
 ) -> None:
@@ -308,7 +309,7 @@ def test_a_proof_of_another_length_or_order_shows_nothing(
         assert not verify_consistency(size, 7, ROOTS[size], ROOTS[7], consistent)
 
 
-@pytest.mark.parametrize(
+@each(
     ("leaf", "index", "size", "top"),
     [
         # From the malformed inclusion proofs in transparency-dev/merkle.
@@ -332,7 +333,7 @@ def test_what_is_no_leaf_of_a_tree_is_not_included(
     assert not verify_inclusion(leaf, index, size, (), top)
 
 
-@pytest.mark.parametrize(
+@each(
     ("old_size", "new_size", "old_root", "new_root", "proof"),
     [
         # From the malformed consistency proofs in transparency-dev/merkle.
@@ -363,13 +364,13 @@ def test_every_tree_is_consistent_with_the_empty_one_whatever_is_in_it() -> None
     assert verify_consistency(0, 5, ROOTS[0], ROOTS[5], ())
 
 
-@pytest.mark.parametrize(("leaves", "index"), [([], 0), ([A], 1), ([A], -1), ([A, B], 2)])
+@each(("leaves", "index"), [([], 0), ([A], 1), ([A], -1), ([A, B], 2)])
 def test_there_is_no_proof_of_a_leaf_that_is_not_there(leaves: list[bytes], index: int) -> None:
     with pytest.raises(IndexError, match=rf"^a tree of {len(leaves)} leaves has no leaf {index}$"):
         inclusion_proof(leaves, index)
 
 
-@pytest.mark.parametrize(("leaves", "size"), [([], 1), ([A], 2), ([A], -1)])
+@each(("leaves", "size"), [([], 1), ([A], 2), ([A], -1)])
 def test_there_is_no_proof_of_a_tree_that_is_larger(leaves: list[bytes], size: int) -> None:
     with pytest.raises(IndexError, match=rf"^a tree of {len(leaves)} leaves has no first {size}$"):
         consistency_proof(leaves, size)

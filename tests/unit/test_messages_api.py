@@ -15,6 +15,7 @@ from policy_router.calls.failures import Failure
 from policy_router.calls.responses import read_answer, reading_of
 from policy_router.decision.record import Target
 from policy_router.domain import Dialect, PoolEntry
+from tests.support.rows import each
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 KEY = "key-0123456789abcdef"
@@ -159,12 +160,12 @@ def test_a_whole_answer_is_read() -> None:
     assert made == Reply("a b ***", "m-1", "end_turn", 100, 7, cached_tokens=90)
 
 
-@pytest.mark.parametrize("usage", [None, {}, [], {"output_tokens": -1}, {"input_tokens": "x"}])
+@each("usage", [None, {}, [], {"output_tokens": -1}, {"input_tokens": "x"}])
 def test_without_a_usage_nothing_is_known(usage: Any) -> None:
     assert read(said(text("a"), usage=usage)) == Reply("a", None, "end_turn")
 
 
-@pytest.mark.parametrize(
+@each(
     ("answer", "code"),
     [
         (said(), Failing.EMPTY_ANSWER),
@@ -260,7 +261,7 @@ def test_a_stream_without_its_end_is_broken() -> None:
     assert outcome.code is Failing.STREAM_BROKEN
 
 
-@pytest.mark.parametrize("event", [None, 5, "x", [], {}, {"type": []}, {"type": "x", "delta": 5}])
+@each("event", [None, 5, "x", [], {}, {"type": []}, {"type": "x", "delta": 5}])
 def test_an_event_of_an_odd_type_says_nothing(event: Any) -> None:
     told, _, outcome = streamed(START, event, delta(type="text_delta", text="a"), END, STOP)
     assert told == ["a"]

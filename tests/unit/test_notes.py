@@ -42,6 +42,7 @@ from policy_router.log.sign.notes import Checkpoint, InclusionProof, opened, sig
 from tests.support.examples import examples
 from tests.support.log_auditing import nodes_of, root
 from tests.support.log_disk import ran
+from tests.support.rows import each
 
 # The example of golang.org/x/mod/sumdb/note.
 PETER = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
@@ -139,7 +140,7 @@ CURVE = ec.derive_private_key(7, ec.SECP256R1())
 GOLDILOCKS = ed448.Ed448PrivateKey.from_private_bytes(bytes(57))
 
 
-@pytest.mark.parametrize(
+@each(
     ("private", "public"),
     [
         # RFC 8032, section 7.1: tests 1, 2, 3 and 1024, and that of SHA(abc).
@@ -192,7 +193,7 @@ def test_a_text_is_parted_from_the_signatures_by_the_last_empty_line() -> None:
         assert opened(sign(odd, SIGNER), VERIFIER) == odd
 
 
-@pytest.mark.parametrize("signatures", [BY_PETER + BY_ENOCH, BY_ENOCH + BY_PETER, BY_PETER * 100])
+@each("signatures", [BY_PETER + BY_ENOCH, BY_ENOCH + BY_PETER, BY_PETER * 100])
 def test_signatures_of_others_are_not_looked_at(signatures: str) -> None:
     assert opened(f"{TEXT}\n{signatures}", VERIFIER) == TEXT
 
@@ -217,7 +218,7 @@ def test_a_key_is_told_by_its_name_and_its_id() -> None:
             opened(f"{TEXT}\n{signatures}", VERIFIER)
 
 
-@pytest.mark.parametrize("length", [1, 63, 64, 65])
+@each("length", [1, 63, 64, 65])
 def test_a_wrong_signature_by_the_key_spoils_the_note(length: int) -> None:
     wrong = signed_by("PeterNeumann", VERIFIER.key_id + bytes(length))
     expected = "^the signature by `PeterNeumann.c74f20a3` is not one of this text$"
@@ -226,7 +227,7 @@ def test_a_wrong_signature_by_the_key_spoils_the_note(length: int) -> None:
             opened(f"{TEXT}\n{signatures}", VERIFIER)
 
 
-@pytest.mark.parametrize(
+@each(
     "note",
     [
         "",
@@ -277,7 +278,7 @@ def test_what_is_no_note_is_not_read(note: str) -> None:
             read(note)
 
 
-@pytest.mark.parametrize("text", ["", "a", "\na", "a\r\n", "\x00\n", "a\tb\n", "\ud800\n"])
+@each("text", ["", "a", "\na", "a\r\n", "\x00\n", "a\tb\n", "\ud800\n"])
 def test_what_no_note_can_hold_is_not_signed(text: str) -> None:
     with pytest.raises(SignatureError, match=r"^malformed text: expected lines that end with"):
         sign(text, SIGNER)
@@ -335,8 +336,8 @@ AROUND: list[Callable[[bytes], bytes]] = [
 ]
 
 
-@pytest.mark.parametrize("around", AROUND, ids=range(len(AROUND)))
-@pytest.mark.parametrize("form", PRIVATE)
+@each("around", AROUND, ids=range(len(AROUND)))
+@each("form", PRIVATE)
 def test_a_private_key_without_a_name_has_the_default_one(
     form: str, around: Callable[[bytes], bytes]
 ) -> None:
@@ -345,8 +346,8 @@ def test_a_private_key_without_a_name_has_the_default_one(
     assert read_verifier(content) == Signer(DEFAULT_NAME, key).verifier()
 
 
-@pytest.mark.parametrize("around", AROUND, ids=range(len(AROUND)))
-@pytest.mark.parametrize("form", PUBLIC)
+@each("around", AROUND, ids=range(len(AROUND)))
+@each("form", PUBLIC)
 def test_a_public_key_without_a_name_has_the_default_one(
     form: str, around: Callable[[bytes], bytes]
 ) -> None:
@@ -354,7 +355,7 @@ def test_a_public_key_without_a_name_has_the_default_one(
     assert read_verifier(content) == Verifier(DEFAULT_NAME, key)
 
 
-@pytest.mark.parametrize("around", AROUND, ids=range(len(AROUND)))
+@each("around", AROUND, ids=range(len(AROUND)))
 def test_a_key_with_a_name_keeps_it(around: Callable[[bytes], bytes]) -> None:
     assert read_signer(around(PETER.encode())) == SIGNER
     assert [read_verifier(around(content)) for content in NAMED] == [VERIFIER] * 2
@@ -383,7 +384,7 @@ def test_a_signer_does_not_show_its_key_and_can_be_pickled() -> None:
 NAMES = ["", " ", "a b", "a+b", "a\n", "\x00", "\x1f", "a\u00a0", "\u2028", "\u3000", "\ud800"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each("name", NAMES)
 def test_what_is_no_name_is_refused(name: str) -> None:
     attempts: list[Callable[[], object]] = [
         lambda: new_signer(name),
@@ -395,15 +396,15 @@ def test_what_is_no_name_is_refused(name: str) -> None:
             attempt()
 
 
-@pytest.mark.parametrize("name", ["a", "example.com/log", "-", "caf\u00e9", "\u200b", "\x7f"])
+@each("name", ["a", "example.com/log", "-", "caf\u00e9", "\u200b", "\x7f"])
 def test_what_is_a_name_is_taken(name: str) -> None:
     signer = Signer(name, bytes(32))
     assert opened(sign("a\n", signer), signer.verifier()) == "a\n"
     assert read_verifier(signer.encoded().encode()) == signer.verifier()
 
 
-@pytest.mark.parametrize("made", [Signer, Verifier])
-@pytest.mark.parametrize("length", [0, 31, 33, 64])
+@each("made", [Signer, Verifier])
+@each("length", [0, 31, 33, 64])
 def test_a_key_of_another_length_is_refused(
     made: Callable[[str, bytes], object], length: int
 ) -> None:
@@ -468,7 +469,7 @@ BAD_PRIVATE = [
 ]
 
 
-@pytest.mark.parametrize(("content", "expected"), BAD_PRIVATE, ids=range(len(BAD_PRIVATE)))
+@each(("content", "expected"), BAD_PRIVATE, ids=range(len(BAD_PRIVATE)))
 def test_what_is_no_private_key_is_refused_and_not_repeated(content: bytes, expected: str) -> None:
     for read in (read_signer, read_verifier):
         with pytest.raises(SignatureError) as caught:
@@ -482,7 +483,7 @@ def test_what_is_no_private_key_is_refused_and_not_repeated(content: bytes, expe
         assert not any(part in repr(problem.args) for part in (SECRET[:8], SEED.hex()[:8]))
 
 
-@pytest.mark.parametrize("name", [b"", b"a b", b"\xff", b"\xed\xa0\x80", b"\x01"])
+@each("name", [b"", b"a b", b"\xff", b"\xed\xa0\x80", b"\x01"])
 def test_a_private_key_may_not_have_what_is_no_name(name: bytes) -> None:
     content = typed(1, SEED, "@").replace(b"@", name)
     with pytest.raises(SignatureError, match=r"^the name of a key must consist of characters"):
@@ -501,7 +502,7 @@ NOT_PRIVATE = [
 ]
 
 
-@pytest.mark.parametrize("content", NOT_PRIVATE, ids=range(len(NOT_PRIVATE)))
+@each("content", NOT_PRIVATE, ids=range(len(NOT_PRIVATE)))
 def test_who_has_no_private_key_cannot_sign(content: bytes) -> None:
     expected = "^not a private key: expected sumdb/note's form, PKCS #8 PEM or OpenSSH$"
     with pytest.raises(SignatureError, match=expected):
@@ -540,7 +541,7 @@ BAD_PUBLIC = [
 ]
 
 
-@pytest.mark.parametrize(("content", "expected"), BAD_PUBLIC, ids=range(len(BAD_PUBLIC)))
+@each(("content", "expected"), BAD_PUBLIC, ids=range(len(BAD_PUBLIC)))
 def test_what_is_no_public_key_is_refused(content: bytes, expected: str) -> None:
     with pytest.raises(SignatureError) as caught:
         read_verifier(content)
@@ -633,13 +634,13 @@ CHECKPOINTS = [
 ]
 
 
-@pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=range(len(CHECKPOINTS)))
+@each("checkpoint", CHECKPOINTS, ids=range(len(CHECKPOINTS)))
 def test_a_checkpoint_survives_being_written(checkpoint: Checkpoint) -> None:
     assert Checkpoint.from_text(checkpoint.to_text()) == checkpoint
     assert opened(sign(checkpoint.to_text(), SIGNER), VERIFIER) == checkpoint.to_text()
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "",
@@ -682,7 +683,7 @@ def test_what_is_no_checkpoint_is_not_read(text: str) -> None:
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
-@pytest.mark.parametrize(
+@each(
     ("origin", "size", "top", "extensions"),
     [
         ("", 1, ROOT, ()),
@@ -728,7 +729,7 @@ def test_the_example_of_tlog_proof_is_read_and_written() -> None:
     assert proof.to_text() == PROOF
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 8])
+@each("size", [1, 2, 7, 8])
 def test_a_proof_is_all_that_it_takes(size: int) -> None:
     log = [f'{{"seq":{number}}}'.encode() for number in range(size)]
     leaves = [leaf_hash(line) for line in log]
@@ -744,7 +745,7 @@ def test_a_proof_is_all_that_it_takes(size: int) -> None:
         assert verify_inclusion(leaf, proof.index, signed.size, proof.hashes, signed.root)
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "",
@@ -789,7 +790,7 @@ def test_what_is_no_proof_is_not_read(text: str) -> None:
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
-@pytest.mark.parametrize(
+@each(
     ("index", "hashes", "checkpoint", "line"),
     [
         (-1, (), sign(FANCY, SIGNER), b"{}"),

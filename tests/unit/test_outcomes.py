@@ -28,6 +28,7 @@ from policy_router.delegation.batch import Planned, planned
 from policy_router.delegation.outcomes import completed, failed, overall, refused_whole
 from policy_router.errors import ArgumentsError
 from policy_router.files.ids import uuid7
+from tests.support.rows import each
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 SECRET = "s3cret-of-the-house"  # noqa: S105 - nobody's
@@ -63,7 +64,7 @@ def plan_of(model: str = "priced", content: dict[str, Any] | None = None) -> Pla
 # What tokens cost.
 
 
-@pytest.mark.parametrize(
+@each(
     ("target", "tokens", "dollars"),
     [
         (target_of("priced"), (1_000_000, 1_000_000), 18.0),
@@ -104,7 +105,7 @@ def test_a_cost_is_rounded_so_that_it_is_read_as_it_was_reckoned() -> None:
     assert json.dumps(cost(POLICY, target_of("priced"), 1, 1)) == "1.8e-05"
 
 
-@pytest.mark.parametrize(
+@each(
     ("parameters", "tokens", "expected"),
     [
         ({}, 100, Estimate(100, None, None)),
@@ -196,13 +197,13 @@ def test_an_empty_answer_is_one_and_no_answer_is_none() -> None:
     assert completed(POLICY, plan_of(), Reply(), (SECRET,)).text is None
 
 
-@pytest.mark.parametrize("answer", [None, 7, b"done", ["done"], {"text": "done"}, object()])
+@each("answer", [None, 7, b"done", ["done"], {"text": "done"}, object()])
 def test_a_child_that_returns_something_else_has_an_error(answer: Any) -> None:
     with pytest.raises(TypeError, match=rf"a text or a Reply, not {type(answer).__name__}$"):
         completed(POLICY, plan_of(), answer, ())
 
 
-@pytest.mark.parametrize(
+@each(
     ("reply", "place"),
     [
         (Reply("done", input_tokens="5"), "input_tokens"),  # type: ignore[arg-type]
@@ -222,7 +223,7 @@ def test_a_reply_that_its_class_does_not_allow_is_an_error_with_its_place(
         completed(POLICY, plan_of(), reply, ())
 
 
-@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0])
+@each("seconds", [float("nan"), float("inf"), -1.0])
 def test_a_duration_that_cannot_be_loses_no_result(seconds: float) -> None:
     reply = Reply("done", attempts=(Attempt(1, "m", "p", duration_seconds=seconds),))
     result = completed(POLICY, plan_of(), reply, ())
@@ -277,7 +278,7 @@ def test_what_a_child_raises_is_its_error() -> None:
     assert (result.decision_id, result.session_id) == (plan.decision_id, "s")
 
 
-@pytest.mark.parametrize(
+@each(
     ("problem", "message"),
     [
         (ValueError(), "ValueError"),
@@ -370,7 +371,7 @@ DONE, FAILED, REFUSED = Status.COMPLETED, Status.FAILED, Status.REFUSED
 STOPPED, UNBEGUN, DECIDED = Status.CANCELLED, Status.NOT_STARTED, Status.DECIDED
 
 
-@pytest.mark.parametrize(
+@each(
     ("found", "expected"),
     [
         *(([status], status) for status in Status),

@@ -23,6 +23,7 @@ from policy_router.server.pages.sessions import Sessions, secret_in
 from policy_router.server.problems import Problem
 from policy_router.server.settings import Settings
 from policy_router.server.tasks import Task
+from tests.support.rows import each
 
 STATIC = files("policy_router.server.pages") / "static"
 
@@ -69,7 +70,7 @@ def test_colours_lose_no_character() -> None:
     assert lines == rules.splitlines()
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "coloured"),
     [
         ('task.kind == "a b"', [("k", "task.kind"), ("o", "=="), ("s", '"a b"')]),
@@ -83,7 +84,7 @@ def test_conditions_have_colours(text: str, coloured: list[tuple[str, str]]) -> 
     assert [piece for piece in pieces if piece[0]] == coloured
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "value", "text"),
     [
         ("cost", 0.009325, "$0.009325"),
@@ -106,7 +107,7 @@ def test_what_templates_print(name: str, value: Any, text: str) -> None:
     assert str(FILTERS[name](value)) == text
 
 
-@pytest.mark.parametrize(
+@each(
     ("before", "after", "marked"),
     [
         ("a && b > 5", "a && b > 10", "a &amp;&amp; b &gt; -5-+10+"),
@@ -128,9 +129,7 @@ def test_a_file_that_is_no_page_is_not_sent() -> None:
     assert "VENDORED.txt" not in Templates()._files  # noqa: SLF001 - what is sent, and nothing else
 
 
-@pytest.mark.parametrize(
-    "address", ["", "/", "//x", "https://x/pages/", "/pages/\\x", "/pages/\n", "/v1/policy"]
-)
+@each("address", ["", "/", "//x", "https://x/pages/", "/pages/\\x", "/pages/\n", "/v1/policy"])
 def test_nobody_is_led_elsewhere(address: str) -> None:
     assert place_of(address) == "/pages/decisions"
 
@@ -231,6 +230,7 @@ def test_a_helper_that_stays_does_one_thing_after_another(tmp_path: Path) -> Non
     assert again["revision"] == first["revision"]
 
 
+@pytest.mark.stress
 @pytest.mark.slow
 def test_a_helper_that_takes_too_much_is_replaced() -> None:
     entries = "".join(

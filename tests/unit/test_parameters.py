@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from policy_router.cel.vocabulary import REQUEST_NAMES
 from policy_router.parameters import KNOWN, RESERVED, SPELLINGS, Kind, fits, is_number, named, same
+from tests.support.rows import each
 
 WHOLE, NUMBER, TEXT = "top_k", "temperature", "verbosity"
 
@@ -34,7 +33,7 @@ def test_a_parameter_has_one_name_whatever_it_was_called() -> None:
     assert named("temperature") == "temperature"
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "value", "does"),
     [
         (WHOLE, 1, True),
@@ -63,7 +62,7 @@ def test_a_value_has_the_type_of_its_parameter_or_does_not_fit(
     assert fits(name, value) is does
 
 
-@pytest.mark.parametrize(
+@each(
     ("one", "other", "are"),
     [
         (1, 1, True),

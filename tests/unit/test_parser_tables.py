@@ -9,6 +9,7 @@ import lark
 import pytest
 
 from policy_router.cel import parser, tables
+from tests.support.rows import each
 
 FILE = Path(parser.__file__).with_name(tables.FILE)
 TEXTS = [
@@ -63,7 +64,7 @@ def test_the_tables_belong_to_the_grammar_and_to_lark() -> None:
     assert kept() is not None, "make them: pytest tests/unit/test_parser_tables.py --update-golden"
 
 
-@pytest.mark.parametrize("text", TEXTS)
+@each("text", TEXTS)
 def test_a_text_is_read_the_same_by_both(built: lark.Lark, text: str) -> None:
     found = kept()
     assert found is not None

@@ -8,6 +8,7 @@ from policy_router import loads
 from policy_router.diagnostics.codes import Code, Severity
 from policy_router.files.loader import check_text
 from policy_router.parameters import RESERVED
+from tests.support.rows import each
 
 Row = tuple[Code, str, str, str | None]
 
@@ -27,7 +28,7 @@ def places_in(text: str) -> list[tuple[Code, str]]:
 # PR416: names that are no parameters.
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "place"),
     [
         ("parameters: {%s: zz}", "$.parameters"),
@@ -50,7 +51,7 @@ def test_a_reserved_name_is_pointed_at_with_a_remedy() -> None:
     assert item.help == "say it with the entry's own keys, such as `model` and `provider`"
 
 
-@pytest.mark.parametrize("name", ["Model", "models_", "stop", "response_format", "user"])
+@each("name", ["Model", "models_", "stop", "response_format", "user"])
 def test_another_name_is_a_parameter(name: str) -> None:
     assert errors_in(f"parameters: {{{name}: zz}}") == []
 
@@ -58,7 +59,7 @@ def test_another_name_is_a_parameter(name: str) -> None:
 # Two spellings.
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "parameters: {%s}",
@@ -87,7 +88,7 @@ def test_an_entry_may_spell_it_otherwise_than_the_policy() -> None:
 # Types.
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "value", "wanted"),
     [
         ("temperature", "high", "a number"),
@@ -101,7 +102,7 @@ def test_an_entry_may_spell_it_otherwise_than_the_policy() -> None:
         ("verbosity", "false", "a string"),
     ],
 )
-@pytest.mark.parametrize("place", ["parameters", "pool[0].parameters"])
+@each("place", ["parameters", "pool[0].parameters"])
 def test_a_value_of_another_type_is_an_error(
     place: str, name: str, value: str, wanted: str
 ) -> None:
@@ -132,7 +133,7 @@ def test_an_effort_may_be_switched_off() -> None:
 # Limits.
 
 
-@pytest.mark.parametrize(
+@each(
     ("limits", "code", "message"),
     [
         ("{reasoning_effort: {max: 5}}", Code.WRONG_TYPE, "expected a list, found a mapping"),
@@ -156,7 +157,7 @@ def test_a_limit_that_nothing_meets_is_an_error(limits: str, code: Code, message
     assert text.startswith(message)
 
 
-@pytest.mark.parametrize(
+@each(
     "limits",
     [
         "{temperature: {min: 0, max: 0}}",
@@ -175,7 +176,7 @@ def test_a_limit_that_something_meets_is_left_alone(limits: str) -> None:
 # PR417: an entry's own values.
 
 
-@pytest.mark.parametrize(
+@each(
     ("parameters", "limits", "name"),
     [
         ("{top_k: 9}", "{top_k: {max: 5}}", "top_k"),
@@ -196,7 +197,7 @@ def test_an_entrys_own_value_outside_its_own_limits_is_an_error(
     assert errors_in(text) == [(Code.OUTSIDE_LIMITS, place, message, "change one of the two")]
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "pool: [{model: m, parameters: {top_k: 5}, limits: {top_k: {max: 5}}}]",

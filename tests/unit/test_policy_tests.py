@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from policy_router import check, decide, loads
+from policy_router import Policy, check, decide, loads
 from policy_router.analysis import (
     PolicyTestResult,
     PolicyTestStatus,
@@ -28,6 +29,7 @@ from policy_router.analysis.suites import (
     read_suite_text,
 )
 from tests.support.commands import STRICT, write
+from tests.support.rows import each
 
 POLICY = """\
 version: 1
@@ -50,11 +52,18 @@ precedence:
   - {use: pool}
   - {use: config}
 """
-ACME = loads(POLICY, name="acme.yaml")
+
+
+@functools.cache
+def _loaded(policy: str) -> Policy:
+    return loads(policy, name="acme.yaml")
+
+
+ACME = _loaded(POLICY)
 
 
 def read(tests: str, policy: str = POLICY) -> Suite:
-    return read_suite_text("acme_test.yaml", tests, loads(policy, name="acme.yaml"))
+    return read_suite_text("acme_test.yaml", tests, _loaded(policy))
 
 
 def results(tests: str, **how: Any) -> tuple[PolicyTestResult, ...]:
@@ -73,7 +82,7 @@ def differences(request: str, expect: str) -> list[str]:
 CODING = "{task: {kind: coding}}"
 
 
-@pytest.mark.parametrize(
+@each(
     ("request_", "expect"),
     [
         (CODING, "{entry: coder, model: glm-5.1, provider: zai, level: pool, rule: pool}"),
@@ -101,7 +110,7 @@ def test_what_is_so_passes(request_: str, expect: str) -> None:
     assert differences(request_, expect.replace("%s", asked.replace("'", "''"))) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("request_", "expect", "found"),
     [
         (CODING, "{entry: r1}", "entry: expected `r1`, found `coder`"),
@@ -258,7 +267,7 @@ def test_a_request_that_others_use_uses_none() -> None:
     assert (found.code, found.path, found.span.position) == ("PR201", "$.requests.ops.use", (3, 14))
 
 
-@pytest.mark.parametrize(
+@each(
     "expect",
     ["{not_entry: []}", "{not_model: []}", "{not_provider: []}", "{parameters: {}}"],
 )

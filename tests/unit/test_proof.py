@@ -19,6 +19,7 @@ from policy_router.analysis.proof.suggesting import suggest
 from policy_router.analysis.proof.terms import Items, Number, Text
 from policy_router.analysis.proof.ways import CLASSES
 from policy_router.files.loader import schema
+from tests.support.rows import each
 
 NOW = "2026-01-31T09:00:00Z"
 HEAD = """
@@ -240,7 +241,7 @@ def test_a_condition_that_can_fail_says_so() -> None:
     assert found.answered.example.request == {}
 
 
-@pytest.mark.parametrize(
+@each(
     "condition",
     [
         "parent.depth + 1 > parent.depth",
@@ -258,7 +259,7 @@ def test_a_number_may_be_compared_with_what_follows_from_it(condition: str) -> N
         assert selects.answer is not Answer.CAN
 
 
-@pytest.mark.parametrize(
+@each(
     ("division", "wanted"),
     [("% 2", None), ("% -2", None), ("/ 3", None), ("% 0", Answer.CAN), ("/ -1", Answer.CAN)],
 )
@@ -298,7 +299,7 @@ def test_an_assertion_holds_for_planned_fallbacks_too() -> None:
     assert [it.provider for it in record.decision.fallbacks] == ["q"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("word", "condition", "wanted"),
     [
         ("always", 'outcome == "refused" || in_pool', Answer.NEVER),
@@ -379,7 +380,7 @@ def test_another_way_to_write_the_same_is_equivalent() -> None:
     assert compared(TWO, TWO.replace("id: narrow", "id: slim")).equivalent
 
 
-@pytest.mark.parametrize(
+@each(
     ("old", "new", "wanted"),
     [
         ("output: 1}", "output: 5}", {"moved", "dearer"}),
@@ -401,7 +402,7 @@ def test_other_fallbacks_are_a_difference_of_their_own() -> None:
     assert ways(compared(HOME, planned)) == {"fallbacks"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("old", "new", "way", "wanted"),
     [
         ("fallback: [near]", "fallback: []", "fallbacks", "`fallback` of `far`"),
@@ -455,7 +456,7 @@ precedence: [{use: config}]
     assert ways(compared(old.replace("[x, y]", "[x]"), old)) == set()
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "allow", "wanted"),
     [
         ("team", 'caller.team == ""', {"newly-refused"}),

@@ -18,6 +18,7 @@ from policy_router.analysis.proof.solver import Formula
 from policy_router.cel.simplify import literal
 from policy_router.decision.request import moment
 from policy_router.domain import PoolEntry
+from tests.support.rows import each
 
 NOW = moment("2026-01-31T09:00:00Z")
 Plain = dict[str, Any]
@@ -94,7 +95,7 @@ CAN = (
 )
 
 
-@pytest.mark.parametrize("condition", CAN)
+@each("condition", CAN)
 def test_a_request_is_shown_that_the_evaluator_confirms(condition: str) -> None:
     answered = ask(condition)
     assert answered.answer is Answer.CAN
@@ -112,7 +113,7 @@ NEVER = (
 )
 
 
-@pytest.mark.parametrize("condition", NEVER)
+@each("condition", NEVER)
 def test_what_is_refuted_by_evaluating_pieces_never_happens(condition: str) -> None:
     assert ask(condition).answer is Answer.NEVER
 
@@ -225,7 +226,7 @@ POOL = [
 ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "parameter"),
     [("low", "temperature"), ("few", "top_k"), ("few", "format"), ("calm", "reasoning_effort")],
 )
@@ -268,9 +269,7 @@ def selected(text: Plain) -> dict[str, Answer]:
     return found
 
 
-@pytest.mark.parametrize(
-    "number", ["0.0", "double(task.index)", "facts.share", "math.least([0.0, facts.share])"]
-)
+@each("number", ["0.0", "double(task.index)", "facts.share", "math.least([0.0, facts.share])"])
 def test_an_entry_that_a_number_of_the_request_puts_first_is_selected(number: str) -> None:
     order = f'target.name == task.kind ? {number} : (target.name == "a" ? 1.0 : 2.0)'
     pool = [{"name": it, "model": it, "pick": "true"} for it in ("a", "b")]
@@ -321,7 +320,7 @@ def test_an_entry_with_several_numbers_is_put_in_order_by_each_of_them() -> None
         assert asking.formula.holds((chosen, is_kind)) is True
 
 
-@pytest.mark.parametrize(
+@each(
     ("order", "is_last"),
     [
         ("bucket(target.name, caller.id)", True),

@@ -14,6 +14,7 @@ from policy_router.analysis.proof.asking import Asking
 from policy_router.cel.evaluate import Truth
 from policy_router.decision.request import moment
 from tests.support.pinning import pinned, pinned_pieces
+from tests.support.rows import each
 
 NOW = moment("2026-01-31T09:00:00Z")
 Plain = dict[str, Any]
@@ -351,7 +352,7 @@ def test_a_condition_comes_to_what_the_evaluator_says(condition: str) -> None:
     assert wrong(condition) == []
 
 
-@pytest.mark.parametrize("condition", LOOSE)
+@each("condition", LOOSE)
 def test_what_cannot_be_pinned_lets_the_answer_of_the_evaluator_in(condition: str) -> None:
     assert not [it for it in wrong(condition) if "is no model" in it]
 

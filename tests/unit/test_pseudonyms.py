@@ -11,6 +11,7 @@ import pytest
 
 from policy_router import RequestError, decide, loads
 from policy_router.hosts import Pseudonyms
+from tests.support.rows import each
 
 KEY: Final = b"a key that nothing else is made with"
 POLICY: Final = """\
@@ -51,7 +52,7 @@ def test_a_caller_and_named_facts_are_replaced_and_nothing_else() -> None:
     assert ada.encode() in record.to_json()
 
 
-@pytest.mark.parametrize(
+@each(
     "request_",
     [{}, {"caller": {}}, {"caller": {"id": 7}}, {"caller": []}, {"facts": [1]}, {"facts": {}}],
 )
@@ -59,7 +60,7 @@ def test_what_is_no_request_is_left_to_its_check(request_: dict[str, Any]) -> No
     assert Pseudonyms(KEY, ("owner",)).in_request(request_) == request_
 
 
-@pytest.mark.parametrize("value", [7, True, None, {"of": "ada"}, ["ada", 7], [["ada"]]])
+@each("value", [7, True, None, {"of": "ada"}, ["ada", 7], [["ada"]]])
 def test_a_fact_that_is_no_text_is_an_error_that_does_not_show_it(value: Any) -> None:
     with pytest.raises(
         RequestError, match=r"^\$\.facts\.owner: expected a text, or a list"

@@ -25,6 +25,7 @@ from policy_router import (
     loads,
 )
 from policy_router.version import VERSION
+from tests.support.rows import each
 
 MOST = 25
 
@@ -91,7 +92,7 @@ def test_every_public_name_and_method_has_a_docstring() -> None:
     assert [name for name, value in (values | methods).items() if not inspect.getdoc(value)] == []
 
 
-@pytest.mark.parametrize("name", ["decide", "permitted", "explain", "load", "loads", "check"])
+@each("name", ["decide", "permitted", "explain", "load", "loads", "check"])
 def test_every_argument_of_a_public_function_is_documented(name: str) -> None:
     function = getattr(policy_router, name)
     documented = inspect.getdoc(function) or ""
@@ -164,7 +165,7 @@ def test_there_are_no_other_names() -> None:
         policy_router.Delegate  # noqa: B018 - it raises
 
 
-@pytest.mark.parametrize("error", [PolicyError, RequestError, RecordError, NoTarget, ProviderError])
+@each("error", [PolicyError, RequestError, RecordError, NoTarget, ProviderError])
 def test_every_exception_is_one_of_ours(error: type[Exception]) -> None:
     assert issubclass(error, PolicyRouterError)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import pickle
 import re
@@ -14,6 +15,7 @@ import policy_router
 from policy_router import DecisionRecord, RecordError, loads
 from policy_router.decision.record import Target
 from policy_router.version import VERSION
+from tests.support.rows import each
 
 NOW = "2026-01-31T09:00:00Z"
 TEXT = """
@@ -27,10 +29,12 @@ pool:
 precedence: {precedence}
 """
 
+_policy = functools.cache(loads)
+
 
 def record(request: dict[str, Any], precedence: str = "delegation") -> DecisionRecord:
     """Decide by a small policy."""
-    policy = loads(TEXT.replace("{precedence}", precedence))
+    policy = _policy(TEXT.replace("{precedence}", precedence))
     return policy_router.decide(policy, request, now=NOW)
 
 
@@ -61,7 +65,7 @@ def everything(**request: Any) -> DecisionRecord:
     """Decide by a policy that has something to warn of."""
     asked = {"model": "large", "parameters": {"top_k": 9, "temperature": 0.5}}
     given = {"call": asked, "task": {"parameters": {"seed": 1}}, "caller": {"team": "x"}}
-    return policy_router.decide(loads(EVERYTHING), {**given, **request}, now=NOW)
+    return policy_router.decide(_policy(EVERYTHING), {**given, **request}, now=NOW)
 
 
 WARNED = everything()
@@ -177,7 +181,7 @@ def test_the_rule_of_a_refusal_without_one_is_null() -> None:
     assert "permitted" not in found["decision"]["refusal"]
 
 
-@pytest.mark.parametrize("one", [SELECTED, REFUSED, WARNED, REASONED])
+@each("one", [SELECTED, REFUSED, WARNED, REASONED])
 def test_a_record_is_canonical_json(one: DecisionRecord) -> None:
     content = one.to_json()
     decoded = json.loads(content)
@@ -190,7 +194,7 @@ def test_text_in_a_record_is_utf_8_not_escapes() -> None:
     assert '"\u00e9\U0001f600"'.encode() in content
 
 
-@pytest.mark.parametrize("one", [SELECTED, REFUSED, WARNED, REASONED])
+@each("one", [SELECTED, REFUSED, WARNED, REASONED])
 def test_a_record_read_back_is_the_same_record(one: DecisionRecord) -> None:
     content = one.to_json()
     for stored in (content, content.decode()):
@@ -242,7 +246,7 @@ def without(path: str) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("path", ["policy", "now", "decision.outcome", "decision.target.model"])
+@each("path", ["policy", "now", "decision.outcome", "decision.target.model"])
 def test_a_record_that_lacks_something_cannot_be_read(path: str) -> None:
     with pytest.raises(
         RecordError, match=f"not a decision record: .*`{path.rsplit('.', maxsplit=1)[-1]}`"
@@ -250,7 +254,7 @@ def test_a_record_that_lacks_something_cannot_be_read(path: str) -> None:
         DecisionRecord.from_json(json.dumps(without(path)))
 
 
-@pytest.mark.parametrize(
+@each(
     "content",
     ["", "{", "[]", "1", "null", '"x"', b"\xff", b'{"schema": "\xff"}', "\ud800", "{}"],
 )
@@ -333,8 +337,8 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("stored", [False, True], ids=["made", "stored"])
+@each("change", CHANGES)
+@each("stored", [False, True], ids=["made", "stored"])
 def test_a_record_cannot_be_changed(
     change: Any,
     stored: bool,  # noqa: FBT001

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policy_router.diagnostics.redaction import KEY_SHAPE, REFERENCE, redact, redact_words
+from tests.support.rows import each
 
 SHAPED = [
     "sk-abcdefghijklmnop",
@@ -26,7 +27,7 @@ SHAPED = [
 ]
 
 
-@pytest.mark.parametrize("key", SHAPED)
+@each("key", SHAPED)
 def test_a_word_in_the_shape_of_a_key_is_masked_wherever_it_stands(key: str) -> None:
     shown = redact(f"before {key} after")
     assert shown.startswith("before *")
@@ -35,7 +36,7 @@ def test_a_word_in_the_shape_of_a_key_is_masked_wherever_it_stands(key: str) -> 
     assert KEY_SHAPE.search(key)
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "sk-short",
@@ -57,7 +58,7 @@ def test_user_and_password_in_an_address_are_masked() -> None:
     assert redact("https://me:hunter2@example.com/v1") == "https://**********@example.com/v1"
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "shown"),
     [
         ("api_key: hunter2", "api_key: *******"),
@@ -98,7 +99,7 @@ def test_the_value_of_a_secret_key_is_masked(text: str, shown: str) -> None:
     assert redact(text) == shown
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "api_key: env:ZAI_API_KEY",
@@ -112,7 +113,7 @@ def test_a_reference_is_no_secret_and_neither_is_the_value_of_another_key(text: 
     assert redact(text) == text
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "is_reference"),
     [
         ("env:A", True),
@@ -158,7 +159,7 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "shown"), WORDS)
+@each(("text", "shown"), WORDS)
 def test_of_what_others_say_only_secrets_are_masked(text: str, shown: str) -> None:
     assert redact_words(text) == shown
 
@@ -176,7 +177,7 @@ def test_a_text_made_to_take_long_is_read_like_any_other(text: str) -> None:
     assert len(redact(text)) == len(text)
 
 
-@pytest.mark.parametrize(
+@each(
     "key",
     [
         *("TOKEN", "Api-Key", "KYE", "PassWord", "PASSPHRASE", "Credentials", "COOKIE"),
@@ -187,6 +188,6 @@ def test_a_key_is_found_in_any_case_and_with_the_odd_forms_of_its_letters(key: s
     assert redact(f"{key}: hunter2 # x") == f"{key}: ******* * *"
 
 
-@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\r", "\r\nmodel: m\r\n"])
+@each("end", ["", "\n", "\r\n", "\r", "\r\nmodel: m\r\n"])
 def test_a_reference_is_no_secret_however_its_line_ends(end: str) -> None:
     assert redact(f"api_key: env:KEY{end}") == f"api_key: env:KEY{end}"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from policy_router.analysis.suites import read_suite_text
 from policy_router.files.loader import check_text, loads
+from tests.support.rows import each
 
 LISTED = "put it in brackets: `[...]`"
 DASHES = "begin each item with `- `"
@@ -71,7 +70,7 @@ IN_POLICIES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "remedy"), IN_POLICIES)
+@each(("text", "line", "remedy"), IN_POLICIES)
 def test_a_slip_in_a_policy_has_one_finding_with_its_line_and_remedy(
     text: str, line: int, remedy: str | None
 ) -> None:
@@ -124,7 +123,7 @@ IN_SUITES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "remedy"), IN_SUITES)
+@each(("text", "remedy"), IN_SUITES)
 def test_a_slip_in_a_suite_has_one_finding_with_its_line_and_remedy(text: str, remedy: str) -> None:
     test = text[1:] if text.startswith("{") else f"{text}}}"
     found = read_suite_text("a_test.yaml", f"tests:\n- {{name: a, {test}\n").found

@@ -19,6 +19,7 @@ from policy_router.cel.ast import (
 from policy_router.cel.checker import check
 from policy_router.cel.vocabulary import Name, Vocabulary
 from tests.support.render import Spelling, bare, render
+from tests.support.rows import each
 
 VOCABULARY = Vocabulary.of(
     [
@@ -73,12 +74,12 @@ CANONICAL = [
 ]
 
 
-@pytest.mark.parametrize("text", CANONICAL)
+@each("text", CANONICAL)
 def test_a_canonical_text_is_written_as_it_was_read(text: str) -> None:
     assert render(tree_of(text)) == text
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "canonical"),
     [
         ("((facts.n))+(1*2)==3", "facts.n + 1 * 2 == 3"),
@@ -96,7 +97,7 @@ def test_what_means_the_same_is_written_the_same(text: str, canonical: str) -> N
     assert bare(tree_of(canonical)) == bare(tree)
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "text"), [(float("inf"), '"inf"'), (float("-inf"), '"-inf"'), (float("nan"), '"nan"')]
 )
 def test_a_double_without_a_literal_is_written_as_a_conversion(value: float, text: str) -> None:

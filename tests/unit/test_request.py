@@ -16,6 +16,7 @@ from policy_router.decision.fitting import checked, dropped, values_of
 from policy_router.decision.request import MAX_BYTES, moment, spelt
 from policy_router.decision.typed import MAX_CHARACTERS
 from policy_router.parameters import LONGEST, RESERVED
+from tests.support.rows import each
 
 POLICY = loads(
     """
@@ -42,7 +43,7 @@ def problem(content: Any) -> tuple[str, str, str | None]:
 # Shape.
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "path", "reason", "help_"),
     [
         ([], "$", "expected a mapping, found a list", None),
@@ -236,8 +237,8 @@ WISHING = loads(
 )
 
 
-@pytest.mark.parametrize("section", ["call", "task"])
-@pytest.mark.parametrize(
+@each("section", ["call", "task"])
+@each(
     "wish",
     [
         {},
@@ -260,7 +261,7 @@ def test_a_parameter_that_is_known_may_be_wished_for(section: str, wish: dict[st
 WHOLE = "expected a whole number, found "
 
 
-@pytest.mark.parametrize(
+@each(
     ("wish", "path", "reason"),
     [
         ([], "", "expected a mapping, found a list"),
@@ -311,7 +312,7 @@ def test_a_wish_that_does_not_fit_is_refused_with_its_place(
     assert (caught.value.path, caught.value.reason) == (f"$.task.parameters{path}", reason)
 
 
-@pytest.mark.parametrize("name", sorted(RESERVED))
+@each("name", sorted(RESERVED))
 def test_what_would_replace_a_decision_is_no_parameter(name: str) -> None:
     with pytest.raises(RequestError) as caught:
         Request(call={"parameters": {name: "hunter2"}})
@@ -328,7 +329,7 @@ def test_a_parameter_that_is_not_known_has_a_remedy() -> None:
         assert caught.value.help == help_ if help_ else caught.value.help.startswith("known: ")
 
 
-@pytest.mark.parametrize("section", ["parent", "caller", "budget"])
+@each("section", ["parent", "caller", "budget"])
 def test_nobody_else_wishes_for_parameters(section: str) -> None:
     with pytest.raises(RequestError, match="unknown key `parameters`"):
         Request(**{section: {"parameters": {}}})
@@ -382,7 +383,7 @@ needs: {values: [tools]}
 """
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "path", "reason", "help_"),
     [
         (
@@ -488,7 +489,7 @@ def test_what_is_required_has_to_be_given() -> None:
     checked(effort, {"task": {"parameters": {"reasoning_effort": "low"}}})
 
 
-@pytest.mark.parametrize(
+@each(
     ("section", "content", "path"),
     [
         ("budget", {}, "$.budget.remaining_usd"),
@@ -539,7 +540,7 @@ def test_an_int_may_have_just_64_bits(number: int) -> None:
     assert Request(task={"index": number}).given["task"]["index"] == number
 
 
-@pytest.mark.parametrize("character", ["\ud7ff", "\ue000", "\U0010ffff"])
+@each("character", ["\ud7ff", "\ue000", "\U0010ffff"])
 def test_the_characters_beside_the_surrogates_are_valid(character: str) -> None:
     Request(caller={"id": character})
 
@@ -639,7 +640,7 @@ def test_a_request_is_read_from_json_in_text_or_bytes() -> None:
         assert Request.from_json(content) == Request(task={"kind": "a"})
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "path", "reason"),
     [
         ("", "$", "the request is not JSON"),
@@ -681,7 +682,7 @@ def test_a_text_is_as_long_as_its_bytes() -> None:
 # The time.
 
 
-@pytest.mark.parametrize(
+@each(
     ("now", "text"),
     [
         ("2026-01-31T09:00:00Z", "2026-01-31T09:00:00Z"),
@@ -712,7 +713,7 @@ WANTED = "expected a time such as 2026-01-31T09:00:00Z"
 NO_ZONE = "the time has no time zone; give an aware datetime"
 
 
-@pytest.mark.parametrize(
+@each(
     ("now", "reason"),
     [
         ("", WANTED),

@@ -9,6 +9,7 @@ from policy_router.cel.ast import BOOL, DOUBLE, INT, STRING, STRINGS, Type
 from policy_router.diagnostics.codes import Code, Severity
 from policy_router.domain import ClosedSet
 from policy_router.files.loader import check_text
+from tests.support.rows import each
 
 NAMES = {
     "kinds": "task.kind",
@@ -34,15 +35,13 @@ def message_of(text: str) -> tuple[str, str | None]:
 # Closed sets.
 
 
-@pytest.mark.parametrize("key", NAMES)
-@pytest.mark.parametrize(
-    "written", ["[b, a]", "{values: [b, a]}", "{values: [b, a], unknown: refuse}", "[b, a, b]"]
-)
+@each("key", NAMES)
+@each("written", ["[b, a]", "{values: [b, a]}", "{values: [b, a], unknown: refuse}", "[b, a, b]"])
 def test_a_closed_set_is_a_list_or_says_what_becomes_of_the_rest(key: str, written: str) -> None:
     assert loads(f"{key}: {written}").closed == {NAMES[key]: ClosedSet(("b", "a"))}
 
 
-@pytest.mark.parametrize("key", ["kinds", "teams", "roles"])
+@each("key", ["kinds", "teams", "roles"])
 def test_what_does_not_restrict_may_be_dropped(key: str) -> None:
     closed = loads(f"{key}: {{values: [a], unknown: drop}}").closed
     assert closed == {NAMES[key]: ClosedSet(("a",), drops=True)}
@@ -56,7 +55,7 @@ def test_what_restricts_is_never_dropped(key: str) -> None:
     assert message_of(text) == (message, "write `unknown: refuse`")
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "code"),
     [
         ("teams: a", Code.WRONG_TYPE),
@@ -78,7 +77,7 @@ def test_an_empty_set_closes_too() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("key", "condition"),
     [
         ("kinds", 'task.kind == "%s"'),
@@ -89,7 +88,7 @@ def test_an_empty_set_closes_too() -> None:
         ("needs", '"%s" in task.needs'),
     ],
 )
-@pytest.mark.parametrize("unknown", ["refuse", "drop"])
+@each("unknown", ["refuse", "drop"])
 def test_a_literal_outside_a_closed_set_is_an_error(key: str, condition: str, unknown: str) -> None:
     unknown = "refuse" if key in {"labels", "needs"} else unknown
     text = f"{key}: {{values: [a, b], unknown: {unknown}}}\nforbid: [{{when: '{condition}'}}]"
@@ -108,7 +107,7 @@ def test_what_is_required_is_named_once_in_order() -> None:
     assert policy.required == ("facts.b", "caller.team", "budget.spent_usd")
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "help_"),
     [
         ("caller.tem", "did you mean `caller.team`?"),
@@ -133,7 +132,7 @@ def test_a_fact_that_is_required_has_no_default() -> None:
     assert errors_in(text.replace("true", "false")) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("declared", "condition"),
     [
         ("facts: {risk: {type: int, required: true}}", "facts.risk > 1"),
@@ -151,7 +150,7 @@ def test_what_is_required_needs_no_guard(declared: str, condition: str) -> None:
 # Tables.
 
 
-@pytest.mark.parametrize(
+@each(
     ("written", "type_", "values"),
     [
         ("{a: x, b: ''}", STRING, {"a": "x", "b": ""}),
@@ -172,7 +171,7 @@ def test_a_table_has_values_of_one_type(
     assert [type(it) for it in table.values.values()] == [type(it) for it in values.values()]
 
 
-@pytest.mark.parametrize(
+@each(
     ("written", "path"),
     [
         ("{a: 1, b: x}", "$.tables.t.b"),
@@ -195,7 +194,7 @@ def test_a_table_that_mixes_types_says_which() -> None:
     assert message_of("tables: {t: {a: 1, b: x}}")[0] == "a table of int cannot hold string"
 
 
-@pytest.mark.parametrize("name", ["a b", "1", "in", ""])
+@each("name", ["a b", "1", "in", ""])
 def test_the_name_of_a_table_can_be_written_in_a_condition(name: str) -> None:
     assert errors_in(f"tables: {{'{name}': {{a: 1}}}}") != []
 

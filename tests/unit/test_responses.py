@@ -20,6 +20,7 @@ from policy_router.calls.failures import Failure, without
 from policy_router.calls.responses import read_answer, reading_of
 from policy_router.calls.served import is_same_model
 from tests.support.examples import examples
+from tests.support.rows import each
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 KEY = "key-0123456789abcdef"
@@ -69,8 +70,8 @@ def test_a_whole_answer_is_read(api: str) -> None:
     )
 
 
-@pytest.mark.parametrize("api", APIS)
-@pytest.mark.parametrize(
+@each("api", APIS)
+@each(
     ("content", "text"),
     [
         ("", ""),
@@ -100,7 +101,7 @@ def test_the_text_of_an_answer_is_a_text_or_its_parts(
         assert (made.code, made.answer.text) == (Failing.EMPTY_ANSWER, text)
 
 
-@pytest.mark.parametrize(
+@each(
     ("answer", "text"),
     [
         ([], None),
@@ -122,7 +123,7 @@ def test_the_messages_of_a_response_are_one_text(answer: list[Any], text: str | 
     assert (made.answer if isinstance(made, Failure) else made) == Reply(text=text)
 
 
-@pytest.mark.parametrize(
+@each(
     "answer",
     [
         {},
@@ -155,8 +156,8 @@ def test_an_answer_without_a_message_is_none(answer: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("api", APIS)
-@pytest.mark.parametrize(
+@each("api", APIS)
+@each(
     "content",
     [
         b"",
@@ -181,7 +182,7 @@ def test_what_is_not_json_is_no_answer(api: str, content: bytes) -> None:
     )
 
 
-@pytest.mark.parametrize("count", [None, -1, True, False, 1.5, "x", [], {}, 1e20])
+@each("count", [None, -1, True, False, 1.5, "x", [], {}, 1e20])
 def test_a_count_that_is_none_is_unknown(count: Any) -> None:
     chat = {"prompt_tokens": count, "completion_tokens": 0}
     made = reply(CHAT, said(CHAT, "t", usage=chat))
@@ -191,15 +192,15 @@ def test_a_count_that_is_none_is_unknown(count: Any) -> None:
     assert (made.input_tokens, made.output_tokens) == (0, None)
 
 
-@pytest.mark.parametrize("api", APIS)
-@pytest.mark.parametrize("usage", [None, [], "x", 5, True, {}])
+@each("api", APIS)
+@each("usage", [None, [], "x", 5, True, {}])
 def test_without_a_usage_nothing_is_known(api: str, usage: Any) -> None:
     made = reply(api, said(api, "t", usage=usage))
     assert (made.input_tokens, made.output_tokens) == (None, None)
 
 
-@pytest.mark.parametrize("api", APIS)
-@pytest.mark.parametrize(
+@each("api", APIS)
+@each(
     ("model", "served"),
     [("", None), (None, None), (5, None), (["m"], None), ("m" * 999, "m" * 200)],
 )
@@ -208,7 +209,7 @@ def test_a_served_model_is_a_word_or_unknown(api: str, model: Any, served: str |
     assert reply(api, said(api, "t")).served_model is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("answer", "reason"),
     [
         ({"status": "completed"}, "completed"),
@@ -229,7 +230,7 @@ def test_a_response_says_why_it_stopped(answer: dict[str, Any], reason: str | No
     assert reply(RESPONSES, {"output": output, **answer}).finish_reason == reason
 
 
-@pytest.mark.parametrize("reason", ["length", "stop", "eos", None, 5, []])
+@each("reason", ["length", "stop", "eos", None, 5, []])
 def test_a_completion_says_why_it_stopped(reason: Any) -> None:
     answer = {"choices": [{"message": {"content": "t"}, "finish_reason": reason}]}
     expected = reason if isinstance(reason, str) else None
@@ -247,8 +248,8 @@ def test_no_answer_repeats_a_key(api: str) -> None:
 # --- Errors under a status of success -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("api", APIS)
-@pytest.mark.parametrize(
+@each("api", APIS)
+@each(
     ("error", "code", "status", "message"),
     [
         ({"code": 429, "message": "slow down"}, Failing.RATE_LIMITED, 429, "slow down"),
@@ -394,7 +395,7 @@ def test_a_stream_of_nothing_is_no_connection(api: str) -> None:
     assert outcome == Failure(Failing.CONNECTION_FAILED, "the stream ended before the answer did")
 
 
-@pytest.mark.parametrize(
+@each(
     ("api", "event"),
     [
         (CHAT, {"error": {"code": 429, "message": f"slow {KEY}"}}),
@@ -420,7 +421,7 @@ def test_a_failed_response_without_words_breaks_its_stream() -> None:
     assert (outcome.code, outcome.partial) == (Failing.STREAM_BROKEN, "a")
 
 
-@pytest.mark.parametrize(
+@each(
     "event",
     [
         None,
@@ -441,20 +442,20 @@ def test_a_failed_response_without_words_breaks_its_stream() -> None:
         {"type": "response.completed", "response": {"status": 5}},
     ],
 )
-@pytest.mark.parametrize("api", APIS)
+@each("api", APIS)
 def test_an_event_of_an_odd_type_says_nothing(api: str, event: Any) -> None:
     told, outcome = streamed(api, [*of_texts(api, ["a"])[:-1], event, *of_texts(api, ["b"])])
     assert told == ["a", "b"]
     assert isinstance(outcome, Reply)
 
 
-@pytest.mark.parametrize("kind", [[], {}, ["response.completed"]])
+@each("kind", [[], {}, ["response.completed"]])
 def test_an_event_of_a_kind_that_is_no_word_says_nothing(kind: Any) -> None:
     assert streamed(RESPONSES, [{"type": kind}, delta("a"), completed()])[0] == ["a"]
 
 
-@pytest.mark.parametrize("api", APIS)
-@pytest.mark.parametrize("cut", range(1, len(KEY)))
+@each("api", APIS)
+@each("cut", range(1, len(KEY)))
 def test_a_key_in_two_pieces_is_starred_out(api: str, cut: int) -> None:
     told, outcome = streamed(api, of_texts(api, [f"it is {KEY[:cut]}", f"{KEY[cut:]}, I say"]))
     assert "".join(told) == "it is ***, I say"
@@ -600,7 +601,7 @@ def test_an_api_has_its_own_reading() -> None:
 # --- Which model was served -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("routed", "served"),
     [
         ("gpt-5", "gpt-5"),
@@ -627,13 +628,13 @@ def test_one_model_goes_by_several_names(routed: str, served: str) -> None:
     assert is_same_model(served, routed)
 
 
-@pytest.mark.parametrize("served", ["m", "m-latest", "m-2025-01-01", "vendor/m-20250101", "m@0613"])
+@each("served", ["m", "m-latest", "m-2025-01-01", "vendor/m-20250101", "m@0613"])
 def test_the_latest_model_is_whichever_is_served(served: str) -> None:
     assert is_same_model("m-latest", served)
     assert is_same_model("m:latest", served)
 
 
-@pytest.mark.parametrize(
+@each(
     ("routed", "served"),
     [
         ("glm-5", "glm-5-turbo"),

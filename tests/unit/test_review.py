@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import datetime
 
-import pytest
-
 from policy_router.diagnostics.codes import Code
 from policy_router.files.loader import check_text
+from tests.support.rows import each
 
 NOW = datetime.datetime(2026, 11, 30, tzinfo=datetime.UTC)
 PLACE = "$.pool[1].pick"
@@ -30,7 +29,7 @@ def picking(condition: str, key: str = "pick") -> str:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     "condition",
     [
         "now.getHours() >= 24",
@@ -59,7 +58,7 @@ def test_a_part_that_never_changes_is_found(condition: str) -> None:
     assert found_in(picking(condition)) == [(Code.CONSTANT_PART, PLACE)]
 
 
-@pytest.mark.parametrize(
+@each(
     "condition",
     [
         "now.getHours() >= 22 || now.getHours() < 6",
@@ -87,7 +86,7 @@ def test_what_may_be_true_or_false_is_left_alone(condition: str) -> None:
     assert found_in(picking(condition)) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("condition", "is_asserted"),
     [
         ("'ok' in task.labels", True),
@@ -116,7 +115,7 @@ def test_variables_that_double_are_not_followed_for_ever() -> None:
     assert found.errors == 0
 
 
-@pytest.mark.parametrize(
+@each(
     "when",
     [
         'caller.team == "web" && parent.depth < 0',

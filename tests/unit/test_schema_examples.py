@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
-import pytest
 
 from policy_router.files.loader import check_text, schema
+from tests.support.rows import each
 
 CONDITION = "#/definitions/condition"
 BASE: dict[str, Any] = {
@@ -53,7 +53,7 @@ def test_each_condition_of_the_schema_has_examples() -> None:
     assert [path for path in PLACES if not SHAPES[path].get("examples")] == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "example"),
     [(path, example) for path in PLACES for example in SHAPES[path].get("examples", ())],
 )

@@ -42,13 +42,14 @@ from policy_router.server.problems import Problem, retry_after
 from policy_router.server.serve import listen
 from policy_router.server.settings import per_second, seconds_of, settings_of
 from policy_router.server.trust import Trust
+from tests.support.rows import each
 from tests.support.service import until
 
 POLICY = loads("version: 1\nname: acme\nmodel: m\nprovider: p\n")
 NOW = "2026-01-31T09:00:00Z"
 
 
-@pytest.mark.parametrize(
+@each(
     ("duration", "seconds"),
     [("500ms", 0.5), ("30s", 30), ("5m", 300), ("12h", 43200), ("1d", 86400)],
 )
@@ -56,7 +57,7 @@ def test_a_duration_has_a_unit(duration: str, seconds: float) -> None:
     assert seconds_of(duration) == seconds
 
 
-@pytest.mark.parametrize("duration", ["", "5", "m", "1w", "-1s", "1.5s", "5m\n", "9999999s"])
+@each("duration", ["", "5", "m", "1w", "-1s", "1.5s", "5m\n", "9999999s"])
 def test_what_is_no_duration_is_refused(duration: str) -> None:
     with pytest.raises(RequestError):
         seconds_of(duration)
@@ -67,7 +68,7 @@ def test_a_rate_is_so_many_in_a_second_and_at_once() -> None:
     assert per_second("600/m") == (10, 600)
 
 
-@pytest.mark.parametrize(
+@each(
     "content",
     [
         {"listne": "x"},
@@ -89,7 +90,7 @@ def test_a_configuration_with_a_mistake_or_a_danger_is_refused(content: Any) -> 
         settings_of(content, {})
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "said"),
     [
         ({"drain": "soon"}, "serve: $.drain: expected a duration such as 30s"),
@@ -106,7 +107,7 @@ def test_a_mistake_is_said_in_words_and_not_as_a_pattern(content: Any, said: str
     assert str(caught.value).startswith(said)
 
 
-@pytest.mark.parametrize("listen", ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/run/x"])
+@each("listen", ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/run/x"])
 def test_without_credentials_only_this_machine_is_served(listen: str) -> None:
     assert settings_of({"listen": listen}, {}).is_local
     assert settings_of({"listen": "0.0.0.0:80", "tokens": "t"}, {}).has_credentials

@@ -17,6 +17,7 @@ from policy_router.hosts.settings_text import (
     parsed,
     restored,
 )
+from tests.support.rows import each
 
 ITEM = Change(("hooks", "Pre"), {"ours": 1}, appends=True)
 VALUE = Change(("plugins", "entries", "ours"), {"on": True})
@@ -48,7 +49,7 @@ JSON_FILES = {
 }
 
 
-@pytest.mark.parametrize("text", JSON_FILES.values(), ids=JSON_FILES)
+@each("text", JSON_FILES.values(), ids=JSON_FILES)
 def test_an_item_comes_into_json_and_each_other_byte_stays(text: str) -> None:
     made = put_in(text, ITEM)
     before = parsed(text, is_json=True)
@@ -60,7 +61,7 @@ def test_an_item_comes_into_json_and_each_other_byte_stays(text: str) -> None:
         assert text.count(comment) == made.count(comment)
 
 
-@pytest.mark.parametrize("text", JSON_FILES.values(), ids=JSON_FILES)
+@each("text", JSON_FILES.values(), ids=JSON_FILES)
 def test_an_item_goes_out_of_json_and_the_rest_means_what_it_meant(text: str) -> None:
     again = parsed(taken_out(put_in(text, ITEM), ITEM), is_json=True)
     before = parsed(text, is_json=True)
@@ -95,7 +96,7 @@ YAML_FILES = {
 YAML_CHANGES = (Change(("plugins", "enabled"), "ours", appends=True), VALUE)
 
 
-@pytest.mark.parametrize("text", YAML_FILES.values(), ids=YAML_FILES)
+@each("text", YAML_FILES.values(), ids=YAML_FILES)
 def test_values_come_into_yaml_and_go_out_again(text: str) -> None:
     made = put_in(text, *YAML_CHANGES, is_json=False)
     said = parsed(made, is_json=False)
@@ -140,7 +141,7 @@ def test_what_is_there_already_stays_as_it_is() -> None:
     assert put_in(text, VALUE) == text
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "reason"),
     [
         ('{"plugins": {"entries": {"ours": 1}}}', "says something else already"),

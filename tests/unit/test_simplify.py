@@ -40,6 +40,7 @@ from tests.support.evaluating import FAILURE, PRODUCT
 from tests.support.oracles import ORACLES
 from tests.support.oracles.engine import Engine, Outcome
 from tests.support.render import render
+from tests.support.rows import each
 
 each_engine = pytest.mark.parametrize(
     "engine",
@@ -307,7 +308,7 @@ def outcome_of(engine: Engine, tree: Node) -> Outcome:
 
 
 @each_engine
-@pytest.mark.parametrize(("text", "expected"), EXAMPLES)
+@each(("text", "expected"), EXAMPLES)
 def test_a_condition_is_simplified(engine: Engine, text: str, expected: str) -> None:
     tree = tree_of(text)
     rest = simplified(tree, KNOWN)
@@ -339,8 +340,8 @@ NEAR = {
 }
 
 
-@pytest.mark.parametrize("text", FAR.values(), ids=FAR.keys())
-@pytest.mark.parametrize(("function", "decisive"), [("&&", "false"), ("||", "true")])
+@each("text", FAR.values(), ids=FAR.keys())
+@each(("function", "decisive"), [("&&", "false"), ("||", "true")])
 def test_nothing_is_dropped_beside_macros_that_may_exceed_the_budget(
     text: str, function: str, decisive: str
 ) -> None:
@@ -350,7 +351,7 @@ def test_nothing_is_dropped_beside_macros_that_may_exceed_the_budget(
         assert rest_of(whole) == render(tree_of(written))
 
 
-@pytest.mark.parametrize("text", NEAR.values(), ids=NEAR.keys())
+@each("text", NEAR.values(), ids=NEAR.keys())
 def test_other_macros_are_dropped(text: str) -> None:
     assert rest_of(f"{text} && false") == "false"
     assert rest_of(f"{text} || true") == "true"
@@ -382,7 +383,7 @@ EXHAUSTING = {
 
 
 @each_engine
-@pytest.mark.parametrize("text", EXHAUSTING.values(), ids=EXHAUSTING.keys())
+@each("text", EXHAUSTING.values(), ids=EXHAUSTING.keys())
 def test_a_condition_that_uses_up_the_budget_does_so_when_simplified(
     engine: Engine, text: str
 ) -> None:

@@ -23,6 +23,7 @@ from policy_router.delegation.sqlite_budget import SqliteBudget
 from policy_router.errors import BudgetError, LogError
 from policy_router.log import LogReader
 from policy_router.log.entry import Execution
+from tests.support.rows import each
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 TEXT = """
@@ -69,7 +70,7 @@ def used(cost: int = 50) -> Reply:
 # What is reserved.
 
 
-@pytest.mark.parametrize(
+@each(
     ("model", "usd"),
     [
         ("small", SMALL),
@@ -119,7 +120,7 @@ def test_tokens_that_are_put_in_a_cache_may_be_the_dearest() -> None:
     assert dearest(dear, [target], None) is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("parameters", "unsupported", "length"),
     [({}, "", 8192), ({"max_tokens": 10}, "", 10), ({"max_tokens": 10}, "max_tokens", 8192)],
 )
@@ -249,7 +250,7 @@ def test_what_a_child_costs_beyond_its_reservation_is_told() -> None:
     assert took == 4_100_000
 
 
-@pytest.mark.parametrize(
+@each(
     ("child", "took"),
     [
         ("x", 2_100_000),  # it does not tell what it used
@@ -414,7 +415,7 @@ class Broken:
         raise BudgetError(f"{reservation[:0]}{cost * 0}: database or disk is full")
 
 
-@pytest.mark.parametrize("way", ["delegate", "plan", "delegate_async"])
+@each("way", ["delegate", "plan", "delegate_async"])
 def test_a_budget_that_cannot_be_used_refuses_everything(way: str) -> None:
     ran: list[int] = []
     budget: Budget = Broken()
@@ -481,7 +482,7 @@ CACHED = loads(
 )
 
 
-@pytest.mark.parametrize(
+@each(
     ("model", "cached", "usd", "is_bound"),
     [
         ("a", None, 0.0045, False),

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
-
 from policy_router import decide, loads
 from policy_router.diagnostics.codes import Code, Severity
 from policy_router.diagnostics.model import Span
 from policy_router.files.loader import check_text
+from tests.support.rows import each
 
 NOW = "2026-01-31T09:00:00Z"
 TABLES = """
@@ -55,7 +54,7 @@ def allowed(when: str, **request: Any) -> bool:
 # Guards.
 
 
-@pytest.mark.parametrize(
+@each(
     "when",
     [
         "caller.team in tables.caps && tables.caps[caller.team] > 1.0",
@@ -79,7 +78,7 @@ def test_a_key_that_is_shown_to_be_there_may_be_used(when: str) -> None:
     assert errors_in(when) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("when", "underlined"),
     [
         ("tables.caps[caller.team] > 1.0", "tables.caps[caller.team]"),
@@ -116,7 +115,7 @@ def test_a_key_that_may_be_missing_needs_a_guard(when: str, underlined: str) -> 
 # Keys and types.
 
 
-@pytest.mark.parametrize(
+@each(
     ("when", "code", "underlined", "message", "help_"),
     [
         (
@@ -169,7 +168,7 @@ def test_a_use_that_is_none_is_an_error_where_it_stands(
     assert errors_in(when)[0] == (code, underlined, message, help_)
 
 
-@pytest.mark.parametrize(
+@each(
     ("when", "codes"),
     [
         ('tables.caps["ops"] > 1', [Code.INT_WITH_DOUBLE]),
@@ -198,7 +197,7 @@ def test_an_unknown_table_says_where_tables_are_declared() -> None:
 # What they come to.
 
 
-@pytest.mark.parametrize(
+@each(
     ("when", "team", "expected"),
     [
         ("caller.team in tables.caps", "ops", True),
@@ -241,7 +240,7 @@ def test_a_table_may_be_read_for_each_item_of_a_list() -> None:
     assert not allowed(when, task={"labels": ["high", "zzz"]})
 
 
-@pytest.mark.parametrize("place", ["allow", "pick", "forbid", "when", "order_by", "variable"])
+@each("place", ["allow", "pick", "forbid", "when", "order_by", "variable"])
 def test_a_table_may_be_read_wherever_there_is_a_condition(place: str) -> None:
     test = "caller.team in tables.open && tables.open[caller.team]"
     number = "caller.team in tables.ranks ? tables.ranks[caller.team] : 0"

@@ -17,6 +17,7 @@ import pytest
 import policy_router
 from policy_router import analysis, hosts, log
 from tests.support.commands import ROOT
+from tests.support.rows import each
 
 PAGE = (ROOT / "docs" / "TERMS.md").read_text(encoding="utf-8")
 TERMS = re.findall(r"^\| (?!term)([a-z -]+) \| .+ \|$", PAGE, re.MULTILINE)
@@ -157,7 +158,7 @@ def test_each_plain_word_is_used_and_is_no_term() -> None:
     assert sorted(PLAIN & WORDS_OF_TERMS) == []
 
 
-@pytest.mark.parametrize("name", ["Weave", "spared_entry", "TestDish"])
+@each("name", ["Weave", "spared_entry", "TestDish"])
 def test_a_private_word_is_found(name: str) -> None:
     assert unknown_words(name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib
 import json
 import re
@@ -22,6 +23,7 @@ from policy_router.delegation.batch import planned
 from policy_router.delegation.tool import FORMATS, NAME, tool
 from policy_router.files.ids import uuid7
 from tests.support.examples import examples
+from tests.support.rows import each
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)
 ROOT = Path(__file__).parents[2]
@@ -33,15 +35,17 @@ Plain = dict[str, Any]
 ANY: Plain = {"type": "string"}
 EFFORT: Plain = {"type": "string", "description": "Such as low, medium or high."}
 
+_policy = functools.cache(loads)
+
 
 def defined(text: str, facts: Plain | None = None) -> Plain:
     """Return the definition by a policy in YAML."""
-    return tool(loads(text, name="policy"), facts)
+    return tool(_policy(text, name="policy"), facts)
 
 
 def parameters_of(text: str, facts: Plain | None = None, **options: Any) -> Plain:
     """Return the parameters in the format of MCP, which adds nothing to them."""
-    found: Plain = tool(loads(text), facts, format="mcp", **options)["inputSchema"]
+    found: Plain = tool(_policy(text), facts, format="mcp", **options)["inputSchema"]
     return found
 
 
@@ -136,7 +140,7 @@ def test_the_policy_of_the_page_about_the_language_with_a_caller() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     "facts", [{"facts": {"region": "us"}, "parent": {"depth": 2}}, {}, {"facts": {"region": "eu"}}]
 )
 def test_what_the_caller_may_not_use_for_any_task_is_left_out(facts: Plain) -> None:
@@ -188,7 +192,7 @@ def test_what_no_rule_asks_for_is_not_offered() -> None:
 # Levels.
 
 
-@pytest.mark.parametrize(
+@each(
     ("precedence", "call", "task"),
     [
         ("[{use: call}, {use: task}]", True, True),
@@ -334,7 +338,7 @@ def test_an_entry_at_the_agent_s_own_provider_counts_where_that_is_known() -> No
 # Which of two wishes goes first.
 
 
-@pytest.mark.parametrize(
+@each(
     ("precedence", "said"),
     [
         ("[{use: call}, {use: task}]", CALL_FIRST),
@@ -390,7 +394,7 @@ def test_where_wishes_may_leave_the_pool_they_may_where_nothing_in_it_may_be_ask
 # Efforts.
 
 
-@pytest.mark.parametrize(
+@each(
     ("limits", "expected"),
     [
         (["[low, high]", "[max, low]"], {"type": "string", "enum": ["low", "high", "max"]}),
@@ -463,7 +467,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("word", HOSTILE, ids=range(len(HOSTILE)))
+@each("word", HOSTILE, ids=range(len(HOSTILE)))
 def test_whatever_the_strengths_are_the_definition_is_json_of_one_line(word: str) -> None:
     entry = {"model": "a", "strengths": [word, "math"], "provider": "p"}
     policy = json.dumps({"pool": [entry]}, ensure_ascii=not word.isprintable())
@@ -582,7 +586,7 @@ def test_what_was_made_is_the_caller_s_to_change() -> None:
 # What does not fit the policy.
 
 
-@pytest.mark.parametrize(
+@each(
     ("facts", "path"),
     [
         ({"caler": {}}, "$.caler"),
@@ -620,10 +624,8 @@ def schemas(schema: Any) -> Iterator[Plain]:
             yield from schemas(part)
 
 
-@pytest.mark.parametrize("text", POLICIES, ids=range(len(POLICIES)))
-@pytest.mark.parametrize(
-    "facts", [{}, {"parent": {"provider": "p", "depth": 1}}], ids=["no", "yes"]
-)
+@each("text", POLICIES, ids=range(len(POLICIES)))
+@each("facts", [{}, {"parent": {"provider": "p", "depth": 1}}], ids=["no", "yes"])
 def test_it_is_a_json_schema_in_which_every_choice_has_something_to_choose(
     text: str, facts: Plain
 ) -> None:
@@ -676,17 +678,17 @@ def test_arguments_that_the_definition_allows_are_taken_and_decided(data: st.Dat
     properties = parameters["properties"]
     content = data.draw(filled(parameters))
     closed = {name: it["enum"] for name, it in properties.items() if "enum" in it}
-    for each in (content, *(content.get("tasks") or [])):
-        each["goal"] = f"Do {each.get('goal', '')}"
+    for task in (content, *(content.get("tasks") or [])):
+        task["goal"] = f"Do {task.get('goal', '')}"
         for name, values in closed.items():  # what a task may ask for is said above
-            if name in each and each[name] not in values:
-                each[name] = data.draw(st.sampled_from(values))
+            if name in task and task[name] not in values:
+                task[name] = data.draw(st.sampled_from(values))
     jsonschema.Draft202012Validator(parameters).validate(content)
     made = planned(policy, arguments_of(json.dumps(content)), facts, now=NOW, ids=uuid7)
     assert len(made) == max(1, len(content.get("tasks") or []))
     if policy.pool and "model" in closed:
-        for plan, each in zip(made, content.get("tasks") or [{}], strict=True):
-            if not each.get("provider") and not content.get("provider"):
+        for plan, task in zip(made, content.get("tasks") or [{}], strict=True):
+            if not task.get("provider") and not content.get("provider"):
                 codes = {step.code for step in plan.record.steps}
                 assert "outside_pool" not in codes
 
@@ -727,7 +729,7 @@ def test_a_strict_definition_requires_everything_and_lets_all_but_a_task_s_goal_
     }
 
 
-@pytest.mark.parametrize("text", POLICIES, ids=range(len(POLICIES)))
+@each("text", POLICIES, ids=range(len(POLICIES)))
 def test_nulls_alone_ask_for_nothing(text: str) -> None:
     """What a strict definition makes a model say is what it could have left out."""
     policy = loads(text)
@@ -786,7 +788,7 @@ GEMINI = {
 """The fields of ``Schema`` in Gemini's API, as far as a definition could use them."""
 
 
-@pytest.mark.parametrize("text", POLICIES, ids=range(len(POLICIES)))
+@each("text", POLICIES, ids=range(len(POLICIES)))
 def test_gemini_gets_nothing_that_its_subset_lacks(text: str) -> None:
     for strict in (False, True):
         made = tool(loads(text), format="gemini", strict=strict)["parameters"]

@@ -29,6 +29,7 @@ from policy_router.decision.schema import record_schema, request_schema
 from policy_router.files.loader import data_folder, schema
 from policy_router.log.schema import log_schema
 from policy_router.server.settings import serve_schema
+from tests.support.rows import each
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 MADE = {
@@ -55,7 +56,7 @@ def test_a_published_schema_is_the_one_that_the_code_makes(
     assert schema(name) == json.loads(json.dumps(made))
 
 
-@pytest.mark.parametrize("name", ["policy", *MADE])
+@each("name", ["policy", *MADE])
 def test_a_published_schema_is_a_schema_of_draft_7(name: str) -> None:
     assert schema(name)["$schema"] == "http://json-schema.org/draft-07/schema#"
     assert schema(name)["$id"] == f"urn:policy-router:schema:{name}:v1"
@@ -74,7 +75,7 @@ def properties(shape: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from properties(inner, f"{path}.{key}")
 
 
-@pytest.mark.parametrize("name", ["policy", *MADE])
+@each("name", ["policy", *MADE])
 def test_every_property_of_a_published_schema_has_a_description(name: str) -> None:
     found = dict(properties(schema(name)))
     assert len(found) > 10
@@ -99,7 +100,7 @@ def _at(whole: Mapping[str, Any], pointer: str) -> Any:
     return found
 
 
-@pytest.mark.parametrize("name", ["policy", *MADE])
+@each("name", ["policy", *MADE])
 def test_every_reference_in_a_published_schema_leads_somewhere(name: str) -> None:
     whole = schema(name)
     text = json.dumps(whole)
@@ -179,7 +180,7 @@ def test_the_request_schema_has_every_name_with_its_default() -> None:
         assert ("default" in found) is not name.optional
 
 
-@pytest.mark.parametrize(
+@each(
     ("request_", "good"),
     [
         ({}, True),
@@ -218,7 +219,7 @@ def test_the_request_schema_says_what_the_code_takes(
             Request(**request_)
 
 
-@pytest.mark.parametrize("request_", [{"task": {"model": "x"}}, {"task": {"model": "m"}}, {}])
+@each("request_", [{"task": {"model": "x"}}, {"task": {"model": "m"}}, {}])
 def test_a_record_has_the_shape_of_the_record_schema(request_: dict[str, Any]) -> None:
     policy = policy_router.loads(
         "pool: [{model: m, provider: p, fallback: [n]}, {model: n, provider: p}]\n"

@@ -125,7 +125,9 @@ class Lists:
             return None
         if len(nodes) == len(left):
             return self._consists(items[0], nodes)
-        return self._same(items[0], left[0]) if isinstance(left[0], Items) and len(left) == 1 else None
+        return (
+            self._same(items[0], left[0]) if isinstance(left[0], Items) and len(left) == 1 else None
+        )
 
     def _consists(self, items: Items, nodes: Sequence[Node]) -> int:
         """Return whether a list has just some elements, in their order."""

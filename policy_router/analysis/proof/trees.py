@@ -30,8 +30,8 @@ from policy_router.cel.ast import (
 from policy_router.cel.evaluate import Program
 from policy_router.cel.frame import FAILURE, frame_of
 from policy_router.cel.simplify import literal
-from policy_router.cel.timestamps import Duration, Timestamp, timestamp
 from policy_router.cel.texts import MAX_TEXT
+from policy_router.cel.timestamps import Duration, Timestamp, timestamp
 from policy_router.policy.truth import RANGES
 
 Truths: TypeAlias = tuple[int, int]

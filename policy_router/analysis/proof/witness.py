@@ -17,7 +17,7 @@ from policy_router.analysis.proof.solver import holds_in
 from policy_router.analysis.proof.terms import Items, Number, Question, Term, Text
 from policy_router.analysis.proof.trees import plain, spelt
 from policy_router.analysis.proof.wishes import Wish
-from policy_router.cel.evaluate import FAILURE
+from policy_router.cel.frame import FAILURE
 from policy_router.cel.texts import MAX_TEXT
 from policy_router.cel.timestamps import EPOCH, TICKS, timestamp_of
 from policy_router.domain import Level
@@ -257,7 +257,10 @@ class Witness:
 def _filled(placed: Mapping[int, str], others: list[str], size: int) -> list[str]:
     """Return a list with some texts at their places, and all others between and after them."""
     some, waiting = [*placed.values()][-1], iter(others)
-    first = [placed[at] if at in placed else next(waiting, some) for at in range(min(size, _LONGEST_LIST))]
+    first = [
+        placed[at] if at in placed else next(waiting, some)
+        for at in range(min(size, _LONGEST_LIST))
+    ]
     return [*first, *waiting]
 
 
