@@ -16,6 +16,7 @@ RETIRED = {
     r"(?<!there )\b(is|are) no (?!longer |larger )": "is not a",
     r"\b(is|are) none of\b": "is not one of",
     r"\b(has|have) to be\b": "must be",
+    r"\bcan(not)? stand\b": "is not allowed",
     r"\b(known|usual|shipped) are\b": "known: X",
 }
 """Turns that no message has, and what stands in their place."""
