@@ -88,7 +88,7 @@ def _literal(walk: Walk, syntax: Syntax) -> Checked:
             remedy = 'double the backslash, or write a raw text: `r"..."`'
         return walk.report(code, str(problem), syntax, remedy)
     if isinstance(value, str) and "\0" in value:
-        return walk.report(Code.BAD_LITERAL, "a NUL character cannot stand in a string", syntax)
+        return walk.report(Code.BAD_LITERAL, "a NUL character is not allowed in a string", syntax)
     return Checked(Literal(_type_of(value), syntax.start, syntax.end, value))
 
 

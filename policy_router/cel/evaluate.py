@@ -51,7 +51,11 @@ class Program:
 
     def truth(self, frame: Frame) -> Truth:
         """Evaluate a condition."""
-        outcome = self.evaluate(frame)
-        if outcome is True:
-            return Truth.TRUE
-        return Truth.FALSE if outcome is False else Truth.ERROR
+        return truth_of(self.evaluate(frame))
+
+
+def truth_of(outcome: Outcome) -> Truth:
+    """Return the truth of what a condition came to."""
+    if outcome is True:
+        return Truth.TRUE
+    return Truth.FALSE if outcome is False else Truth.ERROR

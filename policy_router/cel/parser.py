@@ -218,7 +218,7 @@ def _fold(part: _Piece, depth: int = 0, links: int = 0) -> Syntax:
         message = f"the expression is nested deeper than {MAX_DEPTH} levels"
         raise SyntaxProblem(message, *_extent(part), limit=True)
     if links == MAX_CHAIN:
-        message = f"more than {MAX_CHAIN} operators stand in a row"
+        message = f"the expression has more than {MAX_CHAIN} operators in a row"
         raise SyntaxProblem(message, *_extent(part), limit=True)
     if isinstance(part, lark.Token):
         return Syntax("literal", *_extent(part), str(part))

@@ -8,11 +8,11 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from operator import or_
+from operator import attrgetter, or_
 from typing import Any
 
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import Program, Truth
+from policy_router.cel.evaluate import Program, Truth, truth_of
 from policy_router.cel.frame import MAX_ELEMENTS_OF_DECISION, Budget, Outcome, frame_of
 from policy_router.decision import record as rec
 from policy_router.decision.candidate import Candidate
@@ -167,7 +167,7 @@ class Evaluation:
         if not self.prepared.always_active:
             return active
         possible = self.prepared.possible_forbids(candidate)
-        return sorted((*possible, *active), key=_number) if active else possible
+        return sorted((*possible, *active), key=attrgetter("number")) if active else possible
 
     def matches(self, forbid: PreparedForbid, candidate: Candidate) -> Outcome:
         """Return what a rule of :meth:`possible_forbids` comes to for a candidate."""
@@ -211,14 +211,3 @@ class Evaluation:
         """Return what an ``order_by`` comes to for entries; None where it is no number."""
         found = [self.prepared.order(order_by, entry, level) for entry in entries]
         return [number_of(self.outcome_of(it)) if isinstance(it, Program) else it for it in found]
-
-
-def truth_of(outcome: Outcome) -> Truth:
-    """Return the truth of what a condition came to."""
-    if outcome is True:
-        return Truth.TRUE
-    return Truth.FALSE if outcome is False else Truth.ERROR
-
-
-def _number(forbid: PreparedForbid) -> int:
-    return forbid.number

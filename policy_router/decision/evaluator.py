@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
@@ -379,7 +380,7 @@ def _ordered(
         entries = [entries[place] for _, place in rows]
     warnings = tuple(
         rec.DecisionWarning(ReasonCode.PICK_ERROR, rule.id, entry=entry.name)
-        for entry in sorted(failed, key=_position)
+        for entry in sorted(failed, key=attrgetter("position"))
     )
     code = ReasonCode.EVALUATION_ERROR if requested is not UNSET and not entries else None
     return Proposal(entries, None, requested, code, warnings)
@@ -388,10 +389,6 @@ def _ordered(
 def proposed(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:
     """Return what a rule's level proposes."""
     return _PROPOSERS[rule.use](evaluation, rule)
-
-
-def _position(entry: PoolEntry) -> int:
-    return entry.position
 
 
 def _default(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from policy_router.decision.request import Request
-from policy_router.decision.shape import NOTHING_GIVEN, WISHING, value_of_type
+from policy_router.decision.shape import WISHING, value_of_type
 from policy_router.diagnostics.model import did_you_mean, json_path, quote
-from policy_router.domain import Policy
+from policy_router.domain import NOTHING, Policy
 from policy_router.errors import RequestError
 from policy_router.parameters import KNOWN, named
 
@@ -45,7 +45,7 @@ def _refuse_unknown(request: Request, path: str, values: tuple[str, ...]) -> Non
 def _given_at(request: Request, path: str) -> Iterator[tuple[str, str]]:
     """Yield what a request gives for a name, with its place; what is empty is not given."""
     section, _, key = path.partition(".")
-    given = request.given.get(section, NOTHING_GIVEN).get(key, "")
+    given = request.given.get(section, NOTHING).get(key, "")
     if isinstance(given, str):
         if given:
             yield json_path(section, key), given
@@ -56,7 +56,7 @@ def _given_at(request: Request, path: str) -> Iterator[tuple[str, str]]:
 def _refuse_unknown_parameters(policy: Policy, request: Request) -> None:
     limited = policy.prepared(limited_parameters)
     for section in WISHING:
-        for name in request.given.get(section, NOTHING_GIVEN).get("parameters", NOTHING_GIVEN):
+        for name in request.given.get(section, NOTHING).get("parameters", NOTHING):
             if named(name) not in KNOWN and name not in limited:
                 known = sorted({*KNOWN, *limited})
                 remedy = did_you_mean(name, known) or f"known: {', '.join(known[:16])}"
@@ -73,7 +73,7 @@ def _refuse_incomplete(policy: Policy, request: Request) -> None:
     values = values_of(policy, request)
     for path in policy.required:
         section, _, key = path.partition(".")
-        value, given = values[section].get(key), request.given.get(section, NOTHING_GIVEN)
+        value, given = values[section].get(key), request.given.get(section, NOTHING)
         # The language has a number for what is not given, such as `parent.depth`.
         if value in (None, "", ()) or (isinstance(value, int) and key not in given):
             raise RequestError(json_path(section, key), "the policy requires this to be given")

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from policy_router.cel.vocabulary import SECTIONS, default_of
-from policy_router.decision.shape import NOTHING_GIVEN, WISHING, checked_section, kind_of
+from policy_router.decision.shape import WISHING, checked_section, kind_of
 from policy_router.decision.typed import typed_sections
 from policy_router.diagnostics.model import json_path
-from policy_router.domain import FrozenDict
+from policy_router.domain import NOTHING, FrozenDict
 from policy_router.errors import RequestError
 from policy_router.parameters import EFFORT, named
 
@@ -23,7 +23,7 @@ MAX_BYTES = 1024 * 1024
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     section: FrozenDict(
         {key: default_of(name) for key, name in names.items() if not name.optional}
-        | ({"parameters": NOTHING_GIVEN} if section in {"call", "task"} else {})
+        | ({"parameters": NOTHING} if section in {"call", "task"} else {})
     )
     for section, names in SECTIONS.items()
 } | {"facts": FrozenDict()}
@@ -166,7 +166,7 @@ def _wishes(section: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
     ``reasoning_effort`` is one of them, wherever it was given, and it is a name by itself.
     """
     if section not in WISHING or ("parameters" not in content and not content.get(EFFORT)):
-        return NOTHING_GIVEN
+        return NOTHING
     wished = {named(key): value for key, value in content.get("parameters", {}).items()}
     effort, other = content.get(EFFORT, ""), wished.pop(EFFORT, "")
     if effort and other and effort != other:

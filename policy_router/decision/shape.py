@@ -10,11 +10,10 @@ from policy_router.cel.ast import BOOL, DOUBLE, INT, STRING, STRINGS, Type
 from policy_router.cel.vocabulary import MAX_ITEMS, SECTIONS
 from policy_router.decision.typed import MAX_CHARACTERS
 from policy_router.diagnostics.model import did_you_mean, json_path, quote
-from policy_router.domain import FrozenDict
+from policy_router.domain import NOTHING, FrozenDict
 from policy_router.errors import RequestError
 from policy_router.parameters import KNOWN, LONGEST, RESERVED, fits, named
 
-NOTHING_GIVEN: Mapping[str, Any] = FrozenDict()
 _INT64 = 2**63
 _EXPECTED = {
     STRING: "a string",
@@ -40,7 +39,7 @@ def checked_section(section: str, content: Any) -> FrozenDict:
     if not isinstance(content, Mapping):
         reason = f"expected a mapping, found {kind_of(content)}"
         raise RequestError(json_path(section), reason)
-    names = SECTIONS.get(section, NOTHING_GIVEN)
+    names = SECTIONS.get(section, NOTHING)
     found = {}
     for key, value in content.items():
         # Most values are plain strings, or whole numbers: they are known to be good at once.

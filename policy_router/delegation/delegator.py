@@ -316,13 +316,14 @@ class Delegator(Closeable):
         try:
             yield
         except BaseException as problem:
-            left = {it.index: self._never_begun(it) for it in batch if it.target}
+            left = {
+                it.index: replace(it.result(Status.CANCELLED, self.policy), effective=None)
+                for it in batch
+                if it.target
+            }
             results = self._in_order(batch, {**left, **ran})
             hand_over(problem, self._delegation(batch, results, session_id))
             raise
-
-    def _never_begun(self, plan: Planned) -> Result:
-        return replace(plan.result(Status.CANCELLED, self.policy), effective=None)
 
     # Closeable.
 

@@ -114,9 +114,9 @@ def unlogged(problem: LogError | RuntimeError) -> Problem:
     return busy("log_unavailable", f"the decision log cannot be written: {reason}")
 
 
-def busy(code: str, detail: str, seconds: float = 1) -> Problem:
-    """Return the problem of what may be tried again after some seconds."""
-    return Problem(503, code, detail, headers=(retry_after(seconds),))
+def busy(code: str, detail: str) -> Problem:
+    """Return the problem of what may be tried again after a second."""
+    return Problem(503, code, detail, headers=(retry_after(1),))
 
 
 def role_needed(role: str) -> Problem:

@@ -314,7 +314,6 @@ def test_the_log_page_knows_what_logs_are_used_with() -> None:
         "Exported",
         "Finding",
         "FindingKind",
-        "Report",
         "SignatureError",
         "Signer",
         "Verifier",

@@ -521,7 +521,7 @@ def test_a_decision_is_shown_with_what_came_of_it(family: Path, run: Run) -> Non
         "  parent  not reached\n"
         f"  rule files  {short}\n"
         "\n"
-        "came of it  completed\n"
+        "result      completed\n"
         "cost        $0.250000\n"
         "            on the default, small at main: $0.001244\n"
         "\n"

@@ -175,7 +175,7 @@ def test_a_decision_is_shown_beside_its_default(tmp_path: Path, run: Run) -> Non
     out = run("log", "show", "log", id_of(0)).out
     assert "\nasked by ada, team research, kind coding, label pii\n" in out
     assert (
-        "\ncame of it  completed on coder (large at main), answered by large-1\n"
+        "\nresult      completed on coder (large at main), answered by large-1\n"
         "cost        $0.012000\n"
         "            on the default, small at main: $0.001200\n"
     ) in out

@@ -742,7 +742,7 @@ def test_a_chain_is_not_deep(name: str) -> None:
     checked(chain)
     problem = problem_of(chain + CHAINS[name][1])
     assert problem.code is Code.LIMIT_EXCEEDED
-    assert problem.message == f"more than {MAX_CHAIN} operators stand in a row"
+    assert problem.message == f"the expression has more than {MAX_CHAIN} operators in a row"
 
 
 def test_a_chain_of_choices_is_not_deep() -> None:

@@ -566,9 +566,9 @@ def test_many_problems() -> None:
     [
         ("a:\n\tb: c", "2:1", "a tab cannot indent"),
         ("a:\n  b: c\n\td: e", "3:1", "a tab cannot indent"),
-        ("a: b: c", "1:5", "a `:` cannot stand here"),
-        ("a: 1\n b: 2", "2:3", "a `:` cannot stand here"),
-        ("a: - b", "1:4", "a `- ` cannot stand here"),
+        ("a: b: c", "1:5", "a `:` is not allowed here"),
+        ("a: 1\n b: 2", "2:3", "a `:` is not allowed here"),
+        ("a: - b", "1:4", "a `- ` is not allowed here"),
         ("a: 1\nb\nc: 2", "2:1", "this key has no `:`"),
         ("a: [x\n\n", "1:6", "a `,` or a `]` is missing"),
         ("a: {x: y\nb: c", "2:2", "a `,` or a `}` is missing"),
@@ -587,12 +587,12 @@ def test_many_problems() -> None:
         ("a: `x", "1:4", "a plain value cannot begin with this character"),
         ("- a\nb: c", "2:1", "this does not fit the lines above"),
         ("a: 1\n]", "2:1", "this does not fit the lines above"),
-        ("a: >x\n  y", "1:5", "nothing else can stand after `|` or `>`"),
+        ("a: >x\n  y", "1:5", "nothing else is allowed after `|` or `>`"),
         ("a: |0\n  y", "1:5", "the indentation after `|` or `>` is 1 to 9"),
         ("a: ]", "1:4", None),
         ("a: & x", "1:5", "a plain value cannot begin with `&` or `*`"),
         ("a: !q!x y", "1:4", "a tag is not allowed"),
-        (" a: 1\nb: 2", "2:1", "nothing more can stand here"),
+        (" a: 1\nb: 2", "2:1", "nothing more is allowed here"),
     ],
 )
 def test_syntax_errors(text: str, place: str, message: str | None) -> None:

@@ -232,14 +232,14 @@ def _paid(case: Case, policy: Policy) -> Iterator[str]:
     status, measured, estimated = case.cost()
     run = case.last
     if case.choice.target is None:
-        yield "came of it  nothing ran, and nothing was paid"
+        yield "result      nothing ran, and nothing was paid"
         return
     if run is None:
-        yield "came of it  the log has no end of it, and so no cost"
+        yield "result      the log has no end of it, and so no cost"
         return
     served = f", answered by {run.served}" if run.served else ""
     where = f" on {case.sent}" if case.sent != NOT_KNOWN else ""
-    yield from wrapped("came of it", [printable(f"{run.status}{where}{served}")], 12)
+    yield from wrapped("result", [printable(f"{run.status}{where}{served}")], 12)
     cost = f"unknown: {status.replace('_', ' ')}"
     if not status.is_unknown:
         words = {"measured": "", "free": ""}.get(status, f", {status.replace('_', ' ')}")
