@@ -372,7 +372,7 @@ def test_a_unix_socket_is_its_owner_s_who_may_administer(folder: Path) -> None:
         (("policy.yaml", "--config", "badtls.json"), "no certificate and its key"),
         (("policy.yaml", "--tokens", "missing.jsonl"), "token new --tokens missing.jsonl makes"),
         (("policy.yaml", "--config", "missing.yaml"), "cannot be read"),
-        (("policy.yaml", "--config", "policy.yaml"), "unknown field"),
+        (("policy.yaml", "--config", "policy.yaml"), "unknown key `version`"),
         (("policy.yaml", "--workers", "0"), "workers"),
     ],
 )
