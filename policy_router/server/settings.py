@@ -302,14 +302,18 @@ def state_of(settings: Settings) -> str:
     return settings.policy_state or f"{(settings.log or '').rstrip('/')}.policy"
 
 
-def seconds_of(duration: str) -> float:
+def seconds_of(duration: str, name: str = "duration") -> float:
     """Return how many seconds a duration has.
+
+    Args:
+        duration: a number with its unit.
+        name: what it is called where it is none.
 
     Raises:
         RequestError: it is none.
     """
     if not re.fullmatch(_DURATION, duration):
-        raise RequestError("duration", _WANTED[_DURATION])
+        raise RequestError(name, _WANTED[_DURATION])
     number = duration.rstrip("msdh")
     return int(number) * _UNITS[duration[len(number) :]]
 

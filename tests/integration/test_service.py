@@ -141,6 +141,7 @@ def test_a_body_that_is_no_request_is_refused_with_its_place(
     said = problem(client.post("/v1/decide", content=content, headers=headers))
     assert (said["status"], said["code"]) == (status, code)
     assert path in {None, said["path"]}
+    assert "jSON" not in said["detail"]
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "a" * 99])

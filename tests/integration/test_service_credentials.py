@@ -606,6 +606,7 @@ def test_a_token_needs_an_id_and_a_good_rate(folder: Path) -> None:
     for words, said in (
         (("--id", ""), "has to have an id"),
         (("--id", "a", "--rate", "x"), "rate: a rate such as 50/s"),
+        (("--id", "a", "--expires", "soon"), "--expires: a duration such as 30s"),
         (("--id", "a", "--fact", "x"), "NAME=VALUE"),
     ):
         ran = in_this_process("token", "new", "--tokens", "t.jsonl", *words, cwd=folder)
