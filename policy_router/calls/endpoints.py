@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from msgspec import UNSET
+
 from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
 from policy_router.decision.record import Target
@@ -156,6 +158,14 @@ def merged(first: Dialect, second: Dialect) -> Dialect:
         max_tokens=first.max_tokens or second.max_tokens,
         unsupported=(*first.unsupported, *second.unsupported),
     )
+
+
+def with_entry(policy: Policy | None, target: Target) -> Target:
+    """Return a target with its entry, where it does not name one and the pool has it."""
+    if policy is None or target.entry is not UNSET:
+        return target
+    each = (Target(target.model, target.provider, {}, it.name) for it in policy.pool or ())
+    return next((it for it in each if entry_of(policy, it) is not None), target)
 
 
 def entry_of(policy: Policy, target: Target) -> PoolEntry | None:

@@ -85,7 +85,7 @@ NOT_JSON: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 def not_json(problem: Exception | None = None) -> Problem:
     """Return the problem of a body that is not JSON, with the place in it; it holds no value."""
-    reason = "" if problem is None else str(problem)
+    reason = "" if problem is None else str(problem).removeprefix("JSON is malformed: ")
     if isinstance(problem, UnicodeError):
         reason = "it is not UTF-8"
     elif isinstance(problem, RecursionError):

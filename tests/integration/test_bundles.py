@@ -326,6 +326,12 @@ def test_a_bundle_says_the_commit_of_its_files(folder: Path) -> None:
             read(zipped(("manifest", manifest(held, more=more)), *held.items()), SIGNER.verifier())
 
 
+def listed(client: httpx.Client) -> str | None:
+    """Return the page of policies once there is an index."""
+    answer = client.get("/pages/policies")
+    return answer.text if answer.status_code == 200 else None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.stress)])
 def test_the_bundle_that_decides_is_told_and_logged(folder: Path, workers: int) -> None:
@@ -341,6 +347,7 @@ def test_the_bundle_that_decides_is_told_and_logged(folder: Path, workers: int) 
     put(folder, committed(POLICY, 10))
     with bundled(folder, "--workers", str(workers), "--log", "log") as (_, client):
         assert told() == {"serial": 10, "commit": "c10"}
+        assert ", bundle 10</span>" in until(lambda: listed(client))
         model(client)
         put(folder, committed(CHANGED, 11))
         until(lambda: model(client) == "tiny-model" and told()["serial"] == 11)

@@ -493,7 +493,7 @@ def test_decisions_are_chosen_by_ids_or_by_a_filter(signed: Path, run: Run) -> N
     assert chosen("log", "--after", "2026-01-31T09:00:04Z", "--before", "2026-01-31T09:00:08Z") == [
         id_of(2)
     ]
-    ran = run("log", "prove", "log", "--where", "kind=other", "--output", "x.zip")
+    ran = run("log", "prove", "log", "--where", "kind=other", "-o", "x.zip")
     assert "there are no such decisions" in ran.err
     assert (
         "--output: several decisions give a ZIP"

@@ -138,6 +138,10 @@ def test_a_log_without_decisions_replays_nothing_and_says_so(tmp_path: Path, run
     said = "no decision was replayed: the log holds none that is asked for\n"
     ran = run("-q", "replay", "empty")
     assert (ran.code, ran.out, ran.err) == (0, said, "")
+    (tmp_path / "rules.yaml").write_text(PRICED)
+    ran = run("-q", "replay", "empty", "--against", "rules.yaml")
+    assert (ran.code, ran.err) == (0, "")
+    assert "nothing to decide again: the log holds no decision that is meant" in ran.out
 
 
 def test_a_record_whose_steps_were_changed_is_changed(log: Path, run: Run) -> None:

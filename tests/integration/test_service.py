@@ -142,6 +142,7 @@ def test_a_body_that_is_no_request_is_refused_with_its_place(
     said = problem(client.post("/v1/decide", content=content, headers=headers))
     assert (said["status"], said["code"]) == (status, code)
     assert path in {None, said["path"]}
+    assert "jSON" not in said["detail"]
 
 
 @each("kind", ["text/plain", "application/x-www-form-urlencoded", "", "a" * 99])
@@ -374,7 +375,7 @@ def test_a_unix_socket_is_its_owner_s_who_may_administer(folder: Path) -> None:
         (("policy.yaml", "--config", "badtls.json"), "not a certificate and its key"),
         (("policy.yaml", "--tokens", "missing.jsonl"), "token new --tokens missing.jsonl makes"),
         (("policy.yaml", "--config", "missing.yaml"), "cannot be read"),
-        (("policy.yaml", "--config", "policy.yaml"), "unknown field"),
+        (("policy.yaml", "--config", "policy.yaml"), "unknown key `version`"),
         (("policy.yaml", "--workers", "0"), "workers"),
     ],
 )

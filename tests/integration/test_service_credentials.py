@@ -607,6 +607,7 @@ def test_a_token_needs_an_id_and_a_good_rate(folder: Path) -> None:
     for words, said in (
         (("--id", ""), "must have an id"),
         (("--id", "a", "--rate", "x"), "rate: expected a rate such as 50/s"),
+        (("--id", "a", "--expires", "soon"), "--expires: expected a duration such as 30s"),
         (("--id", "a", "--fact", "x"), "NAME=VALUE"),
     ):
         ran = in_this_process("token", "new", "--tokens", "t.jsonl", *words, cwd=folder)

@@ -34,7 +34,7 @@ def test_the_policies_that_decided_are_listed_and_compared(page: Page) -> None:
     page.goto("/pages/policies")
     rows = page.locator("table.list tbody tr")
     expect(rows).to_have_count(2)
-    expect(rows.first).to_contain_text("live since")
+    expect(rows.first).to_contain_text("live, loaded")
     expect(rows.nth(1).locator(".number").first).to_have_text(str(COUNT // 2))
     page.get_by_role("link", name="with the one before").click()
     changes = page.locator(".changes li")

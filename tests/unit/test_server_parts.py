@@ -94,6 +94,9 @@ def test_a_configuration_with_a_mistake_or_a_danger_is_refused(content: Any) -> 
     ("content", "said"),
     [
         ({"drain": "soon"}, "serve: $.drain: expected a duration such as 30s"),
+        ({"listne": "x"}, "serve: $: unknown key `listne`; did you mean `listen`?"),
+        ({"tls": {"keys": "x"}}, "serve: $.tls: unknown key `keys`; did you mean `key`?"),
+        ({"qq": 1}, "serve: $: unknown key `qq`; `policy-router schema serve` has all keys"),
         (
             {"agent_may_state": ["caller"]},
             "serve: $.agent_may_state[0]: expected parent, budget, facts,",

@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     text = "the index that a service keeps of the log; default: LOG.index, where that is there"
     parser.add_argument("--index", metavar="FILE", help=text)
     text = "where to; NAME.zip gives a bundle. Default for one decision: standard output"
-    parser.add_argument("--output", metavar="FILE", help=text)
+    parser.add_argument("-o", "--output", metavar="FILE", help=text)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     """Make a token."""
     expires = None
     if options.expires is not None:
-        lifetime = datetime.timedelta(seconds=seconds_of(options.expires))
+        lifetime = datetime.timedelta(seconds=seconds_of(options.expires, "--expires"))
         expires = spelt((system_clock() + lifetime).replace(microsecond=0))
     caller: dict[str, Any] = {"id": options.id}
     caller |= {"team": options.team} if options.team else {}

@@ -85,6 +85,7 @@ class Policies:
             revisions=await self.revisions(),
             live=self._active.revision,
             since=self._active.since,
+            bundle=self._active.bundle,
             rejected=None if rejected is None or not _is_admin(asked) else rejected,
         )
 
