@@ -284,9 +284,7 @@ def test_a_file_that_cannot_be_written_is_said(
     assert str(folder.file) in said_of(capsys, folder.connect())
 
 
-def test_a_read_only_file_is_left_alone(
-    folder: Folder, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_read_only_file_is_left_alone(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     before = folder.text
     folder.file.chmod(0o444)
     assert f"{folder.file}: the file is read-only" in said_of(capsys, folder.connect())
