@@ -34,7 +34,10 @@ def checked_section(section: str, content: Any) -> FrozenDict:
         RequestError: an unknown section or key, a wrong type, or a number that is not finite.
     """
     if section not in SECTIONS and section != "facts":
-        remedy = did_you_mean(section, [*SECTIONS, "facts"])
+        above = next((it for it in ("task", *SECTIONS) if section in SECTIONS[it]), None)
+        remedy = (
+            f"write it under `{above}`" if above else did_you_mean(section, [*SECTIONS, "facts"])
+        )
         raise RequestError(json_path(section), f"unknown key {quote(section)}", remedy)
     if not isinstance(content, Mapping):
         reason = f"expected a mapping, found {kind_of(content)}"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+from policy_router.cel.vocabulary import SECTIONS
 from policy_router.diagnostics.model import did_you_mean
 from policy_router.parameters import KNOWN as PARAMETERS
 from policy_router.parameters import SPELLINGS
@@ -45,6 +46,12 @@ _PLACES: Final[Mapping[str, str]] = {
     "on_violation": "at a rule in `precedence`",
 }
 """Where a key belongs that stands at the root."""
+_OF_REQUEST: Final[Mapping[str, str]] = {
+    **{key: f"under `{section}`" for section, names in SECTIONS.items() for key in names},
+    **dict.fromkeys(("expect", "matrix", "now", "skip"), "beside `request`"),
+    **dict.fromkeys(("model", "provider"), "under `task`"),
+}
+"""Where a key belongs that stands in a request of a suite, in none of its sections."""
 _A_SUITE: Final = "policy tests are in a file `*_test.yaml`, which `policy-router test` runs"
 _TEXTS: Final[Mapping[str, str]] = {
     "bad_request": "write the place, such as `$.task.kind`",
@@ -82,8 +89,10 @@ def of_key(key: str, known: Collection[str], *, at_root: bool) -> str | None:
     word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower().replace("-", "_")
     if at_root and "pool" in known and (place := _PLACES.get(word)):
         return f"write it {place}"
-    if key == "use" and "request" in known:
+    if "request" in known and key in {"use", *SECTIONS, "facts"}:
         return "write it under `request`"
+    if "use" in known and "caller" in known and (place := _OF_REQUEST.get(key)):
+        return f"write it {place}"
     if word in {*PARAMETERS, *SPELLINGS} and "parameters" in known:
         return f"write it under `parameters`: `{{{word}: ...}}`"
     meant = next((it for it, words in _MEANT.items() if it in known and word in words), None)

@@ -54,6 +54,8 @@ def problem(content: Any) -> tuple[str, str, str | None]:
         ({"fact": {}}, "$.fact", "unknown key `fact`", "did you mean `facts`?"),
         ({"now": NOW}, "$.now", "unknown key `now`", None),
         ({"xyz": {}}, "$.xyz", "unknown key `xyz`", None),
+        ({"kind": "x"}, "$.kind", "unknown key `kind`", "write it under `task`"),
+        ({"team": "x"}, "$.team", "unknown key `team`", "write it under `caller`"),
         ({"odd key": {}}, '$["odd key"]', "unknown key `odd key`", None),
         ({"self": {}}, "$.self", "unknown key `self`", None),
         ({"task": None}, "$.task", "expected a mapping, found null", None),
