@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from policy_router.cel.ast import Apply, Attribute, ListOf, Literal, Node, Present
-from policy_router.cel.simplify import constant_of, may_exceed_budget
+from policy_router.cel.ast import Apply, Attribute, ListOf, Literal, Node, Present, has_macros
+from policy_router.cel.simplify import constant_of, may_exceed_budget, reads_of
+from policy_router.domain import FrozenDict
 
 Values = Mapping[str, Mapping[str, Any]]
 """The values of the names of a request, by section."""
@@ -72,19 +73,48 @@ class _Range(Struct, frozen=True):
         return (self.bucket,) if is_within else ()
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a fact has to be: otherwise a condition is false, and does not fail.
+
+    Either it is one of some values, or it is a number up to or from a bound.
+
+    Attributes:
+        path: the name of the fact; of a list, one of its items is meant.
+        values: the values.
+        at_most: the bound that it may not exceed, or None.
+        at_least: the bound that it has to reach, or None.
+        decisive: whether the condition is true wherever the fact is one of the values.
+    """
+
+    path: str
+    values: frozenset[Any] = frozenset()
+    at_most: float | str | None = None
+    at_least: float | str | None = None
+    decisive: bool = False
+
+
+Keys = Mapping[str, Key]
+"""The keys of variables, by their paths."""
+NO_KEYS: Final[Keys] = FrozenDict()
+
+
 class ConditionIndex:
     """Conditions about a request, to be looked up."""
 
     __slots__ = ("_rest", "_tables")
 
-    def __init__(self, conditions: Sequence[Node], given: frozenset[str]) -> None:
+    def __init__(
+        self, conditions: Sequence[Node], given: frozenset[str], named: Keys = NO_KEYS
+    ) -> None:
         """Index conditions.
 
         Args:
             conditions: the conditions, simplified.
             given: the names that certainly have a value.
+            named: the keys of variables, by their paths.
         """
-        keys = [key_of(condition, given) for condition in conditions]
+        keys = [key_of(condition, given, named) for condition in conditions]
         keyed = {place: key for place, key in enumerate(keys) if key is not None}
         constants = {
             place: constant_of(condition)
@@ -108,31 +138,10 @@ class ConditionIndex:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What a fact has to be: otherwise a condition is false, and does not fail.
-
-    Either it is one of some values, or it is a number up to or from a bound.
-
-    Attributes:
-        path: the name of the fact; of a list, one of its items is meant.
-        values: the values.
-        at_most: the bound that it may not exceed, or None.
-        at_least: the bound that it has to reach, or None.
-        decisive: whether the condition is true wherever the fact is one of the values.
-    """
-
-    path: str
-    values: frozenset[Any] = frozenset()
-    at_most: float | str | None = None
-    at_least: float | str | None = None
-    decisive: bool = False
-
-
 _MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-def key_of(node: Node, given: frozenset[str]) -> Key | None:
+def key_of(node: Node, given: frozenset[str], named: Keys = NO_KEYS) -> Key | None:
     """Return the key of a condition, or None where it has none.
 
     A condition whose macros could use up the budget has none, since it could fail in any case.
@@ -140,11 +149,32 @@ def key_of(node: Node, given: frozenset[str]) -> Key | None:
     Args:
         node: the condition, folded.
         given: the names that certainly have a value.
+        named: the keys of variables, by their paths.
     """
-    return None if may_exceed_budget(node) else _key_of(node, given)
+    return None if may_exceed_budget(node) else _key_of(node, given, named)
 
 
-def _key_of(node: Node, given: frozenset[str]) -> Key | None:
+def keys_of(variables: Iterable[tuple[str, Node]], given: frozenset[str]) -> Keys:
+    """Return the keys of variables without macros, given in an order in which none is used early.
+
+    Args:
+        variables: their paths and expressions.
+        given: the names that certainly have a value.
+    """
+    found: dict[str, Key] = {}
+    plain: set[str] = set()
+    for path, tree in variables:
+        used = {it for it in reads_of(tree) if it.startswith("variables.")}
+        if not has_macros(tree) and used <= plain:
+            plain.add(path)
+            if (key := key_of(tree, given, found)) is not None:
+                found[path] = key
+    return found
+
+
+def _key_of(node: Node, given: frozenset[str], named: Keys) -> Key | None:
+    if isinstance(node, Attribute):
+        return named.get(node.path)
     if not isinstance(node, Apply):
         return None
     match node.function:
@@ -162,9 +192,9 @@ def _key_of(node: Node, given: frozenset[str]) -> Key | None:
                 right, _MIRRORED[node.function], left, given
             )
         case "||":
-            return _key_of_any(node, given)
+            return _key_of_any(node, given, named)
         case "&&":
-            return _key_of_all(node, given)
+            return _key_of_all(node, given, named)
     return None
 
 
@@ -187,9 +217,9 @@ def _key_of_bound(name: Node, sign: str, bound: Node, given: frozenset[str]) -> 
     return Key(name.path, at_least=bound.value)
 
 
-def _key_of_any(node: Apply, given: frozenset[str]) -> Key | None:
+def _key_of_any(node: Apply, given: frozenset[str], named: Keys) -> Key | None:
     """Return the key of alternatives that are about the values of one fact."""
-    keys = [_key_of(argument, given) for argument in node.arguments]
+    keys = [_key_of(argument, given, named) for argument in node.arguments]
     found = [key for key in keys if key is not None and key.values]
     if len(found) < len(keys) or len({key.path for key in found}) > 1:
         return None
@@ -197,13 +227,14 @@ def _key_of_any(node: Apply, given: frozenset[str]) -> Key | None:
     return Key(found[0].path, values, decisive=all(key.decisive for key in found))
 
 
-def _key_of_all(node: Apply, given: frozenset[str]) -> Key | None:
+def _key_of_all(node: Apply, given: frozenset[str], named: Keys) -> Key | None:
     """Return the key of the first operand that has one: where that is false, so is the whole.
 
     An optional fact may be used where another operand asks whether it is there.
     """
     given |= {argument.path for argument in node.arguments if isinstance(argument, Present)}
-    keys = [key for argument in node.arguments if (key := _key_of(argument, given)) is not None]
+    found = [_key_of(argument, given, named) for argument in node.arguments]
+    keys = [key for key in found if key is not None]
     exact = [key for key in keys if key.values]
     return replace((exact or keys)[0], decisive=False) if keys else None
 

@@ -27,30 +27,31 @@ def checked(policy: Policy, request: Request | Mapping[str, Any]) -> Request:
         if not closed.drops:
             _refuse_unknown(request, path, closed.values)
     _refuse_unknown_parameters(policy, request)
-    request = _fitting(policy, request)
+    request = fitting(policy, request)
     if policy.required:
         _refuse_incomplete(policy, request)
     return request
 
 
 def _refuse_unknown(request: Request, path: str, values: tuple[str, ...]) -> None:
-    for place, value in _given_at(request, path):
+    for parts, value in _given_at(request, path):
         if value not in values:
             known = f"one of {', '.join(values[:8])}" if values else "the set is empty"
             remedy = did_you_mean(value, values) or known
             what = path.partition(".")[2].removesuffix("s")
-            raise RequestError(place, f"the {what} is not one that the policy knows", remedy)
+            message = f"the {what} is not one that the policy knows"
+            raise RequestError(json_path(*parts), message, remedy)
 
 
-def _given_at(request: Request, path: str) -> Iterator[tuple[str, str]]:
-    """Yield what a request gives for a name, with its place; what is empty is not given."""
+def _given_at(request: Request, path: str) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield what a request gives for a name, with its path; what is empty is not given."""
     section, _, key = path.partition(".")
     given = request.given.get(section, NOTHING).get(key, "")
     if isinstance(given, str):
         if given:
-            yield json_path(section, key), given
+            yield (section, key), given
     else:
-        yield from ((json_path(section, key, it), value) for it, value in enumerate(given))
+        yield from (((section, key, it), value) for it, value in enumerate(given))
 
 
 def _refuse_unknown_parameters(policy: Policy, request: Request) -> None:
@@ -79,15 +80,19 @@ def _refuse_incomplete(policy: Policy, request: Request) -> None:
             raise RequestError(json_path(section, key), "the policy requires this to be given")
 
 
-def _fitting(policy: Policy, request: Request) -> Request:
-    """Check the facts against how the policy declares them."""
+def fitting(policy: Policy, request: Request) -> Request:
+    """Return a request whose facts are as the policy declares them.
+
+    Raises:
+        RequestError: one is not declared, or of the wrong type.
+    """
     facts = request.given.get("facts")
     if not facts:
         return request
-    fitting = {name: _fact(policy, name, value) for name, value in facts.items()}
-    if all(type(fitting[name]) is type(value) for name, value in facts.items()):
+    fitted = {name: _fact(policy, name, value) for name, value in facts.items()}
+    if all(type(fitted[name]) is type(value) for name, value in facts.items()):
         return request
-    return Request(**{**request.given, "facts": fitting})
+    return Request(**{**request.given, "facts": fitted})
 
 
 def _fact(policy: Policy, name: str, value: Any) -> Any:
@@ -125,10 +130,10 @@ def _kept(value: str | tuple[str, ...], known: tuple[str, ...]) -> str | tuple[s
 def dropped(policy: Policy, request: Request) -> tuple[str, ...]:
     """Return the places of the values of a request that count as not given."""
     return tuple(
-        place
+        json_path(*parts)
         for path, closed in policy.closed.items()
         if closed.drops
-        for place, value in _given_at(request, path)
+        for parts, value in _given_at(request, path)
         if value not in closed.values
     )
 

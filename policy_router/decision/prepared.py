@@ -19,7 +19,7 @@ from typing import Final
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from policy_router.cel.ast import Node
+from policy_router.cel.ast import Node, has_macros
 from policy_router.cel.condition import Condition
 from policy_router.cel.evaluate import Program
 from policy_router.cel.frame import Frame, frame_of
@@ -35,7 +35,7 @@ from policy_router.cel.simplify import (
 from policy_router.cel.vocabulary import REQUEST_NAMES
 from policy_router.decision import record as rec
 from policy_router.decision.candidate import Candidate, known_of
-from policy_router.decision.condition_index import ConditionIndex
+from policy_router.decision.condition_index import ConditionIndex, keys_of
 from policy_router.decision.fitting import limited_parameters
 from policy_router.decision.offer import Offer, own_parameters
 from policy_router.domain import (
@@ -148,6 +148,8 @@ class Prepared:
         self._given = _ALWAYS_GIVEN.union(
             f"facts.{fact.name}" for fact in policy.facts.values() if fact.default is not None
         )
+        named = ((f"variables.{it.name}", it.condition.tree) for it in policy.variables)
+        self._variable_keys = keys_of(named, self._given)
         self._programs: dict[Node, Program] = {}
         enforced = [rule for rule in policy.forbid if rule.enforce]
         self._keep_forbids(map(self._forbid, enforced, range(len(enforced))))
@@ -164,8 +166,17 @@ class Prepared:
         self.forbids = tuple(forbids)
         self.screened = [it for it in self.forbids if it.request_part is not None]
         self.always_active = [it for it in self.forbids if it.request_part is None]
-        parts = [it.request_part.tree for it in self.screened if it.request_part]
-        self.request_parts = ConditionIndex(parts, self._given)
+        self.request_parts = self._index(self.screened)
+
+    def _index(self, forbids: Iterable[PreparedForbid]) -> ConditionIndex:
+        """Return the parts of forbid rules that are about the request, looked up by a fact."""
+        parts = [it.request_part.tree if it.request_part else _TRUE for it in forbids]
+        return ConditionIndex(parts, self._given, self._variable_keys)
+
+    def index_for(self, candidate: Candidate) -> ConditionIndex:
+        """Return the same of the rules that are not false for a candidate, whatever is asked."""
+        frame = frame_of({"target": candidate.values()})
+        return self._index(it for it in self.forbids if _has_macros(it) or not _spares(it, frame))
 
     def without(self, rule: ForbidRule) -> Policy:
         """Return the policy without a forbid rule; what is worked out is not worked out again."""
@@ -243,16 +254,15 @@ class Prepared:
         Those that are false for an entry whatever the request is are left out.
         """
         entry = candidate.entry
-        if entry is None or not entry.provider:
+        own = None if entry is None else (entry.model, entry.provider)
+        if entry is None or (candidate.model, candidate.provider) != own:
             return tuple(self.always_active)
         key = entry.position, self._seen_at(candidate.level)
         found = self._possible.get(key)
         if found is None:
             frame = frame_of({"target": candidate.values()})
             found = self._possible[key] = tuple(
-                forbid
-                for forbid in self.always_active
-                if not (forbid.reads_target_alone and _is_false(forbid.target_part, frame))
+                forbid for forbid in self.always_active if not _spares(forbid, frame)
             )
         return found
 
@@ -269,7 +279,7 @@ class Prepared:
             self._picks = Picks(
                 tuple(entry for entry, _ in entries),
                 tuple(map(self.program, trees)),
-                ConditionIndex(trees, self._given),
+                ConditionIndex(trees, self._given, self._variable_keys),
             )
         return self._picks
 
@@ -309,8 +319,15 @@ def number_of(outcome: object) -> float | None:
     return outcome if isinstance(outcome, int | float) and not math.isnan(outcome) else None
 
 
-def _is_false(part: Program | None, frame: Frame) -> bool:
-    return part is not None and part.evaluate(frame) is False
+def _has_macros(forbid: PreparedForbid) -> bool:
+    """Tell whether the part about the target may fail since others have used up the budget."""
+    return forbid.target_part is not None and has_macros(forbid.target_part.tree)
+
+
+def _spares(forbid: PreparedForbid, frame: Frame) -> bool:
+    """Tell whether a rule is false for a target, whatever the request is."""
+    part = forbid.target_part
+    return part is not None and forbid.reads_target_alone and part.evaluate(frame) is False
 
 
 def _variables(policy: Policy) -> Mapping[str, Sequence[tuple[str, Program]]]:

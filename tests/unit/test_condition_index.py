@@ -11,12 +11,16 @@ import pytest
 
 from policy_router import Policy, decide, loads
 from policy_router.cel.evaluate import Truth
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.condition_index import ConditionIndex
 from policy_router.decision.evaluation import Evaluation
+from policy_router.decision.evaluator import Forbidding
 from policy_router.decision.fitting import checked, values_of
 from policy_router.decision.prepared import Prepared
-from policy_router.decision.request import moment
+from policy_router.decision.record import Target
+from policy_router.decision.request import Request, moment
 from policy_router.domain import Level
+from policy_router.errors import RequestError
 from tests.support.counting import Work
 
 NOW = "2026-01-31T09:00:00Z"
@@ -29,7 +33,15 @@ GENERAL: dict[str, Any] = {
         "risk": {"type": "int"},
         "tags": {"type": "list"},
     },
-    "variables": {"deep": "1 / parent.depth < 1"},
+    "variables": {
+        "deep": "1 / parent.depth < 1",
+        "is_x": "'x' in task.labels",
+        "risky": "has(facts.risk) && facts.risk > 0",
+        "risky_x": "variables.is_x && variables.risky",
+        "walked": "task.labels.exists(x, x == 'y')",
+        "over": "variables.walked && task.kind == 'a'",
+        "kind": "task.kind",
+    },
     "precedence": [{"use": "pool"}],
 }
 # A guard that fails: what it guards may be absent, and the whole fails.
@@ -74,6 +86,16 @@ CONDITIONS = [
     "true",
     "false",
     "1 / 0 == 1",
+    "variables.is_x",
+    "variables.is_x || 'y' in task.labels",
+    "variables.is_x && 1 / parent.depth == 1",
+    "variables.risky && parent.depth < 2",
+    "variables.risky_x",
+    "variables.risky_x || task.kind == 'b'",
+    "variables.walked",
+    "variables.over",
+    "variables.kind == 'a'",
+    "!variables.is_x",
 ]
 OF_CANDIDATES = [
     "target.name == 'e0' && task.kind == 'a'",
@@ -151,6 +173,51 @@ def test_forbid_rules_are_active_where_their_part_about_the_request_is_not_false
         assert active == wanted, request
 
 
+TARGETS = [
+    Target("m", "p", {}, "e0"),
+    Target("m", "q", {}, "e0"),
+    Target("m", "p", {}, "e35"),
+    Target("other", "p", {}),
+]
+
+
+def test_forbid_rules_are_against_what_ran_where_they_are_not_false() -> None:
+    forbid = [{"when": it} for it in [*CONDITIONS, *OF_CANDIDATES, "target.provider == 'q'"]]
+    policy = loads(json.dumps({**picking(["true"] * 36), "forbid": forbid}))
+    for target in TARGETS:
+        known = Forbidding(policy, target, Level.TASK)
+        entry = next((it for it in policy.pool or () if it.name == target.entry), None)
+        candidate = Candidate(target.model, target.provider, Level.TASK, entry)
+        for request in REQUESTS:
+            evaluation = evaluation_of(policy, request)
+            truths = [(it.id, evaluation.truth_for(it.when, candidate)) for it in policy.forbid]
+            wanted = tuple(id_ for id_, truth in truths if truth is not Truth.FALSE)
+            assert known.rules(Request(**request), NOW) == wanted, (target, request)
+
+
+def test_what_ran_at_another_provider_than_its_entry_hides_no_rule_from_it() -> None:
+    forbid = [{"id": "not-there", "when": "target.provider == 'q'"}]
+    policy = loads(json.dumps({**picking(["true"]), "forbid": forbid}))
+    for provider, wanted in [("p", ()), ("q", ("not-there",)), ("p", ())]:
+        known = Forbidding(policy, Target("m", provider, {}, "e0"), Level.TASK)
+        assert known.rules(Request(), NOW) == wanted
+
+
+def test_a_request_that_no_rule_can_be_about_is_not_checked_any_further(work: Work) -> None:
+    general = {**picking(["true"]), "kinds": ["a", "b"], "labels": ["x", "y"]}
+    forbid = [{"id": "x", "when": "variables.is_x && target.provider == 'p'"}]
+    policy = loads(json.dumps({**general, "forbid": forbid}))
+    known = Forbidding(policy, Target("m", "p", {}, "e0"), Level.TASK)
+    work.clear()
+    assert known.rules(Request(task={"kind": "unknown", "labels": ["y"]}), NOW) == ()
+    assert work.evaluated == []
+    with pytest.raises(RequestError, match="the kind is not one"):
+        known.rules(Request(task={"kind": "unknown", "labels": ["x"]}), NOW)
+    assert known.rules(Request(task={"kind": "a", "labels": ["x"]}), NOW) == ("x",)
+    with pytest.raises(RequestError, match="expected a list of strings"):
+        known.rules(Request(facts={"tags": 1}), NOW)
+
+
 # What is evaluated.
 
 
@@ -206,6 +273,14 @@ def test_where_a_fact_fits_only_its_conditions_are_evaluated(work: Work) -> None
     assert sorted(evaluated(work, picking(slow), task={"labels": ["k4", "k2", "k4"]})) == sorted(
         both
     )
+
+
+def test_a_variable_is_looked_up_by_its_fact(work: Work) -> None:
+    named = ["variables.is_x && size(caller.id) > 3", "variables.risky_x", "variables.risky"]
+    assert evaluated(work, picking(named), task={"labels": ["y"]}) == []
+    assert evaluated(work, picking(["variables.is_x"]), task={"labels": ["x"]}) == []
+    walked = evaluated(work, picking(["variables.over"]), task={"kind": "b"})
+    assert walked[0] == "variables.over"
 
 
 def test_what_has_no_key_is_always_evaluated(work: Work) -> None:

@@ -17,7 +17,7 @@ from msgspec import UNSET, Struct, field
 
 from policy_router.files.clock import Clock, system_clock
 from policy_router.log.check.findings import UUID7, CheckReport, FindingKind, Ids, Tally
-from policy_router.log.check.judging import Wrong, has_end, wrong
+from policy_router.log.check.judging import Judges, Wrong, has_end, judges
 from policy_router.log.check.lines import (
     KINDS_WITHOUT_ID,
     CheckedLine,
@@ -163,7 +163,7 @@ def wrong_with(job: Job, lines: Iterable[bytes]) -> tuple[Wrong, ...]:
             made = made or made_of(line)
         elif (execution := read_execution(line.execution)) is not None:
             events.append(Happened(line.time, execution))
-    return () if made is None else tuple(sorted(wrong(job, made, events)))
+    return () if made is None else tuple(sorted(judges(job).wrong(made, events)))
 
 
 # The first pass.
@@ -181,7 +181,7 @@ class _Pass:
     """Goes through the lines of a window, and judges its decisions by their events."""
 
     def __init__(self, asked: _Asked) -> None:
-        self._asked, self._part = asked, _Part()
+        self._asked, self._part, self._judges = asked, _Part(), judges(asked.job)
         self._made: dict[str, Made] = {}
         self._events: dict[str, list[Happened]] = {}
         self._parents: list[tuple[str, str]] = []
@@ -264,7 +264,7 @@ class _Pass:
         return self._part
 
     def _judge(self, id_: str, made: Made, events: list[Happened]) -> None:
-        for kind, detail in wrong(self._asked.job, made, events):
+        for kind, detail in self._judges.wrong(made, events):
             self._part.tally.note(kind, detail, id_)
         is_due = made.decided.plan and made.time <= self._asked.ended_by
         if is_due and not has_end(events) and id_ not in self._only_asked:
@@ -305,13 +305,13 @@ def _second_pass(wanted: frozenset[str], window: Window) -> _Found:
 
 def _concluded(asked: _Asked, whole: _Part, found: _Found) -> CheckReport:
     """Return the report, with what was left over."""
-    tally, pruned = whole.tally, 0
+    tally, pruned, knowing = whole.tally, 0, judges(asked.job)
     for id_, events in whole.strays.items():
         made = found.made.get(id_)
         is_told = asked.covers(events[0].time if made is None else made.time)
         whole.executions += len(events) * is_told
         if made is not None and is_told:
-            for kind, detail in _by_strays(asked.job, made, events, found.events.get(id_, [])):
+            for kind, detail in _by_strays(knowing, made, events, found.events.get(id_, [])):
                 tally.note(kind, detail, id_)
         elif made is None and _was_pruned(id_, whole.pruned_before):
             pruned += is_told
@@ -327,14 +327,14 @@ def _concluded(asked: _Asked, whole: _Part, found: _Found) -> CheckReport:
 
 
 def _by_strays(
-    job: Job, made: Made, strays: Sequence[Happened], events: Sequence[Happened]
+    knowing: Judges, made: Made, strays: Sequence[Happened], events: Sequence[Happened]
 ) -> frozenset[Wrong]:
     """Return what is wrong with a decision by events of other windows, and was not before."""
     before = list(events)
     for it in strays:
         if it in before:
             before.remove(it)
-    return wrong(job, made, events) - wrong(job, made, before)
+    return knowing.wrong(made, events) - knowing.wrong(made, before)
 
 
 def _note_open(whole: _Part, tally: Tally) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from math import isfinite
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from msgspec import UNSET, Struct
 
@@ -13,7 +13,7 @@ from policy_router.calls.costs import price_of, priced_at
 from policy_router.calls.endpoints import with_entry
 from policy_router.calls.served import is_same_model, is_served
 from policy_router.decision.compare import reads_now, target_name
-from policy_router.decision.evaluator import forbidding
+from policy_router.decision.evaluator import Forbidding
 from policy_router.decision.record import Target
 from policy_router.decision.request import Request
 from policy_router.domain import Level, Policy, Price
@@ -29,56 +29,83 @@ _NO_TARGET: Final = "where it ran is not said"
 
 Wrong: TypeAlias = tuple[FindingKind, str]
 """A kind of finding, and what it is about."""
-_Said: TypeAlias = tuple[str | None, str, str | None, tuple[Ran, ...]]
-"""What an event says that was called, and the calls that were sent."""
+K = TypeVar("K")
+V = TypeVar("V")
 
 
-def wrong(job: Job, made: Made, events: Sequence[Happened]) -> frozenset[Wrong]:
-    """Return what is wrong with the events of a decision; nothing where all is as decided."""
-    if not events:
-        return _NOTHING
-    judge, found, ends = _judge(job, made.decided.revision), list[Wrong](), 0
-    for it in events:
-        execution = it.execution
-        if it.time < made.time:
-            found.append((FindingKind.BEFORE_DECISION, "time"))
-        if execution.status is not None:
-            ends += 1
-        if execution.served_model is not None or execution.cost_usd:
-            found += judge.answered(execution)
-    if ends > 1:
-        same = [it.end for it in events if it.is_end]
-        found += ((FindingKind.ENDED_TWICE, it[0]) for it in same if same.count(it) > 1)
-    if judge.policy is None:
-        found.append((FindingKind.NO_POLICY, made.decided.revision))
-    called = judge.called(made, tuple([_said(it.execution) for it in events]))
-    return called.union(found) if found else called
+class Judges:
+    """Knows the policies of a log."""
+
+    def __init__(self, job: Job) -> None:
+        """Know none yet.
+
+        Args:
+            job: the log.
+        """
+        self._job, self._known = job, dict[str, _Judge]()
+
+    def _of(self, revision: str) -> _Judge:
+        found = self._known.get(revision)
+        if found is None:
+            policy = kept_policy(self._job, revision)
+            found = _Judge(policy if isinstance(policy, Policy) else None)
+            _keep(self._known, revision, found, MOST_POLICIES)
+        return found
+
+    def wrong(self, made: Made, events: Sequence[Happened]) -> frozenset[Wrong]:
+        """Return what is wrong with the events of a decision; nothing where all is as decided."""
+        if not events:
+            return _NOTHING
+        judge, found, ends = self._of(made.decided.revision), list[Wrong](), 0
+        for it in events:
+            execution = it.execution
+            if it.time < made.time:
+                found.append((FindingKind.BEFORE_DECISION, "time"))
+            if execution.status is not None:
+                ends += 1
+            if execution.served_model is not None or execution.cost_usd:
+                found += judge.answered(execution)
+        if ends > 1:
+            same = [it.end for it in events if it.is_end]
+            found += ((FindingKind.ENDED_TWICE, it[0]) for it in same if same.count(it) > 1)
+        if judge.policy is None:
+            found.append((FindingKind.NO_POLICY, made.decided.revision))
+        if not judge.is_as_decided(made, events):
+            found += judge.called(made, events)
+        return frozenset(found) if found else _NOTHING
+
+
+@lru_cache(maxsize=2)
+def judges(job: Job) -> Judges:
+    """Return those of a process: they outlive no call."""
+    return Judges(job)
 
 
 def has_end(events: Iterable[Happened]) -> bool:
     """Tell whether one of some events is an end."""
-    return any(it.execution.status is not None for it in events)
+    for it in events:  # noqa: SIM110 - `any` takes several times as long
+        if it.execution.status is not None:
+            return True
+    return False
 
 
-def _said(execution: Execution) -> _Said:
-    """Return what an event says that was called."""
-    sent: tuple[Ran, ...] = ()
-    if execution.calls:
-        each = execution.calls
-        sent = tuple([(it.model, it.provider, it.entry) for it in each if it.is_sent])
-    return execution.model, execution.provider or "", execution.entry, sent
+def _keep(known: dict[K, V], key: K, value: V, most: int) -> None:
+    """Remember something, and forget all else where that is too much."""
+    if len(known) >= most:
+        known.clear()
+    known[key] = value
 
 
-def _called(events: Iterable[_Said]) -> Iterable[Ran]:
+def _called(events: Iterable[Execution]) -> Iterable[Ran]:
     """Return what events say that was called; an event that names no entry is of one that does."""
     found: dict[tuple[str, str], Ran] = {}
     more = set[Ran]()
-    for model, provider, entry, sent in events:
-        if model is not None:
-            ran = model, provider, entry
-            if found.setdefault(ran[:2], ran) != ran and entry is not None:
+    for it in events:
+        if it.model is not None:
+            ran = it.model, it.provider or "", it.entry
+            if found.setdefault(ran[:2], ran) != ran and it.entry is not None:
                 more.add(ran)
-        more.update(sent)
+        more.update((call.model, call.provider, call.entry) for call in it.calls if call.is_sent)
     named = {it[:2] for it in more if it[2] is not None}
     more.update(ran for key, ran in found.items() if ran[2] is not None or key not in named)
     return more
@@ -97,23 +124,42 @@ class _Judge:
     def __init__(self, policy: Policy | None) -> None:
         self.policy = policy
         self._reads_now = policy is not None and reads_now(policy)
-        self._called: dict[tuple[Decided, str, tuple[_Said, ...]], frozenset[Wrong]] = {}
+        self._as_decided: dict[tuple[Decided, str], set[Ran]] = {}
         self._against: dict[tuple[bytes, str, str, Ran], tuple[str, ...]] = {}
+        self._forbids: dict[tuple[Ran, str], Forbidding] = {}
         self._entries: dict[Ran, Target] = {}
         self._answers: dict[tuple[str, str, str | None, str | None], _Answer] = {}
 
     # What was called.
 
-    def called(self, made: Made, said: tuple[_Said, ...]) -> frozenset[Wrong]:
-        """Return what is against what was called for a decision, as its events say."""
-        key = made.decided, made.now if self._reads_now else "", said
-        found = self._called.get(key)
-        if found is None:
-            if len(self._called) >= MOST_ALIKE:
-                self._called = {}
-            each = (it for ran in _called(said) for it in self._wrong(made, ran))
-            found = self._called[key] = frozenset(each)
-        return found
+    def is_as_decided(self, made: Made, events: Iterable[Happened]) -> bool:
+        """Tell whether nothing is against anything that was called for a decision."""
+        key = made.decided, made.now if self._reads_now else ""
+        known = self._as_decided.get(key)
+        if known is None:
+            known = set()
+            _keep(self._as_decided, key, known, MOST_ALIKE)
+        # Written out, as most of a check is spent here.
+        new = list[Ran]()
+        for it in events:
+            execution = it.execution
+            if execution.model is not None:
+                ran = execution.model, execution.provider or "", execution.entry
+                if ran not in known:
+                    new.append(ran)
+            for call in execution.calls:
+                ran = call.model, call.provider, call.entry
+                if call.is_sent and ran not in known:
+                    new.append(ran)
+        if any(next(self._wrong(made, ran), None) for ran in new):
+            return False
+        known.update(new)
+        return True
+
+    def called(self, made: Made, events: Iterable[Happened]) -> Iterator[Wrong]:
+        """Yield what is against what was called for a decision, as its events say."""
+        for ran in _called(it.execution for it in events):
+            yield from self._wrong(made, ran)
 
     def _wrong(self, made: Made, ran: Ran) -> Iterator[Wrong]:
         if not _is_planned(made.decided.plan, ran):
@@ -129,17 +175,19 @@ class _Judge:
         key = made.decided.request, now, made.decided.level, ran
         found = self._against.get(key)
         if found is None:
-            if len(self._against) >= MOST_KEPT:
-                self._against = {}
-            found = self._against[key] = self._evaluated(policy, made, ran)
+            found = self._evaluated(policy, made, ran)
+            _keep(self._against, key, found, MOST_KEPT)
         return found
 
     def _evaluated(self, policy: Policy, made: Made, ran: Ran) -> tuple[str, ...]:
         decided = made.decided
-        level = Level(decided.level) if decided.level in _LEVELS else Level.CONFIG
+        forbids = self._forbids.get((ran, decided.level))
+        if forbids is None:
+            level = Level(decided.level) if decided.level in _LEVELS else Level.CONFIG
+            forbids = Forbidding(policy, self._named(ran), level)
+            _keep(self._forbids, (ran, decided.level), forbids, MOST_POLICIES)
         try:
-            request = Request.from_json(decided.request)
-            return forbidding(policy, request, self._named(ran), now=made.now, level=level)
+            return forbids.rules(Request.from_json(decided.request), made.now)
         except RequestError:
             return ()  # replay says that it does not fit its policy
 
@@ -147,7 +195,8 @@ class _Judge:
         """Return a target with its entry, where a line does not name it and the pool has one."""
         found = self._entries.get(ran)
         if found is None:
-            found = self._entries[ran] = with_entry(self.policy, _target(ran))
+            found = with_entry(self.policy, _target(ran))
+            _keep(self._entries, ran, found, MOST_ALIKE)
         return found
 
     # What came back.
@@ -160,7 +209,8 @@ class _Judge:
         key = execution.model, execution.provider or "", execution.entry, execution.served_model
         answer = self._answers.get(key)
         if answer is None:
-            answer = self._answers[key] = self._answer(*key)
+            answer = self._answer(*key)
+            _keep(self._answers, key, answer, MOST_ALIKE)
         if not usd or _explains(answer.price, execution, usd):
             return answer.wrong
         return *answer.wrong, (FindingKind.UNEXPLAINED_COST, target_name(_target(key[:3])))
@@ -207,12 +257,6 @@ def _explains(price: Price | None, execution: Execution, usd: float) -> bool:
         return paid == most
     least = priced_at(price, *tokens, execution.input_tokens)
     return least is not None and round(least.usd * _BILLION) <= paid <= most
-
-
-@lru_cache(maxsize=MOST_POLICIES)
-def _judge(job: Job, revision: str) -> _Judge:
-    policy = kept_policy(job, revision)
-    return _Judge(policy if isinstance(policy, Policy) else None)
 
 
 _LEVELS: Final = frozenset(Level)

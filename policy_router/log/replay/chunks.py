@@ -24,14 +24,15 @@ import msgspec
 from msgspec import Struct
 
 from policy_router.errors import LogError
-from policy_router.log.entry import MOST_LINE, Kind, LineView, views_of_block
+from policy_router.log.entry import MOST_LINE, Kind, LineView, split_lines, views_of_block
 from policy_router.log.files import open_file
 from policy_router.log.folder import LogFolder, Progress
 from policy_router.version import VERSION
 
 T = TypeVar("T")
 
-_BLOCK = 256 * 1024
+_BLOCK = 64 * 1024
+"""So much is read at once: larger blocks go back to the system each time, and come back empty."""
 _MORE = 4096
 _AFTER_ID = b'","kind":"'
 _NO_LINE = b"\0"
@@ -76,7 +77,7 @@ class Chunk(Struct, frozen=True):
     def lines(self) -> Iterator[bytes]:
         """Yield its lines that have their end, without it; none where it was pruned meanwhile."""
         for block in self.blocks():
-            yield from block[:-1].split(b"\n")
+            yield from split_lines(block)
 
     def views(self) -> Iterator[LineView | None]:
         """Yield its lines, read; None for each that cannot be read."""
@@ -89,7 +90,7 @@ class Chunk(Struct, frozen=True):
             if len(block) <= MOST_LINE:
                 yield block
             else:
-                lines = block[:-1].split(b"\n")
+                lines = split_lines(block)
                 short = (line if len(line) < MOST_LINE else _NO_LINE for line in lines)
                 yield b"".join(line + b"\n" for line in short)
 
@@ -108,7 +109,7 @@ class Chunk(Struct, frozen=True):
                     place += len(line)
                 place += len(line) - 1
             rest = b""
-            while place < self.stop and (more := stream.read(size)):
+            while place < self.stop and (more := stream.read(max(size, len(rest)))):
                 block, rest = self._cut(rest + more, place)
                 if block:
                     place += len(block)
@@ -133,22 +134,34 @@ def covered_views(job: Job, chunk: Chunk) -> Iterator[LineView | None]:
     return (it for it in views if it is None or it.kind != Kind.DECISION or job.covers(it.time))
 
 
-def lines_about(blocks: Iterable[bytes], ids: Collection[str]) -> Iterator[bytes]:
-    """Yield the lines of some ids, and maybe others, among blocks of lines.
+class LinesAbout:
+    """Finds the lines of some ids, and maybe others, among lines.
 
     The keys of a line are sorted, so its id ends where its kind begins. Lines are searched and not
     read, which would take longer.
     """
-    wanted = {b'"id":%s' % msgspec.json.encode(it)[:-1] for it in ids}
-    lengths = sorted({len(it) for it in wanted})  # mostly one
-    for block in blocks:
-        lines = block[:-1].split(b"\n")
-        for length in lengths:
+
+    def __init__(self, ids: Collection[str]) -> None:
+        """Take the ids."""
+        self._wanted = {b'"id":%s' % msgspec.json.encode(it)[:-1] for it in ids}
+        self._lengths = sorted({len(it) for it in self._wanted})  # mostly one
+
+    def among(self, lines: Sequence[bytes]) -> Iterator[bytes]:
+        """Yield those that are found."""
+        wanted = self._wanted
+        for length in self._lengths:
             yield from (
                 it
                 for it in lines
                 if it[max((end := it.find(_AFTER_ID)) - length, 0) : end] in wanted
             )
+
+
+def lines_about(blocks: Iterable[bytes], ids: Collection[str]) -> Iterator[bytes]:
+    """Yield the lines of some ids, and maybe others, among blocks of lines."""
+    found = LinesAbout(ids)
+    for block in blocks:
+        yield from found.among(split_lines(block))
 
 
 def chunks(folder: LogFolder) -> list[Chunk]:

@@ -10,9 +10,9 @@ from typing import Final
 from msgspec import Struct
 
 from policy_router.log.damage import NotWholeError
-from policy_router.log.entry import LineView, view_of
+from policy_router.log.entry import LineView, split_lines, view_of
 from policy_router.log.folder import LogFolder, Segment
-from policy_router.log.replay.chunks import Chunk, lines_about
+from policy_router.log.replay.chunks import Chunk, LinesAbout
 from policy_router.log.sign.checkpoints import SignedCheckpoint
 from policy_router.log.sign.keys import Verifier
 from policy_router.log.sign.merkle import HASH_SIZE, TreeEdge, leaf_hashes
@@ -159,25 +159,24 @@ def lines_of(
         NotWholeError: a line is not as it was signed.
     """
     about, policies, wanted = list[FoundLine](), list[FoundLine](), frozenset(ids)
+    search = LinesAbout(wanted)
     for segment in log.all_segments():
-        for block in _blocks(segment, hashes):
-            for content in lines_about((block,), wanted):
+        for contents in _contents(segment, hashes):
+            for content in search.among(contents):
                 view = view_of(content)
                 if view is not None and view.id in wanted:
                     about.append(FoundLine(segment.writer, content, view))
-            if _POLICY_LINE in block:
-                found = (it for it in block.split(b"\n") if it.startswith(_POLICY_LINE))
-                read = ((it, view_of(it)) for it in found)
-                policies += (FoundLine(segment.writer, it, view) for it, view in read if view)
+            read = ((it, view_of(it)) for it in contents if it.startswith(_POLICY_LINE))
+            policies += (FoundLine(segment.writer, it, view) for it, view in read if view)
     return about, policies
 
 
-def _blocks(segment: Segment, hashes: SignedHashes | None) -> Iterator[bytes]:
-    """Yield the lines of a segment in blocks, held to what was signed of them."""
+def _contents(segment: Segment, hashes: SignedHashes | None) -> Iterator[list[bytes]]:
+    """Yield the lines of a segment, many at once, held to what was signed of them."""
     seq = 0
     for block in Chunk(segment.path, 0, Path(segment.path).stat().st_size).blocks():
+        contents = split_lines(block)
         if hashes is not None:
-            contents = block[:-1].split(b"\n")
             view = None if seq else view_of(contents[0])
             seq = seq or (view.seq if view is not None else 0)
             if not seq:
@@ -185,4 +184,4 @@ def _blocks(segment: Segment, hashes: SignedHashes | None) -> Iterator[bytes]:
                 raise NotWholeError(segment.path, message)
             hashes.meet_all(segment, seq, contents)
             seq += len(contents)
-        yield block
+        yield contents
