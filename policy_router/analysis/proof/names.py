@@ -264,7 +264,7 @@ class Names:
         found = [(self.at(items, place), items.there(place)) for place in range(MOST_PLACES)]
         if id(items) not in self.placed:
             self.placed[id(items)] = items
-            items.place_all()
+            items.place_all(MOST_PLACES)
         return found
 
     def short(self) -> list[int]:

@@ -379,10 +379,10 @@ class Items(Term):
         self.places[place] = text
         self._formula.imply(self.there(place), self.has_text(text))
 
-    def place_all(self) -> None:
-        """Let each element be at one of the places so far, unless there are more elements."""
+    def place_all(self, count: int) -> None:
+        """Let each element be at one of its places, unless it has more elements than some."""
         others = [*self.elements]
-        self._beyond = self.there(max(self.places))
+        self._beyond = self.there(count)
         for word, literal in self.words.items():
             self._is_placed(literal, lambda text, word=word: text.equals(word))
         for text, is_in in others:

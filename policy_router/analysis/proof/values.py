@@ -177,7 +177,7 @@ class ValuesOf:
         term, run = source
         if isinstance(term, Items) or node.type == DOUBLE:
             return None
-        affixes = affixes_of(node)
+        affixes, defined = affixes_of(node), self._defined(node, term, run)
 
         def derive(key: Hashable, test: Callable[[Any], bool]) -> int:
             def of_source(value: Any) -> bool:
@@ -187,14 +187,10 @@ class ValuesOf:
             if affixes and isinstance(term, Text) and isinstance(key, tuple) and key[0] == "==":
                 rest = without(key[1], affixes)
                 return FALSE if rest is None else term.equals(rest)
-            return term.asks(("of", node, key), of_source)
+            asked = term.asks(("of", node, key), of_source)
+            self._formula.imply(asked, defined)
+            return asked
 
-        defined = TRUE
-        if self._all.may_fail(node):
-            defined = term.asks(("fits", node), lambda value: run(value) is not FAILURE)
-            for key, question in term.questions.items():
-                if key[0] == "fits" and excludes(node, key[1]):  # type: ignore[index]
-                    self._formula.add(-defined, -question.literal)
         found: Term = (
             Text(self._formula, node_name(node), derive)
             if node.type == STRING
@@ -202,6 +198,17 @@ class ValuesOf:
         )
         found.source = term, run
         return [(defined, found)]
+
+    def _defined(self, node: Apply, term: Term, run: Callable[[Any], Any]) -> int:
+        """Return whether a value that follows from a name is there."""
+        if not self._all.may_fail(node):
+            return TRUE
+        others = [key[1] for key in term.questions if isinstance(key, tuple) and key[0] == "fits"]
+        found = term.asks(("fits", node), lambda value: run(value) is not FAILURE)
+        for other in others:
+            if excludes(node, other):
+                self._formula.add(-found, -term.questions["fits", other].literal)
+        return found
 
     def _loose(self, node: Apply) -> Values | None:
         """Return a whole number or text of which only the range is known."""

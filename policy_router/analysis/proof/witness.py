@@ -17,6 +17,7 @@ from policy_router.analysis.proof.solver import holds_in
 from policy_router.analysis.proof.terms import Items, Number, Question, Term, Text
 from policy_router.analysis.proof.trees import plain, spelt
 from policy_router.analysis.proof.wishes import Wish
+from policy_router.cel.ast import Literal, walk
 from policy_router.cel.frame import FAILURE
 from policy_router.cel.texts import MAX_TEXT
 from policy_router.cel.timestamps import EPOCH, TICKS, timestamp_of
@@ -45,9 +46,6 @@ class Witness:
         self._texts: dict[int, str] = {}
         self._found: dict[int, Any] = {}
         self._used: set[str] = set()
-        for term in [*names.terms.values()]:
-            if isinstance(term, Text):
-                self._used.update(term.words)
 
     def request(self, wishes: Iterable[Wish]) -> tuple[Plain, datetime.datetime]:
         """Return a request, as plain data, and the time of its decision."""
@@ -108,14 +106,18 @@ class Witness:
         """Return a text that is no known word, and answers all questions as the model does."""
         questions = {key: it for text in group for key, it in text.questions.items()}
         wanted = [(it.test, self._holds(it.literal)) for it in questions.values()]
+        known = self._used.union(*[it.words for it in group or self._all_texts()])
         found = ""
         for found in self._candidates(questions):
-            if found not in self._used and all(test(found) is is_so for test, is_so in wanted):
+            if found not in known and all(test(found) is is_so for test, is_so in wanted):
                 break
         else:
-            found = next(it for it in _words() if it not in self._used)
+            found = next(it for it in _words() if it not in known)
         self._used.add(found)
         return found
+
+    def _all_texts(self) -> list[Text]:
+        return [it for it in self._names.terms.values() if isinstance(it, Text)]
 
     def _candidates(self, questions: Mapping[Any, Question]) -> Iterator[str]:
         """Yield texts that are put together from the parts that are asked for."""
@@ -141,6 +143,8 @@ class Witness:
             elif isinstance(key, tuple) and key[0] == "fits":
                 now = str(timestamp_of(self._now))
                 yield now if key[1].function == "timestamp" else "w" * MAX_TEXT
+            elif isinstance(key, tuple) and key[0] in {"is", "is not"}:
+                yield from (str(it.value) for it in walk(key[1]) if isinstance(it, Literal))
         for word in parts["below"]:
             yield from (
                 f"{word}a",
