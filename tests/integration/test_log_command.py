@@ -524,6 +524,8 @@ def test_a_decision_is_shown_with_what_came_of_it(family: Path, run: Run) -> Non
         "result      completed\n"
         "cost        $0.250000\n"
         "            on the default, small at main: $0.001244\n"
+        "wrong       ended more than once: finished\n"
+        "wrong       a cost that no price explains: where it ran is not said\n"
         "\n"
         "execution\n"
         "time                         event     what\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.util
 import io
 import json
@@ -22,13 +23,15 @@ from policy_router import DecisionLog, decide
 from policy_router.errors import LogError
 from policy_router.log import (
     LinesProof,
+    LogReader,
     NotWholeError,
+    live_policies,
     proof_bundle,
     prove_decisions,
     prove_line,
     prune,
 )
-from policy_router.log.entry import Call, Execution, Kind
+from policy_router.log.entry import Call, Execution, Kind, microseconds
 from policy_router.log.sign import standalone
 from policy_router.log.sign.keys import SignatureError
 from policy_router.log.sign.notes import InclusionProof, sign
@@ -371,6 +374,34 @@ def test_what_is_no_key_is_no_key(text: str) -> None:
 
 
 # Bundles.
+
+
+def test_the_rules_can_be_proved_where_the_line_that_told_of_them_was_pruned(
+    tmp_path: Path,
+) -> None:
+    clock, policy, folder = Clock(), policy_of(), tmp_path / "log"
+
+    def kinds() -> list[str]:
+        each = (it.entry.kind.value for it in LogReader(folder).lines())
+        return [it for it in each if it not in {"close", "prune"}]
+
+    with DecisionLog(folder, clock=clock, segment_bytes=1) as log:
+        for number in range(1, 4):
+            log.decision(policy, decide(policy, {}, now=clock()), decision_id=id_of(number))
+            clock.now += datetime.timedelta(days=1)
+        assert kinds() == ["policy", "decision", "decision", "decision"]
+        sign_log(folder)
+        prune(folder, microseconds(clock.now - datetime.timedelta(days=2, minutes=1)), SIGNER)
+        assert kinds() == ["decision", "decision"]
+        for number in (4, 5):
+            log.decision(policy, decide(policy, {}, now=clock()), decision_id=id_of(number))
+            clock.now += datetime.timedelta(days=1)
+        assert kinds()[2:] == ["policy", "decision", "decision"]
+    sign_log(folder)
+    assert [it.revision for it in live_policies(folder)] == [policy.revision]  # no change of it
+    proof = prove_decisions(folder, [id_of(3), id_of(5)], signer=SIGNER)
+    files = files_in(proof_bundle(folder, proof))
+    assert verify(files["proof.txt"].decode(), KEYS, files).has_rules
 
 
 def test_a_bundle_has_the_policies_and_rule_files_that_decided(signed: Path) -> None:

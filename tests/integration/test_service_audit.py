@@ -332,20 +332,29 @@ def test_helpers_are_few_bounded_in_time_and_end_with_their_client(folder: Path)
     lines = segment.read_bytes().splitlines(keepends=True)
     segment.write_bytes(b"".join(lines[:3000]) * 100)  # not whole, and long
     with Service(folder, "--log", "big", "--config", "brief.json") as service:
-        began = time.monotonic()
-        client = service.client()
-        with (
-            client.stream("POST", "/v1/replay", json={}) as first,
-            service.client().stream("POST", "/v1/replay", json={}) as second,
-        ):
-            third = service.client().post("/v1/replay", json={})
-            assert problem(third)["code"] == "too_many_helpers"
-            assert int(third.headers["retry-after"]) >= 1
-            assert (first.status_code, second.status_code) == (200, 200)
-            first.read()
-        assert "too_much" in first.text
-        assert time.monotonic() - began < 40
+        first, third = until(functools.partial(three_at_once, service))
+        assert problem(third)["code"] == "too_many_helpers"
+        assert int(third.headers["retry-after"]) >= 1
+        assert "too_much" in first
         until(lambda: children_of(service.process.pid) <= 1)  # the index alone
+
+
+def three_at_once(service: Service) -> tuple[str, httpx.Response] | None:
+    """Return what the first of three replays says, and the answer to the third.
+
+    On a busy machine the first may be at its end before the third begins: then there is none.
+    """
+    began, many = time.monotonic(), 429
+    with (
+        service.client().stream("POST", "/v1/replay", json={}) as first,
+        service.client().stream("POST", "/v1/replay", json={}) as second,
+    ):
+        third = service.client().post("/v1/replay", json={})
+        if [it.status_code for it in (first, second, third)] != [200, 200, many]:
+            return None
+        first.read()
+    assert time.monotonic() - began < 30
+    return first.text, third
 
 
 def children_of(pid: int) -> int:

@@ -116,6 +116,11 @@ class Chain:
         self._head_file.truncate()
         os.fsync(self._head_file.fileno())
 
+    @property
+    def segment(self) -> int:
+        """The number of the segment that the next line stands in, or the one after it."""
+        return self._head.segment
+
     def _leave(self) -> None:
         """Go on in the segment after this one."""
         if self._file is not None:

@@ -157,6 +157,7 @@ class DecisionLog(Closeable):
         self._written: set[UsedPolicy] = set()
         self._known: WeakSet[Policy] = WeakSet()
         self._looked = 0  # when the policies were last seen to be there
+        self._told_in: int | None = None  # the oldest segment with a line about one of them
 
     @property
     def writer(self) -> str | None:
@@ -343,7 +344,7 @@ class DecisionLog(Closeable):
         missing = self._unlogged.gap()
         try:
             self._chain = self._chain or self._opened()
-            new = self._keep_policies(drafts)
+            new, segment = self._keep_policies(drafts, self._chain), self._chain.segment
             told = [Draft(Kind.GAP, drafts[0].time, gap=missing)] if missing else []
             lines = dict.fromkeys(it for it in new.values() if it not in self._written)
             told += [Draft(Kind.POLICY, drafts[0].time, used=it) for it in lines]
@@ -355,6 +356,8 @@ class DecisionLog(Closeable):
             return error
         if missing:
             self._unlogged.forget(missing)
+        if new:
+            self._told_in = segment if self._told_in is None else min(self._told_in, segment)
         self._written.update(new.values())
         self._known.update(new)
         if self._is_failing:
@@ -362,15 +365,19 @@ class DecisionLog(Closeable):
             self._is_failing = False
         return None
 
-    def _keep_policies(self, drafts: Sequence[Draft]) -> dict[Policy, UsedPolicy]:
+    def _keep_policies(self, drafts: Sequence[Draft], chain: Chain) -> dict[Policy, UsedPolicy]:
         """Store what decided, before its first decision, and again where it was removed.
 
         Returns:
-            The policies that this process has not decided by before, with what a line says of each.
+            The policies that this process has not decided by before, or whose line was pruned, with
+            what a line says of each.
         """
         if drafts[0].time - self._looked >= _LOOK_MICROSECONDS:
             self._looked = drafts[0].time
             self._kept = set(filter(self.policies.has, self._kept))
+            oldest = self._told_in
+            if oldest is not None and not self.folder.segment_path(chain.writer, oldest).exists():
+                self._told_in, self._written, self._known = None, set(), WeakSet()
         policies = dict.fromkeys(it.policy for it in drafts if it.policy is not None)
         new = [it for it in policies if it not in self._known]
         for policy in policies:
@@ -401,7 +408,8 @@ class DecisionLog(Closeable):
         """
         if isinstance(problem, FileNotFoundError) and self._chain is not None:
             self._chain.release()
-            self._chain, self._kept, self._written, self._known = None, set(), set(), WeakSet()
+            self._chain, self._kept, self._told_in = None, set(), None
+            self._written, self._known = set(), WeakSet()
         error = LogError(str(self.folder.path), _reason(problem))
         self._unlogged.count(self._done(drafts), error)
         if not self._is_failing:
