@@ -22,7 +22,7 @@ from typing import TextIO
 
 import pytest
 
-from policy_router.cli.fitting import noted
+from policy_router.cli.fitting import folded, noted, wrapped
 from policy_router.cli.terminal import Lines, cut, paint_for, table, width
 
 RED = "\x1b[31m{}\x1b[0m"
@@ -546,3 +546,13 @@ def test_a_note_without_room_is_below_its_row_in_80_columns() -> None:
         "2     small",
         "      short",
     ]
+
+
+@pytest.mark.parametrize("ahead", range(3))
+def test_wrapped_texts_fit_with_wide_characters_too(ahead: int) -> None:
+    name = "日本語のとても長い名前のモデル"
+    text = "a" * ahead + name * 9
+    lines = [*folded(f"head  {' '.join([name] * 9)}").splitlines(), *wrapped("head", [text])]
+    assert all(width(it) <= 80 for it in lines)
+    assert "".join(lines).count("語") == 18
+    assert folded("a" * 75 + " bcde") == "a" * 75 + " bcde"
