@@ -1,4 +1,4 @@
-"""What an auditor's commands take on a large log: the check, proofs, and the export.
+"""What an auditor's commands take on a large log: the check, reports, proofs, and the export.
 
 ``python -m benchmarks.auditing`` makes a log with planted faults, and prints what it measured as
 JSON. The figures are of CPU and of wall time; the first ones bear a busy machine better.
@@ -17,13 +17,25 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.audit_log import WRITERS, write_audit_log
-from policy_router.log import check_log, export_log, proof_bundle, prove_decisions
+from policy_router.log import (
+    check_log,
+    export_log,
+    log_report,
+    proof_bundle,
+    prove_decisions,
+    verify,
+)
+from policy_router.log.entry import count_lines, scan_views_of, split_lines
+from policy_router.log.files import open_file
 from policy_router.log.folder import LogFolder
+from policy_router.log.integrity.scan import Blocks
+from policy_router.log.report.kinds import KINDS
 from policy_router.log.sign.keys import Signer
 from policy_router.log.sign.signing import make_checkpoint
 
@@ -52,6 +64,11 @@ def measure(folder: Path, decisions: int, faults: int, workers: int) -> dict[str
     wanted = {kind: sum(map(len, each.values())) for kind, each in planted.faults.items()}
     memory = folder / "state"
     _timed(rows, "sign", lambda: make_checkpoint(log, _SIGNER, memory=memory, first=True))
+    _timed(rows, "verify", lambda: verify(log, verifier=_SIGNER.verifier()))
+    for name, step in _STEPS.items():
+        _timed(rows, f"verify needs: {name}", lambda: step(log))  # noqa: B023 - done at once
+    for kind in KINDS:
+        _timed(rows, f"report {kind}", lambda: log_report(log, kind, workers=workers))  # noqa: B023 - done at once
     ids = _some_of(log)
     for name, signer in (("prove", None), ("prove, complete", _SIGNER)):
         proof = _timed(rows, name, lambda: prove_decisions(log, ids, signer=signer))  # noqa: B023 - done at once
@@ -83,6 +100,41 @@ def _timed(rows: list[dict[str, Any]], name: str, run: Callable[[], Any]) -> Any
         }
     )
     return made
+
+
+def _blocks(log: Path) -> Iterator[bytes]:
+    for segment in LogFolder(log).all_segments():
+        with open_file(segment.path) as stream:
+            yield from Blocks(stream)
+
+
+def _hash_lines(log: Path) -> None:
+    """Work out the hash of each line, as no check of a chain can do without."""
+    for block in _blocks(log):
+        for line in split_lines(block):
+            sha256(line).hexdigest()
+
+
+def _hash_entries(log: Path) -> None:
+    """Work out two hashes for each line, as no tree can do without: of its entry, and of a pair."""
+    for block in _blocks(log):
+        entries = [b"\0w1 123456 %064d\n" % it for it in range(count_lines(block))]
+        for content in entries:
+            sha256(content).digest()
+            sha256(content[:65]).digest()
+
+
+def _read_lines(log: Path) -> None:
+    """Read each line as JSON, so that one that is none is found."""
+    for block in _blocks(log):
+        scan_views_of(block)
+
+
+_STEPS: Final = {
+    "a hash of each line": _hash_lines,
+    "two hashes for the tree": _hash_entries,
+    "each line read as JSON": _read_lines,
+}
 
 
 def _cpu() -> float:

@@ -11,7 +11,18 @@ from msgspec import Raw
 
 from policy_router import decide
 from policy_router.log.damage import Damage, Places, spelt_lines
-from policy_router.log.entry import GENESIS, Close, Kind, Prune, line_hash
+from policy_router.log.entry import (
+    GENESIS,
+    Close,
+    Kind,
+    LineView,
+    Prune,
+    count_lines,
+    line_hash,
+    scan_views_of,
+    split_lines,
+    views_of,
+)
 from policy_router.log.integrity import scan as scan_module
 from policy_router.log.integrity.scan import Scan
 from policy_router.log.write.drafts import Draft, chained
@@ -193,3 +204,40 @@ def test_what_lacks_a_part_that_every_line_has_is_no_line(part: str) -> None:
     assert found(scanned(content([msgspec.json.encode(plain)]))) == []
     del plain[part]
     assert found(scanned(content([msgspec.json.encode(plain)]))) == [(Damage.EDITED, "w/1", (1, 1))]
+
+
+BLOCKS = [
+    b"\n",
+    b"\n\n",
+    b"a\n",
+    b"\na\n\n b\r\n",
+    b"a\rb\x0bc\x0cd\x1ce\x85f\n",
+    b"\xe2\x80\xa8\n\0\n",
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_lines_end_at_line_ends_alone(block: bytes) -> None:
+    assert split_lines(block) == block.split(b"\n")[:-1]
+    assert count_lines(block) == block.count(b"\n")
+
+
+def test_a_line_is_verified_as_strictly_as_it_is_read() -> None:
+    """Each field is left out, or has a value of each kind: both ways agree which are lines."""
+    good = {"kind": "decision", "prev": GENESIS, "seq": 1, "time": 1}
+    values = ["text", 1, 1.5, True, None, [], ["text"], [1], {}, {"reason": "cut"}, {"before": 1}]
+    lines = [{key: it for key, it in good.items() if key != left_out} for left_out in good]
+    lines += [{**good, name: value} for name in LineView.__struct_fields__ for value in values]
+    encoded = [msgspec.json.encode(it, order="sorted") + b"\n" for it in lines]
+    encoded += [
+        b'{"caller":\xff,"kind":"a","prev":"","seq":1,"time":1}\n',
+        b'{"kind":"a"\n',
+        b"[]\n",
+    ]
+    both = [(views_of(it), scan_views_of(it)) for it in encoded]
+    assert [bool(read) for read, _ in both] == [bool(scanned) for _, scanned in both]
+    assert {bool(read) for read, _ in both} == {True, False}
+    for read, scanned in both:
+        for one, other in zip(read or (), scanned or (), strict=True):
+            for name in other.__struct_fields__:
+                assert getattr(one, name) == getattr(other, name)
