@@ -392,7 +392,7 @@ def _count(text: str) -> int:
     """Read a number of records."""
     count = int(text)
     if count < 1:
-        raise argparse.ArgumentTypeError("wanted at least 1")
+        raise argparse.ArgumentTypeError("expected at least 1")
     return count
 
 

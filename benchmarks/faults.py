@@ -12,12 +12,12 @@ from contextlib import aclosing, closing
 from typing import NamedTuple
 
 from benchmarks import cold
+from policy_router.calls.child_task import Reply
 from policy_router.calls.dialects import CHAT, Wire
 from policy_router.calls.endpoints import Endpoint
 from policy_router.calls.exchange import Exchange, connect, connect_async
 from policy_router.calls.failures import Failure
 from policy_router.calls.limits import Limits
-from policy_router.calls.results import Reply
 from policy_router.files.clock import system_clock
 from tests.support.faults import BEHAVIOURS, Faults
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from policy_router import public_names
 
 if TYPE_CHECKING:
+    from policy_router.calls.child_task import Event, Reply
     from policy_router.calls.executor import Executor
-    from policy_router.calls.results import Event, Reply
     from policy_router.decision.evaluator import decide, permitted
     from policy_router.decision.explain.explanation import Explanation, explain
     from policy_router.decision.record import DecisionRecord
@@ -74,7 +74,7 @@ _MODULES = {
     "Delegator": "delegation.delegator",
     "Diagnostic": "diagnostics.model",
     "Diagnostics": "diagnostics.model",
-    "Event": "calls.results",
+    "Event": "calls.child_task",
     "Executor": "calls.executor",
     "Explanation": "decision.explain.explanation",
     "NoTarget": "errors",
@@ -83,7 +83,7 @@ _MODULES = {
     "PolicyRouterError": "errors",
     "ProviderError": "errors",
     "RecordError": "errors",
-    "Reply": "calls.results",
+    "Reply": "calls.child_task",
     "Request": "decision.request",
     "RequestError": "errors",
     "Router": "delegation.router",

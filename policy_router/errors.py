@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from msgspec import UnsetType
 
 if TYPE_CHECKING:
-    from policy_router.calls.results import Attempt
+    from policy_router.calls.failing import Attempt
     from policy_router.decision.record import DecisionRecord
     from policy_router.diagnostics.model import Diagnostics
 

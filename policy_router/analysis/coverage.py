@@ -19,18 +19,19 @@ from policy_router.analysis.coverage_report import CoverageItem, CoverageReport
 from policy_router.analysis.leaves import Leaf, Observer, values_over
 from policy_router.cel.ast import BOOL
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import Frame, frame_of
+from policy_router.cel.frame import Frame, frame_of
 from policy_router.cel.simplify import reads_of
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import admission, meant, proposed, wishes_of
-from policy_router.decision.prepared import Candidate
+from policy_router.decision.fitting import checked, values_of
 from policy_router.decision.record import (
     DecisionRecord,
     ReasonCode,
     Result,
     Step,
 )
-from policy_router.decision.request import Request, checked, moment, values_of
+from policy_router.decision.request import Request, moment
 from policy_router.diagnostics.model import Span
 from policy_router.domain import WISHES, Level, Policy, PoolEntry, PrecedenceRule
 

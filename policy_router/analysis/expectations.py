@@ -17,7 +17,8 @@ from policy_router.decision.record import (
     Target,
 )
 from policy_router.decision.request import Request
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, did_you_mean, quote
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, did_you_mean, quote
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.parameters import same
@@ -287,7 +288,7 @@ def _contradictions(expect: Piece) -> Iterator[Diagnostic]:
 _KINDS: Final = {
     **dict.fromkeys(_SELECTING, "a selection"),
     **dict.fromkeys(_REFUSING, "a refusal"),
-    "bad_request": "a request that is no good",
+    "bad_request": "a request that is not valid",
 }
 
 

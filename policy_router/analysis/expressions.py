@@ -6,11 +6,12 @@ import datetime
 from dataclasses import dataclass
 
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import Outcome
+from policy_router.cel.frame import Outcome
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.explain.trace import ConditionTrace, trace
-from policy_router.decision.prepared import Candidate
-from policy_router.decision.request import Request, checked, values_of
+from policy_router.decision.fitting import checked, values_of
+from policy_router.decision.request import Request
 from policy_router.diagnostics.model import Diagnostics, SourceFile, did_you_mean, quote
 from policy_router.domain import Level, Policy
 from policy_router.errors import PolicyError, RequestError

@@ -23,7 +23,8 @@ from policy_router.cel.ast import (
     walk,
 )
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import FAILURE, Frame, Outcome, Program
+from policy_router.cel.evaluate import Program
+from policy_router.cel.frame import FAILURE, Frame, Outcome
 from policy_router.diagnostics.model import Span
 from policy_router.policy.yaml import ScalarNode
 

@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from policy_router.cel.evaluate import Program
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import ended, fallbacks, wishes_of
-from policy_router.decision.prepared import Candidate
-from policy_router.decision.request import Request, checked, values_of
+from policy_router.decision.fitting import checked, values_of
+from policy_router.decision.request import Request
 from policy_router.domain import Assertion, Policy
 
 

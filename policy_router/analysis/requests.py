@@ -11,7 +11,8 @@ from typing import Any
 
 from policy_router.analysis.schema import MAX_COMBINATIONS
 from policy_router.cel.vocabulary import REQUEST_NAMES
-from policy_router.diagnostics.model import Code, Diagnostic, did_you_mean, json_path, quote
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import Diagnostic, did_you_mean, json_path, quote
 from policy_router.domain import Policy
 from policy_router.policy.sections import Piece
 from policy_router.policy.yaml import plain

@@ -21,11 +21,10 @@ from policy_router.analysis.schema import MAX_TESTS
 from policy_router.cel.condition import Condition
 from policy_router.decision.compare import reads_now
 from policy_router.decision.request import Request, moment
+from policy_router.diagnostics.codes import Code, Severity
 from policy_router.diagnostics.model import (
-    Code,
     Diagnostic,
     Diagnostics,
-    Severity,
     SourceFile,
     Span,
     did_you_mean,
@@ -165,7 +164,7 @@ def read_suite(path: str | Path) -> Suite:
     if place.is_symlink() and place.is_dir():
         return Suite(str(path), None, (), Diagnostics.of([linked_folder(place)]))
     if is_suite(place) and place.exists() and not place.is_file():
-        found.append(unreadable(place, OSError(EINVAL, "it is no regular file")))
+        found.append(unreadable(place, OSError(EINVAL, "it is not a regular file")))
         return Suite(str(path), None, (), Diagnostics.of(found))
     content = content_of(place, found)
     if content is None:

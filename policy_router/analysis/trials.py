@@ -107,7 +107,7 @@ class Memory:
         if not self._path.exists():
             return
         if not self._path.is_file():  # a device or a pipe may never end
-            raise PolicyRouterError(f"{self._path} is no file")
+            raise PolicyRouterError(f"{self._path} is not a file")
         lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
         for number, line in enumerate(lines, start=1):
             try:
@@ -118,7 +118,7 @@ class Memory:
                 yield found
             elif number < len(lines) or line[: len(_BEGIN)] != _BEGIN[: len(line)]:
                 # The last line may be that of an interrupted call.
-                raise PolicyRouterError(f"{self._path}:{number}: this is no trial of a change")
+                raise PolicyRouterError(f"{self._path}:{number}: this is not a trial of a change")
 
     def note(self, found: Mapping[int, bool]) -> None:
         """Keep what was found."""

@@ -10,6 +10,8 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from policy_router.calls.child_task import Reply
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import (
     Failure,
     begun,
@@ -19,7 +21,6 @@ from policy_router.calls.failures import (
     without,
 )
 from policy_router.calls.meanings import FINISHES
-from policy_router.calls.results import Failing, Reply
 
 Secrets = tuple[str, ...]
 """Keys that must not be repeated, longest first."""
@@ -210,7 +211,7 @@ _MESSAGES: Final = {
     Failing.EMPTY_ANSWER: "the answer has neither text nor a tool call",
     Failing.REFUSED_BY_MODEL: "the model refuses the task",
     Failing.SERVER_ERROR: "the provider could not finish the answer",
-    Failing.WANTS_TOOL: "the answer asks for a tool, which this child has not",
+    Failing.WANTS_TOOL: "the answer asks for a tool, which this child does not have",
 }
 
 

@@ -13,9 +13,10 @@ from typing import Final
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
+from policy_router.calls.child_task import Reply
+from policy_router.calls.failing import Attempt, Failing
 from policy_router.calls.failures import UNSENT, Failure, goes_on, may_hold
 from policy_router.calls.health import Guarded, Health, HealthStore, Rest
-from policy_router.calls.results import Attempt, Failing, Reply
 from policy_router.decision.record import Target
 
 FIRST_PAUSE: Final = 0.5

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from policy_router.calls.child_task import Reply
 from policy_router.calls.endpoints import Endpoint
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
-from policy_router.calls.results import Failing, Reply
 from policy_router.files.forks import begins_again, keep
 
 if TYPE_CHECKING:

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from msgspec import UNSET
+
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
-from policy_router.calls.results import Failing
 from policy_router.decision.record import Target
 from policy_router.diagnostics.model import quote
 from policy_router.diagnostics.redaction import REFERENCE
@@ -64,7 +66,7 @@ def endpoint_of(policy: Policy, name: str, environ: Mapping[str, str] | None) ->
         The endpoint; or why there is none to call.
     """
     if name and policy.providers and name not in policy.providers:
-        message = f"the provider {quote(name)} is none of the policy's `providers`"
+        message = f"the provider {quote(name)} is not one of the policy's `providers`"
         return Failure(Failing.NO_ENDPOINT, message)
     known = KNOWN_PROVIDERS.get(name, _UNKNOWN)
     own = policy.providers.get(name, _UNKNOWN)
@@ -74,7 +76,7 @@ def endpoint_of(policy: Policy, name: str, environ: Mapping[str, str] | None) ->
         message = f"{who} has no address; write its `base_url` under `providers` of the policy"
         return Failure(Failing.NO_ENDPOINT, message)
     if not _is_address(base_url):
-        message = f"the `base_url` of the provider {quote(name)} is no address"
+        message = f"the `base_url` of the provider {quote(name)} is not an address"
         return Failure(Failing.NO_ENDPOINT, message)
     is_usual = own.base_url is None or own.base_url.rstrip("/") == known.base_url
     key = own.api_key or (known.api_key if is_usual else None)
@@ -156,6 +158,14 @@ def merged(first: Dialect, second: Dialect) -> Dialect:
         max_tokens=first.max_tokens or second.max_tokens,
         unsupported=(*first.unsupported, *second.unsupported),
     )
+
+
+def with_entry(policy: Policy | None, target: Target) -> Target:
+    """Return a target with its entry, where it does not name one and the pool has it."""
+    if policy is None or target.entry is not UNSET:
+        return target
+    each = (Target(target.model, target.provider, {}, it.name) for it in policy.pool or ())
+    return next((it for it in each if entry_of(policy, it) is not None), target)
 
 
 def entry_of(policy: Policy, target: Target) -> PoolEntry | None:

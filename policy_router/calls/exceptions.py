@@ -17,8 +17,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure, clean, of_status
-from policy_router.calls.results import Failing
 from policy_router.errors import ProviderError
 
 _DEEPEST: Final = 8

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from policy_router.calls.answers import Secrets
 from policy_router.calls.bodies import PACKINGS
+from policy_router.calls.child_task import Reply
 from policy_router.calls.dialects import CHAT, MESSAGES, PATHS, Wire, encoded_body
 from policy_router.calls.endpoints import Endpoint
 from policy_router.calls.failures import Failure
@@ -32,7 +33,6 @@ from policy_router.calls.limits import Limits
 from policy_router.calls.messages import VERSION as VERSION_OF_MESSAGES
 from policy_router.calls.network import bound, hide, hide_in_logs, waits_until
 from policy_router.calls.receiving import Receiving, Sent
-from policy_router.calls.results import Reply
 from policy_router.errors import needs_extra
 from policy_router.files.clock import Clock
 from policy_router.version import VERSION

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import UnsetType
 from msgspec.structs import replace
 
+from policy_router.calls.child_task import ChildTask, Reply, Watcher, moment_after
 from policy_router.calls.closeable import Closeable
 from policy_router.calls.connections import Connections, borrowed, prepare_http
 from policy_router.calls.dialects import Wire, conversation
@@ -21,10 +22,9 @@ from policy_router.calls.endpoints import Endpoint
 from policy_router.calls.failures import Failure
 from policy_router.calls.health import Health, HealthStore
 from policy_router.calls.legs import SESSION_HEADER, Leg, Legs
-from policy_router.calls.limits import Limits
+from policy_router.calls.limits import limits_of
 from policy_router.calls.notifications import notify_all, tell_text
 from policy_router.calls.plan import Plan, rules_of
-from policy_router.calls.results import ChildTask, Reply, Watcher, moment_after
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.domain import Policy
 from policy_router.errors import NoTarget, ProviderError
@@ -88,13 +88,9 @@ class Executor(Closeable):
         Raises:
             ValueError: an option has a wrong value.
         """
-        if timeout <= 0 or retries < 0 or longest_wait < 0:
-            raise ValueError("the timeout is above 0, retries and longest_wait are at least 0")
-        if deadline is not None and deadline <= 0:
-            raise ValueError("the deadline is above 0")
-        if workers < 1:
-            raise ValueError("the workers are above 0")
-        limits = Limits(timeout, timeout)
+        limits = limits_of(
+            timeout, deadline=deadline, retries=retries, longest_wait=longest_wait, workers=workers
+        )
         self.policy = policy
         self._streams, self._instructions, self._clock = streams, instructions, clock
         self._legs = Legs(

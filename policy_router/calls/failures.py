@@ -11,8 +11,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from policy_router.calls.child_task import Reply
+from policy_router.calls.failing import Failing
 from policy_router.calls.meanings import meaning_of
-from policy_router.calls.results import Failing, Reply
 from policy_router.diagnostics.model import printable
 from policy_router.diagnostics.redaction import redact_words
 

@@ -14,9 +14,9 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
 from policy_router.calls.notifications import LOGGER
-from policy_router.calls.results import Failing
 from policy_router.files.forks import begins_again
 
 IN_A_ROW: Final = 5

@@ -131,7 +131,7 @@ class Legs:
             ValueError: the header cannot be one.
         """
         if not _HEADER.fullmatch(session_header) or session_header.lower() in _TAKEN:
-            raise ValueError("the session_header is no name for a header of one's own")
+            raise ValueError("the session_header must be the name of a header that is not in use")
         self._environ, self._session_header = environ, session_header
         self._limits, self._streams, self._workers = limits, streams, workers
         self._read: list[str] = []

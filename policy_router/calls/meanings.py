@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from policy_router.calls.results import Failing
+from policy_router.calls.failing import Failing
 
 
 class Meaning(Struct, frozen=True):

@@ -21,8 +21,9 @@ from policy_router.calls.answers import (
     text_of,
     word,
 )
+from policy_router.calls.child_task import Reply
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
-from policy_router.calls.results import Failing, Reply
 from policy_router.parameters import BUDGET, EFFORT
 
 VERSION: Final = "2023-06-01"

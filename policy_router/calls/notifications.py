@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from policy_router.calls.results import ChildTask, Event, EventKind, Reply, Watcher
+from policy_router.calls.child_task import ChildTask, Event, EventKind, Reply, Watcher
 from policy_router.decision.record import Target
 from policy_router.diagnostics.model import printable
 

@@ -26,8 +26,10 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from policy_router.calls.attempts import Call, Finished, Pause, Rules, advance, attempt_plan
+from policy_router.calls.child_task import ChildTask, Reply
 from policy_router.calls.endpoints import entry_of
 from policy_router.calls.exceptions import Reading, failure_from
+from policy_router.calls.failing import Attempt
 from policy_router.calls.failures import Failure
 from policy_router.calls.health import HealthStore
 from policy_router.calls.legs import Leg, Legs
@@ -37,7 +39,6 @@ from policy_router.calls.notifications import (
     tell_left_out,
     tell_pause,
 )
-from policy_router.calls.results import Attempt, ChildTask, Reply
 from policy_router.calls.served import concluded
 from policy_router.calls.slots import Slot, Slots
 from policy_router.decision.record import Target

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -22,10 +22,11 @@ from policy_router.calls.bodies import (
     TooLargeError,
     Unpacker,
 )
+from policy_router.calls.child_task import Reply
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure, of_status
 from policy_router.calls.limits import Limits
 from policy_router.calls.responses import read_answer, reading_of
-from policy_router.calls.results import Failing, Reply
 from policy_router.files.clock import Clock
 
 LONGEST_END: Final = 2.0
@@ -65,18 +66,15 @@ class Receiving:
         is_reusable: whether the connection may serve another call, once its rest was read.
     """
 
-    def __init__(
-        self, sent: Sent, limits: Limits, seconds: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, sent: Sent, limits: Limits) -> None:
         """Begin when the request is sent.
 
         Args:
             sent: the call that is answered.
             limits: how long the answer may take.
-            seconds: tells seconds, from any beginning.
         """
         self.is_done = self.is_reusable = False
-        self._sent, self._limits, self._seconds = sent, limits, seconds
+        self._sent, self._limits = sent, limits
         self._reading = reading_of(sent.api, sent.secrets, sent.model)
         self._events = Events()
         self._status, self._headers = 0, dict[str, str]()
@@ -85,7 +83,7 @@ class Receiving:
         self._body = bytearray()
         self._text_size = 0
         self._outcome: Reply | Failure | None = None
-        began = seconds()
+        began = time.monotonic()
         self._end_at = math.inf if limits.total is None else began + limits.total
         self._news_at = math.inf if limits.first_byte is None else began + limits.first_byte
         self._has_news = False
@@ -99,7 +97,7 @@ class Receiving:
     def left(self) -> float | None:
         """The seconds until then; None where nothing limits it."""
         until = self.until
-        return None if until == math.inf else max(0.0, until - self._seconds())
+        return None if until == math.inf else max(0.0, until - time.monotonic())
 
     # What arrives.
 
@@ -124,7 +122,7 @@ class Receiving:
         try:
             for piece in self._unpacker.pieces(chunk):
                 yield from self._take(piece)
-                if not self.is_done and self._seconds() >= self.until:
+                if not self.is_done and time.monotonic() >= self.until:
                     self.late()
                 if self.is_done:
                     return
@@ -215,7 +213,7 @@ class Receiving:
             event = parsed(data)
         except (ValueError, RecursionError):
             if not is_last:
-                self._fail(Failing.BAD_RESPONSE, "the stream holds something that is no event")
+                self._fail(Failing.BAD_RESPONSE, "the stream holds something that is not an event")
             return
         reading = self._reading
         for text in reading.pieces(event, now=self._sent.clock()):
@@ -226,7 +224,7 @@ class Receiving:
         if reading.has_news:
             self._lives()
         if reading.reply.finish_reason is not None:
-            self._end_at = min(self._end_at, self._seconds() + LONGEST_END)
+            self._end_at = min(self._end_at, time.monotonic() + LONGEST_END)
         if reading.is_finished or reading.failure is not None:
             self.is_done = self.is_reusable = True
 
@@ -242,7 +240,7 @@ class Receiving:
         """Wait for the next news from now on."""
         self._has_news = True
         idle = self._limits.idle
-        self._news_at = math.inf if idle is None else self._seconds() + idle
+        self._news_at = math.inf if idle is None else time.monotonic() + idle
 
     # Ends.
 

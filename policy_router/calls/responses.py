@@ -25,10 +25,11 @@ from policy_router.calls.answers import (
     text_of,
     word,
 )
+from policy_router.calls.child_task import Reply
 from policy_router.calls.dialects import MESSAGES, RESPONSES
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
 from policy_router.calls.messages import MessageReading, read_message
-from policy_router.calls.results import Failing, Reply
 
 _ASKS: Final = frozenset(
     {

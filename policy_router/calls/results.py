@@ -1,67 +1,20 @@
-"""Results of delegated tasks, for a host and its agent; and the events on the way."""
+"""Results of delegated tasks, for a host and its agent."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from policy_router.decision.record import DecisionRecord, Reason, Target
+from policy_router.calls.failing import Attempt
+from policy_router.decision.record import Reason
 from policy_router.domain import Level
 
-_Count = Annotated[int, Meta(ge=0)]
 _HANDED_OVER: Final = "policy_router_delegation"
 _DEEPEST: Final = 8
 """So many causes of an exception are looked at."""
-
-
-class Failing(StrEnum):
-    """Why a model call failed."""
-
-    RATE_LIMITED = "rate_limited"
-    """Too many calls for now: HTTP 429."""
-    PAYMENT_REQUIRED = "payment_required"
-    """No credit is left: HTTP 402, or a quota that is used up."""
-    SERVER_ERROR = "server_error"
-    """The provider's own fault: HTTP 5xx."""
-    CONNECTION_FAILED = "connection_failed"
-    """No connection, or one that broke before an answer."""
-    TIMEOUT = "timeout"
-    """Nothing came in time."""
-    MODEL_NOT_FOUND = "model_not_found"
-    """The provider does not know the model."""
-    BAD_REQUEST = "bad_request"
-    """The provider does not take the call as it is: HTTP 400."""
-    UNAUTHORIZED = "unauthorized"
-    """The provider does not take the key: HTTP 401."""
-    HTTP_ERROR = "http_error"
-    """Any other status that is no success."""
-    BAD_RESPONSE = "bad_response"
-    """An answer that is none: not JSON, or without a message."""
-    STREAM_BROKEN = "stream_broken"
-    """A stream that ended before the answer did."""
-    EMPTY_ANSWER = "empty_answer"
-    """An answer with neither text nor a tool call."""
-    CONTENT_FILTERED = "content_filtered"
-    """The provider's filter kept the input or the answer back."""
-    REFUSED_BY_MODEL = "refused_by_model"
-    """The model says that it will not do the task."""
-    CONTEXT_OVERFLOW = "context_overflow"
-    """The input is too long for the model's context window."""
-    WANTS_TOOL = "wants_tool"
-    """The answer of a child of one completion asks for a tool."""
-    ANSWER_TOO_LARGE = "answer_too_large"
-    """An answer of more bytes than are read."""
-    NO_ENDPOINT = "no_endpoint"
-    """Nothing says where the provider is; nothing was sent."""
-    NO_CREDENTIAL = "no_credential"
-    """The provider's key is not where the policy says; nothing was sent."""
-    CHILD_ERROR = "child_error"
-    """The host's own child raised."""
 
 
 class Status(StrEnum):
@@ -160,37 +113,6 @@ class Totals(Struct, frozen=True):
     unknown_tokens: int = 0
     unknown_costs: int = 0
     overrun_usd: float | None = None
-
-
-class Attempt(Struct, frozen=True):
-    """One model call, or what kept it from being made.
-
-    Attributes:
-        number: its number, from 1.
-        model: the model's id at its provider.
-        provider: the provider's name.
-        entry: the name of the pool entry; None where it is none.
-        failure: why it failed; None where it did not.
-        status: the HTTP status, where there was an answer.
-        message: what the provider said of the failure, without keys.
-        duration_seconds: how long it took.
-        is_sent: whether anything was sent; not so where a key is missing, or a provider asks to
-            be left alone for too long.
-        input_tokens: of a call that failed: the provider's count; None where it told none.
-        output_tokens: the same.
-    """
-
-    number: int
-    model: str
-    provider: str
-    entry: str | None = None
-    failure: Failing | None = None
-    status: int | None = None
-    message: str | None = None
-    duration_seconds: float = 0.0
-    is_sent: bool = True
-    input_tokens: int | None = None
-    output_tokens: int | None = None
 
 
 class TaskError(Struct, frozen=True):
@@ -364,138 +286,6 @@ class Delegation(Struct, frozen=True):
 def hand_over(problem: BaseException, made: Delegation) -> None:
     """Let what interrupts a delegation carry what is finished of it."""
     setattr(problem, _HANDED_OVER, made)
-
-
-class Reply(Struct, frozen=True):
-    """The answer of a child.
-
-    Attributes:
-        text: the answer; None if the model gave none.
-        served_model: the model that the provider reports, or None.
-        finish_reason: the provider's reason why the model stopped.
-        input_tokens: the provider's count; None is unknown.
-        output_tokens: the provider's count; None is unknown.
-        cached_tokens: how many of the input tokens came from the provider's cache; None is unknown.
-        ran: the target that really ran; None is the decided target.
-        attempts: every model call, in order.
-        warnings: parameters that were left out, and an answer of another model.
-    """
-
-    text: str | None = None
-    served_model: str | None = None
-    finish_reason: str | None = None
-    input_tokens: _Count | None = None
-    output_tokens: _Count | None = None
-    cached_tokens: _Count | None = None
-    ran: Target | None = None
-    attempts: tuple[Attempt, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-class EventKind(StrEnum):
-    """What happened to a child."""
-
-    STARTED = "started"
-    """Its decision is made and it begins."""
-    ATTEMPT = "attempt"
-    """A model call begins."""
-    WAITING = "waiting"
-    """The provider asked to be left alone for some seconds."""
-    TEXT = "text"
-    """A piece of its answer, streamed."""
-    PARAMETER_LEFT_OUT = "parameter_left_out"
-    """The model does not take a parameter."""
-    MODEL_MISMATCH = "model_mismatch"
-    """The provider says that it served another model."""
-    FINISHED = "finished"
-    """It has a result, or none will come."""
-
-
-class Event(Struct, frozen=True):
-    """Something that happened to a child, for whoever watches.
-
-    Attributes:
-        kind: what.
-        task: the index of the task.
-        decision_id: the id of the decision.
-        message: the same for a person, on one line; of a text event, the text.
-        provider: the provider's name.
-        model: the model's id.
-        attempt: the number of the attempt, from 1.
-        attempts: how many there can be.
-        seconds: how long is waited.
-        parameter: the name of the parameter that is left out.
-        served_model: the model that the provider says it served.
-        result: of the end: what became of the task, in full.
-    """
-
-    kind: EventKind
-    task: int
-    decision_id: str
-    message: str
-    provider: str | None = None
-    model: str | None = None
-    attempt: int | None = None
-    attempts: int | None = None
-    seconds: float | None = None
-    parameter: str | None = None
-    served_model: str | None = None
-    result: Result | None = None
-
-    @property
-    def status(self) -> Status | None:
-        """Of the end: what became of the task."""
-        return self.result.status if self.result else None
-
-
-Watcher = Callable[[Event], None]
-"""Is told what happens, in the thread in which it happens."""
-
-
-def moment_after(seconds: float | None) -> float | None:
-    """Return the moment in so many seconds, by ``time.monotonic``; None is never."""
-    return None if seconds is None else time.monotonic() + seconds
-
-
-class ChildTask(Struct, frozen=True):
-    """What a child is to do.
-
-    Attributes:
-        index: the task's index in its batch, from 0.
-        goal: what it is to do.
-        context: what it has to know; may be empty.
-        kind: the word for the sort of work, or ``""``.
-        decision_id: the id of the decision.
-        session_id: the session to continue, or None.
-        record: the decision.
-        tell: tells whoever watches the delegation.
-        deadline: the moment, by ``time.monotonic``, at which it has to be done; None is never.
-    """
-
-    index: int
-    goal: str
-    context: str
-    kind: str
-    decision_id: str
-    session_id: str | None
-    record: DecisionRecord
-    tell: Watcher
-    deadline: float | None = None
-
-    @property
-    def remaining(self) -> float | None:
-        """The seconds that are left to it, at least 0; None is without a limit."""
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
-
-    def by(self, seconds: float | None) -> float | None:
-        """Return its deadline, or the moment in so many seconds if that is sooner."""
-        moments = [it for it in (self.deadline, moment_after(seconds)) if it is not None]
-        return min(moments, default=None)
-
-    @property
-    def fallbacks(self) -> tuple[Target, ...]:
-        """What may be gone on with where the target fails, in order."""
-        return self.record.decision.fallbacks or ()
 
 
 def _for_model(result: Result) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Final
 from msgspec.structs import replace
 
 from policy_router.calls.attempts import Finished
+from policy_router.calls.child_task import ChildTask, EventKind, Reply
 from policy_router.calls.endpoints import entry_of
 from policy_router.calls.failures import Failure
 from policy_router.calls.notifications import LOGGER, tell
-from policy_router.calls.results import ChildTask, EventKind, Reply
 from policy_router.decision.record import Target
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy

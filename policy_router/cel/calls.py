@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from policy_router.cel import instead, literals
+from policy_router.cel import literals, remedies
 from policy_router.cel.ast import (
     BOOL,
     EMPTY_LIST,
@@ -28,7 +28,8 @@ from policy_router.cel.functions import (
 )
 from policy_router.cel.names import check_has
 from policy_router.cel.parser import Syntax
-from policy_router.diagnostics.model import Code, did_you_mean, quote
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import did_you_mean, quote
 
 MAX_LOOPS = 2
 """How deep macros may stand in each other."""
@@ -60,7 +61,7 @@ def check_method(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
 
 def instead_of(word: str, known: Iterable[str]) -> str | None:
     """Return the remedy for a function that is not in the profile, if there is one."""
-    return instead.FUNCTIONS.get(word) or did_you_mean(word, known)
+    return remedies.FUNCTIONS.get(word) or did_you_mean(word, known)
 
 
 def word_of(syntax: Syntax) -> tuple[int, int]:
@@ -85,8 +86,8 @@ def applied(
     if gives is None:
         word = "-" if syntax.word == "neg" else syntax.word
         found = ", ".join(str(type_) for type_ in types)
-        message = f"`{word}` does not take {found}" if found else f"`{word}` wants an argument"
-        remedy = instead.of_types(operands) if syntax.word in OPERATORS else None
+        message = f"`{word}` does not take {found}" if found else f"`{word}` takes an argument"
+        remedy = remedies.of_types(operands) if syntax.word in OPERATORS else None
         if word == "contains" and types[0].name == "list":
             remedy = "to look into a list, write `value in list`"
         elif len(signatures) == 1 and len(types) != len(signatures[0].takes):
@@ -110,7 +111,7 @@ def _constants_fit(walk: Walk, function: str, operands: Sequence[Node]) -> bool:
         is_good = literals.is_timestamp if function == "timestamp" else literals.is_duration
         example = "2026-01-31T09:00:00Z" if function == "timestamp" else "1h30m"
         good, wanted = is_good(text), f"this is not a {function}; write it like `{example}`"
-        remedy = instead.of_duration(text)
+        remedy = remedies.of_duration(text)
     else:
         return True
     if not good:
@@ -126,7 +127,7 @@ def _pattern_fits(walk: Walk, pattern: Node, text: str | None) -> bool:
     problem = literals.pattern_problem(text)
     if problem:
         message = f"the pattern is not RE2: {problem[:80]}"
-        walk.report(Code.BAD_PATTERN, message, place, instead.of_pattern(text))
+        walk.report(Code.BAD_PATTERN, message, place, remedies.of_pattern(text))
     return problem is None
 
 
@@ -145,7 +146,7 @@ def check_loop(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
     if body is None:
         return Checked(None)
     if syntax.word != "map" and body.type != BOOL:
-        message = f"`{syntax.word}` wants a condition, not {body.type}"
+        message = f"`{syntax.word}` takes a condition, not {body.type}"
         return walk.report(Code.TYPE_MISMATCH, message, body)
     if syntax.word == "map" and body.type == EMPTY_LIST:
         return walk.report(Code.OUTSIDE_PROFILE, EMPTY_IN_LIST, body)

@@ -20,13 +20,13 @@ from policy_router.cel.ast import (
 from policy_router.cel.calls import check_call, check_loop, check_method
 from policy_router.cel.checking import EMPTY_IN_LIST, Checked, Problem, Scope, Walk
 from policy_router.cel.functions import MACROS
-from policy_router.cel.instead import NAMES
 from policy_router.cel.names import check_name
 from policy_router.cel.namespaces import check_namespaced, is_namespaced
 from policy_router.cel.operators import check_operator, mixes_numbers
 from policy_router.cel.parser import Syntax, SyntaxProblem, parse
+from policy_router.cel.remedies import NAMES
 from policy_router.cel.vocabulary import Vocabulary
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 
 __all__ = ["Checked", "Problem", "check"]
 
@@ -88,7 +88,7 @@ def _literal(walk: Walk, syntax: Syntax) -> Checked:
             remedy = 'double the backslash, or write a raw text: `r"..."`'
         return walk.report(code, str(problem), syntax, remedy)
     if isinstance(value, str) and "\0" in value:
-        return walk.report(Code.BAD_LITERAL, "a NUL character cannot stand in a string", syntax)
+        return walk.report(Code.BAD_LITERAL, "a NUL character is not allowed in a string", syntax)
     return Checked(Literal(_type_of(value), syntax.start, syntax.end, value))
 
 

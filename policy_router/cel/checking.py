@@ -10,7 +10,7 @@ from typing import NamedTuple
 from policy_router.cel.ast import Node
 from policy_router.cel.parser import Syntax
 from policy_router.cel.vocabulary import Paths, Vocabulary
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 
 NONE: Paths = frozenset()
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from policy_router.cel.ast import BOOL, BROKEN, Attribute, Present
 from policy_router.cel.checking import Checked, Scope, Walk, dotted
-from policy_router.cel.instead import NAMES, field_of
 from policy_router.cel.parser import Syntax
+from policy_router.cel.remedies import NAMES, field_of
 from policy_router.cel.vocabulary import Name
-from policy_router.diagnostics.model import Code, did_you_mean, quote
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import did_you_mean, quote
 
 _LONGEST_WORD = 60
 

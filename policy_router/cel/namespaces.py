@@ -17,7 +17,7 @@ from policy_router.cel.functions import FUNCTIONS, NAMESPACES
 from policy_router.cel.operators import in_closed_set, mixes_numbers
 from policy_router.cel.parser import Syntax
 from policy_router.cel.vocabulary import Paths
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 
 _BIND = "cel.bind"
 

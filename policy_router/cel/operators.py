@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from policy_router.cel import instead
+from policy_router.cel import remedies
 from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
@@ -24,7 +24,8 @@ from policy_router.cel.checking import NONE, Checked, Scope, Walk, dotted
 from policy_router.cel.functions import OPERATORS, ORDERING
 from policy_router.cel.parser import Syntax
 from policy_router.cel.vocabulary import Paths
-from policy_router.diagnostics.model import Code, did_you_mean, quote
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import did_you_mean, quote
 
 _NAME_AGAIN = 'write `x == "a" || x == "b"`, or `x in ["a", "b"]`'
 _IN_PARENTHESES = 'put parentheses around the condition: `!("a" in x)`'
@@ -82,7 +83,7 @@ def _logic(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
 
 def _condition(walk: Walk, node: Node | None, operator: str) -> Node | None:
     if node is not None and node.type != BOOL:
-        message = f"`{operator}` wants conditions, not {node.type}"
+        message = f"`{operator}` takes conditions, not {node.type}"
         remedy = None
         if isinstance(node, Literal) and node.type == STRING:
             remedy = _IN_PARENTHESES if operator == "!" else _NAME_AGAIN
@@ -140,7 +141,7 @@ def _equality(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
 
 
 def _incomparable(walk: Walk, syntax: Syntax, left: Node, right: Node) -> Checked:
-    remedy = instead.of_types([left, right])
+    remedy = remedies.of_types([left, right])
     for one, other in ((left, right), (right, left)):
         if one.type.name == "list" and one.type.accepts(Type("list", other.type)):
             remedy = "to look into a list, write `value in list`"
@@ -169,7 +170,7 @@ def _membership(walk: Walk, syntax: Syntax, scope: Scope) -> Checked:
         return Checked(None)
     if not container.type.accepts(Type("list", item.type)):
         message = f"a {container.type} cannot hold {item.type}"
-        remedy = _VALUE_FIRST if item.type.name == "list" else instead.of_types([item, *elements])
+        remedy = _VALUE_FIRST if item.type.name == "list" else remedies.of_types([item, *elements])
         return walk.report(Code.TYPE_MISMATCH, message, syntax, remedy)
     if not all([in_closed_set(walk, item, element) for element in elements]):  # noqa: C419 - all are reported
         return Checked(None)

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import lark
 
-from policy_router.cel import instead
+from policy_router.cel import remedies
 from policy_router.cel.tables import stored
 from policy_router.diagnostics.model import quote
 
@@ -173,8 +173,8 @@ def _syntax_problem(text: str, problem: lark.exceptions.UnexpectedInput) -> Synt
         if problem.token.type == "$END":
             end = len(text.rstrip())
             message = "the expression ends too early" if end else "the expression is empty"
-            return SyntaxProblem(message, max(0, end - 1), end, instead.at(text, len(text), ""))
-        remedy = instead.at(text, offset, word)
+            return SyntaxProblem(message, max(0, end - 1), end, remedies.at(text, len(text), ""))
+        remedy = remedies.at(text, offset, word)
         return SyntaxProblem(f"unexpected {quote(word)}", offset, offset + len(word), remedy)
     character = text[offset : offset + 1]
     if character in {'"', "'"}:
@@ -184,7 +184,7 @@ def _syntax_problem(text: str, problem: lark.exceptions.UnexpectedInput) -> Synt
         name = f"character U+{ord(character):04X}"
         return SyntaxProblem(f"unexpected {name}", offset, offset + 1, "remove it")
     return SyntaxProblem(
-        f"unexpected {name}", offset, offset + 1, instead.at(text, offset, character)
+        f"unexpected {name}", offset, offset + 1, remedies.at(text, offset, character)
     )
 
 
@@ -218,7 +218,7 @@ def _fold(part: _Piece, depth: int = 0, links: int = 0) -> Syntax:
         message = f"the expression is nested deeper than {MAX_DEPTH} levels"
         raise SyntaxProblem(message, *_extent(part), limit=True)
     if links == MAX_CHAIN:
-        message = f"more than {MAX_CHAIN} operators stand in a row"
+        message = f"the expression has more than {MAX_CHAIN} operators in a row"
         raise SyntaxProblem(message, *_extent(part), limit=True)
     if isinstance(part, lark.Token):
         return Syntax("literal", *_extent(part), str(part))

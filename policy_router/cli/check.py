@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from policy_router.calls.endpoints import Endpoint, endpoint_of
-from policy_router.calls.results import Failing
+from policy_router.calls.failing import Failing
 from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS, USAGE
 from policy_router.cli.formats import Case, annotation_of, junit, sarif
 from policy_router.cli.inputs import exists, name_of, no_file, read_bytes
@@ -113,7 +113,9 @@ def _report(
         counts = [counted(total.errors, "error"), counted(total.warnings, "warning"), *hints]
         out(", ".join(counts))
     elif good:
-        out(f"no problems found; next: policy-router menu {as_typed(good[0][0])}")
+        path, policy = good[0]
+        command = "prove" if policy.assertions else "menu"
+        out(f"no problems found; next: policy-router {command} {as_typed(path)}")
 
 
 def _size(policy: Policy) -> str:
@@ -121,7 +123,10 @@ def _size(policy: Policy) -> str:
     forbids = counted(len(policy.forbid), "forbid rule")
     if advisory := sum(not rule.enforce for rule in policy.forbid):
         forbids = f"{forbids} ({advisory} not enforced)"
-    return f"{entries}, {forbids}, {counted(len(policy.precedence), 'precedence rule')}"
+    size = f"{entries}, {forbids}, {counted(len(policy.precedence), 'precedence rule')}"
+    if policy.assertions:  # they are no guards
+        size = f"{size}, {counted(len(policy.assertions), 'assertion')} (not proved here)"
+    return size
 
 
 class _Target(NamedTuple):

@@ -14,7 +14,7 @@ from policy_router.diagnostics.model import quote
 from policy_router.domain import Policy
 from policy_router.errors import reason_of
 from policy_router.hosts.settings_files import HOME, HOSTS, HostSettings, Place, is_ours
-from policy_router.hosts.settings_text import changed, ours, parsed, restored
+from policy_router.hosts.settings_text import SettingsError, changed, ours, parsed, restored
 
 _BACKUP = ".before-policy-router"
 _LONGEST_SOCKET = 100
@@ -39,19 +39,27 @@ def run(options: argparse.Namespace) -> None:
     host = HOSTS[options.host]
     file = _file_of(host, options.settings)
     before = _read(file)
-    if options.undo:
-        after = _undone(host, file, before)
-    elif options.policy is None:
-        raise UsageError(f"which policy is to decide? policy-router connect {host.name} POLICY")
-    else:
-        policy, place = read_policy(options.policy, is_strict=False), _place(options, file)
-        after = _connected(host, file, before, place)
-        _warn(host, policy, after)
+    try:
+        after = _after(options, host, file, before)
+    except SettingsError as problem:
+        raise UsageError(f"{file}: {problem}") from None
     _show(file, before, after)
     if not options.dry_run and after != before:
         _write(file, before, after, is_undone=options.undo)
     if not options.quiet:
         out(_said(options, is_same=after == before))
+
+
+def _after(options: argparse.Namespace, host: HostSettings, file: Path, before: str) -> str:
+    """Return what the settings file is to be."""
+    if options.undo:
+        return _undone(host, file, before)
+    if options.policy is None:
+        raise UsageError(f"which policy is to decide? policy-router connect {host.name} POLICY")
+    policy, place = read_policy(options.policy, is_strict=False), _place(options, file)
+    after = _connected(host, file, before, place)
+    _warn(host, policy, after)
+    return after
 
 
 def _file_of(host: HostSettings, given: str | None) -> Path:
@@ -135,6 +143,8 @@ def _show(file: Path, before: str, after: str) -> None:
 def _write(file: Path, before: str, after: str, *, is_undone: bool) -> None:
     """Write the file whole, or not at all; the old one is kept until the change is out."""
     backup = _backup_of(file)
+    if file.exists() and not file.stat().st_mode & 0o200:
+        raise UsageError(f"{file}: the file is read-only")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         if not is_undone and not backup.exists():
@@ -159,7 +169,7 @@ def _replace(file: Path, text: str, like: Path) -> None:
 
 def _said(options: argparse.Namespace, *, is_same: bool) -> str:
     if is_same:
-        return "nothing is to be changed"
+        return "there is nothing to change"
     if options.dry_run:
         return "nothing is written: --dry-run"
     return f"{options.host} is {'no longer ' if options.undo else ''}connected"

@@ -9,9 +9,10 @@ from msgspec import UnsetType
 from policy_router.cli.decision_log import add_logging, log_for
 from policy_router.cli.exit_codes import GOOD, REFUSED
 from policy_router.cli.explain import print_pages
+from policy_router.cli.fitting import noted
 from policy_router.cli.inputs import of_batch, read_policy, read_requests
 from policy_router.cli.options import REQUEST, add_format, add_now, add_policy
-from policy_router.cli.terminal import as_typed, out, out_bytes, table
+from policy_router.cli.terminal import as_typed, out, out_bytes
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.explanation import explain
 from policy_router.decision.explain.wording import spelt_target, spelt_warning
@@ -72,7 +73,7 @@ def _print(options: argparse.Namespace, policy: Policy, records: list[DecisionRe
         return
     if not rows:
         return
-    out(table(("task", "asked for", "outcome", "target", "rule", "note"), rows))
+    out(noted(("task", "asked for", "outcome", "target", "rule", "note"), rows))
     if options.request != "-":
         paths = as_typed(options.policy, options.request)
         out(f"next: policy-router explain {paths}")

@@ -52,9 +52,11 @@ def check_tags(options: argparse.Namespace) -> None:
         raise RequestError("--tag", TAG_RULE)
 
 
-def add_origin(parser: argparse.ArgumentParser) -> None:
+def add_origin(
+    parser: argparse.ArgumentParser,
+    text: str = "for the log: the commit that the rule files come from",
+) -> None:
     """Add where the rule files come from, for the line of the log that says what decides."""
-    text = "for the log: the commit that the rule files come from"
     parser.add_argument("--origin-commit", metavar="COMMIT", help=text)
 
 

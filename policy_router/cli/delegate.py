@@ -14,9 +14,10 @@ from typing import Any
 
 import msgspec
 
+from policy_router.calls.child_task import Event, EventKind
 from policy_router.calls.executor import Executor
 from policy_router.calls.notifications import LOGGER
-from policy_router.calls.results import Delegation, Event, EventKind, Result, Status
+from policy_router.calls.results import Delegation, Result, Status
 from policy_router.cli.decision_log import add_logging, log_for
 from policy_router.cli.exit_codes import (
     CHILD_FAILED,
@@ -115,13 +116,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _whole(text: str) -> int:
     number = _whole_or_none(text)
     if number < 1:
-        raise argparse.ArgumentTypeError("at least 1 is wanted")
+        raise argparse.ArgumentTypeError("expected at least 1")
     return number
 
 
 def _whole_or_none(text: str) -> int:
     if not text.isdecimal() or int(text) > _MOST:
-        raise argparse.ArgumentTypeError(f"a whole number up to {_MOST:,} is wanted")
+        raise argparse.ArgumentTypeError(f"expected a whole number up to {_MOST:,}")
     return int(text)
 
 
@@ -131,7 +132,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number <= _MOST:
-        raise argparse.ArgumentTypeError(f"seconds from above 0 to {_MOST:,} are wanted")
+        raise argparse.ArgumentTypeError(f"expected seconds from above 0 to {_MOST:,}")
     return number
 
 
@@ -141,7 +142,7 @@ def _dollars(text: str) -> float:
     except ValueError:
         number = -1.0
     if not 0 <= number <= _MOST:
-        raise argparse.ArgumentTypeError(f"US dollars from 0 to {_MOST:,} are wanted")
+        raise argparse.ArgumentTypeError(f"expected US dollars from 0 to {_MOST:,}")
     return number
 
 
@@ -306,7 +307,7 @@ def _arguments(options: argparse.Namespace) -> dict[str, Any]:
     if isinstance(content, Mapping):
         return {**content, **given}
     if not isinstance(content, list):
-        raise RequestError("$.tasks", "a list of tasks is wanted, or the arguments of a call")
+        raise RequestError("$.tasks", "expected a list of tasks, or the arguments of a call")
     return {**given, "tasks": content}
 
 

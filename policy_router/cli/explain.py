@@ -14,7 +14,8 @@ from policy_router.cli.terminal import out, paint_for
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.explanation import Explanation, explain
 from policy_router.decision.record import DecisionRecord
-from policy_router.diagnostics.model import Code, did_you_mean
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import did_you_mean
 from policy_router.files.loader import data_folder
 
 _CODE = re.compile(r"[Pp][Rr]-?\d\w{0,9}")
@@ -59,7 +60,7 @@ def _page(code: str) -> str:
     """Return the page of a code that a person wrote."""
     if not _CODE.fullmatch(code):
         raise UsageError(
-            "a request or a record is wanted, or in place of the policy a code such as PR306"
+            "expected a request or a record, or in place of the policy a code such as PR306"
         )
     code = code.upper().replace("-", "")
     page = page_of(code)

@@ -53,6 +53,31 @@ def fitted(
     return table(lines[0], lines[1:])
 
 
+def noted(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table whose last column goes below the rows where it has no room beside them.
+
+    Args:
+        heads: the names of the columns.
+        rows: the cells.
+    """
+    beside = table(heads, rows)
+    if max(map(width, beside.splitlines())) <= COLUMNS:
+        return beside
+    head, *lines = table(heads[:-1], [row[:-1] for row in rows]).splitlines()
+    blank = " " * (len(heads[0]) + 2)
+    return "\n".join(
+        [head, *(_with_note(line, row[-1], blank) for line, row in zip(lines, rows, strict=True))]
+    )
+
+
+def _with_note(line: str, note: str, blank: str) -> str:
+    """Return a line with a note below it."""
+    if not note:
+        return line
+    below = textwrap.wrap(note, COLUMNS - len(blank), break_on_hyphens=False)
+    return "\n".join([line, *(f"{blank}{it}" for it in below)])
+
+
 def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
     return [max(map(width, column)) for column in zip(*lines, strict=True)]
 

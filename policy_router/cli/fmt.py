@@ -12,7 +12,8 @@ from pathlib import Path
 from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS, USAGE
 from policy_router.cli.inputs import exists, name_of, no_file, read_bytes
 from policy_router.cli.terminal import counted, err, out, out_bytes, paint_for
-from policy_router.diagnostics.model import Code, Diagnostic, Diagnostics, Severity, printable
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, Diagnostics, printable
 from policy_router.files.loader import content_of
 from policy_router.files.rule_files import rule_files, suites_in
 from policy_router.policy.yaml import formatted

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
-from policy_router.diagnostics.model import Diagnostic, Severity, Span
+from policy_router.diagnostics.codes import Severity
+from policy_router.diagnostics.model import Diagnostic, Span
 from policy_router.version import VERSION
 
 _NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -91,7 +91,7 @@ def read_facts(path: str | None) -> dict[str, Any] | None:
         return None
     requests, is_batch = read_requests(path)
     if is_batch:
-        raise RequestError("$", "one request is wanted, not a batch")
+        raise RequestError("$", "expected one request, found a batch")
     return dict(requests[0].given)
 
 

@@ -16,8 +16,9 @@ from typing import Any
 from policy_router.cli.decision_log import add_origin, add_tags, check_origin, check_tags, whose
 from policy_router.cli.inputs import name_of, read_policy, read_value
 from policy_router.cli.options import add_policy
+from policy_router.decision.fitting import checked
 from policy_router.decision.record import DecisionRecord
-from policy_router.decision.request import Request, checked
+from policy_router.decision.request import Request
 from policy_router.domain import Policy
 from policy_router.errors import LogError, RequestError, needs_extra
 from policy_router.files.clock import system_clock
@@ -33,6 +34,7 @@ from policy_router.server.helpers import Helpers
 from policy_router.server.mcp_schemas import VERIFIED
 from policy_router.server.settings import Settings
 from policy_router.server.tracing import Spans
+from policy_router.server.trust import Trust
 
 _MOST = 1000
 
@@ -62,13 +64,12 @@ def run(options: argparse.Namespace) -> None:
     earlier = _Earlier(options.log)
     agents = Agents(
         lambda: policy,
+        Trust(earlier, marks=marks),
         log=log,
         clock=system_clock,
-        may_state=(),
         earlier=earlier,
         unlogged=lambda: None,
         spans=Spans.installed(),
-        marks=marks,
     )
 
     async def serve(shared: str) -> None:

@@ -168,5 +168,5 @@ def number(text: str) -> int:
     """Return a number from 1 on; it is the type of an option."""
     is_number = text.isdecimal() and len(text) <= _DIGITS
     if not is_number or not 1 <= int(text) <= 1_000_000_000:  # noqa: PLR2004
-        raise argparse.ArgumentTypeError("a whole number from 1 on is wanted")
+        raise argparse.ArgumentTypeError("expected a whole number from 1 on")
     return int(text)

@@ -65,7 +65,7 @@ def _limit(text: str) -> tuple[Decimal, bool]:
     is_part = digits != text
     is_limit = value.is_finite() and 0 <= value <= _MOST
     if not is_limit or (not is_part and value % 1):
-        raise argparse.ArgumentTypeError("a number of decisions is wanted, or a percentage")
+        raise argparse.ArgumentTypeError("expected a number of decisions, or a percentage")
     return value, is_part
 
 

@@ -98,7 +98,9 @@ def _more(count: int) -> str:
 
 
 def _summary(report: WhatIf, policy: str) -> str:
-    share = 100 * report.flips / report.total if report.total else 0.0
+    if not report.total:
+        return f"policy {policy}: nothing to decide again: the log holds no decision that is meant"
+    share = 100 * report.flips / report.total
     of_all = f"{report.flips:,} of {counted(report.total, 'decision')} ({share:.2f} %)"
     parts = [
         f"policy {policy}: {of_all} would differ",
@@ -182,6 +184,8 @@ def _both(money: Money, known: str) -> tuple[str, str]:
 def _money(report: WhatIf) -> str:
     money = report.money
     known = money.measured + money.estimated
+    if not known and not money.unknown:
+        return "cost: no decision has one"
     if not known:
         return f"cost: unknown for all {counted(money.unknown, 'decision')}"
     before, after = money.before / BILLION, money.after / BILLION

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from policy_router.calls.results import Delegation, Result, Status, TaskError, Tokens
-from policy_router.cli.terminal import err, flush, out, out_bytes, table
+from policy_router.cli.fitting import noted
+from policy_router.cli.terminal import err, flush, out, out_bytes
 from policy_router.delegation.outcomes import BAD_REQUEST
 from policy_router.diagnostics.model import printable
 
@@ -47,7 +48,7 @@ def _print(made: Delegation, options: argparse.Namespace) -> None:
         _print_least(made, options)
     else:
         heads = _PLANNED if options.dry_run else _RAN
-        out(table(heads, [_row(result, is_planned=options.dry_run) for result in made.results]))
+        out(noted(heads, [_row(result, is_planned=options.dry_run) for result in made.results]))
     _print_texts(made)
 
 

@@ -109,12 +109,12 @@ def _bundle(place: str, settings: Settings, key: str) -> tuple[RuleFiles, Policy
     verifier, folder = key_of(key, read_verifier), Path(state_of(settings))
     bundles = Bundles(place, verifier, folder, seconds_of(settings.policy_poll))
     files = RuleFiles.now(place)
-    policy, problem = bundles.first(strict=settings.strict)
+    policy, bundle, problem = bundles.first(strict=settings.strict)
     if problem is not None:
         err(f"policy-router: {printable(str(problem))}")
         err("policy-router: the last good bundle decides")
         files = RuleFiles(place)  # so that it is looked at again at once, and what is wrong told
-    return replace(files, bundles=bundles), policy
+    return replace(files, bundles=bundles, bundle=bundle), policy
 
 
 def _settings(options: argparse.Namespace) -> Settings:

@@ -243,7 +243,7 @@ def _surviving(
 def _percentage(text: str) -> float:
     """Return a part in percent; it is the type of an option."""
     if not re.fullmatch(r"\d{1,3}(\.\d{1,3})?", text, re.ASCII) or float(text) > 100:  # noqa: PLR2004
-        raise argparse.ArgumentTypeError("a number from 0 to 100 is wanted")
+        raise argparse.ArgumentTypeError("expected a number from 0 to 100")
     return float(text)
 
 

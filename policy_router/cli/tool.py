@@ -17,7 +17,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     parser.add_argument("request", metavar="REQUEST", nargs="?", help="for this caller and parent")
     parser.add_argument(
-        "--format", choices=FORMATS, default="openai", help="the API that takes it; default: openai"
+        "--format",
+        metavar="NAME",
+        choices=FORMATS,
+        default="openai",
+        help=f"the API that takes it: {', '.join(FORMATS)}; default: openai",
     )
     parser.add_argument(
         "--strict-arguments",

@@ -8,14 +8,16 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from operator import or_
+from operator import attrgetter, or_
 from typing import Any
 
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import Budget, Outcome, Program, Truth, frame_of
+from policy_router.cel.evaluate import Program, Truth, truth_of
+from policy_router.cel.frame import MAX_ELEMENTS_OF_DECISION, Budget, Outcome, frame_of
 from policy_router.decision import record as rec
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.condition_index import Values
-from policy_router.decision.prepared import Candidate, Prepared, PreparedForbid, number_of
+from policy_router.decision.prepared import Prepared, PreparedForbid, number_of
 from policy_router.domain import FrozenDict, Level, Policy, PoolEntry
 
 
@@ -71,6 +73,11 @@ class Evaluation:
     def provider_of(self, entry: PoolEntry) -> str:
         """Return an entry's provider: its own or the policy's, else the parent's."""
         return entry.provider or self.values["parent"]["provider"]
+
+    @property
+    def visited(self) -> int:
+        """How many elements the loops of the decision have visited so far."""
+        return MAX_ELEMENTS_OF_DECISION - self._budget.of_decision
 
     def requested(self, level: Level) -> rec.Requested | None:
         """Return the target that is asked for at a level, or None."""
@@ -160,7 +167,7 @@ class Evaluation:
         if not self.prepared.always_active:
             return active
         possible = self.prepared.possible_forbids(candidate)
-        return sorted((*possible, *active), key=_number) if active else possible
+        return sorted((*possible, *active), key=attrgetter("number")) if active else possible
 
     def matches(self, forbid: PreparedForbid, candidate: Candidate) -> Outcome:
         """Return what a rule of :meth:`possible_forbids` comes to for a candidate."""
@@ -204,14 +211,3 @@ class Evaluation:
         """Return what an ``order_by`` comes to for entries; None where it is no number."""
         found = [self.prepared.order(order_by, entry, level) for entry in entries]
         return [number_of(self.outcome_of(it)) if isinstance(it, Program) else it for it in found]
-
-
-def truth_of(outcome: Outcome) -> Truth:
-    """Return the truth of what a condition came to."""
-    if outcome is True:
-        return Truth.TRUE
-    return Truth.FALSE if outcome is False else Truth.ERROR
-
-
-def _number(forbid: PreparedForbid) -> int:
-    return forbid.number

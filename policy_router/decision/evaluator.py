@@ -20,15 +20,19 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from policy_router.cel.evaluate import FAILURE, Truth
+from policy_router.cel.evaluate import Truth
+from policy_router.cel.frame import FAILURE
 from policy_router.decision import record as rec
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
+from policy_router.decision.fitting import checked, dropped, values_of
 from policy_router.decision.messages import warning_of
-from policy_router.decision.prepared import Candidate, PreparedRule
+from policy_router.decision.prepared import PreparedRule
 from policy_router.decision.record import DecisionRecord, ReasonCode, Result
 from policy_router.decision.recording import (
     WishRules,
@@ -39,7 +43,7 @@ from policy_router.decision.recording import (
     verdict_rejected,
     verdict_selected,
 )
-from policy_router.decision.request import Request, checked, dropped, moment, spelt, values_of
+from policy_router.decision.request import Request, moment, spelt
 from policy_router.domain import (
     WISHES,
     ForbidRule,
@@ -376,7 +380,7 @@ def _ordered(
         entries = [entries[place] for _, place in rows]
     warnings = tuple(
         rec.DecisionWarning(ReasonCode.PICK_ERROR, rule.id, entry=entry.name)
-        for entry in sorted(failed, key=_position)
+        for entry in sorted(failed, key=attrgetter("position"))
     )
     code = ReasonCode.EVALUATION_ERROR if requested is not UNSET and not entries else None
     return Proposal(entries, None, requested, code, warnings)
@@ -385,10 +389,6 @@ def _ordered(
 def proposed(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:
     """Return what a rule's level proposes."""
     return _PROPOSERS[rule.use](evaluation, rule)
-
-
-def _position(entry: PoolEntry) -> int:
-    return entry.position
 
 
 def _default(evaluation: Evaluation, rule: PrecedenceRule) -> Proposal:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from policy_router.cel.ast import Node
-from policy_router.cel.evaluate import FAILURE, Outcome, Program, frame_of
+from policy_router.cel.evaluate import Program
+from policy_router.cel.frame import FAILURE, Outcome, frame_of
 from policy_router.cel.simplify import (
     Known,
     constant_of,
@@ -23,10 +24,11 @@ from policy_router.cel.simplify import (
     strings,
 )
 from policy_router.cel.vocabulary import SECTIONS
+from policy_router.decision.candidate import known_of
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import admission, permitted, wishes_of
-from policy_router.decision.prepared import known_of
-from policy_router.decision.request import Request, checked, moment, values_of
+from policy_router.decision.fitting import checked, values_of
+from policy_router.decision.request import Request, moment
 from policy_router.domain import Level, Policy, PoolEntry
 
 _OPEN: Final = frozenset({"call", "task"})

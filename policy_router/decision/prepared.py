@@ -14,16 +14,16 @@ import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace as replace_in_policy
-from typing import Any, Final
+from typing import Final
 
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from policy_router.cel.ast import STRING, Attribute, Node
+from policy_router.cel.ast import Node
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import Frame, Program, frame_of
+from policy_router.cel.evaluate import Program
+from policy_router.cel.frame import Frame, frame_of
 from policy_router.cel.simplify import (
-    Known,
     conjuncts,
     constant_of,
     joined,
@@ -31,75 +31,22 @@ from policy_router.cel.simplify import (
     may_exceed_budget,
     reads_of,
     simplified,
-    strings,
 )
 from policy_router.cel.vocabulary import REQUEST_NAMES
 from policy_router.decision import record as rec
+from policy_router.decision.candidate import Candidate, known_of
 from policy_router.decision.condition_index import ConditionIndex
-from policy_router.decision.request import limited_parameters
+from policy_router.decision.fitting import limited_parameters
+from policy_router.decision.offer import Offer, own_parameters
 from policy_router.domain import (
     WISHES,
     ForbidRule,
-    FrozenDict,
     Level,
-    Limit,
     Policy,
     PoolEntry,
     PrecedenceRule,
 )
-from policy_router.parameters import EFFORT, MAX_TOKENS
 from policy_router.version import VERSION
-
-
-class Candidate(Struct, frozen=True):
-    """A target that a level proposes, before anyone has said whether it may be used.
-
-    Attributes:
-        model: the model's id.
-        provider: the provider's name, or ``""``.
-        level: the level that proposes it.
-        entry: the pool entry that it is, or None.
-    """
-
-    model: str
-    provider: str
-    level: Level
-    entry: PoolEntry | None = None
-
-    @property
-    def name(self) -> str:
-        """The name of the entry; the model's id where there is none."""
-        return self.entry.name if self.entry else self.model
-
-    def values(self) -> dict[str, Any]:
-        """Return the values of the names that begin with ``target``."""
-        values = {
-            "name": self.name,
-            "model": self.model,
-            "provider": self.provider,
-            "level": self.level.value,
-            "strengths": (),
-            "supports": (),
-        }
-        return values if self.entry is None else {**values, **_attributes(self.entry)}
-
-
-def _attributes(entry: PoolEntry) -> dict[str, Any]:
-    """Return the values of the names about an entry that are the same for all candidates."""
-    given = {key: value for key, value in _optional(entry).items() if value is not None}
-    return {"strengths": entry.strengths, "supports": entry.supports or (), **given}
-
-
-def _optional(entry: PoolEntry) -> dict[str, float | None]:
-    """Return the values of the names about an entry that may be absent."""
-    price = entry.price
-    return {
-        "price.input": price.input,
-        "price.output": price.output,
-        "price.cache_read": price.cache_read,
-        "price.cache_write": price.cache_write,
-        "context_window": entry.context_window,
-    }
 
 
 class PreparedRule(Struct, frozen=True):
@@ -134,28 +81,6 @@ class PreparedForbid(Struct, frozen=True, eq=False):
     request_part: Program | None
     target_part: Program | None
     reads_target_alone: bool
-
-
-class Offer(Struct, frozen=True):
-    """What is selected when an entry is, or a target that is none, as far as no request changes it.
-
-    Attributes:
-        parameters: its own parameters and the policy's, within its limits.
-        cap: what is sent as ``max_tokens`` only since its limits say so; None where nothing is.
-        own_tokens: the ``max_tokens`` that it or the policy sets; None where nothing does.
-        inherits: whether the parent's reasoning effort may be taken over.
-        selected: its verdict; None where that depends on the parent's provider.
-        target: the target; None where it depends on the parent's provider.
-        fallback: the entries to go on with, in order.
-    """
-
-    parameters: FrozenDict
-    cap: int | None
-    own_tokens: int | None
-    inherits: bool
-    selected: rec.Candidate | None = None
-    target: rec.Target | None = None
-    fallback: tuple[PoolEntry, ...] = ()
 
 
 class Picks(Struct, frozen=True):
@@ -232,7 +157,7 @@ class Prepared:
         self._possible: dict[tuple[int, Level | None], tuple[PreparedForbid, ...]] = {}
         self._orders: dict[tuple[int, int, Level], Program | float | None] = {}
         self._offers: dict[int, Offer] = {}
-        self._offer_outside = _own_parameters(policy, None)
+        self._offer_outside = own_parameters(policy, None)
         self._picks: Picks | None = None
 
     def _keep_forbids(self, forbids: Iterable[PreparedForbid]) -> None:
@@ -365,7 +290,7 @@ class Prepared:
         return found
 
     def _offer(self, entry: PoolEntry) -> Offer:
-        offer = _own_parameters(self.policy, entry)
+        offer = own_parameters(self.policy, entry)
         fallback = tuple(other for name in entry.fallback for other in self.named.get(name, ()))
         if not entry.provider:
             return replace(offer, fallback=fallback)
@@ -400,26 +325,6 @@ def _reads(conditions: Iterable[Condition | None]) -> frozenset[str]:
     return frozenset[str]().union(*(it.reads for it in conditions if it is not None))
 
 
-def _own_parameters(policy: Policy, entry: PoolEntry | None) -> Offer:
-    """Return what of an offer is about parameters."""
-    limits: Mapping[str, Limit] = entry.limits if entry else {}
-    found = {**policy.parameters, **(entry.parameters if entry else {})}
-    inherits = EFFORT not in found
-    for name, limit in limits.items():
-        if name in found and found[name] is not False:
-            value = limit.within(found.pop(name))
-            if value is not None:
-                found[name] = value
-    if found.get(EFFORT) is False:
-        del found[EFFORT]
-    own = found.get(MAX_TOKENS)
-    bound = limits[MAX_TOKENS].greatest if MAX_TOKENS in limits else None
-    cap = int(bound) if bound is not None and own is None else None
-    if cap is not None:
-        found[MAX_TOKENS] = cap
-    return Offer(FrozenDict(found), cap, own if isinstance(own, int) else None, inherits)
-
-
 def _prepared_rule(rule: PrecedenceRule) -> PreparedRule:
     steps = (
         rec.Step(rule.id, rule.use, result)
@@ -439,24 +344,5 @@ def _table(pairs: Iterable[tuple[str, PoolEntry]]) -> Mapping[str, tuple[PoolEnt
     return {key: tuple(entries) for key, entries in found.items()}
 
 
-def known_of(entry: PoolEntry, level: Level) -> Known:
-    """Return what stands for the names of an entry, as the candidate of a level."""
-    provider = literal(entry.provider) if entry.provider else _PARENT_PROVIDER
-    return {
-        "target.name": literal(entry.name),
-        "target.model": literal(entry.model),
-        "target.provider": provider,
-        "target.level": literal(level.value),
-        "target.strengths": strings(entry.strengths),
-        "target.supports": strings(entry.supports or ()),
-        **{f"target.{key}": _constant(value) for key, value in _optional(entry).items()},
-    }
-
-
-def _constant(value: float | None) -> Node | None:
-    return None if value is None else literal(value)
-
-
 _TRUE: Final = literal(True)  # noqa: FBT003 - it is data
-_PARENT_PROVIDER: Final = Attribute(STRING, 0, 0, "parent.provider")
 _ALWAYS_GIVEN: Final = frozenset(name.path for name in REQUEST_NAMES if not name.optional)

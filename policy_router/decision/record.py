@@ -280,7 +280,9 @@ class DecisionRecord(Struct, frozen=True):
         try:
             schema = _SCHEMA_DECODER.decode(content).schema
             if schema != SCHEMA:
-                message = f"this is no record of the schema {SCHEMA}; a newer version may read it"
+                message = (
+                    f"this is not a record of the schema {SCHEMA}; a newer version may read it"
+                )
                 raise RecordError(message)
             return _frozen(_DECODER.decode(content))
         except (msgspec.DecodeError, UnicodeError, RecursionError) as problem:

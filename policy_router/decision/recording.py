@@ -9,9 +9,9 @@ from msgspec import UNSET, UnsetType
 
 from policy_router.cel.evaluate import Truth
 from policy_router.decision import record as rec
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.messages import message_for, warning_of
-from policy_router.decision.prepared import Candidate
 from policy_router.decision.record import ReasonCode, Verdict
 from policy_router.domain import FrozenDict, Level, PrecedenceRule
 from policy_router.parameters import same

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from policy_router.decision.request import kind_of
+from policy_router.decision.shape import kind_of
 from policy_router.diagnostics.model import did_you_mean, json_path, quote
 from policy_router.errors import ArgumentsError, RequestError
 
@@ -142,7 +142,7 @@ def _given(content: Any, path: str, known: tuple[str, ...]) -> dict[str, Any]:
     """Return what is given of known keys."""
     if not isinstance(content, Mapping):
         send = _SEND["$"] if path == "$" else _SEND["tasks"]
-        raise ArgumentsError(path, f"an object is wanted, not {kind_of(content)}", send)
+        raise ArgumentsError(path, f"expected an object, found {kind_of(content)}", send)
     for key in content:
         if key not in known:
             remedy = did_you_mean(str(key), known) or f"known: {', '.join(known)}"
@@ -173,7 +173,7 @@ def _listed(text: str, path: str) -> list[Any]:
     """Return a list that stands in a text; of one word, it is the only item."""
     found = _held(text, list, None)
     if found is None and set(text) & set("[],;\n"):
-        raise ArgumentsError(path, "a list of strings is wanted, not a string", _SEND["labels"])
+        raise ArgumentsError(path, "expected a list of strings, found a string", _SEND["labels"])
     return [text.strip()] if found is None else list(found)
 
 
@@ -185,7 +185,7 @@ def _whole_number(value: Any) -> Any:
 
 def _check_text(text: Any, path: str) -> None:
     if not isinstance(text, str):
-        reason = f"a string is wanted, not {kind_of(text)}"
+        reason = f"expected a string, found {kind_of(text)}"
         raise ArgumentsError(path, reason, "send it as one string")
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise ArgumentsError(path, "the string is not valid Unicode")
@@ -200,7 +200,7 @@ def _tasks(content: Any) -> list[Any]:
     if isinstance(content, Mapping):
         return [content]
     if not isinstance(content, list | tuple):
-        reason = f"a list of tasks is wanted, not {kind_of(content)}"
+        reason = f"expected a list of tasks, found {kind_of(content)}"
         raise ArgumentsError("$.tasks", reason, _SEND["tasks"])
     return [_task(item) for item in content]
 

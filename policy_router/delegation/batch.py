@@ -13,7 +13,8 @@ from policy_router.calls.results import Asked, Result, Status, TaskError
 from policy_router.decision.evaluator import decide
 from policy_router.decision.explain.wording import spelt_warning
 from policy_router.decision.record import DecisionRecord, ReasonCode, Target
-from policy_router.decision.request import Request, checked_section
+from policy_router.decision.request import Request
+from policy_router.decision.shape import checked_section
 from policy_router.delegation.arguments import Arguments, Assignment, at_place
 from policy_router.delegation.budgets import Funds, nano
 from policy_router.domain import WISHES, FrozenDict, Policy
@@ -169,13 +170,13 @@ def planned(
 
 def _check_facts(facts: Any, *, has_funds: bool) -> None:
     if not isinstance(facts, Mapping):
-        raise RequestError("$", "a mapping of facts is wanted")
+        raise RequestError("$", "expected a mapping of facts")
     for section in ("call", "task"):
         if section in facts:
-            reason = "what is asked for stands in the arguments, not among the facts"
+            reason = "wishes go into the arguments, not into the facts"
             raise RequestError(f"$.{section}", reason)
     if has_funds and "budget" in facts:
-        reason = "the budget is the delegator's own: it is not stated among the facts"
+        reason = "the budget is the delegator's own: leave it out of the facts"
         raise RequestError("$.budget", reason)
 
 

@@ -193,7 +193,7 @@ def limit(limit_usd: float) -> int:
         ValueError: it is negative, no number, or more than a billion dollars.
     """
     if not 0 <= limit_usd <= 1_000_000_000:  # noqa: PLR2004 - a billion dollars
-        raise ValueError("the limit of a budget is a number of dollars from 0 on")
+        raise ValueError("the limit of a budget must be a number of dollars from 0 on")
     return nano(limit_usd, up=False)
 
 

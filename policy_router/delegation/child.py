@@ -6,8 +6,9 @@ import time
 
 from msgspec.structs import replace
 
+from policy_router.calls.child_task import ChildTask, Event, EventKind, Watcher
 from policy_router.calls.notifications import LOGGER, notify_all
-from policy_router.calls.results import ChildTask, Event, EventKind, Result, Watcher
+from policy_router.calls.results import Result
 from policy_router.decision.record import Target
 from policy_router.delegation.batch import Planned
 from policy_router.delegation.log_events import logging_watcher

@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
 
+from policy_router.calls.child_task import ChildTask, Reply, Watcher
 from policy_router.calls.executor import Executor
-from policy_router.calls.results import ChildTask, Failing, Reply, Result, Status, Watcher
+from policy_router.calls.failing import Failing
+from policy_router.calls.results import Result, Status
 from policy_router.calls.slots import Slots
 from policy_router.decision.record import Target
 from policy_router.delegation.batch import Planned

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
-from policy_router.calls.results import ChildTask, moment_after
+from policy_router.calls.child_task import ChildTask, moment_after
 
 _RUNS_BY: Final[ContextVar[str | None]] = ContextVar("policy_router_runs_by", default=None)
 _UNTIL: Final[ContextVar[float | None]] = ContextVar("policy_router_until", default=None)

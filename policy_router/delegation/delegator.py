@@ -7,30 +7,23 @@ and say what really ran.
 from __future__ import annotations
 
 import asyncio
-import functools
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from policy_router.calls.child_task import Watcher
 from policy_router.calls.closeable import Closeable
 from policy_router.calls.connections import require_http
 from policy_router.calls.costs import estimate
 from policy_router.calls.executor import Executor
-from policy_router.calls.results import (
-    Delegation,
-    Result,
-    Status,
-    Watcher,
-    hand_over,
-)
-from policy_router.delegation.arguments import arguments_of
-from policy_router.delegation.batch import CountTokens, Planned, count_tokens, planned
-from policy_router.delegation.budgets import Budget, Funds, MemoryBudget, Purse
+from policy_router.calls.results import Delegation, Result, Status, hand_over
+from policy_router.delegation.batch import CountTokens, Planned, count_tokens
+from policy_router.delegation.budgets import Budget, MemoryBudget, Purse
 from policy_router.delegation.children import Children, RunChild
 from policy_router.delegation.current_decision import parent_of, until_of
+from policy_router.delegation.decider import Decider, Facts
 from policy_router.delegation.held import lent, lent_async
 from policy_router.delegation.log_events import decided, log_denied
 from policy_router.delegation.loop import BackgroundLoop
@@ -40,12 +33,9 @@ from policy_router.delegation.tool import Format, tool
 from policy_router.domain import Policy
 from policy_router.errors import ArgumentsError, BudgetError
 from policy_router.files.clock import Clock, system_clock
-from policy_router.files.ids import Ids, check_session, uuid7
+from policy_router.files.ids import Ids, uuid7
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.log.write.drafts import Decided
-
-Facts = Mapping[str, Any] | None
-"""What a host knows: sections of a request, but for ``call`` and ``task``."""
 
 
 class Delegator(Closeable):
@@ -102,11 +92,11 @@ class Delegator(Closeable):
             ValueError: the executor has another policy, or an option has a wrong value.
         """
         if concurrency < 1 or (max_tasks is not None and max_tasks < 1):
-            raise ValueError("concurrency and max_tasks are at least 1")
+            raise ValueError("concurrency and max_tasks must be at least 1")
         if deadline is not None and deadline <= 0:
-            raise ValueError("the deadline is above 0")
+            raise ValueError("the deadline must be above 0")
         if on_refused not in {"refuse", "skip"}:
-            raise ValueError("on_refused is refuse or skip")
+            raise ValueError("on_refused must be refuse or skip")
         if max_cost_usd is not None:
             if budget is not None:
                 raise ValueError("a delegator has max_cost_usd or a budget, not both")
@@ -115,10 +105,10 @@ class Delegator(Closeable):
             raise ValueError("the executor is of another policy")
         self.policy = policy
         self.executor = executor or Executor(policy)
-        self._run_child, self._skips = run_child, on_refused == "skip"
+        self._run_child, self._log = run_child, log
         self._tasks, self._deadline = Tasks(max_tasks), deadline
-        self._counts, self._clock, self._ids, self._log = counts, clock, ids, log
         self._purse = Purse(budget)
+        self._decider = Decider(policy, self._purse, counts, clock, ids, skips=on_refused == "skip")
         self._loop = BackgroundLoop()
         self._children = Children(
             self.executor,
@@ -170,7 +160,7 @@ class Delegator(Closeable):
         Arguments and errors are those of :meth:`delegate`. Nothing is logged.
         """
         try:
-            batch = self._decided(arguments, facts, session_id, is_run=False)
+            batch = self._open().decide(arguments, facts, session_id, is_run=False)
         except (ArgumentsError, BudgetError) as problem:
             return refused_whole(problem, session_id)
         results = [self._estimated(plan) for plan in batch]
@@ -214,7 +204,7 @@ class Delegator(Closeable):
                 await :meth:`delegate_async`.
         """
         try:
-            batch = self._decided(arguments, facts, session_id)
+            batch = self._open().decide(arguments, facts, session_id)
         except (ArgumentsError, BudgetError) as problem:
             return refused_whole(problem, session_id)
         ran: dict[int, Result] = {}
@@ -250,7 +240,7 @@ class Delegator(Closeable):
         Cancelling it cancels its children; :meth:`Delegation.handed_over` has what was finished.
         """
         try:
-            batch = await self._decided_async(arguments, facts, session_id)
+            batch = await self._open().decide_async(arguments, facts, session_id)
         except (ArgumentsError, BudgetError) as problem:
             return refused_whole(problem, session_id)
         ran: dict[int, Result] = {}
@@ -273,72 +263,10 @@ class Delegator(Closeable):
             await log.flush_async()
         return self._delegation(batch, self._in_order(batch, ran), session_id)
 
-    # Deciding.
-
-    def _decided(
-        self,
-        arguments: Mapping[str, Any] | str | bytes,
-        facts: Facts,
-        session_id: str | None,
-        *,
-        is_run: bool = True,
-    ) -> list[Planned]:
-        """Decide a batch; where it is run, with what it may cost reserved."""
+    def _open(self) -> Decider:
         if self._is_closed:
             raise RuntimeError("the delegator is closed")
-        if session_id is not None:
-            check_session(session_id)
-        decide_all = functools.partial(
-            planned,
-            self.policy,
-            arguments_of(arguments),
-            {} if facts is None else facts,
-            now=self._clock(),
-            ids=self._ids,
-            session_id=session_id,
-            counts=self._counts,
-        )
-        if not self._purse.is_limited:
-            return decide_all()
-        batch: list[Planned] = []
-
-        def choose(funds: Funds) -> dict[str, int]:
-            batch.extend(decide_all(funds=funds))
-            is_started = is_run and self._refusing(batch) is None
-            chosen = [plan for plan in batch if is_started and plan.target is not None]
-            return {plan.decision_id: plan.reserved for plan in chosen}
-
-        self._purse.reserve(choose)
-        return batch
-
-    async def _decided_async(
-        self, arguments: Mapping[str, Any] | str | bytes, facts: Facts, session_id: str | None
-    ) -> list[Planned]:
-        """Decide a batch; a budget may let it wait, so it is asked in a thread.
-
-        A thread goes on when its waiter is cancelled: what it reserves then is released again.
-        """
-        if not self._purse.is_limited:
-            return self._decided(arguments, facts, session_id)
-        made: list[Planned] = []
-        handing_over, is_wanted = threading.Lock(), [True]
-
-        def decide_it() -> None:
-            batch = self._decided(arguments, facts, session_id)
-            with handing_over:
-                if is_wanted:
-                    made.extend(batch)
-                else:
-                    self._purse.release(plan.decision_id for plan in batch)
-
-        try:
-            await asyncio.to_thread(decide_it)
-        except asyncio.CancelledError:
-            with handing_over:
-                is_wanted.clear()
-                self._purse.release(plan.decision_id for plan in made)
-            raise
-        return made
+        return self._decider
 
     def _estimated(self, plan: Planned) -> Result:
         """Return a result that was only decided, with what it may take."""
@@ -351,15 +279,9 @@ class Delegator(Closeable):
         guess = estimate(self.policy, plan.target, tokens)
         return replace(before, estimate=guess, warnings=(*before.warnings, *notes))
 
-    def _refusing(self, batch: Sequence[Planned]) -> Planned | None:
-        """Return the task that refuses the batch, if one does."""
-        if self._skips:
-            return None
-        return next((plan for plan in batch if plan.target is None), None)
-
     def _chosen(self, batch: Sequence[Planned]) -> list[Planned]:
         """Return the tasks that are run; where the executor runs them, it needs the SDK."""
-        if self._refusing(batch) is not None:
+        if self._decider.refusing(batch) is not None:
             return []
         chosen = [plan for plan in batch if plan.target is not None]
         if chosen and self._run_child is None:
@@ -379,7 +301,7 @@ class Delegator(Closeable):
     def _delegation(
         self, batch: Sequence[Planned], results: list[Result], session_id: str | None
     ) -> Delegation:
-        refusal = self._refusing(batch)
+        refusal = self._decider.refusing(batch)
         error = refusal.error if refusal else None
         status = Status.REFUSED if refusal else overall(results)
         return Delegation(status, tuple(results), session_id, error, totals(results))
@@ -394,13 +316,14 @@ class Delegator(Closeable):
         try:
             yield
         except BaseException as problem:
-            left = {it.index: self._never_begun(it) for it in batch if it.target}
+            left = {
+                it.index: replace(it.result(Status.CANCELLED, self.policy), effective=None)
+                for it in batch
+                if it.target
+            }
             results = self._in_order(batch, {**left, **ran})
             hand_over(problem, self._delegation(batch, results, session_id))
             raise
-
-    def _never_begun(self, plan: Planned) -> Result:
-        return replace(plan.result(Status.CANCELLED, self.policy), effective=None)
 
     # Closeable.
 

@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from policy_router.calls.results import (
-    Attempt,
-    CostStatus,
-    Event,
-    EventKind,
-    Result,
-    Status,
-    Watcher,
-)
+from policy_router.calls.child_task import Event, EventKind, Watcher
+from policy_router.calls.failing import Attempt
+from policy_router.calls.results import CostStatus, Result, Status
 from policy_router.delegation.batch import Planned
 from policy_router.domain import Policy
 from policy_router.log.entry import Call, Execution

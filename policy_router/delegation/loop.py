@@ -103,7 +103,7 @@ class BackgroundLoop:
 def _pass_on(task: asyncio.Task[T], outcome: concurrent.futures.Future[T]) -> None:
     """Give what became of a task to the thread that waits for it."""
     if task.cancelled():
-        outcome.set_exception(RuntimeError("the delegator was closed meanwhile"))
+        outcome.set_exception(RuntimeError("the delegator was closed before the call ended"))
         return
     problem = task.exception()
     if problem is not None:

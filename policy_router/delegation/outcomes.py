@@ -10,16 +10,15 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from policy_router.calls.child_task import Reply
 from policy_router.calls.costs import Cost, priced, ran_on
+from policy_router.calls.failing import Attempt, Failing
 from policy_router.calls.failures import clean, sound, without
 from policy_router.calls.notifications import LOGGER
 from policy_router.calls.results import (
-    Attempt,
     CostStatus,
     Delegation,
-    Failing,
     Ran,
-    Reply,
     Result,
     Status,
     TaskError,

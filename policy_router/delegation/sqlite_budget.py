@@ -68,7 +68,7 @@ class SqliteBudget:
             ValueError: an option has a wrong value.
         """
         if lifetime <= 0:
-            raise ValueError("the lifetime of a reservation is above 0")
+            raise ValueError("the lifetime of a reservation must be above 0")
         self._limit, self._account = limit(limit_usd), account
         self._lifetime, self._clock = lifetime, clock
         self._file = _File(Path(path))

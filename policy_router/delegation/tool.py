@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
+from policy_router.decision.fitting import checked, values_of
 from policy_router.decision.menu import menu_entries
-from policy_router.decision.request import Request, checked, values_of
+from policy_router.decision.request import Request
 from policy_router.domain import WISHES, Level, Policy, PoolEntry
 
 NAME: Final = "delegate_task"
@@ -58,7 +59,7 @@ def tool(
         ValueError: there is no such format.
     """
     if format not in FORMATS:
-        raise ValueError(f"the format is one of {', '.join(FORMATS)}")
+        raise ValueError(f"the format must be one of {', '.join(FORMATS)}")
     request = checked(policy, {} if request is None else request)
     parameters = _parameters(policy, request, strict=strict)
     return _framed(_strict(parameters) if strict else parameters, format, strict=strict)

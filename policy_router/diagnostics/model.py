@@ -1,9 +1,4 @@
-"""What is wrong with a rule file, as values: where, which rule of the language, and the remedy.
-
-A :class:`Diagnostic` has a stable code that starts with ``PR1`` (YAML), ``PR2`` (schema), ``PR3``
-(expressions), ``PR4`` (policy) or ``PR7`` (policy tests). Each code has a page in
-``docs/diagnostics/``.
-"""
+"""What is wrong with a rule file, as values: where, which rule of the language, and the remedy."""
 
 from __future__ import annotations
 
@@ -14,10 +9,10 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import Any
 
+from policy_router.diagnostics.codes import Code, Severity
 from policy_router.diagnostics.redaction import redact, secret_spans
 
 SHOWN = 100
@@ -31,101 +26,6 @@ _MOST_COMPARED = 200
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _LONGEST_KEY = 100  # characters of a key that a path shows
 _LONGEST_READ = 1_000  # characters of a key that are searched for secrets
-
-
-class Severity(StrEnum):
-    """How grave a finding is."""
-
-    ERROR = "error"
-    """The policy cannot be used."""
-    WARNING = "warning"
-    """The policy can be used, and is probably not what was meant."""
-    HINT = "hint"
-    """Worth a look; not counted as a problem."""
-
-
-class Code(StrEnum):
-    """The stable codes of the diagnostics. A code is never given a second meaning."""
-
-    # YAML
-    NOT_UTF8 = "PR101"
-    FILE_TOO_LARGE = "PR102"
-    YAML_SYNTAX = "PR103"
-    EMPTY_FILE = "PR104"
-    DUPLICATE_KEY = "PR105"
-    ANCHOR_OR_ALIAS = "PR106"
-    TAG = "PR107"
-    MERGE_KEY = "PR108"
-    TOO_DEEP = "PR109"
-    TOO_MANY_NODES = "PR110"
-    MANY_DOCUMENTS = "PR111"
-    KEY_NOT_A_STRING = "PR112"
-    UNREADABLE = "PR113"
-    NO_RULE_FILES = "PR114"
-    # Schema
-    UNKNOWN_KEY = "PR201"
-    WRONG_TYPE = "PR202"
-    MISSING_KEY = "PR203"
-    NOT_ALLOWED = "PR204"
-    BAD_VALUE = "PR205"
-    UNSUPPORTED_VERSION = "PR206"
-    # Expressions
-    UNKNOWN_NAME = "PR301"
-    CEL_SYNTAX = "PR302"
-    TYPE_MISMATCH = "PR303"
-    NOT_A_CONDITION = "PR304"
-    INT_WITH_DOUBLE = "PR305"
-    UNGUARDED = "PR306"
-    ALWAYS_PRESENT = "PR307"
-    OUTSIDE_CLOSED_SET = "PR308"
-    LIMIT_EXCEEDED = "PR309"
-    OUTSIDE_PROFILE = "PR310"
-    BAD_PATTERN = "PR311"
-    BAD_LITERAL = "PR312"
-    CONSTANT_PART = "PR313"
-    FAILS = "PR314"
-    MIXED_LOGIC = "PR315"
-    IN_NO_ENTRY = "PR316"
-    PAST_TIME = "PR317"
-    ONLY_ASSERTED = "PR318"
-    CONTROL_CHARACTER = "PR319"
-    # Policy
-    DUPLICATE_NAME = "PR401"
-    UNKNOWN_PROVIDER = "PR402"
-    UNKNOWN_FALLBACK = "PR403"
-    UNKNOWN_ENTRY = "PR404"
-    SAME_TARGET = "PR405"
-    ALIKE_BUT_FOR_NAME = "PR406"
-    UNREACHABLE_RULE = "PR407"
-    DEFAULT_OUTSIDE_POOL = "PR408"
-    INLINE_SECRET = "PR409"  # noqa: S105 - the code of the diagnostic
-    EMPTY_POOL = "PR410"
-    UNKNOWN_PROFILE = "PR411"
-    GIVEN_TWICE = "PR412"
-    AMBIGUOUS_ENTRY = "PR413"
-    NO_EFFECT = "PR414"
-    SHADOWED_ALIAS = "PR415"
-    RESERVED_PARAMETER = "PR416"
-    OUTSIDE_LIMITS = "PR417"
-    NEVER_ADMITTED = "PR418"
-    NEVER_DECIDES = "PR419"
-    WEAKER_GUARD = "PR420"
-    NAME_OF_A_MODEL = "PR421"
-    UNLIKELY_PRICE = "PR422"
-    PARENTS_PROVIDER = "PR423"
-    NO_ADDRESS = "PR424"
-    NAME_WITH_A_MEANING = "PR425"
-    UNLIKELY_ADDRESS = "PR426"
-    UNLIKELY_PARAMETER = "PR427"
-    BEYOND_LIMITS = "PR428"
-    LOOKS_LIKE_RULES = "PR450"
-    HOST_FALLBACK = "PR451"
-    SWALLOWING_COMMENT = "PR452"
-    USELESS_IGNORE = "PR453"
-    # Suites of policy tests
-    UNKNOWN_FIXTURE = "PR701"
-    SENSELESS_EXPECTATION = "PR702"
-    TOO_MANY_TESTS = "PR703"
 
 
 @dataclass(frozen=True)
@@ -355,6 +255,8 @@ def printable(text: str) -> str:
 def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """Return the remedy for a misspelt word, or None where nothing known is like it."""
     words = list(known)
+    if same := [other for other in words if other.casefold() == word.casefold()]:
+        return f"did you mean `{same[0]}`?"
     if len(words) > _MOST_COMPARED:
         words = [other for other in words if other[:1] == word[:1]][:_MOST_COMPARED]
     close = difflib.get_close_matches(word[:100], words, n=1, cutoff=likeness)
@@ -382,10 +284,14 @@ def _key_step(key: str) -> str:
     return f"[{json.dumps(shown, ensure_ascii=False)}]"
 
 
+_IN_OWN_WORDS = frozenset({Code.INLINE_SECRET, Code.YAML_SYNTAX})
+"""The codes of findings that quote nothing of the file."""
+
+
 def _safe(item: Diagnostic) -> Diagnostic:
     """Return a finding whose words hold no secret."""
     message, help_ = printable(redact(item.message)), item.help and printable(redact(item.help))
-    if item.code is not Code.INLINE_SECRET and item.span.source.has_secret(
+    if item.code not in _IN_OWN_WORDS and item.span.source.has_secret(
         item.span.start, item.span.end
     ):
         message = _QUOTED.sub("`***`", message)

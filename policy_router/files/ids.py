@@ -53,7 +53,7 @@ def check_session(session_id: object) -> None:
         RequestError: it is empty, longer than 200 characters, or not printable ASCII.
     """
     if not isinstance(session_id, str) or not _SESSION.fullmatch(session_id):
-        reason = "the session's id has to be of 1 to 200 printable ASCII characters"
+        reason = "the session's id must be 1 to 200 printable ASCII characters"
         raise RequestError("$.session_id", reason)
 
 

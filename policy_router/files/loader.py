@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from policy_router.diagnostics.model import Diagnostic, Diagnostics, Severity
+from policy_router.diagnostics.codes import Severity
+from policy_router.diagnostics.model import Diagnostic, Diagnostics
 from policy_router.domain import Policy
 from policy_router.errors import PolicyError
 from policy_router.files.rule_files import (

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, SourceFile, Span
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, SourceFile, Span
 from policy_router.errors import reason_of
 
 ENDINGS = (".yaml", ".yml")
@@ -127,7 +128,7 @@ def _kind(path: Path, found: list[Diagnostic]) -> int | None:
         found.append(linked_folder(path))
         return None
     if kind not in {stat.S_IFREG, stat.S_IFDIR} and path.suffix in ENDINGS:
-        found.append(_error(Code.UNREADABLE, path, "this is no file that can be read"))
+        found.append(_error(Code.UNREADABLE, path, "this is not a file that can be read"))
         return None
     return kind
 

@@ -79,7 +79,7 @@ def _late(*_: object) -> None:
 def _say(said: Mapping[str, Any]) -> int:
     """Write the answer; where that fails too, the exit code denies."""
     try:
-        content = json.dumps(said).encode()
+        content = json.dumps(said, allow_nan=False).encode()  # no JSON would be no denial
         while content:
             content = content[os.write(1, content) :]
     except BaseException:

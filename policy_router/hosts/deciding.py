@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from policy_router.decision.evaluator import decide
@@ -15,7 +16,6 @@ from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.files.clock import Clock
 from policy_router.files.ids import Ids, check_session
-from policy_router.hosts.own_arguments import split
 
 _Facts = Mapping[str, Any]
 
@@ -81,7 +81,7 @@ class Deciding(Struct, frozen=True):
     def _with_facts(self, given: _Facts) -> dict[str, Any]:
         """Return the sections of a request with those of the host; nothing is stated twice."""
         if not isinstance(given, Mapping):
-            raise RequestError("$", "a mapping of sections is wanted")
+            raise RequestError("$", "expected a mapping of sections")
         sections = dict(given)
         for name, stated in self.facts.items():
             if name not in sections:
@@ -103,7 +103,7 @@ class Deciding(Struct, frozen=True):
     ) -> tuple[list[Planned], list[dict[str, Any]]]:
         """Return the decisions of a call of the tool, and what of it is the host's own."""
         check_given_session(session_id)
-        asked, kept = split(arguments, own)
+        asked, kept = _split(arguments, own)
         made = planned(
             policy,
             arguments_of(asked),
@@ -114,6 +114,41 @@ class Deciding(Struct, frozen=True):
             counts=self.counts,
         )
         return made, kept
+
+
+def _split(
+    arguments: _Facts | str | bytes, own: Sequence[str]
+) -> tuple[_Facts | str | bytes, list[dict[str, Any]]]:
+    """Return the arguments without those of the host's own tool, and these for each task.
+
+    What a task says itself goes before what is said of all.
+    """
+    given: Any = arguments
+    if isinstance(arguments, str | bytes):
+        try:
+            given = msgspec.json.decode(arguments)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            raise RequestError("$", "the arguments are not JSON") from None
+    if not isinstance(given, Mapping):
+        return given, [{}]
+    shared = {name: given[name] for name in own if name in given}
+    asked = {key: value for key, value in given.items() if key not in shared}
+    tasks = asked.get("tasks")
+    if not isinstance(tasks, list | tuple) or not tasks:
+        return asked, [shared]
+    kept = [
+        {**shared, **{name: task[name] for name in own if name in task}}
+        if isinstance(task, Mapping)
+        else shared
+        for task in tasks
+    ]
+    asked["tasks"] = [
+        {key: value for key, value in task.items() if key not in own}
+        if isinstance(task, Mapping)
+        else task
+        for task in tasks
+    ]
+    return asked, kept
 
 
 def check_given_session(session_id: str | None) -> None:

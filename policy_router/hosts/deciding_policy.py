@@ -33,14 +33,12 @@ SETTLE_SECONDS: Final = 0.5
 class DecidingPolicy:
     """The policy that decides at the moment. Safe to share between threads."""
 
-    def __init__(self, source: PolicySource, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, source: PolicySource) -> None:
         """Begin with a policy; a path is read now.
 
         Args:
             source: where it is from.
-            clock: tells seconds, from any beginning.
         """
-        self._clock = clock
         self._path: Path | None = None
         self._seen: Stamps = ()
         self._before: Stamps = ()
@@ -77,7 +75,7 @@ class DecidingPolicy:
             return None
         try:
             with self._lock:
-                self._looks_at = self._clock() + LOOK_SECONDS
+                self._looks_at = time.monotonic() + LOOK_SECONDS
                 # Before it is read: what changes then is seen at the next look.
                 self._seen = self._before = fingerprint(path)
                 self._found = load(path)
@@ -89,7 +87,7 @@ class DecidingPolicy:
     @property
     def may_have_changed(self) -> bool:
         """Whether it is time to look at the files again."""
-        return self._path is not None and self._clock() >= self._looks_at
+        return self._path is not None and time.monotonic() >= self._looks_at
 
     def look(self) -> None:
         """Read the policy again if its files have changed; a bad one leaves all as it is."""
@@ -99,7 +97,7 @@ class DecidingPolicy:
         with refusing(POLICY_UNAVAILABLE, "the policy cannot be read"):
             before, self._before = self._before, fingerprint(path)
         changed = self._before != self._seen
-        self._looks_at = self._clock() + (SETTLE_SECONDS if changed else LOOK_SECONDS)
+        self._looks_at = time.monotonic() + (SETTLE_SECONDS if changed else LOOK_SECONDS)
         if changed and self._before == before:
             self.reload()
 
@@ -117,5 +115,5 @@ class DecidingPolicy:
         with refusing(POLICY_UNAVAILABLE, "the policy cannot be read"):
             policy = found()
             if not isinstance(policy, Policy):
-                raise TypeError("this is no policy")
+                raise TypeError("this is not a policy")
             return policy

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from policy_router.calls.child_task import ChildTask, Reply
+from policy_router.calls.failing import Attempt
 from policy_router.calls.legs import Leg
 from policy_router.calls.plan import Plan
-from policy_router.calls.results import Attempt, ChildTask, Reply, Result, Status, TaskError
+from policy_router.calls.results import Result, Status, TaskError
 from policy_router.decision.record import Target
 from policy_router.delegation.batch import Planned
 from policy_router.delegation.child import tell_finished, tell_started

@@ -7,12 +7,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from policy_router.calls.child_task import ChildTask, Watcher
 from policy_router.calls.closeable import Closeable
 from policy_router.calls.health import Health, HealthStore
 from policy_router.calls.legs import SESSION_HEADER, Legs
-from policy_router.calls.limits import Limits
+from policy_router.calls.limits import limits_of
 from policy_router.calls.plan import Plan, rules_of
-from policy_router.calls.results import ChildTask, Watcher
 from policy_router.decision.evaluator import permitted
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.decision.request import Request
@@ -90,17 +90,13 @@ class PolicyHost(Closeable):
         Raises:
             ValueError: an option has a wrong value.
         """
-        if timeout <= 0 or retries < 0 or longest_wait < 0:
-            raise ValueError("the timeout is above 0, retries and longest_wait are at least 0")
-        if deadline is not None and deadline <= 0:
-            raise ValueError("the deadline is above 0")
-        if workers < 1:
-            raise ValueError("the workers are above 0")
+        limits = limits_of(
+            timeout, deadline=deadline, retries=retries, longest_wait=longest_wait, workers=workers
+        )
         self._log, self._watcher, self._clock = HostLog(log), watcher, clock
         self._deciding = Deciding(dict(facts or {}), counts, clock, ids)
         self._deadline, self._retries, self._longest_wait = deadline, retries, longest_wait
         self._health = Health() if health is None else health
-        limits = Limits(timeout, timeout)
         self._legs = Legs(environ, session_header=session_header, limits=limits, workers=workers)
         self._source = DecidingPolicy(policy)
 

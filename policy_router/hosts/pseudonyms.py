@@ -56,7 +56,7 @@ class Pseudonyms:
             raise RequestError(str(path), f"cannot be read: {reason_of(problem)}") from None
         if not _FEWEST_BYTES <= len(key := content.strip()) <= _MOST_BYTES:
             remedy = f"openssl rand -hex 32 > {path}"
-            reason = f"a key of {_FEWEST_BYTES} to {_MOST_BYTES:,} bytes is wanted"
+            reason = f"expected a key of {_FEWEST_BYTES} to {_MOST_BYTES:,} bytes"
             raise RequestError(str(path), reason, remedy)
         return cls(key, facts)
 
@@ -106,5 +106,5 @@ class Pseudonyms:
             return self.of(value)
         if isinstance(value, list | tuple) and all(isinstance(it, str) for it in value):
             return tuple(map(self.of, value))
-        reason = "a text, or a list of texts, is wanted: a pseudonym stands for it"
+        reason = "expected a text, or a list of texts: a pseudonym stands for it"
         raise RequestError(f"$.facts.{name}", reason)

@@ -29,6 +29,9 @@ _COMMENT: Final = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/|\t', re.DOTA
 """Strings, which stay, and what JSON may have besides in settings: comments, and tabs."""
 
 
+_NULL: Final = re.compile(r"\A(?:null|Null|NULL|~)(?![^\s,}\]])")
+
+
 class SettingsError(PolicyRouterError):
     """A settings file that cannot be changed without the danger of losing something."""
 
@@ -129,7 +132,8 @@ def _nested(change: Change, depth: int) -> Any:
 def _changed(text: str, change: Change, *, is_json: bool) -> str:
     root = _root(text, is_json=is_json)
     if root is None:
-        made = _after_blank(text) + _whole(_nested(change, 0), is_json=is_json)
+        whole = _whole(_nested(change, 0), is_json=is_json)
+        made = _after_blank(text) + whole.replace("\n", _line_end(text))
     else:
         made = _put(text, root, change, is_json=is_json)
     wanted = parsed(text, is_json=is_json)
@@ -172,8 +176,9 @@ def _added(
     first, last = items[0][0], items[-1][1]
     indent = text[text.rfind("\n", 0, first) + 1 : first]
     is_spread = not indent.strip() and "\n" in text[begin:first]
-    said = json.dumps(value, indent=2).replace("\n", f"\n{indent}") if is_spread else ""
-    space = f"\n{indent}" if is_spread else " "
+    begin_line = f"{_line_end(text)}{indent}"
+    said = json.dumps(value, indent=2).replace("\n", begin_line) if is_spread else ""
+    space = begin_line if is_spread else " "
     rest = _blanked(text, is_json=is_json)[last:]
     if rest.lstrip().startswith(","):
         last += rest.index(",") + 1
@@ -187,9 +192,10 @@ def _added_line(text: str, items: Sequence[tuple[int, int]], value: Any, key: st
     before = text[text.rfind("\n", 0, start) + 1 : start]
     indent = re.sub(r"[^ ].*", "", before) if key is None else re.sub(r"[^ ]", " ", before)
     end = text.find("\n", items[-1][1])
-    head, tail = (f"{text}\n", "") if end < 0 else (text[: end + 1], text[end + 1 :])
+    line_end = _line_end(text)
+    head, tail = (f"{text}{line_end}", "") if end < 0 else (text[: end + 1], text[end + 1 :])
     name = "- " if key is None else f"{key}: "
-    return f"{head}{indent}{name}{json.dumps(value)}\n{tail}"
+    return f"{head}{indent}{name}{json.dumps(value)}{line_end}{tail}"
 
 
 def _whole(value: Any, *, is_json: bool) -> str:
@@ -200,7 +206,13 @@ def _whole(value: Any, *, is_json: bool) -> str:
 
 
 def _after_blank(text: str) -> str:
-    return text if not text or text.endswith("\n") else f"{text}\n"
+    return text if not text or text.endswith("\n") else f"{text}{_line_end(text)}"
+
+
+def _line_end(text: str) -> str:
+    """Return what the first line of a text ends with."""
+    end = text.find("\n")
+    return "\r\n" if end > 0 and text[end - 1] == "\r" else "\n"
 
 
 def _merge(into: dict[str, Any], change: Change) -> None:
@@ -213,13 +225,13 @@ def _merge(into: dict[str, Any], change: Change) -> None:
 
 
 def _is_kept(before: str, after: str) -> bool:
-    """Tell whether a text is another one with something put in at one place."""
+    """Tell whether a text is another one with something put in at one place, or for one null."""
     common = 0
     for mine, theirs in zip(before, after, strict=False):
         if mine != theirs:
             break
         common += 1
-    rest = before[common:]
+    rest = _NULL.sub("", before[common:])
     return len(after) >= len(before) and after.endswith(rest)
 
 

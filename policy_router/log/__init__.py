@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from policy_router.log.export.exporting import Exported, export_log
     from policy_router.log.integrity.attest import attest
     from policy_router.log.integrity.prune import prune
-    from policy_router.log.integrity.verify import Report, verify
+    from policy_router.log.integrity.verify import VerifyReport, verify
     from policy_router.log.read.reading import Line, LogReader
     from policy_router.log.replay.replaying import ReplayReport, replay_log
     from policy_router.log.replay.what_if import what_if
@@ -73,11 +73,11 @@ __all__ = [
     "NotWholeError",
     "PolicyChange",
     "ReplayReport",
-    "Report",
     "ReportRow",
     "SignatureError",
     "Signer",
     "Verifier",
+    "VerifyReport",
     "WhatIf",
     "attest",
     "check_log",
@@ -132,11 +132,11 @@ _MODULES = {
     "NotWholeError": "damage",
     "PolicyChange": "report.live",
     "ReplayReport": "replay.replaying",
-    "Report": "integrity.verify",
     "ReportRow": "report.log_report",
     "SignatureError": "sign.keys",
     "Signer": "sign.keys",
     "Verifier": "sign.keys",
+    "VerifyReport": "integrity.verify",
     "WhatIf": "replay.what_if_report",
     "attest": "integrity.attest",
     "check_log": "check.checking",

@@ -17,7 +17,7 @@ SMALL: Final = 1 << 20
 _BINARY: Final = getattr(os, "O_BINARY", 0)
 _NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)
-_NO_FILE: Final = "it is no regular file"
+_NO_FILE: Final = "it is not a regular file"
 
 
 def open_file(path: str | Path) -> io.FileIO:

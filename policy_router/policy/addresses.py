@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
-from policy_router.diagnostics.model import Code, Diagnostic, did_you_mean, quote
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import Diagnostic, did_you_mean, quote
 from policy_router.diagnostics.redaction import REFERENCE
 from policy_router.domain import Level, Policy, Provider
 from policy_router.parameters import EFFORT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policy_router.cel.condition import Condition
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 from policy_router.domain import Assertion, Note
 from policy_router.policy.conditions import ConditionReader, Sees
 from policy_router.policy.sections import Piece

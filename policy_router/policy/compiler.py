@@ -11,14 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from policy_router.diagnostics.model import (
-    Code,
-    Diagnostic,
-    Diagnostics,
-    Severity,
-    did_you_mean,
-    quote,
-)
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, Diagnostics, did_you_mean, quote
 from policy_router.domain import (
     WISHES,
     ForbidRule,

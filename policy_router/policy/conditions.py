@@ -18,12 +18,19 @@ from policy_router.cel.vocabulary import (
     Name,
     Vocabulary,
 )
-from policy_router.diagnostics.model import Code, Diagnostic, Severity
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic
 from policy_router.domain import ClosedSet, Fact, Level, Table
-from policy_router.policy.braces import CUT_BY_COMMA, is_cut
-from policy_router.policy.comments import control_character, swallowing
 from policy_router.policy.sections import Piece
 from policy_router.policy.yaml import ScalarNode
+from policy_router.policy.yaml_effects import (
+    CUT_BY_COMMA,
+    CUT_BY_COMMENT,
+    control_character,
+    is_commented,
+    is_cut,
+    swallowing,
+)
 
 _TARGET_ELSEWHERE = {
     "target": "`target` is known in `allow`, `pick`, `forbid` and `order_by` alone"
@@ -224,8 +231,11 @@ def placed(piece: Piece, problem: Problem, severity: Severity = Severity.ERROR) 
     span = piece.span
     if isinstance(piece.node, ScalarNode) and isinstance(piece.node.value, str):
         span = piece.node.span_of(problem.start, problem.end)
-    cut = problem.code is Code.CEL_SYNTAX and is_cut(piece.node)
-    remedy = CUT_BY_COMMA if cut else problem.help
+    remedy = problem.help
+    if problem.code is Code.CEL_SYNTAX and is_cut(piece.node):
+        remedy = CUT_BY_COMMA
+    elif problem.code is Code.CEL_SYNTAX and is_commented(piece.node):
+        remedy = CUT_BY_COMMENT
     return Diagnostic(problem.code, severity, problem.message, span, piece.path, remedy)
 
 

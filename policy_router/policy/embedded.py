@@ -12,15 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
-from policy_router.diagnostics.model import (
-    SHOWN,
-    Code,
-    Diagnostic,
-    Severity,
-    Span,
-    json_path,
-    quote,
-)
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import SHOWN, Diagnostic, Span, json_path, quote
 from policy_router.policy.yaml import Document, MappingNode, Node, Pair, ScalarNode, SequenceNode
 
 HOST_KEYS: Final = frozenset(

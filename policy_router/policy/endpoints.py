@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, did_you_mean, quote
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, did_you_mean, quote
 from policy_router.diagnostics.redaction import is_secret_name
 from policy_router.domain import FALLBACK_CODES, TIMEOUTS, Dialect, FrozenDict, Provider, Timeouts
 from policy_router.policy.sections import Piece, Sections
@@ -46,11 +47,11 @@ def bad_fallback_rules(piece: Piece | None) -> Iterator[Diagnostic]:
     for item in piece.items() if piece else []:
         number, code = item.number(), item.text()
         if number is not None and number == int(number) and abs(number) < _LEAST_STATUS:
-            message = f"the status {int(number)} is no failure: they are from 400 to 599"
+            message = f"the status {int(number)} is not a failure: they are from 400 to 599"
             yield item.error(Code.BAD_VALUE, message)
         name = "" if code is None else code.removeprefix("-")
         if code is not None and name not in FALLBACK_CODES:
-            remedy = did_you_mean(name, FALLBACK_CODES) or f"known are {', '.join(FALLBACK_CODES)}"
+            remedy = did_you_mean(name, FALLBACK_CODES) or f"known: {', '.join(FALLBACK_CODES)}"
             yield item.error(Code.BAD_VALUE, f"there is no failure {quote(name or '-')}", remedy)
         rule = code if number is None else str(int(number))
         if rule is not None and rule.startswith("-") and rule[1:] in said:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic
 from policy_router.parameters import EFFORT
 from policy_router.policy.ignoring import without_ignored
 from policy_router.policy.yaml import Document

@@ -9,7 +9,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, SourceFile, Span
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, SourceFile, Span
 from policy_router.policy.yaml import remarks
 
 _MARK = "policy-router:"

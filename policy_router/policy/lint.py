@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from policy_router.cel.ast import Literal
 from policy_router.cel.condition import Condition
-from policy_router.diagnostics.model import Code, Diagnostic, did_you_mean, quote
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import Diagnostic, did_you_mean, quote
 from policy_router.diagnostics.redaction import KEY_SHAPE, REFERENCE, is_secret_name
 from policy_router.domain import WISHES, Level, Policy, PoolEntry, PrecedenceRule
 from policy_router.policy.canonical import form_but_for_name
@@ -252,8 +253,8 @@ def _secrets(_policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
                 yield piece.error(Code.INLINE_SECRET, message, remedy)
 
 
-_SHELL = re.compile(r"\$[A-Z_][A-Z0-9_]*|\$\{[A-Za-z_][A-Za-z0-9_]*\}")
-"""A variable of the environment, as a shell has it."""
+_SHELL = re.compile(r"\$[A-Z_][A-Z0-9_]*|\$\{[A-Za-z_]\w*\}|[A-Z][A-Z0-9_]*_(?:KEY|TOKEN)")
+"""A variable of the environment, as a shell has it, or its name alone."""
 
 
 def _looks_secret(piece: Piece) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
-from policy_router.cel.ast import Apply, Attribute, Node, TableOf, walk
+from policy_router.cel.ast import Apply, Attribute, Literal, Node, TableOf, walk
 from policy_router.cel.checker import Problem
 from policy_router.cel.condition import Condition
-from policy_router.diagnostics.model import Code, Severity, did_you_mean, quote
+from policy_router.cel.simplify import literal
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import did_you_mean, quote
 from policy_router.domain import WISHES, Level, Policy
 from policy_router.policy.parts import Finding
 from policy_router.policy.truth import Reasoner
@@ -72,12 +75,32 @@ class Mentions:
         if self._sets.keys().isdisjoint(condition.reads):
             return
         for node in walk(condition.tree):
+            if isinstance(node, Apply) and node.function in _TESTS:
+                yield from self._untrue(node, reasoner)
             for path, place, value in _mentioned(node, reasoner):
                 known = self._sets.get(path)
                 if known is not None and value and value not in known.values:
                     finding = self._finding(path, place, value, known)
                     if finding is not None:
                         yield finding
+
+    def _untrue(self, node: Apply, reasoner: Reasoner) -> Iterator[Finding]:
+        """Yield a test of a text that no name of its kind passes."""
+        name, wanted = node.arguments
+        known = self._sets.get(name.path) if isinstance(name, Attribute) else None
+        if known is None or known.only_close or not 0 < len(known.values) <= _MOST_TESTED:
+            return
+        values = sorted(known.values)
+        passed = [_passes(node, value, wanted, reasoner) for value in values]
+        if any(passed):
+            return
+        alike = (it for it in values if _passes(node, it.lower(), _lower(wanted), reasoner))
+        other = next(alike, None)
+        remedy = f"case matters: there is {quote(other)}" if other else None
+        message = f"{known.lacks} for which this is true"
+        problem = Problem(Code.IN_NO_ENTRY, message, node.start, node.end, remedy)
+        is_odd = known.is_closed or remedy is not None
+        yield Finding(problem, Severity.WARNING if is_odd else Severity.HINT)
 
     def _foreign_keys(self, condition: Condition) -> Iterator[Finding]:
         """Yield the keys of tables that the name which is looked up there can never have."""
@@ -119,6 +142,20 @@ def may_be_outside(policy: Policy) -> bool:
     levels = (*WISHES, Level.PARENT)
     open_ones = [rule for rule in policy.precedence if rule.use in levels and not rule.in_pool]
     return policy.pool is None or bool(open_ones)
+
+
+_TESTS: Final = frozenset({"startsWith", "endsWith", "contains", "matches"})
+_MOST_TESTED: Final = 500
+"""With more names than this, none is tried."""
+
+
+def _passes(node: Apply, value: str, wanted: Node, reasoner: Reasoner) -> bool:
+    """Tell whether a test of a text is not false for a value."""
+    return reasoner.constant(replace(node, arguments=(literal(value), wanted))) is not False
+
+
+def _lower(node: Node) -> Node:
+    return literal(str(node.value).lower()) if isinstance(node, Literal) else node
 
 
 def _mentioned(node: Node, reasoner: Reasoner) -> Iterator[tuple[str, Node, Any]]:

@@ -17,7 +17,8 @@ from policy_router.cel.simplify import (
     strings,
 )
 from policy_router.cel.vocabulary import REQUEST_NAMES, Name, default_of
-from policy_router.diagnostics.model import Code, Diagnostic, quote
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import Diagnostic, quote
 from policy_router.domain import ForbidRule, Level, Policy, PoolEntry, PrecedenceRule
 from policy_router.policy.guards import Guards
 from policy_router.policy.sections import Piece, Sections

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, quote
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, quote
 from policy_router.domain import NOTHING, FrozenDict, Limit, frozen
 from policy_router.parameters import EFFORT, KNOWN, RESERVED, Kind, fits, is_number, named, same
 from policy_router.policy.sections import Piece

@@ -26,7 +26,8 @@ from policy_router.cel.ast import (
 from policy_router.cel.checker import Problem
 from policy_router.cel.condition import Condition
 from policy_router.cel.timestamps import timestamp_of
-from policy_router.diagnostics.model import Code, Severity, quote
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import quote
 from policy_router.policy.domains import NEGATED
 from policy_router.policy.truth import Known, Reasoner, size_of
 

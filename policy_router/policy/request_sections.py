@@ -7,7 +7,8 @@ from typing import Any
 
 from policy_router.cel.ast import BOOL, BROKEN, DOUBLE, INT, STRING, STRINGS, Type
 from policy_router.cel.vocabulary import FACT_TYPES, REQUEST_NAMES
-from policy_router.diagnostics.model import Code, Diagnostic, did_you_mean, quote
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import Diagnostic, did_you_mean, quote
 from policy_router.domain import NOTHING, ClosedSet, Fact, FrozenDict, Table, frozen
 from policy_router.policy.sections import Piece, Sections
 from policy_router.policy.yaml import MappingNode, plain
@@ -113,7 +114,7 @@ class RequestSections:
             remedy = did_you_mean(path, known)
             if path.startswith("facts."):
                 remedy = "write `required: true` where the fact is declared"
-            message = f"{quote(path)} is no name of a request"
+            message = f"{quote(path)} is not a name of a request"
             self.found.append(piece.error(Code.UNKNOWN_NAME, message, remedy))
         return tuple(dict.fromkeys(found))
 

@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from policy_router.cel.condition import Condition
-from policy_router.diagnostics.model import Code, Diagnostic
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import Diagnostic
 from policy_router.domain import Level, Policy
-from policy_router.policy import addresses, never, parts, usual
+from policy_router.policy import addresses, compared, never, parts, unused, usual, ways_around
 from policy_router.policy.conditions import placed
 from policy_router.policy.domains import NATURAL, Domain, exactly
 from policy_router.policy.guards import Guards
@@ -75,6 +76,10 @@ def findings(
     guards.leave_open(each.condition.tree for each in written if each.piece.path not in explained)
     yield from never.about_conditions(guards, written, explained)
     yield from never.about_the_whole(guards, sections)
+    yield from ways_around.findings(guards, written)
+    yield from compared.spellings(policy, sections, written)
+    yield from compared.loose_patterns(written)
+    yield from unused.findings(policy, sections, own_precedence=own_precedence)
     yield from addresses.findings(policy, sections, surroundings.known_providers)
     yield from usual.findings(policy, sections)
 
@@ -102,5 +107,6 @@ def _of_parts(
         if key not in seen:
             seen[key] = parts.findings(condition, reasoner, now)
             seen[key] += mentions.findings(condition, reasoner)
+            seen[key] += compared.findings(condition)
         for problem, severity in seen[key]:
             yield placed(each.piece, problem, severity)

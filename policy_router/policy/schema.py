@@ -9,20 +9,12 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
-from policy_router.diagnostics.model import (
-    SHOWN,
-    Code,
-    Diagnostic,
-    Severity,
-    Span,
-    did_you_mean,
-    json_path,
-    quote,
-)
-from policy_router.policy import instead
-from policy_router.policy.braces import CUT_BY_COMMA, cut_off
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import SHOWN, Diagnostic, Span, did_you_mean, json_path, quote
+from policy_router.policy import schema_remedies
 from policy_router.policy.first_sight import FirstSight
 from policy_router.policy.yaml import Document, MappingNode, Node, ScalarNode, at, plain
+from policy_router.policy.yaml_effects import CUT_BY_COMMA, cut_off
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -138,7 +130,7 @@ def _unknown_keys(error: ValidationError, node: MappingNode, path: str) -> Itera
     for position, pair in enumerate(unknown):
         key = pair.key.text
         # Only so many findings are shown; looking for likenesses takes time.
-        close = position < SHOWN and instead.of_key(key, known, at_root=path == "$")
+        close = position < SHOWN and schema_remedies.of_key(key, known, at_root=path == "$")
         remedy = CUT_BY_COMMA if key in rests else close or listed
         message = f"unknown key {quote(key)}"
         where = json_path(key, base=path)
@@ -170,7 +162,7 @@ def _bad_key(error: ValidationError, node: MappingNode, path: str) -> Iterator[D
     if "headers" in error.absolute_schema_path:
         remedy = "the name of a header is letters, digits and hyphens"
     elif "parameters" in error.absolute_schema_path:
-        remedy = "it is no parameter: it would override the decision"
+        remedy = "it is not a parameter: it would override the decision"
     where = json_path(key, base=path)
     yield Diagnostic(Code.BAD_VALUE, Severity.ERROR, message, span, where, remedy)
 
@@ -191,9 +183,9 @@ def _explained(
         case "enum":
             if not isinstance(node, ScalarNode):
                 found = _word_for(error.instance)
-                return Code.WRONG_TYPE, f"found {found}, wanted one of {', '.join(wanted)}", None
+                return Code.WRONG_TYPE, f"expected one of {', '.join(wanted)}, found {found}", None
             # Where true and false are another choice, a word for one of them is meant.
-            meant = instead.of_bool(node.text) if error.parent is not None else None
+            meant = schema_remedies.of_bool(node.text) if error.parent is not None else None
             remedy = meant or did_you_mean(node.text, wanted) or f"one of {', '.join(wanted)}"
             key = next(part for part in reversed(parts) if isinstance(part, str))
             return Code.NOT_ALLOWED, f"`{key}` cannot be {quote(node.text)}", remedy
@@ -235,8 +227,8 @@ def _wrong_type(
     wanted: list[str], error: ValidationError, schema: Mapping[str, Any]
 ) -> tuple[Code, str, str | None]:
     names = " or ".join(dict.fromkeys(_WORDS[word] for word in wanted))
-    remedy = instead.of_type(error.instance, wanted, schema, [*error.absolute_path])
-    return Code.WRONG_TYPE, f"found {_word_for(error.instance)}, wanted {names}", remedy
+    remedy = schema_remedies.of_type(error.instance, wanted, schema, [*error.absolute_path])
+    return Code.WRONG_TYPE, f"expected {names}, found {_word_for(error.instance)}", remedy
 
 
 def _word_for(value: object) -> str:

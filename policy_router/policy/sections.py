@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, Span, json_path, quote
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, Span, json_path, quote
 from policy_router.diagnostics.redaction import REFERENCE
 from policy_router.policy.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode
 
@@ -124,7 +125,7 @@ class Piece:
 def hide_secrets(document: Document) -> None:
     """Hide what no diagnostic may show of a file.
 
-    That is every value under ``providers`` that is no address, no word of a dialect and no
+    That is every value under ``providers`` that is not an address, no word of a dialect and no
     reference, the defaults of facts, and what a host has around the policy.
     """
     root = Piece(document.root, document.path)

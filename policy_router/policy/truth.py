@@ -25,7 +25,8 @@ from policy_router.cel.ast import (
     Node,
     TableOf,
 )
-from policy_router.cel.evaluate import FAILURE, Program
+from policy_router.cel.evaluate import Program
+from policy_router.cel.frame import FAILURE
 from policy_router.policy.domains import (
     ANY,
     MIRRORED,

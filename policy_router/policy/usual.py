@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, Final
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, did_you_mean, quote
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, did_you_mean, quote
 from policy_router.domain import PRICES, Policy, PoolEntry
 from policy_router.parameters import EFFORT, KNOWN, MAX_TOKENS, SPELLINGS, is_number, named, same
 from policy_router.policy.addresses import SENTINELS
@@ -39,6 +40,9 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     EFFORT: ("none", "minimal", "low", "medium", "high", "xhigh", "max"),
     "verbosity": ("low", "medium", "high"),
 }
+_LOWEST: Final[Mapping[str, float]] = {"input": 0.002, "output": 0.005}
+"""The smallest models cost more; so do most others if their prices are taken per 1,000 tokens."""
+_PER_MILLION: Final = "a price is in US dollars per million tokens"
 _GAP, _FAR_OFF = 30, 900
 """Prices are far off where they are so many times apart, and the ends so many times."""
 
@@ -102,7 +106,7 @@ def _value(parameter: str, piece: Piece) -> Iterator[Diagnostic]:
         yield piece.warning(Code.UNLIKELY_PARAMETER, message)
     elif words and isinstance(value, str) and value not in {*words, *SENTINELS}:
         message = f"{quote(value)} is not a usual value of `{parameter}`"
-        remedy = did_you_mean(value, words) or f"usual are {', '.join(words)}"
+        remedy = did_you_mean(value, words) or f"usual: {', '.join(words)}"
         yield piece.warning(Code.UNLIKELY_PARAMETER, message, remedy)
 
 
@@ -137,10 +141,15 @@ def _prices(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
     for key in PRICES:
         pieces = [(price.get(key)) for piece, _ in written if (price := piece.get("price"))]
         given = [(it.number() or 0.0, it) for it in pieces if it is not None]
-        for piece in _far_off([it for it in given if it[0] > 0]):
+        off = _far_off([it for it in given if it[0] > 0])
+        for piece in off:
             message = f"this is about a thousand times off the other prices for `{key}`"
-            remedy = "a price is in US dollars per million tokens"
-            yield piece.warning(Code.UNLIKELY_PRICE, message, remedy)
+            yield piece.warning(Code.UNLIKELY_PRICE, message, _PER_MILLION)
+        low = [it for price, it in given if 0 < price < _LOWEST.get(key, 0) and it not in off]
+        for piece in low[:1]:
+            more = f" (and {len(low) - 1} more)" if len(low) > 1 else ""
+            message = f"this is less than any usual price for `{key}`{more}"
+            yield piece.warning(Code.UNLIKELY_PRICE, message, _PER_MILLION)
 
 
 def _far_off(given: list[tuple[float, Piece]]) -> list[Piece]:

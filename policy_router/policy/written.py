@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from policy_router.cel.checker import Problem
 from policy_router.cel.condition import Condition
-from policy_router.diagnostics.model import Code, Diagnostic, Severity
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic
 from policy_router.domain import ForbidRule, Policy, PoolEntry, PrecedenceRule
 from policy_router.policy.conditions import placed
 from policy_router.policy.sections import Piece, Sections

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from policy_router.decision.prepared import Prepared
@@ -26,18 +27,31 @@ class Rejected(Struct, frozen=True):
     diagnostics: Mapping[str, Any]
 
 
+class BundleVersion(Struct, frozen=True):
+    """Which bundle a policy comes from.
+
+    Attributes:
+        serial: is higher in a newer bundle.
+        commit: the commit that its rule files come from; None where it does not say.
+    """
+
+    serial: int
+    commit: str | None = None
+
+
 class Active:
     """The policy that decides now."""
 
-    def __init__(self, policy: Policy, clock: Clock) -> None:
+    def __init__(self, policy: Policy, clock: Clock, bundle: BundleVersion | None = None) -> None:
         """Begin with a policy.
 
         Args:
             policy: what decides.
             clock: tells since when it decides.
+            bundle: what it comes from; None for files.
         """
         self._clock = clock
-        self.policy, self.since = policy, clock()
+        self.policy, self.since, self.bundle = policy, clock(), bundle
         self.rejected: Rejected | None = None
         policy.prepared(Prepared).warm()
 
@@ -46,11 +60,11 @@ class Active:
         """The revision that decides now."""
         return self.policy.revision
 
-    def use(self, policy: Policy) -> None:
+    def use(self, policy: Policy, bundle: BundleVersion | None) -> None:
         """Let a policy decide from now on; it is warm already, so that nobody waits."""
         if policy.revision != self.policy.revision:
             self.since = self._clock()
-        self.policy, self.rejected = policy, None
+        self.policy, self.bundle, self.rejected = policy, bundle, None
 
     def reject(self, found: Mapping[str, Any] | None) -> None:
         """Note why a newer version is not used; None where there is none."""
@@ -66,6 +80,8 @@ class Active:
             "files": [source.name for source in policy.sources],
             "warnings": policy.warnings.to_dict(),
         }
+        if self.bundle is not None:
+            answer["bundle"] = msgspec.to_builtins(self.bundle)
         if rejected is not None:
             answer["rejected"] = {"at": spelt(rejected.at), **rejected.diagnostics}
         return answer

@@ -30,6 +30,7 @@ from policy_router.server.authzen import PATH as ACCESS
 from policy_router.server.authzen import request_id
 from policy_router.server.credentials import LOGGER, Credential, Limits
 from policy_router.server.gate import Gate
+from policy_router.server.gateway.said import no_route, shape_at
 from policy_router.server.metrics import OTHER, ROUTES, Metrics
 from policy_router.server.problems import (
     Header,
@@ -100,22 +101,22 @@ class Service:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
-            raise RuntimeError("only HTTP is spoken here")
+            raise RuntimeError("only HTTP is supported here")
         began, name = perf_counter(), OTHER
-        shaped: Callable[[Problem], Answer] = answer_of
+        shaped: Callable[[Problem], Answer] | None = None
         try:
             route, rest = self._route(scope["path"], scope["method"])
             name, shaped = route.name, route.problem_in
             answer = await self._answered(route, rest, scope, receive)
         except Problem as problem:
-            answer = shaped(problem)
+            answer = (shaped or shape_at(scope["path"]))(problem)
         except DisconnectedError:
             return
         except RecursionError as problem:  # a body can be nested so that reading works, and no more
-            answer = shaped(not_json(problem))
+            answer = (shaped or answer_of)(not_json(problem))
         except Exception:  # noqa: BLE001 - a bug of ours fails one request and is logged
             LOGGER.exception("%s %s", scope["method"], printable(scope["path"]))
-            answer = shaped(Problem(500, "internal", "this is a bug of the service"))
+            answer = (shaped or answer_of)(Problem(500, "internal", "this is a bug of the service"))
         if scope["path"].startswith(ACCESS):
             named = request_id(scope["headers"])
             answer = replace(answer, headers=(*answer.headers, *named))
@@ -222,13 +223,12 @@ class Service:
             rest = f"{name}/{rest}" if rest else name
             methods = self._routes.get(f"{above}/") if above else None
         if methods is None:
-            help_ = "`GET /openapi.json` lists what there is"
-            raise Problem(404, "no_route", "there is nothing at this path", help=help_)
+            raise no_route(path)
         route = methods.get("GET" if method == "HEAD" else method)
         if route is None:
             allowed = ", ".join(sorted(methods))
             headers = ((b"allow", allowed.encode()),)
-            detail = f"the method is none of {allowed}"
+            detail = f"the method is not one of {allowed}"
             raise Problem(405, "no_method", detail, headers=headers)
         return route, rest
 

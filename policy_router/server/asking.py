@@ -95,7 +95,7 @@ class Asked(Struct, frozen=True, eq=False):
         """Return a parameter that is ``true`` or ``false``."""
         value = options.get(name, "false")
         if value not in {"true", "false"}:
-            raise Problem(400, "bad_query", "true or false is wanted", path=name)
+            raise Problem(400, "bad_query", "expected true or false", path=name)
         return value == "true"
 
 
@@ -348,7 +348,7 @@ def _check_type(kind: bytes, wanted: bytes) -> None:
     is_plain = parameter.strip() in {b"", b"charset=utf-8", b'charset="utf-8"'}
     if name.strip() != wanted or not is_plain:
         called = "JSON" if wanted == JSON else "a form"
-        detail = f"{called} in UTF-8 is wanted: {wanted.decode()}"
+        detail = f"expected {called} in UTF-8: {wanted.decode()}"
         help_ = f"send the header `Content-Type: {wanted.decode()}`"
         raise Problem(415, "unsupported_type", detail, path="content-type", help=help_)
 

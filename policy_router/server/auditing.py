@@ -24,7 +24,7 @@ from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.helpers import Helpers, StayingHelper
 from policy_router.server.index import Index
 from policy_router.server.index_questions import FILTERS
-from policy_router.server.problems import Problem, busy, unfit
+from policy_router.server.problems import Problem, busy, fitting
 from policy_router.server.settings import seconds_of
 from policy_router.server.tasks import Task
 
@@ -104,7 +104,7 @@ class Auditors:
         has_record = not isinstance(wanted.record, UnsetType)
         others = (wanted.request, wanted.decision_id)
         if has_record + sum(it is not None for it in others) != 1:
-            detail = "one of `request`, `record` and `decision_id` is wanted"
+            detail = "expected one of `request`, `record` and `decision_id`"
             raise Problem(422, "bad_request", detail, path="$")
         if wanted.now is not None and wanted.request is None:
             raise Problem(422, "bad_request", "a record has its own time", path="$.now")
@@ -151,11 +151,9 @@ class Auditors:
             return await self._helpers.report(task)
 
     def _made(self, request: dict[str, Any], now: str | None) -> DecisionRecord:
-        try:
+        with fitting():
             at = self._clock() if now is None else now
             return decide(self._policy(), Request.from_mapping(request), now=at)
-        except RequestError as problem:
-            raise unfit(problem) from None
 
     async def _logged(self, decision_id: str) -> DecisionRecord:
         record = await self._earlier.record(decision_id)
@@ -169,7 +167,7 @@ class Auditors:
         options = asked.options(*FILTERS, "since", "until", "limit", "cursor")
         limit = options.get("limit", str(_LIMIT))
         if not _NUMBER.fullmatch(limit) or not 1 <= int(limit) <= _MOST:
-            raise _bad_query("limit", f"a number from 1 to {_MOST:,} is wanted")
+            raise _bad_query("limit", f"expected a number from 1 to {_MOST:,}")
         try:
             found = await asyncio.to_thread(
                 self._indexed().find,
@@ -210,8 +208,8 @@ class Auditors:
     async def _over_log(self, what: str, asked: Asked) -> Answer:
         window = decoded(asked.body or b"{}", WindowBody)
         if (window.policy is None) != (what == "replay"):
-            verb = "is wanted" if what == "what_if" else "has no place here"
-            raise Problem(422, "bad_request", f"a candidate policy {verb}", path="$.policy")
+            verb = "expected a" if what == "what_if" else "a replay takes no"
+            raise Problem(422, "bad_request", f"{verb} candidate policy", path="$.policy")
         task = Task(
             what,
             text=window.policy or "",
@@ -257,7 +255,7 @@ def time_of(text: str | None, name: str, clock: Clock) -> int | None:
             return microseconds(clock() - datetime.timedelta(seconds=seconds_of(text)))
         return microseconds(moment(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text))
     except (RequestError, OverflowError):
-        reason = "a day (2026-01-31), a time (2026-01-31T09:00:00Z) or an age (90d) is wanted"
+        reason = "expected a day (2026-01-31), a time (2026-01-31T09:00:00Z) or an age (90d)"
         raise _bad_query(name, reason) from None
 
 

@@ -167,7 +167,7 @@ class Access:
         if kind in OFFERED:
             model = wanted.resource.id if kind == MODEL else None
             with placed(kind):
-                hidden = self._agents.pseudonyms
+                hidden = self._agents.trust.pseudonyms
                 sections = sections_of(wanted, asked.credential, model, hidden)
                 decided = await self._agents.decided(policy, msgspec.json.encode(sections), asked)
             decided = replace(decided, purpose=ACCESS)
@@ -185,7 +185,7 @@ class Access:
         """Return the names whose evaluation would be true."""
         if not names:
             return []
-        hidden, now = self._agents.pseudonyms, self._clock()
+        hidden, now = self._agents.trust.pseudonyms, self._clock()
         sections = sections_of(search, asked.credential, names[0], hidden)
         asking = replace(asked, body=msgspec.json.encode(sections))
         given = (await self._agents.believed(policy, asking)).given

@@ -1,7 +1,8 @@
 """Bundles: the rule files of a policy in one signed file, and where a service gets them.
 
 A bundle is a ZIP of plain files. One of them, ``manifest``, is a signed note: a serial, the
-policy's name, and the SHA-256 sum of every other file. It is read in memory, and never unpacked.
+policy's name, the commit of its files where that is known, and the SHA-256 sum of every other
+file. It is read in memory, and never unpacked.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from policy_router.files.rule_files import is_suite, rule_files, suites_in
 from policy_router.log.files import sync_folder, write_whole
 from policy_router.log.sign.keys import SignatureError, Signer, Verifier
 from policy_router.log.sign.notes import opened, sign, text_of
+from policy_router.server.active import BundleVersion
 from policy_router.server.fetching import check_address, fetch, is_address, shown, why
 
 MAX_BYTES: Final = 16 * 1024 * 1024
@@ -42,6 +44,7 @@ _TEXT: Final = re.compile(
     r"policy-router bundle v1\n"
     r"serial (?P<serial>0|[1-9][0-9]{0,17})\n"
     r"name (?P<name>[^\n]+)\n"
+    r"(?:commit (?P<commit>[A-Za-z0-9_.:-]{1,200})\n)?"
     r"(?P<files>(?:[0-9a-f]{64} [^\n]+\n)+)"
 )
 _PART: Final = r"[^/\\:.\x00-\x1f][^/\\:\x00-\x1f]*"
@@ -62,12 +65,19 @@ class Bundle(Struct, frozen=True):
         sha256: of the manifest without its signatures, so that it tells one content from another.
         name: the policy's, where no rule file has one.
         files: the rule files and the suites of policy tests: names and contents, sorted.
+        commit: the commit that they come from; None where it does not say.
     """
 
     serial: int
     sha256: str
     name: str
     files: tuple[tuple[str, bytes], ...]
+    commit: str | None = None
+
+    @property
+    def version(self) -> BundleVersion:
+        """Which bundle it is."""
+        return BundleVersion(self.serial, self.commit)
 
     def policy(self, *, strict: bool = False) -> Policy:
         """Compile the policy.
@@ -82,8 +92,14 @@ class Bundle(Struct, frozen=True):
         return policy
 
 
-def build(folder: Path, signer: Signer, serial: int) -> bytes:
+def build(folder: Path, signer: Signer, serial: int, commit: str | None = None) -> bytes:
     """Return a bundle of the rule files of a folder, and of the suites of tests in it.
+
+    Args:
+        folder: the folder.
+        signer: signs it.
+        serial: is higher in a newer bundle.
+        commit: the commit that the files come from.
 
     Raises:
         RequestError: a file is a link.
@@ -94,6 +110,7 @@ def build(folder: Path, signer: Signer, serial: int) -> bytes:
     files = [(it.relative_to(folder).as_posix(), _read(it)) for it in found]
     sums = "".join(f"{sha256(content).hexdigest()} {name}\n" for name, content in files)
     head = f"policy-router bundle v1\nserial {serial}\nname {folder.name or 'policy'}\n"
+    head += f"commit {commit}\n" if commit is not None else ""
     note = sign(f"{head}{sums}", signer).encode()
     bundle = _zipped([(_MANIFEST, note), *files])
     read(bundle, signer.verifier())  # what nobody would take is not made
@@ -129,7 +146,7 @@ def read(content: bytes, verifier: Verifier) -> Bundle:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = _members(archive)
             text = opened(_manifest_in(archive, members), verifier)
-            serial, name, sums = _parsed(text)
+            said, sums = _parsed(text)
             _check_names(members, sums)
             files = tuple((it, _content(archive, members[it])) for it in sorted(sums))
     except SignatureError:
@@ -139,7 +156,8 @@ def read(content: bytes, verifier: Verifier) -> Bundle:
     for file, held in files:
         if sha256(held).hexdigest() != sums[file]:
             raise SignatureError(f"the file {quote(file)} is not the one that was signed")
-    return Bundle(serial, sha256(text.encode()).hexdigest(), name, files)
+    sum_ = sha256(text.encode()).hexdigest()
+    return Bundle(int(said["serial"]), sum_, said["name"], files, said["commit"])
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -152,7 +170,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         if name != _MANIFEST and not _RULE_FILE.fullmatch(name):
             raise SignatureError(f"no rule file can be called {quote(name)}")
         if stat.S_IFMT(info.external_attr >> 16) not in {0, stat.S_IFREG}:
-            raise SignatureError(f"{quote(name)} is no plain file")
+            raise SignatureError(f"{quote(name)} is not a plain file")
         if info.flag_bits & 1 or info.compress_type not in _PLAIN:
             raise SignatureError(f"{quote(name)} is encrypted, or compressed in an unknown way")
         found[name] = info
@@ -172,12 +190,12 @@ def _manifest_in(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) 
     return _content(archive, members[_MANIFEST]).decode()
 
 
-def _parsed(text: str) -> tuple[int, str, dict[str, str]]:
-    """Return the serial, the name and the sums by file of a manifest."""
+def _parsed(text: str) -> tuple[re.Match[str], dict[str, str]]:
+    """Return the serial, the name and the commit, and the sums by file, of a manifest."""
     if (parts := _TEXT.fullmatch(text)) is None:
-        raise SignatureError("malformed manifest: wanted a serial, a name, sums and files")
+        raise SignatureError("malformed manifest: expected a serial, a name, sums and files")
     lines = [line.partition(" ") for line in parts["files"].split("\n")[:-1]]
-    return int(parts["serial"]), parts["name"], {name: found for found, _, name in lines}
+    return parts, {name: found for found, _, name in lines}
 
 
 def _check_names(there: Mapping[str, Any], signed: Mapping[str, Any]) -> None:
@@ -205,7 +223,7 @@ class Bundles:
         if self.is_address:
             check_address(place)
         elif Path(place).is_dir():
-            raise RequestError(place, "a signed bundle is wanted, not a folder")
+            raise RequestError(place, "expected a signed bundle, found a folder")
         self.seconds, self.verifier = max(0.1, seconds), verifier
         self.candidate, self._good = folder / "candidate.bundle", folder / "good.bundle"
         self._place, self._etag, self._seen = place, "", b""
@@ -228,7 +246,7 @@ class Bundles:
                 return False
             write_whole(self.candidate, content)
         except (OSError, ValueError) as problem:
-            reason = f"no bundle can be got: {why(problem)}"
+            reason = f"cannot get a bundle: {why(problem)}"
             raise RequestError(shown(self._place), reason) from None
         self._etag, self._seen = etag or "", sha256(content).digest()
         return True
@@ -266,7 +284,7 @@ class Bundles:
         try:
             with zipfile.ZipFile(self._good) as archive:
                 text = text_of(_manifest_in(archive, _members(archive)))
-                serial, _, _ = _parsed(text)
+                serial = int(_parsed(text)[0]["serial"])
         except FileNotFoundError:
             return -1, ""
         except _BROKEN:
@@ -274,14 +292,14 @@ class Bundles:
             raise RequestError(str(self._good), reason) from None
         return serial, sha256(text.encode()).hexdigest()
 
-    def first(self, *, strict: bool) -> tuple[Policy, Exception | None]:
+    def first(self, *, strict: bool) -> tuple[Policy, BundleVersion, Exception | None]:
         """Return the policy to begin with.
 
         Returns:
-            It, and what was wrong with the newest bundle where it is of the last good one.
+            It and its bundle, and what was wrong with the newest one where that is the last good.
 
         Raises:
-            RequestError: no bundle can be got; as the others, where no good one is on the disk.
+            RequestError: cannot get a bundle; as the others, where no good one is on the disk.
             SignatureError: the bundle is not good.
             PolicyError: the policy in it is not good.
         """
@@ -293,7 +311,8 @@ class Bundles:
         except (RequestError, SignatureError, PolicyError) as problem:
             self._etag, self._seen = "", b""
             try:
-                return read(self._good.read_bytes(), self.verifier).policy(strict=strict), problem
+                bundle = read(self._good.read_bytes(), self.verifier)
+                return bundle.policy(strict=strict), bundle.version, problem
             except (OSError, SignatureError, PolicyError):
                 raise problem from None
-        return policy, None
+        return policy, bundle.version, None

@@ -78,7 +78,8 @@ class Counting(Struct, frozen=True):
     def compliance(self, progress: Progress) -> dict[str, Any]:
         """Count what ran where, which rules decided, and what is wrong with what ran."""
         passes = _passes(progress, 4)
-        checked = check_log(self.log, since=self.since, workers=1, progress=next(passes))
+        window: dict[str, Any] = {"since": self.since, "until": self.until}
+        checked = check_log(self.log, **window, workers=1, progress=next(passes))
         rules = self._report(next(passes), "rules")
         return {
             "labels": self._report(next(passes), "spend", _LABELS_BY)["rows"],

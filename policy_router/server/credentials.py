@@ -116,7 +116,7 @@ class TokenLine(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
         """
         request = Request(caller=self.caller, facts=self.facts)
         if not request.given["caller"].get("id"):
-            raise RequestError("$.caller.id", "who has the token has to have an id")
+            raise RequestError("$.caller.id", "the holder of a token must have an id")
         return Credential(
             self.sha256,
             MAY[self.role],
@@ -222,9 +222,9 @@ class TokenFile:
                 self._known[token.sha256] = self._hidden(token.credential())
             except msgspec.ValidationError as problem:
                 reason, place = misfit(problem)
-                self._problems.append(f"line {number} is no token: {place}: {reason}")
+                self._problems.append(f"line {number} is not a token: {place}: {reason}")
             except (msgspec.DecodeError, UnicodeError, RequestError) as problem:
-                self._problems.append(f"line {number} is no token: {problem}")
+                self._problems.append(f"line {number} is not a token: {problem}")
 
 
 class _Use(Struct):

@@ -1,14 +1,10 @@
-"""Answers agents and hosts: decisions, the menu, and the definition of the tool.
-
-Nobody is believed without a credential. An agent states what it wishes and what its task is; who
-it is, what it runs on and what it may spend come from its credential, or from the service.
-"""
+"""Answers agents and hosts: decisions, the menu, and the definition of the tool."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final, cast
 
 import msgspec
@@ -18,32 +14,26 @@ from policy_router.decision.evaluator import decide
 from policy_router.decision.menu import menu_as_json, permitted_entries
 from policy_router.decision.record import DecisionRecord
 from policy_router.decision.request import Request
-from policy_router.decision.typed import typed_sections
 from policy_router.delegation.arguments import Arguments
 from policy_router.delegation.batch import Planned, planned
 from policy_router.delegation.tool import FORMATS, Format, tool
-from policy_router.domain import FrozenDict, Policy
+from policy_router.domain import Policy
 from policy_router.errors import LogError, RequestError
 from policy_router.files.clock import Clock
 from policy_router.files.ids import uuid7
-from policy_router.hosts.pseudonyms import Pseudonyms
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.log.write.drafts import Decided
-from policy_router.server.asking import SESSION, TAGS, Answer, Asked, Marks, marks_in
-from policy_router.server.budgets import CallerBudgets
-from policy_router.server.credentials import Credential
+from policy_router.server.asking import Answer, Asked, Marks
 from policy_router.server.earlier import EarlierDecisions
-from policy_router.server.problems import NOT_JSON, Problem, not_json, not_verified, unfit, unlogged
+from policy_router.server.problems import NOT_JSON, Problem, fitting, not_json, unfit, unlogged
 from policy_router.server.tracing import Spans, trace_of
+from policy_router.server.trust import ALWAYS_STATED, PARENT, Stated, Trust
 
 FACTS: Final = b"policy-router-facts"
 """The header that states what the body has no place for."""
-PARENT: Final = b"policy-router-parent"
 DECISION: Final = b"policy-router-decision-id"
 MOST_REQUESTS: Final = 1000
 """How many requests a batch may have."""
-_STATED: Final = frozenset({"call", "task"})
-_NO_MARKS: Final = Marks()
 _SEVERAL: Final = 8
 """How many long batches a worker answers at a time; others wait."""
 AT_A_TIME: Final = 50
@@ -56,36 +46,27 @@ class Agents:
     def __init__(
         self,
         policy: Callable[[], Policy],
+        trust: Trust,
         *,
         log: DecisionLog | None,
         clock: Clock,
-        may_state: tuple[str, ...],
         earlier: EarlierDecisions,
         unlogged: Callable[[], None],
         spans: Spans | None = None,
-        budgets: CallerBudgets | None = None,
-        pseudonyms: Pseudonyms | None = None,
-        marks: Marks = _NO_MARKS,
     ) -> None:
         """Keep what decisions need.
 
         Args:
             policy: returns what decides now.
+            trust: knows who is believed.
             log: every decision is in it before it is answered.
             clock: tells the time of each decision.
-            may_state: what an agent may state besides ``call`` and ``task``.
-            earlier: knows the decisions of a moment ago.
+            earlier: keeps the decisions of a moment ago.
             unlogged: is called where decisions cannot be logged.
             spans: make a span of each decision.
-            budgets: know what a caller may spend; None: nobody does.
-            pseudonyms: stand for the caller and for facts; None: they are named.
-            marks: what the log has of decisions of which no header says it.
         """
-        self._policy, self._log, self._clock = policy, log, clock
-        self.pseudonyms, self._marks = pseudonyms, marks
-        self._may_state, self._earlier = may_state, earlier
-        self._unlogged, self._spans, self._budgets = unlogged, spans, budgets
-        self._open = _STATED.union(may_state)
+        self._policy, self.trust, self._log, self._clock = policy, trust, log, clock
+        self._earlier, self._unlogged, self._spans = earlier, unlogged, spans
         self._several = asyncio.Semaphore(_SEVERAL)
 
     async def decide(self, asked: Asked) -> Decided:
@@ -134,7 +115,7 @@ class Agents:
         """List what the caller may ask for: at all, or with this request."""
         asked.options()
         policy, request = self._policy(), await self.believed(self._policy(), asked)
-        with _fitting():
+        with fitting():
             entries = permitted_entries(policy, request, self._clock())
         return Answer.of(menu_as_json(policy, entries))
 
@@ -143,7 +124,7 @@ class Agents:
         options = asked.options("format", "strict")
         format_, strict = _format_of(options), asked.flag(options, "strict")
         request = await self.believed(self._policy(), asked)
-        with _fitting():
+        with fitting():
             return Answer.of(tool(self._policy(), request, format=format_, strict=strict))
 
     async def believed(self, policy: Policy, asked: Asked) -> Request:
@@ -152,10 +133,10 @@ class Agents:
         Raises:
             Problem: it is not good.
         """
-        stated = self._stated_in(asked.body or b"{}")
-        _, parent = await self._parent(stated.sections, asked)
-        with _fitting():
-            return self._request(policy, stated, asked.credential, parent)
+        stated = self.trust.stated_in(asked.body or b"{}")
+        _, parent = await self.trust.parent(stated.sections, asked)
+        with fitting():
+            return self.trust.request(policy, stated, asked.credential, parent)
 
     async def decided(self, policy: Policy, content: bytes, asked: Asked) -> Decided:
         """Decide one request, which is not logged yet.
@@ -163,7 +144,7 @@ class Agents:
         Raises:
             Problem: the request is not good.
         """
-        return await self._decided(policy, self._stated_in(content), asked)
+        return await self._decided(policy, self.trust.stated_in(content), asked)
 
     async def decide_sections(
         self, policy: Policy, sections: dict[str, Any], asked: Asked
@@ -178,7 +159,7 @@ class Agents:
         Raises:
             Problem: the request is not good, or cannot be logged.
         """
-        stated = self._hidden(_Stated(sections, is_checked=False))
+        stated = self.trust.hidden(Stated(sections, is_checked=False))
         decided = await self._decided(policy, stated, asked)
         await self.keep(policy, [decided])
         return decided
@@ -195,8 +176,8 @@ class Agents:
             Problem: the request is not good, or cannot be logged.
         """
         facts, parent_id = await self.facts(policy, asked)
-        marks = self.marks(asked)
-        with _fitting():
+        marks = self.trust.marks(asked)
+        with fitting():
             made = planned(policy, arguments, facts, now=self._clock(), ids=uuid7)
         drafts = [_draft(it.record, it.decision_id, parent_id, asked, marks) for it in made]
         await self.keep(policy, drafts)
@@ -213,22 +194,22 @@ class Agents:
         Raises:
             Problem: they are not good.
         """
-        stated = self._stated_in(asked.headers.get(FACTS, b"{}"))
-        for section in _STATED & stated.sections.keys():
-            detail = "what is asked for stands in the arguments, not among the facts"
+        stated = self.trust.stated_in(asked.headers.get(FACTS, b"{}"))
+        for section in ALWAYS_STATED & stated.sections.keys():
+            detail = "wishes go into the arguments, not into the facts"
             raise Problem(422, "bad_request", detail, path=f"{FACTS.decode()}: {section}")
-        parent_id, parent = await self._parent(stated.sections, asked)
-        with _fitting():
-            request = self._request(policy, stated, asked.credential, parent)
+        parent_id, parent = await self.trust.parent(stated.sections, asked)
+        with fitting():
+            request = self.trust.request(policy, stated, asked.credential, parent)
         return request.given, parent_id
 
-    async def _decided(self, policy: Policy, stated: _Stated, asked: Asked) -> Decided:
-        marks = self.marks(asked)
+    async def _decided(self, policy: Policy, stated: Stated, asked: Asked) -> Decided:
+        marks = self.trust.marks(asked)
         parent_id, parent = None, None
         if PARENT in asked.headers:
-            parent_id, parent = await self._parent(stated.sections, asked)
+            parent_id, parent = await self.trust.parent(stated.sections, asked)
         try:
-            request = self._request(policy, stated, asked.credential, parent)
+            request = self.trust.request(policy, stated, asked.credential, parent)
             now = self._clock()
             record = decide(policy, request, now=now)
         except RequestError as problem:
@@ -257,129 +238,6 @@ class Agents:
                     await asyncio.sleep(0)  # others have their turn
                 self._spans.record(decided[first : first + AT_A_TIME], error)
 
-    # Who is believed.
-
-    def marks(self, asked: Asked) -> Marks:
-        """Return what the log has of decisions besides, as far as it is believed.
-
-        Raises:
-            Problem: an agent states it, or no line can have it.
-        """
-        headers = asked.headers
-        if SESSION not in headers and TAGS not in headers:
-            return self._marks
-        for header, name in ((SESSION, "session"), (TAGS, "tags")):
-            if header in headers and not (asked.credential.is_host or name in self._may_state):
-                raise not_verified(header.decode(), may_state=self._may_state)
-        return marks_in(headers)
-
-    def caller_id(self, sections: Mapping[str, Any], asked: Asked) -> str:
-        """Return who a request is of, by what it states and by its credential."""
-        caller: Any = asked.credential.caller
-        if "caller" in sections:
-            stated = sections["caller"]
-            caller = stated if self.pseudonyms is None else self.pseudonyms.in_caller(stated)
-        return str(caller.get("id", "")) if isinstance(caller, Mapping) else ""
-
-    def _stated_in(self, body: bytes) -> _Stated:
-        """Read what is stated, without the names for which pseudonyms stand.
-
-        Raises:
-            Problem: it is not JSON, no mapping, or has a fact that no pseudonym can stand for.
-        """
-        return self._hidden(_stated_in(body))
-
-    def _hidden(self, stated: _Stated) -> _Stated:
-        if self.pseudonyms is None:
-            return stated
-        with _fitting():
-            return _Stated(self.pseudonyms.in_request(stated.sections), stated.is_checked)
-
-    def _request(
-        self,
-        policy: Policy,
-        stated: _Stated,
-        credential: Credential,
-        parent: Mapping[str, Any] | None,
-    ) -> Request:
-        """Return a request in which everybody states only what they may.
-
-        Args:
-            policy: what decides.
-            stated: what is stated.
-            credential: who states it.
-            parent: what the agent itself runs on, where an earlier decision says so.
-
-        Raises:
-            Problem: an agent states more.
-            RequestError: the request is malformed.
-        """
-        sections = stated.sections
-        if not credential.is_host and not self._open.issuperset(sections):
-            self._check_stated(sections)
-        if parent is not None:
-            sections["parent"] = parent
-        if credential.caller and "caller" not in sections:
-            sections["caller"] = credential.caller
-        if credential.facts:
-            sections["facts"] = self._facts(policy, sections.get("facts", {}), credential)
-        if self._budgets is not None and "budget" not in sections:
-            budget = self._budgets.section(sections.get("caller"))
-            if budget is not None:
-                sections["budget"] = budget
-        if stated.is_checked:
-            return Request.of_checked(sections)
-        return Request.from_mapping(sections)
-
-    def _facts(self, policy: Policy, stated: Any, credential: Credential) -> FrozenDict:
-        """Return the facts of a credential, as far as the policy reads them, and stated ones."""
-        known = {name: it for name, it in credential.facts.items() if name in policy.facts}
-        if not isinstance(stated, dict):
-            raise RequestError("$.facts", "a mapping is wanted")
-        if not credential.is_host and not known.keys().isdisjoint(stated):
-            name = next(name for name in stated if name in known)
-            raise not_verified(f"$.facts.{name}", may_state=self._may_state)
-        return FrozenDict({**known, **stated})
-
-    def _check_stated(self, sections: Mapping[str, Any]) -> None:
-        """Refuse what an agent may not state; what nobody knows is left to the request."""
-        for section in ("caller", "parent", "budget"):
-            if section in sections and section not in self._open:
-                raise not_verified(f"$.{section}", may_state=self._may_state)
-        if "facts" not in sections or "facts" in self._open:
-            return
-        facts = sections["facts"]
-        for name in facts if isinstance(facts, dict) else ("",):
-            if f"facts.{name}" not in self._open:
-                raise not_verified(f"$.facts.{name}".rstrip("."), may_state=self._may_state)
-
-    async def _parent(
-        self, sections: Mapping[str, Any], asked: Asked
-    ) -> tuple[str | None, Mapping[str, Any] | None]:
-        """Return what the agent itself runs on, by the decision that it names in a header.
-
-        Returns:
-            The id of that decision, and the section ``parent``; neither without the header.
-
-        Raises:
-            Problem: there is no such decision of this caller.
-        """
-        header, name = asked.headers.get(PARENT), PARENT.decode()
-        if header is None:
-            return None, None
-        if "parent" in sections:
-            detail = "what the agent runs on is stated twice: in the header and in the body"
-            raise Problem(400, "stated_twice", detail, path=name)
-        parent_id = header.decode("latin-1")
-        earlier = await self._earlier.find(parent_id)
-        caller = sections.get("caller", asked.credential.caller)
-        caller_id = caller.get("id", "") if isinstance(caller, Mapping) else ""
-        parent = None if earlier is None or earlier.caller != caller_id else earlier.parent()
-        if parent is None:
-            detail = "this names no decision of the same caller that selected a target"
-            raise Problem(403, "not_verified", detail, path=name)
-        return parent_id, parent
-
 
 def _draft(
     record: DecisionRecord, decision_id: str, parent_id: str | None, asked: Asked, marks: Marks
@@ -396,18 +254,6 @@ def _draft(
     )
 
 
-class _Stated(Struct):
-    """What a body states.
-
-    Attributes:
-        sections: the sections of the request, to be completed.
-        is_checked: whether they were checked in shape.
-    """
-
-    sections: dict[str, Any]
-    is_checked: bool
-
-
 class BatchBody(Struct, forbid_unknown_fields=True):
     """Requests that are decided together.
 
@@ -416,24 +262,6 @@ class BatchBody(Struct, forbid_unknown_fields=True):
     """
 
     requests: list[msgspec.Raw]
-
-
-def _stated_in(body: bytes) -> _Stated:
-    """Read a request; what is not plainly good is read slowly, for the sake of its error.
-
-    Raises:
-        Problem: it is not JSON, or no mapping.
-    """
-    typed = typed_sections(body)
-    if typed is not None:
-        return _Stated(dict(typed), is_checked=True)
-    try:
-        content = msgspec.json.decode(body)
-    except NOT_JSON as problem:
-        raise not_json(problem) from None
-    if not isinstance(content, dict):
-        raise Problem(422, "bad_request", "a mapping is wanted", path="$")
-    return _Stated(content, is_checked=False)
 
 
 def batch_of(body: bytes) -> list[msgspec.Raw]:
@@ -445,7 +273,7 @@ def batch_of(body: bytes) -> list[msgspec.Raw]:
     try:
         requests = _BATCHES.decode(body).requests
     except msgspec.ValidationError:
-        detail = "a mapping with the list `requests` is wanted, and nothing else"
+        detail = "expected a mapping with the list `requests`, and nothing else"
         raise Problem(422, "bad_request", detail, path="$") from None
     except NOT_JSON as problem:
         raise not_json(problem) from None
@@ -466,18 +294,9 @@ def _format_of(options: Mapping[str, str]) -> Format:
     """
     format_: Any = options.get("format", "openai")
     if format_ not in FORMATS:
-        detail = f"one of {', '.join(FORMATS)} is wanted"
+        detail = f"expected one of {', '.join(FORMATS)}"
         raise Problem(400, "bad_query", detail, path="format")
     return cast("Format", format_)
-
-
-@contextmanager
-def _fitting() -> Iterator[None]:
-    """Say what does not fit a policy as a problem."""
-    try:
-        yield
-    except RequestError as problem:
-        raise unfit(problem) from None
 
 
 def batch_size(body: bytes) -> int:

@@ -17,7 +17,7 @@ from policy_router.log.write.decision_log import DecisionLog
 from policy_router.server.asking import Asked
 from policy_router.server.budgets import CallerBudgets
 from policy_router.server.deciding import Agents
-from policy_router.server.problems import Problem, unfit, unlogged
+from policy_router.server.problems import Problem, fitting, unfit, unlogged
 
 USUAL_DEADLINE: Final = 600.0
 """How many seconds a delegation may take, where its credential says nothing."""
@@ -60,10 +60,8 @@ class Delegations:
         """Return the definition of the tool for an agent of this caller."""
         policy = self._policy()
         facts, _ = await self._agents.facts(policy, asked)
-        try:
+        with fitting():
             return tool(policy, facts, format="mcp")
-        except RequestError as problem:
-            raise unfit(problem) from None
 
     async def run(self, asked: Asked, arguments: Mapping[str, Any]) -> Delegation:
         """Decide and run a call of the tool.
@@ -73,7 +71,7 @@ class Delegations:
         """
         policy = self._policy()
         facts, parent_id = await self._agents.facts(policy, asked)
-        marks = self._agents.marks(asked)
+        marks = self._agents.trust.marks(asked)
         delegator = self._delegator(policy, asked, facts)
         if delegator.has_budget:
             facts = {name: it for name, it in facts.items() if name != "budget"}

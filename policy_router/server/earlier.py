@@ -32,11 +32,13 @@ class Earlier(Struct, frozen=True, gc=False):
         caller: the id of the caller; empty where nobody was known.
         target: what the child runs on; None where the request was refused.
         depth: how deep the agent is that the decision was made for.
+        revision: the policy that decided.
     """
 
     caller: str
     target: Target | None
     depth: int
+    revision: str
 
     @classmethod
     def of(cls, record: DecisionRecord) -> Earlier:
@@ -46,6 +48,7 @@ class Earlier(Struct, frozen=True, gc=False):
             request.get("caller", _NOTHING).get("id", ""),
             None if isinstance(target, UnsetType) else target,
             request.get("parent", _NOTHING).get("depth", 0),
+            record.policy.revision,
         )
 
     def parent(self) -> FrozenDict | None:

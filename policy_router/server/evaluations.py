@@ -158,7 +158,7 @@ def content_of(body: bytes) -> dict[str, Any]:
     except NOT_JSON as problem:
         raise not_json(problem) from None
     if not isinstance(content, dict):
-        raise Problem(400, "bad_request", "a mapping is wanted", path="$")
+        raise Problem(400, "bad_request", "expected a mapping", path="$")
     return content
 
 

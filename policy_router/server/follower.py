@@ -135,7 +135,14 @@ class Follower:
             self._base.execute("DELETE FROM files WHERE number = ?", [file])
 
     def _take(self, segment: Segment, known: tuple[int, int, int] | None) -> int:
-        with suppress(FileNotFoundError), Path(segment.path).open("rb") as stream:
+        with suppress(FileNotFoundError):
+            # Most segments are as they were, which is seen without opening them.
+            if known is None or known[1:] != _extent(Path(segment.path).stat()):
+                return self._read(segment, known)
+        return 0
+
+    def _read(self, segment: Segment, known: tuple[int, int, int] | None) -> int:
+        with Path(segment.path).open("rb") as stream:
             found = os.fstat(stream.fileno())
             stop = min(found.st_size, acknowledged(self._folder, segment))
             if known is not None and (known[1] != found.st_ino or known[2] > found.st_size):
@@ -152,7 +159,6 @@ class Follower:
                 taken += self._add(number, done, whole)
                 done += len(whole)
             return taken
-        return 0
 
     def _file(self, segment: Segment, found: os.stat_result) -> int:
         made = self._base.execute(
@@ -253,6 +259,11 @@ class Follower:
             self._base.execute("ROLLBACK")
             raise
         self._base.execute("COMMIT")
+
+
+def _extent(found: os.stat_result) -> tuple[int, int]:
+    """Return which file it is and how many bytes it has, as the index notes them."""
+    return found.st_ino, found.st_size
 
 
 def follow(folder: str, path: str, ends: threading.Event) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -36,27 +36,19 @@ _CHALLENGE: Final = ((b"www-authenticate", b"Bearer"),)
 class Gate:
     """Knows who may ask."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        clock: Callable[[], float] = time.time,
-        steady: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Read the tokens and keys of a configuration.
 
         Args:
             settings: the configuration.
-            clock: seconds since 1970.
-            steady: seconds that only go forward.
 
         Raises:
             RequestError: they cannot be read.
         """
-        self._clock, self.pseudonyms = clock, pseudonyms_of(settings)
+        self.pseudonyms = pseudonyms_of(settings)
         hidden = self.hidden
         self._tokens = None if settings.tokens is None else TokenFile(settings.tokens, hidden)
-        self._issuers = _issuers(settings, steady) if settings.jwt else None
+        self._issuers = _issuers(settings) if settings.jwt else None
         self._believed: dict[str, Credential] = {}
         self._nobody = None if settings.has_credentials else anonymous(settings)
 
@@ -95,7 +87,7 @@ class Gate:
         found = found or self._believed.get(digest)
         if found is None:
             found = await self._believe(token, digest)
-        if found.expires is not None and found.expires <= self._clock():
+        if found.expires is not None and found.expires <= time.time():
             raise _unknown("the credential has expired")
         return found
 
@@ -127,7 +119,7 @@ class Gate:
         found = self._tokens.get(digest) if self._tokens else None
         if found is None:
             raise _unknown("the credential is not known")
-        if found.expires is not None and found.expires <= self._clock():
+        if found.expires is not None and found.expires <= time.time():
             raise _unknown("the credential has expired")
         return found
 
@@ -145,11 +137,11 @@ class Gate:
         return found
 
 
-def _issuers(settings: Settings, steady: Callable[[], float]) -> Issuers:
+def _issuers(settings: Settings) -> Issuers:
     """Return the issuers; what reads their tokens is imported only where there are any."""
     from policy_router.server.issuers import Issuers
 
-    return Issuers(settings.jwt, steady)
+    return Issuers(settings.jwt, time.monotonic)
 
 
 def pseudonyms_of(settings: Settings) -> Pseudonyms | None:

@@ -47,7 +47,7 @@ class Keys:
         try:
             self._take(self._got())
         except (OSError, ValueError) as problem:
-            raise RequestError(shown(place), f"no keys can be got: {why(problem)}") from None
+            raise RequestError(shown(place), f"cannot get keys: {why(problem)}") from None
 
     async def refresh(self, *, hurry: bool = False) -> bool:
         """Get the keys again, where they may have changed.
@@ -65,7 +65,7 @@ class Keys:
         try:
             return self._take(await asyncio.to_thread(self._got))
         except (OSError, ValueError) as problem:
-            LOGGER.error("%s: no keys can be got: %s", shown(self.place), why(problem))
+            LOGGER.error("%s: cannot get keys: %s", shown(self.place), why(problem))
             return False
 
     def _got(self) -> bytes:
@@ -80,7 +80,7 @@ class Keys:
         try:
             keys = jwt.PyJWKSet.from_json(content.decode()).keys
         except (jwt.PyJWTError, ValueError, AttributeError, TypeError):
-            raise ValueError("this is no set of public keys (JWKS)") from None
+            raise ValueError("this is not a set of public keys (JWKS)") from None
         self.by_id = {str(key.key_id): key for key in keys if key.public_key_use in {None, "sig"}}
         self._content = content
         return True
@@ -113,7 +113,7 @@ class Issuers:
             issuer, keys = self._issuers[claimed.get("iss", "")]
         except (jwt.PyJWTError, KeyError, TypeError, ValueError, RecursionError):
             raise NotBelievedError(
-                "the token is none of this service, nor of its issuers"
+                "the token is not from this service or one of its issuers"
             ) from None
         key = await self._key(keys, str(header.get("kid")))
         try:
@@ -127,7 +127,7 @@ class Issuers:
                 options={"require": ["exp", "iss", "aud"]},
             )
         except (jwt.PyJWTError, TypeError, ValueError) as problem:
-            raise NotBelievedError(f"the token is not good ({type(problem).__name__})") from None
+            raise NotBelievedError(f"the token is not valid ({type(problem).__name__})") from None
         return _credential(issuer, claims)
 
     async def _key(self, keys: Keys, key_id: str) -> Any:

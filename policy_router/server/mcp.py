@@ -278,7 +278,7 @@ def _without_values(body: bytes) -> bytes:
     message = answer.get("error", {}).get("message", "")
     if not message.startswith(_INVALID.decode()):
         return body
-    answer["error"]["message"] = f"{_INVALID.decode()}: this is no message of JSON-RPC 2.0"
+    answer["error"]["message"] = f"{_INVALID.decode()}: this is not a message of JSON-RPC 2.0"
     return msgspec.json.encode(answer)
 
 

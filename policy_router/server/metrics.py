@@ -64,8 +64,10 @@ ROUTES: Final = (
     "/openapi.json",
     OTHER,
 )
-_STATUSES: Final = (200, 202, 406, *TITLES)
-"""The problems of the service, and what a client of MCP may be answered besides."""
+_STATUSES: Final = (200, 202, 204, 303, 304, 406, *TITLES)
+"""The problems of the service, and what its pages and clients of MCP may be answered besides."""
+_OTHERS: Final = {1: 200, 2: 200, 3: 303, 4: 400, 5: 502}
+"""What other statuses, which are a provider's, are counted as: 500 is a bug of the service."""
 _OUTCOMES: Final = [("selected", level.value) for level in Level] + [("refused", "")]
 _RELOADS: Final = ("active", "unchanged", "rejected")
 
@@ -109,7 +111,10 @@ class Metrics:
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
         values = self._values
-        values[_REQUESTS.get((route, status), _REQUESTS[OTHER, 500])] += 1
+        place = _REQUESTS.get((route, status))
+        if place is None:
+            place = _REQUESTS[route, _OTHERS.get(status // 100, 502)]
+        values[place] += 1
         place = _ROUTE_PLACES[route]
         values[place + bisect.bisect_left(BUCKETS, seconds)] += 1
         values[place + _WIDTH - 1] += seconds

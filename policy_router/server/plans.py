@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
+from policy_router.calls.costs import priced
 from policy_router.calls.dialects import wire
-from policy_router.calls.endpoints import entry_of, merged
+from policy_router.calls.endpoints import entry_of, merged, with_entry
+from policy_router.calls.results import CostStatus
+from policy_router.calls.served import is_served
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.delegation.arguments import arguments_of
 from policy_router.delegation.batch import Planned
 from policy_router.domain import Dialect, Policy, Provider
-from policy_router.errors import RecordError, RequestError
+from policy_router.errors import RecordError
 from policy_router.log.entry import Execution, LogEntry
 from policy_router.log.write.decision_log import DecisionLog
 from policy_router.policy.known_providers import KNOWN_PROVIDERS
 from policy_router.server.asking import Answer, Asked
 from policy_router.server.deciding import Agents
 from policy_router.server.earlier import Earlier, EarlierDecisions
-from policy_router.server.problems import NOT_JSON, Problem, not_json, unfit
+from policy_router.server.problems import NOT_JSON, Problem, fitting, not_json
 
 REPORTED: Final = "reported"
 """The event of what somebody reports; what the executor measures is `finished`."""
@@ -47,7 +52,8 @@ class ReportBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         finish_reason: the provider's reason why the model stopped.
         input_tokens: the provider's count.
         output_tokens: the provider's count.
-        cost_usd: US dollars.
+        cached_tokens: how many of the input came from the provider's cache.
+        cost_usd: US dollars; that of the tokens by the prices of the policy unless given.
         duration_seconds: how long it took.
     """
 
@@ -61,6 +67,7 @@ class ReportBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     finish_reason: _Word | None = None
     input_tokens: _Count | None = None
     output_tokens: _Count | None = None
+    cached_tokens: _Count | None = None
     cost_usd: _Amount | None = None
     duration_seconds: _Amount | None = None
 
@@ -88,15 +95,14 @@ class Plans:
         self._policy, self._agents, self._earlier = policy, agents, earlier
         self._log, self._counted = log, counted
         self._reported: dict[tuple[str, int], None] = {}
+        self._last: Policy | None = None
 
     async def plan(self, asked: Asked) -> Answer:
         """Decide a call of ``delegate_task`` whole, and log it."""
         asked.options()
         policy = self._policy()
-        try:
+        with fitting():
             arguments = arguments_of(asked.body)
-        except RequestError as problem:
-            raise unfit(problem) from None
         plans = await self._agents.plans(policy, arguments, asked)
         for plan in plans:
             self._counted(plan.record)
@@ -118,9 +124,25 @@ class Plans:
             raise Problem(409, "was_refused", detail, path="$.decision_id")
         await self._once(report)
         caller = {"id": known.caller} if known.caller else None
-        self._log.execution(report.decision_id, _execution(report, known.target), caller)
+        execution = _execution(report, known.target)
+        if report.status == "completed" and report.cost_usd is None:
+            policy = await self._policy_of(known.revision, self._log)
+            execution = _priced(policy, execution, known.target)
+        self._log.execution(report.decision_id, execution, caller)
         await self._log.flush_async()
         return Answer.of({"decision_id": report.decision_id, "attempt": report.attempt})
+
+    async def _policy_of(self, revision: str, log: DecisionLog) -> Policy | None:
+        """Return the policy that made a decision; None where it is not kept beside the log."""
+        policy = self._policy()
+        if policy.revision == revision:
+            return policy
+        if self._last is None or self._last.revision != revision:
+            try:
+                self._last = await asyncio.to_thread(log.policies.load, revision)
+            except RecordError:
+                return None
+        return self._last
 
     async def _once(self, report: ReportBody) -> None:
         """Note that an attempt is reported.
@@ -143,10 +165,8 @@ class Plans:
 
 def tasks_size(body: bytes) -> int:
     """Return how many requests a call of ``delegate_task`` counts as."""
-    try:
+    with fitting():
         return len(arguments_of(body).assignments)
-    except RequestError as problem:
-        raise unfit(problem) from None
 
 
 def _report_in(body: bytes) -> ReportBody:
@@ -159,7 +179,7 @@ def _report_in(body: bytes) -> ReportBody:
     except NOT_JSON:
         raise not_json() from None
     if not all(math.isfinite(it or 0.0) for it in (report.cost_usd, report.duration_seconds)):
-        raise Problem(422, "bad_request", "a finite number is wanted", path="$")
+        raise Problem(422, "bad_request", "expected a finite number", path="$")
     return report
 
 
@@ -190,9 +210,28 @@ def _execution(report: ReportBody, target: Target) -> Execution:
         finish_reason=report.finish_reason,
         input_tokens=report.input_tokens,
         output_tokens=report.output_tokens,
+        cached_tokens=report.cached_tokens,
         cost_usd=report.cost_usd,
         duration_seconds=report.duration_seconds,
     )
+
+
+def _priced(policy: Policy | None, execution: Execution, decided: Target) -> Execution:
+    """Return what was reported with its cost by the prices of a policy, or why there is none."""
+    ran = Target(execution.model or "", execution.provider or "", {})
+    same = (ran.model, ran.provider) == (decided.model, decided.provider)
+    counts = execution.input_tokens, execution.output_tokens, execution.cached_tokens
+    if policy is None or None in counts[:2]:
+        return execution
+    ran = decided if same else with_entry(policy, ran)
+    served = execution.served_model
+    if served is not None and not is_served(policy, ran, served):
+        return replace(execution, cost_status=CostStatus.MISMATCH)
+    found = priced(policy, ran, *counts)
+    if found is None:
+        return replace(execution, cost_status=CostStatus.NO_PRICE)
+    known = CostStatus.UPPER_BOUND if found.is_upper_bound else CostStatus.MEASURED
+    return replace(execution, cost_usd=found.usd, cost_status=known)
 
 
 def _planned(policy: Policy, plan: Planned) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -83,7 +85,7 @@ NOT_JSON: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 def not_json(problem: Exception | None = None) -> Problem:
     """Return the problem of a body that is not JSON, with the place in it; it holds no value."""
-    reason = "" if problem is None else str(problem)
+    reason = "" if problem is None else str(problem).removeprefix("JSON is malformed: ")
     if isinstance(problem, UnicodeError):
         reason = "it is not UTF-8"
     elif isinstance(problem, RecursionError):
@@ -97,15 +99,24 @@ def unfit(problem: RequestError) -> Problem:
     return Problem(422, "bad_request", problem.reason, path=problem.path, help=problem.help)
 
 
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Say what does not fit a policy as a problem."""
+    try:
+        yield
+    except RequestError as problem:
+        raise unfit(problem) from None
+
+
 def unlogged(problem: LogError | RuntimeError) -> Problem:
     """Return the problem of a decision that cannot be logged, so that it is not given."""
     reason = problem.reason if isinstance(problem, LogError) else "it is closed"
     return busy("log_unavailable", f"the decision log cannot be written: {reason}")
 
 
-def busy(code: str, detail: str, seconds: float = 1) -> Problem:
-    """Return the problem of what may be tried again after some seconds."""
-    return Problem(503, code, detail, headers=(retry_after(seconds),))
+def busy(code: str, detail: str) -> Problem:
+    """Return the problem of what may be tried again after a second."""
+    return Problem(503, code, detail, headers=(retry_after(1),))
 
 
 def role_needed(role: str) -> Problem:

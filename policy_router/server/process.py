@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from policy_router.errors import PolicyRouterError
+from policy_router.server.active import BundleVersion
 from policy_router.server.reloading import RuleFiles
 from policy_router.server.settings import Settings
 from policy_router.server.worker import Worker
@@ -60,6 +61,8 @@ class Control:
             said = msgspec.json.decode(line)
             if "rejected" in said:
                 worker.active.reject(said["rejected"])
+            elif "bundle" in said:
+                worker.active.bundle = msgspec.convert(said["bundle"], BundleVersion | None)
             elif "leave" in said:
                 worker.end()
             elif said.get("reload") in self._waiting:
@@ -75,11 +78,12 @@ def main() -> None:
     for name in (signal.SIGINT, signal.SIGHUP):  # a terminal tells everybody; the supervisor acts
         signal.signal(name, signal.SIG_IGN)
     settings = msgspec.json.decode(words, type=Settings)
-    policy = pickle.loads(Path(policy_file).read_bytes())  # noqa: S301 - of the supervisor
+    kept = Path(policy_file).read_bytes()
+    policy, bundle = pickle.loads(kept)  # noqa: S301 - of the supervisor
     control = Control()
     try:
         worker = Worker(
-            RuleFiles(path),
+            RuleFiles(path, bundle=bundle),
             policy,
             settings,
             Path(shared),

@@ -20,6 +20,7 @@ from policy_router.domain import Policy
 from policy_router.errors import RequestError
 from policy_router.files.rule_files import Stamps, fingerprint
 from policy_router.log.sign.keys import SignatureError
+from policy_router.server.active import BundleVersion
 from policy_router.server.bundles import Bundles
 from policy_router.server.credentials import LOGGER
 from policy_router.server.helpers import Helpers, policy_in
@@ -38,11 +39,13 @@ class RuleFiles(Struct, frozen=True):
         path: the rule file, the folder of them, or the file or the address of the bundle.
         seen: what they were like before they were read.
         bundles: gets the bundle; None where there is none.
+        bundle: which bundle decides first; None where there is none.
     """
 
     path: str
     seen: Stamps = ()
     bundles: Bundles | None = None
+    bundle: BundleVersion | None = None
 
     @classmethod
     def now(cls, path: str) -> RuleFiles:
@@ -64,7 +67,7 @@ class Reloads:
         helpers: Helpers,
         *,
         strict: bool,
-        adopt: Callable[[Policy], Awaitable[None]],
+        adopt: Callable[[Policy, BundleVersion | None], Awaitable[None]],
         tell: Callable[[Mapping[str, Any] | None], None],
         count: Callable[[str], None],
     ) -> None:
@@ -75,7 +78,7 @@ class Reloads:
             revision: the revision that decides.
             helpers: compile.
             strict: refuse a policy with warnings.
-            adopt: lets a policy decide.
+            adopt: lets a policy decide, which is of this bundle.
             tell: is told why a newer version does not decide; None where the newest does.
             count: is told each outcome.
         """
@@ -131,10 +134,13 @@ class Reloads:
             policy = await asyncio.to_thread(policy_in, found)
             if policy is None or (self._strict and found["warnings"]):
                 return self._rejected(found)
+            version = None
             if bundles is not None:
-                await asyncio.to_thread(bundles.keep, **found["bundle"])
+                told = found["bundle"]
+                version = BundleVersion(told["serial"], told["commit"])
+                await asyncio.to_thread(bundles.keep, told["serial"], told["sha256"])
             was, new = self.revision, policy.revision
-            await self._adopt(policy)
+            await self._adopt(policy, version)
         self.revision, self._why_not = new, None
         self._tell(None)
         outcome = "unchanged" if was == self.revision else "active"

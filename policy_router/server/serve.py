@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from policy_router.domain import Policy
 from policy_router.errors import RequestError, needs_extra, reason_of
@@ -95,7 +95,7 @@ def _check_tls(tls: Tls | None) -> None:
             tls.certificate, tls.key, password=lambda: ""
         )
     except ssl.SSLError:
-        reason = "these are no certificate and its key, in PEM and without a password"
+        reason = "these are not a certificate and its key, in PEM and without a password"
         raise RequestError(f"tls: {tls.certificate}, {tls.key}", reason) from None
     except OSError as problem:
         reason = f"cannot be read: {reason_of(problem)}"
@@ -163,13 +163,14 @@ def listen(settings: Settings) -> socket.socket:
     path = settings.socket_path
     try:
         listener = _at_address(*settings.address) if path is None else _at_path(path)
-        listener.listen(_BACKLOG)
     except OSError as problem:
         in_use = "another process listens there: give another --listen; port 0 takes a free one"
         help_ = in_use if problem.errno == errno.EADDRINUSE else None
         raise RequestError(settings.listen, f"cannot listen: {reason_of(problem)}", help_) from None
     except UnicodeError:
-        raise RequestError(settings.listen, "cannot listen: this is no name of a host") from None
+        raise RequestError(
+            settings.listen, "cannot listen: this is not the name of a host"
+        ) from None
     listener.settimeout(0)
     return listener
 
@@ -189,8 +190,7 @@ def _at_address(host: str, port: int) -> socket.socket:
     family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(address)
-    return listener
+    return _listening(listener, address)
 
 
 def _at_path(path: str) -> socket.socket:
@@ -201,9 +201,19 @@ def _at_path(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        listener.bind(path)
+        return _listening(listener, path)
     finally:
         os.umask(before)
+
+
+def _listening(listener: socket.socket, address: tuple[Any, ...] | str) -> socket.socket:
+    """Let a socket listen at an address; one that cannot is closed."""
+    try:
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
     return listener
 
 

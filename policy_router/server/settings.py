@@ -12,9 +12,10 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
-from msgspec.structs import replace
+from msgspec.structs import fields, replace
 
 from policy_router.decision.schema import described, published
+from policy_router.diagnostics.model import did_you_mean
 from policy_router.errors import RequestError
 
 Role: TypeAlias = Literal["agent", "host", "auditor", "admin"]
@@ -41,14 +42,15 @@ _Who: TypeAlias = Annotated[str, Meta(pattern=_WHO)]
 _MayState: TypeAlias = Annotated[str, Meta(pattern=_MAY_STATE)]
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_NO_PLACE: Final = "an address and a port (127.0.0.1:8080) or unix:PATH is wanted"
+_NO_PLACE: Final = "expected an address and a port (127.0.0.1:8080) or unix:PATH"
+_UNKNOWN: Final = "Object contains unknown field `"
 _FIELD: Final = re.compile(r"(?s)(.*?)(?: - at `(.*)`)?")
 _WANTED: Final = {
-    _DURATION: "a duration such as 30s, 5m, 12h or 90d is wanted",
-    _RATE: "a rate such as 50/s, 600/m or 5000/h is wanted",
-    _WHO: "1 to 100 characters are wanted, without control characters",
-    _COMMIT: "1 to 200 letters, digits, `_`, `-`, `.`, `:` are wanted",
-    _MAY_STATE: "parent, budget, facts, facts.NAME, session or tags is wanted",
+    _DURATION: "expected a duration such as 30s, 5m, 12h or 90d",
+    _RATE: "expected a rate such as 50/s, 600/m or 5000/h",
+    _WHO: "expected 1 to 100 characters, without control characters",
+    _COMMIT: "expected 1 to 200 letters, digits, `_`, `-`, `.`, `:`",
+    _MAY_STATE: "expected parent, budget, facts, facts.NAME, session or tags",
 }
 """What patterns mean, in words."""
 
@@ -239,6 +241,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return self.socket_path is not None or is_loopback(self.address[0])
 
 
+_SECTIONS: Final = (Claims, Issuer, Tls, Budgets, PseudonymSettings, GatewaySettings)
+
+
 def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
     """Return the settings of a configuration, and of options, which go before it.
 
@@ -255,7 +260,7 @@ def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
         settings = msgspec.convert(msgspec.to_builtins(replace(settings, **given)), Settings)
     except msgspec.ValidationError as problem:
         reason, path = misfit(problem)
-        raise RequestError(f"serve: {path}", reason) from None
+        raise RequestError(f"serve: {path}", reason, _meant(reason, path)) from None
     if settings.socket_path == "" or "\0" in settings.listen:
         raise RequestError("listen", _NO_PLACE)  # Linux would listen where others can connect
     if not settings.has_credentials and not settings.is_local:
@@ -263,7 +268,7 @@ def settings_of(content: Any, options: Mapping[str, Any]) -> Settings:
         remedy = "give --tokens FILE; policy-router token new makes one"
         raise RequestError("listen", reason, remedy)
     if settings.policy_key and not (settings.policy_state or settings.log):
-        reason = "a folder for the last good bundle is wanted"
+        reason = "expected a folder for the last good bundle"
         raise RequestError("policy_state", reason, "give --policy-state DIR, or --log DIR")
     return settings
 
@@ -272,8 +277,19 @@ def misfit(problem: msgspec.ValidationError) -> tuple[str, str]:
     """Return what is wrong with a value, and its place."""
     found = _FIELD.fullmatch(str(problem))
     reason, path = found.groups() if found else (str(problem), None)
+    reason = reason.replace(_UNKNOWN, "unknown key `")
     words = next((it for pattern, it in _WANTED.items() if repr(pattern) in reason), None)
     return words or reason[:1].lower() + reason[1:], path or "$"
+
+
+def _meant(reason: str, path: str) -> str | None:
+    """Return which key of a configuration was meant by one that there is not."""
+    _, is_unknown, name = reason.partition("unknown key `")
+    if not is_unknown:
+        return None
+    kinds = (Settings,) if path == "$" else _SECTIONS
+    known = (it.encode_name for kind in kinds for it in fields(kind))
+    return did_you_mean(name[:-1], known) or "`policy-router schema serve` has all keys"
 
 
 def index_of(settings: Settings) -> str:
@@ -286,14 +302,18 @@ def state_of(settings: Settings) -> str:
     return settings.policy_state or f"{(settings.log or '').rstrip('/')}.policy"
 
 
-def seconds_of(duration: str) -> float:
+def seconds_of(duration: str, name: str = "duration") -> float:
     """Return how many seconds a duration has.
+
+    Args:
+        duration: a number with its unit.
+        name: what it is called where it is none.
 
     Raises:
         RequestError: it is none.
     """
     if not re.fullmatch(_DURATION, duration):
-        raise RequestError("duration", _WANTED[_DURATION])
+        raise RequestError(name, _WANTED[_DURATION])
     number = duration.rstrip("msdh")
     return int(number) * _UNITS[duration[len(number) :]]
 

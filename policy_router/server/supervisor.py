@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from policy_router.domain import Policy
 from policy_router.errors import RequestError
+from policy_router.server.active import BundleVersion
 from policy_router.server.credentials import LOGGER
 from policy_router.server.gate import Gate
 from policy_router.server.helpers import Helpers
@@ -69,7 +70,7 @@ class Supervisor:
         self._leaving: set[_Worker] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._policies = itertools.count(1)
-        self._policy_file, self._revision = self._kept(policy), policy.revision
+        self._policy_file, self._revision = self._kept(policy, files.bundle), policy.revision
         self._rejected: Mapping[str, Any] | None = None
         self._listener: socket.socket | None = None
         self._is_ending = False
@@ -184,7 +185,7 @@ class Supervisor:
             try:
                 said = msgspec.json.decode(line, type=dict[str, Any])
             except (msgspec.DecodeError, UnicodeError):  # something printed what is none of ours
-                LOGGER.error("worker %d said what is no JSON", worker.number)
+                LOGGER.error("worker %d wrote something that is not JSON", worker.number)
                 continue
             if "ready" in said:
                 worker.ready.set()
@@ -211,22 +212,26 @@ class Supervisor:
 
     # Policies.
 
-    def _kept(self, policy: Policy) -> Path:
-        """Write a compiled policy where workers that are started read it."""
+    def _kept(self, policy: Policy, bundle: BundleVersion | None) -> Path:
+        """Write a compiled policy where workers that are started read it, and its bundle."""
         path = self._shared / f"policy-{next(self._policies)}"
-        path.write_bytes(pickle.dumps(policy))
+        path.write_bytes(pickle.dumps((policy, bundle)))
         return path
 
-    async def _adopt(self, policy: Policy) -> None:
+    async def _adopt(self, policy: Policy, bundle: BundleVersion | None) -> None:
         """Replace the workers one by one; where one does not come up, bring the old policy back.
 
         Raises:
             NotAdoptedError: a worker did not come up.
         """
-        if policy.revision == self._revision:
-            return
         before, before_revision, settings = self._policy_file, self._revision, self._settings
-        self._policy_file, self._revision = self._kept(policy), policy.revision
+        if policy.revision == self._revision:
+            self._policy_file = self._kept(policy, bundle)
+            before.unlink()
+            for worker in self._workers:
+                worker.tell({"bundle": bundle})
+            return
+        self._policy_file, self._revision = self._kept(policy, bundle), policy.revision
         self._settings = replace(settings, origin_commit=None)  # it is that of other rule files
         for old in list(self._workers):
             if not await self._replaced(old):

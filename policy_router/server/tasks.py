@@ -30,9 +30,12 @@ from policy_router.domain import Policy
 from policy_router.errors import LogError, PolicyError, RecordError, RequestError
 from policy_router.files.clock import system_clock
 from policy_router.files.loader import check, check_text
+from policy_router.log.check.checking import wrong_with
+from policy_router.log.check.findings import WORDS
 from policy_router.log.folder import LogFolder, Progress
 from policy_router.log.integrity.verify import verify
 from policy_router.log.policies import PolicyStore
+from policy_router.log.replay.chunks import Job
 from policy_router.log.replay.replaying import replay_log
 from policy_router.log.replay.what_if import what_if
 from policy_router.log.sign.keys import SignatureError, read_verifier
@@ -50,14 +53,15 @@ class Task(Struct, frozen=True, omit_defaults=True):
     """A piece of work for a helper.
 
     Attributes:
-        what: ``compile``, ``check``, ``try``, ``place``, ``explain``, ``policy``, ``test``,
-            ``replay``, ``what_if``, ``verify``, ``spend`` or ``compliance``.
+        what: ``compile``, ``check``, ``try``, ``place``, ``explain``, ``judge``, ``policy``,
+            ``test``, ``replay``, ``what_if``, ``verify``, ``spend`` or ``compliance``.
         seconds: how long it may compute.
         megabytes: how much memory it may take.
         path: of ``compile`` and ``test``: the rule file, the folder of them, or the bundle.
         key: of ``compile``: the public key that has to have signed the bundle; empty for files.
         strict: of ``compile``: refuse a policy with warnings.
-        text: of ``check``, ``try``, ``place`` and ``what_if``: the policy, as a rule file holds it.
+        text: of ``check``, ``try``, ``place`` and ``what_if``: the policy, as a rule file holds
+            it; of ``judge``: the lines about a decision.
         line: of ``place``: the line that is asked about.
         column: of ``place``: the character of the line.
         request: of ``try``: the request to be decided, JSON.
@@ -132,7 +136,7 @@ def _compile_bundle(task: Task) -> dict[str, Any]:
         raise Problem(422, "bad_policy", str(problem)) from None
     except PolicyError as problem:
         return problem.diagnostics.to_dict()
-    told = {"serial": bundle.serial, "sha256": bundle.sha256}
+    told = {"serial": bundle.serial, "sha256": bundle.sha256, "commit": bundle.commit}
     report = _tested(policy, policy.warnings, suites_among(bundle.files, policy))
     return {**report, "bundle": told} if "policy" in report else report
 
@@ -206,6 +210,18 @@ def _explain(task: Task, _: Progress) -> Any:
     except RecordError as problem:
         raise Problem(422, "not_explainable", str(problem), path="$.record") from None
     return explanation_as_json(page, full=task.full)
+
+
+def _judge(task: Task, _: Progress) -> list[tuple[str, str]]:
+    """Say in words what is wrong with what came of a decision, and what that is about."""
+    lines = task.text.encode().split(b"\n")
+    return [(WORDS[kind], detail) for kind, detail in wrong_with(_job(task.log), lines)]
+
+
+@lru_cache(maxsize=1)
+def _job(log: str) -> Job:
+    """Return one job for all decisions of a log: what a revision holds never changes."""
+    return Job.of(LogFolder(log))
 
 
 @lru_cache(maxsize=4)
@@ -327,6 +343,7 @@ _PERFORMED: Final[dict[str, Callable[[Task, Progress], Any]]] = {
     "try": _try,
     "place": _place,
     "explain": _explain,
+    "judge": _judge,
     "policy": _policy,
     "test": _test,
     "verify": _verify,

@@ -31,7 +31,7 @@ _LONGEST_HEAD: Final = 64 * 1024
 _LEAVE_SECONDS: Final = 1.0
 _LEAVE_POLL_SECONDS: Final = 0.02
 _NO_REQUEST: Final = Problem(
-    400, "bad_http", "this is no HTTP, or it comes too slowly, or its head is too long"
+    400, "bad_http", "this is not HTTP, or it comes too slowly, or its head is too long"
 )
 _HEAD_END: Final = b"\r\n\r\n"
 _UPGRADE: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)

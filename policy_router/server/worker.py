@@ -16,9 +16,11 @@ from policy_router.domain import Policy
 from policy_router.errors import reason_of
 from policy_router.files.clock import system_clock
 from policy_router.hosts import Health, PolicyHost
+from policy_router.log.files import make_folder
+from policy_router.log.folder import LogFolder
 from policy_router.log.policies import are_same_files
 from policy_router.log.write.decision_log import DecisionLog
-from policy_router.server.active import Active
+from policy_router.server.active import Active, BundleVersion
 from policy_router.server.administering import Administrators
 from policy_router.server.app import Service
 from policy_router.server.asking import Edges
@@ -47,6 +49,7 @@ from policy_router.server.routes import (
 )
 from policy_router.server.settings import Settings, index_of, seconds_of
 from policy_router.server.tracing import Spans
+from policy_router.server.trust import Trust
 from policy_router.server.wire import Server, cut, new_loop, write_whole
 
 if TYPE_CHECKING:
@@ -90,9 +93,9 @@ class Worker:
                 cannot be used.
         """
         self._settings, self._spans = settings, Spans.installed()
-        self.active = Active(policy, system_clock)
+        self.active = Active(policy, system_clock, files.bundle)
         self._gate, self._metrics = Gate(settings), Metrics(shared, number)
-        self._log = _log_of(settings)
+        self._log = _log_of(settings, files.bundle)
         self._upstream: Upstream | None = None
         self._health = Health()
         helpers, self._staying = Helpers(settings, shared), StayingHelper(settings)
@@ -129,16 +132,15 @@ class Worker:
         budgets = None if limits is None else CallerBudgets(limits, pseudonyms)
         index = None if log is None else Index(log, index_of(self._settings))
         earlier = EarlierDecisions(index)
+        may_state = self._settings.agent_may_state
         agents = Agents(
             lambda: self.active.policy,
+            Trust(earlier, may_state=may_state, budgets=budgets, pseudonyms=pseudonyms),
             log=self._log,
             clock=system_clock,
-            may_state=self._settings.agent_may_state,
             earlier=earlier,
             unlogged=self._metrics.unlogged,
             spans=self._spans,
-            budgets=budgets,
-            pseudonyms=pseudonyms,
         )
         auditors = Auditors(
             lambda: self.active.policy,
@@ -255,12 +257,12 @@ class Worker:
             raise RuntimeError("the policy is loaded by the supervisor")
         return await self._reloads.reload()
 
-    async def _adopt(self, policy: Policy) -> None:
+    async def _adopt(self, policy: Policy, bundle: BundleVersion | None) -> None:
         """Let a policy decide that is made ready beside what decides now."""
         await asyncio.to_thread(policy.prepared(Prepared).warm)
         if self._log is not None and not are_same_files(policy, self.active.policy):
-            self._log.origin_commit = None  # it is that of other rule files
-        self.active.use(policy)
+            self._log.origin_commit = None if bundle is None else bundle.commit
+        self.active.use(policy, bundle)
 
     def run(
         self,
@@ -316,10 +318,11 @@ class Worker:
         await self._gate.refresh()
 
 
-def _log_of(settings: Settings) -> DecisionLog | None:
+def _log_of(settings: Settings, bundle: BundleVersion | None) -> DecisionLog | None:
     if settings.log is None:
         return None
-    commit, who = settings.origin_commit, settings.loaded_by
+    signed = None if bundle is None else bundle.commit
+    commit, who = signed or settings.origin_commit, settings.loaded_by
     return DecisionLog(settings.log, origin_commit=commit, loaded_by=who)
 
 
@@ -341,10 +344,13 @@ def readiness(folder: str | None) -> Callable[[], Awaitable[str | None]]:
 
 
 def why_not_writable(folder: str) -> str | None:
-    """Return why a log cannot be written, by writing a little beside its lines."""
+    """Return why a log cannot be written, by writing a little beside its lines.
+
+    A log that has no line yet is there from then on, so that its readers find an empty one.
+    """
     probe = Path(folder) / f".probe-{time.monotonic_ns()}"
     try:
-        probe.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(LogFolder(folder).heads)
         try:
             probe.write_bytes(_PROBE)
         finally:

@@ -13,7 +13,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from policy_router.diagnostics.model import Code, Diagnostics
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import Diagnostics
 from policy_router.files.loader import check_text
 from tests.support.rows import each
 

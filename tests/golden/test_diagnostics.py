@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from policy_router.analysis import read_suite
-from policy_router.diagnostics.model import SHOWN, Code, Diagnostics
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import SHOWN, Diagnostics
 from policy_router.domain import Policy
 from policy_router.files.loader import check, check_text
 from tests.support.rows import each

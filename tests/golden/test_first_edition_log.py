@@ -10,7 +10,7 @@ import pytest
 
 from policy_router.decision.record import Decision, DecisionRecord, EngineName, PolicyName
 from policy_router.decision.replay import Outcome, replay
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 from policy_router.domain import Policy
 from policy_router.errors import PolicyError
 from policy_router.files.loader import load_stored, loads

@@ -13,7 +13,7 @@ from jsonschema import Draft7Validator
 
 from policy_router import DecisionRecord, Policy, check, decide, loads
 from policy_router.decision.record import EngineName, ReasonCode
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 from tests.support.rows import each
 
 RECORDS = Path(__file__).parent / "records"

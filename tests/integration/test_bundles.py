@@ -29,12 +29,13 @@ from policy_router import load
 from policy_router.errors import RequestError
 from policy_router.log.sign.keys import SignatureError, Signer, new_signer
 from policy_router.log.sign.notes import Checkpoint, sign
+from policy_router.log.used_policy import UsedPolicy
 from policy_router.server import fetching
 from policy_router.server.bundles import MAX_BYTES, Bundles, build, read
 from tests.integration.test_service import POLICY
 from tests.integration.test_service_operation import Load, admin, served
 from tests.support.commands import WARNS, WRONG, Ran, in_this_process, write
-from tests.support.service import SECONDS, Service, until
+from tests.support.service import SECONDS, Service, lines_of, until
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX only")
 
@@ -50,9 +51,11 @@ FAILING: Final = "tests: [{name: the default, expect: {entry: large}}]\n"
 PASSING: Final = FAILING.replace("large", "small")
 
 
-def manifest(files: dict[str, bytes], serial: int = 10, signer: Signer = SIGNER) -> bytes:
+def manifest(
+    files: dict[str, bytes], serial: int = 10, signer: Signer = SIGNER, *, more: str = ""
+) -> bytes:
     sums = "".join(f"{sha256(held).hexdigest()} {name}\n" for name, held in files.items())
-    text = f"policy-router bundle v1\nserial {serial}\nname acme\n{sums}"
+    text = f"policy-router bundle v1\nserial {serial}\nname acme\n{more}{sums}"
     return sign(text, signer).encode()
 
 
@@ -164,8 +167,8 @@ BAD: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
         lambda: zipped(GOOD, GOOD, *RULES.items()),
         "two files are called `manifest`",
     ),
-    "a link": (lambda: of_kind(stat.S_IFLNK), "is no plain file"),
-    "a device": (lambda: of_kind(stat.S_IFCHR), "is no plain file"),
+    "a link": (lambda: of_kind(stat.S_IFLNK), "is not a plain file"),
+    "a device": (lambda: of_kind(stat.S_IFCHR), "is not a plain file"),
     "a folder": (lambda: zipped(GOOD, *RULES.items(), ("rules/", b"")), "can be called `rules/`"),
     "above": (lambda: called("../policy.yaml"), "can be called `../policy.yaml`"),
     "above within": (lambda: called("a/../../policy.yaml"), "can be called"),
@@ -309,6 +312,53 @@ def test_what_is_built_verifies(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_bundle_says_the_commit_of_its_files(folder: Path) -> None:
+    words = "--key key -o made.bundle --serial 7 --origin-commit"
+    assert run(folder, f"bundle build rules {words} 4f2a91c").code == 0
+    said = run(folder, "bundle verify made.bundle --key key.pub")
+    told = f"rules, serial 7, from commit 4f2a91c, signed with {SIGNER.verifier().title}"
+    assert said.out.splitlines()[0] == told
+    refused = run(folder, f"bundle build rules {words} a/b")
+    assert (refused.code, "--origin-commit" in refused.err) == (2, True)
+    for more in ("commit a b\n", "commit \n", "commit a\ncommit b\n", "other a\n"):
+        held = {"policy.yaml": POLICY.encode()}
+        with pytest.raises(SignatureError, match="malformed manifest"):
+            read(zipped(("manifest", manifest(held, more=more)), *held.items()), SIGNER.verifier())
+
+
+def listed(client: httpx.Client) -> str | None:
+    """Return the page of policies once there is an index."""
+    answer = client.get("/pages/policies")
+    return answer.text if answer.status_code == 200 else None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.stress)])
+def test_the_bundle_that_decides_is_told_and_logged(folder: Path, workers: int) -> None:
+    def committed(text: str, serial: int) -> bytes:
+        held = {"policy.yaml": text.encode()}
+        note = manifest(held, serial, more=f"commit c{serial}\n")
+        return zipped(("manifest", note), *held.items())
+
+    def told() -> dict[str, Any]:
+        found: dict[str, Any] = client.get("/v1/policy").json()["bundle"]
+        return found
+
+    put(folder, committed(POLICY, 10))
+    with bundled(folder, "--workers", str(workers), "--log", "log") as (_, client):
+        assert told() == {"serial": 10, "commit": "c10"}
+        assert ", bundle 10</span>" in until(lambda: listed(client))
+        model(client)
+        put(folder, committed(CHANGED, 11))
+        until(lambda: model(client) == "tiny-model" and told()["serial"] == 11)
+        put(folder, bundle(CHANGED, 12))  # the same rules, of a bundle that says no commit
+        until(lambda: all(told() == {"serial": 12, "commit": None} for _ in range(8)))
+    used = [it.entry.policy for it in lines_of(folder / "log") if it.entry.kind == "policy"]
+    commits = [it.origin_commit for it in used if isinstance(it, UsedPolicy)]
+    assert set(commits) == {"c10", "c11"}
+
+
+@pytest.mark.slow
 def test_the_serial_is_the_time_unless_it_is_given(folder: Path) -> None:
     assert run(folder, "bundle build rules --key key -o made.bundle -q").out == ""
     serial = read((folder / "made.bundle").read_bytes(), SIGNER.verifier()).serial
@@ -324,7 +374,7 @@ def test_the_serial_is_the_time_unless_it_is_given(folder: Path) -> None:
         ("rules --key key --serial -1", 2, "a whole number"),
         ("rules --key key --serial 1000000000000000000", 2, "a whole number"),
         ("missing --key key", 2, "there is no file or folder missing"),
-        ("rules/policy.yaml --key key", 2, "a folder of rule files is wanted"),
+        ("rules/policy.yaml --key key", 2, "expected a folder of rule files"),
         ("linked --key key", 2, "a link is not put into a bundle"),
         ("wrong --key key", 1, "unknown name `tsk`"),
         ("warns --key key --strict", 1, "has warnings"),
@@ -402,10 +452,10 @@ def refused(folder: Path, words: str) -> str:
         ("policy.bundle --policy-key key.pub", "--policy-state DIR"),
         ("policy.bundle --policy-key missing --log log", "missing: cannot be read"),
         ("policy.bundle --policy-key rules/policy.yaml --log log", "malformed key"),
-        ("rules --policy-key key.pub --log log", "a signed bundle is wanted, not a folder"),
+        ("rules --policy-key key.pub --log log", "expected a signed bundle, found a folder"),
         ("rules/policy.yaml --policy-key key.pub --log log", "malformed bundle"),
         ("other.bundle --policy-key key.pub --log log", "no signature by"),
-        ("missing --policy-key key.pub --log log", "no bundle can be got"),
+        ("missing --policy-key key.pub --log log", "cannot get a bundle"),
         ("http://rules.example.com/b --policy-key key.pub --log log", "https://"),
         ("https://ada:secret@127.0.0.1/b --policy-key key.pub --log log", "https://127.0.0.1/b:"),
         ("http://127.0.0.1:9/b?secret --policy-key key.pub --log log", "http://127.0.0.1:9/b:"),
@@ -425,6 +475,10 @@ def test_a_service_starts_with_nothing_but_a_bundle_of_the_key(
     assert not (folder / "log.policy" / "good.bundle").exists()
 
 
+def has_said(service: Service, text: str) -> bool:
+    return any(text in line for line in service.said)
+
+
 def hold_to_refusals(folder: Path, names: list[str]) -> None:
     """Let a service meet bundles that are no good, and look at what it does."""
     with bundled(folder) as (service, client):
@@ -436,7 +490,7 @@ def hold_to_refusals(folder: Path, names: list[str]) -> None:
             assert BAD[name][1] in said["reason"]
             assert client.get("/v1/policy").json()["rejected"]["reason"] == said["reason"]
             assert model(client) == "small-model"
-            assert any(BAD[name][1] in line for line in service.said)
+            until(functools.partial(has_said, service, BAD[name][1]))
         put(folder, bundle(CHANGED, 11))
         assert reloaded(client)["outcome"] in {"active", "unchanged"}
         assert "rejected" not in client.get("/v1/policy").json()
@@ -546,7 +600,7 @@ def test_nothing_new_decides_where_the_highest_serial_cannot_be_read_or_stored(
         (folder / "state" / "good.bundle").write_bytes(kept)
         (folder / "state" / "candidate.bundle").unlink(missing_ok=True)
         (folder / "state" / "candidate.bundle").mkdir()  # so that it cannot be written
-        assert "no bundle can be got" in reloaded(client)["reason"]
+        assert "cannot get a bundle" in reloaded(client)["reason"]
         assert model(client) == "small-model"
     (folder / "state" / "candidate.bundle").rmdir()
     (folder / "state" / "good.bundle").write_bytes(b"")
@@ -705,7 +759,7 @@ def test_the_last_good_bundle_decides_where_the_address_is_down_at_the_start(
 ) -> None:
     published.stop()
     words = f"{published.url} {' '.join(WORDS)}"
-    assert "no bundle can be got" in refused(folder, words)
+    assert "cannot get a bundle" in refused(folder, words)
     published.again()
     with bundled(folder, *polled(folder), policy=published.url) as (_, client):
         assert model(client) == "small-model"
@@ -788,7 +842,7 @@ def test_no_answer_but_a_whole_one_in_time_is_taken(
 def test_a_candidate_that_is_gone_is_not_kept(folder: Path) -> None:
     place = str(folder / "policy.bundle")
     bundles = Bundles(place, SIGNER.verifier(), folder / "state", 1)
-    policy, problem = bundles.first(strict=False)
+    policy, _, problem = bundles.first(strict=False)
     assert (policy.name, problem) == ("acme", None)
     with pytest.raises(RequestError, match="no such file"):
         bundles.keep(11, "0" * 64)

@@ -139,7 +139,7 @@ def test_to_undo_what_is_not_there_changes_nothing(
     before = folder.text
     assert folder.undo() == 0
     assert folder.text == before
-    assert capsys.readouterr().out == "nothing is to be changed\n"
+    assert capsys.readouterr().out == "there is nothing to change\n"
 
 
 def test_claude_code_gets_its_hooks(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_policy_with_errors_is_not_connected(
     folder.policy.write_text("pool: [", encoding="utf-8")
     assert "the policy has errors" in said_of(capsys, folder.connect())
     folder.policy.unlink()
-    assert "there is no file" in said_of(capsys, folder.connect())
+    assert "there is not a file" in said_of(capsys, folder.connect())
     assert "which policy is to decide?" in said_of(
         capsys, main(["connect", folder.host, "--settings", str(folder.file)])
     )
@@ -236,7 +236,8 @@ def test_settings_that_say_something_else_are_left_alone(
 ) -> None:
     text = "delegation: {model: mine}\n"
     folder = Folder(tmp_path, "hermes-agent", text)
-    assert "`delegation.model` says something else already" in said_of(capsys, folder.connect())
+    said = said_of(capsys, folder.connect())
+    assert f"{folder.file}: `delegation.model` says something else already" in said
     assert folder.text == text
 
 
@@ -251,7 +252,7 @@ def test_facts_that_cannot_be_read_are_refused(
     folder: Folder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     facts = folder.path / "facts.json"
-    assert "there is no file" in said_of(capsys, folder.connect("--facts", str(facts)))
+    assert "there is not a file" in said_of(capsys, folder.connect("--facts", str(facts)))
     facts.write_text("{", encoding="utf-8")
     assert str(facts) in said_of(capsys, folder.connect("--facts", str(facts)))
 
@@ -259,7 +260,7 @@ def test_facts_that_cannot_be_read_are_refused(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[{}]", "one request is wanted"),
+        ("[{}]", "expected one request"),
         ('{"caller": 7}', "caller"),
         ('{"task": {}}', "the agent states `task` itself"),
         ("caller: {team: research}", "facts are in JSON"),
@@ -283,11 +284,20 @@ def test_a_file_that_cannot_be_written_is_said(
     assert str(folder.file) in said_of(capsys, folder.connect())
 
 
-def test_line_ends_stay_as_they_are(folder: Folder) -> None:
+def test_a_read_only_file_is_left_alone(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    before = folder.text
+    folder.file.chmod(0o444)
+    assert f"{folder.file}: the file is read-only" in said_of(capsys, folder.connect())
+    assert folder.text == before
+    assert not folder.backup.exists()
+
+
+def test_line_ends_are_those_of_the_file(folder: Folder) -> None:
     before = folder.text.replace("\n", "\r\n").encode()
     folder.file.write_bytes(before)
     assert folder.connect() == 0
-    assert folder.file.read_bytes().count(b"\r\n") == before.count(b"\r\n")
+    written = folder.file.read_bytes()
+    assert written.count(b"\n") == written.count(b"\r\n") > before.count(b"\r\n")
     assert folder.undo() == 0
     assert folder.file.read_bytes() == before
 

@@ -207,10 +207,11 @@ def test_a_dry_run_calls_nobody_and_estimates(peer: Provider, delegate: Run) -> 
 def test_a_dry_run_of_what_is_refused_says_why(peer: Provider, delegate: Run) -> None:
     ran = delegate(*GOAL, "--model", "huge", "--dry-run")
     assert ran.code == 3
-    assert ran.out.splitlines()[1] == (
-        "0     refused  -             -      call  -       -             "
-        "outside_pool: the call asks for a model outside the pool; permitted: m0, m1"
-    )
+    assert ran.out.splitlines()[1:] == [
+        "0     refused  -             -      call  -       -",
+        "      outside_pool: the call asks for a model outside the pool; permitted: m0,",
+        "      m1",
+    ]
     assert "nothing was started" not in ran.err
     assert peer.requests() == []
 
@@ -314,10 +315,8 @@ def test_what_is_refused_ends_with_3_and_nothing_was_started(peer: Provider, del
         " permitted: m0, m1\n"
         "policy-router: nothing was started; --on-refused skip runs the other tasks\n"
     )
-    assert [line.split()[:2] for line in ran.out.splitlines()[1:]] == [
-        ["0", "not_started"],
-        ["1", "refused"],
-    ]
+    rows = [line.split()[:2] for line in ran.out.splitlines()[1:] if line[0] != " "]
+    assert rows == [["0", "not_started"], ["1", "refused"]]
     made = json.loads(delegate("--tasks", "-", *JSON, stdin=batch).out)
     assert (made["status"], made["error"]) == ("refused", made["results"][1]["error"])
     assert made["error"]["permitted"] == ["m0", "m1"]
@@ -384,11 +383,10 @@ def test_where_every_target_fails_it_ends_with_5(peer: Provider, delegate: Run) 
     peer.fail(404, "m1", message="It is 404.", times=None)
     ran = delegate(*GOAL)
     assert ran.code == 5
-    (_, row) = without_times(ran.out).splitlines()
-    assert row == (
-        "0     failed  m1 at far  pool   unknown  unknown  N      "
-        "model_not_found: It is 404. (m1 at far); 2 attempts"
-    )
+    assert without_times(ran.out).splitlines()[1:] == [
+        "0     failed  m1 at far  pool   unknown  unknown  N",
+        "      model_not_found: It is 404. (m1 at far); 2 attempts",
+    ]
     made = delegate(*GOAL, *JSON)
     assert (made.code, json.loads(made.out)["status"]) == (5, "failed")
     assert [attempt["status"] for attempt in results(made)[0]["attempts"]] == [500, 404]
@@ -656,8 +654,8 @@ def test_a_budget_that_cannot_be_used_starts_nothing(
     ("words", "said"),
     [
         (("--budget", "money.db"), "--budget: how much may be spent is not said; add --max-cost"),
-        (("--max-cost", "-1"), "US dollars from 0 to 100,000 are wanted"),
-        (("--max-cost", "much"), "US dollars from 0 to 100,000 are wanted"),
+        (("--max-cost", "-1"), "expected US dollars from 0 to 100,000"),
+        (("--max-cost", "much"), "expected US dollars from 0 to 100,000"),
     ],
 )
 def test_a_budget_needs_an_amount(delegate: Run, words: tuple[str, ...], said: str) -> None:

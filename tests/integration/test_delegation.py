@@ -20,16 +20,10 @@ from typing import Any
 import pytest
 
 from policy_router import Delegator, Executor, Policy, ProviderError, Reply, RequestError, decide
+from policy_router.calls.child_task import ChildTask, Event, EventKind
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
-from policy_router.calls.results import (
-    ChildTask,
-    Delegation,
-    Event,
-    EventKind,
-    Failing,
-    Result,
-    Status,
-)
+from policy_router.calls.results import Delegation, Result, Status
 from policy_router.decision.record import Target
 from tests.support.commands import NOW
 from tests.support.provider import KEYS, Provider, chain, dead_port, policy_at
@@ -1221,7 +1215,7 @@ def test_closing_ends_a_batch_that_another_thread_waits_for(peer: Provider) -> N
         while len(seen.of(EventKind.ATTEMPT)) < 3:
             time.sleep(0.01)
     thread.join(10)
-    assert ended == ["the delegator was closed meanwhile"]
+    assert ended == ["the delegator was closed before the call ended"]
     assert [event.status for event in seen.of(EventKind.FINISHED)] == [Status.CANCELLED] * 3
 
 

@@ -24,7 +24,9 @@ from msgspec import UnsetType
 import policy_router
 from policy_router import Delegator, Executor, Router, check, decide, load, log
 from policy_router.calls import results
-from policy_router.calls.results import Delegation, EventKind, Failing, Ran, Status, TaskError
+from policy_router.calls.child_task import EventKind
+from policy_router.calls.failing import Failing
+from policy_router.calls.results import Delegation, Ran, Status, TaskError
 from policy_router.cli import main as command_line
 from policy_router.decision.record import ReasonCode, Result
 from policy_router.domain import Dialect
@@ -312,7 +314,6 @@ def test_the_log_page_knows_what_logs_are_used_with() -> None:
         "Exported",
         "Finding",
         "FindingKind",
-        "Report",
         "SignatureError",
         "Signer",
         "Verifier",

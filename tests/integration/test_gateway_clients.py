@@ -122,6 +122,24 @@ def test_the_sdk_for_python_understands_problems(
     assert made.model == "m1"  # it was sent again
 
 
+def test_the_sdk_for_python_understands_that_a_path_is_not_offered(
+    client: openai.OpenAI, service: Service, token: str
+) -> None:
+    with pytest.raises(openai.NotFoundError) as missing:
+        client.embeddings.create(model="auto", input="Say hello.")
+    assert missing.value.code == "no_route"
+    assert "`/v1/chat/completions`" in missing.value.message
+    for place, said in (("", "ends with `/v1`"), ("/v1/v1", "leave `/v1` out")):
+        wrong = openai.OpenAI(base_url=f"{service.url}{place}", api_key=token)
+        with wrong, pytest.raises(openai.NotFoundError, match=said):
+            wrong.chat.completions.create(model="auto", messages=HELLO)
+    for path, type_ in (("chat/completions", None), ("messages", "error")):
+        answer = service.client().get(f"/v1/{path}")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+        found = answer.json()
+        assert (found.get("type"), found["error"]["code"]) == (type_, "no_method")
+
+
 def test_the_sdk_for_python_hears_of_a_stream_that_breaks_off(
     client: openai.OpenAI, peer: ScriptedProvider
 ) -> None:

@@ -173,6 +173,13 @@ def test_an_answer_that_cannot_be_written_denies(
     assert hook.main(called.words, b"{}") == 2
 
 
+def test_an_input_that_no_json_can_answer_denies(called: Hook) -> None:
+    asked = {"hook_event_name": "PreToolUse", "tool_name": "Agent", "tool_use_id": "toolu_1"}
+    given = {"prompt": "", "size": float("nan")}
+    called.send(json.dumps({**asked, "tool_input": given}).encode())
+    assert called.code == 2
+
+
 def test_a_decision_that_takes_too_long_denies(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,10 +17,14 @@ from policy_router import DecisionLog, Policy, decide
 from policy_router.cli import decision_log
 from policy_router.log import CheckReport, check_log, prune
 from policy_router.log.check import windows
+from policy_router.log.check.checking import wrong_with
+from policy_router.log.check.findings import Finding
 from policy_router.log.entry import Call, Execution, microseconds
+from policy_router.log.folder import LogFolder
+from policy_router.log.replay.chunks import Job
 from tests.support.commands import ROOT, Run
 from tests.support.log_auditing import PRICED, SIGNER, Clock, id_of, policy_of, sign_log
-from tests.support.plain_check import Wrong, plain_check
+from tests.support.plain_check import Wrong, lines_of, plain_check
 
 END = datetime.datetime(2026, 11, 2, tzinfo=datetime.UTC)
 HOUR = 3_600_000_000
@@ -64,13 +68,46 @@ def test_each_planted_fault_is_found_and_nothing_else(
     assert not report.is_clean
 
 
-@pytest.mark.parametrize("since", [0, 40, 80, 200])
-def test_plain_python_finds_the_same(audit: tuple[Path, Planted], since: int) -> None:
+@pytest.mark.parametrize("size", [8 << 20, 20_000])
+@pytest.mark.parametrize("days", [(0, 400), (40, 400), (80, 400), (200, 400), (0, 40), (30, 60)])
+def test_plain_python_finds_the_same(
+    audit: tuple[Path, Planted], monkeypatch: pytest.MonkeyPatch, days: tuple[int, int], size: int
+) -> None:
     folder, _ = audit
-    start = microseconds(BEGIN + datetime.timedelta(days=since))
-    report = check_log(folder, clock=lambda: END, since=start)
-    plain = plain_check(folder, ended_by=microseconds(END) - HOUR, since=start)
+    monkeypatch.setattr(windows, "WINDOW_BYTES", size)
+    since, until = (microseconds(BEGIN + datetime.timedelta(days=it)) for it in days)
+    report = check_log(folder, clock=lambda: END, since=since, until=until)
+    plain = plain_check(folder, ended_by=microseconds(END) - HOUR, since=since, until=until)
     assert told(report) == plain
+    lines = [*lines_of(folder)]
+    decided: dict[str, int] = {it["id"]: it["time"] for it in lines if it["kind"] == "decision"}
+    events = [it for it in lines if it["kind"] == "execution"]
+    times = [decided.get(it["id"]) or int(it["time"]) for it in events]
+    counted = [sum(since <= it < until for it in each) for each in (decided.values(), times)]
+    assert [report.decisions, report.executions] == counted
+
+
+def test_one_decision_is_told_what_the_check_finds_of_it(
+    audit: tuple[Path, Planted], run: Run
+) -> None:
+    folder, _ = audit
+    kinds = {"no_decision", "never_ended", "no_parent"}  # need other lines than its own
+    expected: dict[str, set[tuple[str, str]]] = {}
+    for it in check_log(folder, clock=lambda: END).findings:
+        for id_ in it.ids if it.kind not in kinds else ():
+            expected.setdefault(id_, set()).add((it.kind, it.detail))
+    job, about = Job.of(LogFolder(folder)), dict[str, list[bytes]]()
+    for line in lines_of(folder):
+        about.setdefault(line.get("id", ""), []).append(json.dumps(line).encode())
+    found = {id_: set(wrong_with(job, lines)) for id_, lines in about.items() if id_}
+    assert {id_: it for id_, it in found.items() if it} == expected
+    (first, *_), detail = next((it.ids, it.detail) for it in forbidden_in(folder))
+    out = run("log", "show", str(folder), first).out
+    assert f"\nwrong       a forbid rule is against what ran: {detail}\n" in out
+
+
+def forbidden_in(folder: Path) -> list[Finding]:
+    return [it for it in check_log(folder, clock=lambda: END).findings if it.kind == "forbidden"]
 
 
 def test_every_kind_is_planted(audit: tuple[Path, Planted]) -> None:

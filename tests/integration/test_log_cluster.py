@@ -231,7 +231,7 @@ def test_there_are_two_places(log: Path, place: str) -> None:
 @pytest.mark.slow
 @each("address", ["nowhere", "nonsense:foo", "odd://127.0.0.1:9"])
 def test_an_address_names_host_and_port(log: Path, address: str) -> None:
-    with pytest.raises(RequestError, match=f"on: `{address}` is no address such as"):
+    with pytest.raises(RequestError, match=f"on: `{address}` is not an address such as"):
         replay_log(log, on=f"dask:{address}")
 
 

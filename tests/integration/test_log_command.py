@@ -29,7 +29,7 @@ from policy_router.cli import terminal
 from policy_router.errors import LogError
 from policy_router.files.loader import schema
 from policy_router.log.damage import Damage, NotWholeError
-from policy_router.log.entry import Execution, Gap, Kind, LogEntry, microseconds
+from policy_router.log.entry import ACCESS, Execution, Gap, Kind, LogEntry, microseconds
 from policy_router.log.folder import LogFolder
 from policy_router.log.integrity import prune as prune_module
 from policy_router.log.integrity.prune import prune
@@ -39,7 +39,7 @@ from policy_router.log.sign.checkpoints import keep, verify_growth
 from policy_router.log.sign.notes import Checkpoint, InclusionProof, sign, text_of
 from policy_router.log.sign.proving import prove_growth
 from policy_router.log.write import decision_log
-from policy_router.log.write.drafts import Draft
+from policy_router.log.write.drafts import Decided, Draft
 from policy_router.server.follower import Follower
 from tests.support.commands import Ran, Run, write
 from tests.support.log_auditing import (
@@ -521,7 +521,7 @@ def test_a_decision_is_shown_with_what_came_of_it(family: Path, run: Run) -> Non
         "  parent  not reached\n"
         f"  rule files  {short}\n"
         "\n"
-        "came of it  completed\n"
+        "result      completed\n"
         "cost        $0.250000\n"
         "            on the default, small at main: $0.001244\n"
         "\n"
@@ -787,6 +787,17 @@ def test_of_what_there_is_none_nothing_is_counted(tmp_path: Path, run: Run) -> N
     assert "tokens" not in out
 
 
+def test_what_only_answered_a_question_is_left_out_and_said_to_be_so(
+    tmp_path: Path, run: Run
+) -> None:
+    with DecisionLog(tmp_path / "log", clock=Clock()) as log:
+        asked = Decided(RECORD, id_of(1), purpose=ACCESS)
+        log.decisions(RULES, [asked])
+    out = run("log", "stats", "log").out
+    assert out.startswith("left out: 1 decision that only answer")
+    assert json.loads(run("log", "stats", "log", *JSON).out)["access"] == 1
+
+
 def test_a_log_without_lines_has_nothing_to_show(tmp_path: Path, run: Run) -> None:
     (tmp_path / "log/.heads").mkdir(parents=True)
     assert run("log", "stats", "log").out == "the log has no lines\n"
@@ -917,7 +928,7 @@ def test_what_is_no_time_is_an_error(listed: Path, run: Run, text: str) -> None:
     for option in ("--since", "--until"):
         ran = run("log", "ls", str(listed), f"{option}={text}")
         assert (ran.code, ran.out) == (2, "")
-        assert ran.err.startswith(f"policy-router: {option}: a day (2026-01-31), a time")
+        assert ran.err.startswith(f"policy-router: {option}: expected a day (2026-01-31), a time")
     assert run("log", "prune", str(listed), f"--before={text}", "--key", "k").code == 2
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from policy_router import DecisionLog, Delegator, Policy, Router
-from policy_router.calls.results import ChildTask, Delegation, Status
+from policy_router.calls.child_task import ChildTask
+from policy_router.calls.results import Delegation, Status
 from policy_router.decision.record import Target
 from policy_router.errors import LogError
 from policy_router.log.write import chain as chain_module

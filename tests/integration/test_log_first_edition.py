@@ -13,7 +13,7 @@ from policy_router import DecisionLog, decide
 from policy_router.log.damage import Damage
 from policy_router.log.entry import Kind, Prune
 from policy_router.log.folder import LogFolder
-from policy_router.log.integrity.verify import Answer, Report, verify
+from policy_router.log.integrity.verify import Answer, VerifyReport, verify
 from policy_router.log.sign.merkle import leaf_hash
 from policy_router.log.sign.notes import Checkpoint, sign
 from policy_router.log.write.chain import Chain, Limits
@@ -78,7 +78,7 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def found(report: Report) -> list[tuple[Damage, str]]:
+def found(report: VerifyReport) -> list[tuple[Damage, str]]:
     parts = report.integrity, report.completeness, report.authenticity
     return [(it.damage, it.where) for part in parts for it in part.problems]
 

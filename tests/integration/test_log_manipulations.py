@@ -19,7 +19,7 @@ from policy_router import DecisionLog, decide
 from policy_router.log.entry import GENESIS, line_hash, microseconds
 from policy_router.log.heads import Head, read_head
 from policy_router.log.integrity.prune import prune
-from policy_router.log.integrity.verify import Report, verify
+from policy_router.log.integrity.verify import VerifyReport, verify
 from policy_router.log.read.reading import LogReader
 from policy_router.log.sign.checkpoints import verify_proof
 from policy_router.log.sign.proving import prove
@@ -801,7 +801,7 @@ TABLE: Final = {
 }
 
 
-def named_in(report: Report) -> set[str]:
+def named_in(report: VerifyReport) -> set[str]:
     parts = (report.integrity, report.completeness, report.authenticity)
     return {str(problem.damage) for part in parts for problem in part.problems}
 

@@ -384,7 +384,7 @@ def test_a_bundle_has_the_policies_and_rule_files_that_decided(signed: Path) -> 
     assert rules.decode() == policy.sources[0].text
     assert files["verify.py"] == Path(standalone.__file__).read_bytes()
     readme = files["README.txt"].decode()
-    assert KEYS[0].title in readme
+    assert re.findall(r"^    (\S+\+[0-9a-f]{8})$", readme, re.MULTILINE) == [KEYS[0].title]
     assert max(map(len, readme.splitlines())) <= 100
     result = verify(files["proof.txt"].decode(), KEYS, files)
     assert result.has_rules
@@ -493,7 +493,7 @@ def test_decisions_are_chosen_by_ids_or_by_a_filter(signed: Path, run: Run) -> N
     assert chosen("log", "--after", "2026-01-31T09:00:04Z", "--before", "2026-01-31T09:00:08Z") == [
         id_of(2)
     ]
-    ran = run("log", "prove", "log", "--where", "kind=other", "--output", "x.zip")
+    ran = run("log", "prove", "log", "--where", "kind=other", "-o", "x.zip")
     assert "there are no such decisions" in ran.err
     assert (
         "--output: several decisions give a ZIP"

@@ -139,7 +139,7 @@ def test_the_oldest_are_listed_first(tmp_path: Path, run: Run) -> None:
 def test_an_amount_that_is_none_is_refused(tmp_path: Path, run: Run, amount: str) -> None:
     history(tmp_path / "log", policy_of(), [{}])
     ran = run("log", "ls", "log", f"--cost-over={amount}")
-    assert (ran.code, "an amount in US dollars is wanted" in ran.err) == (2, True)
+    assert (ran.code, "expected an amount in US dollars" in ran.err) == (2, True)
 
 
 def test_no_line_of_a_decision_is_longer_than_80_columns(
@@ -175,7 +175,7 @@ def test_a_decision_is_shown_beside_its_default(tmp_path: Path, run: Run) -> Non
     out = run("log", "show", "log", id_of(0)).out
     assert "\nasked by ada, team research, kind coding, label pii\n" in out
     assert (
-        "\ncame of it  completed on coder (large at main), answered by large-1\n"
+        "\nresult      completed on coder (large at main), answered by large-1\n"
         "cost        $0.012000\n"
         "            on the default, small at main: $0.001200\n"
     ) in out

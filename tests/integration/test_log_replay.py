@@ -138,6 +138,10 @@ def test_a_log_without_decisions_replays_nothing_and_says_so(tmp_path: Path, run
     said = "no decision was replayed: the log holds none that is asked for\n"
     ran = run("-q", "replay", "empty")
     assert (ran.code, ran.out, ran.err) == (0, said, "")
+    (tmp_path / "rules.yaml").write_text(PRICED)
+    ran = run("-q", "replay", "empty", "--against", "rules.yaml")
+    assert (ran.code, ran.err) == (0, "")
+    assert "nothing to decide again: the log holds no decision that is meant" in ran.out
 
 
 def test_a_record_whose_steps_were_changed_is_changed(log: Path, run: Run) -> None:
@@ -237,7 +241,7 @@ def test_a_record_of_a_newer_schema_is_not_replayable(log: Path, run: Run) -> No
     ran = run("replay", "log")
     assert ran.code == 4
     assert (
-        "1 x not_replayable: this is no record of the schema policy-router/record/v1;"
+        "1 x not_replayable: this is not a record of the schema policy-router/record/v1;"
         " a newer version may read it"
     ) in ran.out
     assert "a newer version may read it" in run("log", "show", "log", id_of(1)).out
@@ -246,7 +250,10 @@ def test_a_record_of_a_newer_schema_is_not_replayable(log: Path, run: Run) -> No
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda plain: plain.update(request={"task": {"kind": 1}}), "$.task.kind: a string is"),
+        (
+            lambda plain: plain.update(request={"task": {"kind": 1}}),
+            "$.task.kind: expected a string",
+        ),
         (lambda plain: plain.update(request=[]), "not a decision record: "),
         (lambda plain: plain.update(decision={}), "not a decision record: "),
         (lambda plain: plain.pop("steps"), "not a decision record: "),
@@ -1147,7 +1154,7 @@ def test_ci_fails_over_a_number_of_flips(against: Run, limit: str, code: int) ->
 def test_what_is_no_limit_is_an_error(against: Run, limit: str) -> None:
     ran = against(f"--fail-over={limit}")
     assert ran.code == 2
-    assert "a number of decisions is wanted, or a percentage" in ran.err
+    assert "expected a number of decisions, or a percentage" in ran.err
 
 
 @pytest.mark.parametrize("limit", ["57", "0.57%", "0.570%"])
@@ -1211,8 +1218,8 @@ def test_very_many_rows_are_cut_off(run: Run, tmp_path: Path) -> None:
         (["none", "--against", "policy.yaml"], "none: there is no decision log here"),
         (["policy.yaml"], "policy.yaml: there is no decision log here"),
         (["log", "--against", "none.yaml"], "none.yaml"),
-        (["log", "--workers", "0"], "a whole number from 1 on is wanted"),
-        (["log", "--workers", "x"], "a whole number from 1 on is wanted"),
+        (["log", "--workers", "0"], "expected a whole number from 1 on"),
+        (["log", "--workers", "x"], "expected a whole number from 1 on"),
         ([], "LOG"),
     ],
 )

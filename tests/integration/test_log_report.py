@@ -392,14 +392,17 @@ def test_a_report_with_too_many_rows_is_refused(
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("spend", "log", "--by", "teem"), "--by: `teem` is none of month, day, caller, team"),
+        (("spend", "log", "--by", "teem"), "--by: `teem` is not one of month, day, caller, team"),
         (("spend", "log", "--by", "team,team"), "--by: `team` is given twice"),
-        (("spend", "log", "--where", "team"), "--where: NAME=VALUE is wanted"),
-        (("spend", "log", "--where", "x=y"), "--where: `x` is none of"),
-        (("spend", "log", "--where", "cost=unknown"), "cost `unknown` is none of free, measured"),
-        (("spend", "log", "--where", "outcome=ok"), "outcome `ok` is none of selected, refused"),
-        (("spend", "log", "--where", "level=rule"), "level `rule` is none of call, task, pool"),
-        (("spend", "log", "--since", "x"), "--since: a day"),
+        (("spend", "log", "--where", "team"), "--where: expected NAME=VALUE"),
+        (("spend", "log", "--where", "x=y"), "--where: `x` is not one of"),
+        (
+            ("spend", "log", "--where", "cost=unknown"),
+            "cost `unknown` is not one of free, measured",
+        ),
+        (("spend", "log", "--where", "outcome=ok"), "outcome `ok` is not one of selected, refused"),
+        (("spend", "log", "--where", "level=rule"), "level `rule` is not one of call, task, pool"),
+        (("spend", "log", "--since", "x"), "--since: expected a day"),
         (("spend", "log", "--since", "1h", "--until", "2h"), "--until: it is before --since"),
         (("nothing", "log"), "invalid choice: 'nothing'"),
     ],
@@ -414,7 +417,7 @@ def test_what_cannot_be_reported_is_an_error(
 
 def test_a_kind_that_is_none_is_refused(tmp_path: Path) -> None:
     history(tmp_path, policy_of(), [{}])
-    with pytest.raises(RequestError, match="`spent` is none of spend, refusals"):
+    with pytest.raises(RequestError, match="`spent` is not one of spend, refusals"):
         log_report(tmp_path, "spent")
 
 

@@ -38,7 +38,7 @@ from policy_router.log.damage import Damage
 from policy_router.log.entry import GENESIS, Execution, Kind, Prune
 from policy_router.log.folder import LogFolder
 from policy_router.log.heads import Head
-from policy_router.log.integrity.verify import Report
+from policy_router.log.integrity.verify import VerifyReport
 from policy_router.log.sign import memory as memory_module
 from policy_router.log.sign.merkle import TreeEdge, leaf_hash
 from policy_router.log.sign.notes import Checkpoint, cosigned_at, opened, sign, text_of
@@ -73,7 +73,7 @@ WITNESS = Signer("witness.example.com/w1", b"w" * 32)
 FAR = 1 << 62
 
 
-def problems(report: Report) -> list[tuple[Damage, str]]:
+def problems(report: VerifyReport) -> list[tuple[Damage, str]]:
     parts = report.integrity, report.completeness, report.authenticity
     return [(it.damage, it.where) for part in parts for it in part.problems]
 

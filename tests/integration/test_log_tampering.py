@@ -28,7 +28,7 @@ from policy_router.errors import LogError
 from policy_router.log.damage import Damage, Problem
 from policy_router.log.entry import Gap, Kind
 from policy_router.log.folder import LogFolder, Segment
-from policy_router.log.integrity.verify import Answer, Report, verify
+from policy_router.log.integrity.verify import Answer, VerifyReport, verify
 from policy_router.log.policies import PolicyStore
 from policy_router.log.sign.keys import SignatureError, Signer
 from policy_router.log.write import chain
@@ -70,16 +70,16 @@ class Found(NamedTuple):
     lines: tuple[int, int] | None = None
 
 
-def problems_of(report: Report) -> list[Problem]:
+def problems_of(report: VerifyReport) -> list[Problem]:
     parts = (report.integrity, report.completeness, report.authenticity)
     return [problem for part in parts for problem in part.problems]
 
 
-def found_in(report: Report) -> list[Found]:
+def found_in(report: VerifyReport) -> list[Found]:
     return [Found(it.damage, it.where, it.lines) for it in problems_of(report)]
 
 
-def damages(report: Report) -> set[Damage]:
+def damages(report: VerifyReport) -> set[Damage]:
     return {problem.damage for problem in problems_of(report)}
 
 

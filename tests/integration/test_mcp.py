@@ -332,7 +332,7 @@ def test_a_host_states_what_it_has_verified(sessions: dict[str, Session], folder
         ('{"task": {"kind": "coding"}}', "$.task"),
         ('{"facts": {"unknown": 1}}', "$.facts.unknown"),
         ('{"caller": {"id": 3}}', "$.caller.id"),
-        ("[]", "a mapping is wanted"),
+        ("[]", "expected a mapping"),
         ("{", "this is not JSON"),
     ],
 )
@@ -436,7 +436,7 @@ def test_what_is_no_message_over_http_is_an_error(
             assert b"Traceback" not in answer.content
     for content in ([UNTOLD], {"id": UNTOLD}, {"jsonrpc": "2.0", "id": 1, "params": UNTOLD}):
         answer = client.post("/mcp", json=content, headers=HEADERS)
-        assert "no message of JSON-RPC" in answer.json()["error"]["message"]
+        assert "not a message of JSON-RPC" in answer.json()["error"]["message"]
         assert UNTOLD not in answer.text
     pong = {"jsonrpc": "2.0", "id": 1, "result": {}}
     assert client.post("/mcp", content=ping, headers=HEADERS).json() == pong

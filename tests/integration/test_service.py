@@ -142,6 +142,7 @@ def test_a_body_that_is_no_request_is_refused_with_its_place(
     said = problem(client.post("/v1/decide", content=content, headers=headers))
     assert (said["status"], said["code"]) == (status, code)
     assert path in {None, said["path"]}
+    assert "jSON" not in said["detail"]
 
 
 @each("kind", ["text/plain", "application/x-www-form-urlencoded", "", "a" * 99])
@@ -366,12 +367,15 @@ def test_a_unix_socket_is_its_owner_s_who_may_administer(folder: Path) -> None:
         (("policy.yaml", "--listen", "127.0.0.1:99999"), "an address and a port"),
         (("policy.yaml", "--listen", "unix:"), "an address and a port"),
         (("policy.yaml", "--config", "nul.json"), "an address and a port"),
-        (("policy.yaml", "--tokens", "none.jsonl", "--listen", "a..b:80"), "no name of a host"),
+        (
+            ("policy.yaml", "--tokens", "none.jsonl", "--listen", "a..b:80"),
+            "not the name of a host",
+        ),
         (("policy.yaml", "--config", "notls.json"), "none.pem, policy.yaml: cannot be read"),
-        (("policy.yaml", "--config", "badtls.json"), "no certificate and its key"),
+        (("policy.yaml", "--config", "badtls.json"), "not a certificate and its key"),
         (("policy.yaml", "--tokens", "missing.jsonl"), "token new --tokens missing.jsonl makes"),
         (("policy.yaml", "--config", "missing.yaml"), "cannot be read"),
-        (("policy.yaml", "--config", "policy.yaml"), "unknown field"),
+        (("policy.yaml", "--config", "policy.yaml"), "unknown key `version`"),
         (("policy.yaml", "--workers", "0"), "workers"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
 import time
@@ -290,6 +291,33 @@ def test_a_service_without_a_log_says_so(folder: Path) -> None:
             client.post("/v1/replay", json={}),
         ):
             assert problem(answer)["code"] == "no_log"
+
+
+def is_counted(client: httpx.Client, page: str) -> bool:
+    return "<progress" not in client.get(page).text
+
+
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.stress)])
+def test_a_service_that_has_not_decided_yet_has_an_empty_log(folder: Path, workers: str) -> None:
+    with Service(folder, "--log", f"fresh-{workers}/log", "--workers", workers) as service:
+        client = service.client()
+        for path, body, said in (
+            ("replay", {}, {"total": 0}),
+            ("what-if", {"policy": POLICY}, {"decisions": 0}),
+        ):
+            answer = client.post(f"/v1/{path}", json=body)
+            assert answer.status_code == 200, answer.text
+            report = json.loads(answer.text.splitlines()[-1])["report"]
+            assert said.items() <= report.items()
+        until(lambda: client.get("/v1/decisions").status_code == 200)
+        assert client.get("/v1/decisions").json() == {"decisions": [], "cursor": None}
+        for page in ("decisions", "log", "policies"):
+            assert client.get(f"/pages/{page}").status_code == 200, page
+        for page in ("spend", "compliance"):
+            until(functools.partial(is_counted, client, f"/pages/{page}"))
+            assert 'class="problem"' not in client.get(f"/pages/{page}").text, page
+        until(lambda: client.post("/v1/decide", json={}).status_code == 200)
+    assert verify(folder / f"fresh-{workers}" / "log").is_whole
 
 
 @pytest.mark.stress

@@ -367,7 +367,7 @@ def test_tokens_come_and_go_and_expire_while_it_serves(service: Service, folder:
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(line for line in lines if '"fay"' not in line) + "not JSON\n")
     until(lambda: client.post("/v1/decide", json={}).status_code == 401)
-    until(lambda: any("line" in line and "is no token" in line for line in service.said))
+    until(lambda: any("line" in line and "is not a token" in line for line in service.said))
     file.write_text("".join(line for line in lines if '"fay"' not in line))
 
 
@@ -548,8 +548,8 @@ def test_keys_of_an_address_are_got_again_for_an_unknown_one_but_seldom(
         ("http://login.example.com/keys", "https"),
         ("ftp://127.0.0.1/keys", "https"),
         ("file:///etc/passwd", "https"),
-        ("missing.json", "no keys can be got"),
-        ("policy.yaml", "no keys can be got"),
+        ("missing.json", "cannot get keys"),
+        ("policy.yaml", "cannot get keys"),
     ],
 )
 def test_keys_come_from_no_unsafe_place(folder: Path, place: str, said: str) -> None:
@@ -567,7 +567,7 @@ def test_keys_are_followed_to_no_other_address(folder: Path, keys: dict[str, Any
         config = configured(folder, url)
         ran = in_this_process("serve", "policy.yaml", "--config", config, cwd=folder)
         assert ran.code == 2
-        assert "no keys can be got" in ran.err
+        assert "cannot get keys" in ran.err
         assert asked == ["/keys"]
 
 
@@ -605,8 +605,9 @@ def test_no_secret_is_in_what_the_service_says_or_logs(
 
 def test_a_token_needs_an_id_and_a_good_rate(folder: Path) -> None:
     for words, said in (
-        (("--id", ""), "has to have an id"),
-        (("--id", "a", "--rate", "x"), "rate: a rate such as 50/s"),
+        (("--id", ""), "must have an id"),
+        (("--id", "a", "--rate", "x"), "rate: expected a rate such as 50/s"),
+        (("--id", "a", "--expires", "soon"), "--expires: expected a duration such as 30s"),
         (("--id", "a", "--fact", "x"), "NAME=VALUE"),
     ):
         ran = in_this_process("token", "new", "--tokens", "t.jsonl", *words, cwd=folder)

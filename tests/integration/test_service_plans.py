@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from policy_router.log import LogReader
+from policy_router.log import LogReader, check_log
 from tests.support.commands import in_this_process, write
 from tests.support.service import Service, problem, until
 
@@ -145,6 +145,47 @@ def test_what_came_of_a_decision_is_reported_once(ada: httpx.Client, folder: Pat
     second = {**report, "attempt": 2, "model": "m1", "provider": "far", "status": "failed"}
     assert ada.post("/v1/executions", json={**second, "error": "timeout"}).status_code == 200
     assert [it.model for it in reports(folder, task["decision_id"])] == ["m0", "m1"]
+
+
+PRICED = """version: 1
+model: m0
+provider: near
+providers: {near: {base_url: "http://127.0.0.1:9"}, far: {base_url: "http://127.0.0.1:9"}}
+pool:
+  - {name: small, model: m0, price: {input: 2, output: 10, cache_read: 0.5}, fallback: [large]}
+  - {name: large, model: m1, provider: far, price: {input: 20, output: 100}}
+  - {name: unpriced, model: m2}
+"""
+
+
+def test_tokens_that_are_reported_have_the_price_of_the_policy_that_decided(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(PRICED)
+    counts = {"status": "completed", "input_tokens": 1000, "output_tokens": 100}
+    rows: list[tuple[dict[str, Any], str | None, float | None]] = [
+        ({}, "measured", 0.003),
+        ({"cached_tokens": 800}, "measured", 0.0018),
+        ({"model": "m1", "provider": "far"}, "measured", 0.03),
+        ({"model": "m1", "provider": "far", "cached_tokens": 1}, "upper_bound", 0.03),
+        ({"model": "m2", "provider": "near"}, "no_price", None),
+        ({"served_model": "m9"}, "mismatch", None),
+        ({"output_tokens": None}, None, None),
+        ({"cost_usd": 0.5}, None, 0.5),
+        ({"status": "failed"}, None, None),
+    ]
+    with Service(tmp_path, "--log", "log") as service:
+        client = service.client()
+        ids = [client.post("/v1/decide", json={}).json()["decision_id"] for _ in rows]
+        before = client.get("/v1/menu").headers["policy-router-policy"]
+        (tmp_path / "policy.yaml").write_text(PRICED.replace("input: 2,", "input: 3,"))
+        until(lambda: client.get("/v1/menu").headers["policy-router-policy"] != before)
+        for decision_id, (more, _, _) in zip(ids, rows, strict=True):
+            report = {"decision_id": decision_id, **counts, **more}
+            assert client.post("/v1/executions", json=report).status_code == 200
+    for decision_id, (_, known, usd) in zip(ids, rows, strict=True):
+        (found,) = reports(tmp_path, decision_id)
+        assert (found.cost_status, found.cost_usd) == (known, usd)
+    kinds = {it.kind.value for it in check_log(tmp_path / "log", workers=1).findings}
+    assert kinds == {"outside_plan", "other_model", "unexplained_cost"}  # m2, m9, and 0.5
 
 
 def test_a_report_is_remembered_by_another_process(

@@ -136,7 +136,7 @@ def test_a_fact_that_no_pseudonym_can_stand_for_is_told(service: Service, folder
     host = client(service, folder, "host")
     said = problem(host.post("/v1/decide", json={"facts": {"owner": 7}}))
     assert (said["status"], said["path"]) == (422, "$.facts.owner")
-    assert said["detail"].startswith("a text, or a list of texts, is wanted")
+    assert said["detail"].startswith("expected a text, or a list of texts")
 
 
 def test_a_service_does_not_start_without_its_key(folder: Path) -> None:
@@ -150,4 +150,4 @@ def test_a_token_with_a_fact_that_cannot_be_replaced_is_none(folder: Path) -> No
     new_token(folder, "--id", "bob", "--fact", "owner=7")
     ran = in_this_process("serve", "policy.yaml", "--config", "serve.json", cwd=folder)
     assert ran.code == 2
-    assert "line 3 is no token: $.facts.owner: a text, or a list of texts, is wanted" in ran.err
+    assert "line 3 is not a token: $.facts.owner: expected a text, or a list of texts" in ran.err

@@ -17,8 +17,9 @@ import pytest
 
 from policy_router import Delegator, Executor, Policy, ProviderError, decide
 from policy_router.calls.connections import prepare_http
+from policy_router.calls.failing import Failing
 from policy_router.calls.health import Health
-from policy_router.calls.results import Delegation, Failing, Result, Status
+from policy_router.calls.results import Delegation, Result, Status
 from tests.support.provider import KEYS, Provider, chain, policy_at, policy_text
 
 pytestmark = pytest.mark.slow

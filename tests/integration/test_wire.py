@@ -18,8 +18,10 @@ import pytest
 from msgspec.structs import replace
 
 from policy_router import Delegator, Executor, Policy, ProviderError, Reply, decide, loads
+from policy_router.calls.child_task import Event, EventKind
 from policy_router.calls.executor import INSTRUCTIONS
-from policy_router.calls.results import Delegation, Event, EventKind, Failing
+from policy_router.calls.failing import Failing
+from policy_router.calls.results import Delegation
 from policy_router.decision.record import DecisionRecord, Target
 from policy_router.version import VERSION
 from tests.support.commands import NOW

@@ -169,6 +169,29 @@ def test_a_session_that_ends_as_one_types_loses_nothing(
     assert page.locator("#now").input_value() == "2026-01-31T09:00:00Z"
 
 
+def test_a_session_that_ends_before_rules_are_sent_loses_none_of_them(
+    guarded: Service, tokens: dict[str, str], open_page: Callable[..., BrowserContext]
+) -> None:
+    window = open_page(guarded)
+    page = window.new_page()
+    page.goto("/pages/what-if")
+    page.get_by_label("Token").fill(tokens["auditor"])
+    page.keyboard.press("Enter")
+    rules = page.get_by_role("textbox", name="Rules")
+    rules.fill("version: 1\nmodel: other-model # <b>\nprovider: p\n")
+    page.get_by_role("textbox", name="until").fill("2026-07-01")
+    window.clear_cookies()
+    page.get_by_role("button", name="Decide them again").click()
+    page.get_by_label("Token").fill(tokens["auditor"])
+    page.keyboard.press("Enter")
+    expect(rules).to_have_value("version: 1\nmodel: other-model # <b>\nprovider: p\n")
+    expect(page.get_by_role("textbox", name="until")).to_have_value("2026-07-01")
+    page.get_by_role("button", name="Decide them again").click()
+    page.wait_for_url("**/pages/what-if/*")
+    page.goto("/pages/what-if")  # what was sent is not waiting any more
+    expect(rules).not_to_have_value("version: 1\nmodel: other-model # <b>\nprovider: p\n")
+
+
 def test_a_session_that_ends_on_a_live_page_leads_to_sign_in(
     guarded: Service, tokens: dict[str, str], open_page: Callable[..., BrowserContext]
 ) -> None:

@@ -63,6 +63,34 @@ def test_a_policy_of_several_files_decides_where_no_rules_are_typed(tmp_path: Pa
         assert "coder" in page
 
 
+def test_what_if_without_rules_says_what_is_wanted(tmp_path: Path) -> None:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    head, _, forbid = POLICY.replace("{strict}", "strict").partition("forbid:")
+    (rules / "a.yaml").write_text(head)
+    (rules / "b.yaml").write_text(f"forbid:{forbid}")
+    with Service(tmp_path, "--log", "log", policy="rules") as service:
+        client = service.client()
+        until(lambda: client.get("/pages/what-if").status_code == 200)
+        page = client.get("/pages/what-if").text
+        assert "those of the service are several files" in page
+        found = _FORM.search(page)
+        assert found
+        answer = client.post("/pages/what-if", data={"form_value": found[1], "policy": "  "})
+        assert answer.status_code == 400
+        assert "take a revision above" in answer.text
+
+
+def test_a_log_without_a_decision_says_what_to_do(tmp_path: Path) -> None:
+    write_policy(tmp_path)
+    with Service(tmp_path, "--log", "log") as service:
+        client = service.client()
+        until(lambda: "Nothing was decided yet" in client.get("/pages/decisions").text)
+        assert "No decision fits" in client.get("/pages/decisions?caller=ada").text
+        until(lambda: "Rules by hits" in client.get("/pages/compliance").text)
+        assert re.search(r'class="badge warn">not known<', client.get("/pages/compliance").text)
+
+
 def test_an_index_that_is_not_complete_is_said_to_be_so(tmp_path: Path) -> None:
     write_year(tmp_path, 900)
     index = tmp_path / "log.index"

@@ -17,12 +17,14 @@ from policy_router import Policy, PolicyError, Request, decide
 from policy_router.analysis.coverage import Coverage
 from policy_router.cel.ast import BOOL, Apply, Attribute, Bind, BoundName, Literal, Loop, Node, walk
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import FAILURE, Program
+from policy_router.cel.evaluate import Program
+from policy_router.cel.frame import FAILURE
 from policy_router.decision import evaluator
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
-from policy_router.decision.prepared import Candidate
+from policy_router.decision.fitting import checked, values_of
 from policy_router.decision.record import Result
-from policy_router.decision.request import checked, moment, values_of
+from policy_router.decision.request import moment
 from policy_router.errors import RequestError
 from tests.property.random_policies import PolicyMaker
 from tests.property.strategies import NOW, compiled

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 from policy_router.cel.ast import BOOL, INT, STRING, Apply, Attribute, Node
-from policy_router.cel.evaluate import FAILURE, Program
+from policy_router.cel.evaluate import Program
+from policy_router.cel.frame import FAILURE
 from policy_router.cel.simplify import literal
 from policy_router.policy.truth import Reasoner
 from tests.support.evaluating import PRODUCT

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from policy_router.cel.evaluate import Budget, Frame, Outcome, Program
+from policy_router.cel.evaluate import Program
+from policy_router.cel.frame import Budget, Frame, Outcome
 from tests.support.render import render
 
 

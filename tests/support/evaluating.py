@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from policy_router.cel import evaluate
 from policy_router.cel.ast import Node
-from policy_router.cel.evaluate import FAILURE, frame_of
+from policy_router.cel.frame import FAILURE, frame_of
 from policy_router.cel.timestamps import (
     DAY,
     TICKS,

@@ -45,7 +45,7 @@ def forbidding(request: Plain, target: tuple[str, str, str | None]) -> Iterator[
         yield "budget-spent"
 
 
-def plain_check(folder: Path, *, ended_by: int, since: int = 0) -> Wrong:
+def plain_check(folder: Path, *, ended_by: int, since: int = 0, until: int = 2**63) -> Wrong:
     """Return the ids by the kind of fault, and by what it is about."""
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     decisions: dict[str, Plain] = {}
@@ -56,10 +56,10 @@ def plain_check(folder: Path, *, ended_by: int, since: int = 0) -> Wrong:
         elif line["kind"] == "execution":
             events[line["id"]].append(line)
     for id_, lines in events.items():
-        if id_ not in decisions and lines[0]["time"] >= since:
+        if id_ not in decisions and since <= lines[0]["time"] < until:
             found["no_decision"]["id"].add(id_)
     for id_, line in decisions.items():
-        if line["time"] < since:
+        if not since <= line["time"] < until:
             continue
         if line.get("parent", id_) not in decisions:
             found["no_parent"]["parent"].add(id_)

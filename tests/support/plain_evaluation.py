@@ -12,12 +12,15 @@ from typing import Any
 
 from policy_router import DecisionRecord, Policy
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import FAILURE, Truth
+from policy_router.cel.evaluate import Truth, truth_of
+from policy_router.cel.frame import FAILURE
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.condition_index import Values
-from policy_router.decision.evaluation import Evaluation, truth_of
+from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import decided, permitted_names
-from policy_router.decision.prepared import Candidate, PreparedForbid, number_of
-from policy_router.decision.request import checked, moment, values_of
+from policy_router.decision.fitting import checked, values_of
+from policy_router.decision.prepared import PreparedForbid, number_of
+from policy_router.decision.request import moment
 from policy_router.domain import Level, PoolEntry
 from tests.support.oracles.engine import Engine
 

@@ -261,7 +261,7 @@ def test_what_is_no_json_is_refused(content: str | bytes) -> None:
     ],
 )
 def test_what_is_no_object_is_refused(content: Any, found: str) -> None:
-    assert problem(content) == ("$", f"an object is wanted, not {found}", SEND_ALL)
+    assert problem(content) == ("$", f"expected an object, found {found}", SEND_ALL)
 
 
 def test_arguments_in_json_may_have_just_the_bytes_allowed() -> None:
@@ -308,31 +308,36 @@ GIVE = "send a `goal`, or `tasks`"
         (" \n", "$.goal", NOTHING_TO_DO, GIVE),
         ({"tasks": [""]}, "$.tasks[0].goal", NOTHING_TO_DO, "send a `goal`"),
         # Shapes.
-        ({"tasks": "abc"}, "$.tasks", "a list of tasks is wanted, not a string", SEND_TASKS),
-        ({"tasks": "[{"}, "$.tasks", "a list of tasks is wanted, not a string", SEND_TASKS),
-        ({"tasks": "7"}, "$.tasks", "a list of tasks is wanted, not a string", SEND_TASKS),
-        ({"tasks": 1}, "$.tasks", "a list of tasks is wanted, not an int", SEND_TASKS),
+        ({"tasks": "abc"}, "$.tasks", "expected a list of tasks, found a string", SEND_TASKS),
+        ({"tasks": "[{"}, "$.tasks", "expected a list of tasks, found a string", SEND_TASKS),
+        ({"tasks": "7"}, "$.tasks", "expected a list of tasks, found a string", SEND_TASKS),
+        ({"tasks": 1}, "$.tasks", "expected a list of tasks, found an int", SEND_TASKS),
         (
             {"tasks": [{"goal": "a"}, None]},
             "$.tasks[1]",
-            "an object is wanted, not null",
+            "expected an object, found null",
             SEND_TASKS,
         ),
-        ({"tasks": [[]]}, "$.tasks[0]", "an object is wanted, not a list", SEND_TASKS),
+        ({"tasks": [[]]}, "$.tasks[0]", "expected an object, found a list", SEND_TASKS),
         # Texts.
-        ({"goal": 1}, "$.goal", "a string is wanted, not an int", SEND_TEXT),
-        ({"goal": ["a"]}, "$.goal", "a string is wanted, not a list", SEND_TEXT),
-        ({"goal": "a", "context": {}}, "$.context", "a string is wanted, not a mapping", SEND_TEXT),
+        ({"goal": 1}, "$.goal", "expected a string, found an int", SEND_TEXT),
+        ({"goal": ["a"]}, "$.goal", "expected a string, found a list", SEND_TEXT),
+        (
+            {"goal": "a", "context": {}},
+            "$.context",
+            "expected a string, found a mapping",
+            SEND_TEXT,
+        ),
         (
             {"context": 1, "tasks": [{"goal": "a"}]},
             "$.context",
-            "a string is wanted, not an int",
+            "expected a string, found an int",
             SEND_TEXT,
         ),
         (
             {"tasks": [{"goal": "a"}, {"goal": False}]},
             "$.tasks[1].goal",
-            "a string is wanted, not true or false",
+            "expected a string, found true or false",
             SEND_TEXT,
         ),
         ({"goal": "a\ud800"}, "$.goal", "the string is not valid Unicode", None),
@@ -346,13 +351,13 @@ GIVE = "send a `goal`, or `tasks`"
         (
             {"goal": "a", "labels": "x, y"},
             "$.labels",
-            "a list of strings is wanted, not a string",
+            "expected a list of strings, found a string",
             SEND_LIST,
         ),
         (
             {"tasks": [{"goal": "a", "needs": "[tools"}]},
             "$.tasks[0].needs",
-            "a list of strings is wanted, not a string",
+            "expected a list of strings, found a string",
             SEND_LIST,
         ),
         # Keys.
@@ -387,7 +392,7 @@ def test_what_is_wrong_has_its_place_its_reason_and_perhaps_a_remedy(
 def test_tasks_that_are_no_list_are_refused_even_where_they_are_nothing(
     content: Any, found: str
 ) -> None:
-    expected = ("$.tasks", f"a list of tasks is wanted, not {found}", SEND_TASKS)
+    expected = ("$.tasks", f"expected a list of tasks, found {found}", SEND_TASKS)
     assert problem({"goal": "a", "tasks": content}) == expected
 
 
@@ -398,7 +403,7 @@ def test_a_goal_may_have_any_character_that_unicode_has(character: str) -> None:
 
 # What is wrong with the request that a task makes.
 
-UNKNOWN_KIND = "the kind is none that the policy knows"
+UNKNOWN_KIND = "the kind is not one that the policy knows"
 NUL = "the string has a NUL character"
 
 
@@ -406,17 +411,17 @@ NUL = "the string has a NUL character"
     ("content", "path", "reason"),
     [
         ({"kind": "cooking"}, "$.kind", UNKNOWN_KIND),
-        ({"kind": 7}, "$.kind", "a string is wanted, not an int"),
-        ({"labels": {}}, "$.labels", "a list of strings is wanted, not a mapping"),
-        ({"labels": ["x", 1]}, "$.labels[1]", "a string is wanted, not an int"),
-        ({"needs": [None]}, "$.needs[0]", "a string is wanted, not null"),
-        ({"input_tokens": "7 or 8"}, "$.input_tokens", "an int is wanted, not a string"),
-        ({"input_tokens": 7.5}, "$.input_tokens", "an int is wanted, not a double"),
+        ({"kind": 7}, "$.kind", "expected a string, found an int"),
+        ({"labels": {}}, "$.labels", "expected a list of strings, found a mapping"),
+        ({"labels": ["x", 1]}, "$.labels[1]", "expected a string, found an int"),
+        ({"needs": [None]}, "$.needs[0]", "expected a string, found null"),
+        ({"input_tokens": "7 or 8"}, "$.input_tokens", "expected an int, found a string"),
+        ({"input_tokens": 7.5}, "$.input_tokens", "expected an int, found a double"),
         ({"input_tokens": 2**63}, "$.input_tokens", "the number does not fit in 64 bits"),
         ({"model": "a\x00"}, "$.model", NUL),
-        ({"model": ["a"]}, "$.model", "a string is wanted, not a list"),
-        ({"provider": {}}, "$.provider", "a string is wanted, not a mapping"),
-        ({"reasoning_effort": 1}, "$.reasoning_effort", "a string is wanted, not an int"),
+        ({"model": ["a"]}, "$.model", "expected a string, found a list"),
+        ({"provider": {}}, "$.provider", "expected a string, found a mapping"),
+        ({"reasoning_effort": 1}, "$.reasoning_effort", "expected a string, found an int"),
         ({"model": "\ud800"}, "$.model", "the string is not valid Unicode"),
         ({"model": "a" * 65_537}, "$.model", "the string has more than 65,536 characters"),
         ({"labels": ["a"] * 1001}, "$.labels", "the list has more than 1,000 items"),

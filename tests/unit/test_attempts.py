@@ -19,9 +19,10 @@ from policy_router.calls.attempts import (
     Rules,
     attempt_plan,
 )
+from policy_router.calls.child_task import Reply
+from policy_router.calls.failing import Attempt, Failing
 from policy_router.calls.failures import Failure
 from policy_router.calls.health import Health
-from policy_router.calls.results import Attempt, Failing, Reply
 from policy_router.decision.record import Target
 from tests.support.examples import examples
 from tests.support.rows import each

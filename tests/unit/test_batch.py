@@ -105,7 +105,7 @@ def test_what_is_asked_for_is_no_fact(section: str, content: Any) -> None:
     with pytest.raises(RequestError) as caught:
         batch({"goal": "a"}, {section: content})
     assert caught.value.path == f"$.{section}"
-    assert caught.value.reason == ("what is asked for stands in the arguments, not among the facts")
+    assert caught.value.reason == ("wishes go into the arguments, not into the facts")
 
 
 @each(

@@ -34,7 +34,7 @@ from policy_router.cel.vocabulary import (
     Name,
     Vocabulary,
 )
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 from tests.support.rows import each
 
 BUDGET = frozenset({"budget.remaining_usd"})
@@ -522,7 +522,7 @@ MESSAGES = [
     ("-'a'", "`-` does not take string"),
     ("math.greatest([]) > 1", "`math.greatest` does not take list"),
     ("math.least([]) > 1", "`math.least` does not take list"),
-    ("size()", "`size` wants an argument"),
+    ("size()", "`size` takes an argument"),
     ("[1, 'a']", "a list of int cannot hold string"),
     ("[1] + ['a']", "`+` cannot join list of int and list of string"),
     ("true < false", "bools have no order"),
@@ -742,7 +742,7 @@ def test_a_chain_is_not_deep(name: str) -> None:
     checked(chain)
     problem = problem_of(chain + CHAINS[name][1])
     assert problem.code is Code.LIMIT_EXCEEDED
-    assert problem.message == f"more than {MAX_CHAIN} operators stand in a row"
+    assert problem.message == f"the expression has more than {MAX_CHAIN} operators in a row"
 
 
 def test_a_chain_of_choices_is_not_deep() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from policy_router.cel.checker import Problem, check
 from policy_router.cel.vocabulary import REQUEST_NAMES, Vocabulary
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 from tests.support.rows import each
 
 VOCABULARY = Vocabulary.of(REQUEST_NAMES)
@@ -16,7 +16,7 @@ VOCABULARY = Vocabulary.of(REQUEST_NAMES)
 )
 def test_a_nul_character_cannot_stand_in_a_string(literal: str) -> None:
     checked, problems = check(f"task.kind == {literal}", VOCABULARY)
-    message = "a NUL character cannot stand in a string"
+    message = "a NUL character is not allowed in a string"
     assert problems == (Problem(Code.BAD_LITERAL, message, 13, 13 + len(literal)),)
     assert checked.node is None
 

@@ -15,7 +15,8 @@ import pytest
 import policy_router
 from policy_router import Policy, PolicyError, load, loads
 from policy_router.cel.ast import DOUBLE, STRINGS
-from policy_router.diagnostics.model import Code, Diagnostics
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import Diagnostics
 from policy_router.domain import FrozenDict, Level, Limit, Note, Price, Provider, frozen
 from policy_router.files.loader import check_text, profiles, schema
 from policy_router.policy.compiler import Sources, examine

@@ -13,8 +13,9 @@ from policy_router import Policy, decide, loads
 from policy_router.cel.evaluate import Truth
 from policy_router.decision.condition_index import ConditionIndex
 from policy_router.decision.evaluation import Evaluation
+from policy_router.decision.fitting import checked, values_of
 from policy_router.decision.prepared import Prepared
-from policy_router.decision.request import checked, moment, values_of
+from policy_router.decision.request import moment
 from policy_router.domain import Level
 from tests.support.counting import Work
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from policy_router.calls.child_task import Reply
 from policy_router.calls.connections import Clients, Connections, borrowed
 from policy_router.calls.endpoints import Endpoint
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
-from policy_router.calls.results import Failing, Reply
 from tests.support.rows import each
 
 HERE = Endpoint("main", "http://127.0.0.1:9/v1", "first-key")

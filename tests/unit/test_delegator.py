@@ -18,17 +18,8 @@ from typing import Any
 import pytest
 
 from policy_router import Delegator, Executor, ProviderError, Reply, RequestError, loads
-from policy_router.calls.results import (
-    ChildTask,
-    Delegation,
-    Estimate,
-    Event,
-    EventKind,
-    Ran,
-    Result,
-    Status,
-    TaskError,
-)
+from policy_router.calls.child_task import ChildTask, Event, EventKind
+from policy_router.calls.results import Delegation, Estimate, Ran, Result, Status, TaskError
 from policy_router.decision.record import Target
 from policy_router.delegation.tool import tool
 from policy_router.errors import ArgumentsError
@@ -247,7 +238,7 @@ def test_arguments_that_are_not_understood_are_a_refusal_that_the_model_reads(wa
             (
                 {"tasks": [{"goal": "a", "model": ["small"]}]},
                 0,
-                f"$.tasks[0].model: a string is wanted, not a list; {SEND_ONE}",
+                f"$.tasks[0].model: expected a string, found a list; {SEND_ONE}",
             ),
             (
                 "{",
@@ -631,7 +622,9 @@ def test_to_close_cancels_what_runs() -> None:
     assert begun.wait(10)
     it.close()
     waiting.join(10)
-    assert [str(problem) for problem in caught] == ["the delegator was closed meanwhile"]
+    assert [str(problem) for problem in caught] == [
+        "the delegator was closed before the call ended"
+    ]
 
 
 @pytest.mark.parametrize("way", ["delegate", "plan"])

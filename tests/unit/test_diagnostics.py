@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
+from policy_router.diagnostics.codes import Code, Severity
 from policy_router.diagnostics.model import (
     SHOWN,
-    Code,
     Diagnostic,
     Diagnostics,
-    Severity,
     SourceFile,
     Span,
     did_you_mean,

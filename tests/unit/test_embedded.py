@@ -12,7 +12,7 @@ from jsonschema import Draft7Validator
 
 from policy_router import loads
 from policy_router.calls.endpoints import Endpoint, endpoint_of
-from policy_router.diagnostics.model import Code, Severity
+from policy_router.diagnostics.codes import Code, Severity
 from policy_router.files.loader import check_text, schema
 from policy_router.log.folder import LogFolder
 from policy_router.log.policies import PolicyStore

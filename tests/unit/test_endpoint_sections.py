@@ -7,8 +7,8 @@ import json
 import pytest
 
 from policy_router import loads
-from policy_router.calls.results import Failing
-from policy_router.diagnostics.model import Code
+from policy_router.calls.failing import Failing
+from policy_router.diagnostics.codes import Code
 from policy_router.domain import FALLBACK_CODES, Dialect, FrozenDict, Provider, Timeouts
 from policy_router.files.loader import check_text
 from tests.support.rows import each
@@ -182,8 +182,8 @@ CARRIES = "a header is printable ASCII, without spaces at its ends"
         ('" a"', Code.BAD_VALUE, CARRIES),
         ("é", Code.BAD_VALUE, CARRIES),
         ('""', Code.BAD_VALUE, "the text is empty"),
-        ("1", Code.WRONG_TYPE, "found a whole number, wanted a string"),
-        ("[a]", Code.WRONG_TYPE, "found a list, wanted a string"),
+        ("1", Code.WRONG_TYPE, "expected a string, found a whole number"),
+        ("[a]", Code.WRONG_TYPE, "expected a string, found a list"),
     ],
 )
 def test_a_header_that_cannot_be_sent_is_an_error(value: str, code: Code, message: str) -> None:
@@ -280,9 +280,9 @@ def test_each_failure_of_an_attempt_can_be_named() -> None:
         ("stream_broken", "there is no failure `stream_broken`"),
         ("Timeout", "there is no failure `Timeout`"),
         ("'-'", "there is no failure `-`"),
-        ("399", "the status 399 is no failure: they are from 400 to 599"),
-        ("-399", "the status -399 is no failure: they are from 400 to 599"),
-        ("0", "the status 0 is no failure: they are from 400 to 599"),
+        ("399", "the status 399 is not a failure: they are from 400 to 599"),
+        ("-399", "the status -399 is not a failure: they are from 400 to 599"),
+        ("0", "the status 0 is not a failure: they are from 400 to 599"),
         ("600", "the number is greater than 599"),
         ("-600", "the number is less than -599"),
         ("-401", "`401` cannot be both given and taken out"),

@@ -11,8 +11,8 @@ import pytest
 
 from policy_router import Policy, loads
 from policy_router.calls.endpoints import MAX_KEY_BYTES, Endpoint, endpoint_of, entry_of
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
-from policy_router.calls.results import Failing
 from policy_router.decision.record import Target
 from policy_router.domain import Dialect, PoolEntry, Provider
 from policy_router.policy.known_providers import KNOWN_PROVIDERS
@@ -108,7 +108,7 @@ def test_an_address_is_taken_as_it_is_written(address: str) -> None:
 def test_what_is_no_address_is_no_endpoint(address: str) -> None:
     failure = refused(Provider(address))
     assert failure.code is Failing.NO_ENDPOINT
-    assert failure.message == "the `base_url` of the provider `mine` is no address"
+    assert failure.message == "the `base_url` of the provider `mine` is not an address"
 
 
 @each(

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy_router.cel import evaluate
+from policy_router.cel import planner
 from policy_router.cel.ast import (
     BOOL,
     DOUBLE,
@@ -36,7 +36,14 @@ from policy_router.cel.ast import (
     Type,
 )
 from policy_router.cel.checker import check
-from policy_router.cel.evaluate import Outcome, Program, Truth, frame_of
+from policy_router.cel.evaluate import Program, Truth
+from policy_router.cel.frame import (
+    MAX_ELEMENTS,
+    MAX_ELEMENTS_OF_DECISION,
+    Budget,
+    Outcome,
+    frame_of,
+)
 from policy_router.cel.operations import ERRORS
 from policy_router.cel.texts import MAX_LIST, MAX_TEXT
 from policy_router.cel.timestamps import Duration, Timestamp
@@ -197,7 +204,7 @@ def test_what_is_no_error_of_an_expression_is_never_an_outcome(
     def fail(*_: object) -> None:
         raise problem
 
-    monkeypatch.setattr(evaluate, "operation", lambda *_: fail)
+    monkeypatch.setattr(planner, "operation", lambda *_: fail)
     frame = evaluating.frame({"facts": {"text": "a", "names": ["b"]}})
     with pytest.raises(problem):
         Program(tree_of(text)).evaluate(frame)
@@ -432,15 +439,15 @@ def test_a_variable_has_a_budget_of_its_own_and_is_evaluated_once() -> None:
     variable = name("variables.far", BOOL)
     whole = Apply(BOOL, 0, 0, "&&", (tree_of(WALKS["all"]), variable, variable))
     facts = {"xs": tuple(range(9_999))}
-    budget = evaluate.Budget()
+    budget = Budget()
     frame = frame_of({"facts": facts, "variables": {"far": [("far", far)]}}, budget)
     assert Program(whole).evaluate(frame) is True
-    assert budget.of_decision == evaluate.MAX_ELEMENTS_OF_DECISION - 2 * 9_999
+    assert budget.of_decision == MAX_ELEMENTS_OF_DECISION - 2 * 9_999
 
 
 def test_the_evaluations_of_one_decision_share_a_larger_budget() -> None:
     program, facts = Program(tree_of(WALKS["all"])), {"xs": tuple(range(9_999))}
-    budget = evaluate.Budget()
+    budget = Budget()
     outcomes = [program.evaluate(frame_of({"facts": facts}, budget)) for _ in range(103)]
     assert outcomes == [True] * 100 + [FAILURE] * 3
     frame = frame_of({"facts": {**facts, "yes": True}}, budget)
@@ -449,7 +456,7 @@ def test_the_evaluations_of_one_decision_share_a_larger_budget() -> None:
 
 
 def test_the_last_element_of_a_decision_is_one_too_many() -> None:
-    program, budget = Program(tree_of(WALKS["all"])), evaluate.Budget()
+    program, budget = Program(tree_of(WALKS["all"])), Budget()
     frame = frame_of({"facts": {"xs": tuple(range(100))}}, budget)
     for left, outcome in ((101, True), (100, FAILURE), (99, FAILURE)):
         budget.of_decision = left
@@ -457,7 +464,7 @@ def test_the_last_element_of_a_decision_is_one_too_many() -> None:
 
 
 def test_the_bounds_are_those_of_the_page() -> None:
-    assert (evaluate.MAX_ELEMENTS, evaluate.MAX_ELEMENTS_OF_DECISION) == (10_000, 1_000_000)
+    assert (MAX_ELEMENTS, MAX_ELEMENTS_OF_DECISION) == (10_000, 1_000_000)
     assert (MAX_TEXT, MAX_LIST) == (65_536, 10_000)
 
 

@@ -13,8 +13,8 @@ import msgspec
 
 from policy_router import ProviderError
 from policy_router.calls.exceptions import Reading, failure_from
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
-from policy_router.calls.results import Failing
 from tests.support.rows import each
 
 NOW = datetime.datetime(2026, 1, 31, 9, tzinfo=datetime.UTC)

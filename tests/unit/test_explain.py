@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from policy_router import Explanation, RecordError, Request, decide, explain, loads
-from policy_router.cel.evaluate import FAILURE
+from policy_router.cel.frame import FAILURE
 from policy_router.cel.timestamps import duration, timestamp
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.explain.trace import shown, trace
 from policy_router.decision.explain.wording import (
@@ -20,9 +21,9 @@ from policy_router.decision.explain.wording import (
     spelt_target,
     spelt_warning,
 )
-from policy_router.decision.prepared import Candidate
+from policy_router.decision.fitting import values_of
 from policy_router.decision.record import DecisionWarning, ReasonCode, Requested, Target
-from policy_router.decision.request import moment, values_of
+from policy_router.decision.request import moment
 from policy_router.domain import Level
 from tests.support.rows import each
 
@@ -526,8 +527,8 @@ def test_why_not_an_alias_means_its_entry() -> None:
 
 
 def test_why_not_an_unknown_name_has_a_suggestion() -> None:
-    assert answer({}, "coderr") == "`coderr` is no entry of the pool\ndid you mean `coder`?"
-    assert answer({}, "zzz") == "`zzz` is no entry of the pool"
+    assert answer({}, "coderr") == "`coderr` is not an entry of the pool\ndid you mean `coder`?"
+    assert answer({}, "zzz") == "`zzz` is not an entry of the pool"
 
 
 def test_why_not_without_a_pool() -> None:

@@ -10,12 +10,12 @@ from typing import Any
 from policy_router import decide, explain, loads
 from policy_router.cel.ast import DOUBLE, INT, STRING, STRINGS, Bind, Node, walk
 from policy_router.cel.checker import check
-from policy_router.cel.evaluate import MAX_ELEMENTS
+from policy_router.cel.frame import MAX_ELEMENTS
 from policy_router.cel.simplify import literal, simplified, strings
 from policy_router.cel.texts import MAX_LIST, MAX_TEXT
 from policy_router.cel.vocabulary import REQUEST_NAMES, Name, TableValues, Vocabulary
 from policy_router.decision.condition_index import key_of
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 from tests.support.evaluating import FAILURE, PRODUCT
 from tests.support.oracles.engine import Outcome
 from tests.support.render import render

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import (
     MAX_MESSAGE,
     Failure,
@@ -20,7 +21,6 @@ from policy_router.calls.failures import (
     without,
 )
 from policy_router.calls.meanings import MEANINGS
-from policy_router.calls.results import Failing
 from tests.support.examples import examples
 from tests.support.rows import each
 

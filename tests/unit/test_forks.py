@@ -11,10 +11,10 @@ import pytest
 from policy_router import loads
 from policy_router.calls.connections import Clients, Connections
 from policy_router.calls.endpoints import Endpoint
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
 from policy_router.calls.health import Health
 from policy_router.calls.legs import Legs
-from policy_router.calls.results import Failing
 from policy_router.calls.slots import ENDPOINTS, Slots
 from policy_router.delegation.held import holding, lent
 from policy_router.delegation.loop import BackgroundLoop

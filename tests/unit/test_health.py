@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from policy_router.calls import health as module
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
 from policy_router.calls.health import (
     FIRST_REST,
@@ -17,7 +18,6 @@ from policy_router.calls.health import (
     Health,
     Rest,
 )
-from policy_router.calls.results import Failing
 
 
 class Clock:

@@ -14,7 +14,8 @@ from msgspec import UNSET, UnsetType
 
 import policy_router.hosts
 from policy_router import DecisionLog, Executor, Policy, Request, decide, loads
-from policy_router.calls.results import Event, EventKind, Status
+from policy_router.calls.child_task import Event, EventKind
+from policy_router.calls.results import Status
 from policy_router.hosts import HostPlan, PolicyHost, Refused, deciding_policy
 from policy_router.log import LogReader
 from policy_router.log.entry import Execution

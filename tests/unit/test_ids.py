@@ -120,7 +120,7 @@ def test_a_session_may_have_an_id_that_a_header_can_carry(session_id: str) -> No
 def test_another_id_of_a_session_is_refused_and_not_repeated(session_id: str) -> None:
     with pytest.raises(RequestError) as caught:
         check_session(session_id)
-    expected = "$.session_id: the session's id has to be of 1 to 200 printable ASCII characters"
+    expected = "$.session_id: the session's id must be 1 to 200 printable ASCII characters"
     assert str(caught.value) == expected
 
 

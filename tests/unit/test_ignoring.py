@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 from policy_router.files.loader import check, check_text
 from tests.support.rows import each
 

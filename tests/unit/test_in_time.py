@@ -13,7 +13,8 @@ import pytest
 from msgspec import UnsetType
 
 from policy_router import DecisionLog, Delegator, loads
-from policy_router.calls.results import ChildTask, Delegation, Event, Status
+from policy_router.calls.child_task import ChildTask, Event
+from policy_router.calls.results import Delegation, Status
 from policy_router.decision.record import Target
 from policy_router.delegation.budgets import MemoryBudget, nano
 from policy_router.log import LogReader

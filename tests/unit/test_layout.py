@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 from policy_router.policy.yaml import formatted
 from tests.support.rows import each
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic
 from policy_router.files.loader import check_text
 from tests.support.rows import each
 
@@ -101,7 +102,12 @@ def found_in(text: str) -> list[tuple[Code, Severity, str]]:
             ERROR,
             "$.pool[0].fallback[0]",
         ),
-        ("pool: [{model: a, fallback: [a]}]", Code.NO_EFFECT, WARNING, "$.pool[0].fallback[0]"),
+        (
+            "pool: [{model: a, pick: task.index > 1, fallback: [a]}]",
+            Code.NO_EFFECT,
+            WARNING,
+            "$.pool[0].fallback[0]",
+        ),
         (
             "pool: [{model: a}]\nprecedence: [{use: pool, entry: b}]",
             Code.UNKNOWN_ENTRY,
@@ -245,7 +251,10 @@ def test_a_default_is_outside_a_pool_of_nothing(precedence: str) -> None:
         "pool: [{model: a, provider: p}, {model: a, provider: q}]",
         "pool: [{model: a, name: x}, {model: a, name: y, price: {input: 1}}]",
         "pool: [{model: a, name: x}, {model: a, name: y, dialect: {api: responses}}]",
-        "pool: [{model: a, fallback: [b]}, {model: b, fallback: [a]}]",
+        (
+            "pool: [{model: a, fallback: [b]}, {model: b, fallback: [a]}]\nmodel: a\n"
+            "precedence: [{use: task, fallback: true}, {use: config}]"
+        ),
         "pool: [{model: a, aliases: [x, a]}]",
         "pool: [{model: a}]\nprecedence: [{use: pool, entry: a}]",
         "provider: p\nproviders: {p: {api_key: env:KEY}}",
@@ -254,7 +263,7 @@ def test_a_default_is_outside_a_pool_of_nothing(precedence: str) -> None:
         "providers: {p: {headers: {Authorization: env:KEY, api-key: file:/run/key, X-Title: a}}}",
         "providers: {p: {headers: {X-Title: a}}, q: {headers: {x-title: a}}}",
         "providers: {p: {headers: {X-Prompt-Cache-Key: agents, X-Max-Tokens: '9'}}}",
-        "pool: [{model: a, fallback: [b], fallback_on: [400]}, {model: b}]",
+        "pool: [{model: a, pick: task.index > 1, fallback: [b], fallback_on: [400]}, {model: b}]",
         "model: a\npool: [{model: a, provider: q}]",
         "model: a\nprovider: p\npool: [{model: a}]",
         "precedence: [{id: x, use: pool, when: task.index > 0}, {use: pool}]",

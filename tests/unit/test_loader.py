@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from policy_router import PolicyError, check, load, loads
-from policy_router.diagnostics.model import Code, Severity
+from policy_router.diagnostics.codes import Code, Severity
 from policy_router.files import loader
 from policy_router.policy.yaml import MAX_BYTES
 from tests.support.rows import each
@@ -298,7 +298,7 @@ def test_a_linked_file_and_a_folder_that_is_a_link_itself_are_read(tmp_path: Pat
 def test_what_is_no_regular_file_is_an_error(tmp_path: Path) -> None:
     os.mkfifo(written(tmp_path, a="model: m") / "b.yaml")
     path = str(tmp_path / "b.yaml")
-    assert problem_of(tmp_path) == (path, "this is no file that can be read")
+    assert problem_of(tmp_path) == (path, "this is not a file that can be read")
 
 
 def test_a_folder_that_may_not_be_read_is_an_error(

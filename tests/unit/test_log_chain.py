@@ -143,7 +143,7 @@ def test_a_line_without_a_record_has_none() -> None:
 
 def test_a_record_that_is_none_cannot_be_read() -> None:
     draft = Draft(Kind.DECISION, 1, ID, record=msgspec.Raw(b'{"schema":"other"}'))
-    with pytest.raises(RecordError, match="no record of the schema"):
+    with pytest.raises(RecordError, match="not a record of the schema"):
         _ = LogEntry.from_json(chained(draft, 1, GENESIS)).decision_record
 
 

@@ -14,14 +14,11 @@ from typing import Any
 import pytest
 
 from policy_router import DecisionLog, Delegator, ProviderError, Reply, Router, loads
+from policy_router.calls.child_task import ChildTask, Event, EventKind
+from policy_router.calls.failing import Attempt, Failing
 from policy_router.calls.results import (
-    Attempt,
-    ChildTask,
     CostStatus,
     Delegation,
-    Event,
-    EventKind,
-    Failing,
     Ran,
     Result,
     Status,

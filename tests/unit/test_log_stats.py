@@ -68,7 +68,7 @@ def test_what_only_asks_whether_something_is_allowed_is_left_out() -> None:
     asked = replace(decision(RULES, {}, 1), purpose=ACCESS)
     (line,) = lines(asked)
     assert (line.entry.purpose, line.entry.kind) == (ACCESS, Kind.DECISION)
-    assert stats([line]) == Stats()
+    assert stats([line]) == Stats(access=1)
     assert stats(lines(asked, decision(RULES, {}))).outcomes == {"selected": 1}
 
 

@@ -166,7 +166,7 @@ def test_to_stop_ends_the_thread_and_what_runs() -> None:
         waiting = pool.submit(loop.run, slow)
         begun.wait(10)
         loop.stop(nothing)
-        with pytest.raises(RuntimeError, match="closed meanwhile"):
+        with pytest.raises(RuntimeError, match="closed before the call"):
             waiting.result(10)
     assert seen == ["ended"]
     assert threads() == before

@@ -7,12 +7,13 @@ from typing import Any
 from msgspec import UNSET
 
 from policy_router import decide, loads
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import Rejection, Wish
+from policy_router.decision.fitting import values_of
 from policy_router.decision.messages import message_for, warning_of
-from policy_router.decision.prepared import Candidate
 from policy_router.decision.record import DecisionWarning, ReasonCode
-from policy_router.decision.request import Request, moment, values_of
+from policy_router.decision.request import Request, moment
 from policy_router.domain import Level, Policy, PrecedenceRule
 from tests.support.rows import each
 

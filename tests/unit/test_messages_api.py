@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from policy_router.calls.child_task import Reply
 from policy_router.calls.dialects import MESSAGES, body, conversation, wire
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
 from policy_router.calls.responses import read_answer, reading_of
-from policy_router.calls.results import Failing, Reply
 from policy_router.decision.record import Target
 from policy_router.domain import Dialect, PoolEntry
 from tests.support.rows import each

@@ -11,7 +11,7 @@ from policy_router import PolicyError, Request, decide, loads
 from policy_router.analysis.expectations import differences
 from policy_router.analysis.mutation import chosen, mutants, survivors
 from policy_router.analysis.suites import PolicyTest, Suite, read_suite_text
-from policy_router.decision.request import checked
+from policy_router.decision.fitting import checked
 from policy_router.diagnostics.model import Diagnostics
 from policy_router.errors import RequestError
 from tests.property.random_policies import PolicyMaker

@@ -274,13 +274,13 @@ def test_a_wrong_signature_by_the_key_spoils_the_note(length: int) -> None:
 )
 def test_what_is_no_note_is_not_read(note: str) -> None:
     for read in (text_of, lambda note: opened(note, VERIFIER)):
-        with pytest.raises(SignatureError, match=r"^malformed (note|signature): wanted "):
+        with pytest.raises(SignatureError, match=r"^malformed (note|signature): expected "):
             read(note)
 
 
 @each("text", ["", "a", "\na", "a\r\n", "\x00\n", "a\tb\n", "\ud800\n"])
 def test_what_no_note_can_hold_is_not_signed(text: str) -> None:
-    with pytest.raises(SignatureError, match=r"^malformed text: wanted lines that end with"):
+    with pytest.raises(SignatureError, match=r"^malformed text: expected lines that end with"):
         sign(text, SIGNER)
 
 
@@ -392,7 +392,7 @@ def test_what_is_no_name_is_refused(name: str) -> None:
         lambda: Verifier(name, bytes(32)),
     ]
     for attempt in attempts:
-        with pytest.raises(SignatureError, match=r"^the name of a key has to be of characters"):
+        with pytest.raises(SignatureError, match=r"^the name of a key must consist of characters"):
             attempt()
 
 
@@ -419,10 +419,10 @@ SEED = SIGNER.key
 WRAPPED = ed25519.Ed25519PrivateKey.from_private_bytes(SEED)
 SECRET = base64.b64encode(SEED).decode()
 UNREADABLE = "malformed key: it is damaged, or of a form or an algorithm that is not known"
-ENCRYPTED = "the key is encrypted: wanted one without a passphrase"
-OTHER = "not an Ed25519 key: wanted one of that algorithm"
-NOT_BASE64 = "malformed key: wanted standard base64"
-NO_PARTS = "malformed key: wanted `name+id+base64`, PEM or OpenSSH's form"
+ENCRYPTED = "the key is encrypted: expected one without a passphrase"
+OTHER = "not an Ed25519 key: expected one of that algorithm"
+NOT_BASE64 = "malformed key: expected standard base64"
+NO_PARTS = "malformed key: expected `name+id+base64`, PEM or OpenSSH's form"
 NOT_ITS_ID = "malformed key: its id is not that of its name and its bytes"
 
 
@@ -486,7 +486,7 @@ def test_what_is_no_private_key_is_refused_and_not_repeated(content: bytes, expe
 @each("name", [b"", b"a b", b"\xff", b"\xed\xa0\x80", b"\x01"])
 def test_a_private_key_may_not_have_what_is_no_name(name: bytes) -> None:
     content = typed(1, SEED, "@").replace(b"@", name)
-    with pytest.raises(SignatureError, match=r"^the name of a key has to be of characters"):
+    with pytest.raises(SignatureError, match=r"^the name of a key must consist of characters"):
         read_signer(content)
 
 
@@ -504,7 +504,7 @@ NOT_PRIVATE = [
 
 @each("content", NOT_PRIVATE, ids=range(len(NOT_PRIVATE)))
 def test_who_has_no_private_key_cannot_sign(content: bytes) -> None:
-    expected = "^not a private key: wanted sumdb/note's form, PKCS #8 PEM or OpenSSH$"
+    expected = "^not a private key: expected sumdb/note's form, PKCS #8 PEM or OpenSSH$"
     with pytest.raises(SignatureError, match=expected):
         read_signer(content)
 
@@ -678,7 +678,7 @@ def test_a_checkpoint_survives_being_written(checkpoint: Checkpoint) -> None:
     ],
 )
 def test_what_is_no_checkpoint_is_not_read(text: str) -> None:
-    with pytest.raises(SignatureError, match=r"^malformed checkpoint: wanted ") as caught:
+    with pytest.raises(SignatureError, match=r"^malformed checkpoint: expected ") as caught:
         Checkpoint.from_text(text)
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
@@ -699,7 +699,7 @@ def test_what_is_no_checkpoint_is_not_read(text: str) -> None:
 def test_no_checkpoint_is_made_that_cannot_be_written(
     origin: str, size: int, top: bytes, extensions: tuple[str, ...]
 ) -> None:
-    with pytest.raises(SignatureError, match=r"^malformed checkpoint: wanted lines of origin"):
+    with pytest.raises(SignatureError, match=r"^malformed checkpoint: expected lines of origin"):
         Checkpoint(origin, size, top, extensions)
 
 
@@ -785,7 +785,7 @@ def test_a_proof_is_all_that_it_takes(size: int) -> None:
     ],
 )
 def test_what_is_no_proof_is_not_read(text: str) -> None:
-    with pytest.raises(SignatureError, match=r"^malformed \w+: wanted ") as caught:
+    with pytest.raises(SignatureError, match=r"^malformed \w+: expected ") as caught:
         InclusionProof.from_text(text)
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
@@ -805,5 +805,5 @@ def test_what_is_no_proof_is_not_read(text: str) -> None:
 def test_no_proof_is_made_that_cannot_be_written(
     index: int, hashes: tuple[bytes, ...], checkpoint: str, line: bytes
 ) -> None:
-    with pytest.raises(SignatureError, match=r"^malformed \w+: wanted "):
+    with pytest.raises(SignatureError, match=r"^malformed \w+: expected "):
         InclusionProof(index, hashes, checkpoint, line)

@@ -11,12 +11,11 @@ import pytest
 
 from policy_router import ProviderError, Reply, loads
 from policy_router.calls.costs import cost, estimate, ran_on
+from policy_router.calls.failing import Attempt, Failing
 from policy_router.calls.results import (
-    Attempt,
     CostStatus,
     Delegation,
     Estimate,
-    Failing,
     Ran,
     Result,
     Status,

@@ -87,6 +87,8 @@ def test_conditions_have_colours(text: str, coloured: list[tuple[str, str]]) -> 
 @each(
     ("name", "value", "text"),
     [
+        ("cost", 0.009325, "$0.009325"),
+        ("cost", -1234.5, "-$1,234.500000"),
         ("money", 0.0, "$0.00"),
         ("money", 1234.5, "$1,234.50"),
         ("money", 0.00042, "$0.00042"),

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from policy_router import Executor, Policy, ProviderError, decide, loads
+from policy_router.calls.child_task import ChildTask, Event, EventKind, Reply
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure
 from policy_router.calls.health import Health
 from policy_router.calls.limits import Limits
 from policy_router.calls.plan import Plan
-from policy_router.calls.results import ChildTask, Event, EventKind, Failing, Reply
 from policy_router.calls.slots import ENDPOINTS
 from policy_router.decision.record import Target
 
@@ -106,7 +107,7 @@ def test_after_the_deadline_there_is_no_leg(policy: Policy) -> None:
 
 @pytest.mark.parametrize("deadline", [0, -1])
 def test_a_deadline_of_nothing_is_refused(policy: Policy, deadline: float) -> None:
-    with pytest.raises(ValueError, match="the deadline is above 0"):
+    with pytest.raises(ValueError, match="the deadline must be above 0"):
         Executor(policy, deadline=deadline)
 
 

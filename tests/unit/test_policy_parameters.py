@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policy_router import loads
-from policy_router.diagnostics.model import Code, Severity
+from policy_router.diagnostics.codes import Code, Severity
 from policy_router.files.loader import check_text
 from policy_router.parameters import RESERVED
 from tests.support.rows import each
@@ -136,7 +136,7 @@ def test_an_effort_may_be_switched_off() -> None:
 @each(
     ("limits", "code", "message"),
     [
-        ("{reasoning_effort: {max: 5}}", Code.WRONG_TYPE, "found a mapping, wanted a list"),
+        ("{reasoning_effort: {max: 5}}", Code.WRONG_TYPE, "expected a list, found a mapping"),
         ("{verbosity: {}}", Code.WRONG_TYPE, "`verbosity` is a string: its limit is a list"),
         ("{verbosity: [low, 1]}", Code.WRONG_TYPE, "`verbosity` is a string"),
         ("{top_k: [1, 2.5]}", Code.WRONG_TYPE, "`top_k` is a whole number"),

@@ -203,7 +203,7 @@ def test_what_is_so_passes(request_: str, expect: str) -> None:
             "{entry: coder}",
             (
                 "request: expected a decision, found a request that does not fit the policy:"
-                " $.task.kind: the kind is none that the policy knows; did you mean `coding`?"
+                " $.task.kind: the kind is not one that the policy knows; did you mean `coding`?"
             ),
         ),
         (
@@ -211,7 +211,7 @@ def test_what_is_so_passes(request_: str, expect: str) -> None:
             "{bad_request: $.task.model}",
             (
                 "bad_request: expected $.task.model, found a request that does not fit the policy:"
-                " $.task.kind: the kind is none that the policy knows; did you mean `coding`?"
+                " $.task.kind: the kind is not one that the policy knows; did you mean `coding`?"
             ),
         ),
     ],
@@ -460,7 +460,7 @@ def test_a_pipe_is_no_suite(tmp_path: Path) -> None:
     (found,) = result.suite.found
     assert (found.code, found.message) == (
         "PR113",
-        "the file cannot be read: it is no regular file",
+        "the file cannot be read: it is not a regular file",
     )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from policy_router import Policy, Router, decide, explain, loads, permitted
-from policy_router.cel import evaluate
-from policy_router.cel.evaluate import MAX_ELEMENTS
+from policy_router.cel import evaluate, frame, planner
+from policy_router.cel.frame import MAX_ELEMENTS
 from tests.support.counting import Work
 
 NOW = "2026-01-31T09:00:00Z"
@@ -27,7 +27,7 @@ SIZE = 7
 @pytest.fixture
 def small_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a decision room for four such macros, so that the tests are quick."""
-    monkeypatch.setattr(evaluate, "MAX_ELEMENTS_OF_DECISION", ROOM * COST + 10)
+    monkeypatch.setattr(frame, "MAX_ELEMENTS_OF_DECISION", ROOM * COST + 10)
 
 
 def loaded(**policy: Any) -> Policy:
@@ -255,7 +255,7 @@ def test_running_out_of_memory_never_decides(monkeypatch: pytest.MonkeyPatch, ke
     def exhausted(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(evaluate, "operation", lambda *_: exhausted)
+    monkeypatch.setattr(planner, "operation", lambda *_: exhausted)
     with pytest.raises(MemoryError):
         decide(compiled, {}, now=NOW)
 

@@ -280,7 +280,7 @@ def test_a_newer_schema_says_so() -> None:
     with pytest.raises(RecordError) as caught:
         DecisionRecord.from_json(json.dumps(content))
     assert str(caught.value) == (
-        "this is no record of the schema policy-router/record/v1; a newer version may read it"
+        "this is not a record of the schema policy-router/record/v1; a newer version may read it"
     )
 
 

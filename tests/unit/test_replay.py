@@ -103,7 +103,7 @@ def test_a_request_that_does_not_fit_cannot_be_replayed() -> None:
     record = replace(RECORD, policy=PolicyName("x", strict.revision), request=request)
     made = replay(strict, record)
     assert made.outcome is Outcome.NOT_REPLAYABLE
-    words = "the request does not fit its policy: $.facts.risk: an int is wanted, not a string"
+    words = "the request does not fit its policy: $.facts.risk: expected an int, found a string"
     assert made.reason == words
 
 

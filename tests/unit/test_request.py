@@ -12,14 +12,8 @@ import pytest
 
 from policy_router import Request, RequestError, loads
 from policy_router.cel.vocabulary import MAX_ITEMS
-from policy_router.decision.request import (
-    MAX_BYTES,
-    checked,
-    dropped,
-    moment,
-    spelt,
-    values_of,
-)
+from policy_router.decision.fitting import checked, dropped, values_of
+from policy_router.decision.request import MAX_BYTES, moment, spelt
 from policy_router.decision.typed import MAX_CHARACTERS
 from policy_router.parameters import LONGEST, RESERVED
 from tests.support.rows import each
@@ -52,73 +46,80 @@ def problem(content: Any) -> tuple[str, str, str | None]:
 @each(
     ("content", "path", "reason", "help_"),
     [
-        ([], "$", "a mapping is wanted, not a list", None),
-        (None, "$", "a mapping is wanted, not null", None),
-        ("x", "$", "a mapping is wanted, not a string", None),
+        ([], "$", "expected a mapping, found a list", None),
+        (None, "$", "expected a mapping, found null", None),
+        ("x", "$", "expected a mapping, found a string", None),
         ({1: {}}, "$", "a key must be a string", None),
         ({"tsk": {}}, "$.tsk", "unknown key `tsk`", "did you mean `task`?"),
         ({"fact": {}}, "$.fact", "unknown key `fact`", "did you mean `facts`?"),
         ({"now": NOW}, "$.now", "unknown key `now`", None),
         ({"xyz": {}}, "$.xyz", "unknown key `xyz`", None),
+        ({"kind": "x"}, "$.kind", "unknown key `kind`", "write it under `task`"),
+        ({"team": "x"}, "$.team", "unknown key `team`", "write it under `caller`"),
         ({"odd key": {}}, '$["odd key"]', "unknown key `odd key`", None),
         ({"self": {}}, "$.self", "unknown key `self`", None),
-        ({"task": None}, "$.task", "a mapping is wanted, not null", None),
-        ({"facts": []}, "$.facts", "a mapping is wanted, not a list", None),
+        ({"task": None}, "$.task", "expected a mapping, found null", None),
+        ({"facts": []}, "$.facts", "expected a mapping, found a list", None),
         ({"task": {1: "x"}}, "$.task", "a key must be a string", None),
         ({"facts": {1: "x"}}, "$.facts", "a key must be a string", None),
         ({"task": {"knd": "x"}}, "$.task.knd", "unknown key `knd`", "did you mean `kind`?"),
         ({"call": {"kind": "x"}}, "$.call.kind", "unknown key `kind`", None),
-        ({"task": {"model": 1}}, "$.task.model", "a string is wanted, not an int", None),
-        ({"task": {"model": None}}, "$.task.model", "a string is wanted, not null", None),
-        ({"task": {"model": b"x"}}, "$.task.model", "a string is wanted, not something else", None),
-        ({"task": {"index": "1"}}, "$.task.index", "an int is wanted, not a string", None),
-        ({"task": {"index": True}}, "$.task.index", "an int is wanted, not true or false", None),
+        ({"task": {"model": 1}}, "$.task.model", "expected a string, found an int", None),
+        ({"task": {"model": None}}, "$.task.model", "expected a string, found null", None),
+        (
+            {"task": {"model": b"x"}},
+            "$.task.model",
+            "expected a string, found something else",
+            None,
+        ),
+        ({"task": {"index": "1"}}, "$.task.index", "expected an int, found a string", None),
+        ({"task": {"index": True}}, "$.task.index", "expected an int, found true or false", None),
         (
             {"task": {"index": 1.0}},
             "$.task.index",
-            "an int is wanted, not a double",
+            "expected an int, found a double",
             None,
         ),
         (
             {"task": {"labels": "a"}},
             "$.task.labels",
-            "a list of strings is wanted, not a string",
+            "expected a list of strings, found a string",
             None,
         ),
         (
             {"task": {"labels": {"a": 1}}},
             "$.task.labels",
-            "a list of strings is wanted, not a mapping",
+            "expected a list of strings, found a mapping",
             None,
         ),
         (
             {"task": {"labels": ["a", 1]}},
             "$.task.labels[1]",
-            "a string is wanted, not an int",
+            "expected a string, found an int",
             None,
         ),
         (
             {"budget": {"spent_usd": "1"}},
             "$.budget.spent_usd",
-            "a number is wanted, not a string",
+            "expected a number, found a string",
             None,
         ),
         (
             {"budget": {"spent_usd": False}},
             "$.budget.spent_usd",
-            "a number is wanted, not true or false",
+            "expected a number, found true or false",
             None,
         ),
         (
             {"budget": {"spent_usd": math.inf}},
             "$.budget.spent_usd",
-            "a finite number is wanted",
+            "expected a finite number",
             None,
         ),
         (
             {"budget": {"remaining_usd": math.nan}},
             "$.budget.remaining_usd",
-            "a finite number is wanted",
+            "expected a finite number",
             None,
         ),
         ({"task": {"index": 2**63}}, "$.task.index", "the number does not fit in 64 bits", None),
@@ -144,31 +145,31 @@ def problem(content: Any) -> tuple[str, str, str | None]:
             None,
         ),
         # Facts, which only a policy gives a type.
-        ({"facts": {"text": None}}, "$.facts.text", "a plain value is wanted, not null", None),
+        ({"facts": {"text": None}}, "$.facts.text", "expected a plain value, found null", None),
         (
             {"facts": {"text": {"a": 1}}},
             "$.facts.text",
-            "a plain value is wanted, not a mapping",
+            "expected a plain value, found a mapping",
             None,
         ),
-        ({"facts": {"text": 1}}, "$.facts.text", "a string is wanted, not an int", None),
+        ({"facts": {"text": 1}}, "$.facts.text", "expected a string, found an int", None),
         (
             {"facts": {"count": 1.5}},
             "$.facts.count",
-            "an int is wanted, not a double",
+            "expected an int, found a double",
             None,
         ),
-        ({"facts": {"count": True}}, "$.facts.count", "an int is wanted, not true or false", None),
-        ({"facts": {"ratio": "1"}}, "$.facts.ratio", "a number is wanted, not a string", None),
-        ({"facts": {"flag": 1}}, "$.facts.flag", "true or false is wanted, not an int", None),
+        ({"facts": {"count": True}}, "$.facts.count", "expected an int, found true or false", None),
+        ({"facts": {"ratio": "1"}}, "$.facts.ratio", "expected a number, found a string", None),
+        ({"facts": {"flag": 1}}, "$.facts.flag", "expected true or false, found an int", None),
         (
             {"facts": {"tags": "a"}},
             "$.facts.tags",
-            "a list of strings is wanted, not a string",
+            "expected a list of strings, found a string",
             None,
         ),
-        ({"facts": {"tags": [1]}}, "$.facts.tags[0]", "a string is wanted, not an int", None),
-        ({"facts": {"ratio": math.inf}}, "$.facts.ratio", "a finite number is wanted", None),
+        ({"facts": {"tags": [1]}}, "$.facts.tags[0]", "expected a string, found an int", None),
+        ({"facts": {"ratio": math.inf}}, "$.facts.ratio", "expected a finite number", None),
         (
             {"facts": {"txt": ""}},
             "$.facts.txt",
@@ -184,13 +185,13 @@ def problem(content: Any) -> tuple[str, str, str | None]:
         (
             {"task": {"kind": "codng"}},
             "$.task.kind",
-            "the kind is none that the policy knows",
+            "the kind is not one that the policy knows",
             "did you mean `coding`?",
         ),
         (
             {"task": {"kind": "zzz"}},
             "$.task.kind",
-            "the kind is none that the policy knows",
+            "the kind is not one that the policy knows",
             "one of coding, math",
         ),
     ],
@@ -259,28 +260,28 @@ def test_a_parameter_that_is_known_may_be_wished_for(section: str, wish: dict[st
     }
 
 
-WHOLE = "a whole number is wanted, not "
+WHOLE = "expected a whole number, found "
 
 
 @each(
     ("wish", "path", "reason"),
     [
-        ([], "", "a mapping is wanted, not a list"),
-        (None, "", "a mapping is wanted, not null"),
+        ([], "", "expected a mapping, found a list"),
+        (None, "", "expected a mapping, found null"),
         ({1: 1}, "", "a key must be a string"),
-        ({"temperature": "1"}, ".temperature", "a number is wanted, not a string"),
-        ({"temperature": True}, ".temperature", "a number is wanted, not true or false"),
-        ({"temperature": None}, ".temperature", "a number is wanted, not null"),
-        ({"temperature": math.nan}, ".temperature", "a finite number is wanted"),
-        ({"temperature": -math.inf}, ".temperature", "a finite number is wanted"),
+        ({"temperature": "1"}, ".temperature", "expected a number, found a string"),
+        ({"temperature": True}, ".temperature", "expected a number, found true or false"),
+        ({"temperature": None}, ".temperature", "expected a number, found null"),
+        ({"temperature": math.nan}, ".temperature", "expected a finite number"),
+        ({"temperature": -math.inf}, ".temperature", "expected a finite number"),
         ({"temperature": 10**400}, ".temperature", "the number does not fit in 64 bits"),
         ({"top_k": 1.0}, ".top_k", f"{WHOLE}a double"),
         ({"seed": "1"}, ".seed", f"{WHOLE}a string"),
         ({"seed": 2**63}, ".seed", "the number does not fit in 64 bits"),
         ({"max_tokens": True}, ".max_tokens", f"{WHOLE}true or false"),
         ({"max_output_tokens": 1.5}, ".max_output_tokens", f"{WHOLE}a double"),
-        ({"reasoning_effort": 1}, ".reasoning_effort", "a string is wanted, not an int"),
-        ({"verbosity": False}, ".verbosity", "a string is wanted, not true or false"),
+        ({"reasoning_effort": 1}, ".reasoning_effort", "expected a string, found an int"),
+        ({"verbosity": False}, ".verbosity", "expected a string, found true or false"),
         (
             {"verbosity": "x" * (LONGEST + 1)},
             ".verbosity",
@@ -288,8 +289,8 @@ WHOLE = "a whole number is wanted, not "
         ),
         ({"verbosity": "a\x00"}, ".verbosity", "the string has a NUL character"),
         ({"style": "\ud800"}, ".style", "the string is not valid Unicode"),
-        ({"style": ["a"]}, ".style", "a string, a number, true or false is wanted, not a list"),
-        ({"style": {}}, ".style", "a string, a number, true or false is wanted, not a mapping"),
+        ({"style": ["a"]}, ".style", "expected a string, a number, or true or false, found a list"),
+        ({"style": {}}, ".style", "expected a string, a number, or true or false, found a mapping"),
         (
             {"max_tokens": 1, "max_output_tokens": 1},
             ".max_output_tokens",
@@ -390,31 +391,31 @@ needs: {values: [tools]}
         (
             {"caller": {"team": "opss"}},
             "$.caller.team",
-            "the team is none that the policy knows",
+            "the team is not one that the policy knows",
             "did you mean `ops`?",
         ),
         (
             {"caller": {"roles": ["admin", "zzz"]}},
             "$.caller.roles[1]",
-            "the role is none that the policy knows",
+            "the role is not one that the policy knows",
             "one of admin",
         ),
         (
             {"task": {"labels": ["zzz"]}},
             "$.task.labels[0]",
-            "the label is none that the policy knows",
+            "the label is not one that the policy knows",
             "one of pii",
         ),
         (
             {"task": {"needs": ["tools", "tool"]}},
             "$.task.needs[1]",
-            "the need is none that the policy knows",
+            "the need is not one that the policy knows",
             "did you mean `tools`?",
         ),
         (
             {"task": {"kind": "zzz"}},
             "$.task.kind",
-            "the kind is none that the policy knows",
+            "the kind is not one that the policy knows",
             "one of coding, math",
         ),
     ],
@@ -651,8 +652,8 @@ def test_a_request_is_read_from_json_in_text_or_bytes() -> None:
         (b'{"task": {"kind": "\xff"}}', "$", "the request is not JSON"),
         ("\ud800", "$", "the request is not JSON"),
         ("[" * 100_000, "$", "the request is not JSON"),
-        ("[]", "$", "a mapping is wanted, not a list"),
-        ("1.5", "$", "a mapping is wanted, not a double"),
+        ("[]", "$", "expected a mapping, found a list"),
+        ("1.5", "$", "expected a mapping, found a double"),
         ('{"task": {"index": 1e300}}', "$.task.index", None),
         ('{"task": {"index": 99999999999999999999}}', "$.task.index", None),
         ('{"budget": {"spent_usd": 1e999}}', "$", None),
@@ -710,7 +711,7 @@ def test_a_time_may_be_an_aware_datetime() -> None:
     assert spelt(moment(now)) == "2026-01-31T07:00:00Z"
 
 
-WANTED = "a time such as 2026-01-31T09:00:00Z is wanted"
+WANTED = "expected a time such as 2026-01-31T09:00:00Z"
 NO_ZONE = "the time has no time zone; give an aware datetime"
 
 
@@ -734,9 +735,9 @@ NO_ZONE = "the time has no time zone; give an aware datetime"
         ("0001-01-01T00:00:00+01:00", "the time is outside the years 1 to 9999"),
         ("9999-12-31T23:59:59-01:00", "the time is outside the years 1 to 9999"),
         (datetime.datetime(2026, 1, 31), NO_ZONE),  # noqa: DTZ001 - naive on purpose
-        (datetime.date(2026, 1, 31), "a datetime is wanted, not something else"),
-        (1769850000, "a datetime is wanted, not an int"),
-        (None, "a datetime is wanted, not null"),
+        (datetime.date(2026, 1, 31), "expected a datetime, found something else"),
+        (1769850000, "expected a datetime, found an int"),
+        (None, "expected a datetime, found null"),
     ],
 )
 def test_another_time_is_refused(now: Any, reason: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from policy_router import loads
 from policy_router.cel.ast import BOOL, DOUBLE, INT, STRING, STRINGS, Type
-from policy_router.diagnostics.model import Code, Severity
+from policy_router.diagnostics.codes import Code, Severity
 from policy_router.domain import ClosedSet
 from policy_router.files.loader import check_text
 from tests.support.rows import each
@@ -122,7 +122,7 @@ def test_only_a_name_of_a_request_can_be_required(name: str, help_: str | None) 
     text = f"facts: {{risk: {{type: int}}}}\nrequire: [caller.id, {name}]"
     assert errors_in(text) == [(Code.UNKNOWN_NAME, "$.require[1]")]
     message, found = message_of(text)
-    assert message == f"`{name}` is no name of a request"
+    assert message == f"`{name}` is not a name of a request"
     assert help_ is None or found == help_
 
 

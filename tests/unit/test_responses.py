@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy_router.calls.answers import Reading
+from policy_router.calls.child_task import Reply
 from policy_router.calls.dialects import CHAT, RESPONSES
+from policy_router.calls.failing import Failing
 from policy_router.calls.failures import Failure, without
 from policy_router.calls.responses import read_answer, reading_of
-from policy_router.calls.results import Failing, Reply
 from policy_router.calls.served import is_same_model
 from tests.support.examples import examples
 from tests.support.rows import each

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 
-from policy_router.diagnostics.model import Code
+from policy_router.diagnostics.codes import Code
 from policy_router.files.loader import check_text
 from tests.support.rows import each
 
@@ -20,10 +20,12 @@ def found_in(text: str) -> list[tuple[Code, str]]:
 
 
 def picking(condition: str, key: str = "pick") -> str:
+    allow = "    allow: has(budget.spent_usd)\n" if key == "pick" else ""
     return (
+        "assert: [{never: variables.night && caller.team in tables.cap}]\n"
         f"provider: zai\nvariables:\n  {VARIABLES}\ntables: {{cap: {{core: 5.0, apps: 2.0}}}}\n"
         f"pool:\n  - {{model: small, supports: [tools]}}\n  - model: large\n"
-        f"    strengths: coding\n    {key}: >-\n      {condition}\n"
+        f"    strengths: coding\n{allow}    {key}: >-\n      {condition}\n"
     )
 
 

@@ -6,11 +6,15 @@ import asyncio
 import codecs
 import datetime
 import fcntl
+import gc
 import itertools
 import json
+import re
 import shutil
+import socket
 import threading
 import time
+import warnings
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ from policy_router import DecisionLog, Request, RequestError, decide, loads
 from policy_router.decision.request import moment
 from policy_router.log import Decided, log_report
 from policy_router.log.entry import Execution, Kind
+from policy_router.log.folder import LogFolder, Segment
 from policy_router.log.write.drafts import Draft
 from policy_router.server import follower as followers
 from policy_router.server.active import Active
@@ -31,10 +36,12 @@ from policy_router.server.credentials import Credential, Limits, TokenFile, Toke
 from policy_router.server.deciding import Agents
 from policy_router.server.earlier import EarlierDecisions
 from policy_router.server.follower import Follower
-from policy_router.server.index import Index
+from policy_router.server.index import Index, acknowledged
 from policy_router.server.metrics import Metrics, fold
 from policy_router.server.problems import Problem, retry_after
+from policy_router.server.serve import listen
 from policy_router.server.settings import per_second, seconds_of, settings_of
+from policy_router.server.trust import Trust
 from tests.support.rows import each
 from tests.support.service import until
 
@@ -86,8 +93,14 @@ def test_a_configuration_with_a_mistake_or_a_danger_is_refused(content: Any) -> 
 @each(
     ("content", "said"),
     [
-        ({"drain": "soon"}, "serve: $.drain: a duration such as 30s"),
-        ({"agent_may_state": ["caller"]}, "serve: $.agent_may_state[0]: parent, budget, facts,"),
+        ({"drain": "soon"}, "serve: $.drain: expected a duration such as 30s"),
+        ({"listne": "x"}, "serve: $: unknown key `listne`; did you mean `listen`?"),
+        ({"tls": {"keys": "x"}}, "serve: $.tls: unknown key `keys`; did you mean `key`?"),
+        ({"qq": 1}, "serve: $: unknown key `qq`; `policy-router schema serve` has all keys"),
+        (
+            {"agent_may_state": ["caller"]},
+            "serve: $.agent_may_state[0]: expected parent, budget, facts,",
+        ),
         ({"workers": "x"}, "serve: $.workers: expected `int`, got `str`"),
     ],
 )
@@ -137,6 +150,16 @@ def test_requests_of_a_credential_run_so_many_at_a_time() -> None:
             pass
     with limits.use(credential):
         pass
+
+
+def test_no_answer_is_counted_as_a_bug_but_a_bug(tmp_path: Path) -> None:
+    counts = Metrics(tmp_path)
+    for status in (204, 303, 429, 451, 529, 599, 500):
+        counts.request("/v1/chat/completions", status, 0.01)
+    text = counts.to_text(Active(POLICY, lambda: moment(NOW))).decode()
+    wanted = r'requests_total\{route="/v1/chat/completions",status="(\d+)"\} ([1-9])'
+    found = {int(status): int(count) for status, count in re.findall(wanted, text)}
+    assert found == {204: 1, 303: 1, 400: 1, 429: 1, 500: 1, 502: 2}
 
 
 def test_what_a_worker_counted_stays_when_it_has_ended(tmp_path: Path) -> None:
@@ -251,6 +274,41 @@ def test_lines_are_taken_in_whole_or_not_at_all(
     assert [json.loads(it)["id"] for it in index.about(first)[1]] == [child]
 
 
+def test_a_follower_opens_only_what_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, asked = tmp_path / "log", list[str]()
+
+    def counted(folder: LogFolder, segment: Segment) -> int:
+        asked.append(segment.name)
+        return acknowledged(folder, segment)
+
+    monkeypatch.setattr(followers, "acknowledged", counted)
+    with closing(Follower(str(log), str(tmp_path / "index"))) as follower:
+        for writer, name in (("a", "ada"), ("b", "bob"), ("a", "cy")):
+            with DecisionLog(log, writer=writer, segment_bytes=1) as opened:
+                opened.decision(POLICY, decide(POLICY, {"caller": {"id": name}}, now=NOW))
+            asked.clear()
+            assert follower.catch_up() == 1
+            assert {it.partition("/")[0] for it in asked} == {writer}
+            asked.clear()
+            assert follower.catch_up() == 0
+            assert asked == []
+
+
+def test_a_socket_that_cannot_listen_is_closed() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        warnings.catch_warnings(record=True) as found,
+    ):
+        warnings.simplefilter("always")
+        settings = settings_of({"listen": f"127.0.0.1:{taken.getsockname()[1]}"}, {})
+        with pytest.raises(RequestError, match="cannot listen"):
+            listen(settings)
+        gc.collect()
+    assert [str(it.message) for it in found] == []
+
+
 def test_one_of_several_followers_has_its_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,19 +354,22 @@ def test_a_line_that_is_no_token_is_named_in_words(tmp_path: Path) -> None:
     file = tmp_path / "tokens.jsonl"
     line = {"sha256": sum_of("a"), "role": "agent", "caller": {"id": "a"}, "rate": "much"}
     file.write_bytes(msgspec.json.encode(line))
-    with pytest.raises(RequestError, match=r"line 1 is no token: \$\.rate: a rate such as 50/s"):
+    with pytest.raises(
+        RequestError, match=r"line 1 is not a token: \$\.rate: expected a rate such as 50/s"
+    ):
         TokenFile(str(file), lambda it: it)
 
 
 def test_of_many_long_batches_a_few_are_decided_at_a_time_and_short_ones_at_once() -> None:
     """Or each of them would hold all its records at the same time."""
     seconds = itertools.count()
+    earlier = EarlierDecisions(None)
     agents = Agents(
         lambda: POLICY,
+        Trust(earlier),
         log=None,
         clock=lambda: moment(NOW) + datetime.timedelta(seconds=next(seconds)),
-        may_state=(),
-        earlier=EarlierDecisions(None),
+        earlier=earlier,
         unlogged=lambda: None,
     )
     bodies = [msgspec.json.encode({"requests": [{}] * size}) for size in (*[60] * 30, 2)]

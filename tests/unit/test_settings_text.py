@@ -44,6 +44,8 @@ JSON_FILES = {
     "comments in texts": '{"a": "http://x/*y*/", "hooks": {"Pre": ["//"]}}',
     "an empty list": '{"hooks": {"Pre": []}, "z": 0}',
     "Windows": '{\r\n  "a": 1\r\n}\r\n',
+    "null": '{"a": "null", "hooks": null}\n',
+    "a null list": '{"hooks": {"Pre": null /* mine */}, "z": null}\n',
 }
 
 
@@ -52,7 +54,7 @@ def test_an_item_comes_into_json_and_each_other_byte_stays(text: str) -> None:
     made = put_in(text, ITEM)
     before = parsed(text, is_json=True)
     wanted = {**before, "hooks": {**(before.get("hooks") or {})}}
-    wanted["hooks"]["Pre"] = [*wanted["hooks"].get("Pre", []), {"ours": 1}]
+    wanted["hooks"]["Pre"] = [*(wanted["hooks"].get("Pre") or []), {"ours": 1}]
     assert parsed(made, is_json=True) == wanted
     assert [line for line in text.split("\n") if "//" in line or "/*" in line] != [""]
     for comment in ('// why "so"', "/* { */", "// [", "// one"):
@@ -64,7 +66,7 @@ def test_an_item_goes_out_of_json_and_the_rest_means_what_it_meant(text: str) ->
     again = parsed(taken_out(put_in(text, ITEM), ITEM), is_json=True)
     before = parsed(text, is_json=True)
     left = {**before, "hooks": {**(before.get("hooks") or {}), "Pre": None}}
-    left["hooks"]["Pre"] = (before.get("hooks") or {}).get("Pre", [])
+    left["hooks"]["Pre"] = (before.get("hooks") or {}).get("Pre") or []
     assert again == left
 
 
@@ -84,6 +86,7 @@ YAML_FILES = {
     ),
     "nothing there yet": "# mine\na: 1\n",
     "null": "plugins:\nz: 1\n",
+    "null as a word": "plugins: ~  # mine\nz: null\n",
     "null with a comment": "plugins:  # mine\nz: 1\n",
     "flow": "plugins: {entries: {x: 1}, enabled: [x]}  # mine\n",
     "no end": "a: 1",
@@ -109,6 +112,22 @@ def test_values_come_into_yaml_and_go_out_again(text: str) -> None:
     assert (again["plugins"].get("entries") or {}) == (entries or {})
     assert (again["plugins"].get("enabled") or []) == (enabled or [])
     assert {**again, "plugins": 0} == {**before, "plugins": 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "is_json"),
+    [
+        ('{\r\n  "a": 1\r\n}\r\n', True),
+        ('{\r\n  "hooks": {\r\n    "Pre": [\r\n      1\r\n    ]\r\n  }\r\n}\r\n', True),
+        ("a: 1\r\nplugins:\r\n  enabled:\r\n    - x\r\n", False),
+        ("a: 1\r\nplugins:\r\n  enabled:\r\n    - x", False),
+        ("# mine\r\n", False),
+    ],
+)
+def test_a_line_that_comes_in_ends_as_the_others_do(text: str, *, is_json: bool) -> None:
+    made = put_in(text, *((ITEM,) if is_json else YAML_CHANGES), is_json=is_json)
+    assert made != text
+    assert "\n" not in made.replace("\r\n", "")
 
 
 def test_a_file_that_is_not_there_is_made() -> None:
@@ -142,9 +161,8 @@ def test_what_cannot_be_changed_safely_is_left_alone(text: str, reason: str) -> 
 
 def test_a_change_that_would_cost_something_is_for_its_user() -> None:
     change = Change(("entries",), 1, appends=True)
-    for text, is_json in (("entries: ~\n", False), ('{"entries": null}', True)):
-        with pytest.raises(SettingsError, match="add by hand, at `entries`: 1"):
-            put_in(text, change, is_json=is_json)
+    with pytest.raises(SettingsError, match="add by hand, at `entries`: 1"):
+        put_in("entries:\n- |\n  x", change, is_json=False)  # a line end would come into the text
 
 
 def test_the_values_that_a_file_has_are_found() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, json_path
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, json_path
 from policy_router.policy import yaml as source
 from policy_router.policy.yaml import Document, MappingNode, ScalarNode, SequenceNode
 
@@ -565,16 +566,16 @@ def test_many_problems() -> None:
     [
         ("a:\n\tb: c", "2:1", "a tab cannot indent"),
         ("a:\n  b: c\n\td: e", "3:1", "a tab cannot indent"),
-        ("a: b: c", "1:5", "a `:` cannot stand here"),
-        ("a: 1\n b: 2", "2:3", "a `:` cannot stand here"),
-        ("a: - b", "1:4", "a `- ` cannot stand here"),
+        ("a: b: c", "1:5", "a `:` is not allowed here"),
+        ("a: 1\n b: 2", "2:3", "a `:` is not allowed here"),
+        ("a: - b", "1:4", "a `- ` is not allowed here"),
         ("a: 1\nb\nc: 2", "2:1", "this key has no `:`"),
         ("a: [x\n\n", "1:6", "a `,` or a `]` is missing"),
         ("a: {x: y\nb: c", "2:2", "a `,` or a `}` is missing"),
         ("a: 'x\nb: c\n", "1:4", "this quote is never closed"),
         ('a: "x\n---\n', "1:4", "a document ends inside a quoted value"),
         ('a: "\\q"', "1:5", "this escape is unknown"),
-        ('a: "\\xzz"', "1:5", "this escape wants hexadecimal digits"),
+        ('a: "\\xzz"', "1:5", "this escape takes hexadecimal digits"),
         ('a: "\\ud83d"', "1:5", "this escape is not a character"),
         ('a: "\\ude00\\ud83d"', "1:5", "this escape is not a character"),
         ('a: "\\ud83d\\u0041"', "1:5", "this escape is not a character"),
@@ -586,12 +587,12 @@ def test_many_problems() -> None:
         ("a: `x", "1:4", "a plain value cannot begin with this character"),
         ("- a\nb: c", "2:1", "this does not fit the lines above"),
         ("a: 1\n]", "2:1", "this does not fit the lines above"),
-        ("a: >x\n  y", "1:5", "nothing else can stand after `|` or `>`"),
+        ("a: >x\n  y", "1:5", "nothing else is allowed after `|` or `>`"),
         ("a: |0\n  y", "1:5", "the indentation after `|` or `>` is 1 to 9"),
         ("a: ]", "1:4", None),
         ("a: & x", "1:5", "a plain value cannot begin with `&` or `*`"),
         ("a: !q!x y", "1:4", "a tag is not allowed"),
-        (" a: 1\nb: 2", "2:1", "nothing more can stand here"),
+        (" a: 1\nb: 2", "2:1", "nothing more is allowed here"),
     ],
 )
 def test_syntax_errors(text: str, place: str, message: str | None) -> None:

@@ -13,17 +13,10 @@ from typing import Any
 import pytest
 
 from policy_router import DecisionLog, Delegator, ProviderError, Reply, RequestError, loads
+from policy_router.calls.child_task import ChildTask
 from policy_router.calls.costs import dearest, priced
-from policy_router.calls.results import (
-    Attempt,
-    ChildTask,
-    Delegation,
-    Failing,
-    Ran,
-    Result,
-    Status,
-    Totals,
-)
+from policy_router.calls.failing import Attempt, Failing
+from policy_router.calls.results import Delegation, Ran, Result, Status, Totals
 from policy_router.decision.record import Target
 from policy_router.delegation.budgets import Budget, Choose, Funds, MemoryBudget
 from policy_router.delegation.sqlite_budget import SqliteBudget

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from policy_router import decide, loads
-from policy_router.diagnostics.model import Code, Severity, Span
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Span
 from policy_router.files.loader import check_text
 from tests.support.rows import each
 

@@ -22,6 +22,7 @@ from typing import TextIO
 
 import pytest
 
+from policy_router.cli.fitting import noted
 from policy_router.cli.terminal import Lines, cut, paint_for, table, width
 
 RED = "\x1b[31m{}\x1b[0m"
@@ -528,3 +529,20 @@ def test_an_interrupted_command_says_how_far_it_came(
     assert run.returncode == 130
     made = json.loads(out)
     assert {result["status"] for result in made["results"]} <= {"cancelled", "failed"}
+
+
+def test_a_note_is_beside_its_row_where_all_of_them_have_room() -> None:
+    rows = [("0", "small", "a note"), ("1", "large", "")]
+    assert noted(("task", "target", "note"), rows) == table(("task", "target", "note"), rows)
+
+
+def test_a_note_without_room_is_below_its_row_in_80_columns() -> None:
+    rows = [("0", "small", "word " * 30), ("1", "large", ""), ("2", "small", "short")]
+    assert noted(("task", "target", "note"), rows).splitlines() == [
+        "task  target",
+        "0     small",
+        *["      " + "word " * 14 + "word"] * 2,
+        "1     large",
+        "2     small",
+        "      short",
+    ]

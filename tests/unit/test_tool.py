@@ -815,7 +815,7 @@ def test_every_format_has_the_same_bytes_each_time() -> None:
 
 def test_another_format_is_an_error() -> None:
     wrong: Any = "xml"
-    with pytest.raises(ValueError, match="the format is one of openai, openai-responses, "):
+    with pytest.raises(ValueError, match="the format must be one of openai, openai-responses, "):
         tool(loads("model: m"), format=wrong)
 
 

@@ -122,13 +122,13 @@ def test_what_is_kept_is_about_this_policy_and_these_tests(suite: Suite, tmp_pat
 def test_another_file_is_no_memory(suite: Suite, tmp_path: Path, content: str) -> None:
     file = tmp_path / "other"
     file.write_text(content)
-    with pytest.raises(PolicyRouterError, match=":1: this is no trial of a change"):
+    with pytest.raises(PolicyRouterError, match=":1: this is not a trial of a change"):
         Memory(file, Trial.of([suite], None, 1), [suite])
     assert file.read_text() == content
 
 
 def test_a_device_is_no_memory(suite: Suite) -> None:
-    with pytest.raises(PolicyRouterError, match="/dev/zero is no file"):
+    with pytest.raises(PolicyRouterError, match="/dev/zero is not a file"):
         Memory("/dev/zero", Trial.of([suite], None, 1), [suite])
 
 

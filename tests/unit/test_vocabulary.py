@@ -23,7 +23,8 @@ from policy_router.cel.vocabulary import (
     Vocabulary,
     default_of,
 )
-from policy_router.decision.request import Request, values_of
+from policy_router.decision.fitting import values_of
+from policy_router.decision.request import Request
 from policy_router.decision.schema import record_schema, request_schema
 from policy_router.files.loader import data_folder, schema
 from policy_router.log.schema import log_schema

@@ -21,9 +21,10 @@ from policy_router.analysis.proof.places import Place
 from policy_router.analysis.proof.solver import FALSE
 from policy_router.analysis.proof.walk import Walk
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import FAILURE, Program, Truth
+from policy_router.cel.evaluate import Program, Truth
+from policy_router.cel.frame import FAILURE
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
-from policy_router.decision.prepared import Candidate
 from policy_router.decision.request import moment
 from policy_router.diagnostics.model import Span
 from policy_router.domain import ForbidRule, Level, Note, Policy

@@ -9,6 +9,7 @@ true of all requests like it. After some rounds the question is undecided.
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -16,9 +17,9 @@ from typing import Any, Final, TypeAlias
 
 from policy_router.analysis.outcomes import Outcome
 from policy_router.analysis.proof.names import Names, Plain
-from policy_router.analysis.proof.refining import NOT_FOLLOWED, Cause, Refining
+from policy_router.analysis.proof.refining import EXHAUSTED, Cause, Refining
 from policy_router.analysis.proof.sampling import Samples
-from policy_router.analysis.proof.solver import Formula, OutOfReachError
+from policy_router.analysis.proof.solver import Formula, OutOfReachError, holds_in
 from policy_router.analysis.proof.walk import Walk
 from policy_router.analysis.proof.wishes import Wish
 from policy_router.analysis.proof.witness import Witness
@@ -35,6 +36,9 @@ _ROUNDS: Final = 24
 _NEAR: Final = 25
 _SAMPLES: Final = 300
 _MOST_EXAMPLES: Final = 3
+_MOST_VISITED: Final = 2_000_000
+"""No more requests are tried after so many elements: some seconds."""
+_MOST_VISITED_TO_SHRINK: Final = _MOST_VISITED // 10
 
 
 class Answer(StrEnum):
@@ -149,6 +153,7 @@ class Asking:
         self._samples: Samples | None = None
         self._settled: dict[tuple[int, tuple[int, ...]], Answered] = {}
         self.known: dict[Hashable, list[tuple[Plain, Moment]]] = {}
+        self._visited = 0
         self._refining = Refining(self.names, self.walks)
         for each in self.walks:
             for condition in each.policy.assumptions:
@@ -159,6 +164,11 @@ class Asking:
         """What has to be assumed for all forbid rules to be there."""
         return tuple(it for each in self.walks for it in each.guards.switches.values())
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the loops of conditions have visited so many elements that no more is tried."""
+        return self._visited + self._refining.visited > _MOST_VISITED
+
     def sample(self, happening: Happening) -> None:
         """Decide requests from the policies' own words, and keep them for what they bring about.
 
@@ -166,7 +176,9 @@ class Asking:
             happening: tells what a request brings about, as the keys of questions.
         """
         samples = Samples(self.names, self.now)
-        for request, now in (*samples.single(), *samples.mixed(_SAMPLES)):
+        for request, now in itertools.chain(samples.single(), samples.mixed(_SAMPLES)):
+            if self._visited > _MOST_VISITED / 2:
+                return
             outcomes = self.outcomes(request, now)
             for key in happening(outcomes) if outcomes else ():
                 examples = self.known.setdefault(key, [])
@@ -207,28 +219,40 @@ class Asking:
         assumed = question.assumed or self.switches
         cause = Cause("it is too hard for the solver")
         for _ in range(_ROUNDS):
-            found = self.formula.holds((*assumed, question.literal))
+            asked = (*assumed, question.literal)
+            found = self.formula.holds((*asked, *self.names.short())) or self.formula.holds(asked)
             if found is False:
                 return Answered(question.key, Answer.NEVER)
             if found is None:
+                break
+            if self.is_exhausted:
+                cause = EXHAUSTED
                 break
             model = self.formula.model()
             request, now = Witness(self.names, model, self.now).request(self.wishes.values())
             if self._confirmed(question, request, now):
                 return self._can(question, request, now, small=small)
-            near = self._near(question, request, now)
+            near = self._near(question, request, now, model)
             if near is not None:
                 return self._can(question, *near, small=small)
-            cause = self._refining.learn(model, request, now)
-            if cause is NOT_FOLLOWED:
+            learnt = self._refining.learn(model, request, now)
+            cause = learnt.cause
+            if not learnt.is_new:
                 break
         return Answered(question.key, Answer.UNDECIDED, cause=cause)
 
-    def _near(self, question: Question, request: Plain, now: Moment) -> tuple[Plain, Moment] | None:
+    def _near(
+        self, question: Question, request: Plain, now: Moment, model: list[int]
+    ) -> tuple[Plain, Moment] | None:
         """Look for an example around a request that is nearly one."""
         if self._samples is None:
             self._samples = Samples(self.names, self.now)
-        for other, then in self._samples.near(request, now, _NEAR):
+        near = self._samples.near(request, now, _NEAR)
+        if any(not holds_in(model, it) for each in self.walks for it in each.conditions.within):
+            near = itertools.chain(((it, now) for it in self._samples.long(request)), near)
+        for other, then in near:
+            if self.is_exhausted:
+                break
             if self._confirmed(question, other, then):
                 return other, then
         return None
@@ -250,6 +274,7 @@ class Asking:
             found = [Outcome(policy, request, now) for policy in self.policies]
         except RequestError:
             return None
+        self._visited += sum(it.evaluation.visited for it in found)
         for it in found:
             assumed = it.evaluation.policy.assumptions
             if any(it.evaluation.evaluate(each) is not True for each in assumed):
@@ -260,10 +285,12 @@ class Asking:
         """Leave out of a request what can be left out."""
         if now != self.now and self._confirmed(question, request, self.now):
             now = self.now
-        is_smaller = True
+        is_smaller, most = True, self._visited + _MOST_VISITED_TO_SHRINK
         while is_smaller:
             is_smaller = False
             for other in _smaller(request):
+                if self._visited > most:
+                    return request, now
                 if self._confirmed(question, other, now):
                     request, is_smaller = other, True
                     break
@@ -279,6 +306,10 @@ def _smaller(request: Plain) -> Iterator[Plain]:
             if rest:
                 yield {**request, section: rest}
             if isinstance(value, list):
+                half = len(value) // 2
+                if half > 1:
+                    yield {**request, section: {**content, key: value[:half]}}
+                    yield {**request, section: {**content, key: value[half:]}}
                 for place in range(len(value)):
                     fewer = [*value[:place], *value[place + 1 :]]
                     if fewer:

@@ -61,6 +61,8 @@ class Comparisons:
     def _of_text(self, sign: str, text: Text, word: str) -> int:
         if sign in {"==", "!="}:
             return text.equals(word) if sign == "==" else -text.equals(word)
+        if not word:  # no text is below it
+            return {"<": FALSE, "<=": text.equals(""), ">": -text.equals(""), ">=": TRUE}[sign]
         below = text.asks(("below", word), lambda value: bool(value < word))
         if sign in {"<", ">="}:
             return below if sign == "<" else -below

@@ -42,7 +42,8 @@ from policy_router.cel.ast import (
     walk,
 )
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import Program, frame_of
+from policy_router.cel.evaluate import Program
+from policy_router.cel.frame import frame_of
 from policy_router.cel.simplify import Known, literal, simplified
 from policy_router.cel.timestamps import Timestamp
 from policy_router.cel.vocabulary import OUTCOME_NAMES
@@ -77,6 +78,7 @@ class Conditions:
         variables: the variables of the policy, by the paths of their names.
         opaque: the pieces that are not understood.
         is_exact: whether nothing else is left open.
+        within: for conditions with long loops, whether they stay within their budget.
     """
 
     def __init__(self, formula: Formula, names: Names, policy: Policy) -> None:
@@ -84,6 +86,7 @@ class Conditions:
         self.formula, self.names, self.policy = formula, names, policy
         self.opaque: list[Opaque] = []
         self.is_exact = True
+        self.within: list[int] = []
         self.failing = Failing(names, policy)
         self.variables = self.failing.variables
         self.may_fail, self.may_run_out = self.failing.may_fail, self.failing.may_run_out
@@ -152,14 +155,25 @@ class Conditions:
             for also, it in right or ()
         )
 
+    def known(self, node: Node) -> Truths | None:
+        """Return what a piece comes to if that was asked for; None if not."""
+        return self._truths.get(node)
+
+    def is_within(self, condition: Condition) -> int | None:
+        """Return whether a condition stays within its budget; None where it always does."""
+        found = self._truths.get(_budget_of(condition.tree))
+        return None if found is None else found[0]
+
     def _within_budget(self, tree: Node, truths: Truths) -> Truths:
         """Let a condition fail as a whole where its loops can use its budget up."""
         if not self.may_run_out(tree):
             return truths
         self.is_exact = False
-        within = self._truths.setdefault(
-            Apply(BOOL, 0, 0, "#budget", (tree,)), (self.formula.new(), FALSE)
-        )[0]
+        key = _budget_of(tree)
+        if key not in self._truths:
+            self.within.append(self.formula.new())
+            self._truths[key] = self.within[-1], FALSE
+        within = self._truths[key][0]
         return self.formula.all(within, truths[0]), self.formula.all(within, truths[1])
 
     # Truths.
@@ -261,6 +275,22 @@ class Conditions:
         self._about = outer
         return found
 
+    def resolved(self, items: Node) -> Node:
+        """Return the expression of a list that is a variable, where it is safe to look at it."""
+        if isinstance(items, Attribute) and items.path in self.variables:
+            tree = self.variables[items.path].tree
+            return items if self.may_run_out(tree) else self.resolved(tree)
+        return items
+
+    def counted(self, node: Loop) -> Values | None:
+        """Return how many elements of a list a filter keeps."""
+        return self._loops.counted(node)
+
+    def made(self, node: Loop, truths: Truths) -> Truths:
+        """Let something fail where the list that a loop makes has no value."""
+        is_made = self._loops.made(node)
+        return self.formula.all(is_made, truths[0]), self.formula.all(is_made, truths[1])
+
     # What is not understood.
 
     def note(self, node: Node, answers: Answers) -> Answers:
@@ -322,3 +352,8 @@ class Conditions:
         """Return the body of a binding with the value in place of the name."""
         body = written(node.body, {node.name: node.value})
         return body if size_of(body) <= MOST_PIECES else None
+
+
+def _budget_of(tree: Node) -> Apply:
+    """Return what stands for the budget of an expression."""
+    return Apply(BOOL, 0, 0, "#budget", (tree,))

@@ -10,7 +10,7 @@ from policy_router.analysis.proof.solver import TRUE
 from policy_router.analysis.proof.trees import is_safe
 from policy_router.cel.ast import Apply, Attribute, Bind, ListOf, Loop, Node, has_macros, walk
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import MAX_ELEMENTS, MAX_ELEMENTS_OF_DECISION
+from policy_router.cel.frame import MAX_ELEMENTS, MAX_ELEMENTS_OF_DECISION
 from policy_router.cel.texts import MAX_LIST
 from policy_router.cel.vocabulary import MAX_ITEMS
 from policy_router.domain import Policy

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from policy_router.analysis.proof.names import MOST_PLACES
 from policy_router.analysis.proof.solver import FALSE, TRUE
 from policy_router.analysis.proof.terms import Items, Text
-from policy_router.analysis.proof.trees import MOST_CASES, Truths, chosen, opened, parts_of, written
+from policy_router.analysis.proof.trees import MOST_CASES, Truths, chosen, parts_of, written
 from policy_router.cel.ast import (
     BOOL,
     STRING,
@@ -40,7 +41,7 @@ class Lists:
 
     def is_in(self, node: Apply) -> Truths:
         """Return whether something is in a list or a table."""
-        item, items = node.arguments
+        item, items = node.arguments[0], self._all.resolved(node.arguments[1])
         if isinstance(items, Loop) and items.macro in {"map", "filter"}:
             return self._is_in_loop(item, items, node)
         values = self._all.values(item)
@@ -62,17 +63,17 @@ class Lists:
 
     def _is_in_loop(self, item: Node, items: Loop, node: Apply) -> Truths:
         """Understand whether something is in a list that a loop makes."""
-        if self._all.may_fail(opened(items)) or item.type != STRING:
+        if item.type != STRING or self._all.may_fail(item):  # it does so beside an empty list, too
             return self._all.left_open(node)
         if items.macro == "filter":
             is_there = Apply(BOOL, 0, 0, "in", (item, items.source))
             is_kept = written(items.body, {items.variable: item})
             no = literal(False)  # noqa: FBT003 - it is data
-            return self._all.truth(Apply(BOOL, 0, 0, "?:", (is_there, is_kept, no)))
-        if self._all.may_fail(item):  # it does so beside an empty list, too
-            return self._all.left_open(node)
-        equal = Apply(BOOL, 0, 0, "==", (items.body, item))
-        return self._all.truth(replace(items, type=BOOL, macro="exists", body=equal))
+            tree: Node = Apply(BOOL, 0, 0, "?:", (is_there, is_kept, no))
+        else:
+            equal = Apply(BOOL, 0, 0, "==", (items.body, item))
+            tree = replace(items, type=BOOL, macro="exists", body=equal)
+        return self._all.made(items, self._all.truth(tree))
 
     def _is_one_of(self, value: Any, words: Any) -> int:
         if isinstance(value, Text):
@@ -97,19 +98,59 @@ class Lists:
         return self._formula.any(*found), self._formula.all(*defined)
 
     def equal(self, node: Apply) -> Truths:
-        """Understand comparisons with the empty list, and what equal lists have in common."""
+        """Understand comparisons of two lists, place by place."""
         one, two = (self.of(it) for it in node.arguments)
-        if one is None or two is None or len(one) != 1 or len(two) != 1:
+        if one is None or two is None or len(one) * len(two) > MOST_CASES:
             return self._all.left_open(node)
-        (where, left), (also, right) = one[0], two[0]
-        for parts, others in ((left, right), (right, left)):
-            if not others and all(isinstance(it, Items) for it in parts):
-                empty = self._formula.all(
-                    *[it.size.at_most(0) for it in parts if isinstance(it, Items)]
-                )
-                found = empty if node.function == "==" else -empty
-                return self._formula.all(where, also, found), self._formula.all(where, also, -found)
-        return self._all.left_open(node)
+        cases = []
+        for where, left in one:
+            for also, right in two:
+                found = self._equal(left, right)
+                if found is None:
+                    return self._all.left_open(node)
+                cases.append((where, also, found if node.function == "==" else -found))
+        return self._all.over(iter(cases))
+
+    def _equal(self, left: Sequence[Items | Node], right: Sequence[Items | Node]) -> int | None:
+        """Return whether two lists are equal; None where it is not understood."""
+        if isinstance(left[0] if left else None, Items):
+            left, right = right, left
+        nodes = [it for it in left if not isinstance(it, Items)]
+        items = [it for it in right if isinstance(it, Items)]
+        if any(self._all.may_fail(it) or it.type != STRING for it in nodes):
+            return None
+        if not left and len(items) == len(right):
+            return self._formula.all(*[it.size.at_most(0) for it in items])
+        if len(right) != 1 or not items:
+            return None
+        if len(nodes) == len(left):
+            return self._consists(items[0], nodes)
+        return (
+            self._same(items[0], left[0]) if isinstance(left[0], Items) and len(left) == 1 else None
+        )
+
+    def _consists(self, items: Items, nodes: Sequence[Node]) -> int:
+        """Return whether a list has just some elements, in their order."""
+        pairs = [(self._all.names.at(items, place), it) for place, it in enumerate(nodes)]
+        return self._formula.all(
+            items.size.compared("==", len(nodes)), *[self._all.same(*pair) for pair in pairs]
+        )
+
+    def _same(self, one: Items, two: Items) -> int:
+        """Return whether two lists are equal: of long ones, that is not known."""
+        if one is two:
+            return TRUE
+        formula, first = self._formula, self._all.names.first
+        sizes = self._all.comparison("==", one.size, two.size)
+        same = [
+            formula.any(-there, self._all.same(name, other))
+            for (name, there), (other, _) in zip(first(one), first(two), strict=True)
+        ]
+        rest = formula.any(one.size.at_most(MOST_PLACES), formula.new())
+        found = formula.all(sizes, *same, rest)
+        for word in dict.fromkeys((*one.words, *two.words)):
+            formula.same(one.has(word), two.has(word), where=found)
+        return found
 
     def sets(self, node: Apply) -> Truths:
         """Understand ``sets`` functions about the constants of a list."""

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from policy_router.analysis.proof.names import ELEMENT, text_name
+from policy_router.analysis.proof.names import ELEMENT, MOST_PLACES, text_name
+from policy_router.analysis.proof.numbers import node_name
 from policy_router.analysis.proof.solver import FALSE, TRUE
-from policy_router.analysis.proof.terms import Items
-from policy_router.analysis.proof.trees import MOST_PIECES, Truths, binds, opened, size_of, written
-from policy_router.cel.ast import BOOL, STRING, Apply, Loop, LoopVariable, Node
+from policy_router.analysis.proof.terms import Items, Number
+from policy_router.analysis.proof.trees import (
+    ANY_TEXT,
+    MOST_PIECES,
+    Truths,
+    Values,
+    binds,
+    opened,
+    size_of,
+    written,
+)
+from policy_router.cel.ast import BOOL, INT, STRING, STRINGS, Apply, Loop, LoopVariable, Node
 from policy_router.cel.simplify import literal, simplified
 
 if TYPE_CHECKING:
     from policy_router.analysis.proof.conditions import Conditions
 
 _MOST_ELEMENTS: Final = 8
+_MOST_WORK: Final = 500_000
+"""What is made of loops, in clauses: all further loops of a policy are left open."""
+_CLAUSES: Final = 30
+"""The clauses that are made in the time in which an element is written into a body."""
+_MOST_LISTS: Final = 8
 
 
 class Loops:
@@ -25,13 +40,37 @@ class Loops:
     def __init__(self, conditions: Conditions) -> None:
         """Use what is known of other expressions."""
         self._all, self._formula = conditions, conditions.formula
+        self._depth = self._clauses = self._written = 0
 
     def truths(self, node: Loop) -> Truths:
         """Return what a loop that is true or false comes to."""
-        if (other := self._unfolded(node)) is not None:
-            return self._all.truth(other)
+        if self._work() > _MOST_WORK:
+            return self._all.left_open(node)
+        self._clauses += 0 if self._depth else -self._formula.clauses
+        self._depth += 1
+        found = self._truths(node)
+        self._depth -= 1
+        self._clauses += 0 if self._depth else self._formula.clauses
+        return found
+
+    def _work(self) -> int:
+        """Return how much was made of loops so far, in clauses."""
+        clauses = self._clauses + (self._formula.clauses if self._depth else 0)
+        return clauses + _CLAUSES * self._written
+
+    def _truths(self, node: Loop) -> Truths:
+        inner = self._all.resolved(node.source)
+        if isinstance(inner, Loop) and (other := self._unfolded(node, inner)) is not None:
+            return self._all.made(inner, self._all.truth(other))
+        if node.macro == "exists_one":
+            kept = replace(node, macro="filter", type=STRINGS)
+            return self._all.truth(
+                Apply(BOOL, 0, 0, "==", (Apply(INT, 0, 0, "size", (kept,)), literal(1)))
+            )
+        if (member := self._member(node)) is not None:
+            return self._all.truth(member)
         lists = self._all.lists(node.source)
-        if lists is None or node.macro not in {"all", "exists", "exists_one"} or len(lists) > 8:  # noqa: PLR2004
+        if lists is None or node.macro not in {"all", "exists"} or len(lists) > _MOST_LISTS:
             return self._all.left_open(node)
         true, false = [], []
         for where, parts in lists:
@@ -42,12 +81,9 @@ class Loops:
             false.append(self._formula.all(where, found[1]))
         return self._formula.any(*true), self._formula.any(*false)
 
-    def _unfolded(self, node: Loop) -> Loop | None:
+    def _unfolded(self, node: Loop, inner: Loop) -> Loop | None:
         """Return a loop over another loop's list as one over the list below."""
-        inner = node.source
-        if not isinstance(inner, Loop) or node.macro not in {"all", "exists"}:
-            return None
-        if self._all.may_fail(opened(inner)) or binds(node.body, inner.variable):
+        if node.macro not in {"all", "exists"} or binds(node.body, inner.variable):
             return None
         if inner.macro == "map":
             body = written(node.body, {node.variable: inner.body})
@@ -60,12 +96,23 @@ class Loops:
                 body = Apply(BOOL, 0, 0, "||", (Apply(BOOL, 0, 0, "!", (kept,)), here))
         return replace(node, variable=inner.variable, source=inner.source, body=body)
 
+    def _member(self, node: Loop) -> Node | None:
+        """Return a loop that looks for one text as a question of what is in the list."""
+        body, sign = node.body, {"exists": "==", "all": "!="}.get(node.macro)
+        if not isinstance(body, Apply) or body.function != sign:
+            return None
+        for one, other in (body.arguments, body.arguments[::-1]):
+            is_element = isinstance(one, LoopVariable) and one.name == node.variable
+            if is_element and other == written(other, {node.variable: ANY_TEXT}):
+                if other.type != STRING or self._all.may_fail(other):
+                    return None
+                found = Apply(BOOL, 0, 0, "in", (other, node.source))
+                return found if sign == "==" else Apply(BOOL, 0, 0, "!", (found,))
+        return None
+
     def _walked(self, node: Loop, parts: Sequence[Items | Node]) -> Truths | None:
         if size_of(node.body) > MOST_PIECES:
             return None
-        if node.macro == "exists_one":
-            only = parts[0] if len(parts) == 1 else None
-            return self._exactly_one(node, only) if isinstance(only, Items) else None
         side = 0 if node.macro == "exists" else 1
         found = []
         for part in parts:
@@ -91,6 +138,7 @@ class Loops:
 
     def _at(self, node: Loop, element: Node) -> Truths:
         """Return what the body of a loop comes to for an element."""
+        self._written += 1
         return self._all.truth(simplified(written(node.body, {node.variable: element}), {}))
 
     def _some_of(self, node: Loop, items: Items, side: int) -> Truths:
@@ -126,23 +174,53 @@ class Loops:
                 found.append((is_in, self._at(node, text_name(text.name))))
         return found
 
-    def _exactly_one(self, node: Loop, items: Items) -> Truths:
-        formula = self._formula
-        true, false = formula.new(), formula.new()
-        formula.add(-true, -false)
+    # Lists that loops make.
+
+    def made(self, node: Loop) -> int:
+        """Return whether the body of a loop has a value for each element."""
         if not self._all.may_fail(opened(node)):
-            formula.add(true, false)
-        words = self._instances(node, items)
-        name, is_in = self._all.names.element(items)
-        found = self._at(node, name)
-        formula.add(-true, formula.all(is_in, found[0]))
-        first = words[: len(items.words)]
-        before = FALSE
-        for member, truths in first:
-            hit = formula.all(member, truths[0])
-            formula.add(-before, -hit, -true)
-            before = formula.any(before, hit)
-        for member, truths in [*words, (is_in, found)]:
-            formula.add(-member, -true, *truths)
-            formula.add(-member, -false, *truths)
-        return true, false
+            return TRUE
+        signs = (Apply(BOOL, 0, 0, it, (node.body, node.body)) for it in ("==", "!="))
+        has_value = Apply(BOOL, 0, 0, "||", tuple(signs))
+        return self._all.truth(replace(node, type=BOOL, macro="all", body=has_value))[0]
+
+    def counted(self, node: Loop) -> Values | None:
+        """Return how many elements of a list a filter keeps."""
+        lists = self._all.lists(node.source)
+        if lists is None or len(lists) > _MOST_LISTS or size_of(node.body) > MOST_PIECES:
+            return None
+        found: Values = []
+        for where, parts in lists:
+            defined = [self._defined(it) for it in parts if not isinstance(it, Items)]
+            is_made = self._formula.all(self.made(node), *defined)
+            found.append((self._formula.all(where, is_made), self._count(node, parts, is_made)))
+        return found
+
+    def _count(self, node: Loop, parts: Sequence[Items | Node], is_made: int) -> Number:
+        """Return how many elements of the parts of a list a filter keeps."""
+        formula, hits, sizes = self._formula, list[int](), list[Number]()
+        for part in parts:
+            if isinstance(part, Items):
+                first = self._all.names.first(part)
+                hits += [formula.all(there, self._at(node, name)[0]) for name, there in first]
+                sizes.append(part.size)
+            else:
+                hits.append(self._at(node, part)[0])
+        at_least = formula.counted(hits)
+        beyond = formula.any(*[-size.at_most(MOST_PLACES) for size in sizes])
+        is_any = self._all.truth(replace(node, type=BOOL, macro="exists"))[0]
+
+        def derive(key: Hashable, _test: object) -> int:
+            bound = key[1]  # type: ignore[index]
+            literal_ = formula.new()
+            more = at_least[bound] if bound < len(at_least) else FALSE
+            formula.add(-more, -literal_)
+            formula.add(more, literal_, beyond)
+            if bound == 0:
+                formula.same(literal_, -is_any, where=is_made)
+            if len(parts) == len(sizes) == 1:
+                formula.imply(sizes[0].at_most(bound), literal_)
+            return literal_
+
+        most = sum(it.high for it in sizes) + len(hits)
+        return Number(formula, node_name(node), 0, int(most), derive)

@@ -39,6 +39,8 @@ _FIRST, _LAST = (
     timestamp_of(moment(it)).ticks for it in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z")
 )
 NOW: Final = "now"
+MOST_PLACES: Final = 4
+"""A list may have more elements: of those, nothing is known but that they are in it."""
 ELEMENT: Final = "element."
 """Before the names of elements of lists, which no request has."""
 
@@ -75,6 +77,7 @@ class Names:
         formula: what is known of them is added to it.
         terms: what was asked for so far, by path.
         given: whether a name is given, by path, where that is not certain.
+        placed: the lists of which each place matters.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Names:
         self.formula, self.policies = formula, policies
         self.terms: dict[str, Term] = {}
         self.given: dict[str, int] = {}
+        self.placed: dict[int, Items] = {}
         self._elements = 0
         self._views: dict[tuple[int, str], list[Seen]] = {}
         self._words: dict[str, dict[str, None]] = {}
@@ -245,6 +249,27 @@ class Names:
         text, is_in = items.element(path)
         self.terms[path] = text
         return text_name(path), is_in
+
+    def at(self, items: Items, place: int) -> Attribute:
+        """Return the name of the text at a place of a list, if anything is there."""
+        if place not in items.places:
+            self._elements += 1
+            text = Text(self.formula, f"{ELEMENT}{self._elements}")
+            self.terms[text.name] = text
+            items.put(place, text)
+        return text_name(items.places[place].name)
+
+    def first(self, items: Items) -> list[tuple[Attribute, int]]:
+        """Return the names of the first elements of a list, each with whether there is one."""
+        found = [(self.at(items, place), items.there(place)) for place in range(MOST_PLACES)]
+        if id(items) not in self.placed:
+            self.placed[id(items)] = items
+            items.place_all()
+        return found
+
+    def short(self) -> list[int]:
+        """Return what holds of requests whose lists have no more elements than are known."""
+        return [it.size.at_most(MOST_PLACES) for it in self.placed.values()]
 
     def ticks(self, now: datetime.datetime) -> int:
         """Return a time as the number that stands for it."""

@@ -115,6 +115,7 @@ class MonotoneNumbers:
             mapped = _Mapped(formula, value, function)
             within = formula.all(mapped.at_most(high), -mapped.below(low))
             number = Number(formula, node_name(node), low, high, mapped.derive)
+            number.source = value, function
             found.append((formula.all(where, within), number))
         return found
 

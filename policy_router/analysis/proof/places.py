@@ -9,7 +9,7 @@ from policy_router.analysis.proof.conditions import Conditions
 from policy_router.analysis.proof.names import text_name
 from policy_router.cel.ast import Attribute, Node
 from policy_router.cel.simplify import Known, literal, strings
-from policy_router.decision.prepared import known_of
+from policy_router.decision.candidate import known_of
 from policy_router.domain import Level, PoolEntry
 
 NO_TARGET: Final[Known] = {

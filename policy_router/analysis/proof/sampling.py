@@ -10,8 +10,10 @@ from typing import Any, Final
 from policy_router.analysis.proof.names import ELEMENT, NOW, Names, Plain
 from policy_router.analysis.proof.terms import Items, Number, Text
 from policy_router.cel.timestamps import EPOCH, TICKS
+from policy_router.cel.vocabulary import MAX_ITEMS
 
 _MOST_WORDS: Final = 1_500
+_LONG: Final = 3
 _MICROSECOND: Final = TICKS // 1_000_000
 
 
@@ -73,6 +75,18 @@ class Samples:
             for section, content in other.items():
                 found.setdefault(section, {}).update(content)
             yield found, then if NOW in some else now
+
+    def long(self, request: Plain) -> Iterator[Plain]:
+        """Yield requests like one, with lists as long as they go."""
+        lists = [it for it in self._values if isinstance(self._names.terms[it], Items)]
+        for _ in range(_LONG):
+            found = {section: {**content} for section, content in request.items()}
+            for path in lists:
+                section, _, key = path.partition(".")
+                given = found.setdefault(section, {}).get(key) or []
+                word = self._chance.choice([*given] or [*self._values[path]] or ["w"])
+                found[section][key] = [*given, *[word] * (MAX_ITEMS - len(given))]
+            yield found
 
     def _any(self, path: str) -> Any:
         values = self._values[path]

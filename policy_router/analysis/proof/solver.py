@@ -129,6 +129,17 @@ class Formula:
             self.add(-before, -it)
             before = self.any(before, it)
 
+    def counted(self, literals: Iterable[int]) -> list[int]:
+        """Return whether at least one of some literals holds, at least two, and so on."""
+        found: list[int] = []
+        for it in literals:
+            before = [TRUE, *found]
+            found = [
+                self.any(more, self.all(fewer, it))
+                for more, fewer in zip([*found, FALSE], before, strict=True)
+            ]
+        return found
+
     def holds(self, assumed: Iterable[int]) -> bool | None:
         """Tell whether some literals can hold together; None where that was given up.
 

@@ -46,6 +46,7 @@ class Term:
 
     Attributes:
         name: what it stands for.
+        source: for a value that follows from another term: that term, and how it follows.
         questions: what is asked of it besides comparisons.
     """
 
@@ -58,6 +59,7 @@ class Term:
             derive: for a value that follows from another term: asks that one.
         """
         self.name, self._formula, self._derive = name, formula, derive
+        self.source: tuple[Term, Test] | None = None
         self.questions: dict[Hashable, Question] = {}
 
     def _new(self, key: Hashable, test: Test) -> int:
@@ -291,6 +293,7 @@ class Items(Term):
     Attributes:
         words: texts that may be in it, each with whether one is.
         elements: further elements, each with whether it is in the list.
+        places: elements by their place, as far as that was asked for.
         size: how many elements it has.
         first: the words of the beginning; None before they are known.
         other: whether an element is none of these words.
@@ -309,6 +312,8 @@ class Items(Term):
         super().__init__(formula, name)
         self.words: dict[str, int] = {}
         self.elements: list[tuple[Text, int]] = []
+        self.places: dict[int, Text] = {}
+        self._beyond = FALSE
         self.size = Number(formula, f"size({name})", 0, most)
         self._known: dict[int, int] = {}
         self._before = FALSE
@@ -342,6 +347,7 @@ class Items(Term):
             self._formula.add(-literal, self.other)
         for element, is_in in self.elements:
             self._formula.same(is_in, literal, where=element.equals(word))
+        self._is_placed(literal, lambda text: text.equals(word))
         return literal
 
     def _holds(self, literal: int) -> None:
@@ -361,7 +367,39 @@ class Items(Term):
                 self._formula.same(found, literal, where=text.equals(word))
             self._formula.add(-found, self.other, *words)
             self._formula.add(-found, -self.size.at_most(0))
+            self._is_placed(found, text.is_same)
         return found
+
+    def there(self, place: int) -> int:
+        """Return whether it has an element at a place, counted from 0."""
+        return -self.size.at_most(place)
+
+    def put(self, place: int, text: Text) -> None:
+        """Let a text be what is at a place, if anything is there."""
+        self.places[place] = text
+        self._formula.imply(self.there(place), self.has_text(text))
+
+    def place_all(self) -> None:
+        """Let each element be at one of the places so far, unless there are more elements."""
+        others = [*self.elements]
+        self._beyond = self.there(max(self.places))
+        for word, literal in self.words.items():
+            self._is_placed(literal, lambda text, word=word: text.equals(word))
+        for text, is_in in others:
+            if text not in self.places.values():
+                self._is_placed(is_in, text.is_same)
+        words = self.first or ()
+        self._is_placed(
+            self.other,
+            lambda text: self._formula.all(*[-text.equals(word) for word in words]),
+        )
+
+    def _is_placed(self, literal: int, is_it: Callable[[Text], int]) -> None:
+        """Let something in the list be at one of its places, once all elements are."""
+        if self._beyond != FALSE and literal != FALSE:
+            places = [*self.places.items()]
+            found = [self._formula.all(self.there(at), is_it(text)) for at, text in places]
+            self._formula.add(-literal, self._beyond, *found)
 
     def element(self, name: str) -> tuple[Text, int]:
         """Return a text, and whether it is one of the elements."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -27,9 +27,11 @@ from policy_router.cel.ast import (
     Present,
     walk,
 )
-from policy_router.cel.evaluate import FAILURE, Program, frame_of
+from policy_router.cel.evaluate import Program
+from policy_router.cel.frame import FAILURE, frame_of
 from policy_router.cel.simplify import literal
-from policy_router.cel.timestamps import Duration, Timestamp
+from policy_router.cel.texts import MAX_TEXT
+from policy_router.cel.timestamps import Duration, Timestamp, timestamp
 from policy_router.policy.truth import RANGES
 
 Truths: TypeAlias = tuple[int, int]
@@ -48,6 +50,10 @@ _SAFE: Final = frozenset(
 )
 """What has a value wherever its operands have one; ``double`` of a text is none of it."""
 ANY_TEXT: Final = literal("")
+_TIMES: Final = (
+    timestamp("0001-01-01T00:00:00Z").ticks,
+    timestamp("9999-12-31T23:59:59.999999999Z").ticks,
+)
 _ARITHMETIC: Final = frozenset({"+", "-", "*", "/", "neg"})
 
 
@@ -125,13 +131,65 @@ def constant_of(node: Node) -> Values | None:
     outcome = Program(node).evaluate(frame_of({}))
     if outcome is FAILURE:
         return []
-    if isinstance(outcome, Timestamp | Duration):
-        outcome = outcome.ticks
+    outcome = plain(outcome)
     return None if isinstance(outcome, tuple) else [(TRUE, outcome)]
 
 
+def plain(outcome: Any) -> Any:
+    """Return what an expression came to, times as ticks."""
+    return outcome.ticks if isinstance(outcome, Timestamp | Duration) else outcome
+
+
+def excludes(one: Apply, other: Apply) -> bool:
+    """Tell whether no text can be read in both of two ways: one as a time, one as a number."""
+    is_plain = one.arguments == other.arguments and isinstance(one.arguments[0], Attribute)
+    functions = {one.function, other.function}
+    return is_plain and functions in ({"int", "timestamp"}, {"double", "timestamp"})
+
+
+def affixes_of(node: Node) -> tuple[str, str] | None:
+    """Return the constants before and after the one name in a concatenation; None for others."""
+    if isinstance(node, Attribute):
+        return "", ""
+    if not isinstance(node, Apply) or node.function != "+":
+        return None
+    left, right = node.arguments
+    if isinstance(right, Literal) and (inner := affixes_of(left)):
+        return inner[0], inner[1] + str(right.value)
+    if isinstance(left, Literal) and (inner := affixes_of(right)):
+        return str(left.value) + inner[0], inner[1]
+    return None
+
+
+def without(text: str, affixes: tuple[str, str]) -> str | None:
+    """Return what stands between two affixes in a text; None where they are not there."""
+    first, last = affixes
+    is_long = len(text) >= len(first) + len(last)
+    if is_long and text.startswith(first) and text.endswith(last):
+        return text[len(first) : len(text) - len(last)]
+    return None
+
+
+def spelt(node: Node, sign: object, value: Any = None) -> Iterator[str]:
+    """Yield texts of which a function may come to a value, or to the next one."""
+    affixes = affixes_of(node)
+    if affixes and sign == "==":
+        yield from filter(None, [without(value, affixes)])
+    elif isinstance(node, Apply) and sign == "<=":
+        for number in (value, value + 1, value + 4):  # 4 ticks are a nanosecond
+            match node.function:
+                case "int":
+                    yield from (f"{number}", f"{number:04}", f"{number:05}")
+                case "size" if 0 <= number <= MAX_TEXT:
+                    yield "w" * number
+                case "timestamp" if _TIMES[0] <= number <= _TIMES[1]:
+                    yield str(Timestamp(number))
+
+
 def range_of(node: Apply) -> tuple[int, int]:
-    """Return between which numbers a whole number is."""
+    """Return between which numbers a whole number, or a time, is."""
+    if node.type == TIMESTAMP:
+        return _TIMES
     divisor = _divisor(node) if node.function == "%" else None
     if divisor is not None:
         return 1 - abs(divisor), abs(divisor) - 1

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from policy_router.analysis.proof.names import ELEMENT
 from policy_router.analysis.proof.numbers import MonotoneNumbers, node_name
-from policy_router.analysis.proof.solver import TRUE
-from policy_router.analysis.proof.terms import Items, Number, Text
+from policy_router.analysis.proof.solver import FALSE, TRUE
+from policy_router.analysis.proof.terms import Items, Number, Term, Text
 from policy_router.analysis.proof.trees import (
     MOST_CASES,
     Values,
+    affixes_of,
     chosen,
     constant_of,
+    excludes,
     is_safe,
+    plain,
     range_of,
+    without,
 )
 from policy_router.cel.ast import (
     DOUBLE,
@@ -27,10 +31,11 @@ from policy_router.cel.ast import (
     Attribute,
     Bind,
     Literal,
+    Loop,
     Node,
     TableOf,
 )
-from policy_router.cel.evaluate import FAILURE
+from policy_router.cel.frame import FAILURE
 
 if TYPE_CHECKING:
     from policy_router.analysis.proof.conditions import Conditions
@@ -99,7 +104,10 @@ class ValuesOf:
     def _size_of(self, node: Apply) -> Values | None:
         if node.arguments[0].type == STRING:
             return None
-        lists = self._all.lists(node.arguments[0])
+        items = self._all.resolved(node.arguments[0])
+        if isinstance(items, Loop) and items.macro == "filter":
+            return self._all.counted(items)
+        lists = self._all.lists(items)
         if lists is None or any(len(parts) > 1 for _, parts in lists):
             return None
         sizes: Values = []
@@ -145,13 +153,10 @@ class ValuesOf:
         if len(parts) == 1 and isinstance(parts[0], Items):
             if isinstance(number, Number):
                 return None
-            items = parts[0]
+            items, names = parts[0], self._all.names
             if number < 0:
                 return []
-            name, is_in = self._all.names.element(items)
-            there = -items.size.at_most(number)
-            self._formula.add(-there, is_in)
-            return [(there, self._all.names.term(name.path))]
+            return [(items.there(number), names.term(names.at(items, number).path))]
         found: Values = []
         defined = []
         for place, part in enumerate(parts):
@@ -170,22 +175,33 @@ class ValuesOf:
             constant = constant_of(node)
             return constant if constant is not None else self._loose(node)
         term, run = source
-        if isinstance(term, Items) or node.type in {DOUBLE, TIMESTAMP}:
+        if isinstance(term, Items) or node.type == DOUBLE:
             return None
+        affixes = affixes_of(node)
 
         def derive(key: Hashable, test: Callable[[Any], bool]) -> int:
             def of_source(value: Any) -> bool:
-                outcome = run(value)
+                outcome = plain(run(value))
                 return outcome is not FAILURE and test(outcome)
 
+            if affixes and isinstance(term, Text) and isinstance(key, tuple) and key[0] == "==":
+                rest = without(key[1], affixes)
+                return FALSE if rest is None else term.equals(rest)
             return term.asks(("of", node, key), of_source)
 
         defined = TRUE
         if self._all.may_fail(node):
-            defined = term.asks(("fails", node), lambda value: run(value) is not FAILURE)
-        if node.type == STRING:
-            return [(defined, Text(self._formula, node_name(node), derive))]
-        return [(defined, Number(self._formula, node_name(node), *range_of(node), derive))]
+            defined = term.asks(("fits", node), lambda value: run(value) is not FAILURE)
+            for key, question in term.questions.items():
+                if key[0] == "fits" and excludes(node, key[1]):  # type: ignore[index]
+                    self._formula.add(-defined, -question.literal)
+        found: Term = (
+            Text(self._formula, node_name(node), derive)
+            if node.type == STRING
+            else Number(self._formula, node_name(node), *range_of(node), derive)
+        )
+        found.source = term, run
+        return [(defined, found)]
 
     def _loose(self, node: Apply) -> Values | None:
         """Return a whole number or text of which only the range is known."""

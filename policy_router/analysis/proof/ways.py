@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from policy_router.analysis.outcomes import Outcome
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.compare import cause, spelt_guard
 from policy_router.decision.evaluator import admission, decide, wishes_of
-from policy_router.decision.prepared import Candidate
 from policy_router.decision.record import DecisionRecord
 from policy_router.domain import PoolEntry
 

@@ -14,9 +14,12 @@ from typing import Any, Final
 
 from policy_router.analysis.proof.names import ELEMENT, NOW, Names, Plain
 from policy_router.analysis.proof.solver import holds_in
-from policy_router.analysis.proof.terms import Items, Number, Question, Text
+from policy_router.analysis.proof.terms import Items, Number, Question, Term, Text
+from policy_router.analysis.proof.trees import plain, spelt
 from policy_router.analysis.proof.wishes import Wish
-from policy_router.cel.timestamps import EPOCH, TICKS
+from policy_router.cel.frame import FAILURE
+from policy_router.cel.texts import MAX_TEXT
+from policy_router.cel.timestamps import EPOCH, TICKS, timestamp_of
 from policy_router.domain import Level
 from policy_router.parameters import EFFORT
 
@@ -40,6 +43,7 @@ class Witness:
         """
         self._names, self._model, self._now = names, model, now
         self._texts: dict[int, str] = {}
+        self._found: dict[int, Any] = {}
         self._used: set[str] = set()
         for term in [*names.terms.values()]:
             if isinstance(term, Text):
@@ -131,6 +135,12 @@ class Witness:
         if first or last or middle:
             yield first + middle + last
             yield f"{first}w{middle}w{last}"
+        for key in questions:
+            if isinstance(key, tuple) and key[0] == "of":
+                yield from spelt(key[1], *key[2])
+            elif isinstance(key, tuple) and key[0] == "fits":
+                now = str(timestamp_of(self._now))
+                yield now if key[1].function == "timestamp" else "w" * MAX_TEXT
         for word in parts["below"]:
             yield from (
                 f"{word}a",
@@ -144,27 +154,36 @@ class Witness:
 
     def _numbers(self) -> dict[str, Any]:
         """Return a value for each number: those that are compared with each other come in order."""
-        found: dict[str, Any] = {}
-        terms = {path: it for path, it in self._names.terms.items() if isinstance(it, Number)}
-        for path in sorted(terms, key=lambda it: self._rank(terms[it], terms)):
-            number = terms[path]
+        terms = [it for it in self._names.terms.values() if isinstance(it, Number)]
+        for number in sorted(terms, key=lambda it: self._rank(it, terms)):
             low, high = self._between(number)
-            for other_path, value in found.items():
-                for twin, less, more in number.twins:
-                    if twin is not terms[other_path]:
-                        continue
-                    if self._holds(more):
-                        low = max(
-                            low, value + 1 if number.is_whole else math.nextafter(value, math.inf)
-                        )
-                    elif not self._holds(less):
-                        low = high = value
-            found[path] = self._value(number, low, high)
-        return found
+            for twin, less, more in number.twins:
+                value = self._value_of(twin)
+                if value is None:
+                    continue
+                if self._holds(more):
+                    low = max(low, _after(number, value))
+                elif not self._holds(less):
+                    low = high = value
+                elif twin.source is not None:
+                    high = min(high, -_after(number, -value))
+            self._found[id(number)] = self._value(number, low, high)
+        return {it.name: self._found[id(it)] for it in terms}
 
-    def _rank(self, number: Number, terms: Mapping[str, Number]) -> int:
+    def _value_of(self, term: Term) -> Any:
+        """Return the value of a term that has one by now, or that follows from one; else None."""
+        if isinstance(term, Text) and term.source is None:
+            return self._text(term)
+        if term.source is None or id(term) in self._found:
+            return self._found.get(id(term))
+        source, run = term.source
+        value = self._value_of(source)
+        outcome = None if value is None else plain(run(value))
+        return None if outcome is FAILURE else outcome
+
+    def _rank(self, number: Number, terms: list[Number]) -> int:
         """Return how many numbers are less."""
-        return sum(self._holds(more) for twin, _, more in number.twins if twin in terms.values())
+        return sum(self._holds(more) for twin, _, more in number.twins if twin in terms)
 
     def _between(self, number: Number) -> tuple[Any, Any]:
         low, high = number.low, number.high
@@ -172,8 +191,7 @@ class Witness:
             if self._holds(number.literal_of(bound)):
                 high = min(high, bound)
             else:
-                after = bound + 1 if number.is_whole else math.nextafter(bound, math.inf)
-                low = max(low, after)
+                low = max(low, _after(number, bound))
         return low, high
 
     def _value(self, number: Number, low: Any, high: Any) -> Any:
@@ -199,13 +217,16 @@ class Witness:
 
     def _items(self, items: Items) -> list[str]:
         found: dict[str, None] = {}
+        low, high = self._between(items.size)
+        placed = {at: self._text(text) for at, text in items.places.items() if at < low}
         for text, is_in in items.elements:
-            if self._holds(is_in):
+            if self._holds(is_in) and text not in items.places.values():
                 found[self._text(text)] = None
         found.update((word, None) for word, is_in in items.words.items() if self._holds(is_in))
-        if self._holds(items.other) and not any(it not in items.words for it in found):
+        if self._holds(items.other) and not {*found, *placed.values()} - {*items.words}:
             found[self._fresh([])] = None
-        low, high = self._between(items.size)
+        if placed:
+            return _filled(placed, [it for it in found if it not in placed.values()], low)
         wanted = [(it.test, self._holds(it.literal)) for it in items.questions.values()]
         elements = [*found]
         for elements in _lists([*found], min(low, _LONGEST_LIST), high):
@@ -233,6 +254,16 @@ class Witness:
         return self._fresh([])
 
 
+def _filled(placed: Mapping[int, str], others: list[str], size: int) -> list[str]:
+    """Return a list with some texts at their places, and all others between and after them."""
+    some, waiting = [*placed.values()][-1], iter(others)
+    first = [
+        placed[at] if at in placed else next(waiting, some)
+        for at in range(min(size, _LONGEST_LIST))
+    ]
+    return [*first, *waiting]
+
+
 def _lists(elements: list[str], low: int, high: int) -> Iterator[list[str]]:
     """Yield lists of all of some elements, with some of them again, in some orders."""
     padded = [*elements, *elements[-1:] * max(0, low - len(elements))]
@@ -254,6 +285,11 @@ def _words() -> Iterator[str]:
     lengths = itertools.count()
     endings = map(lambda it: itertools.product(_LETTERS, repeat=it), lengths)  # noqa: C417
     return map("".join, map(("w",).__add__, itertools.chain.from_iterable(endings)))
+
+
+def _after(number: Number, value: Any) -> Any:
+    """Return the least value above another one."""
+    return value + 1 if number.is_whole else math.nextafter(value, math.inf)
 
 
 def _near(near: Any, low: Any, high: Any, *, is_time: bool) -> Iterator[Any]:

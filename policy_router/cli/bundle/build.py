@@ -8,6 +8,7 @@ from pathlib import Path
 
 from policy_router.analysis.about import suites_about
 from policy_router.analysis.running import first_failure
+from policy_router.cli.decision_log import add_origin, check_origin
 from policy_router.cli.exit_codes import GOOD, POLICY_ERRORS
 from policy_router.cli.inputs import read_policy
 from policy_router.cli.log.arguments import add_key, key_of
@@ -26,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_strict(parser)
     add_key(parser, "the private key (Ed25519)", is_needed=True)
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the bundle")
+    add_origin(parser, "the commit that the files come from, for the logs of services")
     parser.add_argument(
         "--serial",
         metavar="N",
@@ -36,9 +38,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Make a bundle of a policy that has no errors, and whose tests pass."""
+    check_origin(options)
     signer, folder = key_of(options.key, read_signer), Path(options.folder)
     if folder.exists() and not folder.is_dir():
-        raise RequestError(options.folder, "a folder of rule files is wanted")
+        raise RequestError(options.folder, "expected a folder of rule files")
     policy = read_policy(options.folder, is_strict=options.strict)
     failure = first_failure(suites_about(folder, policy))
     if failure is not None:
@@ -46,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         return POLICY_ERRORS
     serial = int(options.now.timestamp()) if options.serial is None else options.serial
     try:
-        bundle = build(folder, signer, serial)
+        bundle = build(folder, signer, serial, options.origin_commit)
     except SignatureError as problem:
         raise RequestError(options.folder, str(problem)) from None
     try:
@@ -63,5 +66,5 @@ def run(options: argparse.Namespace) -> int:
 def _serial(text: str) -> int:
     """Return the number of a bundle; it is the type of an option."""
     if not (text.isascii() and text.isdecimal()) or int(text[:20]) > MAX_SERIAL:
-        raise argparse.ArgumentTypeError(f"a whole number up to {MAX_SERIAL} is wanted")
+        raise argparse.ArgumentTypeError(f"expected a whole number up to {MAX_SERIAL}")
     return int(text)

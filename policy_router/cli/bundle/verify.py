@@ -27,7 +27,9 @@ def run(options: argparse.Namespace) -> int:
     except SignatureError as problem:
         err(f"policy-router: {printable(f'{options.bundle}: {problem}')}")
         return NOT_WHOLE
-    out(f"{printable(bundle.name)}, serial {bundle.serial}, signed with {verifier.title}")
+    origin = "" if bundle.commit is None else f", from commit {bundle.commit}"
+    signed = f"signed with {verifier.title}"
+    out(f"{printable(bundle.name)}, serial {bundle.serial}{origin}, {signed}")
     for name, held in bundle.files:
         out(f"{len(held):>12,}  {printable(name)}")
     return GOOD

@@ -120,7 +120,7 @@ def seconds_of(text: str, option: str) -> int:
             return int(datetime.timedelta(**{_UNITS[age[2]]: int(age[1])}).total_seconds())
     except OverflowError:
         pass
-    raise RequestError(option, "an age (2h) is wanted")
+    raise RequestError(option, "expected an age (2h)")
 
 
 def time_of(text: str, now: datetime.datetime, option: str) -> int:
@@ -131,5 +131,5 @@ def time_of(text: str, now: datetime.datetime, option: str) -> int:
             return microseconds(now - datetime.timedelta(**{_UNITS[age[2]]: int(age[1])}))
         return microseconds(moment(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text))
     except (RequestError, OverflowError):
-        reason = "a day (2026-01-31), a time (2026-01-31T09:00:00Z) or an age (90d) is wanted"
+        reason = "expected a day (2026-01-31), a time (2026-01-31T09:00:00Z) or an age (90d)"
         raise RequestError(option, reason) from None

@@ -7,34 +7,21 @@ import shlex
 import sys
 
 from policy_router.cli.exit_codes import GOOD, NOT_WHOLE
-from policy_router.cli.log.arguments import add_log, log_of, seconds_of, time_of
+from policy_router.cli.log.arguments import add_log, log_of, seconds_of
+from policy_router.cli.log.choosing import add_times, window_of
 from policy_router.cli.options import add_format, number
 from policy_router.cli.terminal import Bar, counted, out, out_bytes, paint_for
 from policy_router.diagnostics.model import printable
 from policy_router.log.check.checking import GRACE_SECONDS, check_log
-from policy_router.log.check.findings import CheckReport, Finding, FindingKind
+from policy_router.log.check.findings import WORDS, CheckReport, Finding
 
-_WORDS = {
-    FindingKind.OUTSIDE_PLAN: "ran outside the plan",
-    FindingKind.FORBIDDEN: "a forbid rule is against what ran",
-    FindingKind.NO_DECISION: "ran without a decision",
-    FindingKind.NEVER_ENDED: "selected, and never ended",
-    FindingKind.ENDED_TWICE: "ended more than once",
-    FindingKind.OTHER_MODEL: "another model was served",
-    FindingKind.UNEXPLAINED_COST: "a cost that no price explains",
-    FindingKind.NO_PARENT: "a parent that is not there",
-    FindingKind.BEFORE_DECISION: "happened before the decision",
-    FindingKind.NO_POLICY: "its policy is not kept",
-    FindingKind.UNREADABLE: "cannot be read",
-}
 _SHOWN = 2
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_log(parser)
-    text = "from this time on: a day, RFC 3339, or an age (2h, 7d)"
-    parser.add_argument("--since", metavar="TIME", help=text)
+    add_times(parser)
     text = "how long a child may take before it counts as never ended; default: 1h"
     parser.add_argument("--grace", metavar="AGE", help=text)
     text = "processes; default: one per core"
@@ -46,11 +33,12 @@ def run(options: argparse.Namespace) -> int:
     """Check what the lines of a log mean, and say what is wrong."""
     log = log_of(options)
     grace = GRACE_SECONDS if options.grace is None else seconds_of(options.grace, "--grace")
-    since = None if options.since is None else time_of(options.since, options.now, "--since")
+    since, until = window_of(options)
     with Bar("checked", is_quiet=options.quiet) as bar:
         report = check_log(
             log,
             since=since,
+            until=until,
             grace=grace,
             workers=options.workers,
             progress=bar,
@@ -77,7 +65,7 @@ def _print(report: CheckReport, log: str, *, is_quiet: bool) -> None:
     last = None
     for found in report.findings:
         if found.kind is not last:
-            out(f"\n{paint(found.kind.value, 'error')}: {_WORDS[found.kind]}")
+            out(f"\n{paint(found.kind.value, 'error')}: {WORDS[found.kind]}")
         last = found.kind
         _print_finding(found)
     first = next((it.ids[0] for it in report.findings if it.ids), None)

@@ -10,11 +10,16 @@ from policy_router.errors import RequestError
 from policy_router.log.report.dimensions import Filter, checked_names, checked_value
 
 
-def add_window(parser: argparse.ArgumentParser) -> None:
-    """Add the times of the decisions that are meant, and what they have to have."""
+def add_times(parser: argparse.ArgumentParser) -> None:
+    """Add the times of the decisions that are meant."""
     text = "from this time on: a day, RFC 3339, or an age (2h, 7d)"
     parser.add_argument("--since", metavar="TIME", help=text)
     parser.add_argument("--until", metavar="TIME", help="before this time")
+
+
+def add_window(parser: argparse.ArgumentParser) -> None:
+    """Add the times of the decisions that are meant, and what they have to have."""
+    add_times(parser)
     text = "only decisions with this, such as team=research; may be given several times"
     parser.add_argument("--where", metavar="NAME=VALUE", action="append", help=text)
 
@@ -41,7 +46,7 @@ def filter_of(options: argparse.Namespace, more: Mapping[str, str | None]) -> Fi
     for text in options.where or ():
         name, is_there, value = text.partition("=")
         if not is_there:
-            raise RequestError("--where", "NAME=VALUE is wanted, such as team=research")
+            raise RequestError("--where", "expected NAME=VALUE, such as team=research")
         checked_names([name], "--where")
         wanted.append(checked_value(name, value, "--where"))
     wanted += [(name, value) for name, value in more.items() if value is not None]

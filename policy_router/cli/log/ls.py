@@ -83,7 +83,7 @@ def _dollars(text: str) -> int:
     except InvalidOperation:
         amount = Decimal(-1)
     if not (amount.is_finite() and 0 <= amount <= _MOST_DOLLARS):
-        raise argparse.ArgumentTypeError("an amount in US dollars is wanted")
+        raise argparse.ArgumentTypeError("expected an amount in US dollars")
     return int(amount * BILLION)
 
 

@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     text = "the index that a service keeps of the log; default: LOG.index, where that is there"
     parser.add_argument("--index", metavar="FILE", help=text)
     text = "where to; NAME.zip gives a bundle. Default for one decision: standard output"
-    parser.add_argument("--output", metavar="FILE", help=text)
+    parser.add_argument("-o", "--output", metavar="FILE", help=text)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     log, ids, is_one = _chosen(options)
     is_bundle = not is_one or str(options.output).endswith(_ZIP)
     if is_bundle and options.output is None:
-        raise RequestError("--output", "several decisions give a ZIP file: NAME.zip is wanted")
+        raise RequestError("--output", "several decisions give a ZIP file: expected NAME.zip")
     signer = None if options.key is None else key_of(options.key, read_signer)
     by_index = is_one and not is_bundle and signer is None
     known = _by_index(log, ids[0], options.index) if by_index else None
@@ -151,7 +151,7 @@ def _listed(name: str) -> list[str]:
     ids = read_bytes(name).decode("utf-8-sig", errors="replace").split()
     for number, id_ in enumerate(ids, 1):
         if not is_id(id_):
-            raise RequestError(f"{name}: id {number}", "the id of a decision is wanted")
+            raise RequestError(f"{name}: id {number}", "expected the id of a decision")
     return ids
 
 

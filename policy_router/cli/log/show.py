@@ -33,10 +33,13 @@ from policy_router.decision.request import spelt
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
 from policy_router.errors import LogError, RecordError
+from policy_router.log.check.checking import wrong_with
+from policy_router.log.check.findings import WORDS
 from policy_router.log.entry import Execution, Kind, moment_of
 from policy_router.log.policies import PolicyStore
 from policy_router.log.read.absence import Absence, absence_of
 from policy_router.log.read.reading import Line, LogReader, NoDecisionError
+from policy_router.log.replay.chunks import Job
 from policy_router.log.report.cases import NOT_KNOWN, Case
 from policy_router.log.report.cost_status import cost_on_default
 from policy_router.log.report.dimensions import DIMENSIONS
@@ -112,6 +115,7 @@ def _print_all(
         if line.entry.kind is Kind.DECISION:
             case = next((it for it in cases if it.line.seq == line.entry.seq), None)
             _print_decision(reader, line, case, options)
+            _print_wrong(reader, lines)
     if absence is not None:
         out(f"decision {printable(str(lines[0].entry.id))} {absence}")
     events = [line for line in lines if isinstance(line.entry.execution, Execution)]
@@ -184,6 +188,14 @@ def _print_decision(
             out(text)
 
 
+def _print_wrong(reader: LogReader, lines: Sequence[Line]) -> None:
+    """Print what is wrong with what came of a decision, as `log check` finds it."""
+    paint = paint_for(sys.stdout) or (lambda text, _role: text)
+    for kind, detail in wrong_with(Job.of(reader.folder), (it.content for it in lines)):
+        for text in wrapped("wrong", [f"{WORDS[kind]}: {printable(detail)}"], 12):
+            out(paint(text, "error"))
+
+
 def _folder_of(policy: Policy) -> str | None:
     """Return the folder in which the rule files of a policy are kept; None where none is."""
     folders = {str(Path(it.name).parent) for it in policy.sources if Path(it.name).is_absolute()}
@@ -220,14 +232,14 @@ def _paid(case: Case, policy: Policy) -> Iterator[str]:
     status, measured, estimated = case.cost()
     run = case.last
     if case.choice.target is None:
-        yield "came of it  nothing ran, and nothing was paid"
+        yield "result      nothing ran, and nothing was paid"
         return
     if run is None:
-        yield "came of it  the log has no end of it, and so no cost"
+        yield "result      the log has no end of it, and so no cost"
         return
     served = f", answered by {run.served}" if run.served else ""
     where = f" on {case.sent}" if case.sent != NOT_KNOWN else ""
-    yield from wrapped("came of it", [printable(f"{run.status}{where}{served}")], 12)
+    yield from wrapped("result", [printable(f"{run.status}{where}{served}")], 12)
     cost = f"unknown: {status.replace('_', ' ')}"
     if not status.is_unknown:
         words = {"measured": "", "free": ""}.get(status, f", {status.replace('_', ' ')}")

@@ -37,8 +37,12 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _print(found: Stats, total: dict[str, int]) -> None:
+    if found.access:
+        words = counted(found.access, "decision")
+        out(f"left out: {words} that only answer whether something is allowed")
     if found.first is None or found.last is None:
-        out("the log has no lines")
+        if not found.access:
+            out("the log has no lines")
         return
     first, last = (spelt(moment_of(time)) for time in (found.first, found.last))
     out(f"from {first} to {last}")

@@ -16,7 +16,7 @@ from policy_router.decision.request import spelt
 from policy_router.diagnostics.model import printable
 from policy_router.log.damage import Problem, spelt_lines
 from policy_router.log.entry import moment_of
-from policy_router.log.integrity.verify import Answer, Part, Report, verify
+from policy_router.log.integrity.verify import Answer, Part, VerifyReport, verify
 from policy_router.log.integrity.writer import Removal
 
 _SECOND = 1_000_000
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     return GOOD if is_good else NOT_WHOLE
 
 
-def _print(report: Report, log: str, options: argparse.Namespace) -> None:
+def _print(report: VerifyReport, log: str, options: argparse.Namespace) -> None:
     paint = paint_for(sys.stdout) or (lambda text, _role: text)
     roles = {Answer.BROKEN: "error", Answer.NOT_CHECKED: "dim"}
     words = {
@@ -100,14 +100,14 @@ def _print_problem(problem: Problem) -> None:
     out(f"  {problem.damage:<16} {printable(problem.where)}: {printable(problem.message)}")
 
 
-def _said_of_checkpoints(report: Report) -> str:
+def _said_of_checkpoints(report: VerifyReport) -> str:
     if not report.checkpoints:
         return "there is no checkpoint"
     last = f"{report.covered:,} of {counted(report.lines, 'line')}"
     return f"{counted(report.checkpoints, 'checkpoint')}, the last one over {last}"
 
 
-def _more(report: Report) -> Iterator[str]:
+def _more(report: VerifyReport) -> Iterator[str]:
     """Yield what else is to be known: who signed, what is not covered, what was removed."""
     yield from _of_signing(report)
     if report.uncovered and report.checkpoints:
@@ -124,7 +124,7 @@ def _more(report: Report) -> Iterator[str]:
         yield f"accepted      {len(report.accepted):,} that a signed statement names"
 
 
-def _of_signing(report: Report) -> Iterator[str]:
+def _of_signing(report: VerifyReport) -> Iterator[str]:
     """Yield who signed and when, and with which checkpoint the log was compared."""
     if report.origin:
         yield f"signed        log {report.origin}"

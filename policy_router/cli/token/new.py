@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     """Make a token."""
     expires = None
     if options.expires is not None:
-        lifetime = datetime.timedelta(seconds=seconds_of(options.expires))
+        lifetime = datetime.timedelta(seconds=seconds_of(options.expires, "--expires"))
         expires = spelt((system_clock() + lifetime).replace(microsecond=0))
     caller: dict[str, Any] = {"id": options.id}
     caller |= {"team": options.team} if options.team else {}
@@ -78,7 +78,7 @@ def _fact(text: str) -> tuple[str, Any]:
     """Return a fact that is written as ``NAME=VALUE``; a value that is no JSON is a string."""
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise RequestError("--fact", "NAME=VALUE is wanted")
+        raise RequestError("--fact", "expected NAME=VALUE")
     try:
         return name, json.loads(value)
     except ValueError:

@@ -33,6 +33,7 @@ from policy_router.decision.explain.wording import (
     spelt_parameters,
     spelt_target,
 )
+from policy_router.decision.fitting import values_of
 from policy_router.decision.record import (
     Decision,
     DecisionRecord,
@@ -42,7 +43,7 @@ from policy_router.decision.record import (
     Step,
     Target,
 )
-from policy_router.decision.request import Request, moment, values_of
+from policy_router.decision.request import Request, moment
 from policy_router.diagnostics.model import Paint, printable, quote
 from policy_router.domain import Level, Policy, PoolEntry, PrecedenceRule
 from policy_router.errors import RecordError, RequestError

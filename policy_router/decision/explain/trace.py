@@ -22,10 +22,11 @@ from policy_router.cel.ast import (
     walk,
 )
 from policy_router.cel.condition import Condition
-from policy_router.cel.evaluate import FAILURE, Frame, Outcome, Program
+from policy_router.cel.evaluate import Program
+from policy_router.cel.frame import FAILURE, Frame, Outcome
 from policy_router.cel.timestamps import TICKS, Duration, Timestamp, datetime_of
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
-from policy_router.decision.prepared import Candidate
 from policy_router.decision.request import spelt
 from policy_router.diagnostics.model import Span, printable
 

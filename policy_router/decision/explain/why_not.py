@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from msgspec import UNSET, UnsetType
 
 from policy_router.cel.evaluate import Truth
+from policy_router.decision.candidate import Candidate
 from policy_router.decision.evaluation import Evaluation
 from policy_router.decision.evaluator import (
     admission,
@@ -16,7 +17,6 @@ from policy_router.decision.evaluator import (
 )
 from policy_router.decision.explain.trace import ConditionTrace, trace
 from policy_router.decision.explain.wording import REASONS, aligned, named, reason
-from policy_router.decision.prepared import Candidate
 from policy_router.decision.record import Candidate as RecordedCandidate
 from policy_router.decision.record import (
     DecisionRecord,
@@ -50,7 +50,7 @@ def why_not_selected(evaluation: Evaluation, record: DecisionRecord, name: str) 
     if not entries and (outside := _outside(evaluation, record, name)) is not None:
         return outside
     if not entries:
-        answer = f"{quote(name)} is no entry of the pool"
+        answer = f"{quote(name)} is not an entry of the pool"
         if policy.pool is None:
             answer = "there is no pool: it is selected where it is asked for and not forbidden"
         remedy = did_you_mean(name, [entry.name for entry in policy.pool or ()])

@@ -8,7 +8,7 @@ looked for in a second pass, which reads only the lines of the ids that are aske
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +43,7 @@ GRACE_SECONDS: Final = 3600.0
 """How long a child may take before its decision counts as never ended."""
 NO_EVENT: Final = "no event"
 NO_END: Final = "no end"
+_EVER: Final = -(2**63)
 
 
 class _Asked(Struct, frozen=True):
@@ -51,12 +52,18 @@ class _Asked(Struct, frozen=True):
     Attributes:
         job: the log.
         since: the time of the earliest decisions that are told of, in microseconds since 1970.
+        until: the time before which they are.
         ended_by: decisions until this time should have ended.
     """
 
     job: Job
     since: int
+    until: int
     ended_by: int
+
+    def covers(self, time: int) -> bool:
+        """Tell whether what was decided, or happened, at a time is told of."""
+        return self.since <= time < self.until
 
 
 class _Part(Struct):
@@ -64,8 +71,9 @@ class _Part(Struct):
 
     Attributes:
         tally: what is wrong.
-        decisions: how many decisions it has.
-        executions: how many events.
+        decisions: how many decisions it has that are told of.
+        executions: how many events of these.
+        silent: whether it has no event at all.
         open: the decisions without an end, by whether there is any event of them.
         strays: the events whose decision is elsewhere.
         above: the decisions whose parent is elsewhere, by that.
@@ -75,6 +83,7 @@ class _Part(Struct):
     tally: Tally = field(default_factory=Tally)
     decisions: int = 0
     executions: int = 0
+    silent: bool = True
     open: dict[str, Ids] = field(default_factory=lambda: {NO_EVENT: Ids(), NO_END: Ids()})
     strays: dict[str, list[Happened]] = field(default_factory=dict)
     above: dict[str, list[str]] = field(default_factory=dict)
@@ -85,6 +94,7 @@ class _Part(Struct):
         self.tally.add(other.tally)
         self.decisions += other.decisions
         self.executions += other.executions
+        self.silent = self.silent and other.silent
         self.pruned_before = max(self.pruned_before, other.pruned_before)
         for name, ids in other.open.items():
             self.open[name].extend(ids)
@@ -98,6 +108,7 @@ def check_log(
     folder: str | Path,
     *,
     since: int | None = None,
+    until: int | None = None,
     grace: float = GRACE_SECONDS,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -109,6 +120,7 @@ def check_log(
         folder: the log.
         since: the time of the earliest decisions that are told of, in microseconds since 1970;
             default: all. Their parents may be older.
+        until: the time before which they are, likewise. Their children may have ended later.
         grace: seconds that a child may take before its decision counts as never ended.
         workers: the number of processes; default: the number of cores.
         progress: is called with the progress.
@@ -122,7 +134,8 @@ def check_log(
         raise ValueError("the grace is at least 0 seconds")
     log = LogFolder.existing(folder)
     now = microseconds(clock() - datetime.timedelta(seconds=grace))
-    asked = _Asked(Job.of(log), -(2**63) if since is None else since, now)
+    first, end = _EVER if since is None else since, -_EVER if until is None else until
+    asked = _Asked(Job.of(log), first, end, now)
     spread: Any = partial(over_all, workers=workers)
     whole, found = _Part(), _Found()
     with readable(log):
@@ -133,6 +146,24 @@ def check_log(
         for lines in spread(partial(_second_pass, wanted), every) if wanted else ():
             found.add(lines)
         return _concluded(asked, whole, found)
+
+
+def wrong_with(job: Job, lines: Iterable[bytes]) -> tuple[Wrong, ...]:
+    """Return what is wrong with what came of one decision, as far as its own lines tell.
+
+    Args:
+        job: the log.
+        lines: those about the decision.
+    """
+    made, events = None, list[Happened]()
+    for line in known_views(lines):
+        if line is None:
+            continue
+        if line.kind == Kind.DECISION:
+            made = made or made_of(line)
+        elif (execution := read_execution(line.execution)) is not None:
+            events.append(Happened(line.time, execution))
+    return () if made is None else tuple(sorted(wrong(job, made, events)))
 
 
 # The first pass.
@@ -166,7 +197,6 @@ class _Pass:
     def _takes(self, line: CheckedLine) -> bool:
         """Keep a line of which all can be read; return False for another one."""
         if line.execution is not None and line.id:
-            self._part.executions += 1
             happened = Happened(line.time, line.execution)
             events = self._events.get(line.id)
             if events is None:
@@ -178,7 +208,6 @@ class _Pass:
             made = made_by(line.time, line.record)
             if made is None:
                 return False
-            self._part.decisions += 1
             self._keep(line.id, made, line.parent, is_asked=line.purpose == ACCESS)
             return True
         if line.prune is not None:
@@ -193,9 +222,10 @@ class _Pass:
         elif line.kind == Kind.DECISION:
             self._take_decision(line)
         elif line.kind == Kind.EXECUTION:
-            part.executions += 1
             execution = read_execution(line.execution)
             if execution is None:
+                part.executions += 1
+                part.silent = False
                 part.tally.note(FindingKind.UNREADABLE, "execution", line.id)
             else:
                 self._events.setdefault(line.id, []).append(Happened(line.time, execution))
@@ -203,9 +233,9 @@ class _Pass:
             part.pruned_before = max(part.pruned_before, line.prune.before)
 
     def _take_decision(self, line: LineView) -> None:
-        self._part.decisions += 1
         made = made_of(line)
         if made is None:
+            self._part.decisions += 1
             self._part.tally.note(FindingKind.UNREADABLE, "record", line.id)
         else:
             self._keep(line.id, made, line.parent, is_asked=line.purpose == ACCESS)
@@ -214,14 +244,18 @@ class _Pass:
         self._made[id_] = made
         if is_asked:
             self._only_asked.add(id_)
-        if parent and made.time >= self._asked.since:
-            self._parents.append((id_, parent))
+        if self._asked.covers(made.time):
+            self._part.decisions += 1
+            if parent:
+                self._parents.append((id_, parent))
 
     def judged(self) -> _Part:
         """Judge the decisions, and return what the window comes to."""
+        self._part.silent &= not self._events
         for id_, made in self._made.items():
             events = self._events.pop(id_, [])
-            if made.time >= self._asked.since:
+            if self._asked.covers(made.time):
+                self._part.executions += len(events)
                 self._judge(id_, made, events)
         for id_, parent in self._parents:
             if parent not in self._made:
@@ -274,21 +308,22 @@ def _concluded(asked: _Asked, whole: _Part, found: _Found) -> CheckReport:
     tally, pruned = whole.tally, 0
     for id_, events in whole.strays.items():
         made = found.made.get(id_)
-        if made is not None and made.time >= asked.since:
+        is_told = asked.covers(events[0].time if made is None else made.time)
+        whole.executions += len(events) * is_told
+        if made is not None and is_told:
             for kind, detail in _by_strays(asked.job, made, events, found.events.get(id_, [])):
                 tally.note(kind, detail, id_)
         elif made is None and _was_pruned(id_, whole.pruned_before):
-            pruned += 1
-        elif made is None and events[0].time >= asked.since:
+            pruned += is_told
+        elif made is None and is_told:
             tally.note(FindingKind.NO_DECISION, "id", id_)
     for parent, children in whole.above.items():
         if parent not in found.made and not _was_pruned(parent, whole.pruned_before):
             for id_ in children:
                 tally.note(FindingKind.NO_PARENT, "parent", id_)
-    is_silent = not whole.executions
-    if not is_silent:
+    if not whole.silent:
         _note_open(whole, tally)
-    return CheckReport(whole.decisions, whole.executions, tally.findings(), pruned, is_silent)
+    return CheckReport(whole.decisions, whole.executions, tally.findings(), pruned, whole.silent)
 
 
 def _by_strays(

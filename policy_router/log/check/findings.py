@@ -44,6 +44,22 @@ class FindingKind(StrEnum):
     """A line or a record cannot be read."""
 
 
+WORDS: Final = {
+    FindingKind.OUTSIDE_PLAN: "ran outside the plan",
+    FindingKind.FORBIDDEN: "a forbid rule is against what ran",
+    FindingKind.NO_DECISION: "ran without a decision",
+    FindingKind.NEVER_ENDED: "selected, and never ended",
+    FindingKind.ENDED_TWICE: "ended more than once",
+    FindingKind.OTHER_MODEL: "another model was served",
+    FindingKind.UNEXPLAINED_COST: "a cost that no price explains",
+    FindingKind.NO_PARENT: "a parent that is not there",
+    FindingKind.BEFORE_DECISION: "happened before the decision",
+    FindingKind.NO_POLICY: "its policy is not kept",
+    FindingKind.UNREADABLE: "cannot be read",
+}
+"""What each kind is called where it is told."""
+
+
 class Finding(Struct, frozen=True):
     """Decisions with which the same is wrong.
 

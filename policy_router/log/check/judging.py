@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 from msgspec import UNSET, Struct
 
 from policy_router.calls.costs import price_of, priced_at
-from policy_router.calls.endpoints import entry_of
+from policy_router.calls.endpoints import with_entry
 from policy_router.calls.served import is_same_model, is_served
 from policy_router.decision.compare import reads_now, target_name
 from policy_router.decision.evaluator import forbidding
@@ -147,7 +147,7 @@ class _Judge:
         """Return a target with its entry, where a line does not name it and the pool has one."""
         found = self._entries.get(ran)
         if found is None:
-            found = self._entries[ran] = _with_entry(self.policy, _target(ran))
+            found = self._entries[ran] = with_entry(self.policy, _target(ran))
         return found
 
     # What came back.
@@ -188,13 +188,6 @@ def _is_planned(plan: Sequence[Ran], ran: Ran) -> bool:
 def _target(ran: Ran) -> Target:
     model, provider, entry = ran
     return Target(model, provider, {}, UNSET if entry is None else entry)
-
-
-def _with_entry(policy: Policy | None, target: Target) -> Target:
-    if policy is None or target.entry is not UNSET:
-        return target
-    each = (Target(target.model, target.provider, {}, it.name) for it in policy.pool or ())
-    return next((it for it in each if entry_of(policy, it) is not None), target)
 
 
 def _explains(price: Price | None, execution: Execution, usd: float) -> bool:

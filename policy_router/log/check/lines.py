@@ -9,7 +9,15 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from policy_router.log.entry import PARTS, UNREADABLE, Execution, LineView, Prune
+from policy_router.log.entry import (
+    PARTS,
+    UNREADABLE,
+    Execution,
+    LineView,
+    Prune,
+    count_lines,
+    split_lines,
+)
 
 REPORTED: Final = "reported"
 """An end that a host reports: there is one for each attempt."""
@@ -121,9 +129,9 @@ def checked_lines(block: bytes) -> Sequence[CheckedLine | None]:
         lines = _LINES.decode_lines(block)
     except UNREADABLE:
         lines = []
-    if len(lines) == block.count(b"\n"):
+    if len(lines) == count_lines(block):
         return lines
-    return [_checked_line(it) for it in block[:-1].split(b"\n")]
+    return [_checked_line(it) for it in split_lines(block)]
 
 
 def _checked_line(content: bytes) -> CheckedLine | None:

@@ -72,7 +72,7 @@ def export_log(
     """
     log, path = LogFolder.existing(folder), Path(destination)
     if path.exists() or path.is_symlink():
-        raise LogError(str(path), "it is there already: a new name is wanted")
+        raise LogError(str(path), "it is there already: expected a new name")
     if not path.parent.is_dir():
         raise LogError(str(path), "there is no folder for it")
     part = path.with_name(f"{path.name}.part")

@@ -9,7 +9,7 @@ from policy_router.errors import LogError
 from policy_router.files.clock import Clock, system_clock
 from policy_router.log.damage import Problem
 from policy_router.log.folder import LogFolder
-from policy_router.log.integrity.verify import Report, verify
+from policy_router.log.integrity.verify import VerifyReport, verify
 from policy_router.log.sign.keys import Signer
 from policy_router.log.sign.signing import auditing
 from policy_router.log.sign.statements import Accepted, state
@@ -21,7 +21,7 @@ def attest(
     signer: Signer,
     *,
     clock: Clock = system_clock,
-) -> Report:
+) -> VerifyReport:
     """State that lines are missing or changed, and that this is known.
 
     Nothing is shown by such lines any more. What is wrong beside them stays a problem.

@@ -23,9 +23,11 @@ from policy_router.log.entry import (
     Kind,
     LineView,
     Prune,
+    ScanView,
     record_view,
+    scan_views_of,
+    split_lines,
     view_of,
-    views_of,
 )
 
 _BLOCK = 256 * 1024
@@ -143,8 +145,8 @@ class Scan:
 
     def _is_whole(self, name: str, block: bytes) -> bool:
         """Check lines at once, and go on to their end where they are whole."""
-        read = None if self.is_lost else views_of(block)
-        lines = block.split(b"\n")[:-1]
+        read = None if self.is_lost else scan_views_of(block)
+        lines = split_lines(block)
         if read is None or len(read) != len(lines):  # Empty lines are passed over.
             return False
         hashes = [sha256(line).hexdigest() for line in lines]
@@ -165,7 +167,7 @@ class Scan:
         for number in self._signed.differing(first, hashes) if self._signed else ():
             self.places.add(Damage.REWRITTEN, name, number, number)
 
-    def _note(self, block: bytes, read: Sequence[LineView]) -> None:
+    def _note(self, block: bytes, read: Sequence[LineView | ScanView]) -> None:
         """Remember of which policies the decisions are, and what is not there."""
         times = [line.time for line in read]
         self._oldest = min(self._oldest or times[0], *times)

@@ -25,7 +25,13 @@ from policy_router.log.sign.statements import (
     Statement,
     stated,
 )
-from policy_router.log.sign.tiles import ENTRIES, DamagedTreeError, TileStore, read_entry
+from policy_router.log.sign.tiles import (
+    ENTRIES,
+    HEX_SIZE,
+    DamagedTreeError,
+    TileStore,
+    read_entry,
+)
 
 
 class Claim(Struct):
@@ -102,22 +108,24 @@ class SignedLines:
             stop = min(last + 1, self._firsts[run] + self._counts[run], begin + self.size - index)
             if begin < stop:
                 signed = self._signed(index, stop - begin)
-                mine = hashes[begin - first : stop - first]
+                mine = "".join(hashes[begin - first : stop - first]).encode()
                 if signed != mine:
-                    pairs = enumerate(zip(signed, mine, strict=True), begin)
-                    yield from (number for number, (a, b) in pairs if a != b)
+                    for number, place in enumerate(range(0, len(mine), HEX_SIZE), begin):
+                        part = slice(place, place + HEX_SIZE)
+                        if signed[part] != mine[part]:
+                            yield number
             run += 1
 
-    def _signed(self, index: int, count: int) -> list[str]:
-        """Return the hashes that entries have."""
-        found: list[str] = []
-        while count:
+    def _signed(self, index: int, count: int) -> bytes:
+        """Return the hashes that entries have, as one."""
+        found, stop = list[bytes](), index + count
+        while index < stop:
             number, place = divmod(index, WIDTH)
             kept = self._store.line_hashes(number, min(WIDTH, self.size - number * WIDTH))
-            part = kept[place : place + count]
-            found += part
-            index, count = index + len(part), count - len(part)
-        return found
+            last = min(WIDTH, place + stop - index)
+            found.append(kept[place * HEX_SIZE : last * HEX_SIZE])
+            index += last - place
+        return b"".join(found)
 
 
 class SignedLog:
@@ -285,7 +293,7 @@ class SignedLog:
         """Remember which lines entries are of."""
         first = read_entry(entries[0]) if entries else None
         if first is None and entries:
-            self._damaged(ENTRIES, start // WIDTH, "an entry is none")
+            self._damaged(ENTRIES, start // WIDTH, "an entry is malformed")
         if first is None:
             return
         name = first.writer.encode()
@@ -296,7 +304,7 @@ class SignedLog:
         for index, content in enumerate(entries, start):
             entry = read_entry(content)
             if entry is None:
-                self._damaged(ENTRIES, start // WIDTH, "an entry is none")
+                self._damaged(ENTRIES, start // WIDTH, "an entry is malformed")
             else:
                 self._add(index, entry.writer, entry.seq, 1)
 

@@ -68,7 +68,7 @@ class Compared(Struct, frozen=True):
     age: int | None = None
 
 
-class Report(Struct, frozen=True):
+class VerifyReport(Struct, frozen=True):
     """What was found.
 
     Attributes:
@@ -149,7 +149,7 @@ def verify(
     origin: str | None = None,
     clock: Clock = system_clock,
     progress: Progress | None = None,
-) -> Report:
+) -> VerifyReport:
     """Check a log.
 
     Args:
@@ -178,7 +178,7 @@ def _several(verifiers: Verifiers) -> tuple[Verifier, ...]:
     return (verifiers,) if isinstance(verifiers, Verifier) else tuple(verifiers)
 
 
-def _audited(log: LogFolder, wanted: _Wanted, progress: Progress | None) -> Report:
+def _audited(log: LogFolder, wanted: _Wanted, progress: Progress | None) -> VerifyReport:
     # What was signed comes before the lines, which those of later checkpoints may not be.
     kept = None if wanted.checkpoint is None else read_kept(wanted.checkpoint)
     signed = SignedLog(log, wanted.verifiers, wanted.witnesses, kept)
@@ -190,7 +190,7 @@ def _audited(log: LogFolder, wanted: _Wanted, progress: Progress | None) -> Repo
     newest = _newest(signed.claims, wanted)
     covered, lines = signed.size or sum(first.covered.values()), sum(found.seqs.values())
     is_checked = bool(wanted.verifiers) and not sorts[2][0]
-    return Report(
+    return VerifyReport(
         _part(sorts[0][0], Answer.WHOLE),
         _part(sorts[1][0], Answer.WHOLE, [*found.notes, *first.notes]),
         _part(sorts[2][0], Answer.VERIFIED if is_checked else Answer.NOT_CHECKED),

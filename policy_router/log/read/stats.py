@@ -32,6 +32,7 @@ class Stats(Struct):
         first: the time of the first line, in microseconds since 1970; None without any.
         last: the time of the last line.
         unlogged: decisions that are not in the log, as its gaps say.
+        access: decisions that only answer whether something is allowed; no other count has them.
         input_tokens: what providers counted.
         output_tokens: what providers counted.
         billionths: of a US dollar: what children cost, as far as that is known.
@@ -50,6 +51,7 @@ class Stats(Struct):
     first: int | None = None
     last: int | None = None
     unlogged: int = 0
+    access: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     billionths: int = 0
@@ -65,6 +67,7 @@ class Stats(Struct):
         """Count a line, but for decisions that nothing runs by."""
         entry = line.entry
         if entry.purpose == ACCESS:
+            self.access += 1
             return
         self.kinds[entry.kind.value] += 1
         self.writers[line.writer] += 1

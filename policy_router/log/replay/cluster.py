@@ -59,7 +59,9 @@ def _dask_executor(address: str, folder: str) -> Iterator[Executor]:
     try:
         get_address_host_port(address)
     except ValueError:
-        raise RequestError("on", f"`{address}` is no address such as `tcp://HOST:PORT`") from None
+        raise RequestError(
+            "on", f"`{address}` is not an address such as `tcp://HOST:PORT`"
+        ) from None
     try:
         client = Client(address, set_as_default=False)
     except OSError:

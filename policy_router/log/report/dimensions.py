@@ -149,7 +149,7 @@ def checked_names(names: Sequence[str], place: str) -> Dimensions:
     """
     for name in names:
         if name not in DIMENSIONS:
-            message = f"{quote(name)} is none of {', '.join(DIMENSIONS)}"
+            message = f"{quote(name)} is not one of {', '.join(DIMENSIONS)}"
             remedy = did_you_mean(name, list(DIMENSIONS))
             raise RequestError(place, f"{message}; {remedy}" if remedy else message)
         if names.count(name) > 1:
@@ -170,7 +170,7 @@ def checked_value(name: str, value: str, place: str) -> tuple[str, str]:
     """
     known = _VALUES.get(name)
     if known is not None and value not in known:
-        raise RequestError(place, f"{name} {quote(value)} is none of {', '.join(known)}")
+        raise RequestError(place, f"{name} {quote(value)} is not one of {', '.join(known)}")
     return name, value
 
 

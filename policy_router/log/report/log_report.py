@@ -174,7 +174,7 @@ def log_report(
     """
     found = KINDS.get(kind)
     if found is None:
-        raise RequestError("kind", f"{quote(kind)} is none of {', '.join(KINDS)}")
+        raise RequestError("kind", f"{quote(kind)} is not one of {', '.join(KINDS)}")
     names = checked_names(found.by if by is None else by, "--by")
     log = LogFolder.existing(folder)
     tally = tally_log(

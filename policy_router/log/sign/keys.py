@@ -28,7 +28,7 @@ _COSIGNATURE: Final = b"\x04"
 """The type of a signature with its time (https://c2sp.org/tlog-cosignature)."""
 _KEY_SIZE: Final = 32
 _PRIVATE: Final = "PRIVATE+KEY+"
-_NOT_ED25519: Final = "not an Ed25519 key: wanted one of that algorithm"
+_NOT_ED25519: Final = "not an Ed25519 key: expected one of that algorithm"
 
 
 class SignatureError(PolicyRouterError, ValueError):
@@ -167,7 +167,9 @@ def read_signer(content: bytes) -> Signer:
     """
     content = content.strip()
     if not _is_private(content):
-        raise SignatureError("not a private key: wanted sumdb/note's form, PKCS #8 PEM or OpenSSH")
+        raise SignatureError(
+            "not a private key: expected sumdb/note's form, PKCS #8 PEM or OpenSSH"
+        )
     if b"-----BEGIN " in content:
         return Signer(DEFAULT_NAME, _loaded_private(content))
     own_name, key_id, key = _split(content.removeprefix(_PRIVATE.encode()))
@@ -216,7 +218,9 @@ def _is_private(content: bytes) -> bool:
 def _check(name: str, key: bytes) -> None:
     """Refuse a name or a key that cannot be one."""
     if not KEY_NAME.fullmatch(name):
-        raise SignatureError("the name of a key has to be of characters but spaces and plus signs")
+        raise SignatureError(
+            "the name of a key must consist of characters other than spaces and plus signs"
+        )
     if len(key) != _KEY_SIZE:
         raise SignatureError(f"a key of Ed25519 has {_KEY_SIZE} bytes, this one {len(key)}")
 
@@ -234,7 +238,7 @@ def _split(encoded: bytes) -> tuple[str, str, bytes]:
     name, _, rest = encoded.decode(errors="surrogateescape").partition("+")
     key_id, _, key = rest.partition("+")
     if not key:
-        raise SignatureError("malformed key: wanted `name+id+base64`, PEM or OpenSSH's form")
+        raise SignatureError("malformed key: expected `name+id+base64`, PEM or OpenSSH's form")
     content = from_base64(key, "key")
     is_cosigner = content.startswith(_COSIGNATURE) and len(content) == 1 + _KEY_SIZE
     if not content.startswith(_ED25519) and not is_cosigner:
@@ -275,7 +279,7 @@ def _loaded(load: Callable[[], object]) -> object:
     try:
         return load()
     except TypeError:
-        problem = "the key is encrypted: wanted one without a passphrase"
+        problem = "the key is encrypted: expected one without a passphrase"
     except (ValueError, UnsupportedAlgorithm):
         problem = "malformed key: it is damaged, or of a form or an algorithm that is not known"
     # Raised here, so that what the library said of the content is in no context of it.
@@ -298,4 +302,4 @@ def from_base64(text: str, what: str) -> bytes:
         content = base64.b64decode(text, validate=True)
         if to_base64(content) == text:
             return content
-    raise SignatureError(f"malformed {what}: wanted standard base64")
+    raise SignatureError(f"malformed {what}: expected standard base64")

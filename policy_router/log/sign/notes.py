@@ -27,6 +27,7 @@ _MAX_SIGNATURES: Final = 100
 _MAX_SIZE: Final = 2**64 - 1
 _MOST_TIME: Final = 2**63 - 1
 _TIME_SIZE: Final = 8
+_SIGNATURE_SIZE: Final = 64
 _DASH: Final = "\u2014"
 # A note is UTF-8, which surrogates are not, without control characters but for the newline.
 _TEXT: Final = re.compile(r"[^\x00-\x09\x0b-\x1f\ud800-\udfff]*\n")
@@ -49,9 +50,9 @@ _GROWTH: Final = re.compile(
     r"old (?P<size>0|[1-9][0-9]{0,19})\n(?P<hashes>(?:[^\n]+\n)*)\n(?P<checkpoint>.+)", re.DOTALL
 )
 _EXTRA: Final = re.compile(rb"([A-Za-z0-9_][A-Za-z0-9_.-]{0,63}) \{")
-_NOT_GROWTH: Final = "malformed proof: wanted the old size, hashes and a checkpoint"
-_NOT_CHECKPOINT: Final = "malformed checkpoint: wanted lines of origin, size and root"
-_NOT_PROOF: Final = "malformed proof: wanted a line, its index, hashes and a checkpoint"
+_NOT_GROWTH: Final = "malformed proof: expected the old size, hashes and a checkpoint"
+_NOT_CHECKPOINT: Final = "malformed checkpoint: expected lines of origin, size and root"
+_NOT_PROOF: Final = "malformed proof: expected a line, its index, hashes and a checkpoint"
 
 
 def sign(text: str, signer: Signer) -> str:
@@ -66,7 +67,7 @@ def sign(text: str, signer: Signer) -> str:
         ModuleNotFoundError: the extra for signing is not installed.
     """
     if not _TEXT.fullmatch(text):
-        raise SignatureError("malformed text: wanted lines that end with newlines, in UTF-8")
+        raise SignatureError("malformed text: expected lines that end with newlines, in UTF-8")
     signed = to_base64(signer.verifier().key_id + signer.signature(text.encode()))
     return f"{text}\n{_DASH} {signer.name} {signed}\n"
 
@@ -133,12 +134,13 @@ def _cosigned_text(text: str, time: int) -> bytes:
 
 
 def signers(note: str) -> list[str]:
-    """Return the names and ids of the keys that say that they signed a note.
+    """Return the names and ids of the keys that say that they signed a note, without cosigners.
 
     Raises:
         SignatureError: it is no note.
     """
-    return [f"{it.name}+{it.key_id.hex()}" for it in _parsed(note)[1]]
+    plain = [it for it in _parsed(note)[1] if len(it.content) == _SIGNATURE_SIZE]
+    return [f"{it.name}+{it.key_id.hex()}" for it in plain]
 
 
 def text_of(note: str) -> str:
@@ -309,7 +311,7 @@ def _parsed(note: str) -> tuple[str, list[_Signature]]:
     text, _, block = note.rpartition("\n\n")
     lines = block.removesuffix("\n").split("\n")
     if not _TEXT.fullmatch(note) or note == block or len(lines) > _MAX_SIGNATURES:
-        raise SignatureError("malformed note: wanted a text, an empty line and signatures")
+        raise SignatureError("malformed note: expected a text, an empty line and signatures")
     return f"{text}\n", [_signature(line) for line in lines]
 
 
@@ -319,5 +321,5 @@ def _signature(line: str) -> _Signature:
     name, _, encoded = rest.partition(" ")
     content = from_base64(encoded, "signature")
     if dash != _DASH or not KEY_NAME.fullmatch(name) or len(content) <= ID_SIZE:
-        raise SignatureError("malformed signature: wanted a dash, a name and base64")
+        raise SignatureError("malformed signature: expected a dash, a name and base64")
     return _Signature(name, content[:ID_SIZE], content[ID_SIZE:])

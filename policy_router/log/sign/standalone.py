@@ -125,7 +125,7 @@ def read_keys(text: str) -> list[Key]:
     for line in filter(None, map(str.strip, text.splitlines())):
         parts = _KEY.fullmatch(line)
         if parts is None:
-            raise NotProved("the file of the key holds no public key: name+id+base64 is wanted")
+            raise NotProved("the file of the key holds no public key: expected name+id+base64")
         content = _decoded(parts[3], "the key")
         name, key_id = parts[1], bytes.fromhex(parts[2])
         expected = hashlib.sha256(name.encode() + b"\n" + content).digest()[:_ID]
@@ -172,7 +172,7 @@ def _decoded(text: str, what: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise NotProved(f"{what} is no base64") from None
+        raise NotProved(f"{what} is not base64") from None
 
 
 # The tree (RFC 6962, section 2.1.1; RFC 9162, section 2.1.3.2).

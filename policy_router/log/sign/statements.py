@@ -41,7 +41,7 @@ _TEXT: Final = re.compile(rf"{re.escape(SCHEMA)}\n([^\n]+)\ntime {_NUMBER}\n((?:
 _ACCEPT: Final = re.compile(rf"accept {_WRITER} {_NUMBER} {_NUMBER}")
 _PRUNE: Final = re.compile(rf"prune {_WRITER} {' '.join([_NUMBER] * 5)}")
 _HANDOVER: Final = re.compile(rf"handover {_NUMBER} (\S{{44}}) (\S+) (\S+)")
-_MALFORMED: Final = "malformed statement: wanted its schema, the log, the time and what it states"
+_MALFORMED: Final = "malformed statement: expected its schema, the log, the time and what it states"
 
 
 class Accepted(Struct, frozen=True, order=True):

@@ -32,7 +32,10 @@ from policy_router.log.sign.merkle import HASH_SIZE, WIDTH, TreeEdge, folded, le
 
 ENTRIES: Final = "entries"
 _MOST_TILES: Final = 64
-_HEX: Final = 64
+HEX_SIZE: Final = 2 * HASH_SIZE
+"""The characters of a hash in hexadecimal."""
+_HASH: Final = slice(-HEX_SIZE - 1, -1)
+"""Where an entry has it."""
 _MOST_BYTES: Final = WIDTH * 1024
 _LENGTHS: Final = [b"\0\0", *(b"\0%c" % it for it in range(WIDTH - 1))]
 """What an entry begins with, by its length without its line end and with these two bytes."""
@@ -94,7 +97,7 @@ class TileStore:
         """Take the folder of the tree; nothing is read or made."""
         self.folder = folder
         self._known: OrderedDict[tuple[int | str, int, int], list[bytes]] = OrderedDict()
-        self._hashes: OrderedDict[tuple[int, int], list[str]] = OrderedDict()
+        self._hashes: OrderedDict[tuple[int, int], bytes] = OrderedDict()
 
     def path(self, level: int | str, number: int, width: int = WIDTH) -> Path:
         """Return where a tile is, or, for the level ``entries``, a bundle of entries."""
@@ -116,14 +119,17 @@ class TileStore:
         """Return the entries that a tile of level 0 has the hashes of, or the first ones."""
         return self._kept(ENTRIES, number, width)
 
-    def line_hashes(self, number: int, width: int) -> list[str]:
-        """Return the hashes of lines that the entries of a bundle have, in hexadecimal."""
+    def line_hashes(self, number: int, width: int) -> bytes:
+        """Return the hashes of lines that the entries of a bundle have, in hexadecimal, as one."""
         key = number, width
         if key not in self._hashes:
             if len(self._hashes) >= _MOST_TILES:
                 self._hashes.popitem(last=False)
-            text = b"".join(self._read(ENTRIES, number, width)).decode(errors="replace")
-            self._hashes[key] = [it[-_HEX:] for it in text.split("\n")[:width]]
+            parts = [it[_HASH] for it in self._read(ENTRIES, number, width)]
+            joined = b"".join(parts)
+            if len(joined) != width * HEX_SIZE:  # what is no entry is like no hash
+                joined = b"".join(it.rjust(HEX_SIZE) for it in parts)
+            self._hashes[key] = joined
         return self._hashes[key]
 
     def _kept(self, level: int | str, number: int, width: int) -> list[bytes]:
@@ -298,13 +304,19 @@ class TreeWriter:
 def _hashes(content: bytes) -> list[bytes] | None:
     """Return what a tile holds; None where that is no tile."""
     count, rest = divmod(len(content), HASH_SIZE)
-    starts = range(0, len(content), HASH_SIZE)
     is_tile = not rest and 0 < count <= WIDTH
-    return [content[it : it + HASH_SIZE] for it in starts] if is_tile else None
+    return list(struct.unpack("32s" * count, content)) if is_tile else None
 
 
 def _entries(content: bytes) -> list[bytes] | None:
     """Return what a bundle holds; None where that is no bundle."""
+    # Mostly all entries are equally long.
+    step = 2 + int.from_bytes(content[:2])
+    count, rest = divmod(len(content), step)
+    if not rest and count <= WIDTH:
+        high, low = content[::step], content[1::step]
+        if high == content[:1] * count and low == content[1:2] * count:
+            return [content[it + 2 : it + step] for it in range(0, len(content), step)]
     # No entry has a line end but its last byte, and none is so long that its length has one.
     parts = content.split(b"\n")
     if not parts.pop() and len(parts) <= WIDTH:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from policy_router.diagnostics.model import Diagnostic, Severity, SourceFile
+from policy_router.diagnostics.codes import Severity
+from policy_router.diagnostics.model import Diagnostic, SourceFile
 from policy_router.policy.yaml.nodes import Document, Node, ScalarNode, SequenceNode
 from policy_router.policy.yaml.pieces import LINE_BREAK, STEP, Piece, pieces_of
 from policy_router.policy.yaml.reader import read

@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from policy_router.diagnostics.model import Code, Diagnostic, Severity, SourceFile, Span
+from policy_router.diagnostics.codes import Code, Severity
+from policy_router.diagnostics.model import Diagnostic, SourceFile, Span
 
 
 def error(
@@ -274,19 +275,19 @@ _CLOSE = "close it, or quote a value that holds brackets or commas"
 _PROBLEMS: tuple[tuple[str, str, str | None], ...] = (
     ("invalid unicode", _ESCAPE_MESSAGE, _ESCAPE_REMEDY),
     ("unknown escape", "this escape is unknown", "use single quotes, or double the backslash"),
-    ("hexadecimal|hexdecimal", "this escape wants hexadecimal digits", "use single quotes"),
+    ("hexadecimal|hexdecimal", "this escape takes hexadecimal digits", "use single quotes"),
     ("end of stream", "this quote is never closed", "close the quote"),
     ("unexpected document", "a document ends inside a quoted value", "close the quote"),
-    ("mapping values", "a `:` cannot stand here", f"quote a value with `: `, or {_INDENTATION}"),
-    ("sequence entries", "a `- ` cannot stand here", "begin the list on a line of its own"),
-    ("mapping keys", "a `? ` cannot stand here", _INDENTATION),
+    ("mapping values", "a `:` is not allowed here", f"quote a value with `: `, or {_INDENTATION}"),
+    ("sequence entries", "a `- ` is not allowed here", "begin the list on a line of its own"),
+    ("mapping keys", "a `? ` is not allowed here", _INDENTATION),
     ("expected ':'", "this key has no `:`", "write a `:` and a space after the key"),
     (r"',' or '\]'", "a `,` or a `]` is missing", _CLOSE),
     (r"',' or '\}'", "a `,` or a `}` is missing", _CLOSE),
-    ("document start", "nothing more can stand here", _INDENTATION),
+    ("document start", "nothing more is allowed here", _INDENTATION),
     ("block end|expected key|'-' indicator", "this does not fit the lines above", _INDENTATION),
     ("node content", "a value is missing here", None),
-    ("chomping|comment or line break", "nothing else can stand after `|` or `>`", None),
+    ("chomping|comment or line break", "nothing else is allowed after `|` or `>`", None),
     ("indentation indicator", "the indentation after `|` or `>` is 1 to 9", None),
     ("tab character", "a tab cannot indent", "indent with spaces"),
     ("tag handle|uri|tag", "a tag is not allowed", _NO_TAG),
@@ -320,7 +321,7 @@ def syntax_error(source: SourceFile, found: yaml.MarkedYAMLError) -> Diagnostic:
         and remedy.endswith((_INDENTATION, _CLOSE))
         and _WHOLE_BEFORE.search(source.text, begin, offset)
     ):
-        message, remedy = "nothing can stand here after the quote or bracket", _WHOLE
+        message, remedy = "nothing is allowed here after the quote or bracket", _WHOLE
     if _is_tab_indent(source.text, offset):
         message, remedy = "a tab cannot indent", "indent with spaces"
     elif not source.text[offset:].strip():

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from policy_router.diagnostics.model import Code, Diagnostic, SourceFile, Span
+from policy_router.diagnostics.codes import Code
+from policy_router.diagnostics.model import Diagnostic, SourceFile, Span
 from policy_router.policy.yaml.nodes import (
     Document,
     MappingNode,

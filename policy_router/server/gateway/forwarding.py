@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from policy_router.calls.dialects import CHAT, PATHS, RESPONSES
-from policy_router.calls.results import Failing
+from policy_router.calls.failing import Failing
 from policy_router.errors import ProviderError
 from policy_router.hosts import HostPlan, Leg
 from policy_router.server.asking import Answer, Asked, BrokenOffError, DisconnectedError
@@ -163,7 +163,7 @@ class Forwarding:
         seen = Seen()
         seen.take(body)
         if not _is_object(body):
-            self._failed(Failing.BAD_RESPONSE, "the provider's answer is no JSON object")
+            self._failed(Failing.BAD_RESPONSE, "the provider's answer is not a JSON object")
             return None
         if seen.error is not None:
             self._plan.failed(seen.status, body=seen.error)

@@ -13,8 +13,8 @@ from typing import Any
 from msgspec import UnsetType
 from msgspec.structs import replace
 
+from policy_router.calls.child_task import Event, Watcher
 from policy_router.calls.dialects import CHAT, MESSAGES, RESPONSES
-from policy_router.calls.results import Event, Watcher
 from policy_router.decision.record import DecisionRecord
 from policy_router.diagnostics.model import printable
 from policy_router.domain import Policy
@@ -135,7 +135,7 @@ class Gateway:
         """
         if request.previous is None:
             return None
-        id_ = self._agents.caller_id(request.sections, asked)
+        id_ = self._agents.trust.caller_id(request.sections, asked)
         origin = await self._origins.find(request.previous, id_)
         if origin is None:
             detail = "this caller was given no such answer here"

@@ -7,8 +7,8 @@ from typing import Final
 from urllib.parse import quote
 
 from policy_router.calls.dialects import MESSAGES
+from policy_router.calls.failing import Failing
 from policy_router.calls.messages import VERSION as VERSION_OF_MESSAGES
-from policy_router.calls.results import Failing
 from policy_router.hosts import Leg, Refused
 from policy_router.server.deciding import DECISION
 from policy_router.server.gateway.said import RETRY, CallProblem

@@ -165,7 +165,7 @@ def _stated(fields: dict[str, Raw], headers: Mapping[bytes, bytes]) -> dict[str,
     if (text := _in_metadata(fields)) is not None:
         path = f"$.metadata.{OURS}"
         if not isinstance(text, str):
-            raise _bad("a JSON text is wanted", path)
+            raise _bad("expected a JSON text", path)
         found.append((path, _json(text.encode(errors="replace"), path)))
     if len(found) > 1:
         places = " and in ".join(place for place, _ in found)
@@ -189,7 +189,7 @@ def _in_metadata(fields: dict[str, Raw]) -> Any:
 
 def _sections(place: str, stated: Any) -> dict[str, Any]:
     if not isinstance(stated, dict):
-        raise _bad("a mapping of sections is wanted", place)
+        raise _bad("expected a mapping of sections", place)
     task = stated.get("task", {})
     if isinstance(task, dict) and "model" in task:
         detail = "the model is asked for in the field `model` of the body"
@@ -201,7 +201,7 @@ def _task(stated: dict[str, Any], model: str) -> dict[str, Any]:
     """Return the section ``task`` of a request, with what its model asks for."""
     stated_task = stated.get("task", {})
     if not isinstance(stated_task, dict):
-        raise _bad("a mapping is wanted", "task")
+        raise _bad("expected a mapping", "task")
     task = dict(stated_task)
     if model.startswith(_KIND):
         if "kind" in task:
@@ -216,7 +216,7 @@ def _task(stated: dict[str, Any], model: str) -> dict[str, Any]:
 def _model(fields: dict[str, Raw]) -> str:
     model = _decoded(fields.pop("model", _NOTHING), "model")
     if not isinstance(model, str) or not model or model == _KIND:
-        raise _bad(f"a name, `{AUTO}` or `{_KIND}KIND` is wanted", "$.model")
+        raise _bad(f"expected a name, `{AUTO}` or `{_KIND}KIND`", "$.model")
     return model
 
 
@@ -251,7 +251,7 @@ def _add_wishes(task: dict[str, Any], wishes: Mapping[str, Any]) -> None:
     """Add the wishes of a body to those that are stated besides."""
     stated = task.get("parameters", {})
     if not isinstance(stated, dict):
-        raise _bad("a mapping is wanted", "task.parameters")
+        raise _bad("expected a mapping", "task.parameters")
     for name in stated:
         if named(name) in wishes:
             detail = f"{quote(name)} is given twice: in the body and in `task.parameters`"
@@ -295,7 +295,7 @@ def _previous(fields: Mapping[str, Raw]) -> str | None:
         raise Problem(404, "unknown_conversation", detail, path="$.conversation", help=help_)
     previous = _decoded(fields.get("previous_response_id", _NOTHING), "previous_response_id")
     if previous is not None and not isinstance(previous, str):
-        raise _bad("a string is wanted", "$.previous_response_id")
+        raise _bad("expected a string", "$.previous_response_id")
     return previous
 
 
@@ -317,7 +317,7 @@ def _mapping(content: Raw, name: str) -> dict[str, Any]:
     """Return a field that is a mapping; null is none."""
     found = _decoded(content, name)
     if found is not None and not isinstance(found, dict):
-        raise _bad("a mapping is wanted", f"$.{name}")
+        raise _bad("expected a mapping", f"$.{name}")
     return found or {}
 
 
@@ -329,7 +329,7 @@ def _list(fields: Mapping[str, Raw], name: str) -> list[Any]:
 def _flag(fields: dict[str, Raw], name: str) -> bool:
     found = _decoded(fields.pop(name, _NOTHING), name)
     if found is not None and not isinstance(found, bool):
-        raise _bad("true or false is wanted", f"$.{name}")
+        raise _bad("expected true or false", f"$.{name}")
     return bool(found)
 
 

@@ -1,14 +1,16 @@
-"""Problems in the error formats of OpenAI and Anthropic."""
+"""Problems in the error formats of OpenAI and Anthropic, and those of addresses of theirs."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
 from policy_router.calls.dialects import CHAT, RESPONSES
-from policy_router.calls.results import Failing
-from policy_router.server.asking import Answer
+from policy_router.calls.failing import Failing
+from policy_router.server.asking import Answer, answer_of
 from policy_router.server.problems import Header, Problem
 
 RETRY: Final = b"x-should-retry"
@@ -26,6 +28,12 @@ _ANTHROPIC_TYPES: Final = {
     504: "timeout_error",
 }
 _SERVER_ERRORS: Final = 500
+_OPENAI_PATHS: Final = re.compile(
+    r"(?:/v1)*/(?:assistants|audio|batches|chat|completions|containers|conversations|embeddings"
+    r"|engines|evals|files|fine_tuning|images|models|moderations|realtime|responses|threads"
+    r"|uploads|vector_stores|videos)(?:/.*)?"
+)
+_ANTHROPIC_PATHS: Final = re.compile(r"(?:/v1)*/(?:complete|messages)(?:/.*)?")
 
 
 class CallProblem(Problem):
@@ -49,6 +57,26 @@ class CallProblem(Problem):
         """Make the problem of a call that was decided."""
         super().__init__(status, code, detail, headers=headers)
         self.decision_id, self.permitted = decision_id, permitted
+
+
+def shape_at(path: str) -> Callable[[Problem], Answer]:
+    """Return what says a problem at a path in the words of the clients that ask there."""
+    if _ANTHROPIC_PATHS.fullmatch(path):
+        return to_anthropic
+    return to_openai if _OPENAI_PATHS.fullmatch(path) else answer_of
+
+
+def no_route(path: str) -> Problem:
+    """Return the problem of a path where nothing is, with what to do about it."""
+    help_ = "`GET /openapi.json` lists what there is"
+    if shape_at(path) is not answer_of:
+        help_ = "the gateway has `/v1/chat/completions`, `/v1/responses`, `/v1/messages` and"
+        help_ = f"{help_} `/v1/models`"
+        if not path.startswith("/v1/"):
+            help_ = "the base URL of a client of OpenAI's API ends with `/v1`"
+        elif path.startswith("/v1/v1/"):
+            help_ = "leave `/v1` out of the base URL: a client of Anthropic's API adds it"
+    return Problem(404, "no_route", "there is nothing at this path", help=help_)
 
 
 def to_openai(problem: Problem) -> Answer:

@@ -231,7 +231,7 @@ def _typed(given: Mapping[str, str]) -> dict[str, str]:
     asked = dict(given)
     name, value = asked.pop("filter"), asked.pop("value", "").strip()
     if name not in FILTERS:
-        raise Problem(400, "bad_query", f"one of {', '.join(FILTERS)} is wanted", path="filter")
+        raise Problem(400, "bad_query", f"expected one of {', '.join(FILTERS)}", path="filter")
     return {**asked, name: value} if value else asked
 
 

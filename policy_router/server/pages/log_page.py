@@ -41,6 +41,7 @@ class Held(Struct, frozen=True):
         writers: who writes.
         origin: the name of the log in its checkpoints.
         covered: how many lines the last checkpoint covers.
+        signed: when that was written, in microseconds since 1970; 0 where there is none.
         indexed: how many decisions the index has.
         first: the time of the first of them.
         last: the time of the last of them.
@@ -49,6 +50,7 @@ class Held(Struct, frozen=True):
     writers: tuple[Writer, ...]
     origin: str
     covered: int | None
+    signed: int
     indexed: int
     first: int
     last: int
@@ -97,13 +99,14 @@ def _held(path: str, index: Index) -> Held:
     try:
         folder = LogFolder.existing(path)
     except LogError:  # nothing was decided yet
-        return Held((), "", None, indexed, first, last)
+        return Held((), "", None, 0, indexed, first, last)
     with readable(folder):
         writers = tuple(_writer(folder, name) for name in folder.writers())
         found = newest(folder)
+        signed = 0 if found is None else (folder.path / found.name).stat().st_mtime_ns // 1000
     origin = "" if found is None else found.checkpoint.origin
     covered = None if found is None else found.checkpoint.size
-    return Held(writers, origin, covered, indexed, first, last)
+    return Held(writers, origin, covered, signed, indexed, first, last)
 
 
 def _writer(folder: LogFolder, name: str) -> Writer:

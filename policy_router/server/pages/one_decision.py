@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import UNSET, Struct, UnsetType
@@ -30,6 +30,7 @@ from policy_router.server.pages.decisions import Came, Row, came_of, row_of
 from policy_router.server.pages.reader import Frame, in_thread
 from policy_router.server.pages.rendering import download
 from policy_router.server.problems import Problem
+from policy_router.server.tasks import Task
 
 _MOST_NODES: Final = 200
 _MOST_KEPT: Final = 200
@@ -124,16 +125,16 @@ class OneDecision:
     async def answer(self, asked: Asked) -> Answer:
         """Show a decision, or hand out its record or its proof."""
         decision_id, _, what = asked.rest.partition("/")
-        entries = await self._entries(decision_id)
+        lines, entries = await self._entries(decision_id)
         if what == "record.json":
             return self._record(asked, entries)
         if what == "proof.txt":
             return await self._proof(asked, decision_id)
         if what:
             raise Problem(404, "no_route", "there is nothing at this path")
-        return await self._page(asked, decision_id, entries)
+        return await self._page(asked, decision_id, lines, entries)
 
-    async def _entries(self, decision_id: str) -> list[LogEntry]:
+    async def _entries(self, decision_id: str) -> tuple[Sequence[bytes], list[LogEntry]]:
         lines, _ = await self._earlier.lines(decision_id) if is_id(decision_id) else ([], [])
         try:
             entries = [LogEntry.from_json(line) for line in lines]
@@ -143,13 +144,16 @@ class OneDecision:
             detail = "there is no decision with this id in the log"
             help_ = "it may have been pruned, or it is of another log"
             raise Problem(404, "unknown_decision", detail, help=help_)
-        return entries
+        return lines, entries
 
-    async def _page(self, asked: Asked, decision_id: str, entries: list[LogEntry]) -> Answer:
+    async def _page(
+        self, asked: Asked, decision_id: str, lines: Sequence[bytes], entries: list[LogEntry]
+    ) -> Answer:
         options = asked.options("why_not", "again")
         entry = next(it for it in entries if it.kind is Kind.DECISION)
         record = _record_of(entry)
         explained, problem = await self._explanation(decision_id, record, options.get("why_not"))
+        events = [it.execution for it in entries if isinstance(it.execution, Execution)]
         return await self._frame.page(
             asked,
             "one_decision",
@@ -163,11 +167,17 @@ class OneDecision:
             options={"why_not": options.get("why_not"), "again": options.get("again")},
             again=await self._again(record, options.get("again")),
             given=list(_given(record.request)),
-            events=[it.execution for it in entries if isinstance(it.execution, Execution)],
+            events=events,
+            wrong=await self._wrong(lines) if events else (),
             tree=await self._tree(decision_id),
             is_live=record.policy.revision == self._active.revision,
             unset=UNSET,
         )
+
+    async def _wrong(self, lines: Sequence[bytes]) -> Any:
+        """Return what is wrong with what came of a decision; a policy is read for that."""
+        text = b"\n".join(lines).decode()
+        return await self._staying.report(Task("judge", text=text, log=self._log))
 
     async def _explanation(
         self, decision_id: str, record: DecisionRecord, why_not: str | None

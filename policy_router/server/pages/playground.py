@@ -84,7 +84,7 @@ class Playground:
         fields = self._frame.form(asked)
         line, column = fields.get("line", ""), fields.get("column", "")
         if not (_NUMBER.fullmatch(line) and _NUMBER.fullmatch(column)):
-            raise Problem(400, "bad_form", "a line and a column are wanted", path="line")
+            raise Problem(400, "bad_form", "expected a line and a column", path="line")
         task = Task("place", text=fields.get("policy", ""), line=int(line), column=int(column))
         return plain(await self._staying.report(task))
 

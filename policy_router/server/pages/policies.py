@@ -85,6 +85,7 @@ class Policies:
             revisions=await self.revisions(),
             live=self._active.revision,
             since=self._active.since,
+            bundle=self._active.bundle,
             rejected=None if rejected is None or not _is_admin(asked) else rejected,
         )
 
@@ -92,7 +93,7 @@ class Policies:
         """Show what a policy says, and what became of another one in it."""
         hexadecimal = asked.rest
         if not _HEX.fullmatch(hexadecimal):
-            raise Problem(404, "unknown_policy", "this is no revision of a policy")
+            raise Problem(404, "unknown_policy", "this is not a revision of a policy")
         options = asked.options("against", "work")
         against, work = options.get("against") or None, options.get("work") or None
         shown = await self._described(f"sha256:{hexadecimal}", against)

@@ -128,7 +128,7 @@ class Frame:
             text = asked.body.decode()
             fields = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
         except ValueError:
-            raise Problem(400, "bad_form", "this is no form of a page") from None
+            raise Problem(400, "bad_form", "this is not a form of a page") from None
         value = fields.pop("form_value", "") or asked.headers.get(b"x-form-value", b"").decode(
             "latin-1"
         )
@@ -142,7 +142,8 @@ class Frame:
             return redirect(leads[b"location"].decode())
         if _PAGE_LEADS in leads:
             return Answer(b"", 204, (*HEADERS, NO_STORE, *problem.headers), HTML)
-        values = {"title": TITLES[problem.status], "problem": problem}
+        values: dict[str, Any] = {"title": TITLES[problem.status], "problem": problem}
+        values["navigation"] = self._navigation
         text = self.templates.text("problem.html", values)
         headers = (*HEADERS, NO_STORE, *problem.headers)
         return Answer(text.encode(), problem.status, headers, HTML)

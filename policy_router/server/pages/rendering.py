@@ -260,6 +260,11 @@ def money(dollars: float) -> str:
     return f"{sign}${size:,.2f}"
 
 
+def cost(dollars: float) -> str:
+    """Return what one decision cost, with as many places as the command line shows."""
+    return f"{'-' if dollars < 0 else ''}${abs(dollars):,.6f}"
+
+
 def count_text(count: int) -> str:
     """Return a number with its thousands apart."""
     return f"{count:,}"
@@ -287,6 +292,7 @@ FILTERS: Final[dict[str, Any]] = {
     "time": time_text,
     "exact": exact_time,
     "day": day_text,
+    "cost": cost,
     "money": money,
     "count": count_text,
     "plain_json": as_json,

@@ -180,7 +180,7 @@ def _chosen(options: Mapping[str, str]) -> tuple[str, str]:
     chosen = options.get("rows", "team"), options.get("columns", "month")
     for name, value in zip(("rows", "columns"), chosen, strict=True):
         if value not in SPENT_BY:
-            reason = f"one of {', '.join(SPENT_BY)} is wanted"
+            reason = f"expected one of {', '.join(SPENT_BY)}"
             raise Problem(400, "bad_query", reason, path=name)
     return chosen
 

@@ -22,6 +22,7 @@ from policy_router.server.tasks import Task
 
 _WINDOW: Final = ("since", "until")
 _MOST_NAMES: Final = 14
+_NO_RULES: Final = "paste rules, choose a file of them, or take a revision above"
 _OTHERS: Final = "(others)"
 
 
@@ -79,6 +80,7 @@ class WhatIf:
             revisions=await self._policies.revisions(),
             problem=problem,
             findings=findings,
+            has_many_files=len(self._active.policy.sources) > 1,
             fields={name: fields.get(name, "") for name in (*_WINDOW, "revision", "policy")},
         )
 
@@ -92,6 +94,8 @@ class WhatIf:
         try:
             since, until = (time_of(fields[it] or None, it, self._clock) for it in _WINDOW)
             if not revision:
+                if not text.strip():
+                    raise Problem(400, "bad_form", _NO_RULES, path="policy")  # noqa: TRY301
                 checked = await self._staying.report(Task("check", text=text))
                 if checked["errors"]:
                     return await self._form(asked, fields, findings=checked["diagnostics"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 from policy_router.cel.ast import Node
-from policy_router.cel.evaluate import FAILURE, Failure
+from policy_router.cel.frame import FAILURE, Failure
 
 __all__ = ["FAILURE", "Activation", "Engine", "Outcome", "Program", "Value"]
 

@@ -21,6 +21,17 @@ for (const input of document.querySelectorAll("input[type=file][data-into]")) {
   });
 }
 
+// What was typed survives a session that has ended: it waits in this tab until one has signed in.
+for (const form of document.querySelectorAll("form[data-kept]")) {
+  const kept = sessionStorage.getItem(form.dataset.kept);
+  for (const [name, value] of Object.entries(JSON.parse(kept || "{}"))) form.elements[name].value = value;
+  form.addEventListener("submit", () => {
+    const fields = [...new FormData(form)].filter(([name, value]) => name !== "form_value" && typeof value === "string");
+    sessionStorage.setItem(form.dataset.kept, JSON.stringify(Object.fromEntries(fields)));
+  });
+}
+if (!location.pathname.startsWith("/pages/sign-in")) sessionStorage.removeItem("what-if");
+
 // On a small screen, what narrows a list down is folded up above the list.
 if (matchMedia("(max-width: 860px)").matches) {
   for (const it of document.querySelectorAll(".facets details")) it.open = false;

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+from policy_router.cel.vocabulary import SECTIONS
 from policy_router.diagnostics.model import did_you_mean
 from policy_router.parameters import KNOWN as PARAMETERS
 from policy_router.parameters import SPELLINGS
@@ -37,6 +38,20 @@ _MEANT: Final[Mapping[str, tuple[str, ...]]] = {
     "reasoning_effort": ("effort", "thinking"),
 }
 """Words of other languages, by the key that is meant; of several keys the first that is known."""
+_PLACES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("allow", "pick", "aliases", "price", "limits"), "in an entry of `pool`"),
+    **dict.fromkeys(("strengths", "supports", "context_window"), "in an entry of `pool`"),
+    **dict.fromkeys(("fallback", "fallback_on", "timeouts", "serves"), "in an entry of `pool`"),
+    **dict.fromkeys(("base_url", "api_key", "headers", "dialect"), "at a provider in `providers`"),
+    "on_violation": "at a rule in `precedence`",
+}
+"""Where a key belongs that stands at the root."""
+_OF_REQUEST: Final[Mapping[str, str]] = {
+    **{key: f"under `{section}`" for section, names in SECTIONS.items() for key in names},
+    **dict.fromkeys(("expect", "matrix", "now", "skip"), "beside `request`"),
+    **dict.fromkeys(("model", "provider"), "under `task`"),
+}
+"""Where a key belongs that stands in a request of a suite, in none of its sections."""
 _A_SUITE: Final = "policy tests are in a file `*_test.yaml`, which `policy-router test` runs"
 _TEXTS: Final[Mapping[str, str]] = {
     "bad_request": "write the place, such as `$.task.kind`",
@@ -44,6 +59,7 @@ _TEXTS: Final[Mapping[str, str]] = {
     "skip": "write the reason, or leave the key out",
 }
 _CONDITION: Final = 'write one condition, such as `task.kind == "coding" && parent.depth < 2`'
+_PLANNED: Final = "write `true`, `false` or `candidates`; an entry names its own fallbacks"
 _BOOLS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("yes", "on", "y", "true"), "write `true`"),
     **dict.fromkeys(("no", "off", "n", "false"), "write `false`"),
@@ -71,8 +87,12 @@ def of_key(key: str, known: Collection[str], *, at_root: bool) -> str | None:
     if rest and section in known:
         return f"write `{section}: {{{rest}: ...}}`"
     word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower().replace("-", "_")
-    if key == "use" and "request" in known:
+    if at_root and "pool" in known and (place := _PLACES.get(word)):
+        return f"write it {place}"
+    if "request" in known and key in {"use", *SECTIONS, "facts"}:
         return "write it under `request`"
+    if "use" in known and "caller" in known and (place := _OF_REQUEST.get(key)):
+        return f"write it {place}"
     if word in {*PARAMETERS, *SPELLINGS} and "parameters" in known:
         return f"write it under `parameters`: `{{{word}: ...}}`"
     meant = next((it for it, words in _MEANT.items() if it in known and word in words), None)
@@ -98,7 +118,7 @@ def of_type(
             return "begin each item with `- `" if is_needed else "write `[]` for an empty list"
         return f"leave the {'item' if path and isinstance(path[-1], int) else 'key'} out"
     if {"string", "boolean"} == set(wanted):
-        return _CONDITION
+        return _PLANNED if path and path[-1] == "fallback" else _CONDITION
     if words := schema.get("enum"):
         return f"one of {', '.join(words)}"
     if isinstance(found, str):
