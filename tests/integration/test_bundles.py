@@ -690,8 +690,9 @@ def polled(folder: Path) -> tuple[str, ...]:
     return ("--config", "serve.json")
 
 
+@pytest.mark.stress
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_an_address_is_asked_again_with_its_etag(
     folder: Path, published: Published, workers: int
 ) -> None:

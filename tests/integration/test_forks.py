@@ -125,7 +125,10 @@ def run(program: str, folder: Path) -> str:
     return done.stdout.decode().strip()
 
 
-@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    "streams",
+    [pytest.param(False, id="whole", marks=pytest.mark.stress), pytest.param(True, id="streamed")],
+)
 def test_batches_run_in_the_parent_and_in_its_children_at_once(
     folder: Path, *, streams: bool
 ) -> None:

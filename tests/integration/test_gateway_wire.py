@@ -152,6 +152,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.mark.stress
 def test_the_proxy_of_the_environment_is_used(tmp_path: Path, peer: ScriptedProvider) -> None:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
     server.daemon_threads = True

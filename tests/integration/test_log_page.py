@@ -87,6 +87,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     return made
 
 
+@pytest.mark.stress
 def test_the_commands_print_what_the_page_says(shell: Shell) -> None:
     signed = json.loads(shell.line(5))["id"]
     shown = blocks(LOG, "console")

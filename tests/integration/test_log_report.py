@@ -424,6 +424,7 @@ def test_a_kind_that_is_none_is_refused(tmp_path: Path) -> None:
 # How it is shown.
 
 
+@pytest.mark.stress
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_report_fits_80_columns(audit: tuple[Path, Planted], run: Run, kind: str) -> None:

@@ -282,6 +282,7 @@ def test_who_hangs_up_before_anything_was_sent_pays_nothing(
     assert len(peer.talks) == 1
 
 
+@pytest.mark.stress
 def test_what_the_gateway_learns_of_a_target_holds_for_delegations_too(
     folder: Path, peer: ScriptedProvider, tokens: dict[str, str], tmp_path: Path
 ) -> None:

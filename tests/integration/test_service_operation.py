@@ -127,7 +127,8 @@ def test_a_change_of_the_files_is_followed_and_each_answer_names_its_revision(
     assert verify(folder / "log").is_whole
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.stress)])
+@pytest.mark.stress
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_policy_that_breaks_is_not_used_and_the_last_good_one_says_so(
     folder: Path, workers: int
 ) -> None:
@@ -156,8 +157,9 @@ def test_a_policy_that_breaks_is_not_used_and_the_last_good_one_says_so(
     checked(asked.answers, {good})
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_the_log_has_the_commit_of_the_rule_files_at_the_start_alone(
     folder: Path, workers: int
 ) -> None:
@@ -478,7 +480,6 @@ def test_what_is_counted_is_named_as_prometheus_wants_it(folder: Path) -> None:
 
 
 @pytest.mark.stress
-@pytest.mark.stress
 def test_an_index_that_cannot_be_kept_is_said_once(folder: Path) -> None:
     command = [sys.executable, "-m", "policy_router.server.follower"]
     with subprocess.Popen(  # noqa: S603 - our own
@@ -508,6 +509,7 @@ def test_a_usual_limit_of_open_files_drops_no_connection(folder: Path) -> None:
         assert service.client().get("/livez").status_code == 200
 
 
+@pytest.mark.stress
 def test_connections_that_do_nothing_harm_nobody(folder: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     many = min(2000, (hard if hard > 0 else soft) // 2 - 100)

@@ -14,7 +14,7 @@ from tests.pages.conftest import until_indexed
 from tests.support.service import SECONDS, Service
 from tests.support.year import write_year
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.stress]
 
 NAVIGATED = (*("decisions", "what-if", "policies", "playground", "spend", "compliance", "log"),)
 _LONGEST_BYTES = 150_000
@@ -39,7 +39,6 @@ def all_pages(page: Page, ids: list[str]) -> list[str]:
     return [*paths, one, policy, report, "/pages/sign-in", "/pages/decisions?caller=nobody"]
 
 
-@pytest.mark.stress
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_hard_to_reach(
@@ -59,7 +58,6 @@ def test_nothing_is_hard_to_reach(
     assert found == {}
 
 
-@pytest.mark.stress
 @pytest.mark.timeout(300)
 def test_every_page_fits_a_phone(
     service: Service, open_page: Callable[..., BrowserContext], ids: list[str]
@@ -88,7 +86,6 @@ def test_every_page_is_small_enough_but_the_editors(service: Service, ids: list[
     assert client.get("/pages/static/editor.js").num_bytes_downloaded < _LONGEST_BYTES
 
 
-@pytest.mark.stress
 def test_pages_are_used_by_keyboard_alone(page: Page, ids: list[str]) -> None:
     page.goto("/pages/decisions")
     page.keyboard.press("Tab")

@@ -22,7 +22,7 @@ from tests.pages.conftest import COUNT, until_indexed
 from tests.support.service import SECONDS, Service, until
 from tests.support.year import END, write_year
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.stress]
 _LONG = SECONDS * 1000
 
 
@@ -118,7 +118,6 @@ def test_what_if_keeps_the_rules_where_the_time_is_none(page: Page) -> None:
     assert "or an age (90d)" in text
 
 
-@pytest.mark.stress
 def test_what_if_takes_another_revision_and_a_file(page: Page, tmp_path: Path) -> None:
     page.goto("/pages/what-if")
     (tmp_path / "other.yaml").write_text("version: 1\npool: [{mdel: a}]\n")
@@ -213,7 +212,6 @@ def test_compliance_says_what_the_check_finds(page: Page, folder: Path) -> None:
     expect(page.locator(".timeline li").first).to_contain_text("of the first day")
 
 
-@pytest.mark.stress
 def test_a_breach_of_a_rule_that_forbids_is_red(tmp_path: Path) -> None:
     write_year(tmp_path, 12)
     policy, now = load(tmp_path / "policy.yaml"), END - datetime.timedelta(hours=2)

@@ -19,7 +19,7 @@ from tests.pages.conftest import until_indexed
 from tests.support.service import Service, until
 from tests.support.year import END, POLICY, write_policy, write_year
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.stress]
 _FORM = re.compile('name="form_value" value="([0-9a-f]+)"')
 
 
@@ -91,7 +91,6 @@ def test_a_log_without_a_decision_says_what_to_do(tmp_path: Path) -> None:
         assert re.search(r'class="badge warn">not known<', client.get("/pages/compliance").text)
 
 
-@pytest.mark.stress
 def test_an_index_that_is_not_complete_is_said_to_be_so(tmp_path: Path) -> None:
     write_year(tmp_path, 900)
     index = tmp_path / "log.index"
@@ -110,7 +109,6 @@ def test_an_index_that_is_not_complete_is_said_to_be_so(tmp_path: Path) -> None:
             assert "still being read" not in client.get("/pages/decisions").text
 
 
-@pytest.mark.stress
 def test_a_decision_is_shown_when_what_is_around_it_is_gone(tmp_path: Path) -> None:
     write_year(tmp_path, 10)
     log, now = tmp_path / "log", END - datetime.timedelta(hours=2)
@@ -138,7 +136,6 @@ def test_a_decision_is_shown_when_what_is_around_it_is_gone(tmp_path: Path) -> N
         assert client.get(f"/pages/decisions/{decision_id}/proof.txt").status_code == 404
 
 
-@pytest.mark.stress
 def test_what_is_wrong_with_a_question_is_said(tmp_path: Path) -> None:
     ids = write_year(tmp_path, 10)
     with Service(tmp_path, "--log", "log") as service:
@@ -176,7 +173,6 @@ def test_what_is_wrong_with_a_question_is_said(tmp_path: Path) -> None:
         until(lambda: client.get("/pages/spend.csv?since=2026-01-01").status_code == 200)
 
 
-@pytest.mark.stress
 def test_a_version_that_is_rejected_is_shown_to_administrators(tmp_path: Path) -> None:
     write_year(tmp_path, 10)
     socket = tmp_path / "socket"

@@ -17,7 +17,7 @@ SHOWN = 200
 def each(
     names: str | Sequence[str],
     rows: Iterable[Any],
-    ids: Sequence[str] | Callable[[Any], object] | None = None,
+    ids: Iterable[object] | Callable[[Any], object] | None = None,
 ) -> Callable[[Test], Test]:
     """Call a test with each row, as ``pytest.mark.parametrize`` does, but as one test.
 
@@ -49,17 +49,19 @@ def each(
 
 
 def _named(
-    parts: Sequence[str], rows: Sequence[Any], ids: Sequence[str] | Callable[[Any], object] | None
+    parts: Sequence[str],
+    rows: Sequence[Any],
+    ids: Iterable[object] | Callable[[Any], object] | None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the rows by their names, which differ."""
     assert rows
-    for at, row in enumerate(rows):
-        name: object = ids[at] if isinstance(ids, Sequence) else None
+    told = [*ids] if isinstance(ids, Iterable) else [None] * len(rows)
+    for at, (row, name) in enumerate(zip(rows, told, strict=True)):
         values = (row,) if len(parts) == 1 else row
         if isinstance(row, type(pytest.param())):
             assert not row.marks, "a row with a mark is a test of its own"
-            name, values = row.id or name, row.values
+            name, values = row.id or name, row.values  # noqa: PLW2901 - its own name goes first
         if callable(ids):
-            name = "-".join(str(ids(value)) for value in values)
-        shown = name or f"{values!r}"[:SHOWN]
+            name = "-".join(str(ids(value)) for value in values)  # noqa: PLW2901 - as above
+        shown = f"{values!r}"[:SHOWN] if name is None else name
         yield f"{at} {shown}", dict(zip(parts, values, strict=True))
