@@ -524,7 +524,7 @@ def test_a_client_of_a_provider_without_an_endpoint_is_an_error() -> None:
     with Executor(policy_of(), environ={}) as executor:
         with pytest.raises(ProviderError, match=r"^no_credential: .*ONE_KEY is not set"):
             executor.client("one")
-        with pytest.raises(ProviderError, match=r"^no_endpoint: the provider `nobody` is none of"):
+        with pytest.raises(ProviderError, match=r"^no_endpoint: .*`nobody` is not one of"):
             executor.client("nobody")
 
 
