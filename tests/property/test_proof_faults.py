@@ -12,11 +12,12 @@ from policy_router import loads
 from policy_router.analysis.proof.conditions import Conditions
 from policy_router.analysis.proof.failing import Failing
 from policy_router.analysis.proof.guards import Guards
+from policy_router.analysis.proof.items import Items
 from policy_router.analysis.proof.loops import Loops
 from policy_router.analysis.proof.proposals import Proposals
 from policy_router.analysis.proof.reaching import Reaching
 from policy_router.analysis.proof.solver import FALSE, TRUE
-from policy_router.analysis.proof.terms import Items, Number, Text
+from policy_router.analysis.proof.terms import Number, Text
 from policy_router.analysis.proof.walk import Walk
 from policy_router.analysis.proof.wishes import Wishes
 from tests.support.proofs import Found, check_decisions, check_never, made, maker_of
@@ -99,6 +100,8 @@ FAULTS: dict[str, tuple[type, str, Any]] = {
     "no rule refuses": (Walk, "_refuse", lambda *_: None),
     "a loop over all is one over some": (Loops, "truths", _swapped(Loops.truths)),
     "texts are never equal": (Text, "is_same", lambda *_: FALSE),
+    "a list has one place less": (Items, "there", lambda it, place: -it.size.at_most(place + 1)),
+    "a filter keeps all elements": (Loops, "_count", lambda *arguments: arguments[2][0].size),
     "no text that is not known is in a list": (Items, "has_text", lambda *_: FALSE),
 }
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from policy_router.analysis.outcomes import Outcome
 from policy_router.analysis.proof.asking import Asking
+from policy_router.analysis.proof.items import Items
 from policy_router.analysis.proof.names import ELEMENT, NOW
-from policy_router.analysis.proof.terms import Items, Number, Text
+from policy_router.analysis.proof.terms import Number, Text
 from policy_router.analysis.proof.walk import Walk
 from policy_router.analysis.proof.wishes import Wish
 from policy_router.cel.ast import Attribute, walk
@@ -41,7 +42,10 @@ def pinned(asking: Asking, outcome: Outcome) -> list[int]:
 
 
 def _of_members(term: Items, value: Any, values: dict[str, Any]) -> Iterator[int]:
-    """Yield which texts of the request are in a list."""
+    """Yield which texts of the request are in a list, and what is at its places."""
+    for place, text in term.places.items():
+        if place < len(value):
+            yield from _of_term(text, value[place])
     for text, is_in in term.elements:
         its = values.get(text.name)
         if its is not None:

@@ -13,10 +13,11 @@ from policy_router import Policy, loads
 from policy_router.analysis import Answer, Coverage, analyze, compare, prove
 from policy_router.analysis.proof.analyzing import AnalysisItem
 from policy_router.analysis.proof.comparing import Comparison
+from policy_router.analysis.proof.items import Items
 from policy_router.analysis.proof.report import of_analysis, of_comparison, of_proofs
 from policy_router.analysis.proof.solver import FALSE, TRUE, Formula, OutOfReachError, holds_in
 from policy_router.analysis.proof.suggesting import suggest
-from policy_router.analysis.proof.terms import Items, Number, Text
+from policy_router.analysis.proof.terms import Number, Text
 from policy_router.analysis.proof.ways import CLASSES
 from policy_router.files.loader import schema
 from tests.support.rows import each

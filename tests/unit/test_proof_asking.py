@@ -10,14 +10,18 @@ from typing import Any
 import pytest
 
 from policy_router import Policy, loads
+from policy_router.analysis import analyze, compare
 from policy_router.analysis.outcomes import Outcome
+from policy_router.analysis.proof import asking as asking_module
+from policy_router.analysis.proof import loops as loops_module
 from policy_router.analysis.proof.asking import Answer, Answered, Asking, Question
 from policy_router.analysis.proof.names import text_name
-from policy_router.analysis.proof.refining import NOT_FOLLOWED, Refining
+from policy_router.analysis.proof.refining import EXHAUSTED, NOT_FOLLOWED, Refining
 from policy_router.analysis.proof.solver import Formula
 from policy_router.cel.simplify import literal
 from policy_router.decision.request import moment
 from policy_router.domain import PoolEntry
+from tests.support.pinning import pinned
 from tests.support.rows import each
 
 NOW = moment("2026-01-31T09:00:00Z")
@@ -92,6 +96,20 @@ CAN = (
     'now > timestamp("2030-01-01T00:00:00Z")',
     'now != timestamp("2026-01-31T09:00:00Z") && now.getMinutes() == 7',
     "1 / parent.depth == 1 && size(facts.tags) == 2",
+    "timestamp(task.kind) < now && now < timestamp(caller.team)",
+    'timestamp(task.kind) > now && timestamp(task.kind) < timestamp("2030-01-01T00:00:00Z")',
+    'timestamp(task.kind) > timestamp("9999-12-31T23:59:59.999999Z")',
+    'int(task.kind) == 7 && task.kind != "7"',
+    'task.labels[3] == "a" && task.labels[1] == "b"',
+    "task.labels == caller.roles && task.labels != []",
+    'task.labels == [task.kind, "b"] && task.kind != "b"',
+    'task.labels.exists(x, x + task.kind == "ab")',
+    "task.labels.exists(x, int(x) < -1) && !task.labels.all(x, int(x) < 9)",
+    'task.labels.filter(x, x != "a").size() == 2 && "a" in task.labels',
+    "task.labels.exists_one(x, int(x) > 3) && size(task.labels) > 1",
+    '"b1" in task.labels.map(x, x + "1")',
+    '!("a" in task.labels.filter(x, int(x) > 1)) && size(task.labels) > 1',
+    "!task.labels.filter(x, int(x) > 1).exists(y, y in caller.roles) && task.labels != []",
 )
 
 
@@ -110,6 +128,16 @@ NEVER = (
     "facts.urgent && task.index + task.batch_size == 5 && task.index == 2 && task.batch_size == 2",
     "facts.share * facts.share == 9.0 && facts.share == 2.0",
     "bucket(caller.team, caller.id) > 99",
+    'task.kind < ""',
+    'task.kind + "1" == "a" || "a" + task.kind + "b" == "a"',
+    "int(task.kind) > 1 && timestamp(task.kind) < now",
+    'task.labels[1] == "a" && size(task.labels) < 2',
+    'task.labels == ["a"] && task.labels[0] == "b"',
+    'task.labels == caller.roles && "a" in task.labels && !("a" in caller.roles)',
+    'task.labels.filter(x, x == "a").size() == 1 && !("a" in task.labels)',
+    'task.labels.filter(x, x != "a").size() == 3 && size(task.labels) == 3 && "a" in task.labels',
+    'task.labels.exists_one(x, x == "a") && task.labels[0] == "a" && task.labels[1] == "a"',
+    '"a" in task.labels.filter(x, int(x) > 1)',
 )
 
 
@@ -118,7 +146,6 @@ def test_what_is_refuted_by_evaluating_pieces_never_happens(condition: str) -> N
     assert ask(condition).answer is Answer.NEVER
 
 
-LISTS = NOT_FOLLOWED.text
 UNDECIDED = (
     (
         "(has(facts.risk) ? facts.risk : 1) * task.index == 7",
@@ -132,9 +159,10 @@ UNDECIDED = (
         "facts.share != 0.5 && facts.share * double(task.index) == 4.0",
         "facts.share * double(task.index) == 4.0",
     ),
-    ("task.labels == caller.roles && task.labels != []", LISTS),
-    ('size(task.labels + task.kind.split(",")) == 3', LISTS),
-    ('task.labels.exists(x, x + task.kind == "ab")', LISTS),
+    (
+        'size(task.labels + task.kind.split(",")) == 3',
+        'size(task.labels + task.kind.split(","))',
+    ),
     pytest.param(
         'task.kind.matches("^q{30}$")',
         "what is asked of `task.kind` is not understood",
@@ -148,7 +176,10 @@ UNDECIDED = (
         "what is asked of `now` is not understood",
         marks=pytest.mark.slow,
     ),
-    ('task.labels.join("-") == "a-a" && "a" in task.labels', LISTS),
+    (
+        'task.labels.join("-") == "a-a" && "a" in task.labels',
+        "what is asked of `task.labels` is not understood",
+    ),
 )
 
 
@@ -207,7 +238,64 @@ def test_of_two_parameters_the_one_that_does_not_matter_is_left_out() -> None:
 def test_nothing_is_learnt_of_a_request_that_does_not_fit() -> None:
     asking, _ = asking_of(policy_of("task.index * parent.depth == 6"))
     refining = Refining(asking.names, asking.walks)
-    assert refining.learn([0], {"task": {"index": "six"}}, NOW) is NOT_FOLLOWED
+    learnt = refining.learn([0], {"task": {"index": "six"}}, NOW)
+    assert (learnt.cause, learnt.is_new) == (NOT_FOLLOWED, False)
+
+
+def test_a_list_that_a_variable_makes_is_looked_at() -> None:
+    variables = {"words": 'task.labels.filter(x, x != "a")'}
+    for condition, answer in (
+        ('"b" in variables.words', Answer.CAN),
+        ('"a" in variables.words', Answer.NEVER),
+        ('variables.words.exists(x, x == "a")', Answer.NEVER),
+    ):
+        assert ask(condition, variables=variables).answer is answer
+
+
+WORDS = json.dumps([f"w{it}" for it in range(20)])
+
+
+def test_a_request_is_shown_whose_lists_use_the_budget_of_a_condition_up() -> None:
+    policy = policy_of("task.labels.all(x, caller.roles.all(y, y != x))")
+    failing = [it for it in analyze(policy, now=NOW).items if it.item.kind == "fails"]
+    assert [it.answered.answer for it in failing] == [Answer.CAN]
+
+
+@pytest.mark.slow
+def test_loops_that_visit_many_elements_end_the_search_at_the_same_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asking_module, "MOST_VISITED", 4_000)
+    monkeypatch.setattr(loops_module, "MOST_WORK", 4_000)
+    text = f"{WORDS}.all(x, {WORDS}.all(y, x + y != task.kind + caller.team + target.name + IT))"
+    rules = [{"use": "pool"}, {"use": "config"}]
+    pools = [
+        [{"name": f"e{it}", "model": f"e{it}", "pick": text.replace("IT", word)} for it in range(3)]
+        for word in ('"a"', '"b"')
+    ]
+    old, new = (loads(json.dumps({**BASE, "pool": it, "precedence": rules})) for it in pools)
+    first, again = (compare(old, new, now=NOW) for _ in range(2))
+    assert first == again
+    assert first.found("newly-refused").answered.answer is Answer.NEVER
+    assert first.found("moved").answered.cause == EXHAUSTED
+
+
+@pytest.mark.stress
+def test_each_open_piece_has_the_whole_budget_of_a_decision() -> None:
+    words = json.dumps([f"w{it}" for it in range(60)])
+    kept = f'{words}.filter(x, {words}.all(y, y != x + "!"))'
+    text = f"bucket({kept}.join(task.kind), caller.team) < IT"
+    rules = [{"use": "config", "when": text.replace("IT", str(it))} for it in range(1, 400)]
+    policy = loads(json.dumps({**BASE, "precedence": rules}))
+    asking, _ = asking_of(policy)
+    (walk,) = asking.walks
+    Refining(asking.names, asking.walks).learn([0], {}, NOW)
+    outcome = Outcome(policy, {}, NOW)
+    when = policy.precedence[-1].when
+    assert when is not None
+    assert Outcome(policy, {}, NOW).evaluation.evaluate(when) is True
+    true, _ = walk.conditions.condition(when)
+    assert asking.formula.holds([*pinned(asking, outcome), true]) is True
 
 
 def test_a_question_that_is_given_up_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,14 +142,9 @@ class _Analyst:
         for ended in self.walk.rules:
             if ended.rule.id in self.idle:
                 continue
-            found = [
-                literal
-                for place, literal in ended.selected.items()
-                if place.entry is not None and place.entry.position == position
-            ]
-            key = ("by", ended.rule.id, position)
-            question = self._about(key, self.asking.formula.any(*found))
-            if found and self.asking.ask(question, small=False).answer is Answer.CAN:
+            literal = self._by_entry(ended.selected.items()).get(position, FALSE)
+            question = self._about(("by", ended.rule.id, position), literal)
+            if self.asking.ask(question, small=False).answer is Answer.CAN:
                 yield ended.rule.id
 
     # The questions.

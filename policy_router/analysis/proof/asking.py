@@ -36,9 +36,9 @@ _ROUNDS: Final = 24
 _NEAR: Final = 25
 _SAMPLES: Final = 300
 _MOST_EXAMPLES: Final = 3
-_MOST_VISITED: Final = 2_000_000
+MOST_VISITED: Final = 1_000_000
 """No more requests are tried after so many elements: some seconds."""
-_MOST_VISITED_TO_SHRINK: Final = _MOST_VISITED // 10
+_MOST_TO_SHRINK: Final = MOST_VISITED // 10
 
 
 class Answer(StrEnum):
@@ -167,7 +167,7 @@ class Asking:
     @property
     def is_exhausted(self) -> bool:
         """Whether the loops of conditions have visited so many elements that no more is tried."""
-        return self._visited + self._refining.visited > _MOST_VISITED
+        return self._visited + self._refining.visited > MOST_VISITED
 
     def sample(self, happening: Happening) -> None:
         """Decide requests from the policies' own words, and keep them for what they bring about.
@@ -177,7 +177,7 @@ class Asking:
         """
         samples = Samples(self.names, self.now)
         for request, now in itertools.chain(samples.single(), samples.mixed(_SAMPLES)):
-            if self._visited > _MOST_VISITED / 2:
+            if self._visited > MOST_VISITED / 2:
                 return
             outcomes = self.outcomes(request, now)
             for key in happening(outcomes) if outcomes else ():
@@ -285,7 +285,7 @@ class Asking:
         """Leave out of a request what can be left out."""
         if now != self.now and self._confirmed(question, request, self.now):
             now = self.now
-        is_smaller, most = True, self._visited + _MOST_VISITED_TO_SHRINK
+        is_smaller, most = True, self._visited + _MOST_TO_SHRINK
         while is_smaller:
             is_smaller = False
             for other in _smaller(request):

@@ -8,16 +8,17 @@ evaluator (see ``witness``). Nothing here decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from policy_router.analysis.proof.comparisons import Comparisons
 from policy_router.analysis.proof.failing import Failing
+from policy_router.analysis.proof.items import Items
 from policy_router.analysis.proof.lists import ListCases, Lists
 from policy_router.analysis.proof.loops import Loops
-from policy_router.analysis.proof.names import ELEMENT, Names, Seen
+from policy_router.analysis.proof.names import ELEMENT, Names
 from policy_router.analysis.proof.solver import FALSE, TRUE, Formula
-from policy_router.analysis.proof.terms import Items, Number, Text
+from policy_router.analysis.proof.terms import Number, Text
 from policy_router.analysis.proof.trees import (
     MOST_PIECES,
     Truths,
@@ -34,7 +35,6 @@ from policy_router.cel.ast import (
     Apply,
     Attribute,
     Bind,
-    BoundName,
     Literal,
     Loop,
     Node,
@@ -159,22 +159,16 @@ class Conditions:
         """Return what a piece comes to if that was asked for; None if not."""
         return self._truths.get(node)
 
-    def is_within(self, condition: Condition) -> int | None:
-        """Return whether a condition stays within its budget; None where it always does."""
-        found = self._truths.get(_budget_of(condition.tree))
-        return None if found is None else found[0]
-
     def _within_budget(self, tree: Node, truths: Truths) -> Truths:
         """Let a condition fail as a whole where its loops can use its budget up."""
         if not self.may_run_out(tree):
             return truths
         self.is_exact = False
-        key = _budget_of(tree)
+        key = budget_of(tree)
         if key not in self._truths:
             self.within.append(self.formula.new())
             self._truths[key] = self.within[-1], FALSE
-        within = self._truths[key][0]
-        return self.formula.all(within, truths[0]), self.formula.all(within, truths[1])
+        return self._where(self._truths[key][0], truths)
 
     # Truths.
 
@@ -214,11 +208,9 @@ class Conditions:
     def _applied(self, node: Apply) -> Truths:
         match node.function:
             case "&&":
-                parts = [self.truth(it) for it in node.arguments]
-                return self._joined(parts)
+                return self._joined([self.truth(it) for it in node.arguments])
             case "||":
-                parts = [self.truth(it)[::-1] for it in node.arguments]
-                return self._joined(parts)[::-1]
+                return self._joined([self.truth(it)[::-1] for it in node.arguments])[::-1]
             case "!":
                 return self.truth(node.arguments[0])[::-1]
             case "?:":
@@ -238,19 +230,18 @@ class Conditions:
         return true, self.formula.any(*[it[1] for it in parts])
 
     def _choice(self, test: Truths, positive: Truths, negative: Truths) -> Truths:
-        true, false = (
-            self.formula.either(zip(test, sides, strict=True))
-            for sides in zip(positive, negative, strict=True)
-        )
+        sides = zip(positive, negative, strict=True)
+        true, false = (self.formula.either(zip(test, it, strict=True)) for it in sides)
         return true, false
 
     def over(self, cases: Iterator[tuple[int, int, int]]) -> Truths:
         """Join cases: where two things hold, a third one tells whether it is true."""
-        true, false = [], []
-        for where, also, found in cases:
-            true.append(self.formula.all(where, also, found))
-            false.append(self.formula.all(where, also, -found))
-        return self.formula.any(*true), self.formula.any(*false)
+        found = [*cases]
+        true, false = (
+            self.formula.either((where, also, side * it) for where, also, it in found)
+            for side in (1, -1)
+        )
+        return true, false
 
     def comparison(self, sign: str, one: Any, two: Any) -> int:
         """Return whether a comparison of two values, known or not, is true."""
@@ -288,8 +279,10 @@ class Conditions:
 
     def made(self, node: Loop, truths: Truths) -> Truths:
         """Let something fail where the list that a loop makes has no value."""
-        is_made = self._loops.made(node)
-        return self.formula.all(is_made, truths[0]), self.formula.all(is_made, truths[1])
+        return self._where(self._loops.made(node), truths)
+
+    def _where(self, also: int, truths: Truths) -> Truths:
+        return self.formula.all(also, truths[0]), self.formula.all(also, truths[1])
 
     # What is not understood.
 
@@ -309,11 +302,11 @@ class Conditions:
         source = self.source_of(node)
         may_fail = self.may_fail(node)
         if source is not None:
-            term, run = source
-            true = term.asks(("is", node), lambda value: run(value) is True)
+            (term, run), key = source, self.shape(node)
+            true = term.asks(("is", key), lambda value: run(value) is True)
             if not may_fail:
                 return true, -true
-            false = term.asks(("is not", node), lambda value: run(value) is False)
+            false = term.asks(("is not", key), lambda value: run(value) is False)
             self.formula.add(-true, -false)
         else:
             true = self.formula.new()
@@ -324,20 +317,14 @@ class Conditions:
 
     def source_of(self, node: Node) -> tuple[Text | Number | Items, Callable[[Any], Any]] | None:
         """Return the one term that a piece depends on, and what it comes to for a value of it."""
-        names = {part for part in walk(node) if isinstance(part, Attribute | Present | BoundName)}
-        free = {it for it in names if not isinstance(it, BoundName)}
-        if len(free) != 1:
-            return None
-        (name,) = free
+        free = {part for part in walk(node) if isinstance(part, Attribute | Present)}
+        name = free.pop() if len(free) == 1 else None
         if not isinstance(name, Attribute) or name.path.startswith(("variables.", "target.")):
             return None
-        if name.path.startswith(ELEMENT):
-            seen = [Seen(TRUE, self.names.terms[name.path])]
-        else:
-            seen = self.names.seen(self.policy, name.path)
-        if len(seen) != 1 or seen[0].where != TRUE or isinstance(seen[0].value, int):
-            return None
-        term = seen[0].value
+        is_element = name.path.startswith(ELEMENT)
+        seen = [] if is_element else self.names.seen(self.policy, name.path)
+        known = len(seen) == 1 and seen[0].where == TRUE
+        term = self.names.terms[name.path] if is_element else known and seen[0].value
         if not isinstance(term, Text | Number | Items):
             return None
         root, _, rest = name.path.partition(".")
@@ -348,12 +335,17 @@ class Conditions:
 
         return term, run
 
+    def shape(self, node: Node) -> Node:
+        """Return a piece without the one name that it depends on: of equal texts, it is equal."""
+        names = {part for part in walk(node) if isinstance(part, Attribute)}
+        return simplified(node, {it.path: replace(it, path="it") for it in names})
+
     def bound(self, node: Bind) -> Node | None:
         """Return the body of a binding with the value in place of the name."""
         body = written(node.body, {node.name: node.value})
         return body if size_of(body) <= MOST_PIECES else None
 
 
-def _budget_of(tree: Node) -> Apply:
+def budget_of(tree: Node) -> Apply:
     """Return what stands for the budget of an expression."""
     return Apply(BOOL, 0, 0, "#budget", (tree,))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from policy_router.analysis.proof.items import Items
 from policy_router.analysis.proof.names import MOST_PLACES
 from policy_router.analysis.proof.solver import FALSE, TRUE
-from policy_router.analysis.proof.terms import Items, Text
+from policy_router.analysis.proof.terms import Text
 from policy_router.analysis.proof.trees import MOST_CASES, Truths, chosen, parts_of, written
 from policy_router.cel.ast import (
     BOOL,
@@ -125,9 +126,8 @@ class Lists:
             return None
         if len(nodes) == len(left):
             return self._consists(items[0], nodes)
-        return (
-            self._same(items[0], left[0]) if isinstance(left[0], Items) and len(left) == 1 else None
-        )
+        others = [it for it in left if isinstance(it, Items)]
+        return self._same(items[0], others[0]) if len(left) == len(others) == 1 else None
 
     def _consists(self, items: Items, nodes: Sequence[Node]) -> int:
         """Return whether a list has just some elements, in their order."""

@@ -6,10 +6,11 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from policy_router.analysis.proof.items import Items
 from policy_router.analysis.proof.names import ELEMENT, MOST_PLACES, text_name
 from policy_router.analysis.proof.numbers import node_name
 from policy_router.analysis.proof.solver import FALSE, TRUE
-from policy_router.analysis.proof.terms import Items, Number
+from policy_router.analysis.proof.terms import Number
 from policy_router.analysis.proof.trees import (
     ANY_TEXT,
     MOST_PIECES,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from policy_router.analysis.proof.conditions import Conditions
 
 _MOST_ELEMENTS: Final = 8
-_MOST_WORK: Final = 500_000
+MOST_WORK: Final = 300_000
 """What is made of loops, in clauses: all further loops of a policy are left open."""
 _CLAUSES: Final = 30
 """The clauses that are made in the time in which an element is written into a body."""
@@ -44,7 +45,7 @@ class Loops:
 
     def truths(self, node: Loop) -> Truths:
         """Return what a loop that is true or false comes to."""
-        if self._work() > _MOST_WORK:
+        if self._work() > MOST_WORK:
             return self._all.left_open(node)
         self._clauses += 0 if self._depth else -self._formula.clauses
         self._depth += 1
@@ -191,6 +192,9 @@ class Loops:
             return None
         found: Values = []
         for where, parts in lists:
+            for part in parts:  # what a loop says of each element, it says of those it knows
+                if isinstance(part, Items):
+                    self._all.names.first(part)
             defined = [self._defined(it) for it in parts if not isinstance(it, Items)]
             is_made = self._formula.all(self.made(node), *defined)
             found.append((self._formula.all(where, is_made), self._count(node, parts, is_made)))

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from policy_router.analysis.proof.items import Items
 from policy_router.analysis.proof.solver import TRUE, Formula
-from policy_router.analysis.proof.terms import INT_MAX, INT_MIN, Items, Number, Text
+from policy_router.analysis.proof.terms import INT_MAX, INT_MIN, Number, Text
 from policy_router.cel.ast import (
     BOOL,
     DOUBLE,

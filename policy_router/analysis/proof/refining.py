@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from policy_router.analysis.proof.conditions import Conditions, Opaque
+from policy_router.analysis.proof.conditions import Conditions, Opaque, budget_of
+from policy_router.analysis.proof.items import Items
 from policy_router.analysis.proof.names import (
     ELEMENT,
     MOST_PLACES,
@@ -23,7 +24,7 @@ from policy_router.analysis.proof.names import (
     conditions_of,
 )
 from policy_router.analysis.proof.solver import FALSE, TRUE, holds_in
-from policy_router.analysis.proof.terms import Items, Number, Text
+from policy_router.analysis.proof.terms import Number, Text
 from policy_router.analysis.proof.walk import Walk
 from policy_router.cel.ast import Attribute, Node, Present, walk
 from policy_router.cel.condition import Condition
@@ -174,7 +175,8 @@ def _differing(
 ) -> Iterator[Cause]:
     """Yield the smallest part of each condition that comes to something else than in a model."""
     for condition in conditions_of(conditions.policy):
-        if (within := conditions.is_within(condition)) and not holds_in(model, within):
+        within = conditions.known(budget_of(condition.tree))
+        if within is not None and not holds_in(model, within[0]):
             yield _cause_of(condition.tree, condition)
         found, frame = None, meet().frame
         for part in walk(condition.tree):  # what is in a part comes after it

@@ -7,8 +7,9 @@ import random
 from collections.abc import Iterator
 from typing import Any, Final
 
+from policy_router.analysis.proof.items import Items
 from policy_router.analysis.proof.names import ELEMENT, NOW, Names, Plain
-from policy_router.analysis.proof.terms import Items, Number, Text
+from policy_router.analysis.proof.terms import Number, Text
 from policy_router.cel.timestamps import EPOCH, TICKS
 from policy_router.cel.vocabulary import MAX_ITEMS
 

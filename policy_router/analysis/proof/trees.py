@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
+from policy_router.analysis.proof.items import Items
 from policy_router.analysis.proof.names import Seen
 from policy_router.analysis.proof.solver import FALSE, TRUE, Formula
-from policy_router.analysis.proof.terms import INT_MAX, INT_MIN, Items
+from policy_router.analysis.proof.terms import INT_MAX, INT_MIN
 from policy_router.cel.ast import (
     DOUBLE,
     DURATION,
@@ -140,8 +141,10 @@ def plain(outcome: Any) -> Any:
     return outcome.ticks if isinstance(outcome, Timestamp | Duration) else outcome
 
 
-def excludes(one: Apply, other: Apply) -> bool:
+def excludes(one: Node, other: Node) -> bool:
     """Tell whether no text can be read in both of two ways: one as a time, one as a number."""
+    if not isinstance(one, Apply) or not isinstance(other, Apply):
+        return False
     is_plain = one.arguments == other.arguments and isinstance(one.arguments[0], Attribute)
     functions = {one.function, other.function}
     return is_plain and functions in ({"int", "timestamp"}, {"double", "timestamp"})

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from policy_router.analysis.proof.items import Items
 from policy_router.analysis.proof.names import ELEMENT
 from policy_router.analysis.proof.numbers import MonotoneNumbers, node_name
 from policy_router.analysis.proof.solver import FALSE, TRUE
-from policy_router.analysis.proof.terms import Items, Number, Term, Text
+from policy_router.analysis.proof.terms import Number, Term, Text
 from policy_router.analysis.proof.trees import (
     MOST_CASES,
     Values,
@@ -175,9 +176,11 @@ class ValuesOf:
             constant = constant_of(node)
             return constant if constant is not None else self._loose(node)
         term, run = source
-        if isinstance(term, Items) or node.type == DOUBLE:
+        types = {INT, STRING, TIMESTAMP} if isinstance(term, Text) else {INT, STRING}
+        if isinstance(term, Items) or node.type not in types:
             return None
-        affixes, defined = affixes_of(node), self._defined(node, term, run)
+        shape = self._all.shape(node)
+        affixes, defined = affixes_of(shape), self._defined(node, shape, term, run)
 
         def derive(key: Hashable, test: Callable[[Any], bool]) -> int:
             def of_source(value: Any) -> bool:
@@ -187,7 +190,7 @@ class ValuesOf:
             if affixes and isinstance(term, Text) and isinstance(key, tuple) and key[0] == "==":
                 rest = without(key[1], affixes)
                 return FALSE if rest is None else term.equals(rest)
-            asked = term.asks(("of", node, key), of_source)
+            asked = term.asks(("of", shape, key), of_source)
             self._formula.imply(asked, defined)
             return asked
 
@@ -199,14 +202,14 @@ class ValuesOf:
         found.source = term, run
         return [(defined, found)]
 
-    def _defined(self, node: Apply, term: Term, run: Callable[[Any], Any]) -> int:
+    def _defined(self, node: Apply, shape: Node, term: Term, run: Callable[[Any], Any]) -> int:
         """Return whether a value that follows from a name is there."""
         if not self._all.may_fail(node):
             return TRUE
         others = [key[1] for key in term.questions if isinstance(key, tuple) and key[0] == "fits"]
-        found = term.asks(("fits", node), lambda value: run(value) is not FAILURE)
+        found = term.asks(("fits", shape), lambda value: run(value) is not FAILURE)
         for other in others:
-            if excludes(node, other):
+            if excludes(shape, other):
                 self._formula.add(-found, -term.questions["fits", other].literal)
         return found
 

@@ -12,9 +12,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from policy_router.analysis.proof.items import Items
 from policy_router.analysis.proof.names import ELEMENT, NOW, Names, Plain
 from policy_router.analysis.proof.solver import holds_in
-from policy_router.analysis.proof.terms import Items, Number, Question, Term, Text
+from policy_router.analysis.proof.terms import Number, Question, Term, Text
 from policy_router.analysis.proof.trees import plain, spelt
 from policy_router.analysis.proof.wishes import Wish
 from policy_router.cel.ast import Literal, walk
@@ -261,10 +262,8 @@ class Witness:
 def _filled(placed: Mapping[int, str], others: list[str], size: int) -> list[str]:
     """Return a list with some texts at their places, and all others between and after them."""
     some, waiting = [*placed.values()][-1], iter(others)
-    first = [
-        placed[at] if at in placed else next(waiting, some)
-        for at in range(min(size, _LONGEST_LIST))
-    ]
+    places = range(min(size, _LONGEST_LIST))
+    first = [placed[at] if at in placed else next(waiting, some) for at in places]
     return [*first, *waiting]
 
 
