@@ -224,7 +224,7 @@ def test_a_policy_with_errors_is_not_connected(
     folder.policy.write_text("pool: [", encoding="utf-8")
     assert "the policy has errors" in said_of(capsys, folder.connect())
     folder.policy.unlink()
-    assert "there is not a file" in said_of(capsys, folder.connect())
+    assert "there is no file" in said_of(capsys, folder.connect())
     assert "which policy is to decide?" in said_of(
         capsys, main(["connect", folder.host, "--settings", str(folder.file)])
     )
@@ -252,7 +252,7 @@ def test_facts_that_cannot_be_read_are_refused(
     folder: Folder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     facts = folder.path / "facts.json"
-    assert "there is not a file" in said_of(capsys, folder.connect("--facts", str(facts)))
+    assert "there is no file" in said_of(capsys, folder.connect("--facts", str(facts)))
     facts.write_text("{", encoding="utf-8")
     assert str(facts) in said_of(capsys, folder.connect("--facts", str(facts)))
 
