@@ -259,7 +259,7 @@ BAD_REQUESTS: dict[str, tuple[str | bytes, str]] = {
     "unknown key": ('{"task": {"knid": "x"}}', "unknown key `knid`; did you mean `kind`?"),
     "unknown fact": ('{"facts": {"cuont": 1}}', "did you mean `count`?"),
     "kind outside the set": ('{"task": {"kind": "codign"}}', "$.task.kind: "),
-    "team outside the set": ('{"caller": {"team": "hr"}}', "$.caller.team: the team is not one that"),
+    "team outside the set": ('{"caller": {"team": "hr"}}', "$.caller.team: the team is not one"),
     "parameters that are a list": (
         '{"task": {"parameters": []}}',
         "$.task.parameters: expected a mapping",
