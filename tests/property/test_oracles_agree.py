@@ -27,6 +27,7 @@ def test_the_evaluator_agrees(oracle: Engine, data: st.DataObject, facts: dict[s
     assert shown(tree, facts) == shown(tree, facts, oracle), render(tree)
 
 
+@pytest.mark.stress
 @each_oracle
 def test_the_evaluator_agrees_on_thousands(oracle: Engine) -> None:
     chance = random.Random(20261130)  # noqa: S311 - for variety, not for secrets
