@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ from policy_router.log.folder import LogFolder
 from policy_router.log.integrity.scan import Blocks
 from policy_router.log.report.kinds import KINDS
 from policy_router.log.sign.keys import Signer
+from policy_router.log.sign.merkle import WIDTH
 from policy_router.log.sign.signing import make_checkpoint
 
 _AFTER: Final = datetime.datetime(2026, 11, 2, tzinfo=datetime.UTC)
@@ -117,11 +119,11 @@ def _hash_lines(log: Path) -> None:
 
 def _hash_entries(log: Path) -> None:
     """Work out two hashes for each line, as no tree can do without: of its entry, and of a pair."""
+    entries = cycle([(b"\0w1 123456 %064d\n" % it, b"\1%064d" % it) for it in range(WIDTH)])
     for block in _blocks(log):
-        entries = [b"\0w1 123456 %064d\n" % it for it in range(count_lines(block))]
-        for content in entries:
+        for content, pair in islice(entries, count_lines(block)):
             sha256(content).digest()
-            sha256(content[:65]).digest()
+            sha256(pair).digest()
 
 
 def _read_lines(log: Path) -> None:
