@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import errno
+import io
 import json
 import re
 import sys
@@ -254,6 +255,43 @@ def test_csv_can_be_read_by_anybody(audit: tuple[Path, Planted], tmp_path: Path)
     assert all(json.loads(it["line"])["time"] for it in events)
     moment = datetime.datetime.fromisoformat(events[0]["time"])
     assert moment.timestamp() == pytest.approx(json.loads(events[0]["line"])["time"] / 1e6)
+
+
+def test_texts_that_csv_has_in_quotes_come_back_as_they_were(tmp_path: Path) -> None:
+    history(tmp_path / "log", policy_of(), [{}], {0: Execution("finished")})
+    odd = ("a,b", 'say "hi"', "two\nlines", "a\rb", "é", "日本", "\0", "back\\slash", "", " ")
+    with DecisionLog(tmp_path / "log", writer="w2", clock=Clock()) as log:
+        for text in odd:
+            calls = (Call(1, text, text, duration_seconds=0.5), Call(2, "p", "m"))
+            log.execution(id_of(0), Execution(text, model=text, attempt=0, calls=calls))
+    path = next((tmp_path / "log/w2").glob("*.jsonl"))
+    lines = b'no line\nno, line\n\xff\n\n\r\n{"kind":"x,\xc3\xa9","seq":1,"time":-2}\n'
+    path.write_bytes(path.read_bytes() + lines)
+    for to in ("csv", "parquet"):
+        export_log(tmp_path / "log", tmp_path / to, to)
+    for table in TABLES:
+        with (tmp_path / f"csv/{table.name}.csv").open(encoding="utf-8", newline="") as file:
+            found = list(csv.DictReader(file, strict=True))
+        made = parquet.read_table(tmp_path / f"parquet/{table.name}.parquet").to_pylist()
+        assert found == [{name: _in_csv(it) for name, it in row.items()} for row in made]
+        written = io.StringIO(newline="")
+        writer = csv.DictWriter(written, [it.name for it in table.columns])
+        writer.writeheader()
+        writer.writerows(found)
+        assert (tmp_path / f"csv/{table.name}.csv").read_bytes() == written.getvalue().encode()
+
+
+def _in_csv(cell: Any) -> str:
+    """Return what a cell is in CSV, before it is put in quotes."""
+    if isinstance(cell, datetime.datetime):
+        return f"{cell:%Y-%m-%dT%H:%M:%S.%f}Z"
+    if isinstance(cell, list):
+        return json.dumps(cell, ensure_ascii=False)
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, bytes):
+        return cell.decode(errors="replace")
+    return "" if cell is None else str(cell)
 
 
 def test_what_is_missing_is_null_and_what_is_no_line_is_kept(tmp_path: Path) -> None:

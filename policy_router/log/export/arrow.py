@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from policy_router.errors import needs_extra
-from policy_router.log.export.tables import TABLES, Cells, Table
-from policy_router.log.export.views import statements
+from policy_router.log.export.tables import CONTENT, TABLES, Cells, Table
+from policy_router.log.export.views import SQL_TYPES, statements
 
 EXTRA: Final = "export"
-GROUP_ROWS: Final = 8_000
+GROUP_ROWS: Final = 4_000
 """How many rows a group has, about."""
+_DIFFERENT: Final = frozenset({"id", "parent", "root", "session", "trace"})
+"""The columns of text that have another one in each row, or nearly."""
+_WITH_ZSTD: Final = 2
+"""The first version of DuckDB that stores lines in zstd where it is asked for."""
 FRUGAL: Final[dict[str, Any]] = {"memory_limit": "64MB", "threads": 1}
 """How DuckDB is to make a database, if that does."""
 
@@ -32,27 +36,27 @@ class ParquetFiles:
             from pyarrow import parquet
         self._arrow, self._schemas = pyarrow, _schemas(pyarrow)
         self._files: dict[str, Any] = {
-            name: parquet.ParquetWriter(folder / f"{name}.parquet", schema, compression="zstd")
-            for name, schema in self._schemas.items()
+            it.name: parquet.ParquetWriter(
+                folder / f"{it.name}.parquet", self._schemas[it.name], **_options(it)
+            )
+            for it in TABLES
         }
-
-        self._waiting: dict[str, list[Cells]] = {}
+        self._waiting: dict[str, list[Any]] = {name: [] for name in self._schemas}
 
     def put(self, table: Table, columns: Sequence[Cells]) -> None:
-        """Write rows, as soon as they are many: to make an array takes long."""
-        waiting = self._waiting.setdefault(table.name, [[] for _ in columns])
-        for cells, more in zip(waiting, columns, strict=True):
-            cells.extend(more)
-        if len(waiting[0]) >= GROUP_ROWS:
+        """Write rows, as soon as they are many."""
+        schema, waiting = self._schemas[table.name], self._waiting[table.name]
+        each = zip(columns, schema.types, strict=True)
+        arrays = [self._arrow.array(cells, type_) for cells, type_ in each]
+        waiting.append(self._arrow.record_batch(arrays, schema=schema))
+        if sum(it.num_rows for it in waiting) >= GROUP_ROWS:
             self._write(table.name)
 
     def _write(self, name: str) -> None:
         """Write the rows of a table that wait, as one group."""
-        schema, waiting = self._schemas[name], self._waiting.pop(name, [])
-        if waiting:
-            each = zip(waiting, schema.types, strict=True)
-            arrays = [self._arrow.array(cells, type_) for cells, type_ in each]
-            self._files[name].write_table(self._arrow.Table.from_arrays(arrays, schema=schema))
+        if batches := self._waiting[name]:
+            self._waiting[name] = []
+            self._files[name].write_table(self._arrow.Table.from_batches(batches).combine_chunks())
 
     def close(self) -> None:
         """End the files."""
@@ -103,10 +107,30 @@ class DuckDatabase:
             base.execute("SET enable_progress_bar = false")  # it prints where nobody asked for it
             base.execute("SET temp_directory = ?", [str(self._folder)])
             for table in TABLES:
+                base.execute(f"CREATE TABLE {table.name} ({self._columns(table)})")
                 rows = base.read_parquet(str(self._folder / f"{table.name}.parquet"))
-                rows.create(table.name)
+                rows.insert_into(table.name)
             for text in statements():
                 base.execute(text)
+
+    def _columns(self, table: Table) -> str:
+        """Return the columns of a table in SQL.
+
+        zstd makes lines smallest, and soonest. Earlier versions would store them as they are where
+        it is asked for, and so choose for themselves.
+        """
+        has_zstd = int(self._duckdb.__version__.partition(".")[0]) >= _WITH_ZSTD
+        each = [f"{it.name} {SQL_TYPES[it.type]}" for it in table.columns]
+        if has_zstd and table.columns[-1] is CONTENT:
+            each[-1] += " USING COMPRESSION zstd"
+        return ", ".join(each)
+
+
+def _options(table: Table) -> dict[str, Any]:
+    """Return how a table is written: no work is done that would not make it smaller or quicker."""
+    repeated = [it.name for it in table.columns if it.type == "text" and it.name not in _DIFFERENT]
+    compared = [it.name for it in table.columns if it is not CONTENT]
+    return {"compression": "zstd", "use_dictionary": repeated, "write_statistics": compared}
 
 
 def _schemas(arrow: Any) -> dict[str, Any]:

@@ -1,9 +1,19 @@
-"""The views of an export: the questions of an auditor, in SQL as DuckDB speaks it."""
+"""The types and the views of an export: the questions of an auditor, in the SQL of DuckDB."""
 
 from __future__ import annotations
 
 from typing import Final
 
+SQL_TYPES: Final[dict[str, str]] = {
+    "text": "VARCHAR",
+    "texts": "VARCHAR[]",
+    "int": "BIGINT",
+    "float": "DOUBLE",
+    "bool": "BOOLEAN",
+    "time": "TIMESTAMPTZ",
+    "bytes": "BLOB",
+}
+"""The types of columns."""
 VIEWS: Final = {
     "ends": """\
 SELECT e.*, row_number() OVER (PARTITION BY e.id ORDER BY e.time, e.writer, e.seq) AS nth
