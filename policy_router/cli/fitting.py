@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Container, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from policy_router.cli.terminal import cut, table, width
 
@@ -13,6 +13,8 @@ COLUMNS: Final = 80
 _NARROWEST: Final = 4
 _PLACES: Final = 9
 """A nano-dollar has so many places of a dollar."""
+_FILLER: Final = "\0"
+"""Stands beside a wide character while a text is wrapped; no text that is printed has it."""
 _HEAD: Final = re.compile(r" *\S+(?: \S+)*  +")
 """What a text stands beside: words, and at least two spaces."""
 _TARGET: Final = re.compile(r'([^\s()"]+) \(\S+( at \S+)?\)')
@@ -80,9 +82,15 @@ def _fold(line: str) -> list[str]:
         return [line]
     head = _HEAD.match(line)
     blank = " " * (head.end() if head and head.end() < COLUMNS // 2 else 2)
-    return textwrap.wrap(
-        line, COLUMNS, subsequent_indent=blank, break_long_words=False, break_on_hyphens=False
-    )
+    return _wrapped(line, subsequent_indent=blank, break_long_words=False)
+
+
+def _wrapped(text: str, **options: Any) -> list[str]:
+    """Return a text in lines of at most 80 columns, wide characters counted as two."""
+    filled = "".join(it + _FILLER * (width(it) - 1) for it in text)
+    columns = COLUMNS if filled == text else COLUMNS - 1  # it may part a character from its filler
+    lines = textwrap.wrap(filled, columns, break_on_hyphens=False, **options)
+    return [it.replace(_FILLER, "") for it in lines]
 
 
 def dollars(nano: int, places: int = 6) -> str:
@@ -98,9 +106,6 @@ def wrapped(head: str, parts: Iterable[str], indent: int = 13) -> list[str]:
     lines: list[str] = []
     for text in parts:
         first, blank = f"{head:<{indent}}", " " * indent
-        found = textwrap.wrap(
-            text, COLUMNS, initial_indent=first, subsequent_indent=blank, break_on_hyphens=False
-        )
-        lines += found
+        lines += _wrapped(text, initial_indent=first, subsequent_indent=blank)
         head = ""
     return lines

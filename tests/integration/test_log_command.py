@@ -633,16 +633,36 @@ def test_the_last_lines_are_shown(family: Path, run: Run) -> None:
     ran = run("log", "tail", "log", "-n", "5")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == (
-        f"2026-01-31T09:00:07.000000Z  decision   {id_of(1)}  small at main  config\n"
-        f"2026-01-31T09:00:08.000000Z  decision   {id_of(2)}  small at main  config\n"
-        "2026-01-31T09:00:09.000000Z  close                                            reason end\n"
-        "2026-01-31T09:00:20.000000Z  gap                                              "
-        "reason torn_tail, bytes 3\n"
-        "2026-01-31T09:00:22.000000Z  close                                            reason end\n"
+        f"2026-01-31 09:00:07  decision   {id_of(1)}  small at\n"
+        "                     main  config\n"
+        f"2026-01-31 09:00:08  decision   {id_of(2)}  small at\n"
+        "                     main  config\n"
+        "2026-01-31 09:00:09  close                         reason end\n"
+        "2026-01-31 09:00:20  gap                           reason torn_tail, bytes 3\n"
+        "2026-01-31 09:00:22  close                         reason end\n"
     )
     assert "finished  failed, timeout\n" in run("log", "tail", "log").out
+    assert all(terminal.width(it) <= 80 for it in run("log", "tail", "log").out.splitlines())
     everything = [line.content.decode() for line in LogReader(family).lines()]
     assert run("log", "tail", "log", "-n", "3", *JSON).out.splitlines() == everything[-3:]
+
+
+def test_the_last_lines_fit_whatever_they_say(tmp_path: Path, run: Run) -> None:
+    ids = [f"019ff280-949c-73f6-8fa1-3d31c5680{number:03}" for number in range(2)]
+    ids += ["01a0df0d-f938-728b-88c4-5e42a7ebf480", "01a0df0e-0000-728b-88c4-5e42a7ebf480"]
+    wide = "日本語のとても長い名前のモデル"
+    with DecisionLog(tmp_path / "log", writer="w1", clock=Clock(MOMENT)) as log:
+        for ident in ids:
+            log.execution(ident, Execution("started", provider=wide, model=wide))
+    shown = run("log", "tail", "log", "-n", "5").out.splitlines()
+    assert all(terminal.width(it) <= 80 for it in shown)
+    assert [it[32:].split("  ")[0] for it in shown if it.startswith("2026")] == [
+        *ids[:2],
+        "01a0df0d-f938-728",
+        "01a0df0e-0000-728",
+        "",
+    ]
+    assert sum(it.count("語") for it in shown) == 2 * len(ids)
 
 
 class Following:
@@ -674,12 +694,12 @@ def test_lines_are_followed_as_they_come_until_an_interrupt(tmp_path: Path) -> N
     with DecisionLog(tmp_path / "log", writer="w1") as log:
         log.decision(RULES, RECORD, decision_id=id_of(1))
         with Following(tmp_path / "log", "-n", "1") as following:
-            assert id_of(1) in following.read(1)[0]
+            assert id_of(1)[:17] in following.read(1)[0]
             time.sleep(0.05)  # until it looks for new lines
             log.decision(RULES, RECORD, decision_id=id_of(2))
             with DecisionLog(tmp_path / "log") as second:
                 second.decision(RULES, RECORD, decision_id=id_of(3))
-                found = following.read(2)
+                found = following.read(4)  # what tells the ids from each other is at their ends
                 assert sorted(id_of(n) in "".join(found) for n in (2, 3)) == [True, True]
                 following.process.send_signal(signal.SIGINT)
                 out, err = following.process.communicate(timeout=20)

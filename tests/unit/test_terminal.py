@@ -22,6 +22,7 @@ from typing import TextIO
 
 import pytest
 
+from policy_router.cli.fitting import folded, wrapped
 from policy_router.cli.terminal import Lines, cut, paint_for, table, width
 
 RED = "\x1b[31m{}\x1b[0m"
@@ -528,3 +529,13 @@ def test_an_interrupted_command_says_how_far_it_came(
     assert run.returncode == 130
     made = json.loads(out)
     assert {result["status"] for result in made["results"]} <= {"cancelled", "failed"}
+
+
+@pytest.mark.parametrize("ahead", range(3))
+def test_wrapped_texts_fit_with_wide_characters_too(ahead: int) -> None:
+    name = "日本語のとても長い名前のモデル"
+    text = "a" * ahead + name * 9
+    lines = [*folded(f"head  {' '.join([name] * 9)}").splitlines(), *wrapped("head", [text])]
+    assert all(width(it) <= 80 for it in lines)
+    assert "".join(lines).count("語") == 18
+    assert folded("a" * 75 + " bcde") == "a" * 75 + " bcde"

@@ -14,7 +14,7 @@ from msgspec import UnsetType
 from policy_router.cli.fitting import fitted
 from policy_router.cli.log.arguments import add_log, log_of
 from policy_router.cli.log.choosing import add_window, filter_of, window_of
-from policy_router.cli.log.rows import HEADS, beginnings, caller_of, row, warn
+from policy_router.cli.log.rows import HEADS, SHORTEST, beginnings, caller_of, row, warn
 from policy_router.cli.options import add_format, number
 from policy_router.cli.terminal import out, out_bytes
 from policy_router.decision.record import DecisionRecord
@@ -38,8 +38,6 @@ _CSV = (
     *("decided", "sent", "served", "status"),
 )
 _MOST_DOLLARS = 10**9
-_SHORTEST = 17
-"""How much of an id is shown at least: the time in a UUID of version 7, and some of its chance."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +100,7 @@ def run(options: argparse.Namespace) -> None:
         return
     rows = [row(line, record) for line, record, _ in found]
     if rows:
-        short = beginnings([ident for _, ident, *_ in rows], _SHORTEST)
+        short = beginnings([ident for _, ident, *_ in rows], SHORTEST)
         shown = [(time, short[ident], *more) for time, ident, *more in rows]
         out(fitted(HEADS, shown, whole=(0, 1, 5)))
     warn(reader)

@@ -14,6 +14,8 @@ from policy_router.log.entry import moment_of
 from policy_router.log.read.reading import Line, LogReader
 
 HEADS = ("time", "id", "target", "rule", "caller", "note")
+SHORTEST = 17
+"""How much of an id is shown at least: the time in a UUID of version 7, and some of its chance."""
 UNREADABLE = "of a newer version, or damaged: see log verify"
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from collections import deque
+from collections.abc import Iterable
 from itertools import islice
 
 import msgspec
 from msgspec import UnsetType
 
+from policy_router.cli.fitting import folded
 from policy_router.cli.log.arguments import add_log, log_of
-from policy_router.cli.log.rows import event_row, row, spelt_time, warn
+from policy_router.cli.log.rows import SHORTEST, beginnings, event_row, row, short_time, warn
 from policy_router.cli.options import add_format, number
 from policy_router.cli.terminal import flush, is_read, out, out_bytes
 from policy_router.diagnostics.model import printable
 from policy_router.errors import RecordError
 from policy_router.log.entry import Execution, Kind
 from policy_router.log.read.reading import Line, LogReader
+
+_RECENT = 100
+"""From how many ids before it the beginning of an id tells it."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,26 +38,30 @@ def run(options: argparse.Namespace) -> None:
     following = reader.follow(goes_on=is_read) if options.follow else iter(())
     newest = reader.newest_first(acknowledged=options.follow)
     last = list(islice(newest, options.lines))[::-1]
+    ids = deque((_id_of(line) for line in last), max(_RECENT, len(last)))
     for line in last:
-        _print(line, options)
+        _print(line, ids, options)
     flush()
     warn(reader)
     shown = {(line.writer, line.content) for line in last}
     for line in following:
         if (line.writer, line.content) not in shown:
-            _print(line, options)
+            ids.append(_id_of(line))
+            _print(line, ids, options)
             flush()
 
 
-def _print(line: Line, options: argparse.Namespace) -> None:
+def _id_of(line: Line) -> str:
+    return "" if isinstance(line.entry.id, UnsetType) else printable(line.entry.id)
+
+
+def _print(line: Line, ids: Iterable[str], options: argparse.Namespace) -> None:
     if options.format == "json":
         out_bytes(line.content)
         return
-    entry = line.entry
-    shown = "" if isinstance(entry.id, UnsetType) else entry.id
-    out(
-        f"{spelt_time(entry.time)}  {entry.kind:<9}  {printable(shown):<36}  {_said(line)}".rstrip()
-    )
+    short = beginnings(list(set(ids)), SHORTEST)[_id_of(line)]
+    time, kind = short_time(line.entry.time), line.entry.kind
+    out(folded(f"{time}  {kind:<9}  {short:<{SHORTEST}}  {_said(line)}".rstrip()))
 
 
 def _said(line: Line) -> str:
