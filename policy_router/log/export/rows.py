@@ -6,9 +6,9 @@ of the time. What many records have in common is read once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Sequence
 from functools import lru_cache
-from itertools import chain
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -16,7 +16,6 @@ from msgspec import Meta, Raw, Struct
 
 from policy_router.log.entry import UNREADABLE, Execution, Kind
 from policy_router.log.export.tables import CONTENT, TABLES, WRITER, Cells, Column, Table
-from policy_router.log.report.cost_status import nano_of
 from policy_router.log.used_policy import UsedPolicy
 
 _MOST: Final = 2**63
@@ -47,14 +46,6 @@ class _Request(Struct, frozen=True, gc=False):
     call: _Wish = _Wish()
     task: _Task = _Task()
     caller: _Caller = _Caller()
-
-    @property
-    def wished_model(self) -> str | None:
-        return self.task.model or self.call.model
-
-    @property
-    def wished_provider(self) -> str | None:
-        return self.task.provider or self.call.provider
 
 
 class _Target(Struct, frozen=True, gc=False):
@@ -126,12 +117,6 @@ class _Record(Struct, frozen=True, gc=False):
     engine: _Engine = _Engine()
 
 
-class _Execution(Execution, frozen=True, gc=False):
-    @property
-    def cost_nano_usd(self) -> int | None:
-        return nano_of(self.cost_usd)
-
-
 class _UsedPolicy(UsedPolicy, frozen=True):
     @property
     def owner(self) -> str | None:
@@ -147,7 +132,7 @@ class _Line(Struct, frozen=True, gc=False):
     seq: _Small | None
     time: _Small | None
     id: str | None = None
-    execution: _Execution | None = None
+    execution: Execution | None = None
     parent: str | None = None
     policy: _UsedPolicy | None = None
     purpose: str | None = None
@@ -176,24 +161,25 @@ class Rows:
 
     def columns(self) -> list[Cells]:
         """Return the cells of each column."""
-        parts = zip(self.table.readers, zip(*self.rows, strict=True), strict=True)
-        found = chain.from_iterable(zip(*map(read, part), strict=True) for read, part in parts)
-        return [self._cells(it, found) for it in self.table.columns]
+        parts = list(zip(*self.rows, strict=True))
+        return [self._cells(it, parts) for it in self.table.columns]
 
-    def _cells(self, column: Column, found: Iterator[Cells]) -> Cells:
+    def _cells(self, column: Column, parts: Sequence[Sequence[Any]]) -> Cells:
         if column is WRITER:
             return [self.writer] * len(self.rows)
         if column is CONTENT:
             return self.contents
-        return _small(next(found)) if column.type == "int" else next(found)
+        cells = column.read(parts[column.part])
+        return _small(cells) if column.type == "int" else cells
 
 
 def _small(cells: Cells) -> Cells:
     """Return numbers that a table can hold, and nothing in place of others."""
-    given = [it for it in cells if it]
-    if not given or (min(given) >= -_MOST and max(given) < _MOST):
-        return cells
-    return [it if it is None or -_MOST <= it < _MOST else None for it in cells]
+    try:
+        array("q", [it or 0 for it in cells])
+    except OverflowError:
+        return [it if it is None or -_MOST <= it < _MOST else None for it in cells]
+    return cells
 
 
 def rows_of(writer: str, block: bytes) -> list[Rows]:
