@@ -13,7 +13,7 @@ COLUMNS: Final = 80
 _NARROWEST: Final = 4
 _PLACES: Final = 9
 """A nano-dollar has so many places of a dollar."""
-_FILLER: Final = "\0"
+_FILLER: Final = "\1"
 """Stands beside a wide character while a text is wrapped; no text that is printed has it."""
 _HEAD: Final = re.compile(r" *\S+(?: \S+)*  +")
 """What a text stands beside: words, and at least two spaces."""

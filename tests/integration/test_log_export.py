@@ -301,14 +301,16 @@ def test_what_is_missing_is_null_and_what_is_no_line_is_kept(tmp_path: Path) -> 
         log.execution(id_of(0), Execution("finished", cost_usd=1e300, attempt=2**70))
         log.execution(id_of(0), Execution("finished", calls=(Call(1, "p", "m"),)))
     path = next((tmp_path / "log/w2").glob("*.jsonl"))
-    path.write_bytes(path.read_bytes() + b"no line\n" + b'{"kind":"x","seq":1,"time":2}\n')
+    odd = b'no line\n{"kind":"x","seq":1,"time":2}\n'
+    odd += b'{"kind":"decision","record":{"decision":1,"policy":{"name":"p","revision":"r"}}'
+    path.write_bytes(path.read_bytes() + odd + b',"seq":1,"time":2}\n')
     exported = export_log(tmp_path / "log", tmp_path / "base", "duckdb")
-    assert exported.rows == {"decisions": 1, "events": 3, "calls": 1, "policies": 1, "others": 4}
+    assert exported.rows == {"decisions": 1, "events": 3, "calls": 1, "policies": 1, "others": 5}
     with duckdb.connect(str(tmp_path / "base")) as base:
         nothing = "cost_nano_usd, attempt, input_tokens, cost_status, status"
         assert set(rows(base, f"SELECT {nothing} FROM events")) == {(None,) * 5}
         assert rows(base, "SELECT kind FROM others ORDER BY ALL") == [
-            *(("close",), ("close",), ("unreadable",), ("x",)),
+            *(("close",), ("close",), ("unreadable",), ("unreadable",), ("x",)),
         ]
         assert rows(base, "SELECT cost_status FROM cases") == [("never_ended",)]
 
