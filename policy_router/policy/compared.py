@@ -133,7 +133,7 @@ def loose_patterns(written: Iterable[Written]) -> Iterator[Diagnostic]:
 
 def _patterns(tree: Node) -> Iterator[tuple[str, Node, str]]:
     """Yield each pattern with its place and the name that it is for."""
-    for path, node in _asked(tree, {}):
+    for path, node in _asked(tree):
         pattern = node.arguments[1]
         if node.function == "matches" and isinstance(pattern, Literal):
             yield path, pattern, str(pattern.value)
@@ -183,7 +183,7 @@ def _words(written: Iterable[Written]) -> Iterator[tuple[str, _Word]]:
     """Yield each text that a name is compared with, the keys of a table once for a name."""
     tables = set()
     for each in written:
-        for path, node in _asked(each.condition.tree, {}):
+        for path, node in _asked(each.condition.tree):
             for other in node.arguments if node.function in _COMPARING else ():
                 if isinstance(other, TableOf) and (path, other.path) not in tables:
                     tables.add((path, other.path))
@@ -224,26 +224,23 @@ def _of_closed(policy: Policy, sections: Sections) -> Iterator[Diagnostic]:
 
 
 _COMPARING: Final = frozenset({"==", "!=", "in", "[]", "sets.contains", "sets.intersects"})
+_ASKING: Final = _COMPARING | {"matches"}
 
 
-def _asked(node: Node, names: Mapping[str, str]) -> Iterator[tuple[str, Apply]]:
-    """Yield each name of the request that is compared, with the comparison.
-
-    Args:
-        node: a piece of a condition.
-        names: the names of lists, by the variables that stand for their items.
-    """
-    if isinstance(node, Loop):
-        yield from _asked(node.source, names)
-        source = _path(node.source, names)
-        yield from _asked(node.body, {**names, node.variable: source} if source else names)
-        return
-    if isinstance(node, Apply) and node.function in {*_COMPARING, "matches"}:
-        for one in node.arguments:
-            if (path := _path(one, names)) is not None:
-                yield path, node
-    for child in node.children():
-        yield from _asked(child, names)
+def _asked(tree: Node) -> Iterator[tuple[str, Apply]]:
+    """Yield each name of the request that is compared, with the comparison."""
+    nothing: Mapping[str, str] = {}
+    stack = [(tree, nothing)]  # with the names of lists, by the variables for their items
+    while stack:
+        node, names = stack.pop()
+        if isinstance(node, Apply) and node.function in _ASKING:
+            for one in node.arguments:
+                if (path := _path(one, names)) is not None:
+                    yield path, node
+        elif isinstance(node, Loop) and (source := _path(node.source, names)) is not None:
+            names = {**names, node.variable: source}
+        below = node.children()[::-1]
+        stack.extend([(it, names) for it in below if not isinstance(it, Literal | Attribute)])
 
 
 def _path(node: Node, names: Mapping[str, str]) -> str | None:

@@ -38,7 +38,7 @@ class Mentions:
 
     def __init__(self, policy: Policy, known_providers: Iterable[str]) -> None:
         """Collect the names, models and providers of a policy."""
-        self._closed = policy.closed
+        self._closed, self._tests = policy.closed, _MOST_TESTS
         pool = policy.pool or ()
         names, models = {entry.name for entry in pool}, {entry.model for entry in pool}
         aliases = {alias for entry in pool for alias in entry.aliases}
@@ -88,8 +88,9 @@ class Mentions:
         """Yield a test of a text that no name of its kind passes."""
         name, wanted = node.arguments
         known = self._sets.get(name.path) if isinstance(name, Attribute) else None
-        if known is None or known.only_close or not 0 < len(known.values) <= _MOST_TESTED:
+        if known is None or known.only_close or not known.values or self._tests < 0:
             return
+        self._tests -= len(known.values)
         values = sorted(known.values)
         passed = [_passes(node, value, wanted, reasoner) for value in values]
         if any(passed):
@@ -97,7 +98,8 @@ class Mentions:
         alike = (it for it in values if _passes(node, it.lower(), _lower(wanted), reasoner))
         other = next(alike, None)
         remedy = f"case matters: there is {quote(other)}" if other else None
-        message = f"{known.lacks} for which this is true"
+        what = " a provider" if known.lacks.endswith(" at") else ""
+        message = f"{known.lacks}{what} for which this is true"
         problem = Problem(Code.IN_NO_ENTRY, message, node.start, node.end, remedy)
         is_odd = known.is_closed or remedy is not None
         yield Finding(problem, Severity.WARNING if is_odd else Severity.HINT)
@@ -145,8 +147,8 @@ def may_be_outside(policy: Policy) -> bool:
 
 
 _TESTS: Final = frozenset({"startsWith", "endsWith", "contains", "matches"})
-_MOST_TESTED: Final = 500
-"""With more names than this, none is tried."""
+_MOST_TESTS: Final = 20_000
+"""So many names are tried in the tests of one policy."""
 
 
 def _passes(node: Apply, value: str, wanted: Node, reasoner: Reasoner) -> bool:

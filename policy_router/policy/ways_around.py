@@ -15,8 +15,8 @@ from policy_router.policy.guards import Guards
 from policy_router.policy.written import Written
 
 _WISHED: Final = ("call.model", "task.model", "call.provider", "task.provider")
-_MOST_RULES: Final = 50
-"""With more forbid rules than this, one of them is taken to guard every entry."""
+_MOST_PAIRS: Final = 5_000
+"""With more pairs of forbid rules and entries, each entry is taken to be guarded."""
 _ROLES: Final = "caller.roles"
 _IDENTITY: Final = frozenset({"caller.team", _ROLES})
 
@@ -95,7 +95,7 @@ def _twins(policy: Policy) -> Mapping[str, list[PoolEntry]]:
 def _is_guarded(guards: Guards, entry: PoolEntry) -> bool:
     """Tell whether some rule, or its own `allow`, may reject an entry."""
     at, rules = guards.attributes(entry), [it for it in guards.policy.forbid if it.enforce]
-    if entry.allow is not None or len(rules) > _MOST_RULES:
+    if entry.allow is not None or len(rules) * len(guards.policy.pool or ()) > _MOST_PAIRS:
         return True
     return any(guards.decided(guards.about(it.when, at)) is not False for it in rules)
 

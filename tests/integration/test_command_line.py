@@ -63,6 +63,15 @@ def test_check_says_what_a_good_policy_holds_and_what_to_do_next(run: Run) -> No
     )
 
 
+def test_check_says_that_it_proves_no_assertion(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "asserting.yaml"
+    text = "{model: a, provider: zai, assert: [{never: 'target.model == \"a\"'}]}"
+    path.write_text(text, encoding="utf-8")
+    first, last = run("check", "asserting.yaml").out.splitlines()
+    assert first.endswith(", 5 precedence rules, 1 assertion (not proved here)")
+    assert last == "no problems found; next: policy-router prove asserting.yaml"
+
+
 def test_check_shows_an_error_with_its_line_and_a_caret(run: Run) -> None:
     ran = run("check", "wrong.yaml")
     assert ran.code == 1

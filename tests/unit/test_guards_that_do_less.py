@@ -6,6 +6,7 @@ import pytest
 
 from policy_router.diagnostics.codes import Code
 from policy_router.files.loader import check_text
+from policy_router.policy import mentions
 
 START = "model: small\nprovider: zai\n"
 LOOKED_FOR = {
@@ -126,3 +127,21 @@ def test_what_does_less_than_it_says_is_found(text: str, code: Code) -> None:
 )
 def test_what_is_meant_is_left_alone(text: str) -> None:
     assert found_in(text) == []
+
+
+def test_only_so_many_names_are_tried_in_the_tests_of_texts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mentions, "_MOST_TESTS", 100)
+    names = ", ".join(f"{{model: m{number}}}" for number in range(40))
+    rules = "".join(
+        f"  - {{id: f{number}, when: 'target.model.matches(\"x{number}\")'}}\n"
+        for number in range(10)
+    )
+    assert found_in(f"pool: [{names}]\nforbid:\n{rules}") == [Code.IN_NO_ENTRY] * 3
+
+
+def test_with_very_many_pairs_of_rules_and_entries_a_pick_is_left_alone() -> None:
+    entries = ", ".join(f"{{model: m{n}, pick: caller.team == 't'}}" for n in range(200))
+    rules = "".join(f"  - {{id: f{n}, when: target.name == 'm{n}'}}\n" for n in range(30))
+    assert Code.ONLY_PICKED not in found_in(f"pool: [{entries}]\nforbid:\n{rules}")
