@@ -20,6 +20,7 @@ from policy_router.diagnostics.model import printable
 from policy_router.policy.yaml import flow
 
 _COLUMNS = 80
+_LONGEST_TEXT, _LONGEST_LIST, _KEPT = 200, 20, 5
 _LEVELS = {"analyze": "warning", "prove": "error", "compare": "note"}
 
 
@@ -77,11 +78,23 @@ def _shown(each: ReportedAnswer) -> Iterator[str]:
 
 
 def _example(example: ReportedExample) -> Iterator[str]:
-    yield from _wrapped(f"          request {flow(example.request)}", 12)
+    yield from _wrapped(f"          request {flow(_shortened(example.request))}", 12)
     yield f"          at {example.now}"
     for number, decision in enumerate(example.decisions):
         word = ("old: ", "new: ")[number] if len(example.decisions) > 1 else ""
         yield from _wrapped(f"          {word}{_decided(decision)}", 12)
+
+
+def _shortened(value: Any) -> Any:
+    """Return a request with long texts and lists cut: some use up what a condition may visit."""
+    if isinstance(value, dict):
+        return {key: _shortened(it) for key, it in value.items()}
+    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+        return f"{value[:_KEPT]}... ({len(value):,} characters)"
+    if isinstance(value, list):
+        rest = [f"... ({len(value):,} items)"] if len(value) > _LONGEST_LIST else []
+        return [*map(_shortened, value[:_KEPT] if rest else value), *rest]
+    return value
 
 
 def _because(cause: ReportedCause, mark: str) -> str:
@@ -165,7 +178,7 @@ def _row(each: ReportedAnswer) -> str:
     example = ""
     if each.example:
         decided = " → ".join(map(_decided, each.example.decisions))
-        example = f"`{flow(each.example.request)}`: {decided}"
+        example = f"`{flow(_shortened(each.example.request))}`: {decided}"
     elif each.cause:
         example = _because(each.cause, "`")
     text = f"{each.text} ({each.due_to})" if each.due_to else each.text
@@ -191,11 +204,12 @@ def _results(report: AnalysisReport) -> Iterator[dict[str, Any]]:
         is_open = each.answer is Answer.UNDECIDED
         if not (each.finding or is_open):
             continue
-        example = f"\nrequest: {json.dumps(each.example.request)}" if each.example else ""
+        more = f"\nrequest: {json.dumps(_shortened(each.example.request))}" if each.example else ""
+        more += f"\n{_because(each.cause, '`')}" if each.cause else ""
         found: dict[str, Any] = {
             "ruleId": "undecided" if is_open else report.command,
             "level": "note" if is_open else _LEVELS[report.command],
-            "message": {"text": f"{_word(each)}: {each.text}{example}"},
+            "message": {"text": f"{_word(each)}: {each.text}{more}"},
         }
         if each.place:
             found["place"] = (each.place.file, each.place.line, each.place.column)

@@ -75,6 +75,20 @@ def test_analyze_shows_all_answers_if_it_is_asked_to(run: Run, home: Path) -> No
     assert max(map(len, ran.out.splitlines())) <= 80
 
 
+def test_long_texts_and_lists_of_a_request_are_cut_for_people(run: Run, tmp_path: Path) -> None:
+    condition = "task.labels.all(x, caller.roles.all(y, y != x))"
+    base = OPEN.partition("assert:")[0].replace("use: config", f'use: config, when: "{condition}"')
+    write(tmp_path, long_yaml=base)
+    for format_ in ("human", "markdown"):
+        ran = run("analyze", "long.yaml", NOW, "-v", f"--format={format_}")
+        assert " items)" in ran.out
+        assert len(ran.out) < 4_000
+    whole = json.loads(run("analyze", "long.yaml", NOW, "--format=json").out)
+    failing = [it for it in whole["answers"] if "cannot be evaluated" in it["text"]]
+    request = failing[0]["example"]["request"]
+    assert max(len(request["task"]["labels"]), len(request["caller"]["roles"])) > 20
+
+
 def test_prove_exits_with_1_where_an_assertion_is_violated(run: Run, home: Path) -> None:
     assert home.exists()
     ran = run("prove", "home.yaml", NOW)
