@@ -254,12 +254,13 @@ def printable(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """Return the remedy for a misspelt word, or None where nothing known is like it."""
-    words = list(known)
-    if same := [other for other in words if other.casefold() == word.casefold()]:
-        return f"did you mean `{same[0]}`?"
+    words = compared = list(known)
     if len(words) > _MOST_COMPARED:
-        words = [other for other in words if other[:1] == word[:1]][:_MOST_COMPARED]
-    close = difflib.get_close_matches(word[:100], words, n=1, cutoff=likeness)
+        compared = [other for other in words if other[:1] == word[:1]][:_MOST_COMPARED]
+    close = difflib.get_close_matches(word[:100], compared, n=1, cutoff=likeness)
+    if not close:  # perhaps in another case
+        alike, folded = [it for it in words if len(it) == len(word)], word.casefold()
+        close = [it for it in alike if it.casefold() == folded]
     return f"did you mean `{close[0]}`?" if close else None
 
 
