@@ -283,13 +283,14 @@ def test_loops_that_visit_many_elements_end_the_search_at_the_same_place(
 @pytest.mark.stress
 def test_each_open_piece_has_the_whole_budget_of_a_decision() -> None:
     words = json.dumps([f"w{it}" for it in range(60)])
-    kept = f'{words}.filter(x, {words}.all(y, y != x + "!"))'
-    text = f"bucket({kept}.join(task.kind), caller.team) < IT"
+    kept = f'{words}.filter(x, {words}.all(y, y != x + caller.id + "IT"))'
+    text = f"bucket({kept}.join(task.kind), caller.team) < 100"
     rules = [{"use": "config", "when": text.replace("IT", str(it))} for it in range(1, 400)]
     policy = loads(json.dumps({**BASE, "precedence": rules}))
     asking, _ = asking_of(policy)
     (walk,) = asking.walks
-    Refining(asking.names, asking.walks).learn([0], {}, NOW)
+    all_hold = [1] * 100_000
+    Refining(asking.names, asking.walks).learn(all_hold, {}, NOW)
     outcome = Outcome(policy, {}, NOW)
     when = policy.precedence[-1].when
     assert when is not None

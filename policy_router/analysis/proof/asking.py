@@ -220,7 +220,10 @@ class Asking:
         cause = Cause("it is too hard for the solver")
         for _ in range(_ROUNDS):
             asked = (*assumed, question.literal)
-            found = self.formula.holds((*asked, *self.names.short())) or self.formula.holds(asked)
+            short = self.names.short()
+            found = self.formula.holds((*asked, *short))
+            if short and not found:
+                found = self.formula.holds(asked)
             if found is False:
                 return Answered(question.key, Answer.NEVER)
             if found is None:
