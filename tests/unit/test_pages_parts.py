@@ -125,6 +125,19 @@ def test_the_words_of_only_one_text_are_marked(before: str, after: str, marked: 
     assert text.removeprefix('<bdi class="whole">').removesuffix("</bdi>") == marked
 
 
+@each(
+    ("text", "shown"),
+    [
+        ("`deep` is <b> & `a<b`", "<code>deep</code> is &lt;b&gt; &amp; <code>a&lt;b</code>"),
+        ("one ` alone", "one ` alone"),
+        ("`` is none", "`` is none"),
+        (f"`{'a' * 400}`", f"<code>{'a' * 300}…</code>"),
+    ],
+)
+def test_what_a_message_quotes_is_shown_as_code(text: str, shown: str) -> None:
+    assert str(FILTERS["message"](text)) == f'<bdi class="whole">{shown}</bdi>'
+
+
 def test_a_file_that_is_no_page_is_not_sent() -> None:
     assert "VENDORED.txt" not in Templates()._files  # noqa: SLF001 - what is sent, and nothing else
 

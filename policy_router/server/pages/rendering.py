@@ -58,6 +58,8 @@ _SMALL: Final = 0.01
 _WORDS: Final = re.compile(r"\w+|\s+|[^\w\s]")
 _MOST_COMPARED: Final = 1_000_000
 _ALIKE: Final = 0.5
+_QUOTED: Final = re.compile("`([^`]+)`")
+_CODE: Final = Markup("<code>{}</code>")
 _BEFORE: Final = Markup('<del class="whole"><span class="hidden">before </span><bdi>{}</bdi></del>')
 _AFTER: Final = Markup('<ins class="whole"><span class="hidden">after </span><bdi>{}</bdi></ins>')
 _LONGEST_WHOLE: Final = 20
@@ -178,14 +180,23 @@ def _is_sent(path: Path) -> bool:
 
 def isolated(value: object) -> Markup:
     """Return a text of others: without control characters, and isolated from what is beside it."""
-    text = printable(str(value))
-    short = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-    return Markup("<bdi>{}</bdi>").format(short)
+    return Markup("<bdi>{}</bdi>").format(_cut(printable(str(value))))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def whole(value: object) -> Markup:
     """Return a text of others, however long it is."""
     return Markup('<bdi class="whole">{}</bdi>').format(printable(str(value)))
+
+
+def message(value: object) -> Markup:
+    """Return a message, in which what is quoted is shown as code."""
+    parts = _QUOTED.split(printable(str(value)))
+    shown = (_CODE.format(_cut(it)) if place % 2 else escape(it) for place, it in enumerate(parts))
+    return Markup('<bdi class="whole">{}</bdi>').format(Markup("").join(shown))
 
 
 def differing(before: str, after: str) -> Markup:
@@ -284,6 +295,7 @@ def query_text(values: Mapping[str, str | None], **changed: str | None) -> str:
 FILTERS: Final[dict[str, Any]] = {
     "name": isolated,
     "whole": whole,
+    "message": message,
     "differing": differing,
     "code": code_lines,
     "short": short_places,
