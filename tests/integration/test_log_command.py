@@ -665,6 +665,8 @@ def test_the_last_lines_fit_whatever_they_say(tmp_path: Path, run: Run) -> None:
         "",
     ]
     assert sum(it.count("語") for it in shown) == 2 * len(ids)
+    beside_a_line_without_id = run("log", "tail", "log", "-n", "2").out
+    assert beside_a_line_without_id[32:].startswith("01a0df0e-0000-728  ")
 
 
 class Following:

@@ -30,8 +30,10 @@ os._exit(9)
 MASKS = {
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b": "ID",
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]*…": "ID…",
+    r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{3}\b": "SHORT",
     r"\b[0-9a-f]{64}\b": "HASH",
     r"\b\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
+    r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b": "TIME",
     r"\b\d+ seconds? ago": "AGE",
     r"\+[0-9a-f]{8}\b": "+KEY",
     r"[A-Za-z0-9+/]{40,}={0,2}$": "BASE64",

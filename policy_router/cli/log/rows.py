@@ -61,7 +61,8 @@ def beginnings(ids: Sequence[str], least: int) -> dict[str, str]:
 
 def _common(one: str, other: str) -> int:
     """Return how many characters two texts begin with alike."""
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
+    shorter = min(len(one), len(other))
+    return next((n for n in range(shorter) if one[n] != other[n]), shorter)
 
 
 def event_row(line: Line) -> tuple[str, str, str]:
