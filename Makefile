@@ -40,7 +40,7 @@ demo: $(INSTALLED) ## test the shipped policies, decide, explain, plan a delegat
 	$(BIN)/policy-router replay $(DEMO_LOG) --against rules/starter.yaml
 	$(BIN)/python .ci/ask $(EXAMPLE).yaml .demo/served
 
-quick: $(INSTALLED) ## run the fast tests, after each edit: half a minute
+quick: $(INSTALLED) ## run the fast tests, after each edit: some seconds
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not stress" \
 		tests/unit tests/golden tests/conformance
 
