@@ -69,16 +69,15 @@ def targets_of(record: Plain) -> list[Plain]:
 
 
 def candidate_of(policy: Policy, request_: Request, target: Plain) -> Candidate:
-    """Return a target of a record with its entry."""
-    found = Candidate("", target["model"], target["provider"])
-    for it in reference.entries(policy, request_, ""):
-        if (it.name, it.model, it.provider) == (
-            target.get("entry"),
-            target["model"],
-            target["provider"],
-        ):
-            found = it
-    return found
+    """Return a target of a record with its entry, which two entries must not both be."""
+    known = target.get("entry"), target["model"], target["provider"]
+    same = [
+        it
+        for it in reference.entries(policy, request_, "")
+        if (it.name, it.model, it.provider) == known
+    ]
+    assume(len(same) <= 1)
+    return same[0] if same else Candidate("", target["model"], target["provider"])
 
 
 def outcome_of(record: Plain) -> Plain:
