@@ -113,8 +113,9 @@ def assert_only_the_layout_changes(text: str) -> None:
     assert content(shown) == content(text)
     assert formatted("x", shown) == (shown, ())
     if (document := read("x", shown)[0]) is not None and document.key is None:
-        inside = [it for it in shown.splitlines() if it.lstrip().startswith("#")]
-        assert all((len(it) - len(it.lstrip())) % 2 == 0 for it in inside)
+        starts = [it.start for it in remarks(document.source)]
+        before = [shown[shown.rfind("\n", 0, it) + 1 : it] for it in starts]
+        assert all(len(it) % 2 == 0 for it in before if not it.strip())
 
 
 @given(st.randoms(use_true_random=False))
