@@ -301,7 +301,8 @@ class LineView(Struct, frozen=True, gc=False, kw_only=True):
 class ScanView(Struct, frozen=True, gc=False, kw_only=True):
     """What is read of a line to verify it: as strict as :class:`LineView`, and quicker.
 
-    What may be any JSON there is left out here: it is read as JSON either way.
+    Fields that may be any JSON are left out, since they are read as JSON either way. The rest is
+    not inherited: the fields of a base come first, and then are not in the order that lines have.
     """
 
     gap: Gap | UnsetType = UNSET
@@ -356,12 +357,12 @@ def scan_views_of(lines: bytes) -> list[ScanView] | None:
 
 
 def split_lines(block: bytes) -> list[bytes]:
-    """Return whole lines without their ends, in half the time of `split`: it looks at each byte."""
+    """Return whole lines without their ends; `bytes.split` takes twice as long."""
     return [line[:-1] for line in io.BytesIO(block)]
 
 
 def count_lines(block: bytes) -> int:
-    """Return how many whole lines there are, in half the time of `count`."""
+    """Return how many whole lines there are; `bytes.count` takes twice as long."""
     return len(io.BytesIO(block).readlines())
 
 

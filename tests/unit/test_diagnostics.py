@@ -300,12 +300,14 @@ def test_what_people_write_is_printed_as_it_is() -> None:
         ("tsk", "did you mean `task`?"),
         ("parnet", "did you mean `parent`?"),
         ("task", "did you mean `task`?"),
+        ("PARENT", "did you mean `parent`?"),
         ("xyz", None),
         ("", None),
     ],
 )
 def test_a_misspelt_word_gets_a_suggestion(word: str, help_: str | None) -> None:
     assert did_you_mean(word, ["task", "parent"]) == help_
+    assert did_you_mean(word, [*map(str, range(300)), "task", "parent"]) == help_
 
 
 @each(
